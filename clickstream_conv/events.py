@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'FLOAT_ID', 'LARGEST_EXACT', 'TIME_FORMATS', 'TICKS',
-           'TICK_DIGITS', 'REJECTED', 'as_number', 'written_as_float', 'as_id', 'as_time', 'fitting_formats',
+           'TICK_DIGITS', 'HOUR', 'as_number', 'written_as_float', 'as_id', 'as_time', 'fitting_formats',
            'find_time_format', 'Rules', 'rejects_repeats', 'Checked', 'refuse_if_lossy', 'sessionise', 'add_steps',
            'check_events', 'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -69,6 +70,8 @@ TIME_FORMATS = (  # in the order tried; strptime notation, or the unit of a numb
 TICKS = {"s": SECOND, "ms": 1_000, "us": 1}  # microseconds in one tick
 TICK_DIGITS = {"s": (9, 10), "ms": (12, 13), "us": (15, 16)}  # digits of such a number between 1973 and 2286
 
+HOUR = "%[-_0]?[HkIlTRrXcs+]"  # the parts of a format that tell the hour
+
 def _from_ticks(text: pl.Expr, unit: str) -> pl.Expr:
     "Microseconds from a number of ticks, null where there is none of plausible size."
     low, high = TICK_DIGITS[unit]
@@ -84,7 +87,7 @@ def as_time(
     text = pl.col(column).cast(pl.String).str.strip_chars()
     if time_format in TICKS: return _from_ticks(text, time_format)
     if time_format.endswith("z"): return text.str.to_datetime(time_format, time_unit="us", strict=False, time_zone="UTC").dt.epoch("us")
-    if "%H" not in time_format: text, time_format = text + " 00", time_format + " %H"
+    if not re.search(HOUR, time_format): text, time_format = text + " 00", time_format + " %H"
     if time_format.endswith(("%H:%M", " %H")): text, time_format = text + ":00", time_format + ":%S" if "%M" in time_format else time_format + ":%M"
     zone = "UTC" if time_format.endswith(("Z", "UTC")) else time_zone
     naive = text.str.to_datetime(time_format, time_unit="us", strict=False)
@@ -166,8 +169,8 @@ def _parsed(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     return raw.with_columns(**columns)
 
 def _repeats(raw: pl.DataFrame) -> pl.Expr:
-    "True for every row that repeats an earlier one in all of its columns."
-    given = [name for name in raw.columns if not name.startswith("_")]
+    "True for every row that repeats an earlier one in all of its columns, the log's own numbering of clicks among them."
+    given = [name for name in raw.columns if not name.startswith("_") or name == "_order"]
     return ~pl.struct(given).is_first_distinct()
 
 def rejects_repeats(
@@ -181,7 +184,7 @@ def rejects_repeats(
 class Checked:
     "What became of a log's rows."
     events: pl.DataFrame # The canonical events
-    rejected: pl.DataFrame # One row a rejected row: row (line of the file where known), reason, column, value, text
+    rejected: pl.DataFrame # One row a rejected row: file (where there are several), row (line of the file where known), reason, column, value, text
     notes: list # What a reader should know, in sentences
 
     def reasons(self) -> dict: # Reason: count, most frequent first
@@ -189,14 +192,13 @@ class Checked:
         counts = self.rejected["reason"].value_counts().sort("count", "reason", descending=[True, False])
         return dict(counts.iter_rows())
 
-REJECTED = {"row": pl.Int64, "reason": pl.String, "column": pl.String, "value": pl.String, "text": pl.String}  # columns of a rejected table
-
 def _rejected_table(raw: pl.DataFrame, columns: list) -> pl.DataFrame:
     "The rejected rows with their reason, the value at fault and the row as text."
     at_fault = pl.coalesce(pl.when(pl.col("_column") == name).then(pl.col(name).cast(pl.String)) for name in columns)
     whole = pl.concat_str(*(pl.col(name).cast(pl.String) for name in columns if name != "_text"), separator=" | ", ignore_nulls=True)
     text = pl.coalesce("_text", whole) if "_text" in columns else whole
-    return raw.select(row=pl.col("_row").cast(pl.Int64), reason="_reason", column="_column", value=at_fault, text=text)
+    file = {"file": pl.col("_file")} if "_file" in raw.columns else {}
+    return raw.select(**file, row=pl.col("_row").cast(pl.Int64), reason="_reason", column="_column", value=at_fault, text=text)
 
 def refuse_if_lossy(
     rejected: pl.DataFrame, # Rejected rows
@@ -208,9 +210,10 @@ def refuse_if_lossy(
     if len(rejected) <= max_rejected * total: return
     (reason, count), *_ = Counter(rejected["reason"]).most_common(1)
     first = rejected.filter(pl.col("reason") == reason).row(0, named=True)
-    column = first["column"].removeprefix("_")
+    column = "" if first["column"].startswith("_") else f" in column {first['column']!r}"
+    place = f"row {first['row']}" + (f" of {first['file']}" if "file" in first else "")
     raise ValueError(f"{name}: {len(rejected):,} of {total:,} rows break the contract, more than the {max_rejected:.0%} allowed. Most often "
-                     f"({count:,} rows): {reason} in column {column!r}, e.g. row {first['row']}: {first['value']!r}. "
+                     f"({count:,} rows): {reason}{column}, e.g. {place}: {first['value']!r}. "
                      f"Mend the mapping or the log, or allow more with max_rejected")
 
 # %% ../nbs/00_events.ipynb #819c2410
@@ -226,10 +229,10 @@ def sessionise(
 
 # %% ../nbs/00_events.ipynb #49e07248
 def add_steps(
-    events: pl.DataFrame, # Events with session_id, and what orders them: t, _order, _row, as far as present
+    events: pl.DataFrame, # Events with session_id, and what orders them: t, _order, _file, _row, as far as present
 ) -> pl.DataFrame: # The same, sorted by session and step, with step from 1
     "Number the events of each session in their order."
-    order = [name for name in ("t", "_order", "_row") if name in events.columns]
+    order = [name for name in ("t", "_order", "_file", "_row") if name in events.columns]
     events = events.sort("session_id", *order, nulls_last=True)
     return events.with_columns(step=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("session_id"))
 
@@ -259,7 +262,8 @@ def check_events(
     columns = [c for c in raw.columns if c in COLUMNS or c == "_text"]
     notes = [f"column {c!r} held ids as floats; they were read as whole numbers" for c in ("session_id", "visitor_id") if c in columns and written_as_float(raw[c])]
     repeats = raw.select(_repeats(raw)).to_series()
-    raw = _parsed(raw, rules).with_columns(_repeat=repeats)
+    try: raw = _parsed(raw, rules).with_columns(_repeat=repeats)
+    except ValueError as error: raise ValueError(f"{name}: {error}") from None
     checks = _checks(raw) + ([("exact repeat", "_row", pl.col("_repeat"))] if rejects_repeats(rules) else [])
     raw = raw.with_columns(_reason=pl.coalesce(pl.when(bad).then(pl.lit(why)) for why, _, bad in checks),
                            _column=pl.coalesce(pl.when(bad).then(pl.lit(column)) for _, column, bad in checks))
