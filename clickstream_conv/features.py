@@ -7,8 +7,9 @@ __all__ = ['LANDMARKS', 'KEYS', 'NEVER', 'COUNTED', 'FINE', 'RUNNING', 'LEARNED_
            'START', 'FOLDS', 'CYCLES', 'NOT_FEATURES', 'outcomes', 'count_events', 'count_distinct', 'roam',
            'remember_category', 'add_prices', 'dwell_seconds', 'derive_shapes', 'derive_times', 'derive_learned',
            'session_features', 'Planned', 'look_up', 'EventTransformer', 'PriceLevels', 'state_of', 'PageRates',
-           'PathOdds', 'after_each_event', 'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns',
-           'preprocess', 'session_table', 'ready_made_table', 'build_sessions', 'size_by_landmark', 'load_sessions']
+           'PathOdds', 'after_each_event', 'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords',
+           'Cycle', 'preprocess', 'session_table', 'ready_made_table', 'build_sessions', 'size_by_landmark',
+           'load_sessions']
 
 # %% ../nbs/04_features.ipynb #1c7a2fea
 from threading import Lock
@@ -18,11 +19,11 @@ import numpy as np
 import pandas as pd
 import polars as pl
 from narwhals.typing import IntoFrameT
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, QuantileTransformer, SplineTransformer, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from .runs import Run, read_table, save_model, write_json, write_table
@@ -427,14 +428,49 @@ def feature_columns(
     numbers = [c for c in names if pd.api.types.is_numeric_dtype(table[c]) and not pd.api.types.is_bool_dtype(table[c])]
     return numbers, [c for c in names if c not in numbers]
 
-def _as_words(X: pd.DataFrame) -> pd.DataFrame:
-    "Words as text, with a word for what is missing."
-    return X.astype("object").where(X.notna(), "(none)").astype(str)
+class AsWords(TransformerMixin, OneToOneFeatureMixin, BaseEstimator):
+    "Words as text, with a word of its own for what is missing."
+    def fit(self, X: pd.DataFrame, y=None):
+        "Remember the columns."
+        self.feature_names_in_, self.n_features_in_ = np.asarray(X.columns, dtype=object), X.shape[1]
+        return self
 
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        "The same columns as text."
+        check_is_fitted(self)
+        return X.astype("object").where(X.notna(), "(none)").astype(str)
+
+class Cycle(TransformerMixin, BaseEstimator):
+    "A number that starts again, such as the hour, as waves: 23 and 0 come out as neighbours."
+    def __init__(
+        self,
+        period: float = 24.0, # After how much it starts again
+        waves: int = 2, # How many waves: more can follow sharper peaks
+    ): self.period, self.waves = period, waves
+
+    def fit(self, X: pd.DataFrame, y=None):
+        "Remember the columns."
+        self.feature_names_in_, self.n_features_in_ = np.asarray(X.columns, dtype=object), X.shape[1]
+        return self
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray:
+        "Sine and cosine of each wave; 0 where the number is missing."
+        check_is_fitted(self)
+        turns = 2 * np.pi * np.asarray(X, float)[:, :, None] * np.arange(1, self.waves + 1) / self.period
+        return np.nan_to_num(np.concatenate([np.sin(turns), np.cos(turns)], axis=2)).reshape(len(X), -1)
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        "Names of the waves."
+        return np.array([f"{c}_{wave}{k}" for c in self.feature_names_in_ for wave in ("sin", "cos") for k in range(1, self.waves + 1)], dtype=object)
+
+# %% ../nbs/04_features.ipynb #b6df2a81
 def _words(least: float) -> Pipeline:
     "Words as indicator columns; rare and unseen ones share one."
-    return make_pipeline(FunctionTransformer(_as_words, feature_names_out="one-to-one"),
-                         OneHotEncoder(min_frequency=least, handle_unknown="infrequent_if_exist", sparse_output=False))
+    return make_pipeline(AsWords(), OneHotEncoder(min_frequency=least, handle_unknown="infrequent_if_exist", sparse_output=False))
+
+def _evened_out() -> Pipeline:
+    "Numbers on one scale, whatever their skew."
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), QuantileTransformer(n_quantiles=100, output_distribution="normal", random_state=0), StandardScaler())
 
 def preprocess(
     table: pd.DataFrame, # Session rows: names and types of the columns are taken from it
@@ -445,9 +481,8 @@ def preprocess(
     numbers, words = feature_columns(table)
     cycles = [c for c in CYCLES if c in numbers] if linear else []
     plain = [c for c in numbers if c not in cycles]
-    scale = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), QuantileTransformer(n_quantiles=100, output_distribution="normal", random_state=0), StandardScaler()) if linear else "passthrough"
-    rounds = [(c, make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), SplineTransformer(knots=np.linspace(0, CYCLES[c], 7)[:, None], extrapolation="periodic", include_bias=False)), [c]) for c in cycles]
-    return ColumnTransformer([("number", scale, plain), *rounds, ("word", _words(least), words)], verbose_feature_names_out=False).set_output(transform="pandas")
+    rounds = [(c, Cycle(CYCLES[c]), [c]) for c in cycles]
+    return ColumnTransformer([("number", _evened_out() if linear else "passthrough", plain), *rounds, ("word", _words(least), words)], verbose_feature_names_out=False).set_output(transform="pandas")
 
 # %% ../nbs/04_features.ipynb #5e49be74
 def _rows(encoded: pl.DataFrame, events: pl.DataFrame, card: dict, landmarks: tuple) -> pl.DataFrame:

@@ -106,7 +106,7 @@ def read_json(
     return json.loads((run / name).read_text(encoding="utf-8")) if run.has(name) else {}
 
 # %% ../nbs/00a_runs.ipynb #e48b5e04
-TRUSTED = ("xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor")  # beside what skops knows
+TRUSTED = ("numpy.dtype", "xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor")  # beside what skops knows
 PACKAGE = "clickstream_conv"  # whose own estimators are trusted too
 
 def is_trusted(
