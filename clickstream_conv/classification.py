@@ -88,7 +88,7 @@ def logistic_model(table: pd.DataFrame, seed: int = 0) -> Pipeline:
 
 def xgboost_model(table: pd.DataFrame, seed: int = 0) -> Pipeline:
     "Shallow boosted trees; many small steps, since those who convert are few."
-    trees = XGBClassifier(n_estimators=250, max_depth=3, learning_rate=0.05, subsample=0.8, colsample_bytree=0.5, min_child_weight=5, random_state=seed, n_jobs=2, tree_method="hist")
+    trees = XGBClassifier(n_estimators=300, max_depth=4, learning_rate=0.03, subsample=0.8, colsample_bytree=0.5, min_child_weight=5, random_state=seed, n_jobs=2, tree_method="hist")
     return Pipeline([("columns", preprocess(table, linear=False)), ("model", trees)])
 
 def counting_model(table: pd.DataFrame, seed: int = 0) -> Pipeline:
