@@ -6,8 +6,8 @@
 __all__ = ['FORMATS', 'PACKED', 'BINARY', 'UTF16', 'HEAD', 'CONTROL', 'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'NAMES', 'TAKEN',
            'RULES', 'KEYS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'format_of', 'log_files',
            'open_log', 'find_delimiter', 'read_csv', 'read_json', 'read_parquet', 'read_table', 'Mapping',
-           'mapping_from', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping', 'read_log',
-           'event_of_word', 'Guess', 'context_of', 'propose_mapping']
+           'mapping_from', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping', 'rules_for',
+           'read_log', 'event_of_word', 'Guess', 'context_of', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, os, re, zipfile, zlib
@@ -630,7 +630,7 @@ def _title(files: list) -> str:
     "What a log is called in messages."
     return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
 
-def _rules_for(raw: pl.DataFrame, mapping: Mapping) -> Rules:
+def rules_for(raw: pl.DataFrame, mapping: Mapping) -> Rules:
     "The rules; a time that the file itself holds as a time needs no stated format."
     column = mapping.columns.get("t")
     typed = isinstance(column, str) and column in raw.columns and raw[column].dtype.is_temporal()
@@ -646,7 +646,7 @@ def read_log(
     files = log_files(paths, mapping.format)
     raw = read_table(files, mapping.format, mapping.delimiter, mapping.encoding)
     name = name or _title(files)
-    return check_events(apply_mapping(raw, mapping, name), _rules_for(raw, mapping), mapping.context(), max_rejected, name)
+    return check_events(apply_mapping(raw, mapping, name), rules_for(raw, mapping), mapping.context(), max_rejected, name)
 
 # %% ../nbs/01b_readers.ipynb #9f74e892
 PROPOSAL_LINES = 10_000  # lines of a file that a proposal looks at

@@ -7,8 +7,8 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPP
            'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'Outcome', 'Source', 'register',
            'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source',
            'find_source', 'fetch', 'read_source', 'read_ready_made', 'hash_share', 'split_by_hash', 'split_by_time',
-           'split_as_given', 'session_spans', 'set_aside', 'warnings', 'day', 'source_card', 'prepare', 'load_events',
-           'load_card']
+           'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'warnings', 'day', 'source_card', 'prepare',
+           'load_events', 'load_card']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, glob, shutil, zipfile
@@ -22,7 +22,7 @@ import polars as pl
 
 from .download import cache_folder, download
 from .events import Checked, Rules, check_events, glance
-from .readers import Mapping, apply_mapping, load_mapping, read_table
+from .readers import Mapping, apply_mapping, load_mapping, read_table, rules_for
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -302,8 +302,9 @@ def read_source(
     else:
         files = _files(path or fetch(source.name))
         raw = source.reader(files) if source.reader else read_table(files, mapping.format, mapping.delimiter, mapping.encoding)
-    raw = apply_mapping(source.prepare(raw) if source.prepare else raw, mapping, name)
-    return check_events(raw, mapping.rules, source.context, max_rejected, name)
+    if source.prepare: raw = source.prepare(raw)
+    rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
+    return check_events(apply_mapping(raw, mapping, name), rules, (*source.context, *several), max_rejected, name)
 
 # %% ../nbs/02_sources.ipynb #a2b0948f
 def read_ready_made(
@@ -348,20 +349,24 @@ def split_by_time(
     return pl.select(pl.when(test).then(pl.lit("test")).when((sessions["end"] >= cut) | late).then(pl.lit("left out")).otherwise(pl.lit("train"))).to_series()
 
 # %% ../nbs/02_sources.ipynb #0ab07ebb
+def in_test_file() -> pl.Expr: # Whether the row's file has "test" in its name
+    "Whether a row came from a file of test rows; the folder's name does not count."
+    return pl.col("_file").str.split("/").list.last().str.contains("test")
+
 MOST_CUT = 0.05  # share of sessions that a given split may cut in two before it is not used
 
 def split_as_given(
     origins: pl.DataFrame, # One row a session and file: session_id, _file
 ) -> tuple[pl.DataFrame | None, str]: # session_id and part, or nothing where the split cannot be used; what a reader should know
     "Take over the split that two files bring, unless it cuts sessions in two."
-    side = pl.when(pl.col("_file").str.contains("test")).then(pl.lit("test")).otherwise(pl.lit("train"))
+    side = pl.when(in_test_file()).then(pl.lit("test")).otherwise(pl.lit("train"))
     sides = origins.with_columns(part=side).group_by("session_id").agg(part=pl.col("part").first(), sides=pl.col("part").n_unique())
     cut = int((sides["sides"] > 1).sum())
     if cut > MOST_CUT * len(sides): return None, f"the files' own split was not used: it cuts {cut:,} of {len(sides):,} sessions in two"
     part = pl.when(pl.col("sides") > 1).then(pl.lit("left out")).otherwise("part")
     return sides.select("session_id", part=part), f"split as given by the files; {cut:,} sessions stand in both and were left out"
 
-# %% ../nbs/02_sources.ipynb #48e788cb
+# %% ../nbs/02_sources.ipynb #5075f10a
 def session_spans(
     events: pl.DataFrame, # Canonical events
 ) -> pl.DataFrame: # One row a session: session_id, visitor (the session itself where the log knows no visitors), start, end
@@ -376,7 +381,7 @@ def set_aside(
     "The split of a log: as given, by time, or by the hash of the visitor."
     if not 0 < test_share < 1: raise ValueError(f"test_share is {test_share}, it must lie between 0 and 1, e.g. 0.25")
     spans, given, how = session_spans(events), None, ""
-    if "_file" in events.columns and any("test" in f for f in events["_file"].unique()):
+    if "_file" in events.columns and events.select(in_test_file().any()).item():
         given, how = split_as_given(events.select("session_id", "_file").unique())
     if given is not None: parts = spans.join(given, on="session_id", how="left")
     elif spans["start"].null_count() == 0: parts, how = spans.with_columns(part=split_by_time(spans, test_share)), f"{how}; by time" if how else "by time"
@@ -426,13 +431,15 @@ def source_card(
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
         notes=checked.notes, warnings=warnings(seen, outcome), split=how, parts=counts)
 
-def _read_with_parts(source: Source, path: str, sessions: int, seed: int, test_share: float, max_rejected: float):
+def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int, seed: int, test_share: float, max_rejected: float):
     "The reading, its size, and the part of each session."
     if source.ready_made:
         checked = read_ready_made(source, path)
         parts = checked.events.select("session_id", visitor="session_id", part=split_by_hash(checked.events["session_id"], test_share))
         return checked, dict(sessions=len(parts), buying_sessions=int(checked.events["converted"].sum()), cut_off_sessions=None), parts, "by session"
     checked = read_source(source, path, sessions, seed, max_rejected)
+    if outcome.column not in checked.events.columns:
+        raise ValueError(f"outcome {outcome.name!r} needs a column {outcome.column!r}; the events have: {', '.join(checked.events.columns)}. Add it to event_context in the mapping")
     return checked, glance(checked.events, source.mapping.rules), *set_aside(checked.events, test_share)
 
 def prepare(
@@ -448,7 +455,7 @@ def prepare(
     "Read a log, set its test part aside, keep both in the run's folder."
     known = find_source(source)
     chosen = known.outcome(outcome)
-    checked, seen, parts, how = _read_with_parts(known, path, sessions, seed, test_share, max_rejected)
+    checked, seen, parts, how = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected)
     card = source_card(known, chosen, checked, seen, parts, how)
     table = checked.events.drop("_file", strict=False).join(parts, on="session_id", how="left", maintain_order="left")
     write_table(run, "rejected.parquet", checked.rejected)
