@@ -574,7 +574,7 @@ def run_pipeline(
     return summary(folder, run_stages(folder, source.name, notebooks, parameters, paths, fresh))
 
 # %% ../nbs/13_pipeline.ipynb #bbe17cf1
-app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help="From a raw clickstream log to a conversion model, in notebooks you can read.")
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help="From a raw clickstream log to a conversion model, in notebooks you can read.")
 
 def _version(wanted: bool) -> None:
     "Say the version and leave."
@@ -697,12 +697,18 @@ def in_words(
 
 def _stop(*signal_and_frame): raise KeyboardInterrupt
 
+def _hang_up() -> int:
+    "Say nothing more: who was to read it, such as head, has left."
+    for stream in (sys.stdout, sys.stderr): os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 1
+
 def command(
     arguments: list, # Words of the command line
 ) -> int: # Exit code: 0 if all went well
     "Run a command; never end in a traceback."
-    try: return app(arguments, prog_name="clickstream-conv", standalone_mode=False) or 0
+    try: return app(arguments or ["--help"], prog_name="clickstream-conv", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort): said, code = "stopped; run the same command again to continue", STOPPED
+    except BrokenPipeError: return _hang_up()
     except Exception as error:
         if os.environ.get("CLICKSTREAM_CONV_DEBUG"): raise
         said, code = in_words(error), 1
