@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRUSTED', 'PACKAGE', 'MODEL_VERSIONS', 'atomic_write', 'sha256_of', 'Run', 'write_table', 'read_table', 'write_json',
-           'read_json', 'is_trusted', 'package_version', 'save_model', 'load_model', 'now']
+           'read_json', 'is_trusted', 'package_version', 'refuse_other_versions', 'save_model', 'load_model', 'now']
 
 # %% ../nbs/00a_runs.ipynb #4e580426
 import hashlib, importlib, json, os, tempfile
@@ -129,7 +129,18 @@ def package_version(
     except PackageNotFoundError: return "not installed"
 
 # %% ../nbs/00a_runs.ipynb #e803819c
-MODEL_VERSIONS = ("scikit-learn", "xgboost", "skops")  # packages whose version a stored model depends on
+MODEL_VERSIONS = ("clickstream-conv", "scikit-learn", "imbalanced-learn", "xgboost", "skops")  # packages whose version a stored model depends on
+
+def refuse_other_versions(
+    made_with: dict, # Package: version that the model was made with
+    name: str, # What the model is called in the message
+) -> None:
+    "Refuse a model that was made with another release; estimators change what they keep from one to the next."
+    release = lambda v: v.split(".")[:2]
+    for package, then in made_with.items():
+        if release(then) != release(now := package_version(package)):
+            raise ValueError(f"the model {name!r} was made with {package} {then}, and {now} is installed. It was not loaded, since it may answer differently. "
+                             f"Make it again with: clickstream-conv run --fresh, or install {package}=={then}")
 
 def save_model(
     run: Run, # The run
@@ -142,7 +153,8 @@ def save_model(
     path = run / "models" / f"{name}.skops"
     with atomic_write(path) as file: file.write(skops.io.dumps(model))
     manifest = read_json(run, "models/manifest.json")
-    manifest[name] = dict(sha256=sha256_of(path), versions={p: package_version(p) for p in MODEL_VERSIONS}, **about)
+    used = {p: v for p in MODEL_VERSIONS if (v := package_version(p)) != "not installed"}
+    manifest[name] = dict(sha256=sha256_of(path), versions=used, **about)
     write_json(run, "models/manifest.json", manifest)
     return path
 
@@ -154,6 +166,7 @@ def _entry(run: Run, name: str) -> dict:
     if (found := sha256_of(path)) != manifest[name]["sha256"]:
         raise ValueError(f"{path} is not the file that this run made: its sha256 is {found[:12]}..., the manifest says "
                          f"{manifest[name]['sha256'][:12]}.... It was not loaded. Run again with --fresh, or restore the file")
+    refuse_other_versions(manifest[name]["versions"], name)
     return manifest[name]
 
 def load_model(
