@@ -4,15 +4,20 @@
 
 # %% auto #0
 __all__ = ['FIGURES', 'AT_THRESHOLD', 'HIGHER_IS_BETTER', 'FIGURE_TITLES', 'SURE', 'BINS', 'LIMIT', 'BASELINE', 'POOLED',
-           'COLOURS', 'LOOK', 'STYLE', 'DOTS', 'LEAST_WORDS', 'PERCENT_MARKS', 'checked', 'Ranked', 'rank_rows',
-           'roc_auc', 'average_precision', 'bin_of', 'expected_calibration_error', 'weighted_figures', 'figures',
-           'draws_of_visitors', 'interval_of', 'with_intervals', 'paired_difference', 'style_of', 'Picture',
-           'spread_out', 'name_lines', 'NumberRule', 'WordRule', 'figures_of_ranking', 'learn_rules', 'single_features',
-           'OneFeatureRule', 'share_of_limit', 'by_landmark', 'landmark_finding', 'plot_by_landmark', 'wilson',
-           'reliability', 'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability']
+           'COLOURS', 'LOOK', 'STYLE', 'DOTS', 'LEAST_WORDS', 'PERCENT_MARKS', 'FEWEST_FLAGGED', 'NOBODY', 'PURPOSES',
+           'AIMS', 'OTHERS', 'ANY', 'checked', 'Ranked', 'rank_rows', 'roc_auc', 'average_precision', 'bin_of',
+           'expected_calibration_error', 'weighted_figures', 'figures', 'draws_of_visitors', 'interval_of',
+           'with_intervals', 'paired_difference', 'style_of', 'few_colours', 'Picture', 'spread_out', 'name_lines',
+           'NumberRule', 'WordRule', 'figures_of_ranking', 'learn_rules', 'single_features', 'OneFeatureRule',
+           'share_of_limit', 'by_landmark', 'landmark_finding', 'plot_by_landmark', 'wilson', 'bins_of_rows',
+           'spread_of_sums', 'reliability', 'calibration_error', 'ece_by_chance', 'root_axis', 'reliability_finding',
+           'plot_reliability', 'first_crossings', 'one_per_session', 'gains', 'Threshold', 'choose_threshold',
+           'gains_finding', 'plot_gains', 'confusion', 'read_confusion', 'plot_confusion', 'slices_of', 'by_slice',
+           'slice_flags', 'plot_slices', 'share_of_visitors', 'learning_curve', 'learning_finding',
+           'plot_learning_curve']
 
 # %% ../nbs/04b_judging.ipynb #17979704
-import io, textwrap
+import io, textwrap, time
 from base64 import b64encode
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -21,7 +26,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.isotonic import IsotonicRegression, isotonic_regression
 from sklearn.utils.validation import check_is_fitted
@@ -122,9 +128,10 @@ def weighted_figures(
 ) -> dict: # The figures of FIGURES, and of AT_THRESHOLD with a threshold
     "The figures of sorted rows under one weighting."
     w = weight[ranked.order]
-    yes, no, total = np.add.reduceat(w * ranked.y, ranked.first), np.add.reduceat(w * (1 - ranked.y), ranked.first), w.sum()
-    found = dict(roc_auc=roc_auc(yes, no), average_precision=average_precision(yes, no), log_loss=float(w @ ranked.log_loss / total),
-                 brier=float(w @ ranked.brier / total), ece=expected_calibration_error(yes, no, ranked.distinct))
+    converted = w * ranked.y
+    yes, no, total = np.add.reduceat(converted, ranked.first), np.add.reduceat(w - converted, ranked.first), w.sum()
+    found = dict(roc_auc=roc_auc(yes, no), average_precision=average_precision(yes, no), log_loss=float((w * ranked.log_loss).sum() / total),
+                 brier=float((w * ranked.brier).sum() / total), ece=expected_calibration_error(yes, no, ranked.distinct))
     return found if threshold is None else found | _decided(yes, no, np.searchsorted(ranked.distinct, threshold))
 
 def figures(
@@ -213,6 +220,15 @@ def style_of(
     "The look of a model, the same everywhere."
     return STYLE.get(name.split(" (")[0], dict(color=COLOURS["model"], marker="o", linestyle="-"))
 
+def few_colours(
+    png: bytes, # A picture
+    colours: int = 128, # How many it may have
+) -> bytes: # The same, much smaller
+    "A picture with a palette, which suits lines and letters."
+    kept = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE).save(kept, format="png", optimize=True)
+    return kept.getvalue()
+
 class Picture:
     "A still picture with its description."
     def __init__(
@@ -222,8 +238,8 @@ class Picture:
     ):
         self.figure, self.alt, kept = figure, alt, io.BytesIO()
         with plt.rc_context(LOOK): figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
-        self.png = kept.getvalue()
         plt.close(figure)
+        self.png = few_colours(kept.getvalue())
 
     def __repr__(self): return self.alt
 
@@ -255,7 +271,7 @@ def name_lines(
     places = [ax.transAxes.inverted().transform(ax.transData.transform(end))[1] for end in ends.values()]
     for (name, end), text, place in zip(ends.items(), texts, spread_out(places, gap)):
         ax.annotate(text, end, xytext=(1.04, place), textcoords="axes fraction", va="center", color=style_of(name)["color"], annotation_clip=False,
-                    arrowprops=dict(arrowstyle="-", color=style_of(name)["color"], lw=0.6, shrinkA=0, shrinkB=2))
+                    arrowprops=dict(arrowstyle="-", color=style_of(name)["color"], lw=0.6, shrinkA=1, shrinkB=2, relpos=(0, 0.5)))
 
 # %% ../nbs/04b_judging.ipynb #febd5213
 class NumberRule:
@@ -319,7 +335,7 @@ def learn_rules(
 def single_features(
     table: pd.DataFrame, # Session rows
     y: np.ndarray, # 1 where the session converted, 0 where not
-    by: str = "roc_auc", # Or average_precision: best first
+    by: str = "average_precision", # Or roc_auc: best first
     rules: dict | None = None, # As made by learn_rules; None: learned from these rows
 ) -> pd.DataFrame: # feature, kind, direction, roc_auc, average_precision
     "How well each feature ranks on its own."
@@ -329,11 +345,12 @@ def single_features(
     rows = [dict(feature=c, kind=r.kind, direction=r.direction, **figures_of_ranking(y, r.ranking(table[c]))) for c, r in rules.items()]
     return pd.DataFrame(rows).sort_values(by, ascending=False, kind="stable", ignore_index=True)
 
+# %% ../nbs/04b_judging.ipynb #10d1805e
 class OneFeatureRule(ClassifierMixin, BaseEstimator):
     "The best single feature, as a model: what any model must beat."
     def __init__(
         self,
-        by: str = "roc_auc", # Or average_precision: how the feature is chosen on the training part
+        by: str = "average_precision", # Or roc_auc: how the feature is chosen on the training part
         least: int = LEAST_WORDS, # Rows that a word must be seen in
     ): self.by, self.least = by, least
 
@@ -426,7 +443,7 @@ def plot_by_landmark(
         if figure == "roc_auc": ax.axhline(0.5, color=COLOURS["chance"], lw=0.9, ls=":")
         ax.set_xticks(np.arange(len(at)), [f"{k}\n{n:,}\n{c:,}" for k, n, c in zip(at["landmark"], at["rows"], at["converted"])])
         ax.set(ylabel=FIGURE_TITLES.get(figure, figure), title=title or _title_by_landmark(single, figure))
-        ax.set_xlabel("events seen before predicting\nsessions at risk\nof which convert")
+        ax.text(-0.025, -0.028, "events seen\nsessions at risk\nof which convert", transform=ax.transAxes, ha="right", va="top", color="#595959")
         ax.grid(axis="x", visible=False)
         name_lines(ax, ends)
     return Picture(drawn, landmark_finding(found, figure) + ". Lines with 95 % intervals.")
@@ -442,26 +459,63 @@ def wilson(
     middle, reach = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return np.clip((middle - reach) / (1 + z**2 / n), 0, 1), np.clip((middle + reach) / (1 + z**2 / n), 0, 1)
 
+def bins_of_rows(
+    p: np.ndarray, # Probability
+    bins: int = BINS, # Of equal mass
+) -> np.ndarray: # Number of the bin of each row
+    "Rows in bins of equal mass; equal probabilities stay together."
+    _, place, mass = np.unique(np.asarray(p, float), return_inverse=True, return_counts=True)
+    return bin_of(mass, bins)[place]
+
+def spread_of_sums(
+    residual: np.ndarray, # Outcome less what was expected, a row
+    number: np.ndarray, # Bin of each row
+    visitors: np.ndarray | None = None, # Who each row belongs to; None: each row is its own
+) -> np.ndarray: # Variance of each bin's sum
+    "How much the sum of a bin varies when visitors come and go as a whole."
+    if visitors is None: return np.bincount(number, residual**2)
+    sums = pd.Series(residual).groupby([number, np.asarray(visitors).astype(str)]).sum()
+    return np.bincount(sums.index.get_level_values(0), sums.to_numpy() ** 2, minlength=number.max() + 1)
+
+# %% ../nbs/04b_judging.ipynb #be4007bf
 def reliability(
     y: np.ndarray, # 1 where the session converted, 0 where not
     p: np.ndarray, # Probability
+    visitors: np.ndarray | None = None, # Who each row belongs to; None: each row is its own
     bins: int = BINS, # Of equal mass
 ) -> pd.DataFrame: # One row a bin: predicted, observed, low, high, rows, converted
     "Mean probability against observed share."
     y, p = checked(y, p)
-    _, place, mass = np.unique(p, return_inverse=True, return_counts=True)
-    grouped = pd.DataFrame(dict(bin=bin_of(mass, bins)[place], p=p, y=y)).groupby("bin").agg(predicted=("p", "mean"), observed=("y", "mean"), rows=("y", "size"), converted=("y", "sum"))
-    low, high = wilson(grouped["converted"], grouped["rows"])
-    return grouped.assign(low=low, high=high).reset_index(drop=True)[["predicted", "observed", "low", "high", "rows", "converted"]].astype(dict(converted=int))
+    table = pd.DataFrame(dict(bin=np.unique(bins_of_rows(p, bins), return_inverse=True)[1], p=p, y=y))
+    grouped = table.groupby("bin").agg(predicted=("p", "mean"), observed=("y", "mean"), rows=("y", "size"), converted=("y", "sum"))
+    residual = y - grouped["observed"].to_numpy()[table["bin"]]
+    plain, clustered = (spread_of_sums(residual, table["bin"].to_numpy(), v) for v in (None, visitors))
+    design_effect = np.maximum(1, np.divide(clustered, plain, out=np.ones_like(plain), where=plain > 0))
+    low, high = wilson(grouped["converted"] / design_effect, grouped["rows"] / design_effect)
+    return grouped.assign(low=low, high=high)[["predicted", "observed", "low", "high", "rows", "converted"]].astype(dict(converted=int)).reset_index(drop=True)
+
+# %% ../nbs/04b_judging.ipynb #64aece95
+def calibration_error(
+    y: np.ndarray, # 1 where the session converted, 0 where not
+    p: np.ndarray, # Probability
+    bins: int = BINS, # Of equal mass
+) -> float: # Expected calibration error
+    "The calibration error alone, with any number of bins."
+    ranked = rank_rows(y, p)
+    yes, no = (np.add.reduceat(v, ranked.first) for v in (ranked.y, 1 - ranked.y))
+    return expected_calibration_error(yes, no, ranked.distinct, bins)
 
 def ece_by_chance(
+    y: np.ndarray, # 1 where the session converted, 0 where not
     p: np.ndarray, # Probability
+    visitors: np.ndarray | None = None, # Who each row belongs to; None: each row is its own
     bins: int = BINS, # Of equal mass
 ) -> float: # The calibration error that a perfectly calibrated model would show on average
     "What chance alone does to the calibration error: the mean absolute value of the normal error of each bin."
-    distinct, mass = np.unique(np.asarray(p, float), return_counts=True)
-    variance = np.bincount(bin_of(mass, bins), mass * distinct * (1 - distinct))
-    return float(np.sqrt(2 / np.pi * variance).sum() / mass.sum())
+    y, p = checked(y, p)
+    number = bins_of_rows(p, bins)
+    variance = np.bincount(number, p * (1 - p)) if visitors is None else spread_of_sums(y - p, number, visitors)
+    return float(np.sqrt(2 / np.pi * variance).sum() / len(p))
 
 # %% ../nbs/04b_judging.ipynb #db8809a3
 PERCENT_MARKS = (0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1)  # where axes of square roots are marked
@@ -469,35 +523,37 @@ PERCENT_MARKS = (0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1) 
 def root_axis(
     axis, # ax.xaxis or ax.yaxis
     top: float, # The largest value shown
+    apart: float = 0.11, # Least distance between two marks, as a share of the axis
 ) -> None:
     "Give an axis the scale of square roots, marked in percent."
     marks = [0]
     for m in PERCENT_MARKS[1:]:
-        if m <= top and np.sqrt(m) - np.sqrt(marks[-1]) > 0.07 * np.sqrt(top): marks.append(m)
+        if m <= top and np.sqrt(m) - np.sqrt(marks[-1]) > apart * np.sqrt(top): marks.append(m)
     axis._set_axes_scale("function", functions=(lambda v: np.sqrt(np.clip(v, 0, None)), np.square))
     axis.set_major_locator(FixedLocator(marks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda v, _: f"{100 * v:g} %")
 
+# %% ../nbs/04b_judging.ipynb #615eb98f
 def reliability_finding(
-    said: dict, # Name of a model: (outcomes, probabilities)
+    said: dict, # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
     bins: int = BINS, # Of equal mass
 ) -> str: # Its calibration error and what chance alone would give
     "What a reliability picture shows, in words."
-    return "; ".join(f"{name}: off by {100 * figures(y, p)['ece']:.2f} points on average, {100 * ece_by_chance(p, bins):.2f} by chance alone" for name, (y, p) in said.items())
+    return "; ".join(f"{name}: off by {100 * calibration_error(*given[:2], bins):.2f} points on average, {100 * ece_by_chance(*given, bins=bins):.2f} by chance alone" for name, given in said.items())
 
 def plot_reliability(
-    said: dict, # Name of a model: (outcomes, probabilities)
+    said: dict, # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
     bins: int = BINS, # Of equal mass
     title: str = "", # The finding; empty: computed
 ) -> Picture: # Its data is reliability
     "Stated probability against observed share, with 95 % intervals."
-    curves = {name: reliability(y, p, bins) for name, (y, p) in said.items()}
+    curves = {name: reliability(*given, bins=bins) for name, given in said.items()}
     top = min(1, 1.15 * max(max(c["predicted"].max(), c["high"].max()) for c in curves.values()))
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(4.6, 4.2))
         root_axis(ax.xaxis, top), root_axis(ax.yaxis, top)
-        ax.set(xlim=(0, top), ylim=(0, top), xlabel="stated probability", ylabel="observed share", title=textwrap.fill(title or _title_of_reliability(said), 60))
+        ax.set(xlim=(0, top), ylim=(0, top), xlabel="stated probability", ylabel="observed share", title=textwrap.fill(title or _title_of_reliability(said, bins), 60))
         ax.plot([0, top], [0, top], color=COLOURS["chance"], lw=0.9, ls=":")
         for name, c in curves.items():
             ax.vlines(c["predicted"], c["low"], c["high"], color=style_of(name)["color"], lw=1, alpha=0.55)
@@ -505,7 +561,367 @@ def plot_reliability(
         name_lines(ax, {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()})
     return Picture(drawn, "Stated probability against observed share. " + reliability_finding(said, bins) + ".")
 
-def _title_of_reliability(said: dict) -> str:
+def _title_of_reliability(said: dict, bins: int) -> str:
     "The calibration errors, or the one with what chance would give."
-    if len(said) == 1: return reliability_finding(said)
-    return "Calibration error: " + ", ".join(f"{name} {100 * figures(y, p)['ece']:.2f}" for name, (y, p) in said.items()) + " points"
+    if len(said) == 1: return reliability_finding(said, bins)
+    errors = {name: 100 * calibration_error(*given[:2], bins) for name, given in said.items()}
+    best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
+    if len(said) > 3: return f"Calibration error from {errors[best]:.2f} ({best}) to {errors[worst]:.2f} points ({worst})"
+    return "Calibration error: " + ", ".join(f"{name} {error:.2f}" for name, error in errors.items()) + " points"
+
+# %% ../nbs/04b_judging.ipynb #cfb71279
+def first_crossings(
+    table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
+    p: np.ndarray, # Probability of each row
+    threshold: float, # Contacted from here on
+) -> pd.DataFrame: # One row a session: contacted, landmark and probability of the contact (missing if none), converted
+    "Where each session is contacted, if at all."
+    keys = ["session_id", "visitor"]
+    rows = table[[*keys, "landmark", "converted"]].assign(probability=np.asarray(p, float)).sort_values(["session_id", "landmark"])
+    everyone = rows.groupby(keys, sort=True)["converted"].max().rename("ever")
+    met = rows[rows["probability"] >= threshold].drop_duplicates("session_id").set_index(keys)
+    found = everyone.to_frame().join(met)
+    found = found.assign(contacted=found["landmark"].notna(), landmark=found["landmark"].astype("Int64"), converted=found["converted"].fillna(found["ever"]).astype(int))
+    return found.reset_index()[[*keys, "contacted", "landmark", "probability", "converted"]]
+
+def one_per_session(
+    table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
+    p: np.ndarray, # Probability of each row
+) -> pd.DataFrame: # One row a session: session_id, visitor, highest (probability at any landmark), converted
+    "One decision a session: it is contacted at a threshold exactly if its highest probability reaches it."
+    rows = table[["session_id", "visitor", "converted"]].assign(highest=np.asarray(p, float)).groupby(["session_id", "visitor"], sort=True)
+    found = rows.agg(highest=("highest", "max"), converted=("converted", "max"), least=("converted", "min")).reset_index()
+    differ = found[found["converted"] != found["least"]]
+    if len(differ): raise ValueError(f"session {differ['session_id'].iloc[0]!r} converts after some landmarks and not after others, so it has no single answer. "
+                                     "Decide at one landmark, table[table['landmark'] == 3], or take each row as a decision of its own")
+    return found.drop(columns="least")
+
+# %% ../nbs/04b_judging.ipynb #c4d616b1
+def gains(
+    y: np.ndarray, # 1 where the session converted, 0 where not
+    p: np.ndarray, # Probability, or the highest of a session
+    gain: float | None = None, # What a converted contact brings; None: no profit
+    cost: float | None = None, # What a contact costs
+) -> pd.DataFrame: # One row a threshold, highest first: contacted, converted, their shares, precision, lift, f1, profit_per_1000
+    "What is reached by contacting from the top down."
+    ranked = rank_rows(y, p)
+    yes, all_ = (np.cumsum(np.add.reduceat(v, ranked.first)[::-1]) for v in (ranked.y, np.ones(len(ranked.y))))
+    total, converting = len(ranked.y), max(ranked.y.sum(), 1)
+    found = pd.DataFrame(dict(threshold=ranked.distinct[::-1], contacted=all_.astype(int), converted=yes.astype(int), share_contacted=all_ / total, share_reached=yes / converting, precision=yes / all_))
+    found = found.assign(lift=found["precision"] / (converting / total), f1=2 * yes / (all_ + converting))
+    return found if gain is None else found.assign(profit_per_1000=1000 * (gain * yes - (cost or 0) * all_) / total)
+
+# %% ../nbs/04b_judging.ipynb #cb5abfa8
+FEWEST_FLAGGED = 20  # sessions on which a precision must be seen before it counts
+NOBODY = 2.0  # a threshold that no probability reaches
+PURPOSES = {"f1": (), "recall": ("at_least",), "precision": ("at_least",), "top share": ("share",), "profit": ("gain", "cost")}  # and what each needs to know
+
+def _best_recall(curve: pd.DataFrame, at_least: float) -> int:
+    "Of the thresholds that reach the recall, the place of the one with the best precision."
+    return curve["precision"].where(curve["share_reached"] >= at_least - 1e-12).idxmax()
+
+def _best_precision(curve: pd.DataFrame, at_least: float) -> int:
+    "Of the thresholds that keep the precision, the place of the one with the best recall."
+    counted = curve[curve["contacted"] >= min(FEWEST_FLAGGED, curve["contacted"].iloc[-1])]
+    reached = counted[counted["precision"] >= at_least - 1e-12]
+    if reached.empty: raise ValueError(f"no threshold that flags at least {FEWEST_FLAGGED} has a precision of {at_least:g}; the best is {counted['precision'].max():.3f}, "
+                                       f"at {counted.loc[counted['precision'].idxmax(), 'threshold']:.4f}. Ask for less, or for a top share")
+    return reached.sort_values(["share_reached", "contacted"], ascending=[False, True], kind="stable").index[0]
+
+def _top_share(curve: pd.DataFrame, share: float) -> int:
+    "The place of the lowest threshold that flags no more than a share."
+    within = curve[curve["share_contacted"] <= share + 1e-12]
+    if within.empty: raise ValueError(f"no threshold flags {100 * share:g} % or less; the smallest share is {100 * curve['share_contacted'].iloc[0]:.3g} %, which all have the probability {curve['threshold'].iloc[0]:.4f}. Ask for that much")
+    return within.index[-1]
+
+# %% ../nbs/04b_judging.ipynb #3decf54e
+def _refuse_purpose(y: np.ndarray, purpose: str, given: dict) -> None:
+    "Refuse a purpose that is unknown, or lacks or exceeds what it needs to know."
+    if purpose not in PURPOSES: raise ValueError(f"purpose is {purpose!r}; it must be one of {', '.join(PURPOSES)}")
+    missing = [name for name in PURPOSES[purpose] if given[name] is None]
+    idle = [name for name, value in given.items() if value is not None and name not in PURPOSES[purpose]]
+    if missing: raise ValueError(f"the purpose {purpose!r} needs {' and '.join(missing)}, for example {missing[0]}={10 if purpose == 'profit' else 0.3}")
+    if idle: raise ValueError(f"the purpose {purpose!r} has no use for {' and '.join(idle)}; leave it out, or choose another purpose")
+    for name in ("at_least", "share"):
+        if given[name] is not None and not 0 < given[name] <= 1: raise ValueError(f"{name} is {given[name]:g}; it is a share, above 0 and at most 1, such as 0.3")
+    if purpose == "profit" and not (given["gain"] > 0 and given["cost"] >= 0): raise ValueError(f"gain is {given['gain']:g} and cost {given['cost']:g}; a gain is above 0, a cost 0 or more")
+    if purpose != "top share" and not np.any(y): raise ValueError("none converts here, so a threshold cannot be chosen for it. Give a longer log, or the purpose 'top share'")
+
+# %% ../nbs/04b_judging.ipynb #ed40c41d
+AIMS = {"f1": "the highest F1", "recall": "flagging at least {at_least:.0%} of those who convert", "precision": "at least {at_least:.0%} of the flagged converting",
+        "top share": "flagging not more than {share:.1%}", "profit": "the most profit, if a converted contact brings {gain:g} and a contact costs {cost:g}"}
+
+def _in_words(value: float, row: dict, purpose: str, given: dict, unit: str) -> str:
+    "A threshold in one sentence."
+    aim = AIMS[purpose].format(**{k: v for k, v in given.items() if v is not None})
+    if value == NOBODY: return f"For {aim}: flag nobody, since no threshold earns more than it costs."
+    profit = f", and the profit is {row['profit_per_1000']:,.0f} per 1,000 {unit}" if "profit_per_1000" in row else ""
+    return (f"For {aim}: flag from a probability of {value:.4f} on. Expected: {row['share_contacted']:.1%} of {unit} are flagged, {row['precision']:.1%} of the flagged convert, "
+            f"{row['share_reached']:.1%} of those who convert are flagged{profit}.")
+
+# %% ../nbs/04b_judging.ipynb #3fbd8cab
+@dataclass(frozen=True)
+class Threshold:
+    "Where the line is drawn, what for, and what is expected of it."
+    value: float # Flagged from here on
+    purpose: str # One of PURPOSES
+    sentence: str # In words
+    expected: dict # What it did where it was chosen: a row of gains
+
+def choose_threshold(
+    y: np.ndarray, # 1 where the session converted, 0 where not; validation data
+    p: np.ndarray, # Probability, or the highest of a session; from a model that never saw the visitor
+    purpose: str = "f1", # One of PURPOSES
+    at_least: float | None = None, # Recall or precision, a share
+    share: float | None = None, # Most that may be flagged
+    gain: float | None = None, # What a converted contact brings
+    cost: float | None = None, # What a contact costs
+    unit: str = "sessions", # What a row is, for the sentence
+) -> Threshold: # The line, its purpose, and what it did here
+    "Where to draw the line, for a purpose."
+    given = dict(at_least=at_least, share=share, gain=gain, cost=cost)
+    y, p = checked(y, p)
+    _refuse_purpose(y, purpose, given)
+    curve = gains(y, p, gain, cost)
+    if purpose == "profit" and curve["profit_per_1000"].max() <= 0:
+        nothing = dict(contacted=0, converted=0, share_contacted=0.0, share_reached=0.0, precision=np.nan, lift=np.nan, f1=0.0, profit_per_1000=0.0)
+        return Threshold(NOBODY, purpose, _in_words(NOBODY, nothing, purpose, given, unit), nothing)
+    places = {"f1": lambda: curve["f1"].idxmax(), "recall": lambda: _best_recall(curve, at_least), "precision": lambda: _best_precision(curve, at_least),
+              "top share": lambda: _top_share(curve, share), "profit": lambda: curve["profit_per_1000"].idxmax()}
+    row = curve.loc[[places[purpose]()]].to_dict("records")[0]
+    value = row.pop("threshold")
+    return Threshold(value, purpose, _in_words(value, row, purpose, given, unit), row)
+
+# %% ../nbs/04b_judging.ipynb #33809823
+def _mark(ax: plt.Axes, curve: pd.DataFrame, column: str, threshold: float | None) -> None:
+    "Mark what the threshold reaches on a curve."
+    reached = curve[curve["threshold"] >= threshold] if threshold is not None else curve[:0]
+    if len(reached): ax.plot(reached["share_contacted"].iloc[-1], reached[column].iloc[-1], marker="o", ms=7, mfc="white", mec=COLOURS["text"], mew=1.8, zorder=5)
+
+def _finish_gains(ax: plt.Axes, column: str, top: float) -> None:
+    "Scales, and the dotted line of contacting by chance."
+    root_axis(ax.xaxis, 1, apart=0.2)
+    ax.set(xlabel="share contacted", xlim=(0, 1))
+    contacted = np.linspace(0, 1, 200)
+    if column == "share_reached":
+        ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g} %")
+        ax.plot(contacted, contacted, color=COLOURS["chance"], lw=0.9, ls=":")
+        return
+    ax.axhline(1 if column == "lift" else 0, color=COLOURS["chance"], lw=0.9, ls=":")
+    if column == "profit_per_1000" and top > 0: ax.set_ylim(-0.6 * top, 1.12 * top)
+    if column == "lift":
+        ax.set_yscale("log")
+        marks = [m for m in (1, 2, 5, 10, 20, 50, 100) if m <= 1.2 * top]
+        ax.set_yticks(marks, marks, minor=False), ax.yaxis.set_minor_locator(NullLocator())
+
+# %% ../nbs/04b_judging.ipynb #d6087ec1
+def gains_finding(
+    said: dict, # Name of a model: (outcomes, probabilities)
+    share: float = 0.1, # Of sessions contacted
+) -> str: # What is reached at that share, by model
+    "What a picture of gains shows, in words."
+    reached = {name: np.interp(share, *gains(y, p)[["share_contacted", "share_reached"]].to_numpy().T) for name, (y, p) in said.items()}
+    return f"Contacting the top {share:.0%} reaches, of those who convert, " + ", ".join(f"{r:.0%} by {name}" for name, r in reached.items())
+
+def plot_gains(
+    said: dict, # Name of a model: (outcomes, probabilities)
+    threshold: float | None = None, # The chosen line, marked for the first model
+    gain: float | None = None, # What a converted contact brings; None: no panel of profit
+    cost: float | None = None, # What a contact costs
+    title: str = "", # The finding; empty: computed
+) -> Picture: # Its data is gains
+    "Cumulative gain, lift and profit by the share that is contacted; dotted: contacting by chance."
+    columns = {"share_reached": "converting sessions reached", "lift": "lift"} | ({"profit_per_1000": "profit per 1,000 sessions"} if gain is not None else {})
+    curves = {name: gains(y, p, gain, cost) for name, (y, p) in said.items()}
+    with plt.rc_context(LOOK):
+        drawn, axes = plt.subplots(1, len(columns), figsize=(3.1 * len(columns), 3.1), layout="constrained")
+        for ax, (column, label) in zip(axes, columns.items()):
+            for place, (name, c) in enumerate(curves.items()):
+                c = c[c["contacted"] >= min(FEWEST_FLAGGED, c["contacted"].iloc[-1])] if column == "lift" else c
+                ax.plot(c["share_contacted"], c[column], **{**style_of(name), "marker": ""}, label=name, zorder=4 - place / len(curves))
+            _mark(ax, next(iter(curves.values())), column, threshold)
+            _finish_gains(ax, column, max(c[column].max() for c in curves.values()))
+            ax.set_title(label, weight="normal", size=9.5)
+        drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False)
+        drawn.suptitle(title or gains_finding(dict(list(said.items())[:1])), x=0.005, ha="left", weight="bold", size=10.5)
+    return Picture(drawn, gains_finding(said) + (". The chosen threshold is marked." if threshold is not None else "."))
+
+# %% ../nbs/04b_judging.ipynb #3f08edbc
+def confusion(
+    y: np.ndarray, # 1 where the session converted, 0 where not
+    p: np.ndarray, # Probability, or the highest of a session
+    threshold: float, # Flagged from here on
+) -> pd.DataFrame: # Counts; rows flagged and not flagged, columns converted and not converted
+    "Who was flagged and who converted."
+    y, p = checked(y, p)
+    count = lambda flagged, converted: int((((p >= threshold) == flagged) & (y == converted)).sum())
+    return pd.DataFrame([[count(f, 1), count(f, 0)] for f in (True, False)], index=["flagged", "not flagged"], columns=["converted", "not converted"])
+
+def read_confusion(
+    counts: pd.DataFrame, # As made by confusion
+    unit: str = "sessions", # What a row is
+) -> str: # Sentences
+    "A confusion matrix in plain language."
+    (hit, false), (missed, rest) = counts.to_numpy().tolist()
+    in_100 = lambda part, whole: "none" if not part else f"{100 * part / whole:.{0 if part / whole >= 0.1 else 1}f}"
+    said = [f"Of 100 {unit}, {in_100(hit + false, hit + false + missed + rest)} are flagged."]
+    if hit + false: said.append(f"Of 100 flagged, {in_100(hit, hit + false)} convert.")
+    if hit + missed: said.append(f"Of 100 that convert, {in_100(hit, hit + missed)} are flagged and {in_100(missed, hit + missed)} are missed.")
+    if false + rest: said.append(f"Of 100 that do not convert, {in_100(false, false + rest)} are flagged in vain.")
+    if hit: said.append(f"For each one found, {(hit + false) / hit:.1f} are contacted.")
+    return " ".join(said)
+
+# %% ../nbs/04b_judging.ipynb #ca3b2a43
+def plot_confusion(
+    counts: pd.DataFrame, # As made by confusion
+    title: str = "", # The finding; empty: computed
+    unit: str = "sessions", # What a row is
+) -> Picture: # Its data is confusion
+    "The four counts, each with its share of the row."
+    share = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
+    with plt.rc_context({**LOOK, "axes.grid": False}):
+        drawn, ax = plt.subplots(figsize=(4.6, 2.3))
+        for i, flagged in enumerate(counts.index):
+            for j, outcome in enumerate(counts.columns):
+                ax.add_patch(plt.Rectangle((j, 1 - i), 0.97, 0.94, color=COLOURS[outcome], alpha=0.85 if i == j else 0.3, lw=0))
+                ax.text(j + 0.485, 1.47 - i, f"{counts.loc[flagged, outcome]:,}\n{share.loc[flagged, outcome]:.1%} of them".replace("nan% of them", "none"), ha="center", va="center", color="black", linespacing=1.5)
+        ax.set(xlim=(0, 2), ylim=(0, 2), title=textwrap.fill(title or ". ".join(read_confusion(counts, unit).split(". ")[1:2]).rstrip(".") + f"; {counts.loc['not flagged', 'converted']:,} that convert are missed", 60))
+        ax.set_xticks([0.485, 1.485], counts.columns), ax.set_yticks([1.47, 0.47], counts.index)
+        ax.tick_params(length=0, labelcolor=COLOURS["text"])
+        sns.despine(ax=ax, left=True, bottom=True)
+    return Picture(drawn, "Confusion matrix. " + read_confusion(counts, unit))
+
+# %% ../nbs/04b_judging.ipynb #7b34776b
+OTHERS = "(others)"  # name of the values that are too rare for a slice of their own
+ANY = "(any)"  # name of all values together, where each is too rare: no slice at all, and not judged
+
+def slices_of(
+    table: pd.DataFrame, # Session rows: session_id, converted
+    column: str, # A context column
+    at_least: int = 50, # Converted sessions that a value needs
+) -> pd.Series: # The slice of each row
+    "Values of a column, the rare ones together."
+    if column not in table: raise ValueError(f"no column {column!r} to slice by; there are: {', '.join(table.columns)}")
+    words = WordRule.text(table[column])
+    converted = table["session_id"].reset_index(drop=True)[(table["converted"] == 1).to_numpy()].groupby(words).nunique()
+    often = converted[converted >= at_least].index
+    return words.where(words.isin(often), OTHERS if len(often) else ANY)
+
+# %% ../nbs/04b_judging.ipynb #5c997c9e
+def by_slice(
+    table: pd.DataFrame, # Session rows: session_id, visitor, converted, and the columns
+    p: np.ndarray, # The model's probability of each row
+    baseline_p: np.ndarray, # The baseline's
+    columns: list, # Context columns, such as device and channel
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+    at_least: int = 50, # Converted sessions that a slice needs to be judged
+) -> pd.DataFrame: # One row a slice: counts, figures, baseline_log_loss, difference with its interval, judged, worse
+    "The figures by slice, and where the model is worse than the baseline."
+    p, baseline_p, where = np.asarray(p, float), np.asarray(baseline_p, float), {c: slices_of(table, c, at_least).to_numpy() for c in columns}
+    parts, rows = [(c, v, where[c] == v) for c in columns for v in sorted(set(where[c]), key=lambda v: (v == OTHERS, v))], []
+    for column, value, at in parts:
+        part = table[at]
+        y, who, converted = part["converted"].to_numpy(), part["visitor"].to_numpy(), part.loc[part["converted"] == 1, "session_id"].nunique()
+        apart = paired_difference(y, p[at], baseline_p[at], who, "log_loss", resamples, seed, comparisons=len(parts))
+        counts = dict(sessions=part["session_id"].nunique(), converted_sessions=converted)
+        rows.append(dict(column=column, value=value, **counts, **with_intervals(y, p[at], who, resamples, seed), baseline_log_loss=figures(y, baseline_p[at])["log_loss"], **apart, judged=converted >= at_least and value != ANY))
+    found = pd.DataFrame(rows)
+    return found.assign(worse=found["judged"] & (found["difference_low"] > 0))
+
+def slice_flags(
+    found: pd.DataFrame, # As made by by_slice
+) -> list: # Sentences
+    "A sentence for each slice where the model is worse than the baseline."
+    flags = [f"{r.column} {r.value}: the model's log-loss is {r.log_loss:.4f}, the baseline's {r.baseline_log_loss:.4f}, worse by {r.difference:.4f} ({r.difference_low:.4f} to {r.difference_high:.4f}); "
+             f"{r.converted_sessions:,} of {r.sessions:,} sessions convert. Do not use the model here" for r in found[found["worse"]].itertuples()]
+    few = ", ".join(f"{r.column} {r.value} ({r.converted_sessions})" for r in found[~found["judged"]].itertuples())
+    return flags + ([f"too few converted sessions to be judged: {few}"] if few else [])
+
+# %% ../nbs/04b_judging.ipynb #644e5fb1
+def plot_slices(
+    found: pd.DataFrame, # As made by by_slice
+    title: str = "", # The finding; empty: computed
+) -> Picture: # Its data is by_slice
+    "Log-loss of the model less that of the baseline in each slice, with simultaneous 95 % intervals."
+    names, at = [f"{r.column}: {r.value} ({r.converted_sessions:,} of {r.sessions:,})" for r in found.itertuples()], np.arange(len(found))[::-1]
+    colours = np.where(found["worse"], COLOURS["bad"], np.where(found["judged"], COLOURS["model"], COLOURS["not converted"]))
+    bad = ", ".join(f"{r.column} {r.value}" for r in found[found["worse"]].itertuples())
+    finding = f"Worse than counting events: {bad}" if bad else "In no slice is the model shown to be worse than counting events"
+    with plt.rc_context({**LOOK, "axes.spines.left": False}):
+        drawn, ax = plt.subplots(figsize=(6.8, 1.2 + 0.27 * len(found)), layout="constrained")
+        ax.hlines(at, found["difference_low"], found["difference_high"], color=colours, lw=1.4)
+        ax.scatter(found["difference"], at, c=colours, s=24, zorder=3)
+        ax.axvline(0, color=COLOURS["text"], lw=0.9)
+        ax.set_yticks(at, names)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="y", visible=False)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.set(xlabel="log-loss, model less baseline: left of 0 is better\n(in brackets: how many sessions convert, of how many)", ylim=(-0.6, len(found) - 0.4))
+        drawn.suptitle(textwrap.fill(title or finding, 85), x=0.01, ha="left", weight="bold", size=10.5)
+    return Picture(drawn, f"Log-loss of the model less that of the baseline by slice, converted sessions in brackets. {finding}.")
+
+# %% ../nbs/04b_judging.ipynb #be6301d2
+def share_of_visitors(
+    table: pd.DataFrame, # Session rows, with visitor
+    share: float, # How many of the visitors, above 0 and at most 1
+    seed: int = 0, # Of the draw
+) -> pd.DataFrame: # Their rows; those of a smaller share are among those of a larger one
+    "All rows of a random share of the visitors."
+    who, people = pd.factorize(table["visitor"].astype(str), sort=True)
+    place = np.argsort(np.random.default_rng(seed).permutation(len(people)))
+    return table[place[who] < max(1, round(share * len(people)))]
+
+def learning_curve(
+    make, # Function from session rows and a seed to an unfitted model
+    pairs, # (learn, judge) session rows: one pair for a held-out part, several for folds
+    shares: tuple = (0.1, 0.25, 0.5, 1), # Of the visitors to learn from
+    seed: int = 0, # Of the draws and the model
+    resamples: int = 100, # Draws of visitors behind the intervals
+) -> pd.DataFrame: # One row a share: sessions and converted sessions to learn from (means over pairs), seconds, figures with intervals
+    "The figures by how much there was to learn from."
+    learned = {share: [] for share in shares}
+    for learn, judge in pairs:
+        for share in shares:
+            part, began = share_of_visitors(learn, share, seed), time.perf_counter()
+            if part["converted"].nunique() < 2: raise ValueError(f"{share:g} of the visitors are {part['visitor'].nunique():,}, of one class only; leave out the share {share:g}")
+            p = make(part, seed).fit(part, part["converted"]).predict_proba(judge)[:, 1].astype(float)
+            sizes = dict(learned_from=part["session_id"].nunique(), learned_converted=part.loc[part["converted"] == 1, "session_id"].nunique(), seconds=time.perf_counter() - began)
+            learned[share].append((sizes, judge[["converted", "visitor"]].assign(p=p)))
+    rows = []
+    for share, made in learned.items():
+        judged = pd.concat([j for _, j in made])
+        rows.append(dict(share=share, **pd.DataFrame([s for s, _ in made]).mean().to_dict(), **with_intervals(judged["converted"], judged["p"], judged["visitor"], resamples, seed)))
+    return pd.DataFrame(rows)
+
+# %% ../nbs/04b_judging.ipynb #441cad39
+def learning_finding(
+    curve: pd.DataFrame, # As made by learning_curve
+    figure: str = "log_loss", # Which figure
+) -> str: # What the last step brought
+    "What more data did, in words."
+    last, before = curve.iloc[-1], curve.iloc[-2] if len(curve) > 1 else curve.iloc[-1]
+    return f"From {before['learned_from']:,.0f} to {last['learned_from']:,.0f} sessions, {FIGURE_TITLES.get(figure, figure)} goes from {before[figure]:.4f} to {last[figure]:.4f}"
+
+def plot_learning_curve(
+    curves: dict, # Name of a model: as made by learning_curve
+    figure: str = "log_loss", # Which figure
+    limit: float | None = None, # The figure of the exact probability on the same rows, where it is known
+    title: str = "", # The finding; empty: computed
+) -> Picture: # Its data is learning_curve
+    "A figure by the number of sessions learned from, with 95 % intervals."
+    with plt.rc_context(LOOK):
+        drawn, ax = plt.subplots(figsize=(5.4, 3.2))
+        ends = {}
+        for name, c in curves.items():
+            ax.vlines(c["learned_from"], c[f"{figure}_low"], c[f"{figure}_high"], color=style_of(name)["color"], lw=1, alpha=0.55)
+            ax.plot(c["learned_from"], c[figure], **style_of(name))
+            ends[name] = tuple(c[["learned_from", figure]].iloc[-1])
+        sizes = next(iter(curves.values()))["learned_from"]
+        if limit is not None: ends[LIMIT] = (sizes.iloc[-1], ax.axhline(limit, **style_of(LIMIT)).get_ydata()[0])
+        ax.set_xscale("log")
+        ax.set_xticks(sizes, [f"{n:,.0f}" for n in sizes])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set(xlabel="sessions to learn from", ylabel=FIGURE_TITLES.get(figure, figure), title=textwrap.fill(title or learning_finding(next(iter(curves.values())), figure), 66))
+        name_lines(ax, ends)
+    return Picture(drawn, "; ".join(f"{name}: {learning_finding(c, figure)}" for name, c in curves.items()) + ".")

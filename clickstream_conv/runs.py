@@ -106,7 +106,9 @@ def read_json(
     return json.loads((run / name).read_text(encoding="utf-8")) if run.has(name) else {}
 
 # %% ../nbs/00a_runs.ipynb #e48b5e04
-TRUSTED = ("numpy.dtype", "xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor")  # beside what skops knows
+TRUSTED = (  # beside what skops knows: plain containers and estimators, never functions
+    "numpy.dtype", "xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor", "imblearn.pipeline.Pipeline", "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", "sklearn.neural_network._stochastic_optimizers.AdamOptimizer")
 PACKAGE = "clickstream_conv"  # whose own estimators are trusted too
 
 def is_trusted(

@@ -1,0 +1,74 @@
+"""What the tests of the command line share."""
+import json, os, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("CLICKSTREAM_CONV_DATA", ROOT.parent / "shared" / "data"))
+SCRIPT = Path(sys.executable).with_name("clickstream-conv")
+COMMAND = [str(SCRIPT)] if SCRIPT.is_file() else [sys.executable, "-c", "from clickstream_conv.pipeline import main; main()"]
+QUICK = ("-p", "folds=2", "-p", "resamples=20")
+MAPPING = """\
+columns: {session_id: sid, visitor_id: who, t: when, event: what, item_id: sku, category: kind, price: price}
+events: {view: [look], cart: [add], purchase: [buy]}
+time_format: "%Y-%m-%d %H:%M:%S"
+"""
+HEADER = "sid,who,when,what,sku,kind,price"
+
+
+def command(*words, cwd, **options):
+    "Run clickstream-conv; what it says on both streams is in .said."
+    done = subprocess.run([*COMMAND, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600, **options)
+    done.said = done.stdout + done.stderr
+    assert "Traceback" not in done.said, done.said
+    return done
+
+
+def start(*words, cwd):
+    "Start clickstream-conv and do not wait for it."
+    return subprocess.Popen([*COMMAND, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def record(folder):
+    "What run.json says; nothing while there is none."
+    path = Path(folder) / "run.json"
+    return json.loads(path.read_text()) if path.is_file() else {"stages": {}}
+
+
+def metrics(folder):
+    "All figures of a run."
+    return {path.name: json.loads(path.read_text()) for path in sorted((Path(folder) / "metrics").glob("*.json"))}
+
+
+def log_lines(sessions=240, buying=80):
+    "The rows of a small log, a session a minute; each buyer looks, adds and buys."
+    lines = []
+    for s in range(sessions):
+        steps = ["look", "look", "add", "buy"] if s * buying // sessions != (s + 1) * buying // sessions else ["look", "look", "look"]
+        for i, what in enumerate(steps):
+            lines.append(f"s{s},v{s},2024-03-{1 + s // 60:02} {10 + s % 10}:{s % 60:02}:{i * 7:02},{what},p{(s * 7 + i) % 9},k{(s + i) % 3},{5 + (s * 3 + i) % 20}.50")
+    return lines
+
+
+def write_log(folder, lines, header=HEADER, name="log.csv"):
+    "A log and its mapping file; the words of the command line that read them."
+    (folder / name).write_text("\n".join([header, *lines]) + "\n" if header else "\n".join(lines))
+    (folder / "mine.yaml").write_text(MAPPING)
+    return ("run", "--source", "mine.yaml", "--path", name, "--out", "out", "--landmarks", "1,2", *QUICK)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    "A finished run of the demo shop that no test changes: its folder's parent, and how it went."
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, command("run", "--sessions", 3000, "--out", "run", *QUICK, cwd=folder)
+
+
+@pytest.fixture(scope="session")
+def real_log():
+    "The path of a real log, or a skipped test."
+    def found(name):
+        if not (DATA / name).is_file(): pytest.skip(f"no {name} in {DATA}; set CLICKSTREAM_CONV_DATA to the folder that has it")
+        return DATA / name
+    return found

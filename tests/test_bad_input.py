@@ -1,0 +1,167 @@
+"""Whatever is wrong with what is given, one line says what and what to do."""
+import os, resource
+
+import pytest
+from conftest import HEADER, QUICK, command, log_lines, metrics, write_log
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
+
+
+def refused(done, *words):
+    "One line on the error stream that holds these words; exit code 1."
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and done.stdout == "" and last.startswith("clickstream-conv: "), done.said
+    for word in words: assert word in last, last
+
+
+def stage_failed(done, folder, stage, *words):
+    "The line names stage, cell and log, and the log is there."
+    refused(done, f"{stage} failed in cell ", f"{stage}.failed.ipynb", *words)
+    assert (folder / "out" / "notebooks" / f"{stage}.failed.ipynb").is_file()
+
+
+def with_column(place, change, every=1):
+    "The rows of a log with one of their fields changed."
+    def changed(n, line):
+        fields = line.split(",")
+        if n % every == 0: fields[place] = change(fields[place], n)
+        return ",".join(fields)
+    return [changed(n, line) for n, line in enumerate(log_lines())]
+
+
+def clocks(text, n):
+    return text if n % 2 else text[8:10] + "/" + text[5:7] + "/" + text[:4] + text[10:]
+
+
+BAD_LOGS = {
+    "empty file": (None, [], ["log.csv is empty"]),
+    "header only": (HEADER, [], ["log.csv", "row"]),
+    "missing column": (HEADER.replace("price", "amount"), log_lines(), ["no column 'price'", "amount"]),
+    "wrong delimiter": (HEADER.replace(",", "~"), [line.replace(",", "~") for line in log_lines()], ["no column 'sid'"]),
+    "mixed time formats": (HEADER, with_column(2, clocks), ["unparsable time", "e.g. row 2: '01/03/2024 10:00:00'"]),
+    "negative prices": (HEADER, with_column(6, lambda text, n: "-" + text, every=2), ["negative price", "e.g."]),
+    "unknown events": (HEADER, with_column(3, lambda text, n: "wave", every=2), ["wave"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LOGS)
+def test_a_log_that_cannot_be_read(name, tmp_path):
+    header, lines, words = BAD_LOGS[name]
+    stage_failed(command(*write_log(tmp_path, lines, header), cwd=tmp_path), tmp_path, "02_sources", *words)
+
+
+def test_each_message_is_its_own(tmp_path):
+    said = [words[0] for _, _, words in BAD_LOGS.values()]
+    assert len(set(said)) == len(said)
+
+
+def test_binary_junk(tmp_path):
+    words = write_log(tmp_path, [])
+    (tmp_path / "log.csv").write_bytes(PNG)
+    stage_failed(command(*words, cwd=tmp_path), tmp_path, "02_sources", "log.csv is a PNG picture")
+
+
+def test_one_class_only(tmp_path):
+    stage_failed(command(*write_log(tmp_path, log_lines(buying=0)), cwd=tmp_path), tmp_path, "05_classification", "one class")
+
+
+def test_fewer_buyers_than_folds(tmp_path):
+    done = command(*write_log(tmp_path, log_lines(buying=4)), "-p", "folds=5", cwd=tmp_path)
+    stage_failed(done, tmp_path, "05_classification", "at least", "converted")
+
+
+def test_a_last_line_cut_short_is_rejected_and_counted(tmp_path):
+    words = write_log(tmp_path, log_lines())
+    whole = (tmp_path / "log.csv").read_text()
+    (tmp_path / "log.csv").write_text(whole[:-12])
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 0 and "1 rejected (line broken: 1)" in done.stdout, done.said
+
+
+def test_ids_as_floats_are_read_with_a_note(tmp_path):
+    lines = [",".join([f"{sid[1:]}.0", *rest]) for sid, *rest in (line.split(",") for line in log_lines())]
+    done = command(*write_log(tmp_path, lines), cwd=tmp_path)
+    assert done.returncode == 0, done.said
+    assert "note: column 'session_id' held ids as floats" in done.stdout
+    assert metrics(tmp_path / "out")["source.json"]["sessions"] == 240
+
+
+def test_a_full_disk(tmp_path):
+    "No file may grow past a size that the table of events needs: the simulated disk is full at that moment."
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    done = command("run", "--sessions", 3000, "--out", "out", cwd=tmp_path, preexec_fn=limit)
+    refused(done, "02_sources failed", "cannot write", "events.parquet", "make room")
+    assert not (tmp_path / "out" / "events.parquet").exists() and not list((tmp_path / "out").glob(".*.part"))
+    assert command("run", "--sessions", 3000, "--out", "out", "--landmarks", "1,2", *QUICK, cwd=tmp_path).returncode == 0
+
+
+def test_a_folder_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    refused(command("run", "--out", "file/run", cwd=tmp_path), "file", "Not a directory")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    refused(command("run", "--out", "locked/run", cwd=tmp_path), "locked", "Permission denied")
+
+
+def test_a_folder_that_takes_no_files(tmp_path):
+    refused(command("run", "--out", "/proc/self", cwd=tmp_path), "/proc/", "not empty and holds no run")
+    refused(command("run", "--out", "/proc/self/run", cwd=tmp_path), "/proc/")
+
+
+def test_a_folder_of_someone_else(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("cat")
+    for fresh in ((), ("--fresh",)): refused(command("run", "--out", "photos", *fresh, cwd=tmp_path), "photos", "not empty and holds no run")
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+def test_a_folder_of_another_source(demo, tmp_path):
+    done = command(*write_log(tmp_path, log_lines()), "--out", demo[0] / "run", cwd=tmp_path)
+    refused(done, "holds a run of demo, not of mine", "--fresh")
+
+
+WRONG_WORDS = {
+    "source": (("--source", "rees64"), ["no source 'rees64'", "did you mean rees46?"]),
+    "parameter": (("-p", "resample=5"), ["no parameter 'resample'", "did you mean resamples?"]),
+    "pair": (("-p", "resamples"), ["-p takes name=value"]),
+    "outcome": (("--outcome", "churn"), ["offers no outcome 'churn'"]),
+    "option": (("--sesions", "5"), ["--sesions"]),
+    "number": (("--seed", "abc"), ["seed must be int", "found 'abc'"]),
+    "landmarks": (("--landmarks", "1,two"), ["landmarks must be list of int"]),
+    "no landmark": (("--landmarks", "0,1"), ["landmarks must be 1 or more; found 0"]),
+    "no sessions": (("--sessions", "0"), ["sessions must be 1 or more"]),
+    "missing file": (("--source", "rees46", "--path", "nowhere.csv"), ["no such file", "nowhere.csv"]),
+    "missing mapping": (("--source", "nowhere.yaml", "--path", "log.csv"), ["nowhere.yaml"]),
+    "missing config": (("--config", "nowhere.yaml"), ["nowhere.yaml", "No such file"]),
+    "by hand": (("--source", "retailrocket"), ["Get it by hand", "--path"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_WORDS)
+def test_wrong_words_are_refused_before_anything_is_made(name, tmp_path):
+    words, expected = WRONG_WORDS[name]
+    done = command("run", *words, cwd=tmp_path)
+    refused(done, *expected)
+    assert len(done.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["columns: {session_id: sid", "columns: [sid]", "colums: {session_id: sid}", "- sid"])
+def test_a_bad_mapping(text, tmp_path):
+    write_log(tmp_path, log_lines())
+    (tmp_path / "mine.yaml").write_text(text)
+    refused(command("run", "--source", "mine.yaml", "--path", "log.csv", cwd=tmp_path), "mine.yaml")
+
+
+def test_a_test_share_that_leaves_nothing(tmp_path):
+    stage_failed(command("run", "--out", "out", "--sessions", 500, "--test-share", 1.5, cwd=tmp_path), tmp_path, "02_sources", "test_share is 1.5")
+
+
+def test_maps_that_cannot_be_proposed(tmp_path):
+    refused(command("map", "nowhere.csv", cwd=tmp_path), "no such file")
+    (tmp_path / "photo.csv").write_bytes(PNG)
+    refused(command("map", "photo.csv", cwd=tmp_path), "PNG picture")
+    refused(command("fetch", "retailrocket", cwd=tmp_path), "Get it by hand")
+    refused(command("sources", "rees64", cwd=tmp_path), "did you mean rees46")

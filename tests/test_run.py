@@ -1,0 +1,171 @@
+"""A run on the demo shop and on real logs: what it leaves, what it says, and how it goes on after a stop."""
+import json, re, shutil, signal, time
+
+import polars as pl
+import pytest
+from conftest import QUICK, command, metrics, record, start
+
+STAGES = ["02_sources", "04_features", "05_classification"]
+DEMO = ("run", "--sessions", 3000, "--out", "run", *QUICK)
+
+
+def same_results(one, other):
+    "Whether two runs found the same."
+    tables = ("events.parquet", "rejected.parquet", "sessions.parquet")
+    return all(pl.read_parquet(one / t).equals(pl.read_parquet(other / t)) for t in tables) and metrics(one) == metrics(other)
+
+
+def wait_until(condition, process, seconds=120):
+    "Wait for something that a running command brings about."
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def status(folder, stage):
+    return record(folder)["stages"].get(stage, {}).get("status")
+
+
+def test_a_run_leaves_its_files_and_says_what_it_found(demo):
+    folder, done = demo
+    assert done.returncode == 0, done.said
+    left = {path.relative_to(folder / "run").as_posix() for path in (folder / "run").rglob("*") if path.is_file()}
+    assert left - {"run.lock"} >= {"run.json", "events.parquet", "rejected.parquet", "sessions.parquet", "models/conversion.skops", "models/manifest.json",
+                                   "metrics/source.json", "metrics/classification.json", *(f"notebooks/{stage}.ipynb" for stage in STAGES)}
+    assert not [name for name in left if name.endswith((".part", ".failed.ipynb"))]
+    assert f"results: {folder / 'run'}" in done.stdout and "3,000 sessions" in done.stdout
+    for line in metrics(folder / "run")["classification.json"]["headline"]: assert line in done.stdout
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == STAGES
+    about = record(folder / "run")
+    assert about["parameters"]["sessions"] == 3000 and about["seeds"] == {"seed": 0} and about["versions"]["polars"]
+    assert all(about["stages"][stage]["status"] == "done" for stage in STAGES)
+
+
+def test_executed_notebooks_tell_of_the_log_alone(demo):
+    folder, _ = demo
+    for stage in STAGES:
+        notebook = json.loads((folder / "run" / "notebooks" / f"{stage}.ipynb").read_text())
+        code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        assert all(cell["execution_count"] for cell in code)
+        assert not any("test_eq(" in "".join(cell["source"]) or "\nclass " in "".join(cell["source"]) for cell in code)
+
+
+def test_the_same_command_again_does_nothing(demo):
+    folder, _ = demo
+    before = (folder / "run" / "run.json").read_text()
+    again = command(*DEMO, cwd=folder)
+    assert again.returncode == 0 and "nothing to do" in again.stderr and "3,000 sessions" in again.stdout
+    assert (folder / "run" / "run.json").read_text() == before
+
+
+def test_only_what_follows_a_change_runs_again(demo, tmp_path):
+    shutil.copytree(demo[0] / "run", tmp_path / "run")
+    before = record(tmp_path / "run")["stages"]
+    again = command("run", "--sessions", 3000, "--out", "run", "-p", "folds=2", "-p", "resamples=21", cwd=tmp_path)
+    after = record(tmp_path / "run")["stages"]
+    assert again.stderr.splitlines()[0] == "05_classification: parameters changed (resamples)"
+    assert [stage for stage in STAGES if before[stage] != after[stage]] == ["05_classification"]
+
+
+def test_a_stage_whose_file_is_gone_runs_again(demo, tmp_path):
+    shutil.copytree(demo[0] / "run", tmp_path / "run")
+    (tmp_path / "run" / "sessions.parquet").unlink()
+    again = command(*DEMO, cwd=tmp_path)
+    assert again.stderr.splitlines()[0] == "04_features: sessions.parquet is gone"
+    assert same_results(tmp_path / "run", demo[0] / "run")
+
+
+def test_a_killed_run_continues_and_equals_an_uninterrupted_one(demo, tmp_path):
+    process = start(*DEMO, cwd=tmp_path)
+    wait_until(lambda: status(tmp_path / "run", "04_features") == "running", process)
+    process.kill()
+    process.communicate()
+    assert status(tmp_path / "run", "02_sources") == "done"
+    again = command(*DEMO, cwd=tmp_path)
+    assert again.returncode == 0 and again.stderr.splitlines()[0] == "04_features: was interrupted" and "02_sources: done" not in again.stderr
+    assert same_results(tmp_path / "run", demo[0] / "run")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_one_line(tmp_path, sent):
+    process = start(*DEMO, cwd=tmp_path)
+    wait_until(lambda: status(tmp_path / "run", "02_sources") == "running", process)
+    process.send_signal(sent)
+    said = process.communicate()[0].strip().splitlines()
+    assert process.returncode == 130 and said == ["clickstream-conv: stopped; run the same command again to continue"]
+
+
+def test_two_runs_in_one_folder_are_kept_apart(tmp_path):
+    process = start(*DEMO, cwd=tmp_path)
+    wait_until(lambda: status(tmp_path / "run", "02_sources") == "running", process)
+    second = command(*DEMO, cwd=tmp_path)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert second.returncode == 1 and second.said.startswith("clickstream-conv: another run is under way in ")
+
+
+def test_fresh_starts_over_and_removes_only_what_is_ours(demo, tmp_path):
+    shutil.copytree(demo[0] / "run", tmp_path / "run")
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    again = command(*DEMO, "--fresh", cwd=tmp_path)
+    assert again.returncode == 0 and "02_sources: done" in again.stderr and (tmp_path / "run" / "thesis.txt").read_text() == "mine"
+    assert same_results(tmp_path / "run", demo[0] / "run")
+
+
+def test_command_line_over_yaml_over_defaults(tmp_path):
+    (tmp_path / "params.yaml").write_text("sessions: 400\nseed: 5\nlandmarks: [1, 2]\nresamples: 20\nout: here\n")
+    process = start("run", "--config", "params.yaml", "--seed", 6, cwd=tmp_path)
+    wait_until(lambda: status(tmp_path / "here", "02_sources") == "running", process)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    found = record(tmp_path / "here")["parameters"]
+    assert (found["sessions"], found["seed"], found["landmarks"], found["resamples"], found["max_rejected"]) == (400, 6, [1, 2], 20, 0.05)
+
+
+def test_rees46(real_log, tmp_path):
+    done = command("run", "--source", "rees46", "--path", real_log("rees46-2019-10-sample.csv"), "--out", "runs/rees46", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.said
+    assert "17,434 events read, 1 rejected (line broken: 1), 5,066 sessions, 200 buying" in done.stdout
+    assert "warning: buyers are few: 200 of 5,066" in done.stdout and "warning: many sessions are cut off" in done.stdout
+    assert record(tmp_path / "runs" / "rees46")["data"][0]["sha256"].startswith("3f27c30d")
+
+
+def test_a_proposed_mapping_reads_rees46(real_log, tmp_path):
+    path = real_log("rees46-2019-10-sample.csv")
+    proposed = command("map", path, cwd=tmp_path)
+    (tmp_path / "mine.yaml").write_text(proposed.stdout)
+    done = command("run", "--source", "mine.yaml", "--path", path, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.said
+    assert "17,434 events read, 1 rejected" in done.stdout and "5,066 sessions, 200 buying" in done.stdout
+    assert (tmp_path / "runs" / "mine" / "run.json").is_file()
+
+
+def test_uci_eshop(real_log, tmp_path):
+    done = command("run", "--source", "uci-eshop", "--path", real_log("uci-eshop-clothing-2008.csv"), "--out", "runs/eshop", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.said
+    assert "165,474 events read" in done.stdout and "24,026 sessions" in done.stdout
+    named = [line for line in done.said.splitlines() if "next above average" in line]
+    assert named and all("proxy" in line for line in named)
+    first = [row["roc_auc"] for row in metrics(tmp_path / "runs" / "eshop")["classification.json"]["by_landmark"] if row["landmark"] == 1]
+    assert max(first) >= 0.61
+
+
+def test_uci_shoppers(real_log, tmp_path):
+    done = command("run", "--source", "uci-shoppers", "--path", real_log("uci-online-shoppers.csv"), "--out", "runs/shoppers", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.said
+    assert "12,205 sessions read, 125 rejected (exact repeat: 125), 1,908 buying" in done.stdout
+    found = re.search(r"with page_values: ROC-AUC ([\d.]+); without: ([\d.]+)", done.stdout)
+    assert float(found[1]) >= 0.93 and float(found[2]) >= 0.78
+
+
+def test_help_version_and_sources(tmp_path):
+    for words in ((), ("--help",), ("run", "--help"), ("sources", "--help"), ("fetch", "--help"), ("map", "--help")):
+        shown = command(*words, cwd=tmp_path)
+        assert shown.returncode == 0 and "Usage: clickstream-conv" in shown.stdout
+        if len(words) == 2: assert f"Examples:\n    clickstream-conv {words[0]}" in shown.stdout
+    assert command("--version", cwd=tmp_path).stdout.split()[0] == "clickstream-conv"
+    listed = command("sources", cwd=tmp_path).stdout
+    assert all(name in listed for name in ("demo", "uci-eshop", "uci-shoppers", "rees46", "yoochoose", "retailrocket", "ga4"))
+    assert "CC BY 4.0" in command("sources", "uci-eshop", cwd=tmp_path).stdout
