@@ -91,10 +91,10 @@ def auc_error(
 STRONG = 0.75  # AUC above which a column must be explained by others; honest single columns at early landmarks stay below
 PRACTICALLY_CERTAIN = 0.95  # AUC above which no column is believed, whatever the others say
 MARGIN = 0.05  # AUC by which a column must outdo all others to stand out
-SURE_BY = 3  # standard errors taken off an AUC before it is compared: many columns are looked at
+SURE_BY = 2  # standard errors taken off an AUC before it is compared
 FEW = 20  # converted sessions below which a single AUC is not judged
 COPY = 0.98  # rank correlation from which two columns say the same
-ENOUGH_ROWS = 20_000  # rows of a landmark that are looked at; more add nothing
+ENOUGH_ROWS = 20_000  # rows of a landmark that are looked at; more add little
 POOLED = "all landmarks"  # stands for all landmarks together
 
 def _model_of_others(table: pd.DataFrame, columns: list, folds: np.ndarray) -> float:
@@ -136,11 +136,11 @@ def reach_of_others(
     best = float(alone.loc[others, "auc"].max())
     return best if alone.loc[column, "low"] < best + MARGIN else max(best, _model_of_others(table, others, folds))
 
-def _standing_out(table: pd.DataFrame, folds: np.ndarray, aside: set): # Yields column, its AUC, what the others reach
+def _standing_out(table: pd.DataFrame, folds: np.ndarray, aside: set, known: set): # Yields column, its AUC, what the others reach
     "The columns of one landmark that are too good."
     if table.groupby("converted")["session_id"].nunique().reindex([0, 1]).fillna(0).min() < FEW: return
     alone, scores = single_strengths(table, folds)
-    for column, row in alone[alone["low"] >= STRONG].iterrows():
+    for column, row in alone[alone["low"] >= STRONG].drop(index=list(known), errors="ignore").iterrows():
         others = reach_of_others(column, table, alone, scores, folds, aside)
         if row["low"] >= PRACTICALLY_CERTAIN or row["low"] >= others + MARGIN: yield column, row["auc"], others
 
@@ -148,16 +148,15 @@ def too_good(
     train: pd.DataFrame, # Session rows of the training part
     aside: set = frozenset(), # Columns found by other checks
     seed: int = 0, # Of the sample, where rows are very many
-): # Yields findings, one a column: where it stands out most
+): # Yields findings, one a column: at the first landmark where it stands out
     "Columns that know on their own what all others together do not."
     groups = {k: at for k, at in train.groupby("landmark")} | ({POOLED: train} if train["landmark"].nunique() > 1 else {})
-    most = {}
+    found = {}
     for landmark, at in groups.items():
         at = (at.sample(ENOUGH_ROWS, random_state=seed) if len(at) > ENOUGH_ROWS else at).reset_index(drop=True)
         folds = visitor_folds(pl.Series(at["visitor"].astype(str)), JUDGING_FOLDS).to_numpy()
-        for column, auc, others in _standing_out(at, folds, aside):
-            if column not in most or auc - others > most[column][1] - most[column][2]: most[column] = landmark, auc, others
-    for column, (landmark, auc, others) in most.items():
+        found |= {column: (landmark, auc, others) for column, auc, others in _standing_out(at, folds, aside, set(found))}
+    for column, (landmark, auc, others) in found.items():
         where = landmark if landmark == POOLED else f"landmark {landmark}"
         yield Finding(TOO_GOOD, column, "suspicion", f"alone it ranks sessions with an AUC of {auc:.3f} at {where}, all other columns together reach {others:.3f}",
                       "an honest column shares what it knows with others", "Find out when and from what it is computed; leave it out unless it is known at the moment of prediction")

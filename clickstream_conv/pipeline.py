@@ -10,7 +10,8 @@ __all__ = ['PACKAGE', 'STAGES', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFAULTS', 'Q
            'digest', 'package_digest', 'plan', 'why_again', 'first_due', 'files_of', 'describe_data', 'refuse_foreign',
            'claim', 'remove_run', 'sweep', 'locked', 'code_cells', 'Progress', 'snapshot', 'StageFailed', 'run_stage',
            'settle_files', 'describe_run', 'run_stages', 'read_in_words', 'headlines_of', 'summary', 'run_pipeline',
-           'run', 'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'in_words', 'command', 'main']
+           'run', 'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'readme', 'in_words', 'command',
+           'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, hashlib, json, logging, os, re, signal, sys, tempfile, time
@@ -37,6 +38,7 @@ def notebooks_folder() -> Path: # Where NAME.ipynb of every stage lies
     if found := [f for f in (inside, beside) if (f / f"{STAGES[0]}.ipynb").is_file()]: return found[0]
     raise ValueError(f"the stage notebooks are neither in {inside} nor in {beside}. Install the package again: pip install clickstream-conv")
 
+# %% ../nbs/13_pipeline.ipynb #37498def
 def read_notebook(
     name: str, # Such as 02_sources
     folder: Path = None, # Where it is; without: notebooks_folder()
@@ -74,13 +76,14 @@ def _from_text(text: str, kind: str):
     if kind == "str": return text
     if kind == "bool": return {"true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
     try: value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError): return text
+    except (ValueError, SyntaxError): return [word.strip() for word in text.split(",")] if kind == "list" else text
     return list(value) if isinstance(value, tuple) else [value] if kind == "list" and not isinstance(value, list) else value
 
 def _fits(value, kind: str) -> bool:
     "Whether a value is of a declared type; true and false are no numbers."
     return isinstance(value, KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
 
+# %% ../nbs/13_pipeline.ipynb #f98d74de
 LEAST = {"landmarks": 1, "sessions": 1}  # smallest value that makes sense
 
 def _refuse_small(name: str, values: list) -> None:
@@ -113,6 +116,7 @@ def refuse_unknown(
         close = difflib.get_close_matches(name, known, 1)
         raise ValueError(f"no parameter {name!r}{f' (did you mean {close[0]}?)' if close else ''}; there are: {', '.join(known)}")
 
+# %% ../nbs/13_pipeline.ipynb #3f404036
 def _absolute(parameters: dict) -> dict:
     "The same, with paths that hold in any folder."
     is_path = lambda name, value: value and (name == "path" or name == "source" and Path(value).suffix in (".yaml", ".yml"))
@@ -161,6 +165,7 @@ def _clean(cell: dict) -> dict:
     "A cell that has not run yet."
     return cell | (dict(outputs=[], execution_count=None) if cell["cell_type"] == "code" else {})
 
+# %% ../nbs/13_pipeline.ipynb #8a9c0fd2
 def stage_notebook(
     notebook: dict, # A stage's notebook, with lessons
 ) -> dict: # What a run executes
@@ -192,6 +197,7 @@ def environment(
     finally:
         for name, value in before.items(): os.environ.pop(name) if value is None else os.environ.update({name: value})
 
+# %% ../nbs/13_pipeline.ipynb #4b65fa43
 @contextmanager
 def own_kernel(): # The temporary folder, a Path
     "Make python3 mean this interpreter, for a while."
@@ -210,6 +216,7 @@ def one_line(
     "A text on one line."
     return " ".join(str(text).split())
 
+# %% ../nbs/13_pipeline.ipynb #d58e7b01
 def is_ours(
     kind: str, # Name of an exception
     frames: str, # Its traceback
@@ -221,6 +228,7 @@ def is_ours(
     written = found is ValueError or isinstance(found, type) and issubclass(found, OSError)
     return written and bool(files) and bool(re.search(rf"{PACKAGE}[/\\]\w+\.py$", files[-1].strip()))
 
+# %% ../nbs/13_pipeline.ipynb #90c4bad4
 def failure(
     error, # As papermill raises it
 ) -> str: # Such as: cell 3 (table = build(run)): no column 'price'
@@ -247,6 +255,7 @@ def _attempt(run_it) -> str:
     except DeadKernelError: return "the process that ran it ended all at once, for example because memory ran out"
     return ""
 
+# %% ../nbs/13_pipeline.ipynb #3c022f0f
 def execute(
     notebook: dict, # A copy made by stage_notebook
     parameters: dict, # Name: value
@@ -275,6 +284,7 @@ class Stage:
     parameters: dict # Name: value
     fingerprint: dict # Part: hash
 
+# %% ../nbs/13_pipeline.ipynb #4f7e7443
 def digest(
     value, # Anything that JSON can hold
 ) -> str: # 16 hexadecimal digits
@@ -286,6 +296,7 @@ def package_digest() -> str: # Version and hash of the package's code
     code = {path.name: path.read_text(encoding="utf-8") for path in sorted(package_folder().glob("*.py"))}
     return f"{version('clickstream-conv')} {digest(code)}"
 
+# %% ../nbs/13_pipeline.ipynb #9207de61
 def plan(
     notebooks: dict, # Stage: its notebook
     parameters: dict, # Stage: its parameters
@@ -334,6 +345,7 @@ def files_of(
     if Path(path).is_dir(): return sorted(file for file in Path(path).rglob("*") if file.is_file())
     return log_files(path)
 
+# %% ../nbs/13_pipeline.ipynb #b85a0c91
 def describe_data(
     files: list, # The files that a run reads: the log, and a mapping if there is one
     known: list = [], # What was said of them before
@@ -362,6 +374,7 @@ def refuse_foreign(
     if not (folder / "run.json").is_file() and (strange := sorted(p.name for p in folder.iterdir() if p.name != "run.lock")):
         raise ValueError(f"{folder} is not empty and holds no run (it has {strange[0]}). Nothing was touched; choose another folder with --out")
 
+# %% ../nbs/13_pipeline.ipynb #c3988e2e
 def claim(
     folder: Path, # Where the run is to be
     source: str, # The run's source
@@ -375,6 +388,7 @@ def claim(
         raise ValueError(f"{folder} holds a run of {record['source']}, not of {source}. Choose another folder with --out, or start over with --fresh")
     return record
 
+# %% ../nbs/13_pipeline.ipynb #05f7d8e7
 def _listed(folder: Path) -> list:
     "The files that run.json lists; none if it cannot be read."
     try: return [folder / name for stage in _load_record(folder).get("stages", {}).values() for name in stage.get("files", [])]
@@ -454,6 +468,7 @@ def _forget(folder: Path, outdated: list, kept: list) -> None:
     "Remove files that no longer belong to the run."
     for name in set(outdated) - set(kept): (folder / name).unlink(missing_ok=True)
 
+# %% ../nbs/13_pipeline.ipynb #893f1ac7
 class StageFailed(ValueError):
     "A stage that could not be finished; the message is for the reader."
 
@@ -480,6 +495,7 @@ def run_stage(
     if wrong: raise StageFailed(f"{stage.name} failed in {wrong}. The log is {failed}")
     progress.say(f"{stage.name}: done in {entry['seconds']} s")
 
+# %% ../nbs/13_pipeline.ipynb #7422d38e
 def settle_files(
     folder: Path, # The run's folder
     record: dict, # What run.json says; changed in place
@@ -496,7 +512,7 @@ def settle_files(
     entry["files"] = made
     for other in [other for other in stages if other > name]: del stages[other]
 
-# %% ../nbs/13_pipeline.ipynb #893f1ac7
+# %% ../nbs/13_pipeline.ipynb #ddab8f1d
 LIBRARIES = ("clickstream-conv", "numpy", "pandas", "polars", "pyarrow", "narwhals", "scikit-learn", "xgboost", "skops", "papermill")  # whose versions are kept
 
 def describe_run(
@@ -511,6 +527,7 @@ def describe_run(
     versions = dict(python=sys.version.split()[0], **{name: package_version(name) for name in LIBRARIES})
     return dict(source=source, parameters=parameters, versions=versions, data=data, seeds={n: v for n, v in parameters.items() if n == "seed"}, stages=record.get("stages", {}))
 
+# %% ../nbs/13_pipeline.ipynb #7caba885
 def run_stages(
     folder: Path, # The run's folder
     source: str, # Name of the source
@@ -546,6 +563,7 @@ def read_in_words(
     sessions = [f"{card['sessions']:,} sessions"] if "events" in card else []
     return ", ".join([read, rejected, *sessions, *([] if card["outcome"]["proxy"] else [f"{card['buying_sessions']:,} buying"])])
 
+# %% ../nbs/13_pipeline.ipynb #ce34a155
 def headlines_of(
     folder: Path, # A run's folder
     record: dict, # What run.json says
@@ -555,6 +573,7 @@ def headlines_of(
     figures = [json.loads((folder / name).read_text(encoding="utf-8")) for name in names]
     return [line for one in figures if isinstance(one, dict) for line in one.get("headline", [])]
 
+# %% ../nbs/13_pipeline.ipynb #4fb813ab
 def summary(
     folder: Path, # A run's folder
     record: dict, # What run.json says
@@ -573,6 +592,7 @@ def _located(parameters: dict, source) -> dict:
         path = str(fetch(source.name).absolute()) if source.url else fetch(source.name)
     return {stage: {name: path if name == "path" else value for name, value in of_stage.items()} for stage, of_stage in parameters.items()}
 
+# %% ../nbs/13_pipeline.ipynb #81e92d5c
 def run_pipeline(
     given: dict, # Parameters that are given: name: value
     out: str = "", # Folder of the run; empty: runs/SOURCE below the current folder
@@ -645,6 +665,7 @@ def sources_table() -> list: # Lines
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
 
+# %% ../nbs/13_pipeline.ipynb #8a419b36
 def source_in_full(
     name: str, # Name of a source, or a mapping file
 ) -> list: # Lines
@@ -701,6 +722,27 @@ def propose(
     from clickstream_conv.readers import propose_mapping
     typer.echo(propose_mapping(file, delimiter).rstrip())
 
+# %% ../nbs/13_pipeline.ipynb #172b3fb1
+@app.command()
+def readme(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the README is up to date.")] = False,
+) -> None:
+    """Make README.md from nbs/index.ipynb, in a checkout of the project.
+
+    \b
+    Examples:
+      clickstream-conv readme
+      clickstream-conv readme --check
+    """
+    from clickstream_conv.report import readme_text
+    home = package_folder().parent / "nbs" / "index.ipynb"
+    if not home.is_file(): raise ValueError(f"there is no {home}: the README is made in a checkout of the project")
+    target, text = home.parents[1] / "README.md", readme_text(home)
+    same = target.is_file() and target.read_text(encoding="utf-8") == text
+    if check and not same: raise ValueError(f"{target} is not what nbs/index.ipynb says; run: clickstream-conv readme")
+    if not check: target.write_text(text, encoding="utf-8")
+    typer.echo(f"{target} is up to date")
+
 # %% ../nbs/13_pipeline.ipynb #7de49056
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 
@@ -715,6 +757,7 @@ def in_words(
 
 def _stop(*signal_and_frame): raise KeyboardInterrupt
 
+# %% ../nbs/13_pipeline.ipynb #32c55871
 def command(
     arguments: list, # Words of the command line
 ) -> int: # Exit code: 0 if all went well
@@ -728,6 +771,7 @@ def command(
     if code == STOPPED: print("clickstream-conv: stopped; run the same command again to continue", file=sys.stderr)
     return code
 
+# %% ../nbs/13_pipeline.ipynb #1d8bad95
 def main() -> None:
     "The command clickstream-conv."
     signal.signal(signal.SIGTERM, _stop)

@@ -7,7 +7,7 @@ __all__ = ['TRUSTED', 'PACKAGE', 'MODEL_VERSIONS', 'atomic_write', 'sha256_of', 
            'read_json', 'is_trusted', 'package_version', 'refuse_other_versions', 'save_model', 'load_model', 'now']
 
 # %% ../nbs/00a_runs.ipynb #4e580426
-import hashlib, importlib, json, os, tempfile
+import hashlib, importlib, io, json, os, tempfile
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -70,7 +70,9 @@ def write_table(
     frame: pl.DataFrame, # What to write
 ) -> Path: # Where it is
     "Keep a table."
-    with atomic_write(run / name) as file: frame.write_parquet(file)
+    table = io.BytesIO()
+    frame.write_parquet(table)
+    with atomic_write(run / name) as file: file.write(table.getbuffer())
     return run / name
 
 def read_table(

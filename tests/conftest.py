@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("CLICKSTREAM_CONV_DATA", ROOT.parent / "shared" / "data"))
 SCRIPT = Path(sys.executable).with_name("clickstream-conv")
 COMMAND = [str(SCRIPT)] if SCRIPT.is_file() else [sys.executable, "-c", "from clickstream_conv.pipeline import main; main()"]
-QUICK = ("-p", "folds=2", "-p", "resamples=20")
+QUICK = ("-p", "folds=2", "-p", "resamples=20", "-p", "families=logistic regression", "-p", "imbalances=none")
 MAPPING = """\
 columns: {session_id: sid, visitor_id: who, t: when, event: what, item_id: sku, category: kind, price: price}
 events: {view: [look], cart: [add], purchase: [buy]}

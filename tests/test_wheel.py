@@ -69,3 +69,8 @@ def test_notebooks_are_small_and_clean(checkout):
     assert {name: len(text) for name, text in before.items() if len(text) > LARGEST} == {}
     run("nbdev_clean", cwd=checkout, env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
     assert [name for name, text in before.items() if (checkout / "nbs" / name).read_bytes() != text] == [], "run nbdev_clean"
+
+
+def test_the_readme_is_the_home_notebook(checkout):
+    from clickstream_conv.report import readme_text
+    assert (checkout / "README.md").read_text(encoding="utf-8") == readme_text(checkout / "nbs" / "index.ipynb"), "run: clickstream-conv readme"
