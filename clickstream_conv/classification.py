@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_VALUES', 'SHARES', 'require_both_classes', 'fold_tables', 'counting', 'counting_probability',
-           'exact_probability', 'comparison', 'cross_validate', 'best_model', 'plot_comparison', 'decisions',
-           'line_for', 'slices_by_context', 'slices_in_words', 'curve_of', 'headlines']
+           'exact_probability', 'comparison', 'cross_validate', 'in_order_of', 'best_model', 'mapped_out_of_fold',
+           'plot_comparison', 'decisions', 'line_for', 'slices_by_context', 'slices_in_words', 'curve_of', 'headlines']
 
 # %% ../nbs/05_classification.ipynb #2fec3e23
 from dataclasses import asdict
@@ -107,10 +107,19 @@ def cross_validate(
     families: list, # Names of families
     imbalances: list = ("none",), # Answers to a rare outcome
     seed: int = 0, # Of the models
+    progress: bool = False, # Whether to show a bar for each fold
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # Validated rows with a probability for the baseline and each combination; seconds of each fit
     "Probabilities of rows whose visitors the models never saw."
-    judged, times = compare(pairs, families, imbalances, seed)
+    judged, times = compare(pairs, families, imbalances, seed, progress)
     return judged.assign(**{BASELINE: np.concatenate([counting_probability(learn, validate) for learn, validate in pairs])}), times
+
+def in_order_of(
+    table: pd.DataFrame, # Session rows
+    judged: pd.DataFrame, # Validated rows, fold after fold
+    name: str, # A column of theirs
+) -> np.ndarray: # That column in the order of the table
+    "Out-of-fold probabilities, brought from the order of the folds into the order of the table."
+    return table[["session_id", "landmark"]].merge(judged[["session_id", "landmark", name]], on=["session_id", "landmark"], how="left", validate="1:1")[name].to_numpy()
 
 def best_model(
     compared: pd.DataFrame, # As made by comparison
@@ -120,6 +129,19 @@ def best_model(
     if choose_by not in FIGURES: raise ValueError(f"choose_by is {choose_by!r}; it must be one of {', '.join(FIGURES)}")
     values = compared.drop(index=BASELINE, errors="ignore")[choose_by].astype(float)
     return values.idxmax() if HIGHER_IS_BETTER[choose_by] else values.idxmin()
+
+# %% ../nbs/05_classification.ipynb #797dcfbd
+def mapped_out_of_fold(
+    p: np.ndarray, # Out-of-fold probabilities
+    y: np.ndarray, # What happened
+    visitors: np.ndarray, # Who each row belongs to
+    method: str, # Of calibration
+    folds: int = 3, # How many folds
+) -> np.ndarray: # Calibrated probabilities
+    "Each visitor's probabilities, calibrated by a curve learned from the others."
+    number, mapped = visitor_folds(pl.Series(np.asarray(visitors).astype(str)), folds).to_numpy(), np.zeros(len(p))
+    for f in np.unique(number): mapped[number == f] = CalibrationMap(method).fit(p[number != f], y[number != f]).transform(p[number == f])
+    return mapped
 
 # %% ../nbs/05_classification.ipynb #886fa486
 def plot_comparison(

@@ -516,9 +516,9 @@ def _words(least: float) -> Pipeline:
     "Words as indicator columns; rare and unseen ones share one."
     return make_pipeline(AsWords(), OneHotEncoder(min_frequency=least, handle_unknown="infrequent_if_exist", sparse_output=False))
 
-def _evened_out() -> Pipeline:
+def _evened_out(rows: int) -> Pipeline:
     "Numbers on one scale, whatever their skew."
-    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), QuantileTransformer(n_quantiles=100, output_distribution="normal", random_state=0), StandardScaler())
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), QuantileTransformer(n_quantiles=max(2, min(100, rows // 2)), output_distribution="normal", random_state=0), StandardScaler())
 
 def preprocess(
     table: pd.DataFrame, # Session rows: names and types of the columns are taken from it
@@ -530,7 +530,7 @@ def preprocess(
     cycles = [c for c in CYCLES if c in numbers] if linear else []
     plain = [c for c in numbers if c not in cycles]
     rounds = [(c, Cycle(CYCLES[c]), [c]) for c in cycles]
-    return ColumnTransformer([("number", _evened_out() if linear else "passthrough", plain), *rounds, ("word", _words(least), words)], verbose_feature_names_out=False).set_output(transform="pandas")
+    return ColumnTransformer([("number", _evened_out(len(table)) if linear else "passthrough", plain), *rounds, ("word", _words(least), words)], verbose_feature_names_out=False).set_output(transform="pandas")
 
 # %% ../nbs/04_features.ipynb #5e49be74
 def _rows(encoded: pl.DataFrame, events: pl.DataFrame, card: dict, landmarks: tuple) -> pl.DataFrame:

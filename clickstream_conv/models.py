@@ -177,7 +177,7 @@ class Blend(ClassifierMixin, BaseEstimator):
         "The likelier class."
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-BLENDED = ("random forest", "gradient boosting")  # members of the blend
+BLENDED = ("xgboost", "gradient boosting", "neural net")  # members of the blend
 
 def blend(
     table: pd.DataFrame, # Session rows
