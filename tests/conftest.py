@@ -17,9 +17,9 @@ time_format: "%Y-%m-%d %H:%M:%S"
 HEADER = "sid,who,when,what,sku,kind,price"
 
 
-def command(*words, cwd, **options):
-    "Run clickstream-conv; what it says on both streams is in .said."
-    done = subprocess.run([*COMMAND, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600, **options)
+def command(*words, cwd, before=(), **options):
+    "Run clickstream-conv, after the words of another program if need be; what it says on both streams is in .said."
+    done = subprocess.run([*before, *COMMAND, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600, **options)
     done.said = done.stdout + done.stderr
     assert "Traceback" not in done.said, done.said
     return done
