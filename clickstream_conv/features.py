@@ -423,7 +423,8 @@ class EventEncoder(EventTransformer):
         outcome: tuple = ("event", "event", "purchase"), # Kind, column and value of the outcome
         state: tuple = ("event",), # Event columns that together say where a visitor is
         smoothing: float = 10.0, # Of the chains
-    ): self.outcome, self.state, self.smoothing = outcome, state, smoothing
+        timed: bool = True, # Whether the log's clock can tell durations
+    ): self.outcome, self.state, self.smoothing, self.timed = outcome, state, smoothing, timed
 
     def fit(
         self,
@@ -435,13 +436,14 @@ class EventEncoder(EventTransformer):
         at_risk = after_each_event(events, Outcome(kind=kind, column=column, equals=equals))
         self.prices_, self.rates_ = PriceLevels().fit(events), PageRates(self.state).fit(events)
         self.path_ = PathOdds(self.state, self.smoothing).fit(at_risk, at_risk["converted"])
-        self.dwell_ = DwellOdds(self.state, self.smoothing).fit(at_risk, at_risk["converted"])
+        if self.timed: self.dwell_ = DwellOdds(self.state, self.smoothing).fit(at_risk, at_risk["converted"])
         return self
 
     def transform(self, events: IntoFrameT) -> IntoFrameT:
         "The events with all learned columns beside them."
         check_is_fitted(self)
-        return self.dwell_.transform(self.path_.transform(self.rates_.transform(self.prices_.transform(events))))
+        events = self.path_.transform(self.rates_.transform(self.prices_.transform(events)))
+        return self.dwell_.transform(events) if self.timed else events
 
     def fit_transform(self, events: pl.DataFrame, y=None) -> pl.DataFrame:
         "Fit on all of them, but give each fold of visitors what was learned from the other folds."
@@ -462,7 +464,7 @@ def encoder_for(
 ) -> EventEncoder: # Not fitted
     "The encoder that suits a log and its outcome."
     outcome = card["outcome"]
-    return EventEncoder(outcome=(outcome["kind"], outcome["column"], outcome["equals"]), state=tuple(card["state"]))
+    return EventEncoder(outcome=(outcome["kind"], outcome["column"], outcome["equals"]), state=tuple(card["state"]), timed=card["resolution"] in FINE)
 
 # %% ../nbs/04_features.ipynb #4386e595
 CYCLES = {"hour": 24, "weekday": 7}  # features that start again, and after how much
