@@ -18,11 +18,12 @@ from threadpoolctl import threadpool_limits
 
 from .cards import Verdict, eligibility, keep_card, model_card
 from .features import COUNTED, load_sessions, session_table, visitor_folds
-from .judging import (BASELINE, FIGURES, HIGHER_IS_BETTER, LIMIT, LOOK, POOLED, OneFeatureRule, Picture, Threshold, by_landmark, by_slice, choose_threshold,
+from .judging import (FIGURES, HIGHER_IS_BETTER, OneFeatureRule, Threshold, by_landmark, by_slice, choose_threshold,
     confusion, figures, learning_curve, one_per_session, paired_difference, plot_by_landmark, plot_confusion, plot_gains, plot_learning_curve, plot_reliability,
-    read_confusion, share_of_visitors, slice_flags, style_of, with_intervals)
+    read_confusion, share_of_visitors, slice_flags, with_intervals)
 from .leaks import guard_run
 from .models import CalibrationMap, best_calibration, calibrate, combination, compare, fit, make_model, probability, search
+from .pictures import BASELINE, LIMIT, LOOK, POOLED, Picture, style_of
 from .runs import Run, load_model, read_json, save_model, sha256_of, write_json
 from .simulate import best_prediction
 from .sources import Outcome, load_card, load_events
