@@ -9,9 +9,9 @@ __all__ = ['PACKAGE', 'STAGES', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFAULTS', 'Q
            'stage_notebook', 'environment', 'own_kernel', 'one_line', 'is_ours', 'failure', 'execute', 'Stage',
            'digest', 'package_digest', 'plan', 'why_again', 'first_due', 'files_of', 'describe_data', 'refuse_foreign',
            'claim', 'remove_run', 'sweep', 'locked', 'code_cells', 'Progress', 'snapshot', 'StageFailed', 'run_stage',
-           'settle_files', 'describe_run', 'run_stages', 'read_in_words', 'headlines_of', 'summary', 'run_pipeline',
-           'run', 'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'readme', 'in_words', 'command',
-           'main']
+           'settle_files', 'describe_run', 'run_stages', 'read_in_words', 'headlines_of', 'summary', 'stages_until',
+           'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'score', 'readme',
+           'in_words', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, hashlib, json, logging, os, re, signal, sys, tempfile, time
@@ -26,7 +26,7 @@ import typer
 
 # %% ../nbs/13_pipeline.ipynb #3e810f42
 PACKAGE = "clickstream_conv"
-STAGES = ("02_sources", "04_features", "05_classification")  # notebooks of a run, in order
+STAGES = ("02_sources", "03_eda", "04_features", "05_classification", "06_regression", "07_clustering", "09_explain")  # notebooks of a run, in order
 
 def package_folder() -> Path: # Where the modules lie
     "The folder of the installed package."
@@ -593,12 +593,23 @@ def _located(parameters: dict, source) -> dict:
     return {stage: {name: path if name == "path" else value for name, value in of_stage.items()} for stage, of_stage in parameters.items()}
 
 # %% ../nbs/13_pipeline.ipynb #81e92d5c
+def stages_until(
+    until: str, # Name of a stage or the beginning of it, such as 05; empty: all
+) -> tuple: # Stages, in order
+    "The stages up to one of them."
+    found = [name for name in STAGES if name.startswith(until)] if until else [STAGES[-1]]
+    if not found: raise ValueError(f"there is no stage {until!r} to end with; there are: {', '.join(STAGES)}")
+    return STAGES[:STAGES.index(found[0]) + 1]
+
+# %% ../nbs/13_pipeline.ipynb #85253a82
 def run_pipeline(
     given: dict, # Parameters that are given: name: value
     out: str = "", # Folder of the run; empty: runs/SOURCE below the current folder
     fresh: bool = False, # Whether to start over
+    until: str = "", # Last stage to run, such as 05_classification; empty: all
 ) -> list: # Lines to print
     "From a log to a model: check, fetch, run, sum up."
+    wanted_stages = stages_until(until)
     notebooks = {name: read_notebook(name) for name in STAGES}
     parameters = settle({name: declared_parameters(notebook) for name, notebook in notebooks.items()}, given)
     from clickstream_conv.sources import find_source
@@ -609,7 +620,7 @@ def run_pipeline(
     parameters = _located(parameters, source)
     paths = [path for path in (parameters[STAGES[0]]["path"], wanted["source"] if source.name != wanted["source"] else "") if path]
     files = [file for path in paths for file in files_of(path)]
-    return summary(folder, run_stages(folder, source.name, notebooks, parameters, files, fresh))
+    return summary(folder, run_stages(folder, source.name, {name: notebooks[name] for name in wanted_stages}, parameters, files, fresh))
 
 # %% ../nbs/13_pipeline.ipynb #bbe17cf1
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help="From a raw clickstream log to a conversion model, in notebooks you can read.")
@@ -636,6 +647,7 @@ def run(
     max_rejected: Annotated[str, Text("--max-rejected", "Largest share of rows that may be unreadable. [default: 0.05]", "SHARE")] = None,
     config: Annotated[str, Text("--config", "A YAML file with parameters; the command line counts more.")] = "",
     parameter: Annotated[list[str], typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Any parameter of a stage's notebook; may be repeated.", show_default=False)] = [],
+    until: Annotated[str, Text("--until", "Last stage to run, e.g. 05_classification. [default: all stages]", "STAGE")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what an earlier run left in the folder.")] = False,
 ) -> None:
     """Run the stages in order: from a log to a model and its figures.
@@ -646,15 +658,16 @@ def run(
     Examples:
       clickstream-conv run
       clickstream-conv run --sessions 5000 --landmarks 1,2,3 --out runs/small
-      clickstream-conv run --source uci-shoppers
+      clickstream-conv run --source uci-shoppers --until 05_classification
       clickstream-conv run --source rees46 --path 2019-Oct.csv
       clickstream-conv run --source mine.yaml --path "logs/*.csv" -p folds=3
     """
     options = dict(source=source, path=path, sessions=sessions, seed=seed, landmarks=landmarks, outcome=outcome, test_share=test_share, max_rejected=max_rejected)
     written = read_config(config)
     out = out or str(written.pop("out", ""))
+    until = until or str(written.pop("until", ""))
     given = {**written, **{name: value for name, value in options.items() if value is not None}, **split_pairs(parameter)}
-    for line in run_pipeline(given, out, fresh): typer.echo(line)
+    for line in run_pipeline(given, out, fresh, until): typer.echo(line)
 
 # %% ../nbs/13_pipeline.ipynb #d3ad185a
 def sources_table() -> list: # Lines
@@ -721,6 +734,25 @@ def propose(
     """
     from clickstream_conv.readers import propose_mapping
     typer.echo(propose_mapping(file, delimiter).rstrip())
+
+# %% ../nbs/13_pipeline.ipynb #83cc02fd
+@app.command()
+def score(
+    run: Annotated[str, Text("--run", "Folder of a finished run.")],
+    events: Annotated[str, Text("--events", "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed), or the events.parquet of a run.")],
+    out: Annotated[str, Text("--out", "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default: scored.parquet]")] = "scored.parquet",
+    landmarks: Annotated[str, Text("--landmarks", "last: the largest trained one reached; now: after all events; every: after each event; or trained ones, separated by commas. [default: last]")] = "last",
+    max_rejected: Annotated[float, typer.Option("--max-rejected", help="Largest share of rows that may be unreadable.", metavar="SHARE", min=0, max=1)] = 0.05,
+) -> None:
+    """Ask a run's models about the sessions of a log.
+
+    \b
+    Examples:
+      clickstream-conv score --run runs/demo --events new.csv
+      clickstream-conv score --run runs/demo --events new.csv.gz --out scored.csv --landmarks now
+    """
+    from clickstream_conv.scoring import landmarks_in_text, score_file
+    for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected): typer.echo(line)
 
 # %% ../nbs/13_pipeline.ipynb #172b3fb1
 @app.command()

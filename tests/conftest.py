@@ -9,6 +9,7 @@ DATA = Path(os.environ.get("CLICKSTREAM_CONV_DATA", ROOT.parent / "shared" / "da
 SCRIPT = Path(sys.executable).with_name("clickstream-conv")
 COMMAND = [str(SCRIPT)] if SCRIPT.is_file() else [sys.executable, "-c", "from clickstream_conv.pipeline import main; main()"]
 QUICK = ("-p", "folds=2", "-p", "resamples=20", "-p", "families=logistic regression", "-p", "imbalances=none")
+EARLY = ("--until", "05_classification")  # for what is decided before the later stages
 MAPPING = """\
 columns: {session_id: sid, visitor_id: who, t: when, event: what, item_id: sku, category: kind, price: price}
 events: {view: [look], cart: [add], purchase: [buy]}
@@ -55,7 +56,7 @@ def write_log(folder, lines, header=HEADER, name="log.csv"):
     "A log and its mapping file; the words of the command line that read them."
     (folder / name).write_text("\n".join([header, *lines]) + "\n" if header else "\n".join(lines))
     (folder / "mine.yaml").write_text(MAPPING)
-    return ("run", "--source", "mine.yaml", "--path", name, "--out", "out", "--landmarks", "1,2", *QUICK)
+    return ("run", "--source", "mine.yaml", "--path", name, "--out", "out", "--landmarks", "1,2", *EARLY, *QUICK)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 import os, resource, shutil
 
 import pytest
-from conftest import HEADER, QUICK, command, log_lines, metrics, write_log
+from conftest import EARLY, HEADER, QUICK, command, log_lines, metrics, write_log
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 
@@ -92,7 +92,7 @@ def test_a_full_disk(tmp_path):
     done = command("run", "--sessions", 3000, "--out", "out", cwd=tmp_path, preexec_fn=limit)
     refused(done, "02_sources failed", "cannot write", "events.parquet", "make room")
     assert not (tmp_path / "out" / "events.parquet").exists() and not list((tmp_path / "out").glob(".*.part"))
-    assert command("run", "--sessions", 3000, "--out", "out", "--landmarks", "1,2", *QUICK, cwd=tmp_path).returncode == 0
+    assert command("run", "--sessions", 3000, "--out", "out", "--landmarks", "1,2", *EARLY, *QUICK, cwd=tmp_path).returncode == 0
 
 
 def test_a_folder_below_a_file(tmp_path):
@@ -139,6 +139,7 @@ WRONG_WORDS = {
     "missing file": (("--source", "rees46", "--path", "nowhere.csv"), ["no such file", "nowhere.csv"]),
     "missing mapping": (("--source", "nowhere.yaml", "--path", "log.csv"), ["nowhere.yaml"]),
     "missing config": (("--config", "nowhere.yaml"), ["nowhere.yaml", "No such file"]),
+    "stage": (("--until", "99"), ["no stage '99' to end with"]),
     "by hand": (("--source", "retailrocket"), ["Get it by hand", "--path"]),
 }
 

@@ -3,16 +3,16 @@ import json, re, shutil, signal, time
 
 import polars as pl
 import pytest
-from conftest import QUICK, command, metrics, record, start
+from conftest import EARLY, QUICK, command, metrics, record, start
 
-STAGES = ["02_sources", "04_features", "05_classification"]
+STAGES = ["02_sources", "03_eda", "04_features", "05_classification", "06_regression", "07_clustering", "09_explain"]
 DEMO = ("run", "--sessions", 3000, "--out", "run", *QUICK)
 
 
 def same_results(one, other):
     "Whether two runs found the same."
-    tables = ("events.parquet", "rejected.parquet", "sessions.parquet")
-    return all(pl.read_parquet(one / t).equals(pl.read_parquet(other / t)) for t in tables) and metrics(one) == metrics(other)
+    tables, found = ("events.parquet", "rejected.parquet", "sessions.parquet"), metrics(one)
+    return all(pl.read_parquet(one / t).equals(pl.read_parquet(other / t)) for t in tables) and found == {name: metrics(other)[name] for name in found} and "classification.json" in found
 
 
 def wait_until(condition, process, seconds=120):
@@ -63,16 +63,16 @@ def test_the_same_command_again_does_nothing(demo):
 def test_only_what_follows_a_change_runs_again(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     before = record(tmp_path / "run")["stages"]
-    again = command(*DEMO, "-p", "resamples=21", cwd=tmp_path)
+    again = command(*DEMO, *EARLY, "-p", "resamples=21", cwd=tmp_path)
     after = record(tmp_path / "run")["stages"]
     assert again.stderr.splitlines()[0] == "05_classification: parameters changed (resamples)"
-    assert [stage for stage in STAGES if before[stage] != after[stage]] == ["05_classification"]
+    assert [stage for stage in STAGES if before[stage] != after.get(stage)] == STAGES[STAGES.index("05_classification"):] and list(after) == STAGES[:STAGES.index("06_regression")]
 
 
 def test_a_stage_whose_file_is_gone_runs_again(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     (tmp_path / "run" / "sessions.parquet").unlink()
-    again = command(*DEMO, cwd=tmp_path)
+    again = command(*DEMO, *EARLY, cwd=tmp_path)
     assert again.stderr.splitlines()[0] == "04_features: sessions.parquet is gone"
     assert same_results(tmp_path / "run", demo[0] / "run")
 
@@ -83,7 +83,7 @@ def test_a_killed_run_continues_and_equals_an_uninterrupted_one(demo, tmp_path):
     process.kill()
     process.communicate()
     assert status(tmp_path / "run", "02_sources") == "done"
-    again = command(*DEMO, cwd=tmp_path)
+    again = command(*DEMO, *EARLY, cwd=tmp_path)
     assert again.returncode == 0 and again.stderr.splitlines()[0] == "04_features: was interrupted" and "02_sources: done" not in again.stderr
     assert same_results(tmp_path / "run", demo[0] / "run")
 
@@ -109,9 +109,16 @@ def test_two_runs_in_one_folder_are_kept_apart(tmp_path):
 def test_fresh_starts_over_and_removes_only_what_is_ours(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    again = command(*DEMO, "--fresh", cwd=tmp_path)
+    again = command(*DEMO, *EARLY, "--fresh", cwd=tmp_path)
     assert again.returncode == 0 and "02_sources: done" in again.stderr and (tmp_path / "run" / "thesis.txt").read_text() == "mine"
     assert same_results(tmp_path / "run", demo[0] / "run")
+
+
+def test_a_run_that_ended_early_goes_on(demo, tmp_path):
+    early = command(*DEMO, "--until", "04", cwd=tmp_path)
+    assert early.returncode == 0 and list(record(tmp_path / "run")["stages"]) == STAGES[:3] and "ROC-AUC" not in early.stdout
+    again = command(*DEMO, *EARLY, cwd=tmp_path)
+    assert again.stderr.splitlines()[0] == "05_classification: not run yet" and same_results(tmp_path / "run", demo[0] / "run")
 
 
 def test_command_line_over_yaml_over_defaults(tmp_path):
@@ -136,7 +143,7 @@ def test_a_proposed_mapping_reads_rees46(real_log, tmp_path):
     path = real_log("rees46-2019-10-sample.csv")
     proposed = command("map", path, cwd=tmp_path)
     (tmp_path / "mine.yaml").write_text(proposed.stdout)
-    done = command("run", "--source", "mine.yaml", "--path", path, *QUICK, cwd=tmp_path)
+    done = command("run", "--source", "mine.yaml", "--path", path, *EARLY, *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.said
     assert "17,434 events read, 1 rejected" in done.stdout and "5,066 sessions, 200 buying" in done.stdout
     assert (tmp_path / "runs" / "mine" / "run.json").is_file()

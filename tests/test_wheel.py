@@ -6,7 +6,7 @@ from zipfile import ZipFile
 import pytest
 from conftest import QUICK, ROOT
 
-STAGES = ("02_sources", "04_features", "05_classification")
+STAGES = ("02_sources", "03_eda", "04_features", "05_classification", "06_regression", "07_clustering", "09_explain")
 LARGEST = 1_500_000  # bytes of a committed notebook
 
 
