@@ -749,7 +749,7 @@ def reasons(
     given = events_or_rows
     table = given if isinstance(given, pd.DataFrame) and set(self.features) <= set(given.columns) else self.rows(given, landmarks)
     explainer = self.explained_by()
-    found, p = explainer.contributions(table), probability(self._asked["conversion"], table) if len(table) else np.zeros(0)
+    found, p = explainer.contributions(table), self.chance(table)
     usual = float(explainer.chance(explainer.base_)[0])
     said = [_reasons_of(row, one, chance, usual, top) for row, one, chance in zip(table.to_dict("records"), found.to_dict("records"), p)]
     keys = table[[c for c in ("session_id", "landmark") if c in table]].reset_index(drop=True)

@@ -10,8 +10,8 @@ __all__ = ['PACKAGE', 'STAGES', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFAULTS', 'Q
            'digest', 'package_digest', 'plan', 'why_again', 'first_due', 'files_of', 'describe_data', 'refuse_foreign',
            'claim', 'remove_run', 'sweep', 'locked', 'code_cells', 'Progress', 'snapshot', 'StageFailed', 'run_stage',
            'settle_files', 'describe_run', 'run_stages', 'read_in_words', 'headlines_of', 'summary', 'stages_until',
-           'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'score', 'readme',
-           'in_words', 'command', 'main']
+           'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'score', 'open_app',
+           'readme', 'in_words', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, hashlib, json, logging, os, re, signal, sys, tempfile, time
@@ -753,6 +753,24 @@ def score(
     """
     from clickstream_conv.scoring import landmarks_in_text, score_file
     for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected): typer.echo(line)
+
+# %% ../nbs/13_pipeline.ipynb #3d57730e
+@app.command("app")
+def open_app(
+    run: Annotated[str, Text("--run", "Folder of a finished run. [default: runs/demo]", "FOLDER")] = "runs/demo",
+    port: Annotated[int, typer.Option("--port", help="Port of the page.", metavar="NUMBER")] = 8501,
+    address: Annotated[str, Text("--address", "Address of the page; 0.0.0.0 lets others in the network see it. [default: 127.0.0.1]")] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser, where there is a display.")] = True,
+) -> None:
+    """Ask a run in the browser: what it found, predictions for a log, one session in detail, and what if.
+
+    \b
+    Examples:
+      clickstream-conv app --run runs/demo
+      clickstream-conv app --run runs/demo --port 8600 --no-browser
+    """
+    from clickstream_conv.app import start_app
+    start_app(run, port, address, browser)
 
 # %% ../nbs/13_pipeline.ipynb #172b3fb1
 @app.command()

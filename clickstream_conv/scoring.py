@@ -488,11 +488,20 @@ def _refuse_foreign(self: Scorer, events: pl.DataFrame) -> None:
 ANSWERS = {"probability": pl.Float64, "flagged": pl.Boolean, "revenue": pl.Float64, "revenue_low": pl.Float64, "revenue_high": pl.Float64, "segment": pl.String, "notes": pl.String}
 
 @patch
+def chance(
+    self: Scorer,
+    table: pd.DataFrame, # Session rows, as made by rows
+) -> np.ndarray: # Probability of the outcome, one a row
+    "What the conversion model says of session rows: the same as the model itself, sooner."
+    if not len(table): return np.zeros(0)
+    with self._threads.limit(limits=1): return probability(self._asked["conversion"], table)
+
+@patch
 def _answers(self: Scorer, table: pd.DataFrame) -> pl.DataFrame:
     "What the models say of session rows, in their order; segments left open."
     none = pl.Series([None] * len(table), dtype=pl.Float64)
+    p = self.chance(table)
     with self._threads.limit(limits=1):
-        p = probability(self._asked["conversion"], table)
         said = dict(probability=p, flagged=p >= self.threshold, revenue=none, revenue_low=none, revenue_high=none)
         if (revenue := self._asked["revenue"]) is not None:
             low, high = np.asarray(revenue.interval(table, probability=p), float).T

@@ -8,7 +8,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("CLICKSTREAM_CONV_DATA", ROOT.parent / "shared" / "data"))
 SCRIPT = Path(sys.executable).with_name("clickstream-conv")
 COMMAND = [str(SCRIPT)] if SCRIPT.is_file() else [sys.executable, "-c", "from clickstream_conv.pipeline import main; main()"]
-QUICK = ("-p", "folds=2", "-p", "resamples=20", "-p", "families=logistic regression", "-p", "imbalances=none")
+FASTER = ("folds=2", "resamples=20", "families=logistic regression", "imbalances=none", "shuffles=5", "revenue_models=['hurdle, log-normal']", "stability_draws=3", "cluster_rows=800", "explained=100", "shuffled=200")
+QUICK = tuple(word for one in FASTER for word in ("-p", one))
 EARLY = ("--until", "05_classification")  # for what is decided before the later stages
 MAPPING = """\
 columns: {session_id: sid, visitor_id: who, t: when, event: what, item_id: sku, category: kind, price: price}

@@ -1,0 +1,201 @@
+"""The app in a real browser: every page, an upload, a file that is none."""
+import os, shutil, signal, socket, struct, subprocess, time, zlib
+
+import polars as pl
+import pytest
+
+from conftest import COMMAND, DATA, EARLY, QUICK, command
+
+pytest.importorskip("streamlit", reason="the app is an extra: pip install clickstream-conv[app]")
+PAGES = {"": "Overview", "upload": "Upload", "session": "One session", "what-if": "What if", "segments": "Segments", "card": "Model card"}
+REES46 = "rees46-2019-10-sample.csv"
+SLOW = 60_000  # milliseconds to wait for an answer on a busy machine
+
+
+def free_port():
+    "A port that nobody uses now."
+    with socket.create_server(("127.0.0.1", 0)) as door: return door.getsockname()[1]
+
+
+def png():
+    "A picture of one pixel."
+    part = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)) + part(b"IDAT", zlib.compress(b"\0\xff\0\0")) + part(b"IEND", b"")
+
+
+def serve(run, spare, *more):
+    "The app of a run; its process and address. Whatever it writes to a temporary place lands in the folder spare."
+    port = free_port()
+    served = subprocess.Popen([*COMMAND, "app", "--run", str(run), "--port", str(port), "--no-browser", *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env=os.environ | {"TMPDIR": str(spare)}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a test run in the background ignores Ctrl-C
+    for _ in range(600):
+        if served.poll() is not None: raise AssertionError(served.stdout.read())
+        with socket.socket() as door:
+            if door.connect_ex(("127.0.0.1", port)) == 0: return served, f"http://127.0.0.1:{port}"
+        time.sleep(0.1)
+    raise AssertionError("the app did not start")
+
+
+def end(served):
+    "Ctrl-C, and what was said."
+    served.send_signal(signal.SIGINT)
+    said, _ = served.communicate(timeout=30)
+    return said
+
+
+@pytest.fixture(scope="module")
+def asked(request, tmp_path_factory):
+    "A run, a log to upload, and how many sessions that has: of a real log where it is there, else of the demo shop."
+    folder = tmp_path_factory.mktemp("asked")
+    if (DATA / REES46).is_file():
+        command("run", "--source", "rees46", "--path", DATA / REES46, "--out", folder / "run", *EARLY, *QUICK, cwd=folder)
+        lines = (DATA / REES46).read_text().splitlines()[:4_000]
+        (folder / "log.csv").write_text("\n".join(lines) + "\n")
+        return folder / "run", folder / "log.csv", len({line.split(",")[-1] for line in lines[1:]})
+    from clickstream_conv.simulate import simulate
+    place, _ = request.getfixturevalue("demo")
+    log = simulate(400, 7)
+    log.drop("step", strict=False).write_csv(folder / "log.csv")
+    return place / "run", folder / "log.csv", log["session_id"].n_unique()
+
+
+@pytest.fixture(scope="module")
+def app(asked, tmp_path_factory):
+    "The address of the served app, and the folder of its temporary files."
+    spare = tmp_path_factory.mktemp("spare")
+    served, address = serve(asked[0], spare)
+    yield address, spare
+    end(served)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "Debian's Chromium."
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not (chromium := shutil.which("chromium")): pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as tool:
+        opened = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        yield opened
+        opened.close()
+
+
+def opened(browser, address, name="", width=1280):
+    "A page once it has settled, with the requests to other machines that it made."
+    page = browser.new_page(viewport=dict(width=width, height=900), accept_downloads=True)
+    page.foreign = []
+    page.on("request", lambda request: None if request.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else page.foreign.append(request.url))
+    page.goto(f"{address}/{name}")
+    settled(page)
+    return page
+
+
+def settled(page):
+    "Wait until the page has been run to its end."
+    page.wait_for_selector("h1", timeout=SLOW)
+    page.wait_for_function("() => document.querySelector('[data-testid=stApp]').dataset.testScriptState !== 'running'", timeout=SLOW)
+
+
+def is_sound(page):
+    "No traceback, nothing of Streamlit's own, nothing wider than the page."
+    text = page.inner_text("body")
+    assert "Traceback" not in text and page.locator("[data-testid=stException]").count() == 0, text
+    assert page.locator("[data-testid=stAppDeployButton]").count() == 0
+    assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.evaluate("() => { const main = document.querySelector('[data-testid=stMain]'); return main.scrollWidth - main.clientWidth }") <= 0
+    assert page.foreign == []
+
+
+def test_every_page_on_a_desk(app, browser):
+    page = opened(browser, app[0])
+    is_sound(page)
+    for title in list(PAGES.values())[1:]:
+        page.get_by_role("link", name=title, exact=True).click()
+        page.wait_for_url(f"**/{next(name for name, one in PAGES.items() if one == title)}", timeout=SLOW)
+        settled(page)
+        is_sound(page)
+    page.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_on_a_telephone(app, browser, name):
+    page = opened(browser, app[0], name, width=390)
+    is_sound(page)
+    page.close()
+
+
+def upload(page, name, content):
+    "Choose a file."
+    page.set_input_files("input[type=file]", dict(name=name, mimeType="text/csv", buffer=content))
+
+
+def downloaded(page, folder):
+    "What the button gives."
+    with page.expect_download(timeout=SLOW) as waiting: page.get_by_role("button", name="Download CSV").click()
+    waiting.value.save_as(folder / "scored.csv")
+    return pl.read_csv(folder / "scored.csv")
+
+
+def test_upload_and_a_picture_with_the_name_of_a_log(app, asked, browser, tmp_path):
+    (address, spare), (_, log, sessions) = app, asked
+    page = opened(browser, address, "upload")
+    upload(page, "log.csv", log.read_bytes())
+    page.get_by_role("button", name="Download CSV").wait_for(timeout=SLOW)
+    settled(page)
+    is_sound(page)
+    assert "reach the threshold of" in page.inner_text("body")
+    scored = downloaded(page, tmp_path)
+    assert len(scored) == scored["session_id"].n_unique() == sessions
+    assert scored["probability"].drop_nulls().is_between(0, 1).all() and scored["probability"].drop_nulls().is_sorted(descending=True)
+    assert [path.name for path in spare.rglob("*") if path.is_file()] == ["page.py"]  # nothing of the upload is left on disk
+
+    page.get_by_role("button", name="Forget it").click()
+    page.get_by_text("at most 200 MB").wait_for(timeout=SLOW)
+    upload(page, "picture.csv", png())
+    page.get_by_text("picture.csv is a PNG picture, not text").wait_for(timeout=SLOW)
+    is_sound(page)
+    assert [path.name for path in spare.rglob("*") if path.is_file()] == ["page.py"]
+    page.close()
+
+
+def test_a_log_with_other_columns_is_mapped(app, asked, browser, tmp_path):
+    header, _, rest = asked[1].read_text().partition("\n")
+    renamed = header.replace("user_session", "sid").replace("session_id", "sid").replace("event_time", "when")
+    page = opened(browser, app[0], "upload")
+    upload(page, "odd.csv", f"{renamed}\n{rest}".encode())
+    button = page.get_by_role("button", name="Score with this mapping")
+    button.wait_for(timeout=SLOW)
+    is_sound(page)
+    button.click()
+    page.get_by_role("button", name="Download CSV").wait_for(timeout=SLOW)
+    assert len(downloaded(page, tmp_path)) == asked[2]
+    page.close()
+
+
+def test_the_model_answers_a_changed_session(app, browser):
+    page = opened(browser, app[0], "what-if")
+    page.get_by_role("button", name="Add this event at the end").click()
+    page.get_by_text("The model says").wait_for(timeout=SLOW)
+    is_sound(page)
+    page.close()
+
+
+def test_the_app_refuses_in_a_sentence(asked, tmp_path):
+    refused = command("app", "--run", tmp_path / "nowhere", cwd=tmp_path)
+    assert refused.returncode == 1 and "there is no folder" in refused.said
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = command("app", "--run", asked[0], "--port", taken.getsockname()[1], cwd=tmp_path)
+    assert refused.returncode == 1 and "cannot be used: Address already in use. Give another with --port" in refused.said
+
+
+def test_without_streamlit_the_app_says_how_to_get_it(monkeypatch):
+    from clickstream_conv import app
+    monkeypatch.setattr(app, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'pip install "clickstream-conv\[app\]"'): app.start_app("run")
+
+
+def test_the_app_ends_with_ctrl_c(asked, tmp_path):
+    served, address = serve(asked[0], tmp_path)
+    said = end(served)
+    assert "The app has ended" in said and "Traceback" not in said, said
+    with socket.socket() as door: assert door.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0
+    assert list(tmp_path.iterdir()) == []
