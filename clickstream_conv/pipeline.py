@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'STAGES', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFAULTS', 'QUIET', 'LAUNCH', 'REASONS', 'RUN_FILES',
-           'OUR_FOLDERS', 'LIBRARIES', 'app', 'Text', 'STOPPED', 'package_folder', 'notebooks_folder', 'read_notebook',
-           'Parameter', 'declared_parameters', 'typed', 'refuse_unknown', 'settle', 'read_config', 'split_pairs',
-           'stage_notebook', 'environment', 'own_kernel', 'one_line', 'is_ours', 'failure', 'execute', 'Stage',
-           'digest', 'package_digest', 'plan', 'why_again', 'first_due', 'files_of', 'describe_data', 'refuse_foreign',
-           'claim', 'remove_run', 'sweep', 'locked', 'code_cells', 'Progress', 'snapshot', 'StageFailed', 'run_stage',
-           'settle_files', 'describe_run', 'run_stages', 'read_in_words', 'headlines_of', 'summary', 'stages_until',
-           'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'score', 'open_app',
-           'readme', 'in_words', 'command', 'main']
+           'OUR_FOLDERS', 'REPORT', 'LIBRARIES', 'app', 'Text', 'STOPPED', 'package_folder', 'notebooks_folder',
+           'read_notebook', 'Parameter', 'declared_parameters', 'typed', 'refuse_unknown', 'settle', 'read_config',
+           'split_pairs', 'stage_notebook', 'environment', 'own_kernel', 'one_line', 'is_ours', 'failure', 'execute',
+           'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'first_due', 'files_of', 'describe_data',
+           'refuse_foreign', 'claim', 'remove_run', 'sweep', 'locked', 'code_cells', 'Progress', 'snapshot',
+           'StageFailed', 'run_stage', 'settle_files', 'describe_run', 'run_stages', 'read_in_words', 'headlines_of',
+           'summary', 'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full',
+           'sources', 'fetch', 'propose', 'score', 'open_app', 'readme', 'docs', 'in_words', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
-import ast, difflib, hashlib, json, logging, os, re, signal, sys, tempfile, time
+import ast, difflib, hashlib, json, logging, os, re, shutil, signal, sys, tempfile, time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -360,6 +360,7 @@ def describe_data(
 RUN_FILES = ("run.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "models/*.skops", "models/manifest.json",
              "metrics/*.json", "notebooks/*.ipynb")  # what a run makes, beside what run.json lists
 OUR_FOLDERS = (".", "models", "metrics", "notebooks")  # folders of a run
+REPORT = "site/index.html"  # first page of a run's report
 
 def _load_record(folder: Path) -> dict:
     "What run.json says; empty where there is none."
@@ -399,6 +400,7 @@ def remove_run(
 ) -> dict: # Nothing: a new run
     "Remove what a run makes, and nothing else."
     for path in [*_listed(folder), *(path for pattern in RUN_FILES for path in folder.glob(pattern))]: path.unlink(missing_ok=True)
+    if (folder / "site" / "_static" / "site.css").is_file(): shutil.rmtree(folder / "site")
     return {}
 
 def sweep(
@@ -580,7 +582,7 @@ def summary(
 ) -> list: # Lines
     "What a run found."
     card = json.loads((folder / "metrics" / "source.json").read_text(encoding="utf-8"))
-    return [f"results: {folder}", f"log: {card['title']}", read_in_words(card), *(f"note: {note}" for note in card["notes"]),
+    return [f"results: {folder} (open {REPORT})", f"log: {card['title']}", read_in_words(card), *(f"note: {note}" for note in card["notes"]),
             *(f"warning: {warning}" for warning in card["warnings"]), *headlines_of(folder, record)]
 
 # %% ../nbs/13_pipeline.ipynb #3eaa8a40
@@ -591,6 +593,16 @@ def _located(parameters: dict, source) -> dict:
         from clickstream_conv.sources import fetch
         path = str(fetch(source.name).absolute()) if source.url else fetch(source.name)
     return {stage: {name: path if name == "path" else value for name, value in of_stage.items()} for stage, of_stage in parameters.items()}
+
+# %% ../nbs/13_pipeline.ipynb #00887806
+def make_report(
+    folder: Path, # A run's folder
+) -> Path: # The report's first page
+    "The pages of a run, unless they are newer than what they tell of."
+    page = folder / REPORT
+    if page.is_file() and page.stat().st_mtime >= (folder / "run.json").stat().st_mtime: return page
+    from clickstream_conv.report import run_report
+    return run_report(folder)
 
 # %% ../nbs/13_pipeline.ipynb #81e92d5c
 def stages_until(
@@ -620,7 +632,9 @@ def run_pipeline(
     parameters = _located(parameters, source)
     paths = [path for path in (parameters[STAGES[0]]["path"], wanted["source"] if source.name != wanted["source"] else "") if path]
     files = [file for path in paths for file in files_of(path)]
-    return summary(folder, run_stages(folder, source.name, {name: notebooks[name] for name in wanted_stages}, parameters, files, fresh))
+    record = run_stages(folder, source.name, {name: notebooks[name] for name in wanted_stages}, parameters, files, fresh)
+    make_report(folder)
+    return summary(folder, record)
 
 # %% ../nbs/13_pipeline.ipynb #bbe17cf1
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help="From a raw clickstream log to a conversion model, in notebooks you can read.")
@@ -792,6 +806,28 @@ def readme(
     if check and not same: raise ValueError(f"{target} is not what nbs/index.ipynb says; run: clickstream-conv readme")
     if not check: target.write_text(text, encoding="utf-8")
     typer.echo(f"{target} is up to date")
+
+# %% ../nbs/13_pipeline.ipynb #3324db4a
+@app.command()
+def docs(
+    out: Annotated[str, Text("--out", "Folder of the site. [default: _docs in the checkout]")] = "",
+    only: Annotated[str, Text("--only", "Notebooks to show, separated by commas. [default: all]", "NAMES")] = "",
+    execute: Annotated[bool, typer.Option("--execute", help="Run every notebook once more before it is shown.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on any warning or broken link.")] = False,
+) -> None:
+    """Build the documentation, in a checkout of the project.
+
+    \b
+    Examples:
+      clickstream-conv docs
+      clickstream-conv docs --execute --strict --out _docs
+    """
+    from clickstream_conv.report import build_docs, faults
+    checkout = package_folder().parent
+    if not (checkout / "nbs" / "index.ipynb").is_file(): raise ValueError(f"there is no {checkout / 'nbs' / 'index.ipynb'}: the documentation is built in a checkout of the project")
+    home = build_docs(checkout, Path(out or checkout / "_docs"), execute, only=tuple(only.split(",")) if only else (), strict=strict)
+    if strict and (broken := faults(home.parent)): raise ValueError(f"{len(broken)} faults in {home.parent}; the first: {broken[0]}")
+    typer.echo(home)
 
 # %% ../nbs/13_pipeline.ipynb #7de49056
 STOPPED = 130  # exit code after Ctrl-C, as shells have it

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['DIRECTIVE', 'ECHO_OFF', 'EVAL_OFF', 'LINK', 'MADE', 'WIDGET', 'CHART', 'TAG', 'AMOUNT', 'TARGET', 'NAMED', 'FENCE',
-           'LOOK_CSS', 'CELL_CSS', 'PAGE_CSS', 'CHART_JS', 'SIDEBAR', 'PAGE_LINKS', 'FOOT', 'NUMBER', 'QUESTIONS',
-           'PROXIES', 'POOLED', 'LIMIT', 'BASELINE', 'directives', 'for_readers', 'as_markdown', 'readme_text',
-           'defined_names', 'fold_line', 'folded', 'joined_line', 'together', 'picture_html', 'chart_html',
-           'table_html', 'printed', 'page_output', 'Site', 'relinked', 'page_title', 'notebook_page', 'setup',
-           'sphinx_settings', 'listed_pages', 'plotly_script', 'build_site', 'faults', 'read_figures', 'percent',
-           'whole_sentence', 'Bar', 'Answer', 'overall', 'answer_classification', 'answer_regression',
-           'judged_segments', 'beyond_chance', 'answer_clustering', 'answer_explain', 'answers', 'fit_for_use',
-           'actions', 'doubts', 'answer_html', 'facts', 'lead', 'front_page', 'figure_tables', 'as_csv', 'tables_page',
-           'run_report', 'exported_names', 'reference_links', 'parameter_table', 'reference_entry', 'reference_page',
-           'modules_of', 'execute_notebook', 'repository_of', 'build_docs']
+           'LOOK_CSS', 'CELL_CSS', 'TABLE_CSS', 'PAGE_CSS', 'CHART_JS', 'SIDEBAR', 'PAGE_LINKS', 'FIND', 'FOOT',
+           'NUMBER', 'QUESTIONS', 'PROXIES', 'POOLED', 'LIMIT', 'BASELINE', 'NARROW', 'directives', 'for_readers',
+           'as_markdown', 'readme_text', 'defined_names', 'fold_line', 'folded', 'joined_line', 'together',
+           'picture_html', 'chart_html', 'table_html', 'printed', 'page_output', 'Site', 'relinked', 'page_title',
+           'notebook_page', 'setup', 'sphinx_settings', 'listed_pages', 'plotly_script', 'build_site', 'faults',
+           'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'overall', 'answer_classification',
+           'answer_regression', 'judged_segments', 'beyond_chance', 'answer_clustering', 'answer_explain', 'answers',
+           'fit_for_use', 'actions', 'doubts', 'answer_html', 'facts', 'lead', 'front_page', 'figure_tables', 'as_csv',
+           'tables_page', 'run_report', 'exported_names', 'reference_links', 'parameter_table', 'reference_entry',
+           'reference_page', 'modules_of', 'execute_notebook', 'repository_of', 'build_docs']
 
 # %% ../nbs/12_report.ipynb #d046fa7e
 import ast, base64, csv, html, io, json, re, shutil, struct, tempfile
@@ -102,7 +102,7 @@ def fold_line(
     if {"parameters", "injected-parameters"} & set(_tags(cell)): return "Parameters"
     source = _text(cell["source"])
     names = defined_names(source) if "export" in directives(cell) else []
-    if names: return "Code: " + ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    if names: return f"Code: {', '.join(names)}"
     return "Imports" if all(line.startswith(("from ", "import ", "#", " ", ")")) for line in source.splitlines() if line) else "Code"
 
 # %% ../nbs/12_report.ipynb #a54ceb28
@@ -122,15 +122,16 @@ def _settled(cell: dict, fold: str) -> dict:
     if fold == "all" or "export" in found or {"parameters", "injected-parameters"} & set(_tags(cell)): return {**folded(cell, fold_line(cell)), "outputs": outputs}
     return {**cell, "source": DIRECTIVE.sub("", source), "outputs": outputs, "metadata": {}}
 
+# %% ../nbs/12_report.ipynb #817e0543
 def _is_folded(cell: dict) -> bool: return cell["cell_type"] == "code" and "hide-input" in _tags(cell)
 
 def joined_line(
     lines: list, # Lines of folded cells
 ) -> str: # One line
     "What stands on the line of cells that are folded together."
-    said = [word for line in lines for word in line.removeprefix("Code: ").split(", ") if word != "Code"]
-    names = [word for word in dict.fromkeys(said) if word not in ("Parameters", "Imports")]
-    return "Code: " + ", ".join(names) if names else ", ".join(dict.fromkeys(said)).replace(", I", " and i") or "Code"
+    said = [word for line in lines for word in re.split(", | and ", line.removeprefix("Code: ")) if word != "Code"]
+    names, set_up = [word for word in dict.fromkeys(said) if word.lower() not in ("parameters", "imports")], dict.fromkeys(word.lower() for word in said)
+    return f"Code: {', '.join(names)}" if names else " and ".join(set_up).capitalize() or "Code"
 
 def together(
     cells: list, # Cells of a page
@@ -161,6 +162,7 @@ def picture_html(
     width, height = struct.unpack(">II", data[16:24])
     return f'<a class="picture" href="{address}"><img class="dark-light" src="{address}" width="{width}" height="{height}" alt="{html.escape(alt)}"></a>'
 
+# %% ../nbs/12_report.ipynb #c1f20efe
 def chart_html(
     figure: dict, # Of plotly: data and layout
     alt: str, # What it shows
@@ -186,24 +188,26 @@ def _words_left(table: str) -> str:
     def marked(row):
         cells = re.split(r"(?=<t[dh]>)", row[0])
         return "".join(part.replace(">", ' class="words">', 1) if i and i - len(cells) in words else part for i, part in enumerate(cells))
-    return re.sub(r"<tr.*?</tr>", marked, table, flags=re.DOTALL)
+    return re.sub(r"<tr.*?</tr>", marked, table, flags=re.DOTALL).replace("<th></th>", "<td></td>")
 
+# %% ../nbs/12_report.ipynb #b98ea6de
 def table_html(
     text: str, # What pandas writes for a frame
 ) -> str: # HTML
     "A table in a box of its own, without the style sheet that pandas gives each."
     bare = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL).replace(' border="1"', "").replace(' style="text-align: right;"', "")
-    boxed = lambda found: f'<div class="table-box" tabindex="0" role="region" aria-label="Table">{_words_left(found[0])}</div>'
+    boxed = lambda found: f'<div class="table-box" tabindex="0" role="group" aria-label="Table">{_words_left(found[0])}</div>'
     return re.sub(r"<table.*?</table>", boxed, bare, flags=re.DOTALL)
 
 # %% ../nbs/12_report.ipynb #d42e2a23
 def printed(
     text: str, # What a cell printed
     stream: str, # stdout or stderr
+    prose: bool, # Whether sentences may become prose
 ) -> dict: # An output
-    "Sentences as sentences; what is set in columns keeps its letters of one width."
+    "In a report sentences are set as sentences; what stands in columns keeps its letters of one width."
     text = re.sub(r"\x1b\[[0-9;]*m", "", text).strip("\n")
-    sentences = stream == "stdout" and not re.search(r"\S {2,}\S|^\s|[{}\[\]<>]|^#", text, re.MULTILINE) and " " in text
+    sentences = prose and stream == "stdout" and not re.search(r"\S {2,}\S|^\s|[{}\[\]<>]|^#", text, re.MULTILINE) and " " in text
     if not sentences: return dict(output_type="stream", name=stream, text=text)
     return _html_output("".join(f'<p class="printed">{html.escape(line)}</p>' for line in text.splitlines() if line))
 
@@ -212,10 +216,11 @@ def page_output(
     name: str, # Of the page
     number: int, # Of the output in it
     pictures: dict, # Address: PNG; added to
+    prose: bool = False, # Whether what a cell printed is shown as sentences
 ) -> list: # None or one output
     "An output as a page shows it."
     data = {kind: _text(content) if kind != CHART else content for kind, content in output.get("data", {}).items()}
-    if output["output_type"] == "stream": return [printed(_text(output["text"]), output["name"])]
+    if output["output_type"] == "stream": return [printed(_text(output["text"]), output["name"], prose)]
     if "data" not in output: return [output]
     alt = data.get("text/plain", "").strip()
     if CHART in data: return [_html_output(chart_html(data[CHART], alt))]
@@ -245,6 +250,7 @@ class Site:
     checkout: Path = None # Folder of the repository, for pages that can be edited
     summaries: bool = True # Whether a search shows the words around what it found; needs a web server
 
+# %% ../nbs/12_report.ipynb #ba865a4d
 def _relink(found: re.Match, pages: set, site: Site, where: Path) -> str:
     "A link that leads somewhere."
     image, words, target, part = found[1], found[2], found[3], found[4] or ""
@@ -287,8 +293,11 @@ def _title_first(cells: list) -> list:
 def _linked_output(output: dict, pages: set, site: Site, where: Path) -> dict:
     "An output whose links lead to pages."
     if "text/markdown" not in output.get("data", {}): return output
-    return {**output, "data": {"text/markdown": relinked(output["data"]["text/markdown"], pages, site, where)}}
+    text = relinked(output["data"]["text/markdown"], pages, site, where)
+    direct = re.sub(r"\[([^\]\n]*)\]\((?!https?:|#)([\w.-]+)\.(?:ipynb|md)(#[^)\s]*)?\)", lambda found: f'<a href="{found[2]}.html{found[3] or ""}">{found[1]}</a>', text)
+    return {**output, "data": {"text/markdown": direct}}
 
+# %% ../nbs/12_report.ipynb #6593b49c
 def notebook_page(
     notebook: dict, # An executed notebook
     name: str, # Of the page
@@ -304,15 +313,17 @@ def notebook_page(
         settled, outputs = _settled(one, site.fold), []
         for output in settled["outputs"]:
             number += 1
-            outputs += [_linked_output(shown, pages, site, where) for shown in page_output(output, name, number, pictures)]
+            outputs += [_linked_output(shown, pages, site, where) for shown in page_output(output, name, number, pictures, site.fold == "all")]
         cells.append({**settled, "outputs": outputs, "execution_count": None})
     kernel = dict(kernelspec=dict(name="python3", display_name="python3", language="python"), language_info=dict(name="python"))
     return dict(nbformat=4, nbformat_minor=4, metadata=kernel, cells=[{k: v for k, v in cell.items() if k != "id"} for cell in together(cells)]), pictures
 
 # %% ../nbs/12_report.ipynb #2ef711ec
 LOOK_CSS = """
-html[data-theme="light"] { --pst-color-primary: #005a8f; --pst-color-link: #005a8f; --pst-color-accent: #a34700; --pst-color-inline-code: #7a3b00; --card: #f6f7f9; --bar: #0072b2; --quiet: #5c6370; --line: #dfe2e6; }
-html[data-theme="dark"] { --pst-color-primary: #7cc4f0; --pst-color-link: #7cc4f0; --pst-color-accent: #ffb27a; --pst-color-inline-code: #ffc9a0; --card: #1f242b; --bar: #56b4e9; --quiet: #a9b1bd; --line: #3a414b; }
+html[data-theme="light"] { --pst-color-primary: #005a8f; --pst-color-link: #005a8f; --pst-color-accent: #a34700; --pst-color-inline-code: #7a3b00;
+  --card: #f6f7f9; --bar: #0072b2; --quiet: #5c6370; --line: #dfe2e6; }
+html[data-theme="dark"] { --pst-color-primary: #7cc4f0; --pst-color-link: #7cc4f0; --pst-color-accent: #ffb27a; --pst-color-inline-code: #ffc9a0;
+  --card: #1f242b; --bar: #56b4e9; --quiet: #a9b1bd; --line: #3a414b; }
 html { font-size: 16px; scroll-padding-top: 5rem; }
 .bd-main .bd-content .bd-article-container { max-width: 52rem; }
 .bd-article { padding-top: .5rem; }
@@ -323,6 +334,8 @@ html { font-size: 16px; scroll-padding-top: 5rem; }
 .bd-article h1 + blockquote p { margin: 0; }
 .bd-header-article { padding: 0 2rem; }
 .navbar-header-items__end { margin-left: auto; }
+.bd-header .navbar-header-items__start { min-width: 0; flex-shrink: 1; } .bd-header .navbar-header-items__start .navbar-item { min-width: 0; }
+.bd-header .logo__title { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 50vw; }
 .page-links { font-size: .85rem; display: flex; gap: 1.1rem; flex-wrap: wrap; padding-top: .4rem; }
 .bd-header-article .header-article-items { padding: 0; }
 .site-nav p { font-size: .78rem; font-weight: 650; color: var(--quiet); margin: 1.1rem 0 .3rem; }
@@ -346,20 +359,33 @@ CELL_CSS = """
 .bd-article div.cell details.hide > summary p { font-weight: 400; background: none; padding: 0; margin: 0; font-size: .8rem; color: var(--quiet); }
 .bd-article div.cell details.hide > summary p::before, .bd-article div.cell details.hide > summary::after { display: none; }
 .bd-article div.cell details.hide[open] > summary p.collapsed, .bd-article div.cell details.hide:not([open]) > summary p.expanded { display: none; }
+.bd-article div.cell_output .text_html, html[data-theme="dark"] .bd-content div.cell_output .text_html { background: none !important; color: inherit !important; padding: 0 !important; }
+.bd-article div.cell > details.hide > summary { overflow: hidden; text-overflow: ellipsis; }
+.bd-article div.cell_output div.highlight, .bd-article div.cell_output div[class*="highlight-"] { margin: 0; }
 .bd-article p.printed { margin: 0 0 .5rem; overflow-wrap: anywhere; }
-.bd-article div.cell_input, .bd-article div.cell details.hide > div.cell_input { border: 1px solid var(--line); border-left: 3px solid var(--line); border-radius: .3rem; margin: .4rem 0; overflow: hidden; }
+.bd-article div.cell_input, .bd-article div.cell details.hide > div.cell_input { border: 1px solid var(--line) !important; border-left-width: 3px !important;
+  border-radius: .3rem; margin: .4rem 0; overflow: hidden; }
 .bd-article div.cell_output { padding: 0; margin: .5rem 0 0; max-width: 100%; }
 .bd-article div.cell_output .output.stream pre, .bd-article div.cell_output .output.text_plain pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .bd-article pre { font-size: .8rem; line-height: 1.45; }
 .bd-article div.cell_output pre { background: var(--card); border: 0; border-radius: .3rem; padding: .6rem .8rem; margin: 0 0 .6rem; }
-.bd-article code { overflow-wrap: anywhere; }
+.bd-article code, .bd-article :not(td) > code.literal span.pre { overflow-wrap: anywhere; white-space: normal; }
+"""
+
+# %% ../nbs/12_report.ipynb #f3c77842
+TABLE_CSS = """
 .table-box, .pst-scrollable-table-container { overflow-x: auto; max-width: 100%; }
 .bd-article table { font-size: .82rem; font-variant-numeric: tabular-nums; width: auto; border-collapse: collapse; margin: 0 0 .6rem; }
 .bd-article table.dataframe { margin: 0; }
 .bd-article table th, .bd-article table td { padding: .28rem .6rem; border: 0; border-bottom: 1px solid var(--line); white-space: nowrap; text-align: right; background: none; color: inherit; }
-.bd-article table.docutils th, .bd-article table.docutils td { white-space: normal; text-align: left; vertical-align: top; }
+.bd-article table:not(.dataframe) th, .bd-article table:not(.dataframe) td { white-space: normal; text-align: left; vertical-align: top; }
+.bd-article table:not(.dataframe):has(th:nth-child(7)) td { white-space: nowrap; }
+.bd-article table:not(.dataframe):has(th:nth-child(4)):not(:has(th:nth-child(5))) td:last-child { min-width: 13rem; }
+.bd-article table:not(.dataframe) td code.literal span.pre { white-space: nowrap; overflow-wrap: normal; }
+.bd-article table:not(.dataframe) code { border: 0; background: none; padding: 0; color: inherit; white-space: nowrap; overflow-wrap: normal; }
 .bd-article table th.words, .bd-article table td.words, .bd-article table tbody th { text-align: left; }
 .bd-article table td.words { white-space: normal; min-width: 9rem; }
+.bd-article table.dataframe thead th { white-space: normal; vertical-align: bottom; } .bd-article table.dataframe thead th:not(:empty) { min-width: 5.5rem; }
 .bd-article table thead th { font-weight: 600; color: var(--quiet); border-bottom: 1.5px solid var(--quiet); background: none; }
 .bd-article table thead tr, .bd-article table tbody tr, .bd-article table tbody tr:nth-child(odd) { background: none !important; border: 0 !important; }
 .bd-article table tbody th { font-weight: 500; }
@@ -374,6 +400,7 @@ a.named { text-decoration: none; } a.named:hover { text-decoration: underline; }
 
 # %% ../nbs/12_report.ipynb #f75da44e
 PAGE_CSS = """
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .facts { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; padding: 0; margin: 0 0 1rem; list-style: none; color: var(--quiet); font-size: .92rem; }
 .facts b { color: var(--pst-color-text-base); font-weight: 600; }
 .verdict { border-left: 4px solid var(--bar); background: var(--card); padding: .7rem 1rem; border-radius: .3rem; margin: 0 0 1.4rem; }
@@ -397,7 +424,10 @@ PAGE_CSS = """
 .stages { list-style: none; padding: 0; margin: 0; } .stages li { padding: .5rem 0; border-bottom: 1px solid var(--line); }
 .stages span { display: block; color: var(--quiet); font-size: .9rem; }
 .bd-article .signature { display: block; font-size: .85rem; background: var(--card); border-radius: .3rem; padding: .5rem .7rem; overflow-x: auto; margin-bottom: .6rem; }
-@media (max-width: 600px) { .bd-article h1 { font-size: 1.6rem; } .bd-article h2 { font-size: 1.25rem; } .bd-main .bd-content .bd-article-container { padding: .6rem .9rem; } }
+@media (max-width: 600px) {
+  .bd-article h1 { font-size: 1.6rem; } .bd-article h2 { font-size: 1.25rem; } .bd-article { padding: .5rem 0 0; }
+  .bd-main .bd-content .bd-article-container { padding: .6rem .9rem; } .bd-header-article { padding: 0; } .page-links { gap: .2rem 1rem; }
+}
 """
 
 # %% ../nbs/12_report.ipynb #7d963307
@@ -409,7 +439,10 @@ CHART_JS = """
   const draw = figure => {
     const {data, layout, config} = JSON.parse(dressed(figure.querySelector('script[type="application/json"]').textContent));
     const paper = {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)"};
-    const phone = figure.clientWidth < 480 ? {margin: {...layout.margin, l: Math.min((layout.margin || {}).l ?? 60, 60), r: Math.min((layout.margin || {}).r ?? 20, 20)}} : {};
+    const narrow = figure.clientWidth < 480, margin = layout.margin || {}, most = figure.clientWidth / 7.5;
+    const wrap = text => text.split(" ").reduce(([...lines], word) => (lines.at(-1) + word).length < most ? [...lines.slice(0, -1), `${lines.at(-1)} ${word}`.trim()] : [...lines, word], [""]).join("<br>");
+    const noted = (layout.annotations || []).map(note => ({...note, text: wrap(note.text || "")}));
+    const phone = narrow ? {margin: {...margin, l: Math.min(margin.l ?? 60, 60), r: Math.min(margin.r ?? 20, 20)}, annotations: noted} : {};
     Plotly.react(figure.querySelector(".plot"), data, {...layout, ...paper, ...phone}, config);
   };
   const all = () => document.querySelectorAll("figure.chart").forEach(draw);
@@ -427,7 +460,10 @@ SIDEBAR = """<nav class="site-nav" aria-label="Pages">
 {%- if pages|length > 16 and loop.index > 1 and caption == "Reference" %}<details{% if here %} open{% endif %}><summary>{{ caption|e }}</summary>{{ listed(pages) }}</details>
 {%- else %}{% if caption %}<p>{{ caption|e }}</p>{% endif %}{{ listed(pages) }}{% endif %}{% endfor %}
 </nav>"""
-PAGE_LINKS = """{% if site_links.get(pagename) %}<div class="page-links">{% for words, address in site_links[pagename] %}<a href="{{ address }}"{% if address.endswith(".ipynb") %} download{% endif %}>{{ words }}</a>{% endfor %}</div>{% endif %}"""
+PAGE_LINKS = """{% if site_links.get(pagename) %}<div class="page-links">{% for words, address in site_links[pagename] %}
+<a href="{{ address }}"{% if address.startswith("notebooks/") %} download{% endif %}>{{ words }}</a>{% endfor %}</div>{% endif %}"""
+FIND = """<button type="button" class="btn search-button-field search-button__button pst-js-only" aria-label="Search" aria-keyshortcuts="Control+K" title="Search (Ctrl+K)">
+<i class="fa-solid fa-magnifying-glass" aria-hidden="true"></i><span class="search-button__default-text">Search</span></button>"""
 FOOT = """<span>{{ site_made|e }}</span>"""
 
 # %% ../nbs/12_report.ipynb #cab7f8b2
@@ -439,8 +475,9 @@ def _math(translator, node) -> None:
     translator.body.append(f"<div class='math'>{tex2mathml(node.astext(), as_block=True)}</div>" if block else tex2mathml(node.astext()))
     raise SkipNode
 
-def _scripts(app, pagename, templatename, context, doctree) -> None:
-    "plotly's script for the pages with a chart."
+def _finish(app, pagename, templatename, context, doctree) -> None:
+    "A folded cell is named by the line that is seen; plotly's script is for the pages with a chart."
+    if "body" in context: context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
     if 'class="chart"' not in context.get("body", ""): return
     app.add_js_file("plotly.min.js", loading_method="defer", priority=800)
     app.add_js_file("charts.js", loading_method="defer", priority=900)
@@ -450,7 +487,7 @@ def setup(
 ) -> dict: # What Sphinx may do with it
     "What Sphinx calls."
     app.add_html_math_renderer("mathml", inline_renderers=(_math, None), block_renderers=(_math, None))
-    app.connect("html-page-context", _scripts)
+    app.connect("html-page-context", _finish)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
 
 # %% ../nbs/12_report.ipynb #5c199219
@@ -460,13 +497,14 @@ def sphinx_settings(
     context: dict, # What the templates read
 ) -> dict: # What a conf.py would hold
     "The settings of Sphinx."
-    theme = dict(navbar_start=["navbar-logo"], navbar_center=[], navbar_persistent=["search-button-field"], navbar_end=["theme-switcher", "navbar-icon-links"], show_toc_level=2, logo=dict(text=site.title),
-                 secondary_sidebar_items=["page-toc"], article_header_start=["page-links.html"], primary_sidebar_end=[], footer_start=["foot.html"], footer_end=[], search_bar_text="Search", show_prev_next=True,
-                 icon_links=[dict(name="Repository", url=site.repository, icon="fa-brands fa-github")] if site.repository else [])
+    theme = dict(navbar_start=["navbar-logo"], navbar_center=[], navbar_persistent=["find.html"], navbar_end=["theme-switcher", "navbar-icon-links"],
+                 show_toc_level=2, logo=dict(text=site.title),
+                 secondary_sidebar_items=["page-toc"], article_header_start=["page-links.html"], primary_sidebar_end=[], footer_start=["foot.html"], footer_end=[],
+                 search_bar_text="Search", show_prev_next=True, icon_links=[dict(name="Repository", url=site.repository, icon="fa-brands fa-github")] if site.repository else [])
     return dict(project=site.title, language="en", extensions=["myst_nb", __name__], root_doc="index", exclude_patterns=[], templates_path=[str(work / "templates")],
                 html_theme="pydata_sphinx_theme", html_title=site.title, html_static_path=[str(work / "static")], html_css_files=["site.css"], html_extra_path=[str(work / "extra")],
                 html_sidebars={"**": ["sidebar.html"]}, html_theme_options=theme, html_context={**context, "default_mode": "auto"}, html_copy_source=False, html_show_sourcelink=False, html_use_index=False,
-                html_domain_indices=False, html_show_search_summary=site.summaries, html_math_renderer="mathml", html_permalinks_icon="#", myst_update_mathjax=False,
+                html_domain_indices=False, html_show_search_summary=site.summaries, html_math_renderer="mathml", smartquotes=False, html_permalinks_icon="#", myst_update_mathjax=False,
                 myst_enable_extensions=["dollarmath"], myst_dmath_allow_digits=False, myst_dmath_allow_space=False, myst_heading_anchors=3,
                 nb_execution_mode="off", nb_ipywidgets_js={}, suppress_warnings=["myst.header", "config.cache"])
 
@@ -512,6 +550,9 @@ def _write(folder: Path, files: dict) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
+
+
+# %% ../nbs/12_report.ipynb #9f46b594
 def _lay_out(pages: dict, work: Path, site: Site, extra: dict) -> dict:
     "Write what Sphinx reads; what its templates read."
     files, extra, sources, titles = [file for group in pages.values() for file in group], dict(extra), {}, {}
@@ -529,8 +570,8 @@ def _lay_out(pages: dict, work: Path, site: Site, extra: dict) -> dict:
     charts = any('class=\\"chart\\"' in text for text in sources.values())
     _write(work / "src", sources)
     _write(work / "extra", extra)
-    _write(work / "templates", {"sidebar.html": SIDEBAR, "page-links.html": PAGE_LINKS, "foot.html": FOOT})
-    _write(work / "static", {"site.css": LOOK_CSS + CELL_CSS + PAGE_CSS, **({"charts.js": CHART_JS, "plotly.min.js": plotly_script()} if charts else {})})
+    _write(work / "templates", {"sidebar.html": SIDEBAR, "page-links.html": PAGE_LINKS, "foot.html": FOOT, "find.html": FIND})
+    _write(work / "static", {"site.css": LOOK_CSS + CELL_CSS + TABLE_CSS + PAGE_CSS, **({"charts.js": CHART_JS, "plotly.min.js": plotly_script()} if charts else {})})
     return dict(site_pages=listed_pages({caption: [(file.stem, titles[file]) for file in group] for caption, group in pages.items()}), site_links={file.stem: _page_links(file, site) for file in files})
 
 def plotly_script() -> bytes: # JavaScript
@@ -557,6 +598,7 @@ def _made_by() -> str:
     from importlib.metadata import version
     return f"Made by clickstream-conv {version('clickstream-conv')} from executed notebooks"
 
+# %% ../nbs/12_report.ipynb #1a177420
 def build_site(
     pages: dict, # Caption of a group: its notebooks and Markdown files, in reading order; the first of all is the home page, index
     out: Path, # Folder of the site
@@ -578,7 +620,8 @@ def build_site(
             app.build()
         warnings = sorted({line.replace(f"{work / 'src'}/", "") for line in re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue()).splitlines() if line.strip()})
         if strict and warnings: raise ValueError(f"{len(warnings)} warnings while building {out}; the first: {warnings[0]}")
-        for unneeded in [*(work / "site").rglob("*.map"), *(work / "site" / name for name in (".buildinfo", "objects.inv", "_static/webpack-macros.html"))]: unneeded.unlink(missing_ok=True)
+        others = (work / "site" / name for name in (".buildinfo", "objects.inv", "_static/webpack-macros.html"))
+        for unneeded in [*(work / "site").rglob("*.map"), *others]: unneeded.unlink(missing_ok=True)
         shutil.rmtree(work / "site" / "_sources", ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         _put(work / "site", out)
@@ -601,6 +644,7 @@ class _Page(HTMLParser):
         if tag == "link" and said.get("rel") in ("stylesheet", "preload", "icon") and said.get("href"): self.loads.append(said["href"])
         if tag == "a" and said.get("href"): self.leads.append(said["href"])
 
+# %% ../nbs/12_report.ipynb #6e836bf6
 def _broken(address: str, page: Path, out: Path, parts: dict) -> bool:
     "Whether an address of the site leads nowhere."
     split = urlsplit(address)
@@ -613,13 +657,13 @@ def faults(
     "What is broken in a site."
     out = Path(out).resolve()
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(out.rglob("*.html"))}
-    parts, outside = {path: page.parts for path, page in pages.items()}, lambda address: bool(urlsplit(address).scheme or urlsplit(address).netloc) and not address.startswith("data:")
-    found = []
+    parts, found = {path: page.parts for path, page in pages.items()}, []
+    inside = lambda address: not urlsplit(address).scheme and not urlsplit(address).netloc
     for path, page in pages.items():
         name = path.relative_to(out).as_posix()
-        found += [f"{name} loads {address} from another host" for address in page.loads if outside(address)]
+        found += [f"{name} loads {address} from another host" for address in page.loads if not inside(address) and not address.startswith("data:")]
         found += [f"{name} shows {source} without a description" for source in page.mute]
-        found += [f"{name}: {address} leads nowhere" for address in dict.fromkeys(page.loads + page.leads) if not outside(address) and not address.startswith("data:") and _broken(address, path, out, parts)]
+        found += [f"{name}: {address} leads nowhere" for address in dict.fromkeys(page.loads + page.leads) if inside(address) and _broken(address, path, out, parts)]
     return found
 
 # %% ../nbs/12_report.ipynb #e73135af
@@ -628,6 +672,7 @@ QUESTIONS = {"classification": ("Will it convert?", "05_classification"), "regre
 PROXIES = ("05_classification", "06_regression")  # pages whose answer a proxy outcome changes
 POOLED, LIMIT, BASELINE = "all", "limit", "event counts"  # names in the figures: all landmarks together, the exact probability, a counter of events
 
+# %% ../nbs/12_report.ipynb #79a8f1b9
 def read_figures(
     folder: Path, # A run's folder
 ) -> dict: # Name: what the file holds; what cannot be read is left out
@@ -638,11 +683,24 @@ def read_figures(
     files = {path.stem: path for path in [*sorted((Path(folder) / "metrics").glob("*.json")), Path(folder) / "model_card.json", Path(folder) / "run.json"]}
     return {name: kept for name, path in files.items() if isinstance(kept := read(path), dict)}
 
+def _part(figures: dict, *names) -> dict:
+    "A part of the figures; empty where there is none."
+    for name in names: figures = kept if isinstance(figures, dict) and isinstance(kept := figures.get(name), dict) else {}
+    return figures
+
+def _lines(of: dict, key: str = "headline") -> list:
+    "Sentences that a part of the figures keeps."
+    return [line for line in kept if isinstance(line, str) and line.strip()] if isinstance(kept := of.get(key), list) else []
+
+def _title(card: dict) -> str: return " ".join(card["title"].split()) if isinstance(card.get("title"), str) else "a run"
+
+NARROW = "\N{NO-BREAK SPACE}%"  # a number and its sign stay on one line
+
 def percent(
     share: float, # Between 0 and 1
 ) -> str: # Such as 3.2 %
     "A share, with the digits that it deserves."
-    return f"{share:.0%}".replace("%", " %") if share >= 0.1 or share == 0 else f"{share:.1%}".replace("%", " %")
+    return f"{share:.{0 if share >= 0.1 or share == 0 else 1}%}".replace("%", NARROW)
 
 def whole_sentence(
     text: str, # Words
@@ -672,6 +730,11 @@ class Answer:
     bars: tuple = () # What it compares
     known: bool = True # Whether there is an answer
 
+def _bar(name: str, share: float, length: float, low: float = None, high: float = None) -> Bar:
+    "A bar of a share; without an interval where that is not known."
+    known = isinstance(low, (int, float)) and isinstance(high, (int, float))
+    return Bar(name, percent(share), float(length), low if known else None, high if known else None)
+
 def overall(
     rows: list, # Figures by landmark and model
     model: str, # Name of a model
@@ -684,7 +747,7 @@ def overall(
 def _of_pairs(row: dict, name: str) -> Bar:
     "A bar from chance (half of the pairs) to certainty."
     length = lambda auc: None if auc is None else max(0.0, 2 * auc - 1)
-    return Bar(name, percent(row["roc_auc"]), length(row["roc_auc"]), length(row.get("roc_auc_low")), length(row.get("roc_auc_high")))
+    return _bar(name, row["roc_auc"], *(length(row.get(key)) for key in ("roc_auc", "roc_auc_low", "roc_auc_high")))
 
 def answer_classification(
     figures: dict, # From read_figures
@@ -692,10 +755,11 @@ def answer_classification(
     "Will it convert?"
     of = figures["classification"]
     row, limit, counts = (overall(of["by_landmark"], name) for name in (of["model"], LIMIT, BASELINE))
-    what = figures.get("source", {}).get("outcome", {}).get("says", "the session converts")
+    what = _part(figures, "source", "outcome").get("says") or "the session converts"
     best = f" The best that anyone could reach on this log is {percent(limit['roc_auc'])}." if limit else ""
     says = f"of pairs are put in the right order: one where {what}, one where not. Guessing orders half of them right.{best}"
-    sure = f"{percent(row['roc_auc_low'])} to {percent(row['roc_auc_high'])} in other samples of visitors (95 %), from {row['converted']:,.0f} of {row['rows']:,.0f} rows of the test part that convert. Model: {of['model']}."
+    interval = f"{percent(row['roc_auc_low'])} to {percent(row['roc_auc_high'])} in other samples of visitors (95 %)"
+    sure = f"{interval}, from {row['converted']:,.0f} of {row['rows']:,.0f} rows of the test part that convert. Model: {of['model']}."
     bars = (_of_pairs(row, "this model"), *([_of_pairs(limit, "the limit")] if limit else []), *([_of_pairs(counts, "counting events alone")] if counts else []))
     return Answer(QUESTIONS["classification"][0], percent(row["roc_auc"]), says, sure, QUESTIONS["classification"][1], bars)
 
@@ -711,17 +775,18 @@ def answer_regression(
 ) -> Answer: # For the first page
     "How much will it be worth?"
     of = figures["regression"]
-    row, limit, real = overall(of["by_landmark"], of["model"]), overall(of["by_landmark"], LIMIT), of["target"]["kind"] == "revenue"
-    order = f"{row['gini']:.2f} ({row['gini_low']:.2f} to {row['gini_high']:.2f})"
+    row, limit, (question, page) = overall(of["by_landmark"], of["model"]), overall(of["by_landmark"], LIMIT), QUESTIONS["regression"]
+    interval = f"{row['gini_low']:.2f} to {row['gini_high']:.2f}"
     best = f"; the exact expectation reaches {limit['gini']:.2f}" if limit else ""
     scale = f"on a scale from 0 (chance) to 1 (the perfect order){best}. Model: {of['model']}."
-    held = of.get("held_by_probability", {}).get("above") or next(iter(of.get("held", [])), {})
+    held = _part(of, "held_by_probability", "above") or next(iter(of.get("held", [])), {})
     ranges = f" Ranges meant to hold 90 % of the outcomes held {percent(held['held'])}." if held.get("held") is not None else ""
-    target = of["target"]["says"].removeprefix("proxy: ").split(".")[0]
-    if not real: return Answer(QUESTIONS["regression"][0], f"{row['gini']:.2f}", f"is how well the {target} is ordered, {scale} It stands in for revenue.", f"{row['gini_low']:.2f} to {row['gini_high']:.2f} in other samples (95 %).{ranges}", QUESTIONS["regression"][1])
-    bars = _of_totals(of["totals"]) if len(of.get("totals", [])) == 10 else ()
-    figure, says = (bars[0].value, "of the revenue came from the tenth of the predictions that was highest.") if bars else (f"{row['gini']:.2f}", "is how well revenue is ordered.")
-    return Answer(QUESTIONS["regression"][0], figure, says, f"Order of the predictions: {order} {scale}{ranges}", QUESTIONS["regression"][1], bars)
+    bars = _of_totals(of["totals"]) if of["target"]["kind"] == "revenue" and len(of.get("totals", [])) == 10 else ()
+    order = f"Order of the predictions: {row['gini']:.2f} ({interval}) {scale}{ranges}"
+    if bars: return Answer(question, bars[0].value, "of the revenue came from the tenth of the predictions that was highest.", order, page, bars)
+    target = of["target"]["says"].removeprefix("proxy: ").removeprefix("the ").split(".")[0]
+    proxy = " It stands in for revenue." if of["target"]["kind"] == "proxy" else ""
+    return Answer(question, f"{row['gini']:.2f}", f"is how well the {target} is ordered, {scale}{proxy}", f"{interval} in other samples (95 %).{ranges}", page)
 
 # %% ../nbs/12_report.ipynb #0f7b44aa
 def judged_segments(
@@ -736,23 +801,24 @@ def beyond_chance(
     of: dict, # Figures of the segments
 ) -> float: # Between 0 and 1; the larger of the two parts
     "How often chance would make segments differ as much as they do, where they differ least."
-    return max((kept["p"] for part in ("training", "test") if (kept := of.get("chance", {}).get(part))), default=1.0)
+    return max((kept["p"] for part in ("training", "test") if (kept := _part(of, "chance", part))), default=1.0)
 
 def answer_clustering(
     figures: dict, # From read_figures
 ) -> Answer: # For the first page
     "What kind of visitor is it?"
-    of = figures["clustering"]
-    part, rows = judged_segments(of)
-    ratio, chance = of.get("ratio", {}).get(part) or {}, beyond_chance(of)
-    bars = tuple(Bar(row["segment"], percent(row["conversion"]), row["conversion"], row["conversion_low"], row["conversion_high"]) for row in rows)
-    when = f"after {of['view']} events" if of.get("view") else "over whole sessions"
-    kinds = f"{len(rows)} kinds of session {when}."
-    if chance >= 0.05 or not ratio.get("ratio"): return Answer(QUESTIONS["clustering"][0], f"{len(rows)} kinds", f"of session {when}; their rates differ no more than chance may make them differ.", f"p = {chance:.2f}; shown is the {part} part.", QUESTIONS["clustering"][1], bars)
-    says = f"as often: '{rows[0]['segment']}' converts in {percent(rows[0]['conversion'])} of the sessions, '{rows[-1]['segment']}' in {percent(rows[-1]['conversion'])}. {kinds}"
-    sure = f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part."
-    return Answer(QUESTIONS["clustering"][0], f"{ratio['ratio']:.{0 if ratio['ratio'] >= 10 else 1}f} times", says, sure, QUESTIONS["clustering"][1], bars)
+    of, (question, page) = figures["clustering"], QUESTIONS["clustering"]
+    (part, rows), chance = judged_segments(of), beyond_chance(of)
+    ratio, when = _part(of, "ratio", part), f"after {of['view']} events" if of.get("view") else "over whole sessions"
+    bars = tuple(_bar(row["segment"], row["conversion"], row["conversion"], row["conversion_low"], row["conversion_high"]) for row in rows)
+    if chance >= 0.05 or not ratio.get("ratio"):
+        says = f"of session {when}; their rates differ no more than chance may make them differ."
+        return Answer(question, f"{len(rows)} kinds", says, f"p = {chance:.2f}; shown is the {part} part.", page, bars)
+    (first, last), times = (rows[0], rows[-1]), f"{ratio['ratio']:.{0 if ratio['ratio'] >= 10 else 1}f} times"
+    says = f"as often: '{first['segment']}' converts in {percent(first['conversion'])} of the sessions, '{last['segment']}' in {percent(last['conversion'])}. {len(rows)} kinds of session {when}."
+    return Answer(question, times, says, f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part.", page, bars)
 
+# %% ../nbs/12_report.ipynb #59939245
 def answer_explain(
     figures: dict, # From read_figures
 ) -> Answer: # For the first page
@@ -767,9 +833,8 @@ def answer_explain(
 # %% ../nbs/12_report.ipynb #467c1f56
 def _why_not(of: dict) -> str:
     "Why a stage has no answer."
-    reasons = [line.split("skipped: ", 1)[1] for line in of.get("headline", []) if "skipped: " in line]
-    if reasons: return whole_sentence(reasons[0])
-    return whole_sentence("; ".join(of["headline"][:2])) if of.get("headline") else "This stage has not run."
+    reasons = [line.split("skipped: ", 1)[1] for line in _lines(of) if "skipped: " in line]
+    return whole_sentence(reasons[0] if reasons else "; ".join(_lines(of)[:2]) or "this stage has not run")
 
 def answers(
     figures: dict, # From read_figures
@@ -777,9 +842,10 @@ def answers(
     "The answers of a run, one to a question."
     asked = dict(classification=answer_classification, regression=answer_regression, clustering=answer_clustering, explain=answer_explain)
     def one(name):
-        try: return asked[name](figures)
-        except (KeyError, TypeError, ValueError, IndexError, StopIteration, ZeroDivisionError, AttributeError):
-            return Answer(QUESTIONS[name][0], "No answer", _why_not(figures.get(name, {})), page=QUESTIONS[name][1] if name in figures else "", known=False)
+        try: found = asked[name](figures)
+        except (KeyError, TypeError, ValueError, IndexError, StopIteration, ZeroDivisionError, AttributeError): found = None
+        if found and all(isinstance(text, str) for text in (found.figure, found.says, *(bar.name for bar in found.bars))): return found
+        return Answer(QUESTIONS[name][0], "No answer", _why_not(_part(figures, name)), page=QUESTIONS[name][1] if name in figures else "", known=False)
     return [one(name) for name in QUESTIONS]
 
 # %% ../nbs/12_report.ipynb #b173ffa5
@@ -788,7 +854,8 @@ def _act_line(figures: dict):
     line, page = figures["classification"]["threshold"], QUESTIONS["classification"][1]
     flagged = line["expected"]["share_contacted"]
     if flagged > 0.8: return f"Use the order of the probabilities, not a line: the line for this purpose would flag {percent(flagged)} of them.", page
-    return line["sentence"], page
+    said = re.fullmatch(r"(For [^:]+): (flag .*?)\.?", line["sentence"])
+    return (f"{whole_sentence(said[2])[:-1]} ({said[1][:1].lower()}{said[1][1:]})." if said else line["sentence"]), page
 
 def _act_moment(figures: dict):
     "When to ask."
@@ -796,32 +863,35 @@ def _act_moment(figures: dict):
     rows = [row for row in of["by_landmark"] if row["model"] == of["model"] and row["landmark"] != POOLED and row["roc_auc"] is not None and row["converted"] >= 30]
     first, best = rows[0], max(rows, key=lambda row: row["roc_auc"])
     if best["roc_auc"] - first["roc_auc"] < 0.02: return None
-    events = lambda n: f"{n} event{'s' if n != 1 else ''}"
-    return f"Ask late rather than early where you can: after {events(best['landmark'])} {percent(best['roc_auc'])} of pairs are put in order, after {events(first['landmark'])} {percent(first['roc_auc'])}. {best['rows']:,.0f} of {first['rows']:,.0f} sessions get that far.", QUESTIONS["classification"][1]
+    seen = lambda row: f"after {row['landmark']} event{'s' if row['landmark'] != 1 else ''} {percent(row['roc_auc'])}"
+    says = f"Ask late rather than early where you can: {seen(best)} of pairs are put in order, {seen(first)}. {best['rows']:,.0f} of {first['rows']:,.0f} sessions get that far."
+    return says, QUESTIONS["classification"][1]
 
+# %% ../nbs/12_report.ipynb #bf76110f
 def _act_segment(figures: dict):
     "Whom to treat first."
     of = figures["clustering"]
     part, rows = judged_segments(of)
     if of["ratio"][part]["low"] <= 1 or beyond_chance(of) >= 0.05: return None
-    own = rows[0]
-    return f"Treat '{own['segment']}' as a group of its own: {percent(own['share'])} of the sessions, of which {percent(own['conversion'])} convert ({percent(own['conversion_low'])} to {percent(own['conversion_high'])}).", QUESTIONS["clustering"][1]
+    own, interval = rows[0], f"{percent(rows[0]['conversion_low'])} to {percent(rows[0]['conversion_high'])}"
+    return f"Treat '{own['segment']}' as a group of its own: {percent(own['share'])} of the sessions, of which {percent(own['conversion'])} convert ({interval}).", QUESTIONS["clustering"][1]
 
 def _act_funnel(figures: dict):
     "Where sessions are lost."
     steps = figures["eda"]["funnel"]
     before, narrow = min(zip(steps, steps[1:]), key=lambda pair: pair[1]["went_on"])
-    return f"Look at the step from {before['step']} to {narrow['step']}: {percent(narrow['went_on'])} of the sessions go on ({percent(narrow['went_on_low'])} to {percent(narrow['went_on_high'])}).", "03_eda"
+    interval = f"{percent(narrow['went_on_low'])} to {percent(narrow['went_on_high'])}"
+    return f"Look at the step from {before['step']} to {narrow['step']}: {percent(narrow['went_on'])} of the sessions go on ({interval}).", "03_eda"
 
 # %% ../nbs/12_report.ipynb #b94717a8
 def fit_for_use(
     figures: dict, # From read_figures
 ) -> tuple: # Whether enough sessions stand behind the figures (None: not known), and why
     "Whether a run's model may be used."
-    card, of = figures.get("model_card", {}), figures.get("classification", {})
-    fit = card.get("fit_for_use", of.get("fit_for_use"))
-    said = [line for line in of.get("headline", []) if line.startswith("not fit for use")]
-    return fit, whole_sentence(card.get("verdict") or (said[0] if said else "enough sessions stand behind the figures" if fit else "no model was judged"))
+    card, of = _part(figures, "model_card"), _part(figures, "classification")
+    fit = next((kept["fit_for_use"] for kept in (card, of) if isinstance(kept.get("fit_for_use"), bool)), None)
+    said = [line for line in [card.get("verdict"), *_lines(of)] if isinstance(line, str) and (line == card.get("verdict") or line.startswith("not fit for use"))]
+    return fit, whole_sentence((said[0] if said else "enough sessions stand behind the figures" if fit else "no model was judged"))
 
 def actions(
     figures: dict, # From read_figures
@@ -832,27 +902,27 @@ def actions(
     found = []
     for advise in (_act_funnel,) if first else (_act_line, _act_moment, _act_segment, _act_funnel):
         try: found.append(advise(figures))
-        except (KeyError, TypeError, ValueError, IndexError, StopIteration): pass
-    return first + [one for one in found if one]
+        except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError): pass
+    return first + [one for one in found if one and isinstance(one[0], str)]
 
 # %% ../nbs/12_report.ipynb #d03d98f4
 def doubts(
     figures: dict, # From read_figures
 ) -> list: # Sentences
     "What a reader must know before believing the figures."
-    card = figures.get("source", {})
-    outcome, rejected = card.get("outcome", {}), card.get("rejected") or 0
+    card, outcome = _part(figures, "source"), _part(figures, "source", "outcome")
+    reasons = {reason: count for reason, count in _part(card, "reasons").items() if isinstance(count, int) and count}
     fit, why = fit_for_use(figures)
     found = [why] if fit is False else []
     if outcome.get("proxy"): found.append(f"The outcome is a proxy ({outcome.get('says')}), not a purchase; nothing here says that anybody buys")
     if card.get("ready_made"): found.append("The log holds finished sessions. What is known of a session at its end is not known while it goes on, so these figures flatter what could be predicted in time")
     if card.get("source") == "demo": found.append("The log is simulated; it shows what the method can do, not what your shop will show")
-    found += [line for line in card.get("warnings", []) if not (outcome.get("proxy") and "proxy" in line)]
-    found += [line for name in ("leaks",) for line in figures.get(name, {}).get("headline", []) if figures[name].get("findings")]
-    found += figures.get("model_card", {}).get("limits", [])
-    if rejected: found.append(f"{rejected:,} rows could not be used: " + "; ".join(f"{reason} ({count:,})" for reason, count in card.get("reasons", {}).items()))
-    found += [f"{QUESTIONS[name][0]} Skipped: {line.split('skipped: ', 1)[1]}" for name in QUESTIONS for line in figures.get(name, {}).get("headline", []) if "skipped: " in line]
-    found += [line for line in figures.get("eda", {}).get("headline", []) if line.startswith("not shown")]
+    found += [line for line in _lines(card, "warnings") if not (outcome.get("proxy") and "proxy" in line)]
+    found += _lines(_part(figures, "leaks")) if _part(figures, "leaks").get("findings") else []
+    found += _lines(_part(figures, "model_card"), "limits")
+    if reasons: found.append(f"{sum(reasons.values()):,} row{'s' if sum(reasons.values()) != 1 else ''} could not be used: " + "; ".join(f"{reason} ({count:,})" for reason, count in reasons.items()))
+    found += [f"{QUESTIONS[name][0]} Skipped: {line.split('skipped: ', 1)[1]}" for name in QUESTIONS for line in _lines(_part(figures, name)) if "skipped: " in line]
+    found += [line for line in _lines(_part(figures, "eda")) if line.startswith("not shown")]
     missing = [QUESTIONS[name][0] for name in QUESTIONS if name not in figures]
     if missing: found.append(f"Not asked in this run: {' '.join(missing)}")
     return list(dict.fromkeys(whole_sentence(line) for line in found))
@@ -864,29 +934,30 @@ def _bar_html(bar: Bar) -> str:
     interval = f'<b style="left:{limited(bar.low)};width:{limited(bar.high - bar.low)}"></b>' if bar.low is not None and bar.high is not None else ""
     return f'<li><span class="value">{html.escape(bar.value)}</span>{html.escape(bar.name)}<div class="track" aria-hidden="true"><i style="width:{limited(bar.share)}"></i>{interval}</div></li>'
 
+# %% ../nbs/12_report.ipynb #cbd808bb
 def answer_html(
     answer: Answer, # One answer
     pages: set, # Names of the pages
     proxy: bool = False, # Whether the outcome stands in for a purchase
 ) -> str: # HTML
     "An answer as a card."
-    words = " words" if not answer.figure[:1].isdigit() else ""
+    words, asked = " words" if not answer.figure[:1].isdigit() else "", html.escape(answer.question)
+    note = " (proxy)" if proxy and answer.page in PROXIES else ""
     bars = f'<ul class="bars">{"".join(map(_bar_html, answer.bars))}</ul>' if answer.bars else ""
     sure = f'<p class="sure">{html.escape(answer.sure)}</p>' if answer.sure else ""
-    more = f'<p class="more"><a href="{answer.page}.html" aria-label="{html.escape(answer.question)} In full">In full</a></p>' if answer.page in pages else ""
-    return f'<div class="answer"><h3>{html.escape(answer.question)}{" (proxy)" if proxy and answer.page in PROXIES else ""}</h3><div class="head{words}">{html.escape(answer.figure)}</div><p>{html.escape(answer.says)}</p>{bars}{sure}{more}</div>'
+    more = f'<p class="more"><a href="{answer.page}.html">In full<span class="unseen">: {asked}</span></a></p>' if answer.page in pages else ""
+    return f'<div class="answer"><h3>{asked}{note}</h3><div class="head{words}">{html.escape(answer.figure)}</div><p>{html.escape(answer.says)}</p>{bars}{sure}{more}</div>'
 
 def facts(
     figures: dict, # From read_figures
 ) -> dict: # What: how much
     "What was analysed."
-    card = figures.get("source", {})
-    parts, first, last = card.get("parts", {}), card.get("first_day"), card.get("last_day")
-    number = lambda name: f"{card[name]:,}" if card.get(name) else None
-    known = {"Sessions": number("sessions"), "Events": number("events"), "Visitors": number("visitors"), "Days": (first if first == last else f"{first} to {last}") if first else None,
-             "Sessions that buy": None if card.get("outcome", {}).get("proxy") else number("buying_sessions"),
-             "Learned from": f"{parts['train']:,}" if parts.get("train") else None, "Judged on": f"{parts['test']:,}" if parts.get("test") else None,
-             "Outcome": card.get("outcome", {}).get("says")}
+    card, parts, outcome = _part(figures, "source"), _part(figures, "source", "parts"), _part(figures, "source", "outcome")
+    number = lambda of, name: f"{of[name]:,}" if isinstance(of.get(name), int) and of[name] else None
+    days = list(dict.fromkeys(day for day in (card.get("first_day"), card.get("last_day")) if isinstance(day, str)))
+    known = {"Sessions": number(card, "sessions"), "Events": number(card, "events"), "Visitors": number(card, "visitors"), "Days": " to ".join(days),
+             "Sessions that buy": None if outcome.get("proxy") else number(card, "buying_sessions"), "Learned from": number(parts, "train"),
+             "Judged on": number(parts, "test"), "Outcome": outcome.get("says")}
     return {name: value for name, value in known.items() if value}
 
 def lead(
@@ -896,23 +967,26 @@ def lead(
     lines = next((_text(cell["source"]).splitlines() for cell in notebook["cells"] if _is_title(cell)), [])
     return next((line.removeprefix("> ").strip() for line in lines if line.startswith("> ")), "")
 
-# %% ../nbs/12_report.ipynb #cbd808bb
+# %% ../nbs/12_report.ipynb #c035d6d4
 def front_page(
     figures: dict, # From read_figures
     stages: dict, # Name of each stage's page: its title, and the line below
     more: dict = {}, # Other pages: the same
 ) -> str: # Markdown
     "The first page of a report."
-    card, said, (fit, why) = figures.get("source", {}), html.escape, fit_for_use(figures)
-    pages, block = {*stages, *more}, lambda text: f"\n```{{raw}} html\n{text}\n```\n"
-    linked = lambda page: f' <a href="{page}.html" aria-label="{said(stages[page][0])}: where this is shown">Why</a>' if page in stages else ""
-    known = block('<ul class="facts">' + "".join(f"<li>{said(name)} <b>{said(str(value))}</b></li>" for name, value in facts(figures).items()) + "</ul>")
-    verdict = "" if fit is None else block(f'<div class="verdict{"" if fit else " bad"}"><p>{"" if fit else "<strong>Do not use this model yet.</strong> "}{said(why)}</p></div>')
-    cards = block('<div class="answers">' + "".join(answer_html(one, pages, card.get("outcome", {}).get("proxy", False)) for one in answers(figures)) + "</div>")
-    do = block('<ul class="do">' + "".join(f"<li>{said(line)}{linked(page)}</li>" for line, page in actions(figures)) + "</ul>") if actions(figures) else "\nNothing follows from these figures yet.\n"
-    doubt = block('<ul class="doubt">' + "".join(f"<li>{said(line)}</li>" for line in doubts(figures)) + "</ul>") if doubts(figures) else "\nNothing stands out.\n"
-    listed = block('<ul class="stages">' + "".join(f'<li><a href="{name}.html">{said(title)}</a><span>{said(line)}</span></li>' for name, (title, line) in {**stages, **more}.items()) + "</ul>")
-    return (f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on {card.get('title', 'a run')}\n{known}{verdict}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to trust\n{doubt}\n## Where it comes from\n{listed}")
+    card, said, (fit, why) = _part(figures, "source"), html.escape, fit_for_use(figures)
+    block = lambda text: "\n```{raw} html\n" + re.sub(r"[\r\n]+", " ", text) + "\n```\n"
+    listed = lambda kind, lines, empty: block(f'<ul class="{kind}">' + "".join(f"<li>{line}</li>" for line in lines) + "</ul>") if lines else f"\n{empty}\n"
+    linked = lambda page: f' <a href="{page}.html">Why<span class="unseen">: {said(stages[page][0])}</span></a>' if page in stages else ""
+    bad = "" if fit else "<strong>Do not use this model yet.</strong> "
+    verdict = "" if fit is None else block(f'<div class="verdict{"" if fit else " bad"}"><p>{bad}{said(why)}</p></div>')
+    cards = block('<div class="answers">' + "".join(answer_html(one, {*stages, *more}, bool(_part(card, "outcome").get("proxy"))) for one in answers(figures)) + "</div>")
+    do = listed("do", [f"{said(line)}{linked(page)}" for line, page in actions(figures)], "Nothing follows from these figures yet.")
+    doubt = listed("doubt", [said(line) for line in doubts(figures)], "Nothing stands out.")
+    origins = listed("stages", [f'<a href="{name}.html">{said(title)}</a><span>{said(line)}</span>' for name, (title, line) in {**stages, **more}.items()], "No stage has run.")
+    known = listed("facts", [f"{said(name)} <b>{said(str(value))}</b>" for name, value in facts(figures).items()], "")
+    head = f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on {said(_title(card))}\n{known}{verdict}"
+    return f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to trust\n{doubt}\n## Where it comes from\n{origins}"
 
 # %% ../nbs/12_report.ipynb #c464e50f
 def figure_tables(
@@ -938,9 +1012,11 @@ def tables_page(
     kept: list, # Names of the JSON files
 ) -> str: # Markdown
     "A page with what can be taken along."
-    lines = [f"| <a href=\"tables/{name}.csv\" download>{name}.csv</a> | {len(rows):,} | {', '.join(html.escape(str(key)) for key in list(rows[0])[:6])}{' ...' if len(rows[0]) > 6 else ''} |" for name, rows in sorted(tables.items())]
+    columns = lambda row: ", ".join(html.escape(str(key)) for key in list(row)[:6]) + (" ..." if len(row) > 6 else "")
+    lines = [f'| <a href="tables/{name}.csv" download>{name}.csv</a> | {len(rows):,} | {columns(rows[0])} |' for name, rows in sorted(tables.items())]
     files = [f'- <a href="tables/{name}.json" download>{name}.json</a>' for name in kept]
-    return "\n".join(["# Tables", "", "> The figures behind the pages, for a spreadsheet or a program.", "", "| table | rows | columns |", "| --- | --- | --- |", *lines, "", "## All figures", "", *files, ""])
+    head = ["# Tables", "", "> The figures behind the pages, for a spreadsheet or a program.", "", "| table | rows | columns |", "| --- | --- | --- |"]
+    return "\n".join([*head, *lines, "", "## All figures", "", *files, ""])
 
 # %% ../nbs/12_report.ipynb #05476744
 def _front_files(folder: Path, work: Path) -> tuple:
@@ -951,11 +1027,14 @@ def _front_files(folder: Path, work: Path) -> tuple:
     read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in notebooks}
     stages = {name: (page_title(kept) or name, lead(kept)) for name, kept in read.items()}
     card = folder / "model_card.md"
-    more = {**({"model_card": ("Model card", "What the model is for, how good it is, and where its limits are.")} if card.is_file() else {}), **({"tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program.")} if tables else {})}
-    texts = {"index": front_page(figures, stages, more), **({"model_card": card.read_text(encoding="utf-8")} if card.is_file() else {}), **({"tables": tables_page(tables, kept)} if tables else {})}
+    said = {"model_card": ("Model card", "What the model is for, how good it is, and where its limits are."), "tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program.")}
+    texts = {**({"model_card": card.read_text(encoding="utf-8")} if card.is_file() else {}), **({"tables": tables_page(tables, kept)} if tables else {})}
+    more = {name: said[name] for name in texts}
+    texts["index"] = front_page(figures, stages, more)
     for name, text in texts.items(): (work / f"{name}.md").write_text(text, encoding="utf-8")
-    return {"": [work / "index.md"], "Stages": notebooks, "To take along": [work / f"{name}.md" for name in more]}, extra, figures.get("source", {}).get("title", "a run")
+    return {"": [work / "index.md"], "Stages": notebooks, "To take along": [work / f"{name}.md" for name in more]}, extra, _title(_part(figures, "source"))
 
+# %% ../nbs/12_report.ipynb #85d1bb00
 def run_report(
     folder: Path, # A run's folder
     out: Path = None, # Folder of the site; without: site in the run's folder
@@ -966,7 +1045,7 @@ def run_report(
     if not (folder / "metrics").is_dir(): raise ValueError(f"{folder} holds no run: there is no folder metrics. Make one with: clickstream-conv run --out {folder}")
     with tempfile.TemporaryDirectory() as work:
         pages, extra, title = _front_files(folder, Path(work))
-        return build_site(pages, out or folder / "site", Site(f"Report on {title}", fold="all", summaries=False), extra, strict)
+        return build_site(pages, out or folder / "site", Site(title[:1].upper() + title[1:], fold="all", summaries=False), extra, strict)
 
 # %% ../nbs/12_report.ipynb #233659b4
 def exported_names(
@@ -992,15 +1071,24 @@ def _type_name(kind) -> str:
 
 def _cell_text(text) -> str:
     "Words for a cell of a Markdown table."
-    return html.escape(str(text or ""), quote=False).replace("|", "\\|").replace("\n", " ").replace("`", "")
+    return " ".join(html.escape(str(text or ""), quote=False).replace("|", "\\|").replace("*", "\\*").split())
 
+def _code(text) -> str:
+    "Code for a cell of a Markdown table."
+    return f"`` {' '.join(str(text).split())} ``".replace("|", "\\|") if text else ""
+
+def _short(value, most: int = 40) -> str:
+    "A value as code, or three dots where it is long."
+    return text if len(text := repr(value)) <= most and " at 0x" not in text else "..."
+
+# %% ../nbs/12_report.ipynb #e7cf2798
 def _parameter_rows(thing) -> list:
     "Parameter, type, default and what is said of it."
     from fastcore.docments import docments
     empty = lambda value: getattr(value, "__name__", "") == "_empty"
     try: said = docments(thing, full=True)
     except (TypeError, ValueError, OSError, SyntaxError, IndentationError): return []
-    default = lambda about: "" if empty(about.get("default")) else repr(about["default"])[:60]
+    default = lambda about: "" if empty(about.get("default")) else _short(about["default"])
     rows = [("returns" if name == "return" else name, _type_name(about.get("anno")), default(about), about.get("docment")) for name, about in said.items() if name not in ("self", "cls")]
     return [row for row in rows if row[0] != "returns" or row[1] or row[3]]
 
@@ -1008,16 +1096,19 @@ def parameter_table(
     thing, # A function or a class
 ) -> str: # Markdown; empty where nothing is said
     "What a function takes and gives."
-    rows = _parameter_rows(thing)
-    code = lambda text: f"<code>{_cell_text(text)}</code>" if text else ""
-    lines = [f"| {'<em>returns</em>' if name == 'returns' else code(name)} | {code(kind)} | {code(default)} | {_cell_text(says)} |" for name, kind, default, says in rows]
-    return "\n".join(["| parameter | type | default | says |", "| --- | --- | --- | --- |", *lines]) if lines else ""
+    head = ("parameter", "type", "default", "says")
+    rows = [("*returns*" if name == "returns" else _code(name), _code(kind), _code(default), _cell_text(says)) for name, kind, default, says in _parameter_rows(thing)]
+    kept = [i for i in range(len(head)) if i == 0 or any(row[i] for row in rows)]
+    lines = ["| " + " | ".join(row[i] for i in kept) + " |" for row in [head, ["---"] * len(head), *rows]]
+    return "\n".join(lines) if len(kept) > 1 else ""
+
+
 
 # %% ../nbs/12_report.ipynb #fd1443ca
 def _signature(name: str, thing) -> str:
     "A name with its parameters."
     from inspect import signature
-    try: return f"{name}({', '.join(name if p.default is p.empty else f'{name}={p.default!r}'[:40] for name, p in signature(thing).parameters.items() if name not in ('self', 'cls'))})"
+    try: return f"{name}({', '.join(name if p.default is p.empty else f'{name}={_short(p.default, 30)}' for name, p in signature(thing).parameters.items() if name not in ('self', 'cls'))})"
     except (TypeError, ValueError): return name
 
 def _constants(source: str) -> dict:
@@ -1033,9 +1124,15 @@ def _methods(thing: type) -> str:
     "What a class can do."
     from inspect import getdoc, isfunction
     own = {name: method for name, method in vars(thing).items() if isfunction(method) and not name.startswith("_") and getdoc(method)}
-    lines = [f"| <code>{_cell_text(_signature(name, method))}</code> | {_cell_text(getdoc(method).splitlines()[0])} |" for name, method in own.items()]
+    lines = [f"| {_code(_signature(name, method))} | {_cell_text(getdoc(method).splitlines()[0])} |" for name, method in own.items()]
     return "\n".join(["| method | says |", "| --- | --- |", *lines]) if lines else ""
 
+def _is_python(code: str) -> bool:
+    "Whether words can be coloured as Python."
+    try: return bool(ast.parse(code))
+    except SyntaxError: return False
+
+# %% ../nbs/12_report.ipynb #21f48bea
 def reference_entry(
     module: str, # Its name
     name: str, # What it exports
@@ -1045,8 +1142,9 @@ def reference_entry(
     "One entry of the reference."
     from inspect import getdoc
     anchor = f'### <span id="{module}.{name}"></span>{html.escape(name)}'
-    if not callable(thing) or not hasattr(thing, "__name__"): return f"{anchor}\n\n<code class=\"signature\">{_cell_text(f'{name} = {thing!r}'[:300])}</code>\n\n{_cell_text(says)}"
-    text = f"{anchor}\n\n<code class=\"signature\">{html.escape(_signature(name, thing), quote=False)}</code>\n\n{_cell_text(getdoc(thing) or '')}\n\n{parameter_table(thing)}"
+    fenced = lambda code: f"```{'python' if _is_python(code) else 'text'}\n{code}\n```"
+    if not callable(thing) or not hasattr(thing, "__name__"): return f"{anchor}\n\n{fenced(f'{name} = {_short(thing, 200)}')}\n\n{_cell_text(says)}"
+    text = f"{anchor}\n\n{fenced(_signature(name, thing))}\n\n{_cell_text(getdoc(thing) or '')}\n\n{parameter_table(thing)}"
     return f"{text}\n\n{_methods(thing)}" if isinstance(thing, type) else text
 
 # %% ../nbs/12_report.ipynb #aeaef153
@@ -1087,12 +1185,13 @@ def execute_notebook(
     out: Path, # Where the executed one goes
 ) -> None:
     "Run a notebook where it lies, and keep what it shows elsewhere."
-    import papermill
+    import subprocess, sys
     kept = json.loads(file.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as work:
         made, ready = Path(work) / "out.ipynb", Path(work) / file.name
         ready.write_text(json.dumps(_paused(kept)), encoding="utf-8")
-        papermill.execute_notebook(str(ready), str(made), cwd=str(file.parent), kernel_name="python3", progress_bar=False)
+        done = subprocess.run([sys.executable, "-m", "papermill", ready, made, "--cwd", file.parent, "-k", "python3", "--no-progress-bar"], capture_output=True, text=True)
+        if done.returncode: raise ValueError(f"{file.name} failed: {done.stderr.strip().splitlines()[-1]}. Open it in JupyterLab and run it")
         executed = json.loads(made.read_text(encoding="utf-8"))
     executed["cells"] = [before if now["cell_type"] == "raw" and before["cell_type"] == "code" else now for before, now in zip(kept["cells"], executed["cells"])]
     out.write_text(json.dumps(executed), encoding="utf-8")
