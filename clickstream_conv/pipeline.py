@@ -582,7 +582,8 @@ def summary(
 ) -> list: # Lines
     "What a run found."
     card = json.loads((folder / "metrics" / "source.json").read_text(encoding="utf-8"))
-    return [f"results: {folder} (open {REPORT})", f"log: {card['title']}", read_in_words(card), *(f"note: {note}" for note in card["notes"]),
+    report = f" (open {REPORT})" if (folder / REPORT).is_file() else ""
+    return [f"results: {folder}{report}", f"log: {card['title']}", read_in_words(card), *(f"note: {note}" for note in card["notes"]),
             *(f"warning: {warning}" for warning in card["warnings"]), *headlines_of(folder, record)]
 
 # %% ../nbs/13_pipeline.ipynb #3eaa8a40
@@ -619,6 +620,7 @@ def run_pipeline(
     out: str = "", # Folder of the run; empty: runs/SOURCE below the current folder
     fresh: bool = False, # Whether to start over
     until: str = "", # Last stage to run, such as 05_classification; empty: all
+    report: bool = True, # Whether to make the report's pages
 ) -> list: # Lines to print
     "From a log to a model: check, fetch, run, sum up."
     wanted_stages = stages_until(until)
@@ -633,7 +635,7 @@ def run_pipeline(
     paths = [path for path in (parameters[STAGES[0]]["path"], wanted["source"] if source.name != wanted["source"] else "") if path]
     files = [file for path in paths for file in files_of(path)]
     record = run_stages(folder, source.name, {name: notebooks[name] for name in wanted_stages}, parameters, files, fresh)
-    make_report(folder)
+    if report: make_report(folder)
     return summary(folder, record)
 
 # %% ../nbs/13_pipeline.ipynb #bbe17cf1
@@ -662,6 +664,7 @@ def run(
     config: Annotated[str, Text("--config", "A YAML file with parameters; the command line counts more.")] = "",
     parameter: Annotated[list[str], typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Any parameter of a stage's notebook; may be repeated.", show_default=False)] = [],
     until: Annotated[str, Text("--until", "Last stage to run, e.g. 05_classification. [default: all stages]", "STAGE")] = "",
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Make the pages of the report.")] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what an earlier run left in the folder.")] = False,
 ) -> None:
     """Run the stages in order: from a log to a model and its figures.
@@ -681,7 +684,7 @@ def run(
     out = out or str(written.pop("out", ""))
     until = until or str(written.pop("until", ""))
     given = {**written, **{name: value for name, value in options.items() if value is not None}, **split_pairs(parameter)}
-    for line in run_pipeline(given, out, fresh, until): typer.echo(line)
+    for line in run_pipeline(given, out, fresh, until, report): typer.echo(line)
 
 # %% ../nbs/13_pipeline.ipynb #d3ad185a
 def sources_table() -> list: # Lines

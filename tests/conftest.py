@@ -10,7 +10,7 @@ SCRIPT = Path(sys.executable).with_name("clickstream-conv")
 COMMAND = [str(SCRIPT)] if SCRIPT.is_file() else [sys.executable, "-c", "from clickstream_conv.pipeline import main; main()"]
 FASTER = ("folds=2", "resamples=20", "families=logistic regression", "imbalances=none", "shuffles=5", "revenue_models=['hurdle, log-normal']", "stability_draws=3", "cluster_rows=800", "explained=100", "shuffled=200")
 QUICK = tuple(word for one in FASTER for word in ("-p", one))
-EARLY = ("--until", "05_classification")  # for what is decided before the later stages
+EARLY = ("--until", "05_classification", "--no-report")  # for what is decided before the later stages
 MAPPING = """\
 columns: {session_id: sid, visitor_id: who, t: when, event: what, item_id: sku, category: kind, price: price}
 events: {view: [look], cart: [add], purchase: [buy]}
