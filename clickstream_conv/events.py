@@ -6,13 +6,14 @@
 __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'FLOAT_ID', 'LARGEST_EXACT', 'TIME_FORMATS', 'TICKS',
            'TICK_DIGITS', 'HOUR', 'as_number', 'written_as_float', 'as_id', 'as_time', 'fitting_formats',
            'find_time_format', 'Rules', 'rejects_repeats', 'Checked', 'refuse_if_lossy', 'sessionise', 'add_steps',
-           'check_events', 'cut_off_sessions', 'glance']
+           'note_repeats', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pandas as pd
 import polars as pl
 
 # %% ../nbs/00_events.ipynb #02843a09
@@ -186,6 +187,7 @@ class Checked:
     events: pl.DataFrame # The canonical events
     rejected: pl.DataFrame # One row a rejected row: file (where there are several), row (line of the file where known), reason, column, value, text
     notes: list # What a reader should know, in sentences
+    repeats: int = 0 # Rows that repeat an earlier one exactly and were kept
 
     def reasons(self) -> dict: # Reason: count, most frequent first
         "How many rows each reason took."
@@ -249,6 +251,13 @@ def _canonical(raw: pl.DataFrame, rules: Rules, context: list) -> pl.DataFrame:
     have["quantity"] = have["quantity"].fill_null(1)
     return raw.select(*(have[name].cast(kind).alias(name) for name, kind in COLUMNS.items()), *context)
 
+def note_repeats(
+    repeats: int, # Rows that repeat an earlier one and were kept
+    rules: Rules, # How the log is read
+) -> list: # A sentence, or none
+    "What a reader should know of rows that stand in the log twice."
+    return [f"{repeats:,} rows repeat an earlier row exactly and were kept, since the log's clock counts no finer than one {rules.resolution}"] if repeats else []
+
 def check_events(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
     rules: Rules = Rules(), # How the values are to be read
@@ -270,9 +279,16 @@ def check_events(
     rejected = _rejected_table(raw.filter(pl.col("_reason").is_not_null()), [*columns, "_row"])
     refuse_if_lossy(rejected, len(raw), max_rejected, name)
     kept = raw.filter(pl.col("_reason").is_null())
-    if again := int(kept["_repeat"].sum()):
-        notes.append(f"{again:,} rows repeat an earlier row exactly and were kept, since the log's clock counts no finer than one {rules.resolution}")
-    return Checked(_canonical(kept, rules, list(context)), rejected, notes)
+    again = int(kept["_repeat"].sum())
+    return Checked(_canonical(kept, rules, list(context)), rejected, notes + note_repeats(again, rules), again)
+
+# %% ../nbs/00_events.ipynb #c40142f8
+def hash_share(
+    ids: pl.Series, # Ids as text
+) -> pl.Series: # A number in [0, 1) that depends on the id alone
+    "A stable random-looking number for each id."
+    hashed = pd.util.hash_array(ids.cast(pl.String).to_numpy().astype(object), categorize=False)
+    return pl.Series(ids.name, hashed / 2**64)
 
 # %% ../nbs/00_events.ipynb #d4bde68b
 def cut_off_sessions(

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'GA4_EVENTS',
-           'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'Outcome', 'Source', 'register',
-           'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source',
-           'find_source', 'fetch', 'read_source', 'read_ready_made', 'hash_share', 'split_by_hash', 'split_by_time',
-           'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'warnings', 'day', 'source_card', 'prepare',
-           'load_events', 'load_card']
+           'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'BYTES_READ', 'EVENTS_PER_GB', 'Outcome',
+           'Source', 'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4',
+           'own_source', 'find_source', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time',
+           'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'split_sessions', 'warnings', 'day',
+           'source_card', 'prepare', 'made_with', 'load_events', 'load_card', 'refuse_too_large', 'raw_pieces',
+           'chosen_by_hash', 'prepare_in_partitions', 'event_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, glob, shutil, zipfile
@@ -21,8 +22,9 @@ import pandas as pd
 import polars as pl
 
 from .download import cache_folder, download
-from .events import Checked, Rules, check_events, glance
-from .readers import Mapping, apply_mapping, load_mapping, read_table, rules_for
+from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
+from .partitions import check_partitions, guessed_rows, partitions_for, spill, summed_up
+from .readers import Mapping, apply_mapping, format_of, load_mapping, read_pieces, read_table, rules_for
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -57,6 +59,7 @@ class Source:
     outcomes: tuple = (Outcome(),) # What can be predicted; the first is the default
     state: tuple = ("event",) # Event columns that together say where a visitor is, for the chains of pages
     reader: Callable | None = None # Files to a raw table, where the general reader does not do; None: the general reader
+    by_file: bool = False # Whether its own reader may be given one file at a time
     prepare: Callable | None = None # Raw table to raw table, before the mapping
     ready_made: bool = False # Whether the log holds finished sessions and no events
     suspects: tuple = () # Columns that may know the outcome; left out, and shown with and without
@@ -226,7 +229,7 @@ register(Source(
                      price="price", quantity="quantity"),
         rules=Rules(time_format="us", resolution="us", event_names={**GA4_EVENTS, "*": "other"}, duplicates="keep"),
         session_context=_same("device", "country", "channel")),
-    reader=read_ga4, where="export the table events_* from BigQuery as Parquet or JSON lines; bigquery-public-data.ga4_obfuscated_sample_ecommerce is one to try",
+    reader=read_ga4, by_file=True, where="export the table events_* from BigQuery as Parquet or JSON lines; bigquery-public-data.ga4_obfuscated_sample_ecommerce is one to try",
     licence="Google's terms for its sample", citation="Google Analytics 4 BigQuery export schema"))
 
 # %% ../nbs/02_sources.ipynb #93314b99
@@ -324,13 +327,6 @@ def read_ready_made(
     return Checked(table, repeats, [])
 
 # %% ../nbs/02_sources.ipynb #f40009fe
-def hash_share(
-    ids: pl.Series, # Ids as text
-) -> pl.Series: # A number in [0, 1) that depends on the id alone
-    "A stable random-looking number for each id."
-    hashed = pd.util.hash_array(ids.cast(pl.String).to_numpy().astype(object), categorize=False)
-    return pl.Series(ids.name, hashed / 2**64)
-
 def split_by_hash(
     groups: pl.Series, # What must stay together, one value a session
     test_share: float = 0.25, # Share set aside, in (0, 1)
@@ -343,8 +339,7 @@ def split_by_time(
     test_share: float = 0.25, # Share of sessions set aside, in (0, 1)
 ) -> pl.Series: # "train", "test" or "left out"
     "The last sessions are the test part; whoever is in it is nowhere else."
-    cut = sessions["start"].quantile(1 - test_share, "higher")
-    test = sessions["start"] >= cut
+    test = sessions["start"] >= (cut := sessions["start"].quantile(1 - test_share, "higher"))
     late = sessions["visitor"].is_in(sessions.filter(test)["visitor"].implode())
     return pl.select(pl.when(test).then(pl.lit("test")).when((sessions["end"] >= cut) | late).then(pl.lit("left out")).otherwise(pl.lit("train"))).to_series()
 
@@ -379,10 +374,19 @@ def set_aside(
     test_share: float = 0.25, # Share of sessions set aside, in (0, 1)
 ) -> tuple[pl.DataFrame, str]: # session_id, visitor and part of each session; how the split was made
     "The split of a log: as given, by time, or by the hash of the visitor."
-    if not 0 < test_share < 1: raise ValueError(f"test_share is {test_share}, it must lie between 0 and 1, e.g. 0.25")
-    spans, given, how = session_spans(events), None, ""
+    given, how = None, ""
     if "_file" in events.columns and events.select(in_test_file().any()).item():
         given, how = split_as_given(events.select("session_id", "_file").unique())
+    return split_sessions(session_spans(events), test_share, given, how)
+
+def split_sessions(
+    spans: pl.DataFrame, # One row a session, as session_spans gives it
+    test_share: float = 0.25, # Share of sessions set aside, in (0, 1)
+    given: pl.DataFrame | None = None, # session_id and part, where the log brings its own split
+    how: str = "", # What a reader should know of that
+) -> tuple[pl.DataFrame, str]: # session_id, visitor and part of each session; how the split was made
+    "The part of each session."
+    if not 0 < test_share < 1: raise ValueError(f"test_share is {test_share}, it must lie between 0 and 1, e.g. 0.25")
     if given is not None: parts = spans.join(given, on="session_id", how="left")
     elif spans["start"].null_count() == 0: parts, how = spans.with_columns(part=split_by_time(spans, test_share)), f"{how}; by time" if how else "by time"
     else: parts, how = spans.with_columns(part=split_by_hash(spans["visitor"], test_share)), f"{how}; by visitor" if how else "by visitor"
@@ -431,6 +435,11 @@ def source_card(
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
         notes=checked.notes, warnings=warnings(seen, outcome), split=how, parts=counts)
 
+def _refuse_outcome(outcome: Outcome, columns: list) -> None:
+    "Refuse an outcome whose column the events do not have."
+    if outcome.column in columns: return
+    raise ValueError(f"outcome {outcome.name!r} needs a column {outcome.column!r}; the events have: {', '.join(columns)}. Add it to event_context in the mapping")
+
 def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int, seed: int, test_share: float, max_rejected: float):
     "The reading, its size, and the part of each session."
     if source.ready_made:
@@ -438,8 +447,7 @@ def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int,
         parts = checked.events.select("session_id", visitor="session_id", part=split_by_hash(checked.events["session_id"], test_share))
         return checked, dict(sessions=len(parts), buying_sessions=int(checked.events["converted"].sum()), cut_off_sessions=None), parts, "by session"
     checked = read_source(source, path, sessions, seed, max_rejected)
-    if outcome.column not in checked.events.columns:
-        raise ValueError(f"outcome {outcome.name!r} needs a column {outcome.column!r}; the events have: {', '.join(checked.events.columns)}. Add it to event_context in the mapping")
+    _refuse_outcome(outcome, checked.events.columns)
     return checked, glance(checked.events, source.mapping.rules), *set_aside(checked.events, test_share)
 
 def prepare(
@@ -451,17 +459,25 @@ def prepare(
     test_share: float = 0.25, # Share of sessions set aside
     max_rejected: float = 0.05, # Largest share of rows that may be rejected
     outcome: str = "", # Name of the outcome; empty: the source's first
+    memory: float = 0.0, # Gigabytes that reading may take; 0: read the log whole
 ) -> dict: # The card of the log
     "Read a log, set its test part aside, keep both in the run's folder."
     known = find_source(source)
     chosen = known.outcome(outcome)
+    for old in event_partitions(run): old.unlink()
+    if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
+    if path and not known.ready_made: refuse_too_large(known, path)
     checked, seen, parts, how = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected)
-    card = source_card(known, chosen, checked, seen, parts, how)
+    card = source_card(known, chosen, checked, seen, parts, how) | made_with(known, path, seed)
     table = checked.events.drop("_file", strict=False).join(parts, on="session_id", how="left", maintain_order="left")
     write_table(run, "rejected.parquet", checked.rejected)
     write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
     write_json(run, "metrics/source.json", card)
     return card
+
+def made_with(source: Source, path: str, seed: int) -> dict:
+    "The seed of a simulated log, for the card; nothing for a real one."
+    return dict(seed=seed) if source.name == "demo" and not path else {}
 
 def load_events(
     run: Run, # A run's folder
@@ -477,3 +493,105 @@ def load_card(
     "The card of the run's log."
     run.needed("metrics/source.json", "02_sources")
     return read_json(run, "metrics/source.json")
+
+# %% ../nbs/02_sources.ipynb #fb87ecc9
+BYTES_READ = 12  # bytes of memory that reading takes for each byte of text
+EVENTS_PER_GB = 500_000  # events that later stages hold in a gigabyte of memory
+
+def _free_memory() -> int:
+    "Bytes of memory that can be had."
+    import psutil
+    return psutil.virtual_memory().available
+
+def refuse_too_large(
+    source: Source, # Which log
+    path: str, # Where it is
+) -> None:
+    "Refuse to read a log whole that would not fit."
+    files = [file for place in _files(path) for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file()]
+    need, free = sum(file.stat().st_size * (8 if file.suffix in (".gz", ".zip", ".parquet") else 1) for file in files) * BYTES_READ, _free_memory()
+    if need <= free: return
+    raise ValueError(f"{path} would take about {need / 1e9:,.0f} GB to read whole, and {free / 1e9:,.0f} GB of memory are free. "
+                     f"Read it in parts with a bound on memory, e.g. --memory {max(free / 2e9, 1):.0f}")
+
+def raw_pieces(
+    source: Source, # Which log
+    path: str = "", # File, folder or pattern; empty: the demo shop or a download
+    sessions: int = 20_000, # Sessions of the demo shop
+    seed: int = 0, # Of the demo shop
+) -> tuple: # Raw tables one after the other, and about how many rows there are in all
+    "A log piece by piece; a source with a reader of its own comes file by file, or whole."
+    if source.name == "demo" and not path: raw = simulate(sessions, seed); return iter([raw]), len(raw)
+    files, mapping = _files(path or fetch(source.name)), source.mapping
+    known = [file for place in files for file in (sorted(place.rglob("*")) if place.is_dir() else [place]) if file.is_file()]
+    rows = guessed_rows(known, mapping.format or format_of(known[0]) or "csv")
+    if not source.reader: return read_pieces(files, mapping.format, mapping.delimiter, mapping.encoding), rows
+    return (source.reader([file]) for file in known) if source.by_file else iter([source.reader(files)]), rows
+
+# %% ../nbs/02_sources.ipynb #f770438a
+def chosen_by_hash(
+    ids: pl.Series, # session_id of rows
+    share: float, # How many of the sessions, 0 to 1
+) -> pl.Series: # Whether a row belongs to a chosen session
+    "Sessions that stand for all; whoever is in a small sample is in every larger one."
+    return hash_share(ids.cast(pl.String) + "/sample") < share
+
+def _glance_at_all(seen: list, spans: pl.DataFrame, rules: Rules) -> dict:
+    "The size of a log from the sizes of its partitions."
+    total = {key: sum(one[key] for one in seen) for key in ("events", "sessions", "buying_sessions")}
+    first, last = spans["start"].min(), spans["end"].max()
+    by_day, known = rules.resolution == "day" or last is None, any(one["visitors"] is not None for one in seen)
+    return dict(events=total["events"], sessions=total["sessions"], visitors=spans["visitor"].n_unique() if known else None, buying_sessions=total["buying_sessions"],
+                cut_off_sessions=None if by_day else int((spans["end"] > last - rules.gap_minutes * MINUTE).sum()), first=first, last=last)
+
+def prepare_in_partitions(
+    run: Run, # The run's folder
+    source: Source, # Which log
+    outcome: Outcome, # What is predicted
+    path: str, # The log; empty: the demo shop or a download
+    sessions: int, # Sessions of the demo shop
+    seed: int, # Of the demo shop
+    test_share: float, # Share of sessions set aside
+    max_rejected: float, # Largest share of rows that may be rejected
+    memory: float, # Gigabytes that the work may take
+) -> dict: # The card of the log
+    "Read a log in partitions, set its test part aside, keep all events and a sample of them."
+    work, name = run / ".spill", Path(path).name if path else source.title
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        pieces, guess = raw_pieces(source, path, sessions, seed)
+        rules, rows = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
+        results, seen, spans = [], [], []
+        for number, (checked, _) in enumerate(check_partitions(work / "raw", rules, source.context, name)):
+            _refuse_outcome(outcome, checked.events.columns)
+            checked.events.write_parquet(work / f"part-{number:03d}.parquet")
+            results.append(replace(checked, events=None)); seen.append(glance(checked.events, rules)); spans.append(session_spans(checked.events))
+        checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans)
+        parts, how = split_sessions(spans, test_share)
+        seen = _glance_at_all(seen, spans, rules)
+        share = min(1.0, memory * EVENTS_PER_GB / seen["events"])
+        _keep_partitions(run, work, parts, share)
+    finally: shutil.rmtree(work, ignore_errors=True)
+    card = source_card(source, outcome, checked, seen, parts, how) | made_with(source, path, seed)
+    if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
+    write_table(run, "rejected.parquet", checked.rejected)
+    write_json(run, "metrics/source.json", card | dict(sample_share=share))
+    return card
+
+def _keep_partitions(run: Run, work: Path, parts: pl.DataFrame, share: float) -> None:
+    "Each partition with the part of its sessions, and the sample of all."
+    sample = []
+    for file in sorted(work.glob("part-*.parquet")):
+        events = pl.read_parquet(file)
+        mine = parts.join(events.select("session_id").unique(), on="session_id", how="semi")
+        events = events.join(mine, on="session_id", how="left", maintain_order="left")
+        write_table(run, f"events/{file.name}", events)
+        sample.append(events.filter(chosen_by_hash(events["session_id"], share)))
+        file.unlink()
+    write_table(run, "events.parquet", pl.concat(sample).sort("session_id", "step"))
+
+def event_partitions(
+    run: Run, # A run's folder
+) -> list: # Paths; none where the log was read whole
+    "The files that hold all events of a log that was read in partitions."
+    return sorted((run / "events").glob("part-*.parquet"))
