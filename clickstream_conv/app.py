@@ -31,8 +31,8 @@ import plotly.graph_objects as go
 import polars as pl
 import pyarrow.parquet as pq
 
-from .classification import TOO_FEW
 from .events import EVENTS
+from .judging import TOO_FEW
 from .pictures import COLOURS, LIMIT, POOLED, Chart, style_of
 from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, mapping_from, mapping_from_text, open_log, propose_mapping, read_table
 from .runs import Run, read_json

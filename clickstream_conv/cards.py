@@ -80,9 +80,14 @@ def figure_lines(
     body = [[str(r["landmark"]), r["model"], f"{r['rows']:,}", f"{r['converted']:,}", f"{r['prevalence']:.3f}", *(_cell(r, n) for n in names)] for r in figures]
     return ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *body)]
 
+def _value(value) -> str:
+    "A value as a reader wants it: numbers with four digits that count, several with their names."
+    if isinstance(value, dict): return ", ".join(f"{name} {_value(v)}" for name, v in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
 def _pairs(section: dict) -> list:
     "The entries of a section as list items."
-    return [f"- {key.replace('_', ' ')}: {', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}" for key, value in section.items() if not isinstance(value, list) and value not in ("", None)]
+    return [f"- {key.replace('_', ' ')}: {_value(value)}" for key, value in section.items() if not isinstance(value, list) and value not in ("", None)]
 
 def card_markdown(
     card: dict, # As made by model_card

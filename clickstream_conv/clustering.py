@@ -6,7 +6,7 @@
 __all__ = ['ENOUGH', 'WHOLE', 'MEASURES', 'BEHAVIOUR', 'INSTEAD_OF', 'NOT_WHOLE', 'BESIDE', 'KNOWN', 'VARIED', 'COPY',
            'NOT_BEHAVIOUR', 'SKEWED', 'FURTHEST', 'ONE_VOICE', 'VOICE_ROWS', 'ALGORITHMS', 'BY_NUMBER', 'STABLE',
            'FEWEST', 'STABILITY_ROWS', 'INDICES', 'FIT_ROWS', 'DENSE_ROWS', 'PIECE', 'APART', 'MOST_VALUES',
-           'MOST_CONTEXT', 'TOO_FEW', 'choose_view', 'whole_sessions', 'rows_at', 'view_rows', 'Measure', 'measure_of',
+           'MOST_CONTEXT', 'choose_view', 'whole_sessions', 'rows_at', 'view_rows', 'Measure', 'measure_of',
            'says_something', 'without_copies', 'behaviour_columns', 'find_view', 'sample_of', 'voices', 'Behaviour',
            'neighbour_distances', 'knee', 'label_points', 'plot_neighbour_distances', 'shape_indices', 'stability',
            'try_numbers', 'choose_number', 'try_algorithms', 'plot_numbers', 'find_shapes', 'assign', 'differences',
@@ -39,7 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from .events import cut_off_sessions
 from .features import load_sessions, session_features
-from .judging import draws_of_visitors
+from .judging import TOO_FEW, draws_of_visitors
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, Picture, spread_out, wilson
 from .runs import Run, load_model, save_model, write_json
 from .simulate import KINDS as VISITOR_KINDS, kind_posterior, simulate_truth
@@ -816,15 +816,11 @@ def plot_map(
 def hidden_kinds(
     run: Run, # The run's folder
     card: dict, # Its log's card
-    seed: int = 0, # Of the demo shop
 ) -> pd.Series | None: # Hidden kind by session_id; None where nobody knows
     "The truth about the demo's visitors, drawn again from the run's parameters."
-    if card["source"] != "demo": return None
-    here = set(load_events(run, "all")["session_id"].unique())
-    for tried in dict.fromkeys((seed, 0)):
-        truth = simulate_truth(card["sessions"], tried)
-        if here == set(truth["session_id"]): return truth.to_pandas().set_index("session_id")["kind"]
-    return None
+    if "seed" not in card: return None
+    truth = simulate_truth(card["sessions"], card["seed"]).to_pandas().set_index("session_id")["kind"]
+    return truth if load_events(run, "all")["session_id"].is_in(truth.index.tolist()).all() else None
 
 def likeliest_kinds(
     run: Run, # The run's folder
@@ -851,7 +847,9 @@ def _part_of(worth: pd.DataFrame, name: str) -> str:
     r = worth.loc[name]
     return f"{r['conversion']:.1%} ({r['conversion_low']:.1%} to {r['conversion_high']:.1%})"
 
-TOO_FEW = 10  # converted sessions of both segments below which a ratio is said to be chance
+def _by_shuffling(chance: dict) -> str:
+    "A share of shuffles; where none came as far, only that it is no larger than one in all of them."
+    return f"p {'<=' if chance['p'] <= 1 / (1 + chance['shuffles']) else '='} {chance['p']:.3f}"
 
 def headlines(
     outcome: Outcome, # What was measured beside the segments
@@ -867,10 +865,10 @@ def headlines(
     train, when = worth["training"], f"after {model.view} events" if model.view > 1 else "after 1 event" if model.view else "whole sessions"
     best, worst = train["conversion"].idxmax(), train["conversion"].idxmin()
     said = [f"{when}: {len(train)} segments of {train['sessions'].sum():,} sessions by {ALGORITHMS[model.algorithm]} - " + "; ".join(f"{n} {s:.0%}" for n, s in train["share"].items()), *reasons,
-            f"{outcome.title} in training: {_part_of(train, best)} of '{best}', {_part_of(train, worst)} of '{worst}'" + (", more than chance" if chance["training"]["p"] <= 0.05 else ", no more than chance") + f" (p = {chance['training']['p']:.3f}, shuffling visitors)"]
+            f"{outcome.title} in training: {_part_of(train, best)} of '{best}', {_part_of(train, worst)} of '{worst}'" + (", more than chance" if chance["training"]["p"] <= 0.05 else ", no more than chance") + f" ({_by_shuffling(chance['training'])}, shuffling visitors)"]
     if "test" in worth:
         same, r = worth["test"], ratio["test"]
         few = "" if (n := same.loc[[best, worst], "converted"].sum()) >= TOO_FEW else f" (from {n} that convert: chance)"
-        said.append(f"test part, {same['sessions'].sum():,} sessions: {_part_of(same, best)} and {_part_of(same, worst)}, {r['ratio']:.1f} times as often ({r['low']:.1f} to {r['high']:.1f}){few}, p = {chance['test']['p']:.3f}")
+        said.append(f"test part, {same['sessions'].sum():,} sessions: {_part_of(same, best)} and {_part_of(same, worst)}, {r['ratio']:.1f} times as often ({r['low']:.1f} to {r['high']:.1f}){few}, {_by_shuffling(chance['test'])}")
     if kinds: said.append(f"agreement with the demo's hidden kinds (adjusted Rand): {kinds['segments']:.2f}" + (f"; the best that anyone could reach from the same events: {kinds['limit']:.2f}" if "limit" in kinds else ""))
     return [*said, *further]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'FLOAT_ID', 'LARGEST_EXACT', 'TIME_FORMATS', 'TICKS',
-           'TICK_DIGITS', 'HOUR', 'as_number', 'written_as_float', 'as_id', 'as_time', 'fitting_formats',
+           'TICK_DIGITS', 'HOUR', 'CLOCKS', 'as_number', 'written_as_float', 'as_id', 'as_time', 'fitting_formats',
            'find_time_format', 'Rules', 'rejects_repeats', 'Checked', 'refuse_if_lossy', 'sessionise', 'add_steps',
            'note_repeats', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
 
@@ -99,7 +99,8 @@ def fitting_formats(
     values: pl.Series, # Times as text
 ) -> dict: # Format: share of the present values that it reads, best first; formats that read nothing are left out
     "How well each known time format fits."
-    present = values.drop_nulls().cast(pl.String).head(1_000).to_frame("t")
+    present = values.drop_nulls()
+    present = present.gather_every(max(len(present) // 1_000, 1)).cast(pl.String).head(1_000).to_frame("t")  # from all over: the first day of a month tells little
     shares = {form: present.select(as_time("t", form).is_not_null().mean()).item() or 0.0 for form in TIME_FORMATS} if len(present) else {}
     return dict(sorted(((f, s) for f, s in shares.items() if s > 0), key=lambda pair: -pair[1]))
 
@@ -251,12 +252,14 @@ def _canonical(raw: pl.DataFrame, rules: Rules, context: list) -> pl.DataFrame:
     have["quantity"] = have["quantity"].fill_null(1)
     return raw.select(*(have[name].cast(kind).alias(name) for name, kind in COLUMNS.items()), *context)
 
+CLOCKS = {"us": "microsecond", "ms": "millisecond", "s": "second", "day": "day"}  # resolution, in words
+
 def note_repeats(
     repeats: int, # Rows that repeat an earlier one and were kept
     rules: Rules, # How the log is read
 ) -> list: # A sentence, or none
     "What a reader should know of rows that stand in the log twice."
-    return [f"{repeats:,} rows repeat an earlier row exactly and were kept, since the log's clock counts no finer than one {rules.resolution}"] if repeats else []
+    return [f"{repeats:,} rows repeat an earlier row exactly and were kept, since the log's clock counts no finer than one {CLOCKS[rules.resolution]}"] if repeats else []
 
 def check_events(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values

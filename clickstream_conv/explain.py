@@ -30,8 +30,9 @@ from sklearn.preprocessing import OneHotEncoder
 from threadpoolctl import threadpool_limits
 
 from .cards import LEAST_IN_TRAINING
+from .classification import quick_conversion
 from .features import CYCLES, Cycle, feature_columns, load_sessions, preprocess
-from .models import Blend, Calibrated, Network, Weighted, calibrate, fit, make_model, probability
+from .models import Blend, Calibrated, Network, Weighted, fit, make_model, probability
 from .pictures import COLOURS, LOOK, LOW_TO_HIGH, Picture
 from .runs import Run, load_model, read_json, save_model, write_json
 from .scoring import QuickColumns, Scorer, as_given, quickened
@@ -299,7 +300,7 @@ def chance(
 ) -> np.ndarray: # The calibrated probability
     "What a score means."
     p = expit(np.atleast_1d(np.asarray(score, float)))
-    return self.model.map_.transform(p) if isinstance(self.model, Calibrated) else p
+    return self.model.put_right(p) if isinstance(self.model, Calibrated) else p
 
 def check_adds_up(
     explainer: Explainer, # Prepared

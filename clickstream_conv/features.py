@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['LANDMARKS', 'KEYS', 'NEVER', 'LOOKED_BACK', 'SAME', 'COUNTED', 'FINE', 'ONLY_FINE', 'RUNNING', 'LEARNED_COUNTS',
-           'LEARNED_LAST', 'LOWEST', 'HIGHEST', 'EXTREMES', 'BLOCK', 'REQUIRED', 'PIECE', 'SHRINK', 'START', 'BANDS',
-           'FOLDS', 'CYCLES', 'NOT_FEATURES', 'MOST_ROWS', 'outcomes', 'look_back', 'count_events', 'count_distinct',
-           'roam', 'known_price', 'add_prices', 'dwell_seconds', 'read_pages', 'derive_shapes', 'derive_times',
-           'derive_learned', 'session_features', 'features_by_partition', 'Planned', 'look_up', 'EventTransformer',
-           'PriceLevels', 'state_of', 'PageRates', 'PathOdds', 'DwellOdds', 'after_each_event', 'EventEncoder',
-           'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords', 'Cycle', 'preprocess', 'learn_by_fold',
-           'session_table', 'complete_ready_made', 'ready_made_table', 'build_sessions', 'session_partitions',
-           'size_by_landmark', 'load_sessions']
+           'LEARNED_LAST', 'LOWEST', 'HIGHEST', 'EXTREMES', 'BLOCK', 'REQUIRED', 'PIECE', 'WORKERS', 'SHRINK', 'START',
+           'BANDS', 'FOLDS', 'CYCLES', 'NOT_FEATURES', 'MOST_ROWS', 'outcomes', 'look_back', 'count_events',
+           'count_distinct', 'roam', 'known_price', 'add_prices', 'dwell_seconds', 'read_pages', 'derive_shapes',
+           'derive_times', 'derive_learned', 'session_features', 'features_by_partition', 'Planned', 'look_up',
+           'EventTransformer', 'PriceLevels', 'state_of', 'PageRates', 'PathOdds', 'DwellOdds', 'after_each_event',
+           'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords', 'Cycle', 'preprocess',
+           'learn_by_fold', 'session_table', 'complete_ready_made', 'ready_made_table', 'build_sessions',
+           'session_partitions', 'size_by_landmark', 'load_sessions']
 
 # %% ../nbs/04_features.ipynb #1c7a2fea
-import math
+import math, os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
@@ -219,7 +220,7 @@ def _annotated(events: nw.LazyFrame) -> nw.LazyFrame:
     return events.with_columns(nw.col(*_summed(events.collect_schema().names())).cast(nw.Float64).fill_null(0.0))
 
 # %% ../nbs/04_features.ipynb #6a7dcaf2
-BLOCK = 2**14  # events that are added up at a time: few enough to stay in the processor's memory
+BLOCK = 2**12  # events that are added up at a time: few enough to stay in the processor's memory
 
 def _side_by_side(begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "For rows whose sessions lie together: the place of each, first events first, longest sessions first; how many sessions have a first, second ... event."
@@ -335,14 +336,15 @@ def _feature_plan(frame: nw.LazyFrame, landmarks: tuple | None, session_context:
     return rows.with_columns(**taken, **derived).select(*(c for c in names if c not in dropped))
 
 PIECE = 2**18  # events that are worked on at a time in a Polars frame, so that memory does not grow with the log
+WORKERS = min(4, os.cpu_count() or 1)  # pieces at the same time
 
 def _in_pieces(events: pl.DataFrame, plan) -> pl.DataFrame:
-    "A plan run on some whole sessions at a time."
+    "A plan run on some whole sessions at a time; the rows do not depend on how many."
     if not _lie_together(events): events = events.sort("session_id", "step")
     starts = events.select((~SAME).fill_null(True).arg_true()).to_series().to_numpy()
     cuts = _whole_sessions(starts, len(events), PIECE)
-    planned = Planned(plan)
-    rows = pl.concat([planned(events[int(a):int(b)]) for a, b in zip(cuts[:-1], cuts[1:])])
+    pieces, plans = [events[int(a):int(b)] for a, b in zip(cuts[:-1], cuts[1:])], [Planned(plan) for _ in range(WORKERS)]
+    with ThreadPoolExecutor(WORKERS) as pool: rows = pl.concat(pool.map(lambda number: plans[number % WORKERS](pieces[number]), range(len(pieces))))
     return rows if rows["session_id"].is_sorted() else rows.sort("session_id", maintain_order=True)
 
 def session_features(

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'DEFAULTS', 'THREADS', 'GROWERS', 'BLENDED', 'MODELS', 'IMBALANCE', 'NEIGHBOURS', 'SCORES', 'SPACES',
-           'METHODS', 'logistic_regression', 'random_forest', 'xgboost', 'gradient_boosting', 'Network', 'neural_net',
-           'Blend', 'blend', 'Resample', 'Weighted', 'make_model', 'fit', 'probability', 'combination', 'compare',
-           'search', 'CalibrationMap', 'best_calibration', 'out_of_fold', 'Calibrated', 'calibrate']
+           'METHODS', 'LATEST', 'LEAST_DAYS', 'USUAL_DRIFT', 'DAY', 'logistic_regression', 'random_forest', 'xgboost',
+           'gradient_boosting', 'Network', 'neural_net', 'Blend', 'blend', 'Resample', 'Weighted', 'make_model', 'fit',
+           'probability', 'combination', 'compare', 'search', 'CalibrationMap', 'best_calibration', 'session_starts',
+           'on_odds', 'latest_level', 'out_of_fold', 'Calibrated', 'calibrate']
 
 # %% ../nbs/04a_models.ipynb #3361e8d3
 import time
@@ -19,7 +20,7 @@ import polars as pl
 from imblearn.over_sampling import SMOTE, SMOTENC
 from imblearn.pipeline import Pipeline as ResamplingPipeline
 from imblearn.under_sampling import RandomUnderSampler
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -43,7 +44,7 @@ from .sources import load_card, load_events
 SMALL = 5_000  # rows up to which gradient boosting searches exact splits
 DEFAULTS = {  # parameters of each family where none are given
     "logistic regression": dict(C=0.05),
-    "random forest": dict(trees=150, least=5, share=0.2, rows=0.3),
+    "random forest": dict(trees=100, least=10, share=0.2, rows=5_000),
     "xgboost": dict(trees=300, depth=4, learning_rate=0.04, rows=0.8, columns=0.5, least=5.0, shrink=1.0),
     "gradient boosting": dict(trees=150, leaves=12, learning_rate=0.05, least=20, shrink=5.0),
     "neural net": dict(width=32, decay=1.0, learning_rate=0.002),
@@ -65,11 +66,11 @@ def logistic_regression(
 def random_forest(
     table: pd.DataFrame, # Session rows
     seed: int = 0, # Of the trees
-    **params, # trees, least: rows in a leaf, share: of the columns tried at each split, rows: share that a tree sees
+    **params, # trees, least: rows in a leaf, share: of the columns tried at each split, rows: that a tree sees, at most
 ) -> Pipeline: # Not fitted
-    "Many deep trees, each on rows of its own, averaged."
+    "Many deep trees, each on rows of its own, averaged; from more rows the single tree learns little, and the forest becomes slow."
     p = DEFAULTS["random forest"] | params
-    return Pipeline([_columns(table, linear=False), ("model", RandomForestClassifier(p["trees"], min_samples_leaf=p["least"], max_features=p["share"], max_samples=p["rows"], random_state=seed))])
+    return Pipeline([_columns(table, linear=False), ("model", RandomForestClassifier(p["trees"], min_samples_leaf=p["least"], max_features=p["share"], max_samples=min(0.6, p["rows"] / len(table)), random_state=seed))])
 
 def xgboost(
     table: pd.DataFrame, # Session rows
@@ -83,7 +84,7 @@ def xgboost(
     return Pipeline([_columns(table, linear=False), ("model", trees)])
 
 THREADS = 1  # OpenMP threads of a fit; fixed, since sums could depend on it, and one, since two that wait for a busy machine take many times as long
-GROWERS = 2  # threads on which a forest grows its trees
+GROWERS = 2  # threads on which a forest grows its trees, and fits that run at a time
 
 # %% ../nbs/04a_models.ipynb #20810e2d
 def _exact_boosting(p: dict, seed: int) -> Pipeline:
@@ -95,13 +96,13 @@ def _exact_boosting(p: dict, seed: int) -> Pipeline:
 def gradient_boosting(
     table: pd.DataFrame, # Session rows; how many there are decides between exact splits and bins
     seed: int = 0, # Of the rows and columns each tree sees
-    **params, # trees, leaves, learning_rate, least: rows in a leaf, shrink: of the leaves, where values are binned
+    **params, # trees, leaves, learning_rate, least: rows in a leaf, shrink: of the leaves, where values are binned; exact: whether splits are, where not by the number of rows
 ) -> Pipeline: # Not fitted
     "Boosted trees as scikit-learn makes them."
-    p = DEFAULTS["gradient boosting"] | params
+    p = DEFAULTS["gradient boosting"] | dict(exact=len(table) <= SMALL) | params
     binned = HistGradientBoostingClassifier(max_iter=p["trees"], max_leaf_nodes=p["leaves"], learning_rate=p["learning_rate"], min_samples_leaf=p["least"],
                                             l2_regularization=p["shrink"], max_features=0.5, early_stopping=False, random_state=seed)
-    return Pipeline([_columns(table, linear=False), ("model", _exact_boosting(p, seed) if len(table) <= SMALL else binned)])
+    return Pipeline([_columns(table, linear=False), ("model", _exact_boosting(p, seed) if p["exact"] else binned)])
 
 # %% ../nbs/04a_models.ipynb #6167b7e9
 class Network(ClassifierMixin, BaseEstimator):
@@ -304,14 +305,13 @@ def compare(
     progress: bool = True, # Whether to show progress, in a terminal
     params: dict | None = None, # Family: its parameters; None: the defaults
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # Validated rows with a probability for each combination; model, imbalance, fold and seconds of each fit
-    "Every combination's probabilities of rows whose visitors it never saw."
+    "Every combination's probabilities of rows whose visitors it never saw; two fits at a time."
     pairs, judged, times = [(m, i) for m in models for i in imbalances], [], []
     for number, (learn, validate) in enumerate(tqdm(folds, desc="folds", disable=None if progress else True)):
-        said = validate[["session_id", "landmark", "visitor", "converted"]].assign(fold=number)
-        for name, imbalance in tqdm(pairs, desc=f"fold {number}", leave=False, disable=None if progress else True):
-            said[combination(name, imbalance)], seconds = _judge(name, imbalance, learn, validate, seed, (params or {}).get(name, {}))
-            times.append(dict(model=name, imbalance=imbalance, fold=number, seconds=seconds))
-        judged.append(said)
+        work = [delayed(_judge)(name, imbalance, learn, validate, seed, (params or {}).get(name, {})) for name, imbalance in pairs]
+        with threadpool_limits(THREADS): done = Parallel(GROWERS, backend="threading")(tqdm(work, desc=f"fold {number}", leave=False, disable=None if progress else True))
+        judged.append(validate[["session_id", "landmark", "visitor", "converted"]].assign(fold=number, **{combination(*pair): p for pair, (p, _) in zip(pairs, done)}))
+        times += [dict(model=name, imbalance=imbalance, fold=number, seconds=seconds) for (name, imbalance), (_, seconds) in zip(pairs, done)]
     return pd.concat(judged, ignore_index=True), pd.DataFrame(times)
 
 # %% ../nbs/04a_models.ipynb #8fd03050
@@ -421,6 +421,59 @@ def best_calibration(
     return min(losses, key=losses.get), losses
 
 # %% ../nbs/04a_models.ipynb #86d77d9c
+LATEST = 0.25  # share of the training sessions from whose outcome the level is learned: those that began last
+LEAST_DAYS = 7.0  # days that they must span
+USUAL_DRIFT = 0.1  # difference of log-odds beyond which a drift has to be shown, not assumed
+DAY = 86_400_000_000  # microseconds
+
+def session_starts(
+    events: pl.DataFrame | None, # Canonical events; None where sessions come finished
+) -> pd.Series | None: # Microseconds at which each session begins, by session_id; None where the log has no times
+    "When sessions begin."
+    if events is None or events["t"].null_count(): return None
+    return events.group_by("session_id").agg(pl.col("t").min()).sort("session_id").to_pandas().set_index("session_id")["t"]
+
+def on_odds(
+    p: np.ndarray, # Probabilities
+    shift: float, # What is added to their log-odds
+) -> np.ndarray: # Probabilities
+    "Probabilities whose odds are all multiplied by the same number."
+    return np.where(shift == 0, p, p * np.exp(shift) / (1 - p + p * np.exp(shift)))
+
+def _difference(p: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    "The shift of log-odds with which a sum of probabilities is what happened, and its standard error with rows of one group taken together."
+    shift = 0.0
+    for _ in range(50):
+        now = on_odds(p, shift)
+        step = np.clip((y - now).sum() / (now * (1 - now)).sum(), -1, 1)
+        shift += step
+        if abs(step) < 1e-10: break
+    return float(shift), float(np.sqrt((np.bincount(pd.factorize(groups)[0], y - now) ** 2).sum()) / (now * (1 - now)).sum())
+
+# %% ../nbs/04a_models.ipynb #1793bbf8
+def latest_level(
+    table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
+    p: np.ndarray, # Out-of-fold probability of each, calibrated
+    starts: pd.Series | None, # As made by session_starts
+    groups: str = "visitor", # Column that says who each row belongs to
+) -> dict: # shift: what to add to log-odds; says: a sentence; and where something was learned, from what
+    "How the latest sessions differ from all, beside what is predicted of them, taken as far as they show it."
+    if starts is None: return dict(shift=0.0, says="level: of the whole training part, since the log has no times")
+    first = table.assign(p=p, start=table["session_id"].map(starts)).sort_values(["session_id", "landmark"]).drop_duplicates("session_id")
+    latest = first[first["start"] >= first["start"].quantile(1 - LATEST)]
+    days = (latest["start"].max() - latest["start"].min()) / DAY
+    if not days >= LEAST_DAYS: return dict(shift=0.0, says=f"level: of the whole training part, since its latest quarter spans {max(days, 0):.1f} days and a week is needed")
+    if latest["converted"].nunique() < 2: return dict(shift=0.0, says="level: of the whole training part, since its latest quarter has one class only")
+    (late, error), (usual, sure) = (_difference(part["p"].to_numpy(), part["converted"].to_numpy(), part[groups].astype(str).to_numpy()) for part in (latest, first))
+    seen, error = late - usual, float(np.sqrt(max(error**2 - sure**2, 1e-12))) # the latest are a part of all, so the errors do not add up
+    width = min(seen**2, USUAL_DRIFT**2)
+    shift = seen * width / (width + error**2)
+    since = str(pd.Timestamp(int(latest["start"].min()), unit="us").date())
+    says = (f"level: sessions since {since}, the latest quarter of the training part, have {np.exp(seen):.3f} times the odds of the whole training part, beside what is predicted of them "
+            f"({np.exp(seen - 1.96 * error):.3f} to {np.exp(seen + 1.96 * error):.3f}); all odds are multiplied by {np.exp(shift):.3f}, as far as the data show it")
+    return dict(shift=shift, seen=seen, error=error, since=since, days=float(days), sessions=len(latest), predicted=float(latest["p"].sum()), observed=int(latest["converted"].sum()), says=says)
+
+# %% ../nbs/04a_models.ipynb #5df3da4f
 def out_of_fold(
     model: Pipeline, # Not fitted
     table: pd.DataFrame, # Session rows
@@ -448,19 +501,25 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         X: pd.DataFrame, # Session rows with converted
         y=None, # Not used: the outcome is in the rows
         said: np.ndarray | None = None, # Out-of-fold probabilities, where they are known already
+        starts: pd.Series | None = None, # When each session begins, as made by session_starts; None: the level is left alone
     ):
-        "Fit the model on all rows, and its curve on rows it did not see."
+        "Fit the model on all rows, its curve on rows it did not see, and its level on the latest of them."
         said = out_of_fold(self.model, X, self.groups, self.folds) if said is None else said
         self.method_ = best_calibration(said, X["converted"], X[self.groups], self.folds)[0] if self.method == "best" else self.method
         self.map_ = CalibrationMap(self.method_).fit(said, X["converted"])
+        self.level_ = latest_level(X, self.map_.transform(said), starts, self.groups)
         self.model_, self.classes_ = fit(clone(self.model), X), np.array([0, 1])
         return self
 
     def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
         "Probability of 0 and of 1."
         check_is_fitted(self)
-        p = self.map_.transform(probability(self.model_, X))
+        p = self.put_right(probability(self.model_, X))
         return np.column_stack([1 - p, p])
+
+    def put_right(self, p: np.ndarray) -> np.ndarray:
+        "From what the model says to a calibrated probability at the latest level."
+        return on_odds(self.map_.transform(p), self.level_["shift"])
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
         "The likelier class."
@@ -473,6 +532,7 @@ def calibrate(
     groups: str = "visitor", # Column that says who each row belongs to
     folds: int = 5, # How many folds
     said: np.ndarray | None = None, # Out-of-fold probabilities, where they are known already
+    starts: pd.Series | None = None, # When each session begins, as made by session_starts; None: the level is left alone
 ) -> Calibrated: # Fitted
-    "A model with its calibration."
-    return Calibrated(model, method, groups, folds).fit(table, said=said)
+    "A model with its calibration and its level."
+    return Calibrated(model, method, groups, folds).fit(table, said=said, starts=starts)

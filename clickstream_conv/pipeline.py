@@ -377,7 +377,7 @@ def describe_data(
     return [one | dict(sha256=before.get(tuple(one.values())) or sha256_of(one["path"])) for one in found]
 
 # %% ../nbs/13_pipeline.ipynb #31645033
-RUN_FILES = ("run.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "events/*.parquet", "sessions/*.parquet",
+RUN_FILES = ("run.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "events/*.parquet", "sessions/*.parquet",
              "metrics/*.json", "notebooks/*.ipynb")  # what a run makes, beside what run.json lists
 OUR_FOLDERS = (".", "models", "metrics", "notebooks", "events", "sessions")  # folders of a run
 REPORT = "site/index.html"  # first page of a run's report
@@ -589,7 +589,7 @@ def finish_stage(
     if not wrong: failed.unlink(missing_ok=True)
     settle_files(folder, record, worker.stage, [*worker.written(folder), target.relative_to(folder).as_posix()], needs)
     _keep_record(folder, record)
-    return f"{name} failed in {wrong}. The log is {failed}" if wrong else f"{name}: done in {entry['seconds']} s"
+    return f"{name} failed in {wrong}. The notebook, as far as it got: {failed}" if wrong else f"{name}: done in {entry['seconds']} s"
 
 # %% ../nbs/13_pipeline.ipynb #c3b469b7
 def run_side_by_side(

@@ -11,7 +11,7 @@ __all__ = ['FORMATS', 'PACKED', 'BINARY', 'UTF16', 'HEAD', 'CONTROL', 'DELIMITER
            'context_of', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
-import codecs, csv, difflib, gzip, io, json, keyword, os, re, zipfile, zlib
+import codecs, csv, difflib, gzip, io, json, keyword, os, re, unicodedata, zipfile, zlib
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -771,26 +771,26 @@ PROPOSAL_LINES = 10_000  # lines of a file that a proposal looks at
 FEW = 50  # distinct values up to which a column may serve as context
 SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, the surest first
     "session_id": "sessionid session sid usersession visitid visit sessid gasessionid sessionkey",
-    "visitor_id": "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid customer cookieid cookie anonymousid deviceid",
-    "t": "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime date when",
+    "visitor_id": "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid customer cookieid cookie anonymousid deviceid kundennr kundenid kunde besucher nutzer idclient",
+    "t": "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime date when zeitstempel zeitpunkt zeit datum horodatage dateheure",
     "order": "order step clickorder hitnumber sequence seq eventindex",
-    "event": "eventtype event action eventname activity behavior interaction type",
-    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel",
-    "category": "categorycode category itemcategory productcategory categoryid department page1maincategory",
-    "price": "price unitprice productprice itemprice amount revenue value",
-    "quantity": "quantity qty count units pieces",
+    "event": "eventtype event action eventname activity behavior interaction type aktion ereignis evenement",
+    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel artikelnummer artikelnr artikel produkt reference produit",
+    "category": "categorycode category itemcategory productcategory categoryid department page1maincategory kategorie warengruppe categorie rayon",
+    "price": "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix montant",
+    "quantity": "quantity qty count units pieces menge anzahl quantite",
 }
 EVENT_WORDS = {  # canonical event: words of logs, in lower case without marks
-    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv viewproduct",
-    "cart": "cart addtocart addcart add basket addtobasket carted",
-    "remove": "remove removefromcart removecart removefrombasket",
-    "checkout": "checkout begincheckout startcheckout",
-    "purchase": "purchase transaction order buy bought purchased ordered sale conversion paid checkoutcomplete",
+    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv viewproduct produktansicht seiteangesehen vueproduit vue",
+    "cart": "cart addtocart addcart add basket addtobasket carted warenkorb indenwarenkorb ajoutpanier panier",
+    "remove": "remove removefromcart removecart removefrombasket ausdemwarenkorb retraitpanier",
+    "checkout": "checkout begincheckout startcheckout kasse caisse",
+    "purchase": "purchase transaction order buy bought purchased ordered sale conversion paid checkoutcomplete kauf gekauft bestellung achat commande",
 }
 
 def _plain(word: str) -> str:
-    "A name in lower case, without marks."
-    return re.sub(r"[^a-z0-9]", "", str(word).lower())
+    "A name in lower case, without marks and accents."
+    return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKD", str(word).lower().replace("ß", "ss")))
 
 def event_of_word(
     word: str, # What a log calls an event
@@ -872,7 +872,8 @@ def _fractions(values: pl.Series) -> bool:
 
 def _returning(values: pl.Series) -> str:
     "Why a column can be ids that come back in several rows, empty if it cannot."
-    return _id_evidence(values) if not _fractions(values) and 0.05 <= values.n_unique() / max(len(values), 1) <= 0.7 else ""
+    share, many = values.n_unique() / max(len(values), 1), values.n_unique() > FEW
+    return _id_evidence(values) if not _fractions(values) and (many or share >= 0.05) and share <= 0.7 else ""
 
 def _decimal_evidence(values: pl.Series) -> str:
     "Why a column can be prices, empty if it cannot."
@@ -936,9 +937,14 @@ def _guess_decimal(raw: pl.DataFrame, guess: Guess | None) -> list:
     point, comma = (raw.select(as_number(guess.column, mark)).to_series().count() for mark in ".,")
     return ['decimal: ","'] if comma > point else []
 
+def _event_candidates(raw: pl.DataFrame) -> list:
+    "Comments on columns of few words, one of which may name the events."
+    words = {c: raw[c].drop_nulls().unique().sort().to_list() for c in raw.columns if raw[c].dtype == pl.String and c not in READER_COLUMNS and not _number_evidence(raw[c], False)}
+    return [f"# ? may be: event: {_scalar(c)} ({len(some)} words: {', '.join(some[:5])})" for c, some in words.items() if 2 <= len(some) <= FEW]
+
 def _guess_events(raw: pl.DataFrame, guess: Guess | None) -> list:
     "Lines about the log's words for events."
-    if guess is None: return ["# no column of event names was found: every row is a view"]
+    if guess is None: return ["# no column of event names was found: every row is a view", *_event_candidates(raw)]
     words, lines = raw[guess.column].drop_nulls().cast(pl.String).str.strip_chars().value_counts(sort=True).rows(), []
     for event in EVENTS:
         own = [(word, count) for word, count in words if event_of_word(word) == event]

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['REVENUE_FIGURES', 'LARGER_IS_BETTER', 'REVENUE_TITLES', 'SPREAD', 'DIRECT', 'AMOUNTS', 'HURDLE', 'MEAN', 'SIMPLEST',
            'LEAST_PAID', 'PROXY', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'MOST_FOR_QUANTILES', 'FEWEST',
-           'ties_in_order', 'gini_of', 'drawn_figures', 'revenue_figures', 'Flat', 'Logs', 'LogNormal',
-           'make_regressor', 'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target', 'hurdle_rows',
-           'probabilities_by_fold', 'predicted_in_fold', 'compare_revenue', 'best_regressor', 'choose_regressor',
-           'amounts_compared', 'level_of', 'revenue_colour', 'plot_revenue_models', 'ConstantQuantiles',
-           'fit_quantiles', 'log_quantiles', 'Column', 'conform', 'amount_at', 'share_below', 'mixture_level',
-           'mixture_upper', 'held_share', 'held_by_decile', 'plot_held', 'totals_by_decile', 'plot_totals',
-           'gain_curve', 'plot_revenue_gains', 'Worth', 'learn_intervals', 'final_model', 'exact_revenue',
-           'revenue_by_landmark', 'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
+           'ties_in_order', 'gini_of', 'drawn_figures', 'revenue_figures', 'Logs', 'LogNormal', 'make_regressor',
+           'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target', 'hurdle_rows', 'probabilities_by_fold',
+           'predicted_in_fold', 'compare_revenue', 'best_regressor', 'choose_regressor', 'amounts_compared', 'level_of',
+           'drift_of', 'revenue_colour', 'plot_revenue_models', 'ConstantQuantiles', 'fit_quantiles', 'log_quantiles',
+           'Column', 'conform', 'amount_at', 'share_below', 'mixture_level', 'mixture_upper', 'held_share',
+           'held_by_decile', 'plot_held', 'totals_by_decile', 'plot_totals', 'gain_curve', 'plot_revenue_gains',
+           'Worth', 'learn_intervals', 'final_model', 'exact_revenue', 'revenue_by_landmark',
+           'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
 
 # %% ../nbs/06_regression.ipynb #1a2ecd6a
 from dataclasses import asdict, dataclass
@@ -33,10 +33,10 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 from xgboost import XGBRegressor
 
-from .classification import fold_tables, mapped_out_of_fold
-from .features import load_sessions, preprocess
-from .judging import bins_of_rows, draws_of_visitors
-from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, probability
+from .classification import fold_tables, known_out_of_fold, mapped_out_of_fold
+from .features import NOT_FEATURES, load_sessions, preprocess
+from .judging import bins_of_rows, draws_of_visitors, figure_in_words
+from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, on_odds, probability, session_starts
 from .pictures import BASELINE, COLOURS, KINDS, LIMIT, LOOK, POOLED, Picture, spread_out, style_of
 from .runs import Run, load_model, read_json, save_model, write_json
 from .simulate import best_prediction
@@ -108,34 +108,6 @@ def revenue_figures(
     drawn = drawn_figures(y, p, visitors, resamples, seed)
     return shown | {f"{name}_{end}": float(np.nanquantile(drawn[name], q)) if drawn[name].notna().any() else np.nan for name in found for end, q in (("low", 0.025), ("high", 0.975))}
 
-# %% ../nbs/06_regression.ipynb #dd6163cd
-class Flat(TransformerMixin, BaseEstimator):
-    "Session rows as a plain matrix, column by column what features.preprocess makes for trees."
-    def fit(self, X: pd.DataFrame, y=None):
-        "Learn the columns, and where each word goes."
-        learned = preprocess(X, linear=False).fit(X)
-        columns = {name: list(given) for name, _, given in learned.transformers_}
-        self.numbers_, self.words_ = columns["number"], columns["word"]
-        self.names_, self.places_, self.others_ = [str(c) for c in learned.get_feature_names_out()], [], []
-        encoder, width = learned.named_transformers_["word"][-1] if self.words_ else None, len(self.numbers_)
-        for kind, rare in zip(encoder.categories_, encoder.infrequent_categories_) if self.words_ else ():
-            common = [str(w) for w in kind if rare is None or w not in set(rare)]
-            self.places_.append({word: width + i for i, word in enumerate(common)})
-            width += len(common) + (rare is not None)
-            self.others_.append(-1 if rare is None else width - 1)
-        return self
-
-    def transform(self, X: pd.DataFrame) -> np.ndarray:
-        "One row of numbers for each session row."
-        flat, rows = np.zeros((len(X), len(self.names_))), np.arange(len(X))
-        flat[:, :len(self.numbers_)] = X[self.numbers_].to_numpy(dtype=float, na_value=np.nan)
-        for column, places, other in zip(self.words_, self.places_, self.others_):
-            given = X[column]
-            words = ["(none)" if gap else str(word) for word, gap in zip(given.tolist(), given.isna().tolist())]
-            at = np.array([places.get(word, other) for word in words], dtype=int)
-            flat[rows[at >= 0], at[at >= 0]] = 1.0
-        return flat
-
 # %% ../nbs/06_regression.ipynb #b5e44bec
 class Logs(TransformerMixin, BaseEstimator):
     "Numbers as signed logarithms on one scale; gaps take the median."
@@ -204,19 +176,22 @@ HURDLE, MEAN, SIMPLEST = "hurdle, ", "the mean", "probability x mean amount"  # 
 
 def make_regressor(
     name: str, # One of DIRECT, or one of AMOUNTS after "hurdle, "
+    table: pd.DataFrame, # Session rows: names and types of the columns are taken from it
     seed: int = 0, # Of the trees
 ) -> Pipeline: # Not fitted; takes session rows. For a hurdle: its model of amounts
     "A model of revenue, or of amounts, by name."
     made = AMOUNTS.get(name.removeprefix(HURDLE)) if name.startswith(HURDLE) else DIRECT.get(name)
     if made is None: raise ValueError(f"there is no model {name!r}; there are: {', '.join([*(HURDLE + a for a in AMOUNTS), *DIRECT])}")
-    return Pipeline([("columns", Flat()), *made(seed)])
+    return Pipeline([("columns", preprocess(table, linear=False)), *made(seed)])
 
 def fit_revenue(
     model: Pipeline, # Not fitted
     table: pd.DataFrame, # Session rows with revenue; for a model of amounts: of buyers alone
+    made: pd.DataFrame | None = None, # The columns that the model's first step makes of them, where they are made already; then that step is left out
 ) -> Pipeline: # The same, fitted
     "Fit a model to revenue; a forest grows on several threads."
-    with parallel_config(backend="threading", n_jobs=GROWERS), threadpool_limits(THREADS): return model.fit(table, table["revenue"].to_numpy(float))
+    given = (model, table) if made is None else (model[1:], made)
+    with parallel_config(backend="threading", n_jobs=GROWERS), threadpool_limits(THREADS): return given[0].fit(given[1], table["revenue"].to_numpy(float))
 
 # %% ../nbs/06_regression.ipynb #1b291e20
 LEAST_PAID = 20  # buying visitors below which nothing is learned, and rows below which no correction is
@@ -273,9 +248,10 @@ def probabilities_by_fold(
     conversion: Calibrated, # The conversion model, from which kind, parameters and calibration are taken
     pairs: list, # Pairs (learn, validate) of session rows
     folds: int = 3, # Folds of the calibration
+    raw: list | None = None, # Probabilities before calibration, where they are known already
 ) -> list: # Probability of each pair's rows to judge by
     "Calibrated probabilities of rows whose visitors nothing has seen."
-    raw = [probability(fit(clone(conversion.model), learn), validate) for learn, validate in pairs]
+    if raw is None: raw = [probability(fit(clone(conversion.model), learn), validate) for learn, validate in pairs]
     judged = pd.concat([validate[["visitor", "converted"]] for _, validate in pairs])
     mapped = mapped_out_of_fold(np.concatenate(raw), judged["converted"].to_numpy(), judged["visitor"].to_numpy(), conversion.method_, max(folds, 2))
     return np.split(mapped, np.cumsum([len(p) for p in raw])[:-1])
@@ -292,9 +268,12 @@ def predicted_in_fold(
     said, bought = validate[["session_id", "landmark", "visitor", "revenue"]].copy(), learn[learn["revenue"] > 0]
     said[MEAN] = learn["revenue"].mean()
     if chance is not None: said["chance"], said[SIMPLEST] = chance, chance * bought["revenue"].mean()
+    columns = preprocess(learn, linear=False).fit(learn)
+    made, asked = columns.transform(learn), columns.transform(validate)
     for name in models:
-        model = fit_revenue(make_regressor(name, seed), bought if name.startswith(HURDLE) else learn)
-        answer = np.maximum(model.predict(validate).astype(float), 0.0)
+        of_amounts, model = name.startswith(HURDLE), make_regressor(name, learn, seed)
+        model = fit_revenue(model, bought) if of_amounts else fit_revenue(model, learn, made)
+        answer = np.maximum(model.predict(validate if of_amounts else asked).astype(float), 0.0)
         if name.startswith(HURDLE): said[f"amount, {name.removeprefix(HURDLE)}"], answer = answer, chance * answer
         if name == f"{HURDLE}log-normal": said["amount, naive exp"] = said["amount, log-normal"] / model["model"].factor_
         said[name] = answer
@@ -361,6 +340,15 @@ def level_of(
     off = resamples and (found["total_ratio_low"] > 1 or found["total_ratio_high"] < 1)
     return float(1 / found["total_ratio"]) if off else 1.0
 
+
+def drift_of(
+    conversion: BaseEstimator | None, # Probability of paying
+    chances: list | None, # The same, out of fold and before its level was moved
+) -> float: # What to multiply by; 1 where nothing was moved
+    "How much less, or more, is bought now than on average in the training part: a direct model is moved by as much as the hurdle."
+    shift = getattr(conversion, "level_", {}).get("shift", 0.0) if chances is not None else 0.0
+    return float(on_odds(np.concatenate(chances), shift).sum() / np.concatenate(chances).sum()) if shift else 1.0
+
 # %% ../nbs/06_regression.ipynb #e0e00d86
 CANDIDATE_COLOURS = dict(zip(("hurdle, log-normal", "hurdle, gamma", "tweedie", "ridge"), (KINDS[5], KINDS[4], KINDS[7], KINDS[6])))  # of models that other pictures do not know
 
@@ -422,7 +410,7 @@ def fit_quantiles(
 ) -> Pipeline: # Fitted; predicts the logarithm of the amount at each of LEVELS
     "Where the amount lies, as quantiles of its logarithm."
     trees = _boosted(seed, "reg:quantileerror", quantile_alpha=np.array(LEVELS), n_estimators=120, subsample=1.0, min_child_weight=30.0)
-    model = Pipeline([("model", ConstantQuantiles())]) if constant else Pipeline([("columns", Flat()), ("model", trees)])
+    model = Pipeline([("model", ConstantQuantiles())]) if constant else Pipeline([("columns", preprocess(table, linear=False)), ("model", trees)])
     with threadpool_limits(THREADS): return model.fit(table, np.log(table["revenue"].to_numpy(float)))
 
 def log_quantiles(
@@ -731,10 +719,10 @@ def final_model(
 ) -> Worth: # Fitted
     "The model that is kept."
     quantiles, paying = fit_quantiles(_some(train, seed), seed, constant), train[train["revenue"] > 0]
-    direct = None if chosen.startswith(HURDLE) else fit_revenue(make_regressor(chosen, seed), train)
+    direct = None if chosen.startswith(HURDLE) else fit_revenue(make_regressor(chosen, train, seed), train)
     if conversion is None: return Worth(direct, quantiles, learned[0], level=level)
     given = f"{HURDLE}mean" if constant else chosen if direct is None else HURDLE + amounts
-    return Worth(fit_revenue(make_regressor(given, seed), paying), quantiles, learned[0], conversion, direct, own, learned[1], level)
+    return Worth(fit_revenue(make_regressor(given, paying, seed), paying), quantiles, learned[0], conversion, direct, own, learned[1], level)
 
 # %% ../nbs/06_regression.ipynb #085c60c4
 def exact_revenue(
@@ -792,10 +780,6 @@ def plot_revenue_by_landmark(
     return Picture(figure, title.replace("\n", " ") + ". " + "; ".join(f"{name}: " + ", ".join(f"{g:.2f}" for g in single[single["model"] == name]["gini"]) for name in names))
 
 # %% ../nbs/06_regression.ipynb #e7561fa5
-def _between(row: pd.Series, name: str, digits: int = 3) -> str:
-    "A figure with its interval."
-    return f"{row[name]:,.{digits}f} ({row[f'{name}_low']:,.{digits}f} to {row[f'{name}_high']:,.{digits}f})"
-
 def _held_in_words(shown: pd.DataFrame) -> str:
     "What intervals held, overall and by tenth."
     whole, tenths = shown.iloc[-1], shown.iloc[:-1]["held"]
@@ -808,10 +792,10 @@ def r2_in_words(
 ) -> str: # A sentence
     "R2 beside the R2 of the exact expectation, so that a low one is understood."
     mine = found[found["model"] == chosen].iloc[-1]
-    said = f"R2 {_between(mine, 'r2')}"
+    said = f"R2 {figure_in_words(mine, 'r2')}"
     if not (found["model"] == LIMIT).any(): return said
     limit = found[found["model"] == LIMIT].iloc[-1]
-    said += f" where the exact expectation, which nobody can beat in the long run, has {_between(limit, 'r2')}"
+    said += f" where the exact expectation, which nobody can beat in the long run, has {figure_in_words(limit, 'r2')}"
     if limit["r2_low"] <= 0 or mine["r2"] > limit["r2"]: return f"{said}: so few buyers stand behind it that R2 is mostly chance"
     return f"{said}: the model explains {mine['r2'] / limit['r2']:.0%} of what can be explained; the rest is decided after the landmark"
 
@@ -824,8 +808,8 @@ def few_in_words(
 ) -> str: # A sentence
     "What a log with few buyers can and cannot support."
     a, b = compared.loc[best], compared.loc[SIMPLEST]
-    return (f"few buyers, {learned_from:,} sessions to learn from and {judged_by:,} to judge by, so every figure has a wide interval; in cross-validation {best} has a normalised Gini of {_between(a, 'gini')} "
-            f"against {_between(b, 'gini')} of the simplest model: worth asking again with more buyers")
+    return (f"few buyers, {learned_from:,} sessions to learn from and {judged_by:,} to judge by, so every figure has a wide interval; in cross-validation {best} has a normalised Gini of {figure_in_words(a, 'gini')} "
+            f"against {figure_in_words(b, 'gini')} of the simplest model: worth asking again with more buyers")
 
 def revenue_headlines(
     target: Target, # What was predicted
@@ -841,9 +825,9 @@ def revenue_headlines(
     limit = found[found["model"] == LIMIT].iloc[-1] if (found["model"] == LIMIT).any() else None
     unit = "prices of the next product (proxy)" if target.kind == "proxy" else "revenue"
     said = [f"target: {target.says}; model: {chosen}, {reason}",
-            f"test part: normalised Gini {_between(mine, 'gini')}" + (f", {mine['share_of_limit']:.3f} of the exact expectation's {limit['gini']:.3f}" if limit is not None else "")
+            f"test part: normalised Gini {figure_in_words(mine, 'gini')}" + (f", {mine['share_of_limit']:.3f} of the exact expectation's {limit['gini']:.3f}" if limit is not None else "")
             + f"; RMSE {mine['rmse']:,.2f}, MAE {mine['mae']:,.2f}; {r2_in_words(found, chosen)}",
-            f"total predicted over observed, {unit}: {_between(mine, 'total_ratio')}" + (f"; the exact expectation's own is {limit['total_ratio']:.3f}, off by the chance of who bought and what" if limit is not None else "")]
+            f"total predicted over observed, {unit}: {figure_in_words(mine, 'total_ratio')}" + (f"; the exact expectation's own is {limit['total_ratio']:.3f}, off by the chance of who bought and what, so the model predicts {mine['total_ratio'] / limit['total_ratio']:.3f} times what it expects" if limit is not None else "")]
     if target.kind == "proxy": return [*said, f"90 % interval of the price of the next product (proxy) holds {_held_in_words(bought)}"]
     above = f"{likely['held']:.1%} ({likely['held_low']:.1%} to {likely['held_high']:.1%})" if likely["rows"] else "none to judge"
     return [*said, f"90 % interval of the revenue if the session buys holds {_held_in_words(bought)}; median width {bought.iloc[-1]['width']:,.2f}, from {mine['buyers']:,} rows of buyers",

@@ -33,13 +33,13 @@ from fastcore.basics import patch
 from threadpoolctl import threadpool_limits
 
 from .events import COLUMNS, EVENTS
-from .features import COUNTED, CYCLES, FINE, REQUIRED, complete_ready_made, feature_columns, load_sessions
-from .judging import choose_threshold, single_features
-from .models import calibrate, make_model, probability
+from .features import COUNTED, CYCLES, FINE, REQUIRED, complete_ready_made, feature_columns
+from .classification import quick_conversion
+from .judging import single_features
 from .pictures import COLOURS, KINDS, LOOK, Picture, spread_out
-from .runs import Run, atomic_write, read_json, read_table, save_model
+from .runs import Run, atomic_write, read_json, read_table
 from .scoring import SCORED, Scorer, standing
-from .sources import load_card, load_events
+from .sources import load_events
 
 # %% ../nbs/10_whatif.ipynb #851a351b
 def small_run(
@@ -50,10 +50,7 @@ def small_run(
 ) -> Run: # With its log, its session table and a conversion model
     "A run that is small enough to play with."
     run = Run(folder)
-    rows = load_sessions(run, sessions=sessions)
-    with threadpool_limits(1): model = calibrate(make_model(family, rows, seed=seed), rows, "sigmoid", folds=3)
-    line, names = choose_threshold(rows["converted"].to_numpy(), probability(model, rows), "f1", unit="rows"), [c for c in rows.columns if c not in ("session_id", "visitor", "part", "converted", "revenue")]
-    save_model(run, "conversion", model, about=dict(model=family, calibration="sigmoid", outcome=load_card(run)["outcome"], features=names, threshold=asdict(line)))
+    quick_conversion(run, family, sessions=sessions, seed=seed)
     return run
 
 # %% ../nbs/10_whatif.ipynb #6cf18665

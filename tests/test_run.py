@@ -95,6 +95,28 @@ def test_side_by_side_or_one_after_the_other_is_the_same(demo, tmp_path):
     assert same_results(tmp_path / "run", demo[0] / "run")
 
 
+def test_a_run_in_partitions_reads_and_computes_the_same(demo, tmp_path):
+    bounded = command("run", "--sessions", 3000, "--memory", 1, "--out", "run", "--until", "04", "--no-report", *QUICK, cwd=tmp_path)
+    assert bounded.returncode == 0, bounded.said
+    run, whole = tmp_path / "run", demo[0] / "run"
+    assert pl.read_parquet(run / "events.parquet").equals(pl.read_parquet(whole / "events.parquet"))
+    keys = ("part", "session_id", "landmark")
+    assert pl.read_parquet(run / "sessions.parquet").sort(keys).equals(pl.read_parquet(whole / "sessions.parquet").sort(keys))
+    assert len(pl.read_parquet(run / "sessions" / "*.parquet")) == len(pl.read_parquet(whole / "sessions.parquet"))
+    again = command("run", "--sessions", 3000, "--out", "run", "--until", "02", "--no-report", *QUICK, cwd=tmp_path)
+    assert again.stderr.splitlines()[0] == "02_sources: parameters changed (memory)" and not list(run.glob("events/*")) and not list(run.glob("sessions/*"))
+
+
+def test_a_tight_bound_learns_from_some_and_keeps_all(tmp_path):
+    done = command("run", "--sessions", 3000, "--memory", 0.02, "-p", "most_rows=1500", "--out", "run", *EARLY, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.said
+    run = tmp_path / "run"
+    seen, kept = pl.read_parquet(run / "events.parquet"), pl.read_parquet(run / "events" / "*.parquet")
+    assert len(seen) < len(kept) and seen.join(kept, on=["session_id", "step"], how="semi").equals(seen)
+    assert "of the sessions, chosen by a hash of their name, to stay within 0.02 GB" in done.stdout and "models see" in done.stdout
+    assert not (run / ".spill").exists()
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_one_line(tmp_path, sent):
     process = start(*DEMO, cwd=tmp_path)

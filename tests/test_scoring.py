@@ -1,6 +1,5 @@
 """The Scorer across notebooks: live and batch, every source's own log, files in pieces, and what is refused."""
 import gzip, json, threading
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -8,13 +7,13 @@ import polars as pl
 import pytest
 
 from clickstream_conv import scoring
-from clickstream_conv.features import load_sessions
-from clickstream_conv.judging import choose_threshold
-from clickstream_conv.models import calibrate, make_model, probability
-from clickstream_conv.runs import Run, save_model, write_json
-from clickstream_conv.scoring import Scorer, score_file
+from clickstream_conv.classification import quick_conversion
+from clickstream_conv.features import load_sessions, preprocess
+from clickstream_conv.models import calibrate, make_model, on_odds, probability, session_starts
+from clickstream_conv.runs import Run, load_model, save_model, write_json
+from clickstream_conv.scoring import QuickColumns, Scorer, score_file
 from clickstream_conv.simulate import simulate
-from clickstream_conv.sources import load_card, load_events, prepare
+from clickstream_conv.sources import load_events, prepare
 
 MAPPING = """
 columns: {visitor_id: who, t: at, event: what, item_id: thing, category: shelf, price: cost, quantity: pieces}
@@ -25,19 +24,12 @@ session_context: {device: machine}
 event_context: {page: url}
 """
 
-def keep(run):
-    "A quick conversion model, kept as the classification keeps its own."
-    rows = load_sessions(run)
-    model = calibrate(make_model("logistic regression", rows), rows, "sigmoid", folds=2)
-    line = choose_threshold(rows["converted"].to_numpy(), probability(model, rows), "f1")
-    save_model(run, "conversion", model, about=dict(outcome=load_card(run)["outcome"], features=list(rows.columns.drop(["session_id", "visitor", "part", "converted", "revenue"])), threshold=asdict(line)))
-    return run
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     run = Run(str(tmp_path_factory.mktemp("shop")))
     prepare(run, sessions=1_500)
-    return keep(run)
+    quick_conversion(run, folds=2)
+    return run
 
 @pytest.fixture(scope="module")
 def scorer(shop): return Scorer.load(shop.folder)
@@ -57,7 +49,8 @@ def own(tmp_path_factory):
     run = Run(str(folder / "run"))
     prepare(run, source=str(folder / "mine.yaml"), path=str(folder / "log.csv"))
     write_json(run, "run.json", dict(source="mine", parameters=dict(source=str(folder / "mine.yaml"))))
-    return keep(run), folder
+    quick_conversion(run, folds=2)
+    return run, folder
 
 
 def test_every_prefix_live_is_batch(scorer, log):
@@ -79,6 +72,23 @@ def test_later_events_change_no_earlier_answer(scorer, log):
     both = whole.join(cut, on=["session_id", "landmark"])
     assert len(both) == len(cut)
     np.testing.assert_allclose(both["probability"], both["probability_right"], rtol=0, atol=1e-12)
+
+def test_the_level_of_the_latest_sessions_is_scored(shop, tmp_path):
+    "A model whose level was moved is kept, loaded and quickened with it."
+    rows, run = load_sessions(shop), Run(str(tmp_path / "run"))
+    model = calibrate(make_model("logistic regression", rows), rows, "none", folds=2, starts=session_starts(load_events(shop)))
+    assert model.level_["since"] and model.level_["sessions"] > 100
+    model.level_["shift"] = -0.5
+    save_model(run, "conversion", model, about={})
+    back, plain = load_model(run, "conversion"), probability(model.model_, rows)
+    assert (probability(back, rows) == probability(model, rows)).all()
+    np.testing.assert_allclose(probability(back, rows), on_odds(plain, -0.5))
+    np.testing.assert_allclose(probability(scoring.quickened(back, probability, rows.head(50)), rows), on_odds(plain, -0.5), atol=1e-12)
+
+def test_no_rows_no_answers(shop):
+    rows = load_sessions(shop)
+    columns = preprocess(rows, linear=False).fit(rows)
+    assert QuickColumns(columns).transform(rows.head(0)).shape == (0, len(columns.get_feature_names_out()))
 
 def test_own_log_without_sessions_in_pieces(own, monkeypatch):
     "Visits cut at silences come out the same however the file is cut; packed or not."

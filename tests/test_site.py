@@ -11,7 +11,7 @@ from clickstream_conv.report import build_docs, faults, run_report
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
-NOTEBOOKS = ("00b_pictures", "03_eda", "04_features")  # of the documentation that is built here
+NOTEBOOKS = ("00b_pictures", "03_eda", "04_features", "own_log", "leakage", "eshop", "demo_limit")  # of the documentation that is built here
 SHOWN = "() => [...document.querySelectorAll('main img')].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.src)"
 DRAWN = "() => [...document.querySelectorAll('figure.chart')].filter(c => !c.querySelector('.main-svg')).length"
 
@@ -173,6 +173,31 @@ def test_the_documentation_loads(docs, served, visit):
         page.context.close()
 
 
+def test_the_home_page_begins_with_pictures_that_say_what_they_show(served, visit):
+    page, _ = visit(f"{served}/index.html")
+    alts = page.evaluate("[...document.querySelectorAll('main img')].map(i => i.alt)")
+    assert len(alts) == 2 and all(len(alt) > 60 and any(letter.isdigit() for letter in alt) for alt in alts)
+    assert page.locator("main img").first.bounding_box()["y"] < 400
+
+
+def test_the_gallery_leads_to_the_cases(served, visit):
+    page, _ = visit(f"{served}/gallery.html")
+    cards = page.locator("a.study")
+    assert cards.count() == 2
+    for i in range(cards.count()):
+        assert cards.nth(i).locator("img").get_attribute("alt") and len(cards.nth(i).locator("span").inner_text()) > 40
+    title = cards.first.locator("strong").inner_text()
+    cards.first.click()
+    page.wait_for_load_state("load")
+    assert title in page.locator("main h1").inner_text()
+
+
+def test_a_guide_shows_commands_as_they_are_typed(served, visit):
+    page, _ = visit(f"{served}/own_log.html")
+    text = page.inner_text("main")
+    assert "clickstream-conv map" in text and "%%bash" not in text and "#|" not in text
+
+
 def test_a_name_in_the_prose_leads_to_its_reference(served, visit):
     page, _ = visit(f"{served}/04_features.html")
     link = page.locator("main a.named").first
@@ -197,7 +222,7 @@ def axe(tmp_path_factory):
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_nobody_is_shut_out(report, docs, visit, axe, mode):
     stages = [path for path in pages(report) if path.name.startswith(("03_", "05_"))]
-    for path in [report / "index.html", *stages, docs / "index.html", docs / "04_features.html", docs / "api-features.html"]:
+    for path in [report / "index.html", *stages, *(docs / f"{name}.html" for name in ("index", "gallery", "own_log", "leakage", "eshop", "CONTRIBUTING", "04_features", "api-features"))]:
         page, _ = visit(path.as_uri(), color_scheme=mode)
         page.add_script_tag(path=str(axe))
         found = page.evaluate("axe.run().then(r => r.violations.map(v => ({id: v.id, impact: v.impact, where: v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))})))")

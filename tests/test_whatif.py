@@ -100,7 +100,8 @@ def found(page, selector):
     one = page.locator(selector).first
     try: one.wait_for(state="attached")
     except sync_api.TimeoutError: pytest.fail(f"{selector} never came: {errors(page)}")
-    one.scroll_into_view_if_needed()
+    try: one.scroll_into_view_if_needed()
+    except sync_api.Error: one.scroll_into_view_if_needed() # it was drawn anew in between
     return one
 
 
