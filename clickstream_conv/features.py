@@ -671,7 +671,7 @@ class Cycle(TransformerMixin, BaseEstimator):
         "Sine and cosine of each wave; 0 where the number is missing."
         check_is_fitted(self)
         turns = 2 * np.pi * np.asarray(X, float)[:, :, None] * np.arange(1, self.waves + 1) / self.period
-        return np.nan_to_num(np.concatenate([np.sin(turns), np.cos(turns)], axis=2)).reshape(len(X), -1)
+        return np.nan_to_num(np.concatenate([np.sin(turns), np.cos(turns)], axis=2)).reshape(len(X), 2 * self.waves * turns.shape[1])
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         "Names of the waves."

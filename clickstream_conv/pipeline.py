@@ -12,7 +12,7 @@ __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFA
            'Progress', 'stage_process', 'Worker', 'settle_files', 'StageFailed', 'begin_stage', 'finish_stage',
            'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words', 'headlines_of', 'summary',
            'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch',
-           'propose', 'score', 'open_app', 'readme', 'docs', 'in_words', 'command', 'main']
+           'propose', 'score', 'open_app', 'benchmark', 'readme', 'docs', 'in_words', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, hashlib, json, logging, os, re, shutil, signal, subprocess, sys, tempfile, time
@@ -236,11 +236,11 @@ def is_ours(
 # %% ../nbs/13_pipeline.ipynb #90c4bad4
 def failure(
     error, # As papermill raises it
-) -> str: # Such as: cell 3 (table = build(run)): no column 'price'
+) -> str: # Such as: no column 'price'; or where the error is not this package's: cell 3 (table = build(run)): KeyError: 'price'
     "An error of a cell in one line."
     message = one_line(error.evalue)
-    if not is_ours(error.ename, "\n".join(error.traceback)): message = f"{error.ename}: {message}"
-    return f"cell {error.exec_count} ({error.source.strip().splitlines()[0]}): {message}"
+    if is_ours(error.ename, "\n".join(error.traceback)): return message
+    return f"cell {error.exec_count} ({error.source.strip().splitlines()[0]}): {error.ename}: {message}"
 
 # %% ../nbs/13_pipeline.ipynb #03aa0310
 @contextmanager
@@ -589,7 +589,7 @@ def finish_stage(
     if not wrong: failed.unlink(missing_ok=True)
     settle_files(folder, record, worker.stage, [*worker.written(folder), target.relative_to(folder).as_posix()], needs)
     _keep_record(folder, record)
-    return f"{name} failed in {wrong}. The notebook, as far as it got: {failed}" if wrong else f"{name}: done in {entry['seconds']} s"
+    return f"{name} failed{' in' if wrong.startswith('cell ') else ':'} {wrong}. The notebook, as far as it got: {failed}" if wrong else f"{name}: done in {entry['seconds']} s"
 
 # %% ../nbs/13_pipeline.ipynb #c3b469b7
 def run_side_by_side(
@@ -904,6 +904,29 @@ def open_app(
     """
     from clickstream_conv.app import start_app
     start_app(run, port, address, browser)
+
+# %% ../nbs/13_pipeline.ipynb #1964b343
+@app.command("bench")
+def benchmark(
+    out: Annotated[str, Text("--out", "Folder of the figures; an interrupted benchmark goes on there. [default: bench]", "FOLDER")] = "bench",
+    sizes: Annotated[str, Text("--sizes", "Events of the simulated logs, separated by commas. [default: 100000,1000000,10000000]", "NUMBERS")] = "100000,1000000,10000000",
+    repeats: Annotated[int, typer.Option("--repeats", help="How often each measurement is taken; the median counts.", metavar="NUMBER", min=1)] = 3,
+    only: Annotated[str, Text("--only", "Some of: features, live, training. [default: all]", "NAMES")] = "",
+    limit: Annotated[float, typer.Option("--limit", help="Seconds that AutoGluon or FLAML may train, where one is installed.", metavar="SECONDS", min=1)] = 60.0,
+    python: Annotated[list[str], typer.Option("--python", metavar="PATH", help="Another Python in which one of them is installed; may be repeated.", show_default=False)] = [],
+) -> None:
+    """Measure how fast this machine is: features beside the same by hand, live answers, training.
+
+    \b
+    Examples:
+      clickstream-conv bench
+      clickstream-conv bench --sizes 1000000,100000000 --only features --repeats 1
+    """
+    words = sizes.replace("_", "").split(",")
+    if wrong := [word for word in words if not word.strip().isdigit() or int(word) < 1]: raise ValueError(f"--sizes takes numbers of events, e.g. 100000,1000000; found {wrong[0]!r}")
+    from clickstream_conv.benchmark import PARTS, bench, findings
+    kept = bench(out, tuple(map(int, words)), repeats, tuple(only.split(",")) if only else PARTS, limit=limit, pythons=tuple(python))
+    for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *findings(kept)): typer.echo(line)
 
 # %% ../nbs/13_pipeline.ipynb #172b3fb1
 @app.command()

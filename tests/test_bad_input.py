@@ -16,7 +16,7 @@ def refused(done, *words):
 
 def stage_failed(done, folder, stage, *words):
     "The line names stage, cell and log, and the log is there."
-    refused(done, f"{stage} failed in cell ", f"{stage}.failed.ipynb", *words)
+    refused(done, f"{stage} failed: ", f"{stage}.failed.ipynb", *words)
     assert (folder / "out" / "notebooks" / f"{stage}.failed.ipynb").is_file()
 
 

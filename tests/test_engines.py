@@ -164,3 +164,12 @@ def test_ids_of_other_types(kind, log):
 
 def test_a_log_may_be_empty(engine, log):
     assert engine.get(session_features(engine.put(log.head(0)), **CASES["defaults"])).is_empty()
+
+
+def test_a_large_frame_in_pieces_has_the_same_bits(monkeypatch, log, encoder, reference):
+    from clickstream_conv import features
+    monkeypatch.setattr(features, "PIECE", 500)
+    assert len(log) > 4 * features.PIECE
+    encoded = reference["encoded"]
+    for name, case in CASES.items():
+        assert session_features(encoded, **case).equals(reference[name]), name
