@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['LANDMARKS', 'KEYS', 'NEVER', 'LOOKED_BACK', 'SAME', 'COUNTED', 'FINE', 'ONLY_FINE', 'RUNNING', 'LEARNED_COUNTS',
            'LEARNED_LAST', 'LOWEST', 'HIGHEST', 'EXTREMES', 'BLOCK', 'REQUIRED', 'PIECE', 'WORKERS', 'SHRINK', 'START',
-           'BANDS', 'FOLDS', 'CYCLES', 'NOT_FEATURES', 'MOST_ROWS', 'outcomes', 'look_back', 'count_events',
-           'count_distinct', 'roam', 'known_price', 'add_prices', 'dwell_seconds', 'read_pages', 'derive_shapes',
-           'derive_times', 'derive_learned', 'session_features', 'features_by_partition', 'Planned', 'look_up',
-           'EventTransformer', 'PriceLevels', 'state_of', 'PageRates', 'PathOdds', 'DwellOdds', 'after_each_event',
-           'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords', 'Cycle', 'preprocess',
-           'learn_by_fold', 'session_table', 'complete_ready_made', 'ready_made_table', 'build_sessions',
+           'BANDS', 'FOLDS', 'CYCLES', 'NOT_FEATURES', 'MOST_ROWS', 'MODEL_ROWS_PER_GB', 'outcomes', 'look_back',
+           'count_events', 'count_distinct', 'roam', 'known_price', 'add_prices', 'dwell_seconds', 'read_pages',
+           'derive_shapes', 'derive_times', 'derive_learned', 'session_features', 'features_by_partition', 'Planned',
+           'look_up', 'EventTransformer', 'PriceLevels', 'state_of', 'PageRates', 'PathOdds', 'DwellOdds',
+           'after_each_event', 'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords', 'Cycle',
+           'preprocess', 'learn_by_fold', 'session_table', 'complete_ready_made', 'ready_made_table', 'build_sessions',
            'session_partitions', 'size_by_landmark', 'load_sessions']
 
 # %% ../nbs/04_features.ipynb #1c7a2fea
@@ -754,6 +754,7 @@ def ready_made_table(
     return complete_ready_made(sessions).filter(pl.col("part") != "left out").with_columns(landmark=pl.lit(0, pl.Int64), converted=pl.col("converted").cast(pl.Int64), revenue=pl.lit(None, pl.Float64))
 
 MOST_ROWS = 250_000  # session rows of each part that models see, unless told otherwise
+MODEL_ROWS_PER_GB = 40_000  # rows that models are compared on in a gigabyte of memory, where it is bounded
 
 def _sampled(table: pl.DataFrame, shares: dict) -> pl.DataFrame:
     "The rows of the sessions that stand for all, of each part."
@@ -793,7 +794,8 @@ def build_sessions(
         tables = [] if parted else [_both_parts(train, load_events(run, "test"), encoder, others, card, landmarks)]
         if parted: rows = _build_partitions(run, card, encoder, others, landmarks)
     if tables: rows = _rows_by_part(tables[0])
-    shares = _sample_shares(rows, most_rows, card.get("sample_share", 1.0))
+    room = int(card["memory"] * MODEL_ROWS_PER_GB) if "memory" in card else 0
+    shares = _sample_shares(rows, min(most_rows or room, room or most_rows), card.get("sample_share", 1.0))
     if tables and min(shares.values()) < 1: write_table(run, "sessions/part-000.parquet", tables[0])
     kept = [table if min(shares.values()) == 1 else _sampled(table, shares) for table in tables or map(pl.read_parquet, session_partitions(run))]
     table = kept[0] if tables else pl.concat(kept).sort(pl.col("part") == "test", *KEYS)

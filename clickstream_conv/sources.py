@@ -8,8 +8,8 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPP
            'Source', 'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4',
            'own_source', 'find_source', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time',
            'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'split_sessions', 'warnings', 'day',
-           'source_card', 'prepare', 'made_with', 'load_events', 'load_card', 'refuse_too_large', 'raw_pieces',
-           'chosen_by_hash', 'prepare_in_partitions', 'event_partitions']
+           'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'refuse_too_large',
+           'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, glob, shutil, zipfile
@@ -450,6 +450,12 @@ def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int,
     _refuse_outcome(outcome, checked.events.columns)
     return checked, glance(checked.events, source.mapping.rules), *set_aside(checked.events, test_share)
 
+def event_partitions(
+    run: Run, # A run's folder
+) -> list: # Paths; none where the log was read whole
+    "The files that hold all events of a log that was read in partitions."
+    return sorted((run / "events").glob("part-*.parquet"))
+
 def prepare(
     run: Run, # The run's folder
     source: str = "demo", # Name of a source, or a mapping file
@@ -496,7 +502,7 @@ def load_card(
 
 # %% ../nbs/02_sources.ipynb #fb87ecc9
 BYTES_READ = 12  # bytes of memory that reading takes for each byte of text
-EVENTS_PER_GB = 500_000  # events that later stages hold in a gigabyte of memory
+EVENTS_PER_GB = 300_000  # events that later stages hold in a gigabyte of memory
 
 def _free_memory() -> int:
     "Bytes of memory that can be had."
@@ -575,7 +581,7 @@ def prepare_in_partitions(
     card = source_card(source, outcome, checked, seen, parts, how) | made_with(source, path, seed)
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     write_table(run, "rejected.parquet", checked.rejected)
-    write_json(run, "metrics/source.json", card | dict(sample_share=share))
+    write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share))
     return card
 
 def _keep_partitions(run: Run, work: Path, parts: pl.DataFrame, share: float) -> None:
@@ -589,9 +595,3 @@ def _keep_partitions(run: Run, work: Path, parts: pl.DataFrame, share: float) ->
         sample.append(events.filter(chosen_by_hash(events["session_id"], share)))
         file.unlink()
     write_table(run, "events.parquet", pl.concat(sample).sort("session_id", "step"))
-
-def event_partitions(
-    run: Run, # A run's folder
-) -> list: # Paths; none where the log was read whole
-    "The files that hold all events of a log that was read in partitions."
-    return sorted((run / "events").glob("part-*.parquet"))

@@ -33,13 +33,13 @@ def execute(path, folder, monkeypatch, **parameters):
 
 
 def test_there_are_guides_and_cases():
-    assert {path.stem for path in GUIDES} >= {"own_log", "leakage", "how_it_fits"} and {path.stem for path in CASES} == {*LOGS, *FEWER}
+    assert {path.stem for path in GUIDES} >= {"own_log", "leakage", "how_fast", "how_it_fits"} and {path.stem for path in CASES} == {*LOGS, *FEWER}
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=name_of)
 def test_a_guide_runs(path, tmp_path, monkeypatch):
-    elsewhere = dict(images=str(tmp_path / "images")) if path.stem == "how_it_fits" else {}
-    execute(path, tmp_path, monkeypatch, **elsewhere)
+    elsewhere = {"how_it_fits": dict(images=str(tmp_path / "images")), "how_fast": {name: str(path.with_name(f"{file}.json")) for name, file in (("figures", "benchmark"), ("runs", "large_run"))}}
+    execute(path, tmp_path, monkeypatch, **elsewhere.get(path.stem, {}))
 
 
 @pytest.mark.parametrize("path", CASES, ids=name_of)
