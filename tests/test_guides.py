@@ -26,10 +26,10 @@ def tags(cell):
     return cell["metadata"].get("tags", [])
 
 
-def execute(path, folder, monkeypatch, **parameters):
+def execute(page, folder, monkeypatch, **parameters):
     "Execute a notebook in a folder of its own, so that what it writes does not touch the project."
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with own_kernel(): papermill.execute_notebook(str(path), str(folder / path.name), parameters=parameters, cwd=str(folder), kernel_name="python3", progress_bar=False)
+    with own_kernel(): papermill.execute_notebook(str(page), str(folder / page.name), parameters=parameters, cwd=str(folder), kernel_name="python3", progress_bar=False)
 
 
 def test_there_are_guides_and_cases():
