@@ -147,6 +147,7 @@ def largest_difference(
 ) -> float: # Largest difference of any number, relative where numbers are large; inf where words or gaps differ
     "How far two ways are apart."
     if set(found.columns) != set(expected.columns) or len(found) != len(expected): return float("inf")
+    found, expected = found.sort("session_id", "landmark"), expected.sort("session_id", "landmark")
     worst = 0.0
     for name, b in zip(expected.columns, expected):
         a = found[name]
@@ -218,16 +219,9 @@ def small_run(
     sessions: int = 3_000, # Of the demo shop
 ) -> Run: # With features and a conversion model
     "A run of the demo shop with a model of boosted trees."
-    from clickstream_conv.judging import choose_threshold  # what only some measurements need is loaded by them: each has a process of its own
-    from clickstream_conv.models import calibrate, make_model, probability
+    from clickstream_conv.classification import quick_conversion  # what only some measurements need is loaded by them: each has a process of its own
     run = Run(folder)
-    if run.has("models/manifest.json") and "conversion" in read_json(run, "models/manifest.json"): return run
-    if not run.has("metrics/source.json"): prepare(run, sessions=sessions)
-    rows = load_sessions(run)
-    model = calibrate(make_model("xgboost", rows), rows, "sigmoid", folds=3)
-    line = choose_threshold(rows["converted"].to_numpy(), probability(model, rows), "f1")
-    features = list(rows.columns.drop(["session_id", "visitor", "part", "converted", "revenue"]))
-    save_model(run, "conversion", model, about=dict(outcome=load_card(run)["outcome"], features=features, threshold=asdict(line)))
+    if "conversion" not in read_json(run, "models/manifest.json"): quick_conversion(run, "xgboost", sessions=sessions)
     return run
 
 def measure_live(

@@ -24,7 +24,7 @@ from .judging import (FIGURES, HIGHER_IS_BETTER, TOO_FEW, OneFeatureRule, Thresh
     confusion, draws_of_visitors, figure_in_words, figures, learning_curve, one_per_session, paired_difference, plot_by_landmark, plot_confusion, plot_gains, plot_learning_curve, plot_reliability,
     read_confusion, share_of_visitors, slice_flags, with_intervals)
 from .leaks import guard_run
-from .models import SMALL, Calibrated, CalibrationMap, best_calibration, calibrate, combination, compare, fit, make_model, out_of_fold, probability, search, session_starts
+from .models import SMALL, Calibrated, CalibrationMap, best_calibration, calibrate, combination, compare, fit, make_model, out_of_fold, probability, on_odds, search, training_starts
 from .pictures import BASELINE, LIMIT, LOOK, POOLED, Picture, style_of
 from .runs import Run, load_model, read_json, read_table, save_model, sha256_of, write_json, write_table
 from .simulate import best_prediction
@@ -141,11 +141,12 @@ def mapped_out_of_fold(
     visitors: np.ndarray, # Who each row belongs to
     method: str, # Of calibration
     folds: int = 3, # How many folds
+    shift: float = 0.0, # Of the level, in log-odds, as the fitted model has it
 ) -> np.ndarray: # Calibrated probabilities
-    "Each visitor's probabilities, calibrated by a curve learned from the others."
+    "Each visitor's probabilities, calibrated by a curve learned from the others, at the level of the model's answers."
     number, mapped = visitor_folds(pl.Series(np.asarray(visitors).astype(str)), folds).to_numpy(), np.zeros(len(p))
     for f in np.unique(number): mapped[number == f] = CalibrationMap(method).fit(p[number != f], y[number != f]).transform(p[number == f])
-    return mapped
+    return on_odds(mapped, shift)
 
 # %% ../nbs/05_classification.ipynb #886fa486
 def plot_comparison(
@@ -306,11 +307,11 @@ def quick_conversion(
 ) -> pd.DataFrame: # The session rows that it learned from
     "A model that is not chosen with care, kept as the chosen one would be."
     table, card = load_sessions(run, "train", sessions), load_card(run)
-    clean, starts = table.drop(columns=card["suspects"]), session_starts(load_events(run, "train") if card["split"].endswith("by time") else None)
+    clean, starts = table.drop(columns=card["suspects"]), training_starts(run, card)
     unfitted = make_model(family, clean, seed=seed)
     raw = out_of_fold(unfitted, clean, folds=folds)
-    mapped = mapped_out_of_fold(raw, clean["converted"].to_numpy(), clean["visitor"], method, folds)
     model = calibrate(unfitted, clean, method, folds=folds, said=raw, starts=starts)
+    mapped = mapped_out_of_fold(raw, clean["converted"].to_numpy(), clean["visitor"], method, folds, model.level_["shift"])
     keep_conversion(run, card, model, clean, line_for("f1", clean, mapped, Outcome(**card["outcome"])), model=family)
     return table
 

@@ -7,11 +7,11 @@ __all__ = ['LANDMARKS', 'KEYS', 'NEVER', 'LOOKED_BACK', 'SAME', 'COUNTED', 'FINE
            'LEARNED_LAST', 'LOWEST', 'HIGHEST', 'EXTREMES', 'BLOCK', 'REQUIRED', 'PIECE', 'WORKERS', 'SHRINK', 'START',
            'BANDS', 'FOLDS', 'CYCLES', 'NOT_FEATURES', 'MOST_ROWS', 'MODEL_ROWS_PER_GB', 'outcomes', 'look_back',
            'count_events', 'count_distinct', 'roam', 'known_price', 'add_prices', 'dwell_seconds', 'read_pages',
-           'derive_shapes', 'derive_times', 'derive_learned', 'session_features', 'features_by_partition', 'Planned',
-           'look_up', 'EventTransformer', 'PriceLevels', 'state_of', 'PageRates', 'PathOdds', 'DwellOdds',
-           'after_each_event', 'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords', 'Cycle',
-           'preprocess', 'learn_by_fold', 'session_table', 'complete_ready_made', 'ready_made_table', 'build_sessions',
-           'session_partitions', 'size_by_landmark', 'load_sessions']
+           'derive_shapes', 'derive_times', 'derive_learned', 'session_features', 'Planned', 'look_up',
+           'EventTransformer', 'PriceLevels', 'state_of', 'PageRates', 'PathOdds', 'DwellOdds', 'after_each_event',
+           'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords', 'Cycle', 'preprocess',
+           'rows_at_landmarks', 'learn_by_fold', 'rows_of_both_parts', 'session_table', 'complete_ready_made',
+           'ready_made_table', 'build_sessions', 'session_partitions', 'size_by_landmark', 'load_sessions']
 
 # %% ../nbs/04_features.ipynb #1c7a2fea
 import math, os
@@ -360,24 +360,6 @@ def session_features(
     if isinstance(events, pl.DataFrame) and len(events) > PIECE: return _in_pieces(events, lambda lazy: plan(lazy).to_native())
     return _native(plan(events), events)
 
-
-def features_by_partition(
-    events: str, # Folder of Parquet files of canonical events, each session in one file
-    out: str, # Folder for a Parquet file of session rows for each of them
-    landmarks: tuple | None = LANDMARKS, # As in session_features
-    session_context: tuple = (), # As in session_features
-    event_context: tuple = (), # As in session_features
-    resolution: str = "s", # As in session_features
-) -> list: # Paths of the files written, in order of their names
-    "Session features of a log that does not fit into memory, file after file; what is there already is kept, so that it can go on where it was stopped."
-    Path(out).mkdir(parents=True, exist_ok=True)
-    for path in tqdm(sorted(Path(events).glob("*.parquet")), desc="features", disable=None):
-        if (target := Path(out) / path.name).is_file(): continue
-        rows = session_features(pl.read_parquet(path), landmarks, session_context, event_context, resolution)
-        rows.write_parquet(target.with_suffix(".part"))
-        target.with_suffix(".part").replace(target)
-    return sorted(Path(out).glob("*.parquet"))
-
 # %% ../nbs/04_features.ipynb #7f3d7cb4
 class Planned:
     "A lazy Polars computation that is planned once for each schema and run on many frames."
@@ -699,7 +681,12 @@ def preprocess(
     return ColumnTransformer([("number", _evened_out(len(table)) if linear else "passthrough", plain), *rounds, ("word", _words(least), words)], verbose_feature_names_out=False).set_output(transform="pandas")
 
 # %% ../nbs/04_features.ipynb #5e49be74
-def _rows(encoded: pl.DataFrame, events: pl.DataFrame, card: dict, landmarks: tuple) -> pl.DataFrame:
+def rows_at_landmarks(
+    encoded: pl.DataFrame, # Events with what was learned beside them
+    events: pl.DataFrame, # The same events, with visitor and part
+    card: dict, # The log's card
+    landmarks: tuple = LANDMARKS, # Events seen before predicting
+) -> pl.DataFrame: # Session rows
     "Features joined with outcomes, for the sessions at risk."
     features = session_features(encoded, landmarks, tuple(card["session_context"]), tuple(card["event_context"]), card["resolution"])
     who = events.group_by("session_id").agg(pl.col("visitor").first(), pl.col("part").first())
@@ -719,10 +706,17 @@ def _encoded_by_fold(events: pl.DataFrame, encoder: EventEncoder, others: dict) 
     folds = visitor_folds(events["visitor"])
     return pl.concat([others.get(f, encoder).transform(events.filter(folds == f)) for f in range(FOLDS) if (folds == f).any()])
 
-def _both_parts(train: pl.DataFrame, test: pl.DataFrame, encoder: EventEncoder, others: dict, card: dict, landmarks: tuple) -> pl.DataFrame:
+def rows_of_both_parts(
+    events: pl.DataFrame, # Events of whole sessions, with visitor and part
+    encoder: EventEncoder, # Learned from the training part
+    others: dict, # Fold: the encoder of the other folds, as made by learn_by_fold
+    card: dict, # The log's card
+    landmarks: tuple = LANDMARKS, # Events seen before predicting
+) -> pl.DataFrame: # Session rows
     "Session rows of the training part, then of the test part."
-    rows = [] if train.is_empty() else [_rows(_encoded_by_fold(train, encoder, others), train, card, landmarks)]
-    return pl.concat([*rows, *([] if test.is_empty() else [_rows(encoder.transform(test), test, card, landmarks)])])
+    train, test = (events.filter(pl.col("part") == part) for part in ("train", "test"))
+    rows = [rows_at_landmarks(_encoded_by_fold(train, encoder, others), train, card, landmarks)] if len(train) else []
+    return pl.concat([*rows, rows_at_landmarks(encoder.transform(test), test, card, landmarks)] if len(test) or not rows else rows)
 
 def session_table(
     train: pl.DataFrame, # Training events, with visitor and part
@@ -732,7 +726,8 @@ def session_table(
 ) -> tuple[pl.DataFrame, EventEncoder]: # Session rows of both parts, and the encoder fitted on the training part
     "Features and outcomes of both parts, learned from the first alone."
     encoder, others = learn_by_fold(train, card)
-    return _both_parts(train, test, encoder, others, card, landmarks), encoder
+    rows = [rows_at_landmarks(_encoded_by_fold(train, encoder, others), train, card, landmarks)]
+    return pl.concat(rows if test.is_empty() else [*rows, rows_at_landmarks(encoder.transform(test), test, card, landmarks)]), encoder
 
 def complete_ready_made(
     sessions: pl.DataFrame, # Finished sessions, in columns of any name
@@ -768,15 +763,12 @@ def _rows_by_part(table: pl.DataFrame) -> dict:
     "How many rows each part has."
     return {part: int((table["part"] == part).sum()) for part in ("train", "test")}
 
-def _build_partitions(run: Run, card: dict, encoder: EventEncoder, others: dict, landmarks: tuple) -> dict:
-    "Session rows of every partition, kept in the folder sessions; how many there are of each part."
-    rows = dict(train=0, test=0)
-    for file in event_partitions(run):
-        events = pl.read_parquet(file)
-        table = _both_parts(events.filter(pl.col("part") == "train"), events.filter(pl.col("part") == "test"), encoder, others, card, landmarks)
-        write_table(run, f"sessions/{file.name}", table)
-        rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
-    return rows
+def _all_rows(run: Run, card: dict, landmarks: tuple):
+    "Session rows of a run, partition by partition; a log that was read whole is one."
+    if card["ready_made"]: yield ready_made_table(read_table(run, "sessions-read.parquet")); return
+    encoder, others = learn_by_fold(load_events(run, "train"), card)
+    save_model(run, "features", encoder, about=dict(landmarks=list(landmarks), session_context=card["session_context"], event_context=card["event_context"], resolution=card["resolution"]))
+    for file in event_partitions(run) or [run / "events.parquet"]: yield rows_of_both_parts(pl.read_parquet(file), encoder, others, card, landmarks)
 
 def build_sessions(
     run: Run, # The run's folder
@@ -784,24 +776,18 @@ def build_sessions(
     most_rows: int = MOST_ROWS, # Rows of each part that models see; 0: all
 ) -> pl.DataFrame: # Session rows that models see
     "Make the session table and the encoder of a run, and keep both."
-    card, landmarks = load_card(run), tuple(landmarks)
-    for old in session_partitions(run): old.unlink()
-    if card["ready_made"]: tables = [ready_made_table(read_table(run, "sessions-read.parquet"))]
-    else:
-        train, parted = load_events(run, "train"), bool(event_partitions(run))
-        encoder, others = learn_by_fold(train, card)
-        save_model(run, "features", encoder, about=dict(landmarks=list(landmarks), session_context=card["session_context"], event_context=card["event_context"], resolution=card["resolution"]))
-        tables = [] if parted else [_both_parts(train, load_events(run, "test"), encoder, others, card, landmarks)]
-        if parted: rows = _build_partitions(run, card, encoder, others, landmarks)
-    if tables: rows = _rows_by_part(tables[0])
+    card, written, rows = load_card(run), [], dict(train=0, test=0)
+    for number, table in enumerate(_all_rows(run, card, tuple(landmarks))):
+        written.append(write_table(run, f"sessions/part-{number:03d}.parquet", table))
+        rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
     room = int(card["memory"] * MODEL_ROWS_PER_GB) if "memory" in card else 0
     shares = _sample_shares(rows, min(most_rows or room, room or most_rows), card.get("sample_share", 1.0))
-    if tables and min(shares.values()) < 1: write_table(run, "sessions/part-000.parquet", tables[0])
-    kept = [table if min(shares.values()) == 1 else _sampled(table, shares) for table in tables or map(pl.read_parquet, session_partitions(run))]
-    table = kept[0] if tables else pl.concat(kept).sort(pl.col("part") == "test", *KEYS)
+    kept = [_sampled(pl.read_parquet(file), shares) for file in written] if min(shares.values()) < 1 else [pl.read_parquet(file) for file in written]
+    table = kept[0] if len(kept) == 1 else pl.concat(kept).sort(pl.col("part") == "test", *KEYS)
     write_table(run, "sessions.parquet", table)
+    for old in set(session_partitions(run)) - set(written if len(written) > 1 or len(table) < sum(rows.values()) else []): old.unlink()
     said = [f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions chosen by a hash of their name (most_rows=0: all; every row is in the folder sessions)"
-            for part, name in (("train", "training"), ("test", "test")) if (count := int((table["part"] == part).sum())) < rows[part]]
+            for part, name in (("train", "training"), ("test", "test")) if (count := _rows_by_part(table)[part]) < rows[part]]
     sizes = size_by_landmark(table.filter(pl.col("part") == "train").to_pandas()).reset_index().to_dict("list")
     write_json(run, "metrics/features.json", sizes | (dict(headline=said) if said else {}))
     return table

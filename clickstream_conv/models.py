@@ -7,7 +7,7 @@ __all__ = ['SMALL', 'DEFAULTS', 'THREADS', 'GROWERS', 'BLENDED', 'MODELS', 'IMBA
            'METHODS', 'LATEST', 'LEAST_DAYS', 'USUAL_DRIFT', 'DAY', 'logistic_regression', 'random_forest', 'xgboost',
            'gradient_boosting', 'Network', 'neural_net', 'Blend', 'blend', 'Resample', 'Weighted', 'make_model', 'fit',
            'probability', 'combination', 'compare', 'search', 'CalibrationMap', 'best_calibration', 'session_starts',
-           'on_odds', 'latest_level', 'out_of_fold', 'Calibrated', 'calibrate']
+           'is_later', 'training_starts', 'on_odds', 'latest_level', 'out_of_fold', 'Calibrated', 'calibrate']
 
 # %% ../nbs/04a_models.ipynb #3361e8d3
 import time
@@ -427,11 +427,24 @@ USUAL_DRIFT = 0.1  # difference of log-odds beyond which a drift has to be shown
 DAY = 86_400_000_000  # microseconds
 
 def session_starts(
-    events: pl.DataFrame | None, # Canonical events; None where sessions come finished
+    events: pl.DataFrame, # Canonical events
 ) -> pd.Series | None: # Microseconds at which each session begins, by session_id; None where the log has no times
     "When sessions begin."
-    if events is None or events["t"].null_count(): return None
+    if events["t"].null_count(): return None
     return events.group_by("session_id").agg(pl.col("t").min()).sort("session_id").to_pandas().set_index("session_id")["t"]
+
+def is_later(
+    card: dict, # A log's card
+) -> bool: # Whether the test part comes after the training part
+    "Whether there is a later time to be ready for."
+    return card["split"].endswith("by time")
+
+def training_starts(
+    run: Run, # The run's folder
+    card: dict, # Its log's card
+) -> pd.Series | None: # As session_starts; None too where the test part is not later than what is learned from
+    "When the sessions begin whose latest ones tell the level."
+    return session_starts(load_events(run, "train")) if is_later(card) else None
 
 def on_odds(
     p: np.ndarray, # Probabilities

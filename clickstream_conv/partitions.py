@@ -90,14 +90,14 @@ def spill(
 def check_partitions(
     folder: Path, # Where spill has put them; each is removed once it is checked
     rules: Rules, # As spill gave them
-    context: tuple, # Names of context columns to keep
+    context: tuple, # Names of context columns to keep; _file is kept too where the log came in several
     name: str = "the log", # What the log is called in messages
-) -> Iterator: # For each partition with rows: Checked, and the number of its rows
+) -> Iterator: # Checked of each partition with rows
     "Check the partitions, one at a time."
     for part in sorted(folder.iterdir()):
         raw = pl.concat([pl.read_parquet(file) for file in sorted(part.iterdir())], how="diagonal_relaxed")
         if "_broken" in raw.columns: raw = raw.with_columns(pl.col("_broken").fill_null(False))
-        yield check_events(raw, rules, context, 1.0, name), len(raw)
+        yield check_events(raw, rules, (*context, *(c for c in ("_file",) if c in raw.columns)), 1.0, name)
         shutil.rmtree(part)
 
 def summed_up(

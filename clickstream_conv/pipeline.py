@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFAULTS', 'QUIET', 'LAUNCH', 'ENDED', 'REASONS',
-           'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER', 'LIBRARIES', 'app', 'Text', 'STOPPED', 'package_folder',
-           'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters', 'typed', 'refuse_unknown', 'settle',
-           'read_config', 'split_pairs', 'stage_notebook', 'environment', 'own_kernel', 'one_line', 'is_ours',
-           'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due', 'followers',
-           'files_of', 'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'locked', 'code_cells',
-           'Progress', 'stage_process', 'Worker', 'settle_files', 'StageFailed', 'begin_stage', 'finish_stage',
-           'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words', 'headlines_of', 'summary',
-           'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch',
-           'propose', 'score', 'open_app', 'benchmark', 'readme', 'docs', 'in_words', 'command', 'main']
+           'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER', 'LIBRARIES', 'app', 'Text', 'STOPPED',
+           'package_folder', 'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters', 'typed',
+           'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment', 'own_kernel',
+           'one_line', 'is_ours', 'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due',
+           'followers', 'files_of', 'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'locked',
+           'code_cells', 'Progress', 'stage_process', 'Worker', 'settle_files', 'StageFailed', 'begin_stage',
+           'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words', 'headlines_of',
+           'summary', 'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full',
+           'sources', 'fetch', 'propose', 'score', 'open_app', 'benchmark', 'readme', 'docs', 'in_words', 'command',
+           'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, hashlib, json, logging, os, re, shutil, signal, subprocess, sys, tempfile, time
@@ -322,13 +323,15 @@ def plan(
     return list(stages.values())
 
 # %% ../nbs/13_pipeline.ipynb #f7d995c5
+NEW = "not run yet"  # why a stage runs that never did
+
 def why_again(
     stage: Stage, # A stage
     kept: dict | None, # What run.json says of it
     folder: Path, # The run's folder
-) -> str | None: # The reason in words, empty where it never ran; None if it need not run
+) -> str | None: # The reason in words; None if it need not run
     "Why a stage must run again."
-    if not kept: return ""
+    if not kept: return NEW
     if kept["status"] != "done": return {"failed": "failed before", "running": "was interrupted"}.get(kept["status"], kept["status"])
     names = [name for name, value in stage.parameters.items() if kept["parameters"].get(name) != value]
     for part, reason in REASONS.items():
@@ -340,12 +343,12 @@ def due(
     stages: list, # Stages of the run
     kept: dict, # What run.json says of them
     folder: Path, # The run's folder
-) -> dict: # Name of each stage that must run: why, empty where it never ran or where it only follows
+) -> dict: # Name of each stage that must run: why, empty where it only follows
     "Which stages a run has to do: those with a reason of their own, and all that need them."
     wanted = {}
     for stage in stages:
-        why = why_again(stage, kept.get(stage.name), folder)
-        if why is not None or wanted.keys() & set(stage.needs): wanted[stage.name] = why if why and not wanted.keys() & set(stage.needs) else ""
+        if wanted.keys() & set(stage.needs): wanted[stage.name] = ""
+        elif (why := why_again(stage, kept.get(stage.name), folder)) is not None: wanted[stage.name] = why
     return wanted
 
 def followers(
@@ -660,8 +663,8 @@ def run_stages(
         stages = plan(notebooks, parameters, [one["sha256"] for one in data], needs)
         wanted = due(stages, record.get("stages", {}), folder)
         if not wanted: print("nothing to do: every stage is done with these parameters", file=sys.stderr)
-        if len(wanted) < len(stages): wanted = {name: why or (wanted and name == min(wanted) and "not run yet") for name, why in wanted.items()}
-        for name, why in wanted.items(): why and print(f"{name}: {why}", file=sys.stderr)
+        for name, why in wanted.items():
+            if why and (why != NEW or len(wanted) < len(stages)): print(f"{name}: {why}", file=sys.stderr)
         record = describe_run(source, stages, data, record) if wanted else record
         to_do = [stage for stage in stages if stage.name in wanted]
         with Progress(sum(code_cells(stage.notebook) for stage in to_do)) as progress: run_side_by_side(folder, record, to_do, jobs or cores(), progress, needs)

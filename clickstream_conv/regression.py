@@ -36,7 +36,7 @@ from xgboost import XGBRegressor
 from .classification import fold_tables, known_out_of_fold, mapped_out_of_fold
 from .features import NOT_FEATURES, load_sessions, preprocess
 from .judging import bins_of_rows, draws_of_visitors, figure_in_words
-from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, on_odds, probability, session_starts
+from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, on_odds, probability, training_starts
 from .pictures import BASELINE, COLOURS, KINDS, LIMIT, LOOK, POOLED, Picture, spread_out, style_of
 from .runs import Run, load_model, read_json, save_model, write_json
 from .simulate import best_prediction

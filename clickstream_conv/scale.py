@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['JAVA', 'TOLERANCE', 'AT_A_TIME', 'HELD', 'MOST_HELD', 'OVERHEAD', 'why_no_spark', 'master_here', 'spark_session',
-           'stop_spark', 'largest_difference', 'by_sessions', 'session_table_on', 'packed_run', 'scorer_of',
-           'score_on_spark', 'columns_on_spark', 'grown', 'fit_on_spark', 'scores_compared', 'differs_too_much',
-           'compared_in_words', 'spark_beside_one_machine', 'RowPieces', 'row_files', 'training_rows',
-           'fit_out_of_memory', 'peak_memory', 'held_back', 'put_right', 'conversion_out_of_memory',
-           'partitions_on_cluster', 'submit_command', 'score_script', 'sizes']
+           'stop_spark', 'by_sessions', 'session_table_on', 'packed_run', 'scorer_of', 'score_on_spark',
+           'columns_on_spark', 'grown', 'fit_on_spark', 'scores_compared', 'differs_too_much', 'compared_in_words',
+           'spark_beside_one_machine', 'RowPieces', 'row_files', 'training_rows', 'fit_out_of_memory', 'peak_memory',
+           'held_back', 'put_right', 'conversion_out_of_memory', 'partitions_on_cluster', 'submit_command',
+           'score_script', 'sizes']
 
 # %% ../nbs/14_scale.ipynb #3aa1667a
 import atexit, io, logging, os, re, shutil, subprocess, sys, tempfile, warnings, zipfile
@@ -32,8 +32,9 @@ from xgboost import XGBClassifier
 
 from .classification import keep_conversion, line_for, mapped_out_of_fold
 from .events import hash_share
-from .features import LANDMARKS, EventEncoder, _both_parts, _rows, learn_by_fold, load_sessions, session_partitions
-from .models import THREADS, Calibrated, CalibrationMap, best_calibration, fit, latest_level, make_model, probability, session_starts
+from .benchmark import largest_difference
+from .features import LANDMARKS, EventEncoder, learn_by_fold, load_sessions, rows_at_landmarks, rows_of_both_parts, session_partitions
+from .models import THREADS, Calibrated, CalibrationMap, best_calibration, fit, is_later, latest_level, make_model, probability, session_starts
 from .partitions import ROWS_PER_GB
 from .runs import Run, read_table
 from .scoring import EMPTY, ROWS_COMPARED, Scorer, refuse_missing
@@ -130,22 +131,6 @@ def stop_spark(
         process.wait(60)
     shutil.rmtree(written, ignore_errors=True)
 
-# %% ../nbs/14_scale.ipynb #f6293d55
-def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    "Session rows in order, numbers as floats, so that engines can be compared."
-    return rows.sort("session_id", "landmark").with_columns(pl.col(c).cast(pl.Float64) for c, kind in rows.schema.items() if kind.is_numeric())
-
-def largest_difference(
-    found: pl.DataFrame, # Session rows or scores
-    expected: pl.DataFrame, # The same from elsewhere
-) -> float: # Of any number, relative to it where it is above 1; infinite where rows, gaps or words differ
-    "How far two tables of the same sessions lie apart."
-    found, expected = _in_order(found), _in_order(expected.select(found.columns))
-    numbers = [c for c, kind in expected.schema.items() if kind.is_numeric()]
-    alike = lambda a, b: a.equals(b.cast(a.schema))
-    if not (len(found) == len(expected) and alike(found.drop(numbers), expected.drop(numbers)) and alike(found.select(pl.all().is_null()), expected.select(pl.all().is_null()))): return np.inf
-    return max(((found[c] - expected[c]).abs() / expected[c].abs().clip(1.0, None)).max() or 0.0 for c in numbers)
-
 # %% ../nbs/14_scale.ipynb #bb2caa7c
 def _plain(frame: pl.DataFrame) -> pa.Table:
     "A Polars frame in the oldest form of Arrow, whose text Spark can read."
@@ -180,11 +165,10 @@ def session_table_on(
     "The session table of a log of any size."
     from pyspark.sql.pandas.types import to_arrow_schema
     empty = pl.from_arrow(to_arrow_schema(events.schema).empty_table())
-    like = _rows(encoder.transform(empty), empty, card, tuple(landmarks))
+    like = rows_at_landmarks(encoder.transform(empty), empty, card, tuple(landmarks))
     def work(some):
         "Session rows of some sessions."
-        train, test = (some.filter(pl.col("part") == part) for part in ("train", "test"))
-        return like if train.is_empty() and test.is_empty() else _both_parts(train, test, encoder, others or {}, card, tuple(landmarks))
+        return rows_of_both_parts(some, encoder, others or {}, card, tuple(landmarks))
     rows = by_sessions(events, work, like, partitions)
     if not out: return rows
     rows.write.mode("overwrite").partitionBy("part").parquet(out)
@@ -419,8 +403,9 @@ def held_back(
     "Some visitors, chosen by a hash of their names."
     return hash_share(rows["visitor"].cast(pl.String) + "/held") < share
 
-def _starts_of(run: Run, held: pd.DataFrame) -> pd.Series | None:
-    "When the sessions held back begin, wherever their events lie."
+def _starts_of(run: Run, card: dict, held: pd.DataFrame) -> pd.Series | None:
+    "When the sessions held back begin, wherever their events lie; None where the test part is not later."
+    if not is_later(card): return None
     wanted = held["session_id"].unique().tolist()
     parts = [pl.read_parquet(file, columns=["session_id", "t"]).filter(pl.col("session_id").is_in(wanted)) for file in event_partitions(run) or [run / "events.parquet"]]
     return session_starts(pl.concat(parts))
@@ -453,8 +438,8 @@ def conversion_out_of_memory(
     pick = lambda rows, held: (mine := training_rows(rows)).filter(held_back(mine, share) == held)
     model = fit_out_of_memory(files, sample, lambda rows: pick(rows, False), seed, size, **params)
     held = pl.concat([pick(pl.read_parquet(file), True) for file in files]).to_pandas()[[*sample.columns]]
-    fitted, p, visitors = put_right(model, held, _starts_of(run, held)), probability(model, held), held["visitor"].to_numpy()
-    mapped = mapped_out_of_fold(p, held["converted"].to_numpy(), visitors, fitted.method_)
+    fitted, p, visitors = put_right(model, held, _starts_of(run, card, held)), probability(model, held), held["visitor"].to_numpy()
+    mapped = mapped_out_of_fold(p, held["converted"].to_numpy(), visitors, fitted.method_, shift=fitted.level_["shift"])
     keep_conversion(run, card, fitted, held, line_for("f1", held, mapped, Outcome(**card["outcome"])), model="xgboost, of all session rows")
     return fitted
 

@@ -7,9 +7,9 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPP
            'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'BYTES_READ', 'EVENTS_PER_GB', 'Outcome',
            'Source', 'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4',
            'own_source', 'find_source', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time',
-           'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'split_sessions', 'warnings', 'day',
-           'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'refuse_too_large',
-           'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
+           'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'warnings',
+           'day', 'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card',
+           'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, glob, shutil, zipfile
@@ -23,8 +23,8 @@ import polars as pl
 
 from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
-from .partitions import check_partitions, guessed_rows, partitions_for, spill, summed_up
-from .readers import Mapping, apply_mapping, format_of, load_mapping, read_pieces, read_table, rules_for
+from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
+from .readers import PACKED, Mapping, apply_mapping, format_of, load_mapping, log_files, read_pieces, read_table, rules_for
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -339,7 +339,8 @@ def split_by_time(
     test_share: float = 0.25, # Share of sessions set aside, in (0, 1)
 ) -> pl.Series: # "train", "test" or "left out"
     "The last sessions are the test part; whoever is in it is nowhere else."
-    test = sessions["start"] >= (cut := sessions["start"].quantile(1 - test_share, "higher"))
+    cut = sessions["start"].quantile(1 - test_share, "higher")
+    test = sessions["start"] >= cut
     late = sessions["visitor"].is_in(sessions.filter(test)["visitor"].implode())
     return pl.select(pl.when(test).then(pl.lit("test")).when((sessions["end"] >= cut) | late).then(pl.lit("left out")).otherwise(pl.lit("train"))).to_series()
 
@@ -374,18 +375,21 @@ def set_aside(
     test_share: float = 0.25, # Share of sessions set aside, in (0, 1)
 ) -> tuple[pl.DataFrame, str]: # session_id, visitor and part of each session; how the split was made
     "The split of a log: as given, by time, or by the hash of the visitor."
-    given, how = None, ""
-    if "_file" in events.columns and events.select(in_test_file().any()).item():
-        given, how = split_as_given(events.select("session_id", "_file").unique())
-    return split_sessions(session_spans(events), test_share, given, how)
+    return split_sessions(session_spans(events), origins_of(events), test_share)
+
+def origins_of(
+    events: pl.DataFrame, # Canonical events, with _file where the log came in several files
+) -> pl.DataFrame: # session_id, _file: one row a session and file; no rows where there is one file only
+    "Which files the events of each session stood in."
+    return events.select("session_id", "_file").unique() if "_file" in events.columns else pl.DataFrame(schema={"session_id": pl.String, "_file": pl.String})
 
 def split_sessions(
     spans: pl.DataFrame, # One row a session, as session_spans gives it
+    origins: pl.DataFrame, # One row a session and file, as origins_of gives it
     test_share: float = 0.25, # Share of sessions set aside, in (0, 1)
-    given: pl.DataFrame | None = None, # session_id and part, where the log brings its own split
-    how: str = "", # What a reader should know of that
 ) -> tuple[pl.DataFrame, str]: # session_id, visitor and part of each session; how the split was made
     "The part of each session."
+    given, how = split_as_given(origins) if origins.select(in_test_file().any()).item() else (None, "")
     if not 0 < test_share < 1: raise ValueError(f"test_share is {test_share}, it must lie between 0 and 1, e.g. 0.25")
     if given is not None: parts = spans.join(given, on="session_id", how="left")
     elif spans["start"].null_count() == 0: parts, how = spans.with_columns(part=split_by_time(spans, test_share)), f"{how}; by time" if how else "by time"
@@ -470,14 +474,14 @@ def prepare(
     "Read a log, set its test part aside, keep both in the run's folder."
     known = find_source(source)
     chosen = known.outcome(outcome)
-    for old in event_partitions(run): old.unlink()
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
-    if path and not known.ready_made: refuse_too_large(known, path)
+    if path and not known.ready_made: refuse_too_large(path)
     checked, seen, parts, how = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected)
     card = source_card(known, chosen, checked, seen, parts, how) | made_with(known, path, seed)
     table = checked.events.drop("_file", strict=False).join(parts, on="session_id", how="left", maintain_order="left")
     write_table(run, "rejected.parquet", checked.rejected)
     write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
+    for old in event_partitions(run): old.unlink()
     write_json(run, "metrics/source.json", card)
     return card
 
@@ -510,12 +514,11 @@ def _free_memory() -> int:
     return psutil.virtual_memory().available
 
 def refuse_too_large(
-    source: Source, # Which log
-    path: str, # Where it is
+    path: str, # Where the log is
 ) -> None:
     "Refuse to read a log whole that would not fit."
-    files = [file for place in _files(path) for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file()]
-    need, free = sum(file.stat().st_size * (8 if file.suffix in (".gz", ".zip", ".parquet") else 1) for file in files) * BYTES_READ, _free_memory()
+    files, small = log_files(_files(path)), (*PACKED, ".parquet", ".pq")
+    need, free = sum(file.stat().st_size * (UNPACKED if file.suffix in small else 1) for file in files) * BYTES_READ, _free_memory()
     if need <= free: return
     raise ValueError(f"{path} would take about {need / 1e9:,.0f} GB to read whole, and {free / 1e9:,.0f} GB of memory are free. "
                      f"Read it in parts with a bound on memory, e.g. --memory {max(free / 2e9, 1):.0f}")
@@ -529,7 +532,7 @@ def raw_pieces(
     "A log piece by piece; a source with a reader of its own comes file by file, or whole."
     if source.name == "demo" and not path: raw = simulate(sessions, seed); return iter([raw]), len(raw)
     files, mapping = _files(path or fetch(source.name)), source.mapping
-    known = [file for place in files for file in (sorted(place.rglob("*")) if place.is_dir() else [place]) if file.is_file()]
+    known = log_files(files, mapping.format)
     rows = guessed_rows(known, mapping.format or format_of(known[0]) or "csv")
     if not source.reader: return read_pieces(files, mapping.format, mapping.delimiter, mapping.encoding), rows
     return (source.reader([file]) for file in known) if source.by_file else iter([source.reader(files)]), rows
@@ -567,13 +570,14 @@ def prepare_in_partitions(
     try:
         pieces, guess = raw_pieces(source, path, sessions, seed)
         rules, rows = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
-        results, seen, spans = [], [], []
-        for number, (checked, _) in enumerate(check_partitions(work / "raw", rules, source.context, name)):
-            _refuse_outcome(outcome, checked.events.columns)
-            checked.events.write_parquet(work / f"part-{number:03d}.parquet")
-            results.append(replace(checked, events=None)); seen.append(glance(checked.events, rules)); spans.append(session_spans(checked.events))
+        results, seen, spans, origins = [], [], [], []
+        for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name)):
+            events = checked.events
+            _refuse_outcome(outcome, events.columns)
+            events.drop("_file", strict=False).write_parquet(work / f"part-{number:03d}.parquet")
+            results.append(replace(checked, events=None)); seen.append(glance(events, rules)); spans.append(session_spans(events)); origins.append(origins_of(events))
         checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans)
-        parts, how = split_sessions(spans, test_share)
+        parts, how = split_sessions(spans, pl.concat(origins), test_share)
         seen = _glance_at_all(seen, spans, rules)
         share = min(1.0, memory * EVENTS_PER_GB / seen["events"])
         _keep_partitions(run, work, parts, share)
@@ -586,12 +590,13 @@ def prepare_in_partitions(
 
 def _keep_partitions(run: Run, work: Path, parts: pl.DataFrame, share: float) -> None:
     "Each partition with the part of its sessions, and the sample of all."
-    sample = []
+    sample, names = [], []
     for file in sorted(work.glob("part-*.parquet")):
         events = pl.read_parquet(file)
         mine = parts.join(events.select("session_id").unique(), on="session_id", how="semi")
         events = events.join(mine, on="session_id", how="left", maintain_order="left")
-        write_table(run, f"events/{file.name}", events)
+        names.append(write_table(run, f"events/{file.name}", events))
         sample.append(events.filter(chosen_by_hash(events["session_id"], share)))
         file.unlink()
     write_table(run, "events.parquet", pl.concat(sample).sort("session_id", "step"))
+    for old in set(event_partitions(run)) - set(names): old.unlink()
