@@ -266,7 +266,7 @@ def _rows_in_order(events: pl.DataFrame, summed: list) -> pl.DataFrame:
     for a, b in zip(cuts[:-1], cuts[1:]):
         if wanted[a:b].any(): found.append(_run_along(numbers[a:b].to_numpy().T, begin[a:b], wanted[a:b], len(summed), len(LOWEST)))
     rows = events.drop(names).filter("_wanted").drop("_wanted", "_begin")
-    if found: rows = rows.hstack(pl.DataFrame(np.concatenate(found, axis=1).T, schema=names, nan_to_null=True))
+    if found: rows = rows.hstack(pl.DataFrame(np.concatenate(found, axis=1).T, schema=names, orient="row", nan_to_null=True))
     else: rows = rows.with_columns(pl.lit(None, pl.Float64).alias(c) for c in names)
     return rows if rows["session_id"].is_sorted() else rows.sort("session_id", maintain_order=True)
 

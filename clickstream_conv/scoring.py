@@ -43,13 +43,21 @@ from .simulate import best_prediction
 from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source
 
 # %% ../nbs/08_scoring.ipynb #4050b0eb
+def _from_dicts(
+    events: list, # Events, a dict each
+) -> pl.DataFrame: # The same in Polars
+    "Events from a list; what is no dict would be taken for a column."
+    if strange := [event for event in events if not isinstance(event, dict)]:
+        raise ValueError(f"a list of events holds dicts such as {{'t': 1767571640078003, 'event': 'view'}}; found {strange[0]!r}")
+    return pl.DataFrame(list(events), orient="row", infer_schema_length=None)
+
 def to_polars(
     events, # A frame of any engine that narwhals knows, or a list of dicts
 ) -> pl.DataFrame: # The same in Polars
     "Whatever frame came in, as a Polars frame."
     if isinstance(events, pl.DataFrame): return events
     if isinstance(events, dict): raise ValueError("one event was given as a dict. Give a list of them, or add it to a live session: scorer.session().add(event)")
-    if isinstance(events, (list, tuple)): return pl.DataFrame(list(events), infer_schema_length=None)
+    if isinstance(events, (list, tuple)): return _from_dicts(events)
     try: frame = nw.from_native(events)
     except TypeError: raise ValueError(f"events must be a frame (pandas, Polars, DuckDB) or a list of dicts; found {type(events).__name__}. A file is read by scorer.read(path)") from None
     return frame.to_polars() if isinstance(frame, nw.DataFrame) else frame.collect(backend="polars").to_native()
@@ -651,7 +659,7 @@ class Live:
     ) -> dict: # The answer after this event: landmark, events, status, and ANSWERS
         "Add an event, and answer."
         event = self._checked(event)
-        frame = pl.DataFrame([*self.events, event], schema=self._schema)
+        frame = pl.DataFrame([*self.events, event], schema=self._schema, orient="row")
         answer = self.scorer._live(frame)
         self.events.append(event)
         self.answers.append(answer)

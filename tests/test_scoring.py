@@ -61,7 +61,7 @@ def test_every_prefix_live_is_batch(scorer, log):
     for (name,), part in events.group_by("session_id", maintain_order=True):
         visit = scorer.session(name)
         for event in part.to_dicts(): visit.add(event)
-        live, together = pl.DataFrame(visit.answers, schema=batch.schema), batch.filter(pl.col("session_id") == name)
+        live, together = pl.DataFrame(visit.answers, schema=batch.schema, orient="row"), batch.filter(pl.col("session_id") == name)
         assert live.drop("probability").equals(together.drop("probability"))
         np.testing.assert_allclose(live["probability"].to_numpy(), together["probability"].to_numpy(), rtol=0, atol=1e-9)
 
