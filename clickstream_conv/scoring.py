@@ -39,7 +39,7 @@ from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from .events import COLUMNS, EVENTS, SECOND, TIME_FORMATS, Checked, as_id, as_time, check_events, find_time_format
-from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, complete_ready_made, session_features
+from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import probability
 from .readers import HEAD, READER_COLUMNS, apply_mapping, find_delimiter, format_of, log_files, open_log, read_table, rules_for
 from .runs import Run, atomic_write, load_model, read_json
@@ -378,7 +378,7 @@ def _quick_step(step) -> Callable:
     if isinstance(step, (str, FunctionTransformer)): return np.asarray
     if isinstance(step, Cycle): return step.transform
     inner = [one for _, one in getattr(step, "steps", [])]
-    if [type(one) for one in inner] == [AsWords, OneHotEncoder]: return WordTable(inner[1])
+    if [type(one) for one in inner] in ([AsWords, WordColumns], [AsWords, OneHotEncoder]): return WordTable(inner[1])
     if [type(one) for one in inner] != [SimpleImputer, QuantileTransformer, StandardScaler]: raise TypeError(f"no quick way for {step}")
     return lambda X: evened_out(X, *inner)
 

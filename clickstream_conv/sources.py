@@ -24,7 +24,7 @@ import polars as pl
 from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
-from .readers import PACKED, Mapping, apply_mapping, format_of, load_mapping, log_files, read_pieces, read_table, rules_for
+from .readers import PACKED, Mapping, apply_mapping, format_of, load_mapping, log_files, read_pieces, read_table, refuse_reserved, rules_for
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -88,6 +88,8 @@ def register(
     source: Source, # A source
 ) -> Source: # The same
     "Make a source known by its name."
+    mapping = source.mapping
+    refuse_reserved(mapping.session_context, mapping.event_context, f"source {source.name!r}")
     SOURCES[source.name] = source
     return source
 
