@@ -267,7 +267,9 @@ def _rows_in_order(events: pl.DataFrame, summed: list) -> pl.DataFrame:
     for a, b in zip(cuts[:-1], cuts[1:]):
         if wanted[a:b].any(): found.append(_run_along(numbers[a:b].to_numpy().T, begin[a:b], wanted[a:b], len(summed), len(LOWEST)))
     rows = events.drop(names).filter("_wanted").drop("_wanted", "_begin")
-    if found: rows = rows.hstack(pl.DataFrame(np.concatenate(found, axis=1).T, schema=names, orient="row", nan_to_null=True))
+    if found:
+        numbers = pl.DataFrame(np.concatenate(found, axis=1).T, schema=names, orient="row", nan_to_null=True)
+        rows = rows.hstack(numbers)
     else: rows = rows.with_columns(pl.lit(None, pl.Float64).alias(c) for c in names)
     return rows if rows["session_id"].is_sorted() else rows.sort("session_id", maintain_order=True)
 
@@ -327,7 +329,8 @@ def _refuse_replaced(session_context: tuple, event_context: tuple, names: list) 
     "Refuse a context column under the name of a feature, which one of the two would silently replace."
     given = [*session_context, *(f"last_{c}" for c in event_context)]
     if clash := [c for place, c in enumerate(given) if c in names or c in given[:place]]:
-        raise ValueError(f"a context column would replace the feature {clash[0]!r}. Give it another name in the mapping, such as {clash[0].removeprefix('last_')}_in_log")
+        other = f"{clash[0].removeprefix('last_')}_in_log"
+        raise ValueError(f"a context column would replace the feature {clash[0]!r}. Give it another name in the mapping, such as {other}")
 
 def _feature_plan(frame: nw.LazyFrame, landmarks: tuple | None, session_context: tuple, event_context: tuple, resolution: str) -> nw.LazyFrame:
     "The session table as a lazy frame."
@@ -669,7 +672,7 @@ class Cycle(TransformerMixin, BaseEstimator):
         return np.array([f"{c}_{wave}{k}" for c in self.feature_names_in_ for wave in ("sin", "cos") for k in range(1, self.waves + 1)], dtype=object)
 
 # %% ../nbs/04_features.ipynb #b6df2a81
-MARKS = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%[]<"})  # characters that XGBoost takes in no column's name, and the one that stands for them
+MARKS = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%[]<"})  # what XGBoost takes in no name, and what stands for it
 
 class WordColumns(OneHotEncoder):
     "One-hot columns called column=word: a name that no other column can have."
@@ -678,7 +681,8 @@ class WordColumns(OneHotEncoder):
         joined, names = list(super().get_feature_names_out(input_features)), []
         for column, known, rare in zip(self.feature_names_in_, self.categories_, self.infrequent_categories_):
             width = len(known) - (0 if rare is None else len(rare) - 1)
-            names += [f"{column}={name.removeprefix(f'{column}_')}".translate(MARKS) for name in joined[len(names):len(names) + width]]
+            words = [name.removeprefix(f"{column}_") for name in joined[len(names):len(names) + width]]
+            names += [f"{column}={word.translate(MARKS)}" for word in words]
         return np.array(names, dtype=object)
 
 def _words(least: float) -> Pipeline:

@@ -566,7 +566,7 @@ class Mapping:
         return (*self.session_context, *self.event_context)
 
 # %% ../nbs/01b_readers.ipynb #8d0e037d
-TAKEN = {  # names that a log's context cannot have, by who makes or reads such a column; tests/test_names.py compares them with the code
+TAKEN = {  # names that no context can have, by who makes or reads such a column; tests/test_names.py compares them with the code
     "features": """
         bounce_rate bounce_rate_last bounce_rate_mean cart_count cart_value category_entropy category_switches
         converted dwell_last dwell_log_mean dwell_log_odds dwell_max dwell_mean elapsed exit_rate exit_rate_last
@@ -591,7 +591,8 @@ TAKEN = {  # names that a log's context cannot have, by who makes or reads such 
 }
 RESERVED = {
     "order", *(name for names in TAKEN.values() for name in names.split()),
-    *(f"{counted}_{event}" for counted in ("n", "at", "t") for event in EVENTS), *(f"first_{column}" for column in COLUMNS),
+    *(f"{counted}_{event}" for counted in ("n", "at", "t") for event in EVENTS),
+    *(f"first_{column}" for column in COLUMNS),
 }
 
 def is_reserved(
@@ -608,11 +609,12 @@ def refuse_reserved(
     "Refuse context columns that would replace another column, or be replaced."
     for key, section in (("session_context", session_context), ("event_context", event_context)):
         for context, column in section.items():
+            way_out = f"Choose another, such as {context}_in_log: {column}"
             if is_reserved(context):
-                raise ValueError(f"{name}: {key} uses the name {context!r}, which means something else in later tables. Choose another, such as {context}_in_log: {column}")
+                raise ValueError(f"{name}: {key} uses the name {context!r}, which means something else in later tables. {way_out}")
             of = context.removeprefix("last_")
             if of != context and of in event_context:
-                raise ValueError(f"{name}: {key} has the name {context!r}, which is made from {of!r} of event_context. Choose another, such as {context}_in_log: {column}")
+                raise ValueError(f"{name}: {key} has the name {context!r}, which is made from {of!r} of event_context. {way_out}")
 
 # %% ../nbs/01b_readers.ipynb #e5904313
 def _section(given: dict, key: str, name: str) -> dict:

@@ -58,12 +58,14 @@ def plain_value(
     if value is pd.NaT: return None
     if isinstance(value, pd.Timestamp): return value.to_pydatetime(warn=False)
     if isinstance(value, (np.float16, np.float32)) and abs(value) > FLOAT32_EXACT:
-        raise ValueError(f"{value!r} is a {type(value).__name__}, which has lost digits past {FLOAT32_EXACT:,}. Give a float64 or a whole number")
+        raise ValueError(f"{value!r} is a {type(value).__name__}, which has lost digits past {FLOAT32_EXACT:,}. "
+                         "Give a float64 or a whole number")
     return value.item() if isinstance(value, np.generic) else value
 
 def _unlike(error: Exception) -> str:
     "The message about events that no frame can hold."
-    return f"the events hold values of different kinds in one column: {str(error).splitlines()[0]}. Give each column one kind, such as t: 1767571640078003 in every event"
+    return (f"the events hold values of different kinds in one column: {str(error).splitlines()[0]}. "
+            "Give each column one kind, such as t: 1767571640078003 in every event")
 
 def _from_dicts(
     events: list, # Events, a dict each
@@ -119,11 +121,13 @@ def as_kind(
     if kind == pl.String: return as_id(values) if values.name in ("session_id", "item_id", "category") else values.cast(pl.String)
     if kind == pl.Boolean: return values.cast(pl.String).str.to_lowercase().replace_strict({"true": True, "false": False, "1": True, "0": False}, default=None, return_dtype=pl.Boolean)
     if values.dtype.is_float(): values = values.fill_nan(None)
-    found = values.cast(kind, strict=False) if _may_be_number(values.dtype) else pl.repeat(None, len(values), dtype=kind, eager=True).alias(values.name)
+    if _may_be_number(values.dtype): found = values.cast(kind, strict=False)
+    else: found = pl.repeat(None, len(values), dtype=kind, eager=True).alias(values.name)
     lost = found.is_null() & values.is_not_null()
     if values.dtype.is_float() and kind.is_integer(): lost = lost | (found != values).fill_null(False)
     if lost.any():
-        raise ValueError(f"column {values.name!r} should hold {kind} and holds {values.filter(lost).to_list()[0]!r}. Read a raw log with scorer.read(path), which knows the log's own forms")
+        raise ValueError(f"column {values.name!r} should hold {kind} and holds {values.filter(lost).to_list()[0]!r}. "
+                         "Read a raw log with scorer.read(path), which knows the log's own forms")
     return found
 
 def _may_be_number(kind: pl.DataType) -> bool:
@@ -133,7 +137,9 @@ def _may_be_number(kind: pl.DataType) -> bool:
 # %% ../nbs/08_scoring.ipynb #43f96375
 YEAR = 365_250 * 86_400 * 1_000  # microseconds
 BEFORE, AFTER = 10, 50  # years before a log's first moment and after its last one, between which visits are taken
-UNITS = {"milliseconds": 1_000, "seconds": SECOND, "nanoseconds": 0.001, "minutes": 60 * SECOND, "days": 86_400 * SECOND}  # microseconds in one
+UNITS = {  # microseconds in one
+    "milliseconds": 1_000, "seconds": SECOND, "nanoseconds": 0.001, "minutes": 60 * SECOND, "days": 86_400 * SECOND,
+}
 
 def time_window(
     card: dict, # The log's card
@@ -162,9 +168,11 @@ def time_trouble(
     "Why a time is refused, and what it looks like."
     window = time_window(card)
     unit = unit_of(t, window)
-    read = f"the time {t}, read as microseconds since 1970, is {_date(t)}, and this run learned from {card['title']} of {_date(card['first'])} to {_date(card['last'])}"
+    learned = f"this run learned from {card['title']} of {_date(card['first'])} to {_date(card['last'])}"
+    read = f"the time {t}, read as microseconds since 1970, is {_date(t)}, and {learned}"
     if unit: return f"{read}. It looks like {unit}. Give t in microseconds, here {round(t * UNITS[unit])}, or as a datetime"
-    return f"{read}; visits are taken from {_date(window[0])} to {_date(window[1])}. Give t in microseconds since 1970 in UTC, or as a datetime"
+    taken = f"visits are taken from {_date(window[0])} to {_date(window[1])}"
+    return f"{read}; {taken}. Give t in microseconds since 1970 in UTC, or as a datetime"
 
 # %% ../nbs/08_scoring.ipynb #86681e25
 ISO_FORMS = tuple(form for form in TIME_FORMATS if form.startswith("%Y-"))  # text in which a time may be given
@@ -174,7 +182,8 @@ def _from_calendar(values: pl.Series, time_zone: str) -> pl.Series:
     "Microseconds from dates and datetimes."
     zone = getattr(values.dtype, "time_zone", None)
     if zone is not None: return values.dt.epoch("us")
-    return values.cast(pl.Datetime("us")).dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null").dt.epoch("us")
+    naive = values.cast(pl.Datetime("us"))
+    return naive.dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null").dt.epoch("us")
 
 def _from_text(values: pl.Series, time_zone: str) -> pl.Series:
     "Microseconds from whole numbers and ISO 8601 times as text."
@@ -196,15 +205,16 @@ def as_moment(
     else: found = pl.repeat(None, len(values), dtype=pl.Int64, eager=True)
     lost = found.is_null() & values.is_not_null()
     if lost.any():
-        raise ValueError(f"column {values.name!r} should hold times and holds {values.filter(lost).to_list()[0]!r} ({kind}). Give whole microseconds since 1970 in UTC such as 1767571640078003, "
-                         "a datetime, or text such as '2026-01-05T00:07:20Z'")
+        raise ValueError(f"column {values.name!r} should hold times and holds {values.filter(lost).to_list()[0]!r} ({kind}). Give whole "
+                         "microseconds since 1970 in UTC such as 1767571640078003, a datetime, or text such as '2026-01-05T00:07:20Z'")
     return found.alias(values.name)
 
 def names_no_zone(
     values: pl.Series, # Times
 ) -> bool: # Whether some of them are in the log's own zone for want of another
     "Whether times leave their zone open."
-    if isinstance(values.dtype, (pl.Date, pl.Datetime)): return getattr(values.dtype, "time_zone", None) is None and values.count() > 0
+    calendar = isinstance(values.dtype, (pl.Date, pl.Datetime))
+    if calendar: return getattr(values.dtype, "time_zone", None) is None and values.count() > 0
     return values.dtype == pl.String and bool(values.str.strip_chars().str.contains(NO_ZONE).any())
 
 # %% ../nbs/08_scoring.ipynb #9d319c30
@@ -253,7 +263,8 @@ def sound_events(
     wanted = {**{c: COLUMNS[c] for c in REQUIRED}, **kinds}
     zone, window = card.get("time_zone", "UTC"), time_window(card)
     read = {"t": as_moment(events["t"], zone)}
-    frame = events.select(read[c] if c in read else as_kind(events[c], kind) for c, kind in wanted.items() if c in events.columns)
+    read |= {c: as_kind(events[c], kind) for c, kind in wanted.items() if c in events.columns and c != "t"}
+    frame = events.select(read[c] for c in wanted if c in read)
     if "quantity" not in frame.columns: frame = frame.with_columns(quantity=pl.lit(1, pl.Int64))
     frame = frame.with_columns(pl.col("quantity").fill_null(1), pl.col("price").fill_nan(None))
     faults = _faults(frame, card["resolution"], window)
@@ -267,7 +278,8 @@ def sound_events(
         raise ValueError(f"none of the {len(events):,} events can be scored: {_counted(left_out)}, {why}")
     notes = [f"{_many(sum(left_out.values()), 'event')} left out: {_counted(left_out)}"] if left_out else []
     notes += trouble
-    if names_no_zone(events["t"]): notes.append(f"times that name no zone were read as {zone}, as in the log that the run learned from")
+    if names_no_zone(events["t"]):
+        notes.append(f"times that name no zone were read as {zone}, as in the log that the run learned from")
     if moved: notes.append(f"the steps of {_many(moved, 'session')} did not count 1, 2, 3 in the order of time; they were numbered anew")
     return Sound(kept.select(list(wanted)), dict(left_out), notes)
 
@@ -803,11 +815,13 @@ def _checked(self: Live, event: dict) -> dict:
 def _read(self: Live, name: str, value, kind: pl.DataType):
     "A value of an event as its kind, or a refusal."
     try: given = pl.Series(name, [plain_value(value)])
-    except (pl.exceptions.PolarsError, TypeError, OverflowError): raise ValueError(f"the event's {name} is {value!r}, and should be of the kind {kind}. It was not added") from None
+    except (pl.exceptions.PolarsError, TypeError, OverflowError):
+        raise ValueError(f"the event's {name} is {value!r}, and should be of the kind {kind}. It was not added") from None
     if name != "t": return as_kind(given, kind)[0]
     card, t = self.scorer.card, as_moment(given, self.scorer.card.get("time_zone", "UTC"))[0]
     window = time_window(card)
-    if t is not None and window and not window[0] <= t <= window[1]: raise ValueError(f"{time_trouble(t, card)}. The event was not added")
+    if t is not None and window and not window[0] <= t <= window[1]:
+        raise ValueError(f"{time_trouble(t, card)}. The event was not added")
     return t
 
 # %% ../nbs/08_scoring.ipynb #7e54bb30

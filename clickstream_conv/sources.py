@@ -437,7 +437,8 @@ def source_card(
     return dict(
         source=source.name, title=source.title, licence=source.licence, citation=source.citation, outcome=asdict(outcome), outcomes=[o.name for o in source.outcomes],
         session_context=list(source.mapping.session_context), event_context=list(source.mapping.event_context), state=list(source.state), suspects=list(source.suspects),
-        ready_made=source.ready_made, resolution="none" if seen.get("first") is None else source.mapping.rules.resolution, time_zone=source.mapping.rules.time_zone,
+        ready_made=source.ready_made, resolution="none" if seen.get("first") is None else source.mapping.rules.resolution,
+        time_zone=source.mapping.rules.time_zone,
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
         notes=checked.notes, warnings=warnings(seen, outcome), split=how, parts=counts)
 
