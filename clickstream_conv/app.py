@@ -9,16 +9,17 @@ __all__ = ['QUESTIONS', 'MOST_MB', 'MOST_UNPACKED_MB', 'MOST_ROWS', 'LOOKED_AT',
            'figures_of_model', 'main_finding', 'overview_of', 'drawn_landmarks', 'soon_sentence', 'plot_ranking',
            'safe_name', 'briefly_on_disk', 'refuse_large', 'Look', 'as_kept', 'reads', 'own_source', 'first_look',
            'like_name', 'column_table', 'word_table', 'mapped_source', 'Upload', 'read_upload', 'reasons_table',
-           'in_portions', 'sentences_on', 'scored_upload', 'predictions_table', 'download_of', 'probabilities_by_range',
-           'strangeness', 'flagged_sentence', 'beside_sentence', 'plot_probabilities', 'counted_segments', 'read_kept',
-           'own_events', 'scorer_of', 'own_scores', 'followed', 'turning_point', 'plot_followed', 'segments_of',
-           'worth_table', 'profile_of', 'plot_segments', 'card_parts', 'reasons_for', 'plot_steps', 'scenario_from',
-           'gained', 'escaped', 'page_overview', 'events_table', 'page_upload', 'choices_of', 'page_session',
-           'page_what_if', 'page_segments', 'page_card', 'shown_safely', 'main', 'refuse_port', 'app_command',
-           'refuse_without_streamlit', 'start_app']
+           'in_portions', 'sentences_on', 'left_out_sentence', 'scored_upload', 'predictions_table', 'download_of',
+           'probabilities_by_range', 'strangeness', 'flagged_sentence', 'beside_sentence', 'plot_probabilities',
+           'counted_segments', 'read_kept', 'own_events', 'scorer_of', 'own_scores', 'followed', 'turning_point',
+           'plot_followed', 'segments_of', 'worth_table', 'profile_of', 'plot_segments', 'card_parts', 'reasons_for',
+           'plot_steps', 'scenario_from', 'gained', 'escaped', 'page_overview', 'events_table', 'page_upload',
+           'choices_of', 'page_session', 'page_what_if', 'page_segments', 'page_card', 'shown_safely', 'main',
+           'refuse_port', 'app_command', 'refuse_without_streamlit', 'start_app']
 
 # %% ../nbs/11_app.ipynb #dab70cf5
 import difflib, io, os, re, signal, socket, subprocess, sys, tempfile, threading, time, webbrowser
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -401,6 +402,13 @@ def sentences_on(
     return [*said, *(LACKING[name] for name in LOADED if getattr(scorer, name) is None)]
 
 # %% ../nbs/11_app.ipynb #a6090bd3
+def left_out_sentence(
+    left_out: Counter, # Reason: events that were not scored
+) -> str: # What a reader should know of them
+    "Which events of an upload the model did not see."
+    reasons = ", ".join(f"{reason} ({count:,})" for reason, count in sorted(left_out.items()))
+    return f"{sum(left_out.values()):,} events were left out: {reasons}"
+
 def scored_upload(
     scorer: Scorer, # Of the run
     upload: Upload, # What was read
@@ -411,11 +419,13 @@ def scored_upload(
     with LOCK:
         if scorer.card["ready_made"]: scores = scorer.score_sessions(upload.events)
         else:
-            portions, found = in_portions(upload.events), []
+            portions, found, left_out = in_portions(upload.events), [], Counter()
             for done, portion in enumerate(portions, 1):
                 found.append(scorer.score(portion, landmarks))
+                left_out.update(scorer.left_out)
                 progress(done / len(portions))
             scores = pl.concat(found)
+            if left_out: return scores, [left_out_sentence(left_out), *sentences_on(scores, scorer)]
         return scores, sentences_on(scores, scorer)
 
 # %% ../nbs/11_app.ipynb #c2127fa5

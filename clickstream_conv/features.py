@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['LANDMARKS', 'KEYS', 'NEVER', 'LOOKED_BACK', 'SAME', 'COUNTED', 'FINE', 'ONLY_FINE', 'RUNNING', 'LEARNED_COUNTS',
            'LEARNED_LAST', 'LOWEST', 'HIGHEST', 'EXTREMES', 'BLOCK', 'REQUIRED', 'PIECE', 'WORKERS', 'SHRINK', 'START',
-           'BANDS', 'FOLDS', 'CYCLES', 'NOT_FEATURES', 'MOST_ROWS', 'MODEL_ROWS_PER_GB', 'outcomes', 'look_back',
-           'count_events', 'count_distinct', 'roam', 'known_price', 'add_prices', 'dwell_seconds', 'read_pages',
-           'derive_shapes', 'derive_times', 'derive_learned', 'session_features', 'Planned', 'look_up',
+           'BANDS', 'FOLDS', 'CYCLES', 'NOT_FEATURES', 'MARKS', 'MOST_ROWS', 'MODEL_ROWS_PER_GB', 'outcomes',
+           'look_back', 'count_events', 'count_distinct', 'roam', 'known_price', 'add_prices', 'dwell_seconds',
+           'read_pages', 'derive_shapes', 'derive_times', 'derive_learned', 'session_features', 'Planned', 'look_up',
            'EventTransformer', 'PriceLevels', 'state_of', 'PageRates', 'PathOdds', 'DwellOdds', 'after_each_event',
-           'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords', 'Cycle', 'preprocess',
-           'rows_at_landmarks', 'learn_by_fold', 'rows_of_both_parts', 'session_table', 'complete_ready_made',
-           'ready_made_table', 'build_sessions', 'session_partitions', 'size_by_landmark', 'load_sessions']
+           'EventEncoder', 'visitor_folds', 'encoder_for', 'feature_columns', 'AsWords', 'Cycle', 'WordColumns',
+           'preprocess', 'rows_at_landmarks', 'learn_by_fold', 'rows_of_both_parts', 'session_table',
+           'complete_ready_made', 'ready_made_table', 'build_sessions', 'session_partitions', 'size_by_landmark',
+           'load_sessions']
 
 # %% ../nbs/04_features.ipynb #1c7a2fea
 import math, os
@@ -266,7 +267,9 @@ def _rows_in_order(events: pl.DataFrame, summed: list) -> pl.DataFrame:
     for a, b in zip(cuts[:-1], cuts[1:]):
         if wanted[a:b].any(): found.append(_run_along(numbers[a:b].to_numpy().T, begin[a:b], wanted[a:b], len(summed), len(LOWEST)))
     rows = events.drop(names).filter("_wanted").drop("_wanted", "_begin")
-    if found: rows = rows.hstack(pl.DataFrame(np.concatenate(found, axis=1).T, schema=names, nan_to_null=True))
+    if found:
+        numbers = pl.DataFrame(np.concatenate(found, axis=1).T, schema=names, orient="row", nan_to_null=True)
+        rows = rows.hstack(numbers)
     else: rows = rows.with_columns(pl.lit(None, pl.Float64).alias(c) for c in names)
     return rows if rows["session_id"].is_sorted() else rows.sort("session_id", maintain_order=True)
 
@@ -322,6 +325,13 @@ def _last_event(session_context: tuple, event_context: tuple, resolution: str, p
              **{(c if c.endswith("_last") else f"{c}_last"): nw.col(c) for c in LEARNED_LAST if c in present}}
     return taken | dict(dwell_last=nw.col("_dwell")) if resolution in FINE else taken
 
+def _refuse_replaced(session_context: tuple, event_context: tuple, names: list) -> None:
+    "Refuse a context column under the name of a feature, which one of the two would silently replace."
+    given = [*session_context, *(f"last_{c}" for c in event_context)]
+    if clash := [c for place, c in enumerate(given) if c in names or c in given[:place]]:
+        other = f"{clash[0].removeprefix('last_')}_in_log"
+        raise ValueError(f"a context column would replace the feature {clash[0]!r}. Give it another name in the mapping, such as {other}")
+
 def _feature_plan(frame: nw.LazyFrame, landmarks: tuple | None, session_context: tuple, event_context: tuple, resolution: str) -> nw.LazyFrame:
     "The session table as a lazy frame."
     present = frame.collect_schema().names()
@@ -331,6 +341,8 @@ def _feature_plan(frame: nw.LazyFrame, landmarks: tuple | None, session_context:
     summed = _summed(present := frame.collect_schema().names())
     rows = _at_landmarks(frame, landmarks, summed).with_columns(landmark=nw.col("step"))
     taken, derived = _last_event(session_context, event_context, resolution, present), {**derive_shapes(), **derive_times(resolution), **derive_learned(present)}
+    own = _last_event((), (), resolution, present)
+    _refuse_replaced(session_context, event_context, [*REQUIRED, *KEYS, *_counts(present), *EXTREMES, *own, *derived])
     names = [*KEYS, *_counts(present), *EXTREMES, *(c for c in RUNNING if c in present), *taken, *derived]
     dropped = [c for c in names if c.startswith("_") or c in ("n_priced", "n_rated", "n_item_pauses") or (c in ONLY_FINE and resolution not in FINE)]
     return rows.with_columns(**taken, **derived).select(*(c for c in names if c not in dropped))
@@ -660,9 +672,22 @@ class Cycle(TransformerMixin, BaseEstimator):
         return np.array([f"{c}_{wave}{k}" for c in self.feature_names_in_ for wave in ("sin", "cos") for k in range(1, self.waves + 1)], dtype=object)
 
 # %% ../nbs/04_features.ipynb #b6df2a81
+MARKS = str.maketrans({mark: f"%{ord(mark):02X}" for mark in "%[]<"})  # what XGBoost takes in no name, and what stands for it
+
+class WordColumns(OneHotEncoder):
+    "One-hot columns called column=word: a name that no other column can have."
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        "Names of the columns."
+        joined, names = list(super().get_feature_names_out(input_features)), []
+        for column, known, rare in zip(self.feature_names_in_, self.categories_, self.infrequent_categories_):
+            width = len(known) - (0 if rare is None else len(rare) - 1)
+            words = [name.removeprefix(f"{column}_") for name in joined[len(names):len(names) + width]]
+            names += [f"{column}={word.translate(MARKS)}" for word in words]
+        return np.array(names, dtype=object)
+
 def _words(least: float) -> Pipeline:
     "Words as indicator columns; rare and unseen ones share one."
-    return make_pipeline(AsWords(), OneHotEncoder(min_frequency=least, handle_unknown="infrequent_if_exist", sparse_output=False))
+    return make_pipeline(AsWords(), WordColumns(min_frequency=least, handle_unknown="infrequent_if_exist", sparse_output=False))
 
 def _evened_out(rows: int) -> Pipeline:
     "Numbers on one scale, whatever their skew."

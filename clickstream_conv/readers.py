@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'PACKED', 'BINARY', 'UTF16', 'HEAD', 'CONTROL', 'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'NAMES',
-           'TAKEN', 'RULES', 'KEYS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'format_of',
-           'log_files', 'open_log', 'find_delimiter', 'read_csv', 'read_json', 'read_parquet', 'read_table',
-           'csv_pieces', 'json_pieces', 'parquet_pieces', 'read_pieces', 'Mapping', 'mapping_from', 'mapping_from_text',
-           'load_mapping', 'write_mapping', 'apply_mapping', 'rules_for', 'read_log', 'event_of_word', 'Guess',
-           'context_of', 'propose_mapping']
+           'RULES', 'KEYS', 'TAKEN', 'RESERVED', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
+           'format_of', 'log_files', 'open_log', 'find_delimiter', 'read_csv', 'read_json', 'read_parquet',
+           'read_table', 'csv_pieces', 'json_pieces', 'parquet_pieces', 'read_pieces', 'Mapping', 'is_reserved',
+           'refuse_reserved', 'mapping_from', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping',
+           'rules_for', 'read_log', 'event_of_word', 'Guess', 'context_of', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, os, re, unicodedata, zipfile, zlib
@@ -546,7 +546,6 @@ def read_pieces(
 
 # %% ../nbs/01b_readers.ipynb #670e1dee
 NAMES = ("session_id", "visitor_id", "t", "order", "event", "item_id", "category", "price", "quantity")  # what a log's column can be mapped to
-TAKEN = ("landmark", "converted", "revenue", "part")  # names that later tables need for themselves
 RULES = ("time_format", "time_zone", "resolution", "decimal", "gap_minutes", "duplicates")  # keys that become Rules
 KEYS = ("columns", "events", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding")  # keys of a mapping file
 
@@ -565,6 +564,57 @@ class Mapping:
     def context(self) -> tuple: # Names of all context columns
         "What is kept beside the canonical columns."
         return (*self.session_context, *self.event_context)
+
+# %% ../nbs/01b_readers.ipynb #8d0e037d
+TAKEN = {  # names that no context can have, by who makes or reads such a column; tests/test_names.py compares them with the code
+    "features": """
+        bounce_rate bounce_rate_last bounce_rate_mean cart_count cart_value category_entropy category_switches
+        converted dwell_last dwell_log_mean dwell_log_odds dwell_max dwell_mean elapsed exit_rate exit_rate_last
+        exit_rate_mean hour item_dwell_log_mean landmark landmark_share last_category last_event n_above_average
+        n_categories n_category_events n_item_events n_items n_rated pace part path_log_odds path_log_odds_last
+        price_last price_max price_mean price_min price_ratio price_ratio_last price_ratio_mean price_spread revenue
+        revisit_share share_above_average visitor weekday
+    """, "answers": """
+        events flagged landmark notes probability revenue revenue_high revenue_low segment status
+    """, "stages": """
+        above_noise after after_item all_no all_yes asked at_risk at_second before body both bought bounce_per_exit
+        carted category_code category_id cells change column common contacted count decided dwell early end
+        event_name event_params events_a_second example exits_in_all f1 files first first_hit fold following from
+        funnel gap geo gigabytes got group held high highest hit hits index item_logged items kind last late least
+        left len lengths lift limit logged longest_pause low margin mean middle n n_item_pauses n_priced name
+        new_category new_item no observed order p pages partner path pause percentile pieces place predicted prices
+        profit_per_1000 ratio read reason relation repeats row rows scenario second seconds seconds_a_page self
+        session sessions share share_of_limit sides sorted_too stages start state switch t_hit targets terms text
+        then time_format times to traffic_source trained trials unusual upload usual value visit visits whole
+        with_category worse worth y yes
+    """,
+}
+RESERVED = {
+    "order", *(name for names in TAKEN.values() for name in names.split()),
+    *(f"{counted}_{event}" for counted in ("n", "at", "t") for event in EVENTS),
+    *(f"first_{column}" for column in COLUMNS),
+}
+
+def is_reserved(
+    name: str, # Of a context column
+) -> bool: # Whether a stage uses it; letters are compared without their case, as some engines do
+    "Whether a name means something else in later tables."
+    return name.lower() in COLUMNS or name.lower() in RESERVED
+
+def refuse_reserved(
+    session_context: dict, # Context name: the log's column
+    event_context: dict, # Likewise
+    name: str, # What the mapping is called in the message
+) -> None:
+    "Refuse context columns that would replace another column, or be replaced."
+    for key, section in (("session_context", session_context), ("event_context", event_context)):
+        for context, column in section.items():
+            way_out = f"Choose another, such as {context}_in_log: {column}"
+            if is_reserved(context):
+                raise ValueError(f"{name}: {key} uses the name {context!r}, which means something else in later tables. {way_out}")
+            of = context.removeprefix("last_")
+            if of != context and of in event_context:
+                raise ValueError(f"{name}: {key} has the name {context!r}, which is made from {of!r} of event_context. {way_out}")
 
 # %% ../nbs/01b_readers.ipynb #e5904313
 def _section(given: dict, key: str, name: str) -> dict:
@@ -613,15 +663,13 @@ def _context(given: dict, key: str, name: str) -> dict:
         if not context.isidentifier() or context.startswith("_") or keyword.iskeyword(context):
             raise ValueError(f"{name}: {key} has the name {context!r}. A name has letters, digits and _ and begins with a letter, "
                              f"such as {_identifier(context)}")
-        if context in (*COLUMNS, "order", *TAKEN):
-            raise ValueError(f"{name}: {key} uses the name {context!r}, which means something else in later tables. Choose another, such as {context}_in_log")
     return section
 
 def _identifier(text: str) -> str:
     "A name made of what a column is called."
     plain = re.sub(r"\W+", "_", text.lower()).strip("_") or "column"
     plain = f"column_{plain}" if plain[0].isdigit() else plain
-    return f"{plain}_in_log" if plain in (*COLUMNS, "order", *TAKEN) or keyword.iskeyword(plain) else plain
+    return f"{plain}_in_log" if is_reserved(plain) or keyword.iskeyword(plain) else plain
 
 # %% ../nbs/01b_readers.ipynb #0da69b1a
 def _rules_from(given: dict, name: str) -> Rules:
@@ -661,6 +709,7 @@ def mapping_from(
     contexts = {key: _context(given, key, name) for key in ("session_context", "event_context")}
     if both := set(contexts["session_context"]) & set(contexts["event_context"]):
         raise ValueError(f"{name}: {min(both)!r} is in session_context and in event_context. Keep one")
+    refuse_reserved(**contexts, name=name)
     other = {key: _word(given[key], key, name) for key in ("format", "delimiter", "encoding") if given.get(key) is not None}
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
     return Mapping(columns=columns, rules=_rules_from(given, name), outcome=_section(given, "outcome", name), **contexts, **other)

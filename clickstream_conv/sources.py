@@ -24,7 +24,7 @@ import polars as pl
 from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
-from .readers import PACKED, Mapping, apply_mapping, format_of, load_mapping, log_files, read_pieces, read_table, rules_for
+from .readers import PACKED, Mapping, apply_mapping, format_of, load_mapping, log_files, read_pieces, read_table, refuse_reserved, rules_for
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -88,6 +88,8 @@ def register(
     source: Source, # A source
 ) -> Source: # The same
     "Make a source known by its name."
+    mapping = source.mapping
+    refuse_reserved(mapping.session_context, mapping.event_context, f"source {source.name!r}")
     SOURCES[source.name] = source
     return source
 
@@ -436,6 +438,7 @@ def source_card(
         source=source.name, title=source.title, licence=source.licence, citation=source.citation, outcome=asdict(outcome), outcomes=[o.name for o in source.outcomes],
         session_context=list(source.mapping.session_context), event_context=list(source.mapping.event_context), state=list(source.state), suspects=list(source.suspects),
         ready_made=source.ready_made, resolution="none" if seen.get("first") is None else source.mapping.rules.resolution,
+        time_zone=source.mapping.rules.time_zone,
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
         notes=checked.notes, warnings=warnings(seen, outcome), split=how, parts=counts)
 

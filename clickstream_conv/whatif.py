@@ -261,7 +261,7 @@ def events(
     refuse_other(self.source, scorer.card)
     waited = np.cumsum([0, *(round(1e6 * step["pause"]) for step in self.steps[1:])], dtype=int).tolist()
     rows = [step | self.context | dict(session_id=session_id, step=n, t=None if self.start is None else self.start + after) for n, (step, after) in enumerate(zip(self.steps, waited), 1)]
-    return pl.DataFrame(rows, schema={**{c: COLUMNS[c] for c in REQUIRED}, **scorer.kinds})
+    return pl.DataFrame(rows, schema={**{c: COLUMNS[c] for c in REQUIRED}, **scorer.kinds}, orient="row")
 
 # %% ../nbs/10_whatif.ipynb #cb70dee1
 def start_of(

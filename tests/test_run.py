@@ -206,3 +206,12 @@ def test_help_version_and_sources(tmp_path):
     listed = command("sources", cwd=tmp_path).stdout
     assert all(name in listed for name in ("demo", "uci-eshop", "uci-shoppers", "rees46", "yoochoose", "retailrocket", "ga4"))
     assert "CC BY 4.0" in command("sources", "uci-eshop", cwd=tmp_path).stdout
+
+def test_no_table_has_a_column_that_a_log_may_bring(demo):
+    "Whatever a stage keeps, a context column cannot be called so."
+    from clickstream_conv.events import COLUMNS
+    from clickstream_conv.readers import is_reserved
+    (folder, _), context = demo, ("channel", "device", "returning", "page", "last_page")
+    files = sorted((folder / "run").rglob("*.parquet"))
+    assert len(files) >= 4
+    for file in files: assert [c for c in pl.read_parquet_schema(file) if not (c in (*COLUMNS, *context) or is_reserved(c))] == [], file.name

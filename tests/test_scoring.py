@@ -1,5 +1,7 @@
 """The Scorer across notebooks: live and batch, every source's own log, files in pieces, and what is refused."""
 import gzip, json, threading
+from datetime import datetime, time, timedelta, timezone
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -61,7 +63,7 @@ def test_every_prefix_live_is_batch(scorer, log):
     for (name,), part in events.group_by("session_id", maintain_order=True):
         visit = scorer.session(name)
         for event in part.to_dicts(): visit.add(event)
-        live, together = pl.DataFrame(visit.answers, schema=batch.schema), batch.filter(pl.col("session_id") == name)
+        live, together = pl.DataFrame(visit.answers, schema=batch.schema, orient="row"), batch.filter(pl.col("session_id") == name)
         assert live.drop("probability").equals(together.drop("probability"))
         np.testing.assert_allclose(live["probability"].to_numpy(), together["probability"].to_numpy(), rtol=0, atol=1e-9)
 
@@ -160,3 +162,101 @@ def test_many_threads_get_their_own_answers(scorer, log):
     for t in threads: t.start()
     for t in threads: t.join()
     assert all(a.equals(b) for a, b in zip(expected, found))
+
+MOMENT = 1_775_649_600_000_000  # 2026-04-08 12:00 in UTC, inside the demo's log
+BERLIN = timezone(timedelta(hours=2))
+READ = {"int": MOMENT, "float": float(MOMENT), "digits": str(MOMENT), "numpy": np.int64(MOMENT), "decimal": Decimal(MOMENT), "Z": "2026-04-08T12:00:00Z", "offset": "2026-04-08T14:00:00+02:00",
+        "text": "2026-04-08 12:00:00.000", "datetime": datetime(2026, 4, 8, 12, tzinfo=timezone.utc), "elsewhere": datetime(2026, 4, 8, 14, tzinfo=BERLIN), "naive": datetime(2026, 4, 8, 12),
+        "Timestamp": pd.Timestamp("2026-04-08 14:00", tz="Europe/Berlin"), "naive Timestamp": pd.Timestamp("2026-04-08 12:00"), "datetime64": np.datetime64("2026-04-08T12:00", "ns")}
+REFUSED = {"ms": (MOMENT // 1_000, f"looks like milliseconds. Give t in microseconds, here {MOMENT}"), "s": (MOMENT // 10**6, f"looks like seconds. Give t in microseconds, here {MOMENT}"),
+           "ns": (MOMENT * 1_000, "the year 58,236, .*looks like nanoseconds"), "time.time()": (MOMENT / 10**6 + 0.5, "looks like seconds"), "days": (20_551, "looks like days"), "1970": (0, "visits are taken from 2016"),
+           "1970 as text": ("1970-01-01T00:00:00Z", "visits are taken from 2016"), "far ahead": (datetime(2199, 1, 1, tzinfo=timezone.utc), "visits are taken from 2016-01-05 to 2076"), "before": (-5, "is 1969-12-31"),
+           "bool": (True, "holds True"), "numpy bool": (np.bool_(True), "holds True"), "inf": (float("inf"), "holds inf"), "nan": (float("nan"), "no time"), "None": (None, "no time"), "NaT": (pd.NaT, "no time"),
+           "datetime64 NaT": (np.datetime64("NaT"), "no time"), "word": ("yesterday", "holds 'yesterday'"), "day/month": ("08/04/2026 12:00", "holds '08/04/2026 12:00'"), "huge": (10**30, "holds 1000|int too large"),
+           "clock": (time(12), "holds datetime.time"), "list": ([MOMENT], r"holds \[1775649600000000\]"), "dict": ({"t": 1}, "holds {'t': 1}"), "bytes": (b"2026", "holds b'2026'"), "float32": (np.float32(MOMENT), "lost digits")}
+
+def ways_of(scorer, log, t):
+    "The same event asked about live, as a dict, and in pandas; each as a function."
+    event = log.filter(pl.col("step") == 1, pl.col("event") == "view").drop("visitor", "part").row(0, named=True) | {"t": t}
+    plain = {name: value for name, value in event.items() if name != "session_id"}
+    return dict(live=lambda: scorer.session().add(plain)["probability"], dicts=lambda: scorer.score([event])["probability"][0], pandas=lambda: scorer.score(pd.DataFrame([event]))["probability"][0])
+
+@pytest.mark.parametrize("kind", READ)
+def test_a_time_in_every_form_is_the_same_time(kind, scorer, log):
+    expected = ways_of(scorer, log, MOMENT)["live"]()
+    for way, ask in ways_of(scorer, log, READ[kind]).items(): assert ask() == pytest.approx(expected, abs=1e-12), way
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_time_in_another_unit_is_refused(kind, scorer, log):
+    t, message = REFUSED[kind]
+    for way, ask in ways_of(scorer, log, t).items():
+        if (kind, way) == ("float32", "pandas"): message = "Float32|lost digits|holds 17756"
+        with pytest.raises(ValueError, match=message): ask()
+
+@pytest.mark.parametrize("t", [datetime(2016, 1, 6, tzinfo=timezone.utc), datetime(2026, 12, 31, tzinfo=timezone.utc), datetime(2056, 1, 1, tzinfo=timezone.utc)])
+def test_visits_long_after_the_training_are_scored(t, scorer, log):
+    for ask in ways_of(scorer, log, t).values(): assert ask() > 0
+
+def test_a_refused_event_leaves_the_visit_as_it_was(scorer, log):
+    "Live, a time in another unit is refused, and the next one in microseconds goes on."
+    events = log.filter(pl.len().over("session_id") >= 3).head(3).drop("session_id", "visitor", "part").to_dicts()
+    visit, other = scorer.session(), scorer.session()
+    for event in events[:2]: visit.add(event)
+    with pytest.raises(ValueError, match="looks like milliseconds.*The event was not added"): visit.add(events[2] | {"t": events[2]["t"] // 1_000})
+    for event in events: last = other.add(event)
+    assert visit.add(events[2]) == last
+
+def test_sessions_in_another_unit_are_left_out_and_said(scorer, log):
+    "Among others a session with one such time is not answered, as it is refused alone; the others are as without it."
+    some = log.filter(pl.len().over("session_id") >= 3).head(300)
+    names = some["session_id"].unique(maintain_order=True)
+    wrong = (pl.col("session_id") == names[0]) & (pl.col("step") == 2)
+    mixed = some.with_columns(t=pl.when(wrong).then(pl.col("t") // 1_000).otherwise("t"))
+    expected = scorer.score(some.filter(pl.col("session_id") != names[0]))
+    for given in (mixed, mixed.to_pandas()):
+        found = scorer.score(given)
+        assert (pl.from_pandas(found, schema_overrides=expected.schema) if given is not mixed else found).equals(expected)
+        assert "session with a time outside of the log's range" in scorer.said[0] and "looks like milliseconds" in scorer.said[1]
+    with pytest.raises(ValueError, match="looks like milliseconds"): scorer.score(mixed.filter(pl.col("session_id") == names[0]))
+
+def test_events_in_milliseconds_in_a_file_are_refused(shop, log, tmp_path):
+    "Canonical events as a run keeps them, in milliseconds; in datetimes they are read."
+    some, out = log.head(200), tmp_path / "out.parquet"
+    some.with_columns(pl.col("t") // 1_000).write_parquet(tmp_path / "ms.parquet")
+    with pytest.raises(ValueError, match="looks like milliseconds"): score_file(shop.folder, tmp_path / "ms.parquet", out, progress=False)
+    some.with_columns(pl.from_epoch("t", "us")).write_parquet(tmp_path / "datetimes.parquet")
+    some.write_parquet(tmp_path / "us.parquet")
+    answers = {}
+    for name in ("us", "datetimes"):
+        score_file(shop.folder, tmp_path / f"{name}.parquet", out, progress=False)
+        answers[name] = pl.read_parquet(out).sort("session_id")
+    assert answers["us"].equals(answers["datetimes"])
+
+def test_a_log_without_times_asks_for_none(scorer, log):
+    "No window, whatever the times are; and one for a log of whole days."
+    card = scorer.card | dict(resolution="none", first=None, last=None)
+    sound = scoring.sound_events(log.head(20).with_columns(t=pl.lit(None, pl.Int64)), card, scorer.kinds)
+    assert len(sound.events) == 20 and not sound.notes
+    days = pl.col("t") // 86_400_000_000 * 86_400_000_000
+    card = scorer.card | dict(resolution="day", first=scorer.card["first"] // 86_400_000_000 * 86_400_000_000)
+    for given in (log.head(20).with_columns(t=days), log.head(20).with_columns(t=pl.from_epoch("t", "us").dt.date())): assert len(scoring.sound_events(given, card, scorer.kinds).events) == 20
+    with pytest.raises(ValueError, match="looks like milliseconds"): scoring.sound_events(log.head(20).with_columns(t=days // 1_000), card, scorer.kinds)
+
+def test_a_time_without_a_zone_is_in_the_logs_own(scorer, log):
+    "Noon in Berlin is ten in the morning in UTC, as the reader of the log says; and that it was taken so is said."
+    card, one = scorer.card | dict(time_zone="Europe/Berlin"), log.head(1)
+    for given in (one.with_columns(t=pl.lit("2026-04-08 12:00")), one.with_columns(t=pl.lit(datetime(2026, 4, 8, 12)))):
+        sound = scoring.sound_events(given, card, scorer.kinds)
+        assert sound.events["t"].to_list() == [MOMENT - 2 * 3_600_000_000]
+        assert sound.notes[-1] == "times that name no zone were read as Europe/Berlin, as in the log that the run learned from"
+
+@pytest.mark.parametrize("change, message", [
+    (dict(price=True), "column 'price' should hold Float64 and holds True"), (dict(price="9,90"), "holds '9,90'"), (dict(price=[1]), "price"), (dict(quantity=1.5), "column 'quantity' should hold Int64 and holds 1.5"),
+    (dict(quantity="many"), "holds 'many'"), (dict(price=-1.0), "negative price"), (dict(event=7), "unknown event name"), (dict(price={}), "price")])
+def test_other_values_of_a_live_event(change, message, scorer, log):
+    event = log.drop("session_id", "visitor", "part").row(0, named=True) | change
+    with pytest.raises(ValueError, match=message): scorer.session().add(event)
+
+@pytest.mark.parametrize("events", [[1, 2], [[1, 2], [3, 4]], [("a", 1)], ["view"], [None]])
+def test_a_list_holds_dicts(events, scorer):
+    with pytest.raises(ValueError, match="a list of events holds dicts such as"): scorer.score(events)
