@@ -591,6 +591,9 @@ def _json_lines(path: Path, blocks):
     "The lines of a text with their numbers, a list for each block; blank ones, however long, are left out."
     number, rest = 1, b""
     for block in blocks:
+        if not rest and not block.strip():
+            number += block.count(b"\n")
+            continue
         first, *lines = block.split(b"\n")
         whole, rest = ([rest + first, *lines[:-1]], lines[-1]) if lines else ([], rest + first)
         yield [(place, line) for place, line in enumerate(whole, number) if line.strip()]
@@ -600,10 +603,7 @@ def _json_lines(path: Path, blocks):
         _refuse_long(path, number, len(rest))
     if rest: yield [(number, rest)]
 
-def _null(name: str) -> None:
-    "What stands for NaN and Infinity: nothing."
-
-_DECODER = json.JSONDecoder(parse_constant=_null)
+_DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"\s*")
 
 def _elements(text: str, place: int, first: bool) -> tuple:
@@ -660,6 +660,9 @@ def _too_deep(line: bytes) -> bool:
         deepest = max(deepest, depth)
     return deepest > DEEPEST
 
+def _null(name: str) -> None:
+    "What stands for NaN and Infinity: nothing."
+
 def _in_strict_json(line: bytes) -> tuple[bytes, dict]:
     "A line without NaN and Infinity, and which of its keys were infinite."
     if not any(constant in line for constant in CONSTANTS): return line, {}
@@ -709,10 +712,10 @@ def _from_lines(path: Path, numbered: list) -> tuple[pl.DataFrame, set]:
 
 def _json_rows(path: Path, numbered: list) -> tuple[pl.DataFrame, int]:
     "Numbered lines as a table, those that are no JSON as broken ones; and how many are good."
-    deep = {number for number, line in numbered if _too_deep(line)}
-    strict = {number: _in_strict_json(line) for number, line in numbered if number not in deep}
+    no_object = {number for number, line in numbered if line.lstrip()[:1] != b"{" or _too_deep(line)}
+    strict = {number: _in_strict_json(line) for number, line in numbered if number not in no_object}
     table, broken = _from_lines(path, [(number, line) for number, (line, _) in strict.items()]) if strict else (pl.DataFrame(), set())
-    broken |= deep
+    broken |= no_object
     good = [number for number, _ in numbered if number not in broken]
     infinite = {}
     for number in good:
@@ -1103,6 +1106,15 @@ def load_mapping(
     if len(text) > LARGEST_MAPPING: raise ValueError(f"{path.name} is larger than {LARGEST_MAPPING:,} bytes, too large for a mapping. Name the file that says what the log's columns are")
     return mapping_from_text(text, path.name)
 
+class _Dumper(yaml.SafeDumper):
+    "YAML in which a text with marks that break lines is escaped."
+
+def _as_yaml(dumper: _Dumper, text: str):
+    "A text as a node of YAML."
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+_Dumper.add_representer(str, _as_yaml)
+
 def write_mapping(
     mapping: Mapping, # A mapping
 ) -> str: # YAML that load_mapping reads back as the same mapping
@@ -1112,7 +1124,7 @@ def write_mapping(
     plain, default = mapping.rules, Rules()
     given = {"columns": mapping.columns, "events": events, **{key: getattr(plain, key) for key in RULES if getattr(plain, key) != getattr(default, key)}}
     given |= {key: getattr(mapping, key) for key in KEYS if hasattr(mapping, key) and key != "columns" and getattr(mapping, key) != getattr(Mapping(), key)}
-    return yaml.safe_dump({key: value for key, value in given.items() if value}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return yaml.dump({key: value for key, value in given.items() if value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 # %% ../nbs/01b_readers.ipynb #9416dcf6
 def _require(raw: pl.DataFrame, column: str, canonical: str, name: str) -> None:

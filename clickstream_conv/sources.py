@@ -286,6 +286,11 @@ def fetch(
     return log
 
 # %% ../nbs/02_sources.ipynb #db2ba47f
+def _files_for(source: Source, path: str) -> list:
+    "The files of a log; a folder is left to a source's own reader, which knows what it looks for."
+    place = Path(path)
+    return [place] if source.reader and place.is_dir() else log_files(path, source.mapping.format)
+
 def read_source(
     source: Source, # Which log
     path: str = "", # File, folder or pattern; empty: the demo shop or a download
@@ -297,7 +302,7 @@ def read_source(
     mapping, name, files = source.mapping, Path(path).name if path else source.title, []
     if source.name == "demo" and not path: raw = simulate(sessions, seed)
     else:
-        files = log_files(path or fetch(source.name), mapping.format)
+        files = _files_for(source, path or fetch(source.name))
         raw = source.reader(files) if source.reader else read_table(files, **mapping.reading())
     if source.prepare: raw = source.prepare(raw)
     rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
@@ -522,10 +527,11 @@ def raw_pieces(
     "A log piece by piece; a source with a reader of its own comes file by file, or whole."
     if source.name == "demo" and not path: raw = simulate(sessions, seed); return iter([raw]), len(raw)
     mapping = source.mapping
-    files = log_files(path or fetch(source.name), mapping.format)
-    rows = guessed_rows(files, mapping.format or format_of(files[0]) or "csv")
+    files = _files_for(source, path or fetch(source.name))
+    known = log_files(files, mapping.format)
+    rows = guessed_rows(known, mapping.format or format_of(known[0]) or "csv")
     if not source.reader: return read_pieces(files, **mapping.reading()), rows
-    return (source.reader([file]) for file in with_rows(files)) if source.by_file else iter([source.reader(files)]), rows
+    return (source.reader([file]) for file in with_rows(known)) if source.by_file else iter([source.reader(files)]), rows
 
 # %% ../nbs/02_sources.ipynb #f770438a
 def chosen_by_hash(
@@ -573,7 +579,7 @@ def prepare_in_partitions(
         _keep_partitions(run, work, parts, share)
     finally: shutil.rmtree(work, ignore_errors=True)
     card = source_card(source, outcome, checked, seen, parts, how) | made_with(source, path, seed)
-    if path: card["notes"] = [*note_empty(log_files(path, source.mapping.format)), *card["notes"]]
+    if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     write_table(run, "rejected.parquet", checked.rejected)
     write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share))
