@@ -676,7 +676,7 @@ def _with_infinite(table: pl.DataFrame, infinite: dict) -> pl.DataFrame:
     for name, values in infinite.items():
         kind = table[name].dtype
         if kind.is_nested() or kind == pl.Boolean: continue
-        kind = pl.Float64 if kind.is_float() or kind == pl.Null else pl.String
+        kind = pl.Float64 if kind.is_float() else pl.String
         there = pl.col("_row").replace_strict(values, default=None, return_dtype=pl.Float64)
         table = table.with_columns(pl.coalesce(there.cast(kind), pl.col(name).cast(kind)).alias(name))
     return table
