@@ -18,7 +18,7 @@ __all__ = ['QUESTIONS', 'MOST_MB', 'MOST_UNPACKED_MB', 'MOST_ROWS', 'LOOKED_AT',
            'refuse_port', 'app_command', 'refuse_without_streamlit', 'start_app']
 
 # %% ../nbs/11_app.ipynb #dab70cf5
-import difflib, io, os, re, signal, socket, subprocess, sys, tempfile, threading, time, webbrowser
+import difflib, io, os, re, signal, socket, subprocess, sys, threading, time, webbrowser
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,8 +35,8 @@ import pyarrow.parquet as pq
 from .events import EVENTS
 from .judging import TOO_FEW
 from .pictures import COLOURS, LIMIT, POOLED, Chart, style_of
-from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, mapping_from, mapping_from_text, open_log, propose_mapping, read_table
-from .runs import Run, read_json
+from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, lines_above, mapping_from, mapping_from_text, open_log, propose_mapping, read_table
+from .runs import Run, brief_folder, read_json
 from .scoring import LACKING, LOADED, SCORED, Scorer, canonical_columns, counted_words
 from .sources import Source, load_card, load_events, read_source
 
@@ -168,8 +168,8 @@ def briefly_on_disk(
     name: str, # What a browser calls it
 ): # Its path, as long as the context lasts
     "A file for the readers, gone when they are done."
-    with tempfile.TemporaryDirectory(prefix="clickstream-conv-upload-") as folder:
-        path = Path(folder) / safe_name(name, data)
+    with brief_folder() as folder:
+        path = folder / safe_name(name, data)
         path.write_bytes(data)
         yield path
 
@@ -256,7 +256,9 @@ def first_look(
     "Whether an upload can be read as it is, and a mapping to begin with if not."
     with briefly_on_disk(data, name) as path:
         refuse_large(path)
-        head = read_table(path, encoding=encoding, lines=LOOKED_AT)
+        own = own_source(scorer)
+        above = own.mapping.skip_lines if own is not None and lines_above(path, encoding)[0] == own.mapping.skip_lines else 0
+        head = read_table(path, encoding=encoding, lines=LOOKED_AT, skip_lines=above)
         columns = [column for column in head.columns if column not in READER_COLUMNS]
         if scorer.card["ready_made"]: return Look(columns, own_source(scorer))
         if (source := _source_for(path, head, scorer)) is not None: return Look(columns, replace(source, mapping=replace(source.mapping, encoding=encoding)))
@@ -527,7 +529,7 @@ def read_kept(
     run: Run, # A run that learned from finished sessions
 ) -> pl.DataFrame: # Those of its test part
     "The finished sessions of the test part."
-    return pl.read_parquet(run.needed("sessions-read.parquet", "02_sources")).filter(pl.col("part") == "test")
+    return pl.read_parquet(run.needed("sessions-read.parquet", "02_sources"), glob=False).filter(pl.col("part") == "test")
 
 # %% ../nbs/11_app.ipynb #c388bd55
 def own_events(
@@ -1204,7 +1206,7 @@ def start_app(
     refuse_without_streamlit()
     Scorer.load(run)
     refuse_port(port, address)
-    with tempfile.TemporaryDirectory(prefix="clickstream-conv-app-") as folder:
-        script = Path(folder) / "page.py"
+    with brief_folder() as folder:
+        script = folder / "page.py"
         script.write_text(SCRIPT)
         _serve(app_command(script, run, port, address), str(run), port, address, open_browser)

@@ -196,7 +196,7 @@ def measure_features(
     paths = sorted(Path(folder).glob("*.parquet"))
     found = dict(events=0, rows=0, seconds=0.0, processor=0.0)
     for some in ([paths] if events <= WHOLE else [[path] for path in paths]):
-        frame = pl.read_parquet(some).to_pandas() if "pandas" in way else pl.read_parquet(some)
+        frame = pl.read_parquet(some, glob=False).to_pandas() if "pandas" in way else pl.read_parquet(some, glob=False)
         before = peak_memory()
         rows, seconds, processor = _timed(WAYS[way], frame)
         for name, more in zip(("events", "rows", "seconds", "processor"), (len(frame), len(rows), seconds, processor)): found[name] += more
@@ -488,5 +488,5 @@ def measure_run(
         time.sleep(0.2)
     if process.returncode: raise ValueError(f"the run ended with {process.returncode}: {process.stdout.read().strip().splitlines()[-1]}")
     card, stages = read_json(Run(out), "metrics/source.json"), read_json(Run(out), "run.json")["stages"]
-    rows = pl.scan_parquet(Run(out) / "sessions.parquet").filter(pl.col("part") == "train").select(pl.len()).collect().item() if Run(out).has("sessions.parquet") else 0
+    rows = pl.scan_parquet(Run(out) / "sessions.parquet", glob=False).filter(pl.col("part") == "train").select(pl.len()).collect().item() if Run(out).has("sessions.parquet") else 0
     return dict(events=card["events"], sessions=card["sessions"], train_rows=rows, memory=memory, peak_gb=round(peak / 1e9, 2), seconds=round(time.perf_counter() - began, 1), stages={name: stage["seconds"] for name, stage in stages.items()})

@@ -793,7 +793,7 @@ def _all_rows(run: Run, card: dict, landmarks: tuple):
     if card["ready_made"]: yield ready_made_table(read_table(run, "sessions-read.parquet")); return
     encoder, others = learn_by_fold(load_events(run, "train"), card)
     save_model(run, "features", encoder, about=dict(landmarks=list(landmarks), session_context=card["session_context"], event_context=card["event_context"], resolution=card["resolution"]))
-    for file in event_partitions(run) or [run / "events.parquet"]: yield rows_of_both_parts(pl.read_parquet(file), encoder, others, card, landmarks)
+    for file in event_partitions(run) or [run / "events.parquet"]: yield rows_of_both_parts(pl.read_parquet(file, glob=False), encoder, others, card, landmarks)
 
 def build_sessions(
     run: Run, # The run's folder
@@ -807,7 +807,7 @@ def build_sessions(
         rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
     room = int(card["memory"] * MODEL_ROWS_PER_GB) if "memory" in card else 0
     shares = _sample_shares(rows, min(most_rows or room, room or most_rows), card.get("sample_share", 1.0))
-    kept = [_sampled(pl.read_parquet(file), shares) for file in written] if min(shares.values()) < 1 else [pl.read_parquet(file) for file in written]
+    kept = [_sampled(pl.read_parquet(file, glob=False), shares) for file in written] if min(shares.values()) < 1 else [pl.read_parquet(file, glob=False) for file in written]
     table = kept[0] if len(kept) == 1 else pl.concat(kept).sort(pl.col("part") == "test", *KEYS)
     write_table(run, "sessions.parquet", table)
     for old in set(session_partitions(run)) - set(written if len(written) > 1 or len(table) < sum(rows.values()) else []): old.unlink()

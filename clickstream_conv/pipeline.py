@@ -16,8 +16,8 @@ __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFA
            'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
-import ast, difflib, hashlib, json, logging, os, re, shutil, signal, subprocess, sys, tempfile, time
-from contextlib import contextmanager
+import ast, difflib, hashlib, json, logging, os, re, shutil, signal, subprocess, sys, time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -207,13 +207,14 @@ def own_kernel(
     **variables: str, # Environment variables of the kernel
 ): # The temporary folder, a Path
     "Make python3 mean this interpreter, for a while."
-    with tempfile.TemporaryDirectory(prefix="clickstream-conv-", ignore_cleanup_errors=True) as place:
-        spec = Path(place) / "kernels" / "python3"
+    from clickstream_conv.runs import brief_folder
+    with brief_folder() as place:
+        spec = place / "kernels" / "python3"
         spec.mkdir(parents=True)
         argv = [sys.executable, "-P", "-Xfrozen_modules=off", "-c", LAUNCH, "-f", "{connection_file}", "--HistoryManager.enabled=False"]
         (spec / "kernel.json").write_text(json.dumps(dict(argv=argv, display_name="python3", language="python", env=variables)))
-        with environment(JUPYTER_PATH=place, JUPYTER_RUNTIME_DIR=f"{place}/runtime", IPYTHONDIR=f"{place}/ipython", **QUIET):
-            yield Path(place)
+        with environment(JUPYTER_PATH=str(place), JUPYTER_RUNTIME_DIR=f"{place}/runtime", IPYTHONDIR=f"{place}/ipython", **QUIET):
+            yield place
 
 # %% ../nbs/13_pipeline.ipynb #a0813142
 def one_line(
@@ -508,9 +509,10 @@ class Worker:
         news, # A queue.Queue that takes (worker, what it tells); what it tells is None once it has ended
     ):
         import threading
-        from clickstream_conv.runs import JOURNAL
-        self.stage, self.began, self.place = stage, time.perf_counter(), tempfile.TemporaryDirectory(prefix="clickstream-conv-")
-        self.log, self.journal, self.wrong = Path(self.place.name) / "log.ipynb", Path(self.place.name) / "journal", ENDED
+        from clickstream_conv.runs import JOURNAL, brief_folder
+        self.stage, self.began, self.place = stage, time.perf_counter(), ExitStack()
+        place = self.place.enter_context(brief_folder())
+        self.log, self.journal, self.wrong = place / "log.ipynb", place / "journal", ENDED
         self.process = subprocess.Popen([sys.executable, "-P", "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8")
         task = dict(notebook=stage.notebook, parameters={**stage.parameters, "run": str(folder)}, folder=str(folder / "notebooks"), log=str(self.log), variables={JOURNAL: str(self.journal)})
         self.process.stdin.write(json.dumps(task) + "\n")
@@ -531,7 +533,7 @@ class Worker:
         if self.process.poll() is None: self.process.terminate()
         self.process.wait()
         self.process.stdin.close()
-        self.place.cleanup()
+        self.place.close()
 
 # %% ../nbs/13_pipeline.ipynb #7422d38e
 def _forget(folder: Path, outdated: list, kept: list) -> None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JAVA', 'TOLERANCE', 'AT_A_TIME', 'HELD', 'MOST_HELD', 'OVERHEAD', 'why_no_spark', 'master_here', 'spark_session',
-           'stop_spark', 'by_sessions', 'session_table_on', 'packed_run', 'scorer_of', 'score_on_spark',
+           'stop_spark', 'spark_path', 'by_sessions', 'session_table_on', 'packed_run', 'scorer_of', 'score_on_spark',
            'columns_on_spark', 'grown', 'fit_on_spark', 'scores_compared', 'differs_too_much', 'compared_in_words',
            'spark_beside_one_machine', 'RowPieces', 'row_files', 'training_rows', 'fit_out_of_memory', 'peak_memory',
            'held_back', 'put_right', 'conversion_out_of_memory', 'partitions_on_cluster', 'submit_command',
@@ -36,7 +36,7 @@ from .benchmark import largest_difference
 from .features import LANDMARKS, EventEncoder, learn_by_fold, load_sessions, rows_at_landmarks, rows_of_both_parts, session_partitions
 from .models import THREADS, Calibrated, CalibrationMap, best_calibration, fit, is_later, latest_level, make_model, probability, session_starts
 from .partitions import ROWS_PER_GB
-from .runs import Run, read_table
+from .runs import Run, brief_folder, read_table
 from .scoring import EMPTY, ROWS_COMPARED, Scorer, refuse_missing
 from .sources import Outcome, event_partitions, load_card, load_events
 
@@ -132,6 +132,13 @@ def stop_spark(
     shutil.rmtree(written, ignore_errors=True)
 
 # %% ../nbs/14_scale.ipynb #bb2caa7c
+def spark_path(
+    path: str | Path, # A file or a folder
+) -> str: # The same, as Spark has to be told
+    "A path whose name may hold marks that Spark takes for a pattern."
+    return re.sub(r"([\\{}\[\]*?])", r"\\\1", str(path))
+
+# %% ../nbs/14_scale.ipynb #9d2610d9
 def _plain(frame: pl.DataFrame) -> pa.Table:
     "A Polars frame in the oldest form of Arrow, whose text Spark can read."
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -172,7 +179,7 @@ def session_table_on(
     rows = by_sessions(events, work, like, partitions)
     if not out: return rows
     rows.write.mode("overwrite").partitionBy("part").parquet(out)
-    return events.sparkSession.read.schema(rows.schema).parquet(out)
+    return events.sparkSession.read.schema(rows.schema).parquet(spark_path(out))
 
 # %% ../nbs/14_scale.ipynb #4abc5aaa
 def packed_run(
@@ -185,7 +192,7 @@ def packed_run(
             archive.write(path, path.relative_to(run.folder).as_posix())
         if run.has("sessions.parquet"):
             few = io.BytesIO()
-            pl.scan_parquet(run / "sessions.parquet").head(ROWS_COMPARED).collect().write_parquet(few)
+            pl.scan_parquet(run / "sessions.parquet", glob=False).head(ROWS_COMPARED).collect().write_parquet(few)
             archive.writestr("sessions.parquet", few.getvalue())
     return packed.getvalue()
 
@@ -194,7 +201,7 @@ def scorer_of(
     packed: bytes, # As made by packed_run
 ) -> Scorer: # Ready to be asked
     "The Scorer of a packed run; a process unpacks it once."
-    with tempfile.TemporaryDirectory(prefix="clickstream-conv-") as folder:
+    with brief_folder() as folder:
         zipfile.ZipFile(io.BytesIO(packed)).extractall(folder)
         return Scorer.load(folder)
 
@@ -301,7 +308,7 @@ def spark_beside_one_machine(
     **params, # As for models.xgboost
 ) -> pd.DataFrame: # What was compared: rows, mean and largest difference of what Spark says from what one machine says
     "Everything that Spark does for a run, compared with the run's own."
-    card, events = load_card(run), spark.read.parquet(str(run / "events.parquet"))
+    card, events = load_card(run), spark.read.parquet(spark_path(run / "events.parquet"))
     encoder, others = learn_by_fold(load_events(run), card)
     rows, table = session_table_on(events, card, encoder, others, out=str(run / "spark" / "sessions")), read_table(run, "sessions.parquet")
     scores, own = pl.from_arrow(score_on_spark(events, run).toArrow()), Scorer.load(run).score(load_events(run, "all"))
@@ -407,7 +414,7 @@ def _starts_of(run: Run, card: dict, held: pd.DataFrame) -> pd.Series | None:
     "When the sessions held back begin, wherever their events lie; None where the test part is not later."
     if not is_later(card): return None
     wanted = held["session_id"].unique().tolist()
-    parts = [pl.read_parquet(file, columns=["session_id", "t"]).filter(pl.col("session_id").is_in(wanted)) for file in event_partitions(run) or [run / "events.parquet"]]
+    parts = [pl.read_parquet(file, columns=["session_id", "t"], glob=False).filter(pl.col("session_id").is_in(wanted)) for file in event_partitions(run) or [run / "events.parquet"]]
     return session_starts(pl.concat(parts))
 
 def put_right(
@@ -437,7 +444,7 @@ def conversion_out_of_memory(
     share = min(HELD, MOST_HELD / sum(pq.ParquetFile(file).metadata.num_rows for file in files))
     pick = lambda rows, held: (mine := training_rows(rows)).filter(held_back(mine, share) == held)
     model = fit_out_of_memory(files, sample, lambda rows: pick(rows, False), seed, size, **params)
-    held = pl.concat([pick(pl.read_parquet(file), True) for file in files]).to_pandas()[[*sample.columns]]
+    held = pl.concat([pick(pl.read_parquet(file, glob=False), True) for file in files]).to_pandas()[[*sample.columns]]
     fitted, p, visitors = put_right(model, held, _starts_of(run, card, held)), probability(model, held), held["visitor"].to_numpy()
     mapped = mapped_out_of_fold(p, held["converted"].to_numpy(), visitors, fitted.method_, shift=fitted.level_["shift"])
     keep_conversion(run, card, fitted, held, line_for("f1", held, mapped, Outcome(**card["outcome"])), model="xgboost, of all session rows")

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO_FORMS', 'NO_ZONE', 'OUTSIDE', 'SCORED', 'MODES',
-           'EDGE', 'NORMAL', 'LOADED', 'ROWS_COMPARED', 'MOST_EVENTS', 'FOREIGN', 'ANSWERS', 'LACKING', 'PIECE',
-           'MOST_DRAWERS', 'WRITTEN', 'EMPTY', 'plain_value', 'to_polars', 'as_given', 'refuse_missing', 'as_kind',
+           'EDGE', 'NORMAL', 'LOADED', 'ROWS_COMPARED', 'MOST_EVENTS', 'FOREIGN', 'ANSWERS', 'LACKING', 'MOST_DRAWERS',
+           'DRAWER', 'WRITTEN', 'EMPTY', 'plain_value', 'to_polars', 'as_given', 'refuse_missing', 'as_kind',
            'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound', 'sound_events',
            'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out', 'WordTable', 'missing', 'QuickColumns',
            'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words', 'held_or_asked', 'log_loss_of', 'Live',
-           'canonical_columns', 'line_pieces', 'parquet_pieces', 'Sorting', 'sort_log', 'drawer_events', 'appender',
-           'in_words', 'score_file', 'landmarks_in_text', 'score_finished']
+           'canonical_columns', 'Sorting', 'sort_log', 'drawer_events', 'appender', 'in_words', 'score_file',
+           'landmarks_in_text', 'score_finished']
 
 # %% ../nbs/08_scoring.ipynb #3cd742c4
-import os, re, shutil, tempfile
+import os, shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,8 +41,8 @@ from tqdm.auto import tqdm
 from .events import COLUMNS, EVENTS, SECOND, TIME_FORMATS, Checked, as_id, as_time, check_events, find_time_format
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import probability
-from .readers import HEAD, READER_COLUMNS, apply_mapping, find_delimiter, format_of, log_files, open_log, read_table, rules_for
-from .runs import Run, atomic_write, load_model, read_json
+from .readers import READER_COLUMNS, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
+from .runs import Run, atomic_write, brief_folder, load_model, read_json
 from .simulate import best_prediction
 from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source
 
@@ -545,9 +545,9 @@ def _manifest(run: Run) -> dict:
 def _sample(run: Run, card: dict) -> tuple[pd.DataFrame | None, dict]:
     "A few session rows, and the kind of each context column, as far as the run kept its table."
     if not run.has("sessions.parquet"): return None, {}
-    schema = pl.read_parquet_schema(run / "sessions.parquet")
+    schema = pl.scan_parquet(run / "sessions.parquet", glob=False).collect_schema()
     kinds = {**{c: schema[f"last_{c}"] for c in card["event_context"] if f"last_{c}" in schema}, **{c: schema[c] for c in card["session_context"] if c in schema}}
-    return pl.scan_parquet(run / "sessions.parquet").head(ROWS_COMPARED).collect().to_pandas(), kinds
+    return pl.scan_parquet(run / "sessions.parquet", glob=False).head(ROWS_COMPARED).collect().to_pandas(), kinds
 
 # %% ../nbs/08_scoring.ipynb #4fcc1936
 @patch(cls_method=True)
@@ -869,54 +869,15 @@ def read(
     "A raw log as events, read as the run's own log was."
     source, path = self.source(), log if isinstance(log, (str, os.PathLike)) else None
     if source.ready_made: raise ValueError(f"this run learned from {source.title}: finished sessions, no events. Give them to scorer.score_sessions(table)")
-    if path and format_of(Path(path)) == "parquet" and Path(path).is_file() and canonical_columns(pl.read_parquet_schema(path).names(), self.card): return Checked(pl.read_parquet(path), pl.DataFrame({"reason": []}, schema={"reason": pl.String}), [])
+    if path and format_of(Path(path)) == "parquet" and Path(path).is_file() and canonical_columns(parquet_columns(path), self.card): return Checked(pl.read_parquet(path, glob=False), pl.DataFrame({"reason": []}, schema={"reason": pl.String}), [])
     if path: return read_source(source, str(path), max_rejected=max_rejected)
     raw = to_polars(log)
     if source.prepare: raw = source.prepare(raw)
     return check_events(apply_mapping(raw, source.mapping, "the log"), rules_for(raw, source.mapping), source.context, max_rejected, "the log")
 
 # %% ../nbs/08_scoring.ipynb #b1d55218
-PIECE = 32 << 20  # bytes of a log that are read at a time
 MOST_DRAWERS = 256  # files into which sessions are sorted, at most
-
-def _last_cut(block: bytearray, quoted: bool) -> int:
-    "Where a block can be cut: behind its last line break outside of quotes, 0 for nowhere."
-    end = block.rfind(b"\n")
-    odd = quoted and block.count(b'"', 0, end) % 2
-    while odd and end >= 0:
-        before = block.rfind(b"\n", 0, end)
-        odd, end = odd ^ (block.count(b'"', max(before, 0), end) % 2), before
-    return end + 1
-
-# %% ../nbs/08_scoring.ipynb #a08a06d5
-def line_pieces(
-    path: Path, # A CSV file or JSON lines, plain or packed
-    size: int = PIECE, # Bytes of a piece
-    header: bool = True, # Whether the first line is a header, given to every piece
-) -> Iterator: # Bytes of each piece
-    "A text file in pieces of whole lines; a line break inside quotes is no end of a line."
-    with open_log(path) as stream:
-        rest = bytearray(stream.read(size))
-        if not header and rest.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"[": # one JSON array is one piece
-            while block := stream.read(size): rest += block
-        top = found[0] if header and (found := re.match(rb"\s*[^\n]*\n", rest)) else b""
-        first = True
-        while rest:
-            block = stream.read(size) if not first or len(rest) >= size else b""
-            cut = (_last_cut(rest, header) or (rest.rfind(b"\n") + 1 if len(rest) > 4 * size else 0)) if block else len(rest)
-            if cut: yield bytes(rest[:cut]) if first else bytes(top + rest[:cut])
-            first, rest = first and not cut, rest[cut:] + block
-
-# %% ../nbs/08_scoring.ipynb #18abea1d
-def parquet_pieces(
-    path: Path, # A Parquet file
-    size: int = PIECE, # Bytes of a piece, unpacked
-) -> Iterator: # A frame a piece
-    "A Parquet file, so many rows at a time."
-    file = pq.ParquetFile(path)
-    bytes_in_all = sum(file.metadata.row_group(g).total_byte_size for g in range(file.num_row_groups))
-    rows = max(1, int(size / max(bytes_in_all / max(file.metadata.num_rows, 1), 1)))
-    for batch in file.iter_batches(batch_size=rows): yield pl.from_arrow(batch)
+DRAWER = 64 << 20  # bytes of a log that a drawer takes, about
 
 # %% ../nbs/08_scoring.ipynb #8080376c
 @dataclass
@@ -928,29 +889,18 @@ class Sorting:
     folder: Path # Where drawers are
     drawers: int # How many
     rules: object = None # Rules, once settled
-    delimiter: str = "" # Of a CSV, once settled
     rows: int = 0 # Rows sorted so far
 
 # %% ../nbs/08_scoring.ipynb #67b824a0
-def _piece_as_table(sorting: Sorting, piece, form: str) -> pl.DataFrame:
-    "A piece as a raw table, by the log's own reader."
-    if isinstance(piece, pl.DataFrame): return piece.with_columns(_row=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
-    mapping, file = sorting.source.mapping, sorting.folder / sorting.path.name.removesuffix(".gz").removesuffix(".zip")
-    file.write_bytes(piece)
-    if form == "csv" and not sorting.delimiter: sorting.delimiter = mapping.delimiter or find_delimiter(piece[:HEAD].decode(mapping.encoding, "replace"))
-    return read_table(file, form, sorting.delimiter, mapping.encoding)
-
-# %% ../nbs/08_scoring.ipynb #db20b87a
 def _mapped(sorting: Sorting, raw: pl.DataFrame, name: str, max_rejected: float) -> pl.DataFrame:
-    "A raw piece under canonical names, its row numbers those of the whole log; on the first piece the form of times is settled."
-    numbered = raw.with_columns(pl.col("_row") + sorting.rows)
-    sorting.rows += raw["_row"].max() or 0
-    if sorting.canonical: return numbered
-    if sorting.source.prepare: numbered = sorting.source.prepare(numbered)
+    "A raw piece under canonical names; on the first piece the form of times is settled."
+    sorting.rows += len(raw)
+    if sorting.canonical: return raw
+    if sorting.source.prepare: raw = sorting.source.prepare(raw)
     mapping = sorting.source.mapping
-    named = apply_mapping(numbered, mapping, name)
+    named = apply_mapping(raw, mapping, name)
     if sorting.rules is None:
-        sorting.rules = rules_for(numbered, mapping)
+        sorting.rules = rules_for(raw, mapping)
         check_events(named, sorting.rules, sorting.source.context, max(max_rejected, 0.5), name)
         if "t" in named.columns and not sorting.rules.time_format: sorting.rules = type(sorting.rules)(**(vars(sorting.rules) | {"time_format": find_time_format(named["t"])}))
     return named
@@ -964,25 +914,23 @@ def _into_drawers(sorting: Sorting, named: pl.DataFrame, number: int) -> None:
         part.write_parquet(place / f"{number:06}.parquet")
 
 # %% ../nbs/08_scoring.ipynb #1635abbe
-def _pieces_of(sorting: Sorting, form: str) -> Iterator:
-    "The pieces of a file: frames of Parquet, bytes of text; a log with a reader of its own is one piece."
-    if sorting.source.reader and not sorting.canonical: yield sorting.source.reader([sorting.path]); return
-    if form == "parquet": yield from parquet_pieces(sorting.path); return
-    if sorting.source.mapping.encoding.lower().replace("-", "").startswith(("utf16", "utf32")):
-        yield read_table(sorting.path, form, sorting.source.mapping.delimiter, sorting.source.mapping.encoding).drop("_row"); return
-    yield from line_pieces(sorting.path, header=form == "csv")
+def _pieces_of(sorting: Sorting, size: int | None = None) -> Iterator:
+    "The pieces of a file as raw tables; a log with a reader of its own is one piece."
+    if sorting.canonical: return read_pieces(sorting.path, "parquet", size=size)
+    if sorting.source.reader: return iter([sorting.source.reader([sorting.path])])
+    return read_pieces(sorting.path, **sorting.source.mapping.reading(), size=size)
 
 # %% ../nbs/08_scoring.ipynb #c4b6b12b
 def sort_log(
     sorting: Sorting, # What is to be sorted, and where to
     max_rejected: float, # Largest share of rows that may be unreadable
-    bar: tqdm, # Told of the bytes of each piece
+    bar: tqdm, # Told of the rows of each piece
+    size: int | None = None, # Bytes of a piece; None: as the readers have it
 ) -> None:
     "Read a log piece by piece and put its rows into drawers."
-    form, name = sorting.source.mapping.format or format_of(sorting.path) or "csv", sorting.path.name
-    for number, piece in enumerate(_pieces_of(sorting, form)):
-        _into_drawers(sorting, _mapped(sorting, _piece_as_table(sorting, piece, form), name, max_rejected), number)
-        bar.update(len(piece) if isinstance(piece, bytes) else piece.estimated_size())
+    for number, piece in enumerate(_pieces_of(sorting, size)):
+        _into_drawers(sorting, _mapped(sorting, piece, sorting.path.name, max_rejected), number)
+        bar.update(len(piece))
 
 # %% ../nbs/08_scoring.ipynb #ee041edd
 def drawer_events(
@@ -990,7 +938,7 @@ def drawer_events(
     drawer: Path, # One of them
 ) -> Checked: # The events of its sessions
     "What lies in a drawer, checked."
-    rows = pl.concat([pl.read_parquet(part) for part in sorted(drawer.glob("*.parquet"))], how="diagonal_relaxed")
+    rows = pl.concat([pl.read_parquet(part, glob=False) for part in sorted(drawer.glob("*.parquet"))], how="diagonal_relaxed")
     if sorting.canonical: return Checked(rows.filter(pl.col("session_id").is_not_null()), rows.filter(pl.col("session_id").is_null()).select(row="_row", reason=pl.lit("no session_id")), [])
     return check_events(rows, sorting.rules, sorting.source.context, 1.0, sorting.path.name)
 
@@ -1080,12 +1028,11 @@ def score_file(
     source, quiet = scorer.source(), None if progress else True
     if source.ready_made: return score_finished(scorer, path, out)
     chosen_landmarks(landmarks, scorer.landmarks)
-    canonical = format_of(path) == "parquet" and canonical_columns(pl.read_parquet_schema(path).names(), scorer.card)
-    drawers = int(min(MOST_DRAWERS, 1 + path.stat().st_size * (8 if path.suffix in (".gz", ".zip", ".parquet") else 1) // (2 * PIECE)))
-    with tempfile.TemporaryDirectory(prefix="clickstream-conv-") as place:
-        sorting = Sorting(source, canonical, path, Path(place), drawers)
-        size = None if canonical or path.suffix in (".gz", ".zip", ".parquet") else path.stat().st_size
-        with tqdm(desc="reading", total=size, unit="B", unit_scale=True, leave=False, disable=quiet) as bar: sort_log(sorting, max_rejected, bar)
+    canonical = format_of(path) == "parquet" and canonical_columns(parquet_columns(path), scorer.card)
+    drawers = int(min(MOST_DRAWERS, 1 + path.stat().st_size * (8 if path.suffix in (".gz", ".zip", ".parquet") else 1) // DRAWER))
+    with brief_folder() as place:
+        sorting = Sorting(source, canonical, path, place, drawers)
+        with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar: sort_log(sorting, max_rejected, bar)
         with tqdm(desc="scoring", total=drawers, leave=False, disable=quiet) as bar: total = _score_drawers(scorer, sorting, out, landmarks, max_rejected, bar)
     return in_words(total, scorer, out)
 

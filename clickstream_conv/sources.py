@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'GA4_EVENTS',
-           'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'BYTES_READ', 'EVENTS_PER_GB', 'Outcome',
-           'Source', 'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4',
-           'own_source', 'find_source', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time',
-           'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'warnings',
-           'day', 'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card',
-           'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
+           'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'EVENTS_PER_GB', 'Outcome', 'Source',
+           'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source',
+           'find_source', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file',
+           'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day',
+           'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'refuse_too_large',
+           'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
-import difflib, glob, shutil, zipfile
+import difflib, shutil, zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -24,7 +24,8 @@ import polars as pl
 from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
-from .readers import PACKED, Mapping, apply_mapping, format_of, load_mapping, log_files, read_pieces, read_table, refuse_reserved, rules_for
+from clickstream_conv.readers import (BYTES_READ, PACKED, Mapping, apply_mapping, format_of, free_memory, load_mapping, log_files, note_empty, read_pieces, read_table, refuse_reserved, rules_for,
+    with_rows)
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -288,11 +289,10 @@ def fetch(
     return log
 
 # %% ../nbs/02_sources.ipynb #db2ba47f
-def _files(path: str) -> list:
-    "The files that a path, folder or pattern stands for."
-    found = [Path(p) for p in sorted(glob.glob(str(path)))] if glob.has_magic(str(path)) else [Path(path)]
-    if not found or not found[0].exists(): raise ValueError(f"there is no {path}")
-    return found
+def _files_for(source: Source, path: str) -> list:
+    "The files of a log; a folder is left to a source's own reader, which knows what it looks for."
+    place = Path(path)
+    return [place] if source.reader and place.is_dir() else log_files(path, source.mapping.format)
 
 def read_source(
     source: Source, # Which log
@@ -302,14 +302,15 @@ def read_source(
     max_rejected: float = 0.05, # Largest share of rows that may be rejected
 ) -> Checked: # Events, rejected rows, notes
     "Read a log of events by its source."
-    mapping, name = source.mapping, Path(path).name if path else source.title
+    mapping, name, files = source.mapping, Path(path).name if path else source.title, []
     if source.name == "demo" and not path: raw = simulate(sessions, seed)
     else:
-        files = _files(path or fetch(source.name))
-        raw = source.reader(files) if source.reader else read_table(files, mapping.format, mapping.delimiter, mapping.encoding)
+        files = _files_for(source, path or fetch(source.name))
+        raw = source.reader(files) if source.reader else read_table(files, **mapping.reading())
     if source.prepare: raw = source.prepare(raw)
     rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
-    return check_events(apply_mapping(raw, mapping, name), rules, (*source.context, *several), max_rejected, name)
+    checked = check_events(apply_mapping(raw, mapping, name), rules, (*source.context, *several), max_rejected, name)
+    return replace(checked, notes=[*note_empty(files), *checked.notes])
 
 # %% ../nbs/02_sources.ipynb #a2b0948f
 def read_ready_made(
@@ -317,7 +318,7 @@ def read_ready_made(
     path: str = "", # The file; empty: a download
 ) -> Checked: # Sessions in place of events: session_id, the context columns, converted
     "Read finished sessions: numbers as numbers, the label, repeats set aside."
-    raw = read_table(_files(path or fetch(source.name)), source.mapping.format, source.mapping.delimiter, source.mapping.encoding)
+    raw = read_table(path or fetch(source.name), **source.mapping.reading())
     label, names = source.outcome().column, source.mapping.session_context
     if missing := [c for c in (*names.values(), label) if c not in raw.columns]:
         raise ValueError(f"no column {missing[0]!r} in {Path(path).name}; it has: {', '.join(c for c in raw.columns if not c.startswith('_'))}")
@@ -478,7 +479,7 @@ def prepare(
     known = find_source(source)
     chosen = known.outcome(outcome)
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
-    if path and not known.ready_made: refuse_too_large(path)
+    if path and not known.ready_made: refuse_too_large(path, known.mapping.format)
     checked, seen, parts, how = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected)
     card = source_card(known, chosen, checked, seen, parts, how) | made_with(known, path, seed)
     table = checked.events.drop("_file", strict=False).join(parts, on="session_id", how="left", maintain_order="left")
@@ -508,20 +509,15 @@ def load_card(
     return read_json(run, "metrics/source.json")
 
 # %% ../nbs/02_sources.ipynb #fb87ecc9
-BYTES_READ = 12  # bytes of memory that reading takes for each byte of text
 EVENTS_PER_GB = 300_000  # events that later stages hold in a gigabyte of memory
-
-def _free_memory() -> int:
-    "Bytes of memory that can be had."
-    import psutil
-    return psutil.virtual_memory().available
 
 def refuse_too_large(
     path: str, # Where the log is
+    form: str = "", # Its format; empty: by the files' names
 ) -> None:
     "Refuse to read a log whole that would not fit."
-    files, small = log_files(_files(path)), (*PACKED, ".parquet", ".pq")
-    need, free = sum(file.stat().st_size * (UNPACKED if file.suffix in small else 1) for file in files) * BYTES_READ, _free_memory()
+    files, small = log_files(path, form), (*PACKED, ".parquet", ".pq")
+    need, free = sum(file.stat().st_size * (UNPACKED if file.suffix in small else 1) for file in files) * BYTES_READ, free_memory()
     if need <= free: return
     raise ValueError(f"{path} would take about {need / 1e9:,.0f} GB to read whole, and {free / 1e9:,.0f} GB of memory are free. "
                      f"Read it in parts with a bound on memory, e.g. --memory {max(free / 2e9, 1):.0f}")
@@ -534,11 +530,12 @@ def raw_pieces(
 ) -> tuple: # Raw tables one after the other, and about how many rows there are in all
     "A log piece by piece; a source with a reader of its own comes file by file, or whole."
     if source.name == "demo" and not path: raw = simulate(sessions, seed); return iter([raw]), len(raw)
-    files, mapping = _files(path or fetch(source.name)), source.mapping
+    mapping = source.mapping
+    files = _files_for(source, path or fetch(source.name))
     known = log_files(files, mapping.format)
     rows = guessed_rows(known, mapping.format or format_of(known[0]) or "csv")
-    if not source.reader: return read_pieces(files, mapping.format, mapping.delimiter, mapping.encoding), rows
-    return (source.reader([file]) for file in known) if source.by_file else iter([source.reader(files)]), rows
+    if not source.reader: return read_pieces(files, **mapping.reading()), rows
+    return (source.reader([file]) for file in with_rows(known)) if source.by_file else iter([source.reader(files)]), rows
 
 # %% ../nbs/02_sources.ipynb #f770438a
 def chosen_by_hash(
@@ -586,6 +583,7 @@ def prepare_in_partitions(
         _keep_partitions(run, work, parts, share)
     finally: shutil.rmtree(work, ignore_errors=True)
     card = source_card(source, outcome, checked, seen, parts, how) | made_with(source, path, seed)
+    if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     write_table(run, "rejected.parquet", checked.rejected)
     write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share))
@@ -595,7 +593,7 @@ def _keep_partitions(run: Run, work: Path, parts: pl.DataFrame, share: float) ->
     "Each partition with the part of its sessions, and the sample of all."
     sample, names = [], []
     for file in sorted(work.glob("part-*.parquet")):
-        events = pl.read_parquet(file)
+        events = pl.read_parquet(file, glob=False)
         mine = parts.join(events.select("session_id").unique(), on="session_id", how="semi")
         events = events.join(mine, on="session_id", how="left", maintain_order="left")
         names.append(write_table(run, f"events/{file.name}", events))

@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from clickstream_conv import scoring
+from clickstream_conv import readers, scoring
 from clickstream_conv.classification import quick_conversion
 from clickstream_conv.features import load_sessions, preprocess
 from clickstream_conv.models import calibrate, make_model, on_odds, probability, session_starts
@@ -98,8 +98,8 @@ def test_own_log_without_sessions_in_pieces(own, monkeypatch):
     scorer = Scorer.load(run.folder)
     expected = scorer.score(scorer.read(folder / "log.csv").events).sort("session_id")
     (folder / "log.csv.gz").write_bytes(gzip.compress((folder / "log.csv").read_bytes()))
-    monkeypatch.setattr(scoring, "PIECE", 30_000)
-    monkeypatch.setattr(scoring.line_pieces, "__defaults__", (30_000, True))
+    monkeypatch.setattr(readers, "PIECE", 30_000)
+    monkeypatch.setattr(scoring, "DRAWER", 60_000)
     for name in ("log.csv", "log.csv.gz"):
         score_file(run.folder, folder / name, folder / "out.parquet", progress=False)
         found = pl.read_parquet(folder / "out.parquet").sort("session_id")
