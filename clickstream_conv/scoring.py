@@ -672,7 +672,8 @@ class Live:
 @patch(as_prop=True)
 def _schema(self: Live) -> dict:
     "The columns of an event and their kinds."
-    return {**{name: COLUMNS[name] for name in (*REQUIRED, "visitor_id") if name != "step"}, **self.scorer.kinds}
+    columns = {name: COLUMNS[name] for name in (*REQUIRED, "visitor_id") if name != "step"}
+    return columns | {"quantity": pl.Float64} | self.scorer.kinds
 
 @patch
 def _checked(self: Live, event: dict) -> dict:
