@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from .events import KINDS, Rules, rejects_repeats
+from .events import COLUMN_KINDS, Rules, rejects_repeats
 from .readers import Mapping, mapping_from, mapping_from_text
 from .runs import Run, read_json, write_json
 
@@ -39,7 +39,7 @@ class Contract:
     @property
     def context_kinds(self) -> dict:
         "Context column: its type as Polars has it."
-        return {name: KINDS[self.rules.kinds.get(name, "text")] for name in self.mapping.context()}
+        return {name: COLUMN_KINDS[self.rules.kinds.get(name, "text")] for name in self.mapping.context()}
 
 # %% ../nbs/01d_contract.ipynb #a087b8d9
 def contract_of(
@@ -69,19 +69,22 @@ def _pairs(given, what: str) -> dict:
 def _same_keys(given: dict, wanted: set, what: str) -> None:
     "Refuse a part with other keys than it should have."
     if missing := sorted(wanted - given.keys()): raise ValueError(f"{what} has no {missing[0]!r}")
-    if strange := sorted(map(str, given.keys() - wanted)): raise ValueError(f"{what} has {strange[0]!r}, which means nothing here")
+    strange = sorted(map(str, given.keys() - wanted))
+    if strange: raise ValueError(f"{what} has {strange[0]!r}, which means nothing here")
 
 def _kinds_from(given) -> dict:
     "The kinds of columns, checked."
     for column, kind in _pairs(given, "kinds").items():
-        if kind not in [*KINDS]: raise ValueError(f"kinds says {str(kind)[:60]!r} of {column!r}; it should be one of {', '.join(KINDS)}")
+        if kind in [*COLUMN_KINDS]: continue
+        raise ValueError(f"kinds says {str(kind)[:60]!r} of {column!r}; it should be one of {', '.join(COLUMN_KINDS)}")
     return given
 
 # %% ../nbs/01d_contract.ipynb #e24e63c3
 def _as_written(mapping: dict) -> dict:
     "The content of a mapping file that says the same."
     rules, events = dict(mapping["rules"]), {}
-    for word, event in _pairs(rules.pop("event_names"), "event_names").items(): events.setdefault(event, []).append(word)
+    names = _pairs(rules.pop("event_names"), "event_names")
+    for word, event in names.items(): events.setdefault(event, []).append(word)
     rules.pop("kinds")
     written = {name: part for name, part in mapping.items() if name != "rules"} | rules | dict(events=events)
     return {name: part for name, part in written.items() if part not in ("", {})}
@@ -103,8 +106,9 @@ def contract_from(
 ) -> Contract: # The contract, checked
     "Check what a file of a contract says."
     _same_keys(_pairs(given, "a contract"), {field.name for field in fields(Contract)}, "a contract")
-    if given["form"] != FORM: raise ValueError(f"it has the form {str(given['form'])[:20]!r}, and this release reads the form {FORM}")
-    if not isinstance(given["source"], str): raise ValueError(f"source should be a name and is {str(given['source'])[:60]!r}")
+    form, source = given["form"], given["source"]
+    if form != FORM: raise ValueError(f"it has the form {str(form)[:20]!r}, and this release reads the form {FORM}")
+    if not isinstance(source, str): raise ValueError(f"source should be a name and is {str(source)[:60]!r}")
     return Contract(mapping_from_json(given["mapping"]), given["source"])
 
 def load_contract(
@@ -113,7 +117,8 @@ def load_contract(
     "The contract of a run, or a refusal that says how to make one."
     again = f"Make the run again: clickstream-conv run --out {run.folder} --fresh"
     if not run.has(CONTRACT):
-        raise ValueError(f"{run.folder} holds no {CONTRACT}, which says how its log is read: the run was made before runs carried that, or was copied in part. {again}")
+        raise ValueError(f"{run.folder} holds no {CONTRACT}, which says how its log is read: the run was made before runs carried that, "
+                         f"or was copied in part. {again}")
     try: return contract_from(read_json(run, CONTRACT))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{run / CONTRACT} is damaged, or not of this release: {error}. {again}") from None
@@ -121,8 +126,8 @@ def load_contract(
 # %% ../nbs/01d_contract.ipynb #860c9815
 def _settled_alike(rules: Rules, kept: Rules) -> dict:
     "What rules say, with what they leave open as it was found."
-    found = dict(time_format=rules.time_format or kept.time_format, duplicates="reject" if rejects_repeats(rules) else "keep", kinds=kept.kinds)
-    return vars(rules) | found
+    form, duplicates = rules.time_format or kept.time_format, "reject" if rejects_repeats(rules) else "keep"
+    return vars(rules) | dict(time_format=form, duplicates=duplicates, kinds=kept.kinds)
 
 def differences(
     contract: Contract, # By which a run learned
@@ -130,7 +135,8 @@ def differences(
 ) -> list: # Names of the parts of a mapping file in which they differ
     "What a mapping file says otherwise than the contract."
     then, now = vars(contract.rules), _settled_alike(mapping.rules, contract.rules)
-    parts = [field.name for field in fields(Mapping) if field.name != "rules" and getattr(mapping, field.name) != getattr(contract.mapping, field.name)]
+    learned, written = vars(contract.mapping), vars(mapping)
+    parts = [name for name in learned if name != "rules" and learned[name] != written[name]]
     return parts + [{"event_names": "events"}.get(name, name) for name in then if then[name] != now[name]]
 
 LARGEST_MAPPING = 1 << 20  # bytes of a mapping file that is compared
@@ -143,7 +149,8 @@ def mapping_note(
     try: path, contract = Path(read_json(run, "run.json")["parameters"]["source"]), load_contract(run)
     except (ValueError, TypeError, KeyError): return ""
     if path.suffix not in (".yaml", ".yml") or not path.is_file() or path.stat().st_size > LARGEST_MAPPING: return ""
-    then = f"This run reads logs as it did when it learned, by its own {CONTRACT}. To learn by the file: clickstream-conv run --source {path} --out {run.folder}"
+    then = (f"This run reads logs as it did when it learned, by its own {CONTRACT}. "
+            f"To learn by the file: clickstream-conv run --source {path} --out {run.folder}")
     try: parts = differences(contract, mapping_from_text(path.read_text(encoding="utf-8-sig"), path.name))
     except (ValueError, OSError): return f"the mapping file {path} can no longer be read. {then}"
     return f"the mapping file {path} has changed since this run learned ({', '.join(parts)}). {then}" if parts else ""

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'FLOAT_ID', 'WHOLE_FLOAT', 'LARGEST_EXACT', 'TIME_FORMATS',
-           'TICKS', 'TICK_DIGITS', 'HOUR', 'KINDS', 'IDS', 'TRUTHS', 'CLOCKS', 'as_number', 'written_as_float', 'as_id',
-           'as_time', 'fitting_formats', 'find_time_format', 'Rules', 'kinds_of', 'rejects_repeats', 'settle',
-           'find_faults', 'repeats', 'as_truth', 'Checked', 'refuse_if_lossy', 'sessionise', 'add_steps',
-           'note_repeats', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
+           'TICKS', 'TICK_DIGITS', 'HOUR', 'COLUMN_KINDS', 'IDS', 'TRUTHS', 'CLOCKS', 'as_number', 'written_as_float',
+           'as_id', 'as_time', 'fitting_formats', 'find_time_format', 'Rules', 'kinds_of', 'rejects_repeats',
+           'settle_rules', 'find_faults', 'repeats', 'as_truth', 'Checked', 'refuse_if_lossy', 'sessionise',
+           'add_steps', 'note_repeats', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import re
@@ -127,7 +127,9 @@ def find_time_format(
     return best[0]
 
 # %% ../nbs/00_events.ipynb #e7a9b92c
-KINDS = {"text": pl.String, "number": pl.Float64, "boolean": pl.Boolean, "time": pl.String}  # kinds of a log's columns; the type of a context column
+COLUMN_KINDS = {  # kinds of a log's columns; the type of a context column
+    "text": pl.String, "number": pl.Float64, "boolean": pl.Boolean, "time": pl.String,
+}
 
 @dataclass(frozen=True)
 class Rules:
@@ -145,7 +147,8 @@ class Rules:
         if self.resolution not in RESOLUTIONS: raise ValueError(f"resolution {self.resolution!r} is not one of {list(RESOLUTIONS)}")
         if self.duplicates not in ("auto", "reject", "keep"): raise ValueError(f"duplicates {self.duplicates!r} is not one of auto, reject, keep")
         for column, kind in self.kinds.items():
-            if kind not in KINDS: raise ValueError(f"column {column!r} is of the kind {kind!r}, which is not one of {', '.join(KINDS)}")
+            if kind in COLUMN_KINDS: continue
+            raise ValueError(f"column {column!r} is of the kind {kind!r}, which is not one of {', '.join(COLUMN_KINDS)}")
         for word, event in self.event_names.items():
             if event not in EVENTS: raise ValueError(f"event {word!r} is mapped to {event!r}, which is not one of {list(EVENTS)}")
 
@@ -154,7 +157,7 @@ IDS = ("session_id", "visitor_id", "item_id", "category")  # columns that name s
 
 def _kind_of(
     values: pl.Series, # A column of the log
-) -> str: # One of KINDS
+) -> str: # One of COLUMN_KINDS
     "What a column holds, by its type; of ids, whether they went through a float."
     if values.name in IDS: return "number" if written_as_float(values) else "text"
     if values.name in ("price", "quantity", "_order"): return "number"
@@ -175,7 +178,7 @@ def rejects_repeats(
     "Repeats are rejected on demand, or where the clock is finer than a second."
     return rules.duplicates == "reject" or (rules.duplicates == "auto" and RESOLUTIONS[rules.resolution] < SECOND)
 
-def settle(
+def settle_rules(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
     rules: Rules, # What is known of the log
     context: tuple = (), # Names of context columns
@@ -209,7 +212,8 @@ def find_faults(
     "Everything that can be wrong with an event, for training and for scoring."
     checks = [(f"no {who}", who, read[who].is_null())]
     if "t" in read: checks += [("no time", "t", ~given["t"]), ("unparsable time", "t", read["t"].is_null())]
-    if "event" in read: checks += [("no event name", "event", ~given["event"]), ("unknown event name", "event", read["event"].is_null())]
+    if "event" in read:
+        checks += [("no event name", "event", ~given["event"]), ("unknown event name", "event", read["event"].is_null())]
     for number in ("price", "quantity"):
         if number in read: checks += _faults_of_number(number, given[number], read[number])
     if "quantity" in read:
@@ -237,7 +241,8 @@ def as_truth(
     column: str, # Column with text, numbers or truth values
 ) -> pl.Expr: # Boolean; null where the value is none
     "True or false where it says so, null elsewhere."
-    return pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
+    text = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
+    return text.replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
 
 def _mark(raw: pl.DataFrame, column: str, rules: Rules) -> str:
     "The mark before the decimals of a column: the log's own in text, a point where the table itself holds numbers."
@@ -263,7 +268,8 @@ def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFram
 def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
     "The checks of a log: a broken line, then what can be wrong with an event."
     read = {name: pl.col(f"_{name}") for name in ("t", "event", "price", "quantity") if name in raw.columns}
-    read |= {name: pl.col(f"_of_{name}") for name in context if rules.kinds.get(name) in ("number", "boolean") and f"_of_{name}" in raw.columns}
+    typed = [name for name in context if rules.kinds.get(name) in ("number", "boolean") and f"_of_{name}" in raw.columns]
+    read |= {name: pl.col(f"_of_{name}") for name in typed}
     given = {name: _given(name) if name in ("t", "event") else _given_number(name) for name in read}
     who = "session_id" if "session_id" in raw.columns else "visitor_id"
     broken = [("line broken", "_text", pl.col("_broken"))] if "_broken" in raw.columns else []
@@ -371,7 +377,7 @@ def check_events(
     columns = [c for c in raw.columns if c in COLUMNS or c == "_text"]
     notes = [f"column {c!r} held ids as floats; they were read as whole numbers" for c in ("session_id", "visitor_id") if c in columns and written_as_float(raw[c])]
     try:
-        rules = settle(raw, rules, context)
+        rules = settle_rules(raw, rules, context)
         raw = _parsed(raw, rules, context)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
     raw = raw.with_columns(_repeat=_repeated(raw, context))

@@ -51,8 +51,10 @@ def _as_text(mapped: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     "A mapped piece as text, numbers written as the log writes them."
     names = [c for c in mapped.columns if c not in READER_COLUMNS]
     numbers = [c for c in names if mapped[c].dtype.is_float() or mapped[c].dtype.is_decimal()]
-    mapped = mapped.with_columns(as_id(mapped[c], False) if c in IDS else mapped[c].cast(pl.String) for c in names if c in IDS or c not in numbers)
-    return mapped.with_columns(pl.col(c).cast(pl.String).str.replace(".", mapping.rules.decimal, literal=True) for c in numbers if c not in IDS)
+    mark = mapping.rules.decimal
+    texts = [as_id(mapped[c], False) if c in IDS else mapped[c].cast(pl.String) for c in names]
+    written = [text.str.replace(".", mark, literal=True) if text.name in numbers and text.name not in IDS else text for text in texts]
+    return mapped.with_columns(written)
 
 def named_piece(
     raw: pl.DataFrame, # A piece of a log

@@ -35,7 +35,7 @@ from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
-from .events import COLUMNS, EVENTS, IDS, RESOLUTIONS, TRUTHS, Checked, Rules, add_steps, as_id, as_time, check_events, find_faults, rejects_repeats, repeats
+from .events import COLUMNS, EVENTS, IDS, RESOLUTIONS, Checked, Rules, add_steps, as_id, as_time, as_truth, check_events, find_faults, rejects_repeats, repeats
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, complete_ready_made, session_features
 from .models import probability
 from .partitions import as_log, settled_rules
@@ -87,7 +87,7 @@ def as_kind(
     if values.dtype == kind: return values
     if kind == pl.Int64 and isinstance(values.dtype, (pl.Datetime, pl.Date)): return values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("us")
     if kind == pl.String: return values.cast(pl.String)
-    if kind == pl.Boolean: found = values.cast(pl.String).str.strip_chars().str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
+    if kind == pl.Boolean: found = values.to_frame().select(as_truth(values.name)).to_series()
     else: found = values.cast(kind, strict=False)
     if (lost := found.is_null() & values.is_not_null()).any():
         raise ValueError(f"column {values.name!r} should hold {kind} and holds {values.filter(lost)[0]!r}. Read a raw log with scorer.read(path), which knows the log's own forms")
@@ -108,7 +108,8 @@ def _faults(frame: pl.DataFrame, resolution: str) -> pl.Series:
     read = {name: pl.col(name) for name in ("session_id", *timed)}
     read["event"] = pl.when(pl.col("event").is_in(EVENTS)).then("event")
     read |= {name: pl.when(pl.col(name).is_finite()).then(name) for name in numbers}
-    given = {name: pl.col(name).is_not_null() for name in read} | {"event": pl.col("event").str.len_bytes().fill_null(0) > 0}
+    given = {name: pl.col(name).is_not_null() for name in read}
+    given["event"] = pl.col("event").str.len_bytes().fill_null(0) > 0
     checks = find_faults(given, read)
     return frame.select(pl.coalesce(pl.when(bad).then(pl.lit(why)) for why, _, bad in checks)).to_series()
 
@@ -143,7 +144,8 @@ def sound_events(
     asked = wanted | {"quantity": pl.Float64, "visitor_id": pl.String}
     frame = events.select(as_kind(events[c], kind) for c, kind in asked.items() if c in events.columns)
     if "quantity" not in frame.columns: frame = frame.with_columns(quantity=pl.lit(1.0))
-    frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None), pl.col("event").str.strip_chars()).with_columns(pl.col("quantity").fill_null(1))
+    frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None), pl.col("event").str.strip_chars())
+    frame = frame.with_columns(pl.col("quantity").fill_null(1))
     faults = _faults(frame, card["resolution"])
     if faults.null_count() < len(faults): faults = faults.fill_null("")
     sound = (faults == "") | faults.is_null()
@@ -808,7 +810,8 @@ def _refuse_other_times(named: pl.DataFrame, rules: Rules, name: str) -> None:
     "Refuse a log none of whose times has the form of the run's own."
     if "t" not in named.columns or named["t"].null_count() == len(named): return
     if named.select(as_time("t", rules.time_format, rules.time_zone).is_not_null().any()).item(): return
-    raise ValueError(f"{name}: no time can be read, e.g. {named['t'].drop_nulls()[0]!r}. The run's own log writes times as {rules.time_format!r}, and is the measure. "
+    example = named["t"].drop_nulls()[0]
+    raise ValueError(f"{name}: no time can be read, e.g. {example!r}. The run's own log writes times as {rules.time_format!r}, and is the measure. "
                      "Write them so, or give the log as Parquet with a column of times")
 
 def _mapped(sorting: Sorting, raw: pl.DataFrame, name: str, max_rejected: float) -> pl.DataFrame:
