@@ -7,15 +7,15 @@ __all__ = ['QUESTIONS', 'MOST_MB', 'MOST_UNPACKED_MB', 'MOST_ROWS', 'LOOKED_AT',
            'AT_A_TIME', 'TITLES', 'EDGES', 'MOST_OWN', 'MANY_NEW', 'MARKERS', 'CSS', 'NARROW', 'PEOPLE', 'ASKED',
            'MOST_OFFERED', 'WARNING', 'CHANGES', 'PAGES', 'OPTIONS', 'SCRIPT', 'Overview', 'read_sentence',
            'figures_of_model', 'main_finding', 'overview_of', 'drawn_landmarks', 'soon_sentence', 'plot_ranking',
-           'safe_name', 'briefly_on_disk', 'refuse_large', 'Look', 'as_kept', 'reads', 'own_source', 'first_look',
-           'like_name', 'column_table', 'word_table', 'mapped_source', 'Upload', 'read_upload', 'reasons_table',
-           'in_portions', 'sentences_on', 'left_out_sentence', 'scored_upload', 'predictions_table', 'download_of',
-           'probabilities_by_range', 'strangeness', 'flagged_sentence', 'beside_sentence', 'plot_probabilities',
-           'counted_segments', 'read_kept', 'own_events', 'scorer_of', 'own_scores', 'followed', 'turning_point',
-           'plot_followed', 'segments_of', 'worth_table', 'profile_of', 'plot_segments', 'card_parts', 'reasons_for',
-           'plot_steps', 'scenario_from', 'gained', 'escaped', 'page_overview', 'events_table', 'page_upload',
-           'choices_of', 'page_session', 'page_what_if', 'page_segments', 'page_card', 'shown_safely', 'main',
-           'refuse_port', 'app_command', 'refuse_without_streamlit', 'start_app']
+           'safe_name', 'briefly_on_disk', 'refuse_large', 'Look', 'as_kept', 'reads', 'own_source', 'as_the_run',
+           'first_look', 'like_name', 'column_table', 'word_table', 'mapped_source', 'Upload', 'read_upload',
+           'reasons_table', 'in_portions', 'sentences_on', 'left_out_sentence', 'scored_upload', 'predictions_table',
+           'download_of', 'probabilities_by_range', 'strangeness', 'flagged_sentence', 'beside_sentence',
+           'plot_probabilities', 'counted_segments', 'read_kept', 'own_events', 'scorer_of', 'own_scores', 'followed',
+           'turning_point', 'plot_followed', 'segments_of', 'worth_table', 'profile_of', 'plot_segments', 'card_parts',
+           'reasons_for', 'plot_steps', 'scenario_from', 'gained', 'escaped', 'page_overview', 'events_table',
+           'page_upload', 'choices_of', 'page_session', 'page_what_if', 'page_segments', 'page_card', 'shown_safely',
+           'main', 'refuse_port', 'app_command', 'refuse_without_streamlit', 'start_app']
 
 # %% ../nbs/11_app.ipynb #dab70cf5
 import difflib, io, os, re, signal, socket, subprocess, sys, threading, time, webbrowser
@@ -213,10 +213,12 @@ class Look:
 
 def as_kept(
     card: dict, # The card of the run's log
+    numbered: bool = False, # Whether a column step says the order of events
 ) -> Source: # For events with canonical names
     "How events are read that have canonical names already, such as those of a run's folder."
     own = lambda names: {name: name for name in names}
-    mapping = Mapping(columns=own(name for name in NAMES if name != "order"), session_context=own(card["session_context"]), event_context=own(card["event_context"]))
+    columns = own(name for name in NAMES if name != "order") | ({"order": "step"} if numbered else {})
+    mapping = Mapping(columns=columns, session_context=own(card["session_context"]), event_context=own(card["event_context"]))
     rules = replace(mapping.rules, resolution=card["resolution"] if card["resolution"] != "none" else "s")
     return Source("upload", "the upload", replace(mapping, rules=rules))
 
@@ -232,10 +234,21 @@ def reads(
 # %% ../nbs/11_app.ipynb #51adc8e0
 def own_source(
     scorer: Scorer, # Of the run
-) -> Source | None: # How the run's own log was read; None where its mapping file is gone
+) -> Source | None: # How the run's own log was read; None where this release lacks its reader
     "The way in which the run's log was read."
     try: return scorer.source()
     except ValueError: return None
+
+def as_the_run(
+    source: Source, # A way to read an upload
+    scorer: Scorer, # Of the run
+) -> Source: # The same; an upload that was mapped by hand leaves to the run what it does not say itself
+    "The way to read an upload, with the run's own zone of time, silence between visits, verdict on repeats, and kinds of context."
+    if source.name != "upload" or scorer.rules is None: return source
+    own = scorer.rules
+    kinds = {name: own.kinds[name] for name in source.mapping.context() if name in own.kinds}
+    rules = replace(source.mapping.rules, time_zone=own.time_zone, gap_minutes=own.gap_minutes, duplicates=own.duplicates, kinds=kinds)
+    return replace(source, mapping=replace(source.mapping, rules=rules))
 
 def _source_for(path: Path, head: pl.DataFrame, scorer: Scorer) -> Source | None:
     "The way to read a file that needs no mapping."
@@ -243,7 +256,7 @@ def _source_for(path: Path, head: pl.DataFrame, scorer: Scorer) -> Source | None
     if source is not None and source.reader:
         try: return source if reads(source, source.reader([path])) else None
         except (ValueError, KeyError, pl.exceptions.PolarsError): return None
-    ways = [way for way in (source, as_kept(scorer.card)) if way is not None]
+    ways = [way for way in (source, as_kept(scorer.card, True), as_kept(scorer.card)) if way is not None]
     return next((way for way in ways if reads(way, head)), None)
 
 # %% ../nbs/11_app.ipynb #bef7ebb4
@@ -359,7 +372,7 @@ def read_upload(
     with briefly_on_disk(data, name) as path:
         refuse_large(path)
         if scorer.card["ready_made"]: return _read_finished(path, source)
-        checked = read_source(source, str(path), max_rejected=1.0)
+        checked = read_source(as_the_run(source, scorer), str(path), max_rejected=1.0)
     if checked.events.is_empty(): raise ValueError(f"{name}: none of its {len(checked.rejected):,} rows could be read. Most often: {next(iter(checked.reasons()))}, e.g. {checked.rejected['text'][0]!r}. Look at the mapping")
     events, absent = _complete(checked.events, scorer.card)
     return Upload(name, events, checked.rejected, len(checked.events) + len(checked.rejected), [*checked.notes, *absent])
@@ -867,6 +880,7 @@ def _pick(scorer: Scorer) -> None:
     "The upload and its options."
     import streamlit as st
     own = own_source(scorer)
+    if note := scorer.mapping_note(): st.info(escaped(note))
     what = "a table of finished sessions" if scorer.card["ready_made"] else "a log of events"
     st.markdown(f"Give {what}. A file with the columns of {escaped(scorer.card['title'])} is read as it is" + ("." if scorer.card["ready_made"] else "; for any other a mapping of its columns is proposed."))
     file = st.file_uploader(f"CSV, Parquet or JSON lines, also packed; at most {MOST_MB} MB", max_upload_size=MOST_MB, key="file")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROWS_PER_GB', 'BYTES_PER_ROW', 'UNPACKED', 'FEWEST', 'MOST', 'partition_of', 'guessed_rows', 'partitions_for',
-           'settled_rules', 'spill', 'check_partitions', 'summed_up']
+           'named_piece', 'as_log', 'settled_rules', 'agreed_kinds', 'spill', 'check_partitions', 'summed_up']
 
 # %% ../nbs/01c_partitions.ipynb #7ca424cb
 import shutil
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from .events import Checked, Rules, check_events, find_time_format, hash_share, note_repeats, refuse_if_lossy
+from .events import IDS, Checked, Rules, as_id, check_events, find_time_format, hash_share, kinds_of, note_repeats, refuse_if_lossy
 from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
 
 # %% ../nbs/01c_partitions.ipynb #526fe959
@@ -47,12 +47,34 @@ def partitions_for(
     return min(max(-(-rows // max(int(memory * ROWS_PER_GB), 1)), FEWEST), MOST)
 
 # %% ../nbs/01c_partitions.ipynb #e92f7bf8
-def _as_log(raw: pl.DataFrame, mapping: Mapping, name: str, seen: set) -> pl.DataFrame:
-    "A piece with canonical names, as text; a column that only earlier pieces had is empty."
+def _as_text(mapped: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
+    "A mapped piece as text, numbers written as the log writes them."
+    names = [c for c in mapped.columns if c not in READER_COLUMNS]
+    numbers = [c for c in names if mapped[c].dtype.is_float() or mapped[c].dtype.is_decimal()]
+    mark = mapping.rules.decimal
+    texts = [as_id(mapped[c], False) if c in IDS else mapped[c].cast(pl.String) for c in names]
+    written = [text.str.replace(".", mark, literal=True) if text.name in numbers and text.name not in IDS else text for text in texts]
+    return mapped.with_columns(written)
+
+def named_piece(
+    raw: pl.DataFrame, # A piece of a log
+    mapping: Mapping, # What its columns are
+    name: str, # What the log is called in messages
+    seen: set, # Columns of earlier pieces; those of this one are added
+) -> pl.DataFrame: # Canonical names, the values as their table holds them
+    "A piece with canonical names; a column that only earlier pieces had is empty."
     seen.update(raw.columns)
     raw = raw.with_columns(pl.lit(None, pl.String).alias(c) for c in seen - {*raw.columns} if c not in READER_COLUMNS)
-    mapped = apply_mapping(raw, mapping, name)
-    return mapped.with_columns(pl.col(c).cast(pl.String) for c in mapped.columns if c not in READER_COLUMNS)
+    return apply_mapping(raw, mapping, name)
+
+def as_log(
+    raw: pl.DataFrame, # A piece of a log
+    mapping: Mapping, # What its columns are
+    name: str, # What the log is called in messages
+    seen: set, # Columns of earlier pieces; those of this one are added
+) -> pl.DataFrame: # Canonical names, every value as text
+    "A piece as it is kept on disk, so that all pieces fit together whatever their tables hold."
+    return _as_text(named_piece(raw, mapping, name, seen), mapping)
 
 def settled_rules(
     raw: pl.DataFrame, # First piece of a log
@@ -62,8 +84,15 @@ def settled_rules(
     "The rules that all partitions are read by."
     rules = rules_for(raw, mapping)
     if rules.time_format or "t" not in mapping.columns: return rules
-    try: return replace(rules, time_format=find_time_format(_as_log(raw, mapping, name, set())["t"]))
+    try: return replace(rules, time_format=find_time_format(as_log(raw, mapping, name, set())["t"]))
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
+
+def agreed_kinds(
+    kinds: dict, # Column: kind, of the pieces so far
+    more: dict, # The same of the next piece
+) -> dict: # Of all of them
+    "What each column holds; text where pieces do not agree."
+    return {c: kind if kinds.get(c, kind) == more.get(c, kind) else "text" for c, kind in (more | kinds).items()}
 
 def spill(
     pieces: Iterable, # Raw tables, as readers.read_pieces gives them
@@ -74,17 +103,18 @@ def spill(
     prepare: Callable | None = None, # Raw table to raw table, before the mapping
 ) -> tuple[Rules, int]: # The rules that all are to be read by, and the number of rows
     "Send every row of a log to its partition on disk."
-    rules, rows, seen = None, 0, set()
+    rules, rows, seen, kinds = None, 0, set(), {}
     for place, raw in enumerate(pieces):
         if prepare: raw = prepare(raw)
         if rules is None: rules = settled_rules(raw, mapping, name)
-        piece, rows = _as_log(raw, mapping, name, seen), rows + len(raw)
+        mapped, rows = named_piece(raw, mapping, name, seen), rows + len(raw)
+        piece, kinds = _as_text(mapped, mapping), agreed_kinds(kinds, kinds_of(mapped, mapping.context()))
         who = piece["session_id" if "session_id" in piece.columns else "visitor_id"]
         for (number,), rows_of_it in piece.with_columns(_partition=partition_of(who, partitions)).partition_by("_partition", as_dict=True, include_key=False).items():
             (folder / f"{number:03d}").mkdir(parents=True, exist_ok=True)
             rows_of_it.write_parquet(folder / f"{number:03d}" / f"{place:06d}.parquet", compression="lz4")
     if not rows: raise ValueError(f"{name} holds no rows")
-    return rules, rows
+    return replace(rules, kinds=kinds | rules.kinds), rows
 
 # %% ../nbs/01c_partitions.ipynb #8612f044
 def check_partitions(

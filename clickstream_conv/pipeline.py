@@ -381,7 +381,7 @@ def describe_data(
     return [one | dict(sha256=before.get(tuple(one.values())) or sha256_of(one["path"])) for one in found]
 
 # %% ../nbs/13_pipeline.ipynb #31645033
-RUN_FILES = ("run.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "events/*.parquet", "sessions/*.parquet",
+RUN_FILES = ("run.json", "contract.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "events/*.parquet", "sessions/*.parquet",
              "metrics/*.json", "notebooks/*.ipynb")  # what a run makes, beside what run.json lists
 OUR_FOLDERS = (".", "models", "metrics", "notebooks", "events", "sessions")  # folders of a run
 REPORT = "site/index.html"  # first page of a run's report
@@ -889,7 +889,9 @@ def score(
       clickstream-conv score --run runs/demo --events new.csv
       clickstream-conv score --run runs/demo --events new.csv.gz --out scored.csv --landmarks now
     """
+    from clickstream_conv.contract import mapping_note
     from clickstream_conv.scoring import landmarks_in_text, score_file
+    if note := mapping_note(Path(run).expanduser()): typer.echo(f"clickstream-conv: {note}", err=True)
     for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected): typer.echo(line)
 
 # %% ../nbs/13_pipeline.ipynb #3d57730e

@@ -1221,7 +1221,8 @@ def rules_for(raw: pl.DataFrame, mapping: Mapping) -> Rules:
     "The rules; a time that the file itself holds as a time needs no stated format."
     column = mapping.columns.get("t")
     typed = isinstance(column, str) and column in raw.columns and raw[column].dtype.is_temporal()
-    return Rules(**(vars(mapping.rules) | {"time_format": ""})) if typed else mapping.rules
+    if not typed: return mapping.rules
+    return Rules(**(vars(mapping.rules) | {"time_format": "", "kinds": mapping.rules.kinds | {"t": "time"}}))
 
 def read_log(
     paths: str | Path | list, # One path, several, a folder or a pattern

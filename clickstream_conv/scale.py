@@ -31,6 +31,7 @@ from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier
 
 from .classification import keep_conversion, line_for, mapped_out_of_fold
+from .contract import CONTRACT
 from .events import hash_share
 from .benchmark import largest_difference
 from .features import LANDMARKS, EventEncoder, learn_by_fold, load_sessions, rows_at_landmarks, rows_of_both_parts, session_partitions
@@ -188,7 +189,7 @@ def packed_run(
     "What a Scorer needs of a run, without its log."
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in [run / "metrics" / "source.json", run / "models" / "manifest.json", *sorted((run / "models").glob("*.skops"))]:
+        for path in [run / CONTRACT, run / "metrics" / "source.json", run / "models" / "manifest.json", *sorted((run / "models").glob("*.skops"))]:
             archive.write(path, path.relative_to(run.folder).as_posix())
         if run.has("sessions.parquet"):
             few = io.BytesIO()

@@ -38,13 +38,16 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, QuantileTr
 from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
-from .events import COLUMNS, EVENTS, SECOND, TIME_FORMATS, Checked, as_id, as_time, check_events, find_time_format
+from .contract import Contract, load_contract, mapping_note as note_on_mapping
+from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps, as_id, as_time, as_truth, check_events, find_faults, rejects_repeats,
+    repeats)
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import probability
+from .partitions import as_log, settled_rules
 from .readers import READER_COLUMNS, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
 from .runs import Run, atomic_write, brief_folder, load_model, read_json
 from .simulate import best_prediction
-from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source
+from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source, source_of
 
 # %% ../nbs/08_scoring.ipynb #4050b0eb
 FLOAT32_EXACT = 2**24  # the largest whole number up to which a float32 holds them all
@@ -116,12 +119,13 @@ def as_kind(
     kind: pl.DataType, # What it should be
 ) -> pl.Series: # The same as that kind
     "A column as the kind that features need, or a refusal with an example."
+    if kind == pl.String and values.name in IDS: return as_id(values, False)
     if values.dtype == kind: return values
     if kind == pl.Int64 and isinstance(values.dtype, (pl.Datetime, pl.Date)): return values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("us")
-    if kind == pl.String: return as_id(values) if values.name in ("session_id", "item_id", "category") else values.cast(pl.String)
-    if kind == pl.Boolean: return values.cast(pl.String).str.to_lowercase().replace_strict({"true": True, "false": False, "1": True, "0": False}, default=None, return_dtype=pl.Boolean)
+    if kind == pl.String: return values.cast(pl.String)
     if values.dtype.is_float(): values = values.fill_nan(None)
-    if _may_be_number(values.dtype): found = values.cast(kind, strict=False)
+    if kind == pl.Boolean: found = values.to_frame().select(as_truth(values.name)).to_series()
+    elif _may_be_number(values.dtype): found = values.cast(kind, strict=False)
     else: found = pl.repeat(None, len(values), dtype=kind, eager=True).alias(values.name)
     lost = found.is_null() & values.is_not_null()
     if values.dtype.is_float() and kind.is_integer(): lost = lost | (found != values).fill_null(False)
@@ -229,49 +233,60 @@ OUTSIDE = "session with a time outside of the log's range"  # why events are lef
 
 def _faults(frame: pl.DataFrame, resolution: str, window: tuple | None) -> pl.Series:
     "Why each row cannot be used, null where it can."
-    price, quantity = pl.col("price"), pl.col("quantity")
+    numbers = [name for name, kind in frame.schema.items() if kind == pl.Float64]
+    timed = ["t"] if resolution != "none" else []
+    read = {name: pl.col(name) for name in ("session_id", *timed)}
+    read["event"] = pl.when(pl.col("event").is_in(EVENTS)).then("event")
+    read |= {name: pl.when(pl.col(name).is_finite()).then(name) for name in numbers}
+    given = {name: pl.col(name).is_not_null() for name in read}
+    given["event"] = pl.col("event").str.len_bytes().fill_null(0) > 0
+    checks = {why: bad for why, _, bad in find_faults(given, read)}
     outside = ~pl.col("t").is_between(*window).fill_null(True) if window else pl.lit(False)
-    checks = {"no session_id": pl.col("session_id").is_null(), OUTSIDE: outside.any().over("session_id"), "no time": pl.col("t").is_null() & (resolution != "none"), "unknown event name": ~pl.col("event").is_in(EVENTS).fill_null(False),
-              "negative price": price < 0, "unparsable price": ~price.is_finite(), "quantity below 1": quantity < 1}
+    checks = {"no session_id": pl.col("session_id").is_null(), OUTSIDE: outside.any().over("session_id")} | checks
     return frame.select(pl.coalesce(pl.when(bad).then(pl.lit(why)) for why, bad in checks.items())).to_series()
 
 # %% ../nbs/08_scoring.ipynb #945eb3f6
-def _repeats(frame: pl.DataFrame, resolution: str) -> pl.Series:
-    "True for exact repeats; without steps only where the log's clock is finer than a second."
-    place = ["session_id", "step"] if "step" in frame.columns else ["session_id", "t"]
+def _repeats(frame: pl.DataFrame, rules: Rules) -> pl.Series:
+    "True for exact repeats, where the run's log was rid of them; a log that numbers its clicks tells repeats apart by the number alone."
     none = pl.repeat(False, len(frame), dtype=pl.Boolean, eager=True)
-    if "step" not in frame.columns and resolution not in ("us", "ms") or not frame.select(pl.struct(place).is_duplicated().any()).item(): return none
-    return frame.select(~pl.struct(frame.columns).is_first_distinct()).to_series()
+    numbered = "order" in rules.kinds
+    if not rejects_repeats(rules) or numbered and "step" not in frame.columns: return none
+    if not frame.select(pl.struct("session_id", "t", "event").is_duplicated().any()).item(): return none
+    return frame.select(repeats([name for name in frame.columns if name != "step" or numbered])).to_series()
 
 def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     "Sorted by time and given step, numbered from 1; and how many sessions were numbered otherwise."
     given = "step" in frame.columns
-    frame = frame.sort("session_id", "t", *(["step"] if given else []), nulls_last=True, maintain_order=True)
-    number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("session_id")
-    moved = frame.filter((pl.col("step") != number).fill_null(True))["session_id"].n_unique() if given else 0
-    return frame.with_columns(step=number), moved
+    frame = add_steps(frame.rename({"step": "_order"}) if given else frame)
+    moved = frame.filter((pl.col("step") != pl.col("_order")).fill_null(True))["session_id"].n_unique() if given else 0
+    return frame, moved
 
 # %% ../nbs/08_scoring.ipynb #e7b24a92
 def sound_events(
     events: pl.DataFrame, # Canonical events
     card: dict, # The log's card
     kinds: dict, # Context column: its kind in the training part
+    rules: Rules | None = None, # The rules that the run's log was read by; None: as the clock of the card has it
 ) -> Sound: # Those that can be scored, in order
     "Check events as a log is checked, put them in order, and say what was done."
+    rules = rules or Rules(resolution=card["resolution"] if card["resolution"] in RESOLUTIONS else "day")
     refuse_missing(events.columns, card)
     if events.is_empty(): raise ValueError("there are no events to score. Give at least one")
     wanted = {**{c: COLUMNS[c] for c in REQUIRED}, **kinds}
     zone, window = card.get("time_zone", "UTC"), time_window(card)
+    asked = wanted | {"quantity": pl.Float64, "visitor_id": pl.String}
     read = {"t": as_moment(events["t"], zone)}
-    read |= {c: as_kind(events[c], kind) for c, kind in wanted.items() if c in events.columns and c != "t"}
-    frame = events.select(read[c] for c in wanted if c in read)
-    if "quantity" not in frame.columns: frame = frame.with_columns(quantity=pl.lit(1, pl.Int64))
-    frame = frame.with_columns(pl.col("quantity").fill_null(1), pl.col("price").fill_nan(None))
+    read |= {c: as_kind(events[c], kind) for c, kind in asked.items() if c in events.columns and c != "t"}
+    frame = events.select(read[c] for c in asked if c in read)
+    if "quantity" not in frame.columns: frame = frame.with_columns(quantity=pl.lit(1.0))
+    frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None), pl.col("event").str.strip_chars())
+    frame = frame.with_columns(pl.col("quantity").fill_null(1))
     faults = _faults(frame, card["resolution"], window)
     if faults.null_count() < len(faults): faults = faults.fill_null("")
-    repeated = _repeats(frame, card["resolution"])
+    sound = (faults == "") | faults.is_null()
+    repeated = _repeats(frame, rules) & sound
     left_out = Counter(faults.filter(faults != "").to_list()) + Counter({"exact repeat": int(repeated.sum())})
-    kept, moved = _in_order(frame.filter(~repeated & ((faults == "") | faults.is_null())))
+    kept, moved = _in_order(frame.filter(~repeated & sound).with_columns(pl.col("quantity").cast(pl.Int64)))
     trouble = [time_trouble(frame["t"].filter(~frame["t"].is_between(*window))[0], card)] if left_out[OUTSIDE] else []
     if kept.is_empty():
         why = trouble[0] if trouble else f"e.g. {events.row(0, named=True)}. Canonical events are described in 00_events"
@@ -477,7 +492,7 @@ LOADED = {"revenue": "models/revenue.skops", "segments": "models/segments.skops"
 ROWS_COMPARED = 40  # session rows on which a quick copy is compared with its model
 
 class Scorer:
-    "From events to answers. What it holds is public: card, encoder, conversion, revenue, segments, about, threshold, landmarks, features, kinds, words, said, left_out."
+    "From events to answers. What it holds is public: card, encoder, conversion, revenue, segments, about, threshold, landmarks, features, contract, rules, kinds, words, said, left_out."
     def __init__(
         self,
         card: dict, # The log's card, as kept by the run
@@ -489,12 +504,15 @@ class Scorer:
         rows: pd.DataFrame | None = None, # A few session rows of the run, to compare quick copies on
         kinds: dict | None = None, # Context column: its kind; text where not given
         folder: Path | None = None, # The run's folder
+        contract: Contract | None = None, # How the run's log is read; None: as its source is, and kinds as given
     ):
         self.card, self.encoder, self.conversion, self.revenue, self.segments, self.about, self.folder = card, encoder, conversion, revenue, segments, about, folder
         self.threshold, self.features = about["conversion"]["threshold"]["value"], about["conversion"]["features"]
         self.landmarks = tuple(sorted(about.get("features", {}).get("landmarks", [0])))
         self.outcome, self.context = Outcome(**card["outcome"]), [*card["session_context"], *card["event_context"]]
-        self.kinds = {name: (kinds or {}).get(name, pl.String) for name in self.context}
+        self.contract, self.rules = contract, contract.rules if contract else None
+        kinds = contract.context_kinds if contract else kinds or {}
+        self.kinds = {name: kinds.get(name, pl.String) for name in self.context}
         self.words, self.said, self.left_out = known_words(conversion), [], {}
         self._set_up(rows)
 
@@ -542,12 +560,10 @@ def _manifest(run: Run) -> dict:
     return about
 
 # %% ../nbs/08_scoring.ipynb #cc28cda2
-def _sample(run: Run, card: dict) -> tuple[pd.DataFrame | None, dict]:
-    "A few session rows, and the kind of each context column, as far as the run kept its table."
-    if not run.has("sessions.parquet"): return None, {}
-    schema = pl.scan_parquet(run / "sessions.parquet", glob=False).collect_schema()
-    kinds = {**{c: schema[f"last_{c}"] for c in card["event_context"] if f"last_{c}" in schema}, **{c: schema[c] for c in card["session_context"] if c in schema}}
-    return pl.scan_parquet(run / "sessions.parquet", glob=False).head(ROWS_COMPARED).collect().to_pandas(), kinds
+def _sample(run: Run) -> pd.DataFrame | None:
+    "A few session rows, if the run kept its table."
+    if not run.has("sessions.parquet"): return None
+    return pl.scan_parquet(run / "sessions.parquet", glob=False).head(ROWS_COMPARED).collect().to_pandas()
 
 # %% ../nbs/08_scoring.ipynb #4fcc1936
 @patch(cls_method=True)
@@ -560,11 +576,10 @@ def load(
     _needed(run, "metrics/source.json", "kept by the stage 02_sources")
     _needed(run, "models/manifest.json", "kept with the first model")
     _needed(run, "models/conversion.skops", "kept by the stage 05_classification")
-    card, about = load_card(run), _manifest(run)
+    card, about, contract = load_card(run), _manifest(run), load_contract(run)
     encoder = None if card["ready_made"] else load_model(run, "features")
-    rows, kinds = _sample(run, card)
     others = {name: load_model(run, name) if run.has(file) else None for name, file in LOADED.items()}
-    return cls(card, encoder, load_model(run, "conversion"), about, rows=rows, kinds=kinds, folder=run.folder, **others)
+    return cls(card, encoder, load_model(run, "conversion"), about, rows=_sample(run), folder=run.folder, contract=contract, **others)
 
 # %% ../nbs/08_scoring.ipynb #1a1092c3
 MOST_EVENTS = 500_000  # events made into session rows at a time, so that memory stays bounded
@@ -590,7 +605,7 @@ def _asked_about(self: Scorer, events, landmarks: str | int | list) -> tuple[Sou
     "Sound events, and what is to be answered about each session."
     if self.card["ready_made"]: raise ValueError(f"this run learned from {self.card['title']}: finished sessions, no events. Give finished sessions to scorer.score_sessions(table)")
     asked = chosen_landmarks(landmarks, self.landmarks)
-    sound = sound_events(to_polars(events), self.card, self.kinds)
+    sound = sound_events(to_polars(events), self.card, self.kinds, self.rules)
     self._refuse_foreign(sound.events)
     return sound, landmark_plan(standing(sound.events, self.outcome), asked, self.landmarks)
 
@@ -800,14 +815,15 @@ class Live:
 @patch(as_prop=True)
 def _schema(self: Live) -> dict:
     "The columns of an event and their kinds."
-    return {**{name: COLUMNS[name] for name in REQUIRED if name != "step"}, **self.scorer.kinds}
+    columns = {name: COLUMNS[name] for name in (*REQUIRED, "visitor_id") if name != "step"}
+    return columns | {"quantity": pl.Float64} | self.scorer.kinds
 
 @patch
 def _checked(self: Live, event: dict) -> dict:
     "The event with the columns that count, or a refusal."
     if not isinstance(event, dict): raise ValueError(f"an event is a dict such as {{'t': 1767571640078003, 'event': 'view', 'price': None}}; found {type(event).__name__}")
     if (other := event.get("session_id", self.session_id)) != self.session_id: raise ValueError(f"the event belongs to session {other!r}, and this is session {self.session_id!r}. Open one for each: scorer.session({other!r})")
-    event = {"quantity": 1} | event | {"session_id": self.session_id}
+    event = {"quantity": 1, "visitor_id": None} | event | {"session_id": self.session_id}
     refuse_missing(list(event), self.scorer.card)
     return {name: self._read(name, event[name], kind) for name, kind in self._schema.items()}
 
@@ -837,7 +853,7 @@ def session(
 @patch
 def _live(self: Scorer, frame: pl.DataFrame) -> dict:
     "The answer after all events of one session."
-    sound = sound_events(frame, self.card, self.kinds)
+    sound = sound_events(frame, self.card, self.kinds, self.rules)
     if sound.left_out: raise ValueError(f"the event cannot be scored: {_counted(sound.left_out)}, e.g. {frame.row(-1, named=True)}. It was not added")
     return self._answered(sound.events, landmark_plan(standing(sound.events, self.outcome), "now", self.landmarks)).row(0, named=True)
 
@@ -846,11 +862,13 @@ def _live(self: Scorer, frame: pl.DataFrame) -> dict:
 def source(
     self: Scorer,
 ) -> Source: # The source that the run was made from
-    "How the run's log is read; for a log of one's own this takes its mapping file."
-    kept = read_json(Run(str(self.folder)), "run.json").get("parameters", {}).get("source", "") if self.folder else ""
-    name = kept or self.card["source"]
-    try: return find_source(name)
-    except ValueError as error: raise ValueError(f"this run was made from the source {name!r}, which cannot be read now: {error}") from None
+    "How the run's log is read, by the contract that the run carries."
+    return find_source(self.card["source"]) if self.contract is None else source_of(self.contract, self.card)
+
+@patch
+def mapping_note(self: Scorer) -> str:
+    "A sentence if the mapping file that the run was made with says something else by now, else nothing."
+    return note_on_mapping(self.folder) if self.folder else ""
 
 def canonical_columns(
     columns: list, # Columns of a log
@@ -890,26 +908,36 @@ class Sorting:
     drawers: int # How many
     rules: object = None # Rules, once settled
     rows: int = 0 # Rows sorted so far
+    seen: set = field(default_factory=set) # Columns of the pieces so far
 
 # %% ../nbs/08_scoring.ipynb #67b824a0
+def _refuse_other_times(named: pl.DataFrame, rules: Rules, name: str) -> None:
+    "Refuse a log none of whose times has the form of the run's own."
+    if "t" not in named.columns or named["t"].null_count() == len(named): return
+    if named.select(as_time("t", rules.time_format, rules.time_zone).is_not_null().any()).item(): return
+    example = named["t"].drop_nulls()[0]
+    raise ValueError(f"{name}: no time can be read, e.g. {example!r}. The run's own log writes times as {rules.time_format!r}, and is the measure. "
+                     "Write them so, or give the log as Parquet with a column of times")
+
 def _mapped(sorting: Sorting, raw: pl.DataFrame, name: str, max_rejected: float) -> pl.DataFrame:
-    "A raw piece under canonical names; on the first piece the form of times is settled."
+    "A raw piece under canonical names; what the contract leaves open is settled on the first piece."
     sorting.rows += len(raw)
     if sorting.canonical: return raw
     if sorting.source.prepare: raw = sorting.source.prepare(raw)
-    mapping = sorting.source.mapping
-    named = apply_mapping(raw, mapping, name)
-    if sorting.rules is None:
-        sorting.rules = rules_for(raw, mapping)
+    mapping, first = sorting.source.mapping, sorting.rules is None
+    if first: sorting.rules = settled_rules(raw, mapping, name)
+    named = as_log(raw, mapping, name, sorting.seen)
+    if first:
+        _refuse_other_times(named, sorting.rules, name)
         check_events(named, sorting.rules, sorting.source.context, max(max_rejected, 0.5), name)
-        if "t" in named.columns and not sorting.rules.time_format: sorting.rules = type(sorting.rules)(**(vars(sorting.rules) | {"time_format": find_time_format(named["t"])}))
     return named
 
 # %% ../nbs/08_scoring.ipynb #dc23c227
 def _into_drawers(sorting: Sorting, named: pl.DataFrame, number: int) -> None:
     "Write each row to the drawer of its session, or of its visitor where the log has no sessions."
-    who = pl.col("session_id" if "session_id" in named.columns else "visitor_id").cast(pl.String).str.strip_chars().str.replace(r"\.0+$", "").fill_null("")
-    for (drawer,), part in named.with_columns(_drawer=who.hash() % sorting.drawers).partition_by("_drawer", as_dict=True, include_key=False).items():
+    who = "session_id" if "session_id" in named.columns else "visitor_id"
+    ids = as_id(named[who], sorting.rules is not None and sorting.rules.kinds.get(who) == "number").fill_null("")
+    for (drawer,), part in named.with_columns(_drawer=ids.hash() % sorting.drawers).partition_by("_drawer", as_dict=True, include_key=False).items():
         (place := sorting.folder / f"{drawer:03}").mkdir(exist_ok=True)
         part.write_parquet(place / f"{number:06}.parquet")
 

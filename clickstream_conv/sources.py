@@ -6,10 +6,10 @@
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'GA4_EVENTS',
            'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'EVENTS_PER_GB', 'Outcome', 'Source',
            'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source',
-           'find_source', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file',
-           'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day',
-           'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'refuse_too_large',
-           'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
+           'find_source', 'contract_for', 'source_of', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash',
+           'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of',
+           'split_sessions', 'warnings', 'day', 'source_card', 'event_partitions', 'prepare', 'made_with',
+           'load_events', 'load_card', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, shutil, zipfile
@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 import polars as pl
 
+from .contract import Contract, contract_of, write_contract
 from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
@@ -257,6 +258,27 @@ def find_source(
     raise ValueError(f"no source {name!r}; known: {', '.join(SOURCES)}{f' (did you mean {close[0]}?)' if close else ''}. For a log of your own give a mapping file "
                      "ending in .yaml, as proposed by: clickstream-conv map LOG")
 
+# %% ../nbs/02_sources.ipynb #c0c1323a
+def contract_for(
+    source: Source, # Which log
+    rules: Rules, # The rules as reading it settled them
+) -> Contract: # To be kept in the run
+    "How a log was read."
+    own_code = source.reader or source.prepare or source.ready_made
+    return contract_of(source.mapping, rules, source.name if own_code and SOURCES.get(source.name) is source else "")
+
+def source_of(
+    contract: Contract, # Of a run
+    card: dict, # The card of its log
+) -> Source: # How a log is read for the run
+    "The source that a contract describes, whatever has become of its mapping file."
+    if not contract.source: return Source(card["source"], card["title"], contract.mapping, (Outcome(**card["outcome"]),), tuple(card["state"]))
+    known = SOURCES.get(contract.source)
+    if known is None or known.ready_made != card["ready_made"]:
+        raise ValueError(f"this run's contract names the reader {contract.source!r}, which this release does not have for such a log; it has: {', '.join(SOURCES)}. "
+                         "Make the run again with this release")
+    return replace(known, mapping=contract.mapping)
+
 # %% ../nbs/02_sources.ipynb #f5e184c7
 def _unpacked(archive: Path) -> Path:
     "The largest CSV file of a zip archive, beside it."
@@ -327,7 +349,8 @@ def read_ready_made(
     converted = pl.col(label).str.to_uppercase() == source.outcome().equals
     table = raw.filter(~pl.col("_repeat")).select(session_id=pl.col("_row").cast(pl.String), **{n: pl.col(c).cast(kinds[n]) for n, c in names.items()}, converted=converted)
     repeats = raw.filter("_repeat").select(row=pl.col("_row").cast(pl.Int64), reason=pl.lit("exact repeat"), column=pl.lit("_row"), value=pl.col("_row").cast(pl.String), text=pl.lit(None, pl.String))
-    return Checked(table, repeats, [])
+    words = {name: "text" if kind == pl.String else "number" for name, kind in kinds.items()}
+    return Checked(table, repeats, [], rules=replace(source.mapping.rules, kinds=words))
 
 # %% ../nbs/02_sources.ipynb #f40009fe
 def split_by_hash(
@@ -486,6 +509,7 @@ def prepare(
     write_table(run, "rejected.parquet", checked.rejected)
     write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
     for old in event_partitions(run): old.unlink()
+    write_contract(run, contract_for(known, checked.rules))
     write_json(run, "metrics/source.json", card)
     return card
 
@@ -586,6 +610,7 @@ def prepare_in_partitions(
     if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     write_table(run, "rejected.parquet", checked.rejected)
+    write_contract(run, contract_for(source, rules))
     write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share))
     return card
 
