@@ -38,9 +38,10 @@ from .events import COLUMNS, EVENTS, Checked, as_id, check_events, find_time_for
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, complete_ready_made, session_features
 from .models import probability
 from .readers import HEAD, READER_COLUMNS, apply_mapping, find_delimiter, format_of, log_files, open_log, read_table, rules_for
-from .runs import Run, atomic_write, load_model, read_json
+from .runs import Run, atomic_write, load_model, naming_damage, read_json
 from .simulate import best_prediction
 from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source
+from .trust import read_record, refuse_missing_columns, refuse_unsound_card, refuse_unsound_manifest, verify_run
 
 # %% ../nbs/08_scoring.ipynb #4050b0eb
 def to_polars(
@@ -394,34 +395,49 @@ def _needed(run: Run, name: str, holds: str) -> None:
     if not run.folder.is_dir(): raise ValueError(f"there is no folder {run.folder}. Make a run first: clickstream-conv run --out {run.folder}")
     if not run.has(name): raise ValueError(f"{run.folder} holds no finished run: it has no {name} ({holds}). Give the folder of a finished run, or finish it: clickstream-conv run --out {run.folder}")
 
-def _manifest(run: Run) -> dict:
+def _manifest(run: Run, card: dict) -> dict:
     "The models' entries, or a refusal."
-    try: about = read_json(run, "models/manifest.json")
-    except ValueError: raise ValueError(f"{run / 'models/manifest.json'} is damaged. Make the models again: clickstream-conv run --out {run.folder} --fresh") from None
-    if missing := [key for key in ("threshold", "features") if key not in about.get("conversion", {})]:
+    said = read_json(run, "models/manifest.json").get("conversion", {})
+    if missing := [key for key in ("threshold", "features") if key not in said]:
         raise ValueError(f"{run.folder} holds no finished run: its manifest says nothing of the conversion model's {missing[0]}. Finish the run: clickstream-conv run --out {run.folder}")
+    about = refuse_unsound_manifest(run, card)
+    refuse_missing_columns(run, about["conversion"]["features"])
     return about
+
+def _sound_card(run: Run) -> dict:
+    "The log's card, with values that make sense."
+    card, where = load_card(run), str(run / "metrics/source.json")
+    refuse_unsound_card(card, where)
+    try: Outcome(**card["outcome"])
+    except (TypeError, ValueError) as error: raise ValueError(f"{where} is damaged: the outcome makes no sense ({error}). Make the run again") from None
+    return card
 
 # %% ../nbs/08_scoring.ipynb #cc28cda2
 def _sample(run: Run, card: dict) -> tuple[pd.DataFrame | None, dict]:
     "A few session rows, and the kind of each context column, as far as the run kept its table."
     if not run.has("sessions.parquet"): return None, {}
-    schema = pl.read_parquet_schema(run / "sessions.parquet")
+    with naming_damage(run / "sessions.parquet"):
+        schema = pl.read_parquet_schema(run / "sessions.parquet")
+        rows = pl.scan_parquet(run / "sessions.parquet").head(ROWS_COMPARED).collect().to_pandas()
     kinds = {**{c: schema[f"last_{c}"] for c in card["event_context"] if f"last_{c}" in schema}, **{c: schema[c] for c in card["session_context"] if c in schema}}
-    return pl.scan_parquet(run / "sessions.parquet").head(ROWS_COMPARED).collect().to_pandas(), kinds
+    return rows, kinds
 
 # %% ../nbs/08_scoring.ipynb #4fcc1936
 @patch(cls_method=True)
 def load(
     cls: Scorer,
     run: str | Path | Run, # The folder of a finished run
+    key: str = "", # Path of the key that it must be signed with; empty: it need not be signed
 ) -> Scorer: # Ready to be asked
-    "The models of a run. Loading runs no code, and a file that is not the run's own is refused."
+    "The models of a run. Loading runs no code; what an accident changed is refused; what a stranger changed is refused where a key is given."
     run = run if isinstance(run, Run) else Run(str(run) if str(run) else ".")
     _needed(run, "metrics/source.json", "kept by the stage 02_sources")
     _needed(run, "models/manifest.json", "kept with the first model")
     _needed(run, "models/conversion.skops", "kept by the stage 05_classification")
-    card, about = load_card(run), _manifest(run)
+    if key: verify_run(run, key)
+    read_record(run)
+    card = _sound_card(run)
+    about = _manifest(run, card)
     encoder = None if card["ready_made"] else load_model(run, "features")
     rows, kinds = _sample(run, card)
     others = {name: load_model(run, name) if run.has(file) else None for name, file in LOADED.items()}
@@ -695,7 +711,7 @@ def source(
     self: Scorer,
 ) -> Source: # The source that the run was made from
     "How the run's log is read; for a log of one's own this takes its mapping file."
-    kept = read_json(Run(str(self.folder)), "run.json").get("parameters", {}).get("source", "") if self.folder else ""
+    kept = read_record(Run(str(self.folder))).get("parameters", {}).get("source", "") if self.folder else ""
     name = kept or self.card["source"]
     try: return find_source(name)
     except ValueError as error: raise ValueError(f"this run was made from the source {name!r}, which cannot be read now: {error}") from None
@@ -922,9 +938,10 @@ def score_file(
     landmarks: str | int | list = "last", # As for Scorer.score
     max_rejected: float = 0.05, # Largest share of rows that may be unreadable
     progress: bool = True, # Whether to show progress, in a terminal
+    key: str = "", # Path of the key that the run must be signed with, as for Scorer.load
 ) -> list: # Sentences: what was read, what was scored, what to know
     "Score a file of any size. Scores come session by session, in no order of the log; an earlier result stays until the new one is whole."
-    scorer, (path, out) = Scorer.load(run), _targets(events_path, out_path)
+    scorer, (path, out) = Scorer.load(run, key), _targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
     if source.ready_made: return score_finished(scorer, path, out)
     chosen_landmarks(landmarks, scorer.landmarks)
