@@ -1,15 +1,13 @@
 """A run's folder as something received: altered, cut short, exchanged, pointing elsewhere; and runs of earlier releases."""
 import json, os, re, shutil, zipfile
-from pathlib import Path
 
 import polars as pl
 import pytest
 from conftest import QUICK, ROOT, command, record
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
-from sklearn.linear_model import LogisticRegression
 
 from clickstream_conv.pipeline import Stage, claim, due, make_report, remove_run
-from clickstream_conv.runs import Run, load_model, read_json, read_table, save_model, seal_of, write_json
+from clickstream_conv.runs import Run, load_model, package_version, read_json, read_table, save_model, seal_of, write_json
 from clickstream_conv.scoring import Scorer
 from clickstream_conv.sources import load_events
 from clickstream_conv.trust import SCORING_READS, files_read, sign_run, verify_run, write_record
@@ -379,3 +377,35 @@ def test_keys_that_are_none(signed, tmp_path):
     (run / "metrics/run.key").write_text("9f2c" * 16)
     with pytest.raises(ValueError, match="lies in the run's folder"): verify_run(run, run / "metrics/run.key")
     (run / "metrics/run.key").unlink()
+
+
+# Runs that releases left.
+
+FIXTURES = sorted((ROOT / "tests/fixtures").glob("run-*.zip"))
+
+
+def unpacked(archive, folder):
+    "A run folder of a release, what it is asked, and what that release answered."
+    with zipfile.ZipFile(archive) as packed: packed.extractall(folder)
+    return Run(folder), pl.read_parquet(folder / "asked.parquet"), json.loads((folder / "answers.json").read_text())
+
+
+def test_this_release_has_left_a_run():
+    release = ".".join(package_version().split(".")[:2])
+    assert f"run-{release}.zip" in [path.name for path in FIXTURES], "make it: python tests/make_fixture.py"
+
+
+@pytest.mark.parametrize("archive", FIXTURES, ids=lambda path: path.stem)
+def test_a_run_of_a_release_answers_as_it_did_or_is_refused_in_a_sentence(archive, tmp_path):
+    run, events, answers = unpacked(archive, tmp_path)
+    release = lambda text: text.split(".")[:2]
+    made_with = read_json(run, "models/manifest.json")["conversion"]["versions"]
+    same = all(release(package_version(name)) == release(then) for name, then in made_with.items())
+    try: found = Scorer.load(run).score(events, "every").to_dicts()
+    except ValueError as refused:
+        assert not same and "was made with" in str(refused) and "Make it again with" in str(refused), str(refused)
+        return
+    assert len(found) == len(answers)
+    for now, then in zip(found, answers):
+        assert now.keys() == then.keys()
+        for name, value in then.items(): assert now[name] == (pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value), name
