@@ -394,10 +394,9 @@ REPORT = "site/index.html"  # first page of a run's report
 def _load_record(folder: Path) -> dict:
     "What run.json says; empty where there is none."
     from clickstream_conv.runs import Run
-    from clickstream_conv.trust import read_record
-    try: record = read_record(Run(folder))
-    except ValueError as error: raise ValueError(f"{error}. Choose another folder with --out, or start over with --fresh") from None
-    if record and not {"source", "stages"} <= record.keys(): raise ValueError(f"{folder / 'run.json'} is no record of a run: it says nothing of source and stages. Choose another folder with --out, or start over with --fresh")
+    from clickstream_conv.trust import RESTART, read_record
+    record = read_record(Run(folder))
+    if record and not {"source", "stages"} <= record.keys(): raise ValueError(f"{folder / 'run.json'} is no record of a run: it says nothing of source and stages. {RESTART}")
     return record
 
 def refuse_foreign(

@@ -163,13 +163,14 @@ def _finite(text: str) -> float:
 def read_json(
     run: Run, # The run
     name: str, # File name, ending in .json
+    way_out: str = AGAIN, # What to do if it is damaged
 ) -> dict: # The figures; empty where there are none yet
     "Read figures, if they were kept."
     path = run / name
     if not path.is_file(): return {}
     try: found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error: raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}. {AGAIN}") from None
-    if not isinstance(found, dict): raise ValueError(f"{path} is damaged: it holds a {type(found).__name__} instead of names and values. {AGAIN}")
+    except (ValueError, RecursionError) as error: raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}. {way_out}") from None
+    if not isinstance(found, dict): raise ValueError(f"{path} is damaged: it holds a {type(found).__name__} instead of names and values. {way_out}")
     return found
 
 # %% ../nbs/00a_runs.ipynb #e48b5e04
