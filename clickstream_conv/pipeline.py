@@ -329,6 +329,7 @@ def _file_reason(files: dict, folder: Path) -> str | None:
     "What became of a stage's files since it left them; None if they are the same."
     from clickstream_conv.runs import Run
     from clickstream_conv.trust import changed_since, manifest_changed
+
     found = (changed_since(folder, name, then) for name, then in files.items())
     return next((reason for reason in found if reason), None) or manifest_changed(Run(folder), files) or None
 
@@ -395,8 +396,12 @@ def _load_record(folder: Path) -> dict:
     "What run.json says; empty where there is none."
     from clickstream_conv.runs import Run
     from clickstream_conv.trust import RESTART, read_record
+
     record = read_record(Run(folder))
-    if record and not {"source", "stages"} <= record.keys(): raise ValueError(f"{folder / 'run.json'} is no record of a run: it says nothing of source and stages. {RESTART}")
+    if record and not {"source", "stages"} <= record.keys():
+        raise ValueError(
+            f"{folder / 'run.json'} is no record of a run: it says nothing of source and stages. {RESTART}"
+        )
     return record
 
 def refuse_foreign(
@@ -424,25 +429,31 @@ def claim(
 # %% ../nbs/13_pipeline.ipynb #05f7d8e7
 def _listed(folder: Path) -> list:
     "Names of the files that run.json lists; none if it cannot be read."
-    try: return [name for stage in _load_record(folder).get("stages", {}).values() for name in stage.get("files", [])]
-    except ValueError: return []
+    try:
+        return [name for stage in _load_record(folder).get("stages", {}).values() for name in stage.get("files", [])]
+    except ValueError:
+        return []
 
 def _site_of(folder: Path) -> Path | None:
     "The folder of a run's report, if it holds one."
     from clickstream_conv.runs import inside
+
     site = folder / "site"
     return inside(folder, "site") if (site / "_static" / "site.css").is_file() else None
 
 def remove_run(
-    folder: Path, # A run's folder
-) -> dict: # Nothing: a new run
+    folder: Path,  # A run's folder
+) -> dict:  # Nothing: a new run
     "Remove what a run makes, and nothing else."
     from clickstream_conv.runs import inside
+
     names = [*_listed(folder), *(path.relative_to(folder) for pattern in RUN_FILES for path in folder.glob(pattern))]
     paths, site = [inside(folder, name) for name in names], _site_of(folder)
     for path in paths:
-        if path.is_file(): path.unlink()
-    if site: shutil.rmtree(site)
+        if path.is_file():
+            path.unlink()
+    if site:
+        shutil.rmtree(site)
     return {}
 
 def sweep(
@@ -455,12 +466,15 @@ def sweep(
     shutil.rmtree(inside(folder, ".spill"), ignore_errors=True)
 
 def drop_damaged_manifest(
-    folder: Path, # A run's folder
+    folder: Path,  # A run's folder
 ) -> None:
     "Remove a manifest that cannot be read, so that the stages that write into it begin a new one."
     from clickstream_conv.runs import Run, read_json
-    try: read_json(Run(folder), "models/manifest.json")
-    except ValueError: (folder / "models" / "manifest.json").unlink()
+
+    try:
+        read_json(Run(folder), "models/manifest.json")
+    except ValueError:
+        (folder / "models" / "manifest.json").unlink()
 
 # %% ../nbs/13_pipeline.ipynb #86d8cfcc
 @contextmanager
@@ -565,16 +579,19 @@ class Worker:
 def _forget(folder: Path, outdated: list, kept: list) -> None:
     "Remove files that no longer belong to the run."
     from clickstream_conv.runs import inside
-    for name in sorted(set(outdated) - set(kept)): inside(folder, name).unlink(missing_ok=True)
+
+    for name in sorted(set(outdated) - set(kept)):
+        inside(folder, name).unlink(missing_ok=True)
 
 SHARED = ("models/manifest.json",)  # what several stages write, some side by side: weighed entry by entry
 
 def weigh(
-    folder: Path, # The run's folder
-    names: list, # Files in it
-) -> dict: # Name: size and sha256; empty for a shared file
+    folder: Path,  # The run's folder
+    names: list,  # Files in it
+) -> dict:  # Name: size and sha256; empty for a shared file
     "What a stage left, so that it is known again."
     from clickstream_conv.trust import fingerprint
+
     return {name: {} if name in SHARED else fingerprint(folder, name) for name in sorted(names)}
 
 def settle_files(
@@ -614,7 +631,9 @@ def begin_stage(
 ) -> Worker: # The stage, running
     "Start a stage, and write down that it runs."
     from clickstream_conv.runs import now
-    record["stages"][stage.name] = dict(status="running", started=now(), parameters=stage.parameters, files={name: {} for name in record["stages"].get(stage.name, {}).get("files", {})})
+    before = record["stages"].get(stage.name, {}).get("files", {})
+    unweighed = {name: {} for name in before}  # they may be replaced from now on
+    record["stages"][stage.name] = dict(status="running", started=now(), parameters=stage.parameters, files=unweighed)
     _keep_record(folder, record)
     return Worker(folder, stage, news)
 
@@ -761,43 +780,50 @@ def _located(parameters: dict, source) -> dict:
 MADE_FROM = "site/made_from.json"  # what the pages tell of, and what they were when they were made
 
 def told_of(
-    folder: Path, # A run's folder
-) -> dict: # Name: sha256 of each file that the report is made from
+    folder: Path,  # A run's folder
+) -> dict:  # Name: sha256 of each file that the report is made from
     "What a report tells of."
     from clickstream_conv.runs import inside, sha256_of
+
     patterns = ("run.json", "model_card.*", "metrics/*.json", "notebooks/*.ipynb")
     names = sorted(path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern))
     return {name: sha256_of(inside(folder, name)) for name in names}
 
 def pages_of(
-    folder: Path, # A run's folder
-) -> dict: # Name: sha256 of each file of its report
+    folder: Path,  # A run's folder
+) -> dict:  # Name: sha256 of each file of its report
     "The pages of a report as they are."
     from clickstream_conv.runs import inside, sha256_of
+
     files = sorted(path for path in (folder / "site").rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in files]
     return {name: sha256_of(inside(folder, name)) for name in names if name != MADE_FROM}
 
 def report_is_current(
-    folder: Path, # A run's folder
-) -> bool: # Whether its pages can stay
+    folder: Path,  # A run's folder
+) -> bool:  # Whether its pages can stay
     "Whether a report tells of what the run holds, and is whole."
     from clickstream_conv.runs import Run, read_json
-    try: made = read_json(Run(folder), MADE_FROM)
-    except ValueError: return False
+
+    try:
+        made = read_json(Run(folder), MADE_FROM)
+    except ValueError:
+        return False
     pages = pages_of(folder)
     kept = made.get("pages", {})
     whole = isinstance(kept, dict) and bool(kept) and all(pages.get(name) == sum_ for name, sum_ in kept.items())
     return whole and made.get("from") == told_of(folder)
 
 def make_report(
-    folder: Path, # A run's folder
-) -> Path: # The report's first page
+    folder: Path,  # A run's folder
+) -> Path:  # The report's first page
     "The pages of a run, unless they are whole and tell of what it holds."
     page = folder / REPORT
-    if report_is_current(folder): return page
+    if report_is_current(folder):
+        return page
     from clickstream_conv.report import run_report
     from clickstream_conv.runs import Run, write_json
+
     run_report(folder)
     write_json(Run(folder), MADE_FROM, {"from": told_of(folder), "pages": pages_of(folder)})
     return page
@@ -869,7 +895,7 @@ def run(
     until: Annotated[str, Text("--until", "Last stage to run, e.g. 05_classification. [default: all stages]", "STAGE")] = "",
     report: Annotated[bool, typer.Option("--report/--no-report", help="Make the pages of the report.")] = True,
     jobs: Annotated[int, typer.Option("--jobs", help="Stages that may run side by side; the results are the same. [default: as many as there are cores]", metavar="NUMBER", min=1, show_default=False)] = None,
-    sign: Annotated[str, Text("--sign", "Sign what scoring reads with the key in this file, for whoever gets the run; see score --verify.", "KEYFILE")] = "",
+    sign: Annotated[str, Text("--sign", "Sign what scoring reads with this key; see score --verify.", "KEYFILE")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what an earlier run left in the folder.")] = False,
 ) -> None:
     """Run the stages in order: from a log to a model and its figures.
@@ -964,7 +990,7 @@ def score(
     events: Annotated[str, Text("--events", "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed), or the events.parquet of a run.")],
     out: Annotated[str, Text("--out", "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default: scored.parquet]")] = "scored.parquet",
     landmarks: Annotated[str, Text("--landmarks", "last: the largest trained one reached; now: after all events; every: after each event; or trained ones, separated by commas. [default: last]")] = "last",
-    verify: Annotated[str, Text("--verify", "Score only if the run was signed with the key in this file, and nothing that scoring reads has changed since; see run --sign.", "KEYFILE")] = "",
+    verify: Annotated[str, Text("--verify", "Score only a run that was signed with this key; see run --sign.", "KEYFILE")] = "",
     max_rejected: Annotated[float, typer.Option("--max-rejected", help="Largest share of rows that may be unreadable.", metavar="SHARE", min=0, max=1)] = 0.05,
 ) -> None:
     """Ask a run's models about the sessions of a log.
@@ -983,7 +1009,7 @@ def open_app(
     run: Annotated[str, Text("--run", "Folder of a finished run. [default: runs/demo]", "FOLDER")] = "runs/demo",
     port: Annotated[int, typer.Option("--port", help="Port of the page.", metavar="NUMBER")] = 8501,
     address: Annotated[str, Text("--address", "Address of the page; 0.0.0.0 lets others in the network see it. [default: 127.0.0.1]")] = "127.0.0.1",
-    verify: Annotated[str, Text("--verify", "Open only a run that was signed with the key in this file; see run --sign.", "KEYFILE")] = "",
+    verify: Annotated[str, Text("--verify", "Open only a run that was signed with this key; see run --sign.", "KEYFILE")] = "",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser, where there is a display.")] = True,
 ) -> None:
     """Ask a run in the browser: what it found, predictions for a log, one session in detail, and what if.

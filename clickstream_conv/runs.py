@@ -54,16 +54,19 @@ def sha256_of(
     with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
 
 def inside(
-    run, # A Run, or the folder of one
-    name: str, # Name of a file below it, wherever the name comes from: run.json, a manifest, a caller
-) -> Path: # Where that file lies
-    "The path of a file of a run; a name that leads out of the run's folder, by its words or through a link, is refused."
+    run,  # A Run, or the folder of one
+    name: str,  # Name of a file below it, wherever the name comes from: run.json, a manifest, a caller
+) -> Path:  # Where that file lies
+    "The path of a file of a run; a name that leads out of its folder, by its words or a link, is refused."
     folder = Path(getattr(run, "folder", run)).absolute()
     if not isinstance(name, (str, Path)) or not str(name) or "\0" in str(name):
         raise ValueError(f"{folder}: {name!r} is no name of a file of a run. Names are like metrics/source.json")
     if not Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder)):
-        raise ValueError(f"{folder}: the name {str(name)!r} leads out of the run's folder. Nothing outside of it is read, written or removed. "
-                         "A run is one folder with names such as metrics/source.json: put the file itself there instead of a link, or make the run again into another folder with --out")
+        raise ValueError(
+            f"{folder}: the name {str(name)!r} leads out of the run's folder. Nothing outside of it is read, written"
+            " or removed. A run is one folder with names such as metrics/source.json: put the file itself there"
+            " instead of a link, or make the run again into another folder with --out"
+        )
     return folder / name
 
 class Run:
@@ -82,7 +85,7 @@ class Run:
         return all((self / name).is_file() for name in names)
 
     def files(self, pattern: str) -> list:
-        "Paths of the files that a pattern such as events/part-*.parquet stands for, in order; refused where one leads out of the folder."
+        "Paths of files by a pattern such as events/part-*.parquet, in order; one that leads outside is refused."
         return [self / path.relative_to(self.folder) for path in sorted(self.folder.glob(pattern))]
 
     def needed(self, name: str, stage: str) -> Path:
@@ -102,24 +105,28 @@ def write_table(
     with atomic_write(run / name) as file: file.write(table.getbuffer())
     return run / name
 
-AGAIN = "Repeat the command that made the run (clickstream-conv run ... --out FOLDER): it makes anew what is damaged"  # the way out
+AGAIN = (  # the way out
+    "Repeat the command that made the run (clickstream-conv run ... --out FOLDER): it makes anew what is damaged"
+)
 
 @contextmanager
 def naming_damage(
-    path: Path, # A table of a run
+    path: Path,  # A table of a run
 ):
     "Say of a damaged table which file it is and what to do, instead of what a library says of its bytes."
-    try: yield
+    try:
+        yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         said = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is damaged and cannot be read ({said}). {AGAIN}") from None
 
 def parquet_table(
-    path: Path, # A table of a run
-    columns: list = None, # Names of columns; None: all
-) -> pl.DataFrame: # The table
+    path: Path,  # A table of a run
+    columns: list = None,  # Names of columns; None: all
+) -> pl.DataFrame:  # The table
     "Read a table, or name it if it is damaged."
-    with naming_damage(path): return pl.read_parquet(path, columns=columns)
+    with naming_damage(path):
+        return pl.read_parquet(path, columns=columns)
 
 def read_table(
     run: Run, # The run
@@ -149,7 +156,8 @@ def write_json(
 def _once(pairs: list) -> dict:
     "Names and values, each name once."
     found = dict(pairs)
-    if len(found) == len(pairs): return found
+    if len(found) == len(pairs):
+        return found
     names = [name for name, _ in pairs]
     twice = next(name for name in names if names.count(name) > 1)
     raise ValueError(f"it says {twice!r} more than once")
@@ -157,20 +165,29 @@ def _once(pairs: list) -> dict:
 def _finite(text: str) -> float:
     "A number, refused where it is infinite or none."
     number = float(text)
-    if number - number != 0: raise ValueError(f"it holds {text[:20]}, which is no number")
+    if number - number != 0:
+        raise ValueError(f"it holds {text[:20]}, which is no number")
     return number
 
 def read_json(
-    run: Run, # The run
-    name: str, # File name, ending in .json
-    way_out: str = AGAIN, # What to do if it is damaged
-) -> dict: # The figures; empty where there are none yet
+    run: Run,  # The run
+    name: str,  # File name, ending in .json
+    way_out: str = AGAIN,  # What to do if it is damaged
+) -> dict:  # The figures; empty where there are none yet
     "Read figures, if they were kept."
     path = run / name
-    if not path.is_file(): return {}
-    try: found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error: raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}. {way_out}") from None
-    if not isinstance(found, dict): raise ValueError(f"{path} is damaged: it holds a {type(found).__name__} instead of names and values. {way_out}")
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(
+            path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}. {way_out}") from None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} is damaged: it holds a {type(found).__name__} instead of names and values. {way_out}"
+        )
     return found
 
 # %% ../nbs/00a_runs.ipynb #e48b5e04
@@ -213,21 +230,24 @@ def refuse_other_versions(
                              f"Make it again with: clickstream-conv run --fresh, or install {package}=={then}")
 
 def seal_of(
-    content: dict, # What a JSON file or a part of it says
-) -> str: # 64 hexadecimal digits
+    content: dict,  # What a JSON file or a part of it says
+) -> str:  # 64 hexadecimal digits
     "The sha256 of all that is said, but for the seal itself. Against accidents: anybody can make a new one."
     rest = {name: value for name, value in content.items() if name != "seal"}
     return hashlib.sha256(json.dumps(_plain(rest), sort_keys=True).encode()).hexdigest()
 
-BESIDE = ("metrics/source.json", "contract.json")  # what says how a model's log is read and what is predicted, as far as the run has it
+BESIDE = (
+    "metrics/source.json",
+    "contract.json",
+)  # what says how a model's log is read and what is predicted, as far as the run has it
 
 def _beside(run: Run) -> dict:
     "Which description of the log lies in the folder: name and sha256."
     return {name: sha256_of(run / name) for name in BESIDE if run.has(name)}
 
 def type_name(
-    model, # An estimator
-) -> str: # Such as clickstream_conv.models.Calibrated
+    model,  # An estimator
+) -> str:  # Such as clickstream_conv.models.Calibrated
     "The full name of an estimator's type."
     return f"{type(model).__module__}.{type(model).__qualname__}"
 
@@ -252,80 +272,122 @@ def save_model(
 # %% ../nbs/00a_runs.ipynb #c9c3f6e0
 def _is_text_of(value, kind: type) -> bool:
     "Whether a value is a dict with names as keys and one kind of values."
-    return isinstance(value, dict) and all(isinstance(name, str) and isinstance(one, kind) for name, one in value.items())
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(one, kind) for name, one in value.items()
+    )
 
 def refuse_changed_entry(
-    entry: dict, # What a manifest says of a model
-    where: str, # Manifest and model in words, for the message
-    name: str, # What the model is called
+    entry: dict,  # What a manifest says of a model
+    where: str,  # Manifest and model in words, for the message
+    name: str,  # What the model is called
 ) -> None:
     "Refuse an entry that is not as the run wrote it."
-    if not isinstance(entry, dict): raise ValueError(f"{where} holds a {type(entry).__name__} instead of names and values: it is damaged. {AGAIN}")
-    if not isinstance(entry.get("sha256"), str): raise ValueError(f"{where} says no sha256 of the model's file: it is damaged. {AGAIN}")
-    if not _is_text_of(entry.get("versions"), str): raise ValueError(f"{where} does not say which versions the model was made with: it is damaged. {AGAIN}")
+    if not isinstance(entry, dict):
+        raise ValueError(
+            f"{where} holds a {type(entry).__name__} instead of names and values: it is damaged. {AGAIN}"
+        )
+    if not isinstance(entry.get("sha256"), str):
+        raise ValueError(f"{where} says no sha256 of the model's file: it is damaged. {AGAIN}")
+    if not _is_text_of(entry.get("versions"), str):
+        raise ValueError(f"{where} does not say which versions the model was made with: it is damaged. {AGAIN}")
     refuse_other_versions(entry["versions"], name)
-    if "seal" not in entry: raise ValueError(f"{where} has no seal: it was altered, or made before models had one. {AGAIN}")
-    if entry["seal"] != seal_of(entry): raise ValueError(f"{where} was changed after the run wrote it: its seal does not fit. It was not loaded. Restore the file. {AGAIN}")
+    if "seal" not in entry:
+        raise ValueError(f"{where} has no seal: it was altered, or made before models had one. {AGAIN}")
+    if entry["seal"] != seal_of(entry):
+        raise ValueError(
+            f"{where} was changed after the run wrote it: its seal does not fit. It was not loaded. Restore the file."
+            f" {AGAIN}"
+        )
 
 # %% ../nbs/00a_runs.ipynb #50eb20a8
 def entry_of(
-    run: Run, # The run
-    name: str, # What the model is called, without ending
-) -> dict: # Its entry in the manifest, with sha256, type, versions ...
+    run: Run,  # The run
+    name: str,  # What the model is called, without ending
+) -> dict:  # Its entry in the manifest, with sha256, type, versions ...
     "What the manifest says of a model, once that is known to be what the run wrote."
     manifest, where = read_json(run, "models/manifest.json"), f"{run / 'models/manifest.json'} on {name!r}"
     if name not in manifest or not run.has(f"models/{name}.skops"):
-        raise ValueError(f"{run.folder} holds no model {name!r}; it has: {', '.join(manifest) or 'none'}. Run the stage that makes it, or {AGAIN[0].lower()}{AGAIN[1:]}")
+        raise ValueError(
+            f"{run.folder} holds no model {name!r}; it has: {', '.join(manifest) or 'none'}. Run the stage that makes"
+            f" it, or {AGAIN[0].lower()}{AGAIN[1:]}"
+        )
     refuse_changed_entry(manifest[name], where, name)
     return manifest[name]
 
 def refuse_other_log(
-    run: Run, # The run
-    name: str, # What the model is called
-    entry: dict, # Its entry in the manifest
+    run: Run,  # The run
+    name: str,  # What the model is called
+    entry: dict,  # Its entry in the manifest
 ) -> None:
     "Refuse a model whose description of the log is not the one that it was made beside."
     now_there, then = _beside(run), entry.get("beside", {})
     if other := [file for file in BESIDE if now_there.get(file) != then.get(file)]:
-        raise ValueError(f"{run / other[0]} is not the one that the model {name!r} was made beside: it was changed, added or removed since. "
-                         f"The model was not loaded, since it may answer differently. Restore the file. {AGAIN}")
+        raise ValueError(
+            f"{run / other[0]} is not the one that the model {name!r} was made beside: it was changed, added or"
+            f" removed since. The model was not loaded, since it may answer differently. Restore the file. {AGAIN}"
+        )
 
 # %% ../nbs/00a_runs.ipynb #52bffd68
-ROLES = {"conversion": ("predict_proba",), "features": ("transform", "state"), "revenue": ("predict", "interval"), "segments": ("predict", "names_", "view"),
-         "explainer": ("prepare",)}  # model: what it must be able to do; other names are free
+ROLES = {
+    "conversion": ("predict_proba",),
+    "features": ("transform", "state"),
+    "revenue": ("predict", "interval"),
+    "segments": ("predict", "names_", "view"),
+    "explainer": ("prepare",),
+}  # model: what it must be able to do; other names are free
 
 def refuse_other_kind(
-    model, # As loaded
-    name: str, # What it is called
-    path: Path, # Its file
-    kind: str, # Its type, as the manifest has it
+    model,  # As loaded
+    name: str,  # What it is called
+    path: Path,  # Its file
+    kind: str,  # Its type, as the manifest has it
 ) -> None:
     "Refuse a model that is not of the kind that its name asks for."
     if lacking := [what for what in ROLES.get(name, ()) if not hasattr(model, what)]:
-        raise ValueError(f"{path} holds a {type_name(model)}, which is no model for {name!r}: it has no {lacking[0]}. It was not used. {AGAIN}")
-    if type_name(model) != kind: raise ValueError(f"{path} holds a {type_name(model)}, and the manifest says {kind!r}. It was not used. {AGAIN}")
+        raise ValueError(
+            f"{path} holds a {type_name(model)}, which is no model for {name!r}: it has no {lacking[0]}. It was not"
+            f" used. {AGAIN}"
+        )
+    if type_name(model) != kind:
+        raise ValueError(
+            f"{path} holds a {type_name(model)}, and the manifest says {kind!r}. It was not used. {AGAIN}"
+        )
 
 def _rebuilt(path: Path, content: bytes):
     "The model in a file's bytes, of known types only."
     import skops.io
-    try: types = skops.io.get_untrusted_types(data=content)
-    except Exception as error: raise ValueError(f"{path} is no model file of ours ({type(error).__name__}: {' '.join(str(error).split())[:120]}). It was not loaded. {AGAIN}") from None
+
+    try:
+        types = skops.io.get_untrusted_types(data=content)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is no model file of ours ({type(error).__name__}: {' '.join(str(error).split())[:120]}). It was"
+            f" not loaded. {AGAIN}"
+        ) from None
     if strange := [t for t in types if not is_trusted(t)]:
-        raise ValueError(f"{path} asks for types that a model of ours never needs: {', '.join(strange)}. It was not loaded")
-    try: return skops.io.loads(content, trusted=types)
-    except Exception as error: raise ValueError(f"{path} cannot be built again ({type(error).__name__}: {' '.join(str(error).split())[:120]}). {AGAIN}") from None
+        raise ValueError(
+            f"{path} asks for types that a model of ours never needs: {', '.join(strange)}. It was not loaded"
+        )
+    try:
+        return skops.io.loads(content, trusted=types)
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be built again ({type(error).__name__}: {' '.join(str(error).split())[:120]}). {AGAIN}"
+        ) from None
 
 def load_model(
-    run: Run, # The run
-    name: str, # What the model is called, without ending
-): # The fitted estimator
-    "Load a model without running code: only the file of the manifest, only known types, only the kind that its name asks for."
+    run: Run,  # The run
+    name: str,  # What the model is called, without ending
+):  # The fitted estimator
+    "Load a model without running code: only the manifest's file, only known types, only the kind asked for."
     entry, path = entry_of(run, name), run / f"models/{name}.skops"
     content = path.read_bytes()  # read once, so that what is checked is what is built
     found = hashlib.sha256(content).hexdigest()
     if found != entry["sha256"]:
-        raise ValueError(f"{path} is not the file that this run made: its sha256 is {found[:12]}..., the manifest says "
-                         f"{entry['sha256'][:12]}.... It was not loaded. Run again with --fresh, or restore the file")
+        raise ValueError(
+            f"{path} is not the file that this run made: its sha256 is {found[:12]}..., the manifest says "
+            f"{entry['sha256'][:12]}.... It was not loaded. Run again with --fresh, or restore the file"
+        )
     refuse_other_log(run, name, entry)
     model = _rebuilt(path, content)
     refuse_other_kind(model, name, path, entry.get("type"))

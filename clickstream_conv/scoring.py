@@ -399,7 +399,10 @@ def _manifest(run: Run, card: dict) -> dict:
     "The models' entries, or a refusal."
     said = read_json(run, "models/manifest.json").get("conversion", {})
     if missing := [key for key in ("threshold", "features") if key not in said]:
-        raise ValueError(f"{run.folder} holds no finished run: its manifest says nothing of the conversion model's {missing[0]}. Finish the run: clickstream-conv run --out {run.folder}")
+        raise ValueError(
+            f"{run.folder} holds no finished run: its manifest says nothing of the conversion model's {missing[0]}."
+            f" Finish the run: clickstream-conv run --out {run.folder}"
+        )
     about = refuse_unsound_manifest(run, card)
     refuse_missing_columns(run, about["conversion"]["features"])
     return about
@@ -408,8 +411,10 @@ def _sound_card(run: Run) -> dict:
     "The log's card, with values that make sense."
     card, where = load_card(run), str(run / "metrics/source.json")
     refuse_unsound_card(card, where)
-    try: Outcome(**card["outcome"])
-    except (TypeError, ValueError) as error: raise ValueError(f"{where} is damaged: the outcome makes no sense ({error}). Make the run again") from None
+    try:
+        Outcome(**card["outcome"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} is damaged: the outcome makes no sense ({error}). Make the run again") from None
     return card
 
 # %% ../nbs/08_scoring.ipynb #cc28cda2
@@ -429,7 +434,7 @@ def load(
     run: str | Path | Run, # The folder of a finished run
     key: str = "", # Path of the key that it must be signed with; empty: it need not be signed
 ) -> Scorer: # Ready to be asked
-    "The models of a run. Loading runs no code; what an accident changed is refused; what a stranger changed is refused where a key is given."
+    "The models of a run. No code runs; what an accident changed is refused; what a stranger did, where a key is given."
     run = run if isinstance(run, Run) else Run(str(run) if str(run) else ".")
     _needed(run, "metrics/source.json", "kept by the stage 02_sources")
     _needed(run, "models/manifest.json", "kept with the first model")

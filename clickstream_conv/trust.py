@@ -19,79 +19,107 @@ from .runs import AGAIN, ROLES, Run, entry_of, inside, naming_damage, read_json,
 
 # %% ../nbs/00c_trust.ipynb #f4e86dca
 def fingerprint(
-    run, # A Run, or its folder
-    name: str, # Name of a file in it
-) -> dict: # size in bytes, sha256
+    run,  # A Run, or its folder
+    name: str,  # Name of a file in it
+) -> dict:  # size in bytes, sha256
     "What a file is, so that it is known again."
     path = inside(run, name)
     return dict(size=path.stat().st_size, sha256=sha256_of(path))
 
 def is_text(
-    path: Path, # A notebook
-) -> bool: # Whether it can be read as one
+    path: Path,  # A notebook
+) -> bool:  # Whether it can be read as one
     "Whether a notebook is whole. People open and edit notebooks, so their content is free."
-    try: return isinstance(json.loads(path.read_text(encoding="utf-8"))["cells"], list)
-    except (ValueError, KeyError, TypeError, RecursionError): return False
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8"))["cells"], list)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 def changed_since(
-    run, # A Run, or its folder
-    name: str, # Name of a file in it
-    then: dict, # As made by fingerprint; empty where the file is shared by stages and was not weighed
-) -> str: # Such as: sessions.parquet is gone; empty if nothing changed
+    run,  # A Run, or its folder
+    name: str,  # Name of a file in it
+    then: dict,  # As made by fingerprint; empty where the file is shared by stages and was not weighed
+) -> str:  # Such as: sessions.parquet is gone; empty if nothing changed
     "What became of a file since it was written down, in words."
     path = inside(run, name)
-    if not path.is_file(): return f"{name} is gone"
-    if path.suffix == ".ipynb": return "" if is_text(path) else f"{name} is damaged"
-    if not then: return ""
+    if not path.is_file():
+        return f"{name} is gone"
+    if path.suffix == ".ipynb":
+        return "" if is_text(path) else f"{name} is damaged"
+    if not then:
+        return ""
     size = path.stat().st_size
-    if size != then.get("size"): return f"{name} is not what the stage left ({size:,} bytes instead of {then.get('size'):,})" if isinstance(then.get("size"), int) else f"{name} was never weighed"
+    if size != then.get("size"):
+        return (
+            f"{name} is not what the stage left ({size:,} bytes instead of {then.get('size'):,})"
+            if isinstance(then.get("size"), int)
+            else f"{name} was never weighed"
+        )
     return "" if sha256_of(path) == then.get("sha256") else f"{name} is not what the stage left (its sha256 differs)"
 
 # %% ../nbs/00c_trust.ipynb #90dc64b6
 def manifest_changed(
-    run: Run, # The run
-    files: dict, # Files of a stage: name, and its fingerprint
-) -> str: # What is wrong, in words; empty if nothing is
+    run: Run,  # The run
+    files: dict,  # Files of a stage: name, and its fingerprint
+) -> str:  # What is wrong, in words; empty if nothing is
     "Whether the manifest still says what a stage wrote of its models."
     models = [Path(name).stem for name in files if name.startswith("models/") and name.endswith(".skops")]
-    try: entries = {name: entry_of(run, name) for name in models}
-    except ValueError as error: return f"models/manifest.json is not what the stage left: {error}"
-    other = [name for name, entry in entries.items() if entry["sha256"] != files[f"models/{name}.skops"].get("sha256")]
+    try:
+        entries = {name: entry_of(run, name) for name in models}
+    except ValueError as error:
+        return f"models/manifest.json is not what the stage left: {error}"
+    other = [
+        name for name, entry in entries.items() if entry["sha256"] != files[f"models/{name}.skops"].get("sha256")
+    ]
     return f"models/manifest.json is not what the stage left of {other[0]}" if other else ""
 
 # %% ../nbs/00c_trust.ipynb #3f93ee5a
-RECORD = {"source": str, "parameters": dict, "versions": dict, "data": list, "seeds": dict, "stages": dict}  # what run.json holds
+RECORD = {
+    "source": str,
+    "parameters": dict,
+    "versions": dict,
+    "data": list,
+    "seeds": dict,
+    "stages": dict,
+}  # what run.json holds
 STAGE = {"status": str, "parameters": dict, "files": dict, "fingerprint": dict}  # what it holds of a stage
 
-RESTART = "Restore it, choose another folder with --out, or start over with --fresh"  # the way out of a damaged record
+RESTART = (  # the way out of a damaged record
+    "Restore it, choose another folder with --out, or start over with --fresh"
+)
 
 def refuse_other_shape(
-    found: dict, # What a JSON file or a part of it says
-    kinds: dict, # Name: type that its value must have, where it is there
-    where: str, # What it is, for the message
-    way_out: str = AGAIN, # What to do about it
+    found: dict,  # What a JSON file or a part of it says
+    kinds: dict,  # Name: type that its value must have, where it is there
+    where: str,  # What it is, for the message
+    way_out: str = AGAIN,  # What to do about it
 ) -> None:
     "Refuse values of another type than they are written with."
     for name, kind in kinds.items():
-        if name in found and (not isinstance(found[name], kind) or isinstance(found[name], bool) and kind is not bool):
-            raise ValueError(f"{where} is damaged: {name} is {str(found[name])[:60]!r} and should be a {kind.__name__}. {way_out}")
+        if name in found and (
+            not isinstance(found[name], kind) or isinstance(found[name], bool) and kind is not bool
+        ):
+            raise ValueError(
+                f"{where} is damaged: {name} is {str(found[name])[:60]!r} and should be a {kind.__name__}. {way_out}"
+            )
 
 def read_record(
-    run: Run, # The run
-) -> dict: # What run.json says; empty where there is none
+    run: Run,  # The run
+) -> dict:  # What run.json says; empty where there is none
     "The record of a run, known to be what the run wrote."
     record, where = read_json(run, "run.json", RESTART), str(run / "run.json")
     if "seal" in record and record["seal"] != seal_of(record):
         raise ValueError(f"{where} was changed after the run wrote it: its seal does not fit. {RESTART}")
     refuse_other_shape(record, RECORD, where, RESTART)
     for name, stage in record.get("stages", {}).items():
-        if not isinstance(stage, dict): raise ValueError(f"{where} is damaged: it says {str(stage)[:60]!r} of the stage {name}. {RESTART}")
+        if not isinstance(stage, dict):
+            raise ValueError(f"{where} is damaged: it says {str(stage)[:60]!r} of the stage {name}. {RESTART}")
         refuse_other_shape(stage, STAGE, f"{where} on the stage {name}", RESTART)
     return record
 
 def write_record(
-    run: Run, # The run
-    record: dict, # What to say; its seal is made anew
+    run: Run,  # The run
+    record: dict,  # What to say; its seal is made anew
 ) -> None:
     "Write run.json."
     write_json(run, "run.json", record | dict(seal=seal_of(record)))
@@ -99,104 +127,172 @@ def write_record(
 # %% ../nbs/00c_trust.ipynb #2ad038ac
 NOBODY = 2.0  # the threshold of a run whose purpose is served best by flagging nobody, as judging.NOBODY
 MOST_EVENTS = 1_000_000  # a landmark beyond this many events is a mistake
-CARD = {"source": str, "title": str, "outcome": dict, "session_context": list, "event_context": list, "suspects": list, "ready_made": bool, "resolution": str}  # what scoring reads of the log's card
+CARD = {
+    "source": str,
+    "title": str,
+    "outcome": dict,
+    "session_context": list,
+    "event_context": list,
+    "suspects": list,
+    "ready_made": bool,
+    "resolution": str,
+}  # what scoring reads of the log's card
 OUTCOME = {"name": str, "says": str, "kind": str, "column": str, "proxy": bool}  # what it reads of the outcome
 CLOCKS = ("us", "ms", "s", "day", "none")  # what the resolution of a log can be
 SHARED = ("session_context", "event_context", "resolution")  # what card and manifest both say
 
 def is_names(
-    value, # What stands in a file
-) -> bool: # Whether it is a list of different names
+    value,  # What stands in a file
+) -> bool:  # Whether it is a list of different names
     "Whether a value is a list of names, none of them twice."
-    return isinstance(value, list) and all(isinstance(name, str) and name for name in value) and len(set(value)) == len(value)
+    return (
+        isinstance(value, list)
+        and all(isinstance(name, str) and name for name in value)
+        and len(set(value)) == len(value)
+    )
 
 def is_landmarks(
-    value, # What stands in a file
-) -> bool: # Whether it is a list of different positive whole numbers
+    value,  # What stands in a file
+) -> bool:  # Whether it is a list of different positive whole numbers
     "Whether a value can be landmarks."
     whole = isinstance(value, list) and all(type(k) is int and 0 < k <= MOST_EVENTS for k in value)
     return whole and len(value) > 0 and len(set(value)) == len(value)
 
 def is_threshold(
-    value, # What stands in a file
-) -> bool: # Whether probabilities can be compared with it
+    value,  # What stands in a file
+) -> bool:  # Whether probabilities can be compared with it
     "Whether a value can be a threshold: above 0, at most 1, or the one that nobody reaches."
     return type(value) in (int, float) and (0 < value <= 1 or value == NOBODY)
 
 # %% ../nbs/00c_trust.ipynb #fd815e7d
 def refuse_unsound_card(
-    card: dict, # The log's card
-    where: str, # Its file, for the message
+    card: dict,  # The log's card
+    where: str,  # Its file, for the message
 ) -> None:
     "Refuse a card that scoring could not read."
     for of, kinds, place in ((card, CARD, where), (card.get("outcome", {}), OUTCOME, f"{where} on the outcome")):
-        if missing := [name for name in kinds if not isinstance(of, dict) or name not in of]: raise ValueError(f"{place} is damaged: it says nothing of {missing[0]}. {AGAIN}")
+        if missing := [name for name in kinds if not isinstance(of, dict) or name not in of]:
+            raise ValueError(f"{place} is damaged: it says nothing of {missing[0]}. {AGAIN}")
         refuse_other_shape(of, kinds, place)
     for name in ("session_context", "event_context", "suspects"):
-        if not is_names(card[name]): raise ValueError(f"{where} is damaged: {name} is {str(card[name])[:60]} and should be a list of different names. {AGAIN}")
-    if card["resolution"] not in CLOCKS: raise ValueError(f"{where} is damaged: resolution is {card['resolution']!r} and should be one of {', '.join(CLOCKS)}. {AGAIN}")
+        if not is_names(card[name]):
+            raise ValueError(
+                f"{where} is damaged: {name} is {str(card[name])[:60]} and should be a list of different names."
+                f" {AGAIN}"
+            )
+    if card["resolution"] not in CLOCKS:
+        raise ValueError(
+            f"{where} is damaged: resolution is {card['resolution']!r} and should be one of {', '.join(CLOCKS)}."
+            f" {AGAIN}"
+        )
 
 def _refuse_unless(right: bool, where: str, name: str, found, wanted: str) -> None:
     "Refuse a value that makes no sense."
-    if not right: raise ValueError(f"{where} says that {name} is {str(found)[:60]}; it must be {wanted}. It was not used. {AGAIN}")
+    if not right:
+        raise ValueError(
+            f"{where} says that {name} is {str(found)[:60]}; it must be {wanted}. It was not used. {AGAIN}"
+        )
 
 def refuse_unsound_manifest(
-    run: Run, # The run
-    card: dict, # The log's card, sound
-) -> dict: # The entries of the models that scoring knows, each as the run wrote it
+    run: Run,  # The run
+    card: dict,  # The log's card, sound
+) -> dict:  # The entries of the models that scoring knows, each as the run wrote it
     "Refuse a manifest whose values make no sense, or that tells of another log than the card."
     manifest, where = read_json(run, "models/manifest.json"), str(run / "models/manifest.json")
     about = {name: entry_of(run, name) for name in ROLES if name in manifest}
     conversion, features = about.get("conversion", {}), about.get("features", {})
     line = conversion.get("threshold")
     value = line.get("value") if isinstance(line, dict) else line
-    _refuse_unless(is_threshold(value), where, "the threshold", value, "a probability above 0 and at most 1, e.g. 0.25")
-    _refuse_unless(is_names(conversion.get("features")), where, "features", conversion.get("features"), "a list of different names of columns")
-    if "outcome" in conversion: _refuse_unless(conversion["outcome"] == card["outcome"], where, "the outcome", conversion["outcome"], f"that of the log's card: {card['outcome']}")
-    if card["ready_made"]: return about
-    _refuse_unless(is_landmarks(features.get("landmarks")), where, "landmarks", features.get("landmarks"), "a list of different positive whole numbers, e.g. [1, 2, 3]")
-    for name in SHARED: _refuse_unless(features.get(name) == card[name], where, name, features.get(name), f"that of the log's card: {card[name]}")
+    _refuse_unless(
+        is_threshold(value), where, "the threshold", value, "a probability above 0 and at most 1, e.g. 0.25"
+    )
+    _refuse_unless(
+        is_names(conversion.get("features")),
+        where,
+        "features",
+        conversion.get("features"),
+        "a list of different names of columns",
+    )
+    if "outcome" in conversion:
+        _refuse_unless(
+            conversion["outcome"] == card["outcome"],
+            where,
+            "the outcome",
+            conversion["outcome"],
+            f"that of the log's card: {card['outcome']}",
+        )
+    if card["ready_made"]:
+        return about
+    _refuse_unless(
+        is_landmarks(features.get("landmarks")),
+        where,
+        "landmarks",
+        features.get("landmarks"),
+        "a list of different positive whole numbers, e.g. [1, 2, 3]",
+    )
+    for name in SHARED:
+        _refuse_unless(
+            features.get(name) == card[name], where, name, features.get(name), f"that of the log's card: {card[name]}"
+        )
     return about
 
 def refuse_missing_columns(
-    run: Run, # The run
-    features: list, # Columns that the conversion model reads
+    run: Run,  # The run
+    features: list,  # Columns that the conversion model reads
 ) -> None:
     "Refuse a model that reads columns which the run's session table does not have."
-    if not run.has("sessions.parquet"): return
-    with naming_damage(run / "sessions.parquet"): there = pl.read_parquet_schema(run / "sessions.parquet")
+    if not run.has("sessions.parquet"):
+        return
+    with naming_damage(run / "sessions.parquet"):
+        there = pl.read_parquet_schema(run / "sessions.parquet")
     if missing := [name for name in features if name not in there]:
-        raise ValueError(f"the conversion model of {run.folder} reads {missing[0]!r}, and sessions.parquet has no such column: model and table are of different runs. {AGAIN}")
+        raise ValueError(
+            f"the conversion model of {run.folder} reads {missing[0]!r}, and sessions.parquet has no such column:"
+            f" model and table are of different runs. {AGAIN}"
+        )
 
 # %% ../nbs/00c_trust.ipynb #eed9fd8c
 SIGNATURE = "signature.json"  # in the run's folder
 FEWEST_BYTES = 16  # of a key
 HOW_TO_KEY = 'Make one: (umask 077; python -c "import secrets; print(secrets.token_hex(32))" > run.key)'
-SCORING_READS = ("run.json", "contract.json", "metrics/source.json", "sessions.parquet", "models/manifest.json", *(f"models/{name}.skops" for name in ROLES))  # what an answer depends on
+SCORING_READS = (
+    "run.json",
+    "contract.json",
+    "metrics/source.json",
+    "sessions.parquet",
+    "models/manifest.json",
+    *(f"models/{name}.skops" for name in ROLES),
+)  # what an answer depends on
 
 def files_read(
-    run: Run, # A run
-) -> list: # Names, as far as they are there
+    run: Run,  # A run
+) -> list:  # Names, as far as they are there
     "The files that scoring reads."
     return [name for name in sorted(SCORING_READS) if run.has(name)]
 
 def read_key(
-    file: str, # Path of a key
-    run: Run, # The run that it is for
-) -> bytes: # The key
+    file: str,  # Path of a key
+    run: Run,  # The run that it is for
+) -> bytes:  # The key
     "A secret key, refused where it is none."
     path = Path(file).expanduser().absolute()
-    if not path.is_file(): raise ValueError(f"there is no key file {path}. {HOW_TO_KEY}")
-    if path.resolve().is_relative_to(run.folder.resolve()): raise ValueError(f"the key {path} lies in the run's folder and would be passed on with it. Keep it elsewhere")
-    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO): raise ValueError(f"the key {path} can be read or changed by others. Keep it to yourself: chmod 600 {path}")
+    if not path.is_file():
+        raise ValueError(f"there is no key file {path}. {HOW_TO_KEY}")
+    if path.resolve().is_relative_to(run.folder.resolve()):
+        raise ValueError(f"the key {path} lies in the run's folder and would be passed on with it. Keep it elsewhere")
+    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ValueError(f"the key {path} can be read or changed by others. Keep it to yourself: chmod 600 {path}")
     key = path.read_bytes().strip()
-    if len(key) < FEWEST_BYTES: raise ValueError(f"the key {path} holds {len(key)} bytes, and must hold at least {FEWEST_BYTES} random ones. {HOW_TO_KEY}")
+    if len(key) < FEWEST_BYTES:
+        raise ValueError(
+            f"the key {path} holds {len(key)} bytes, and must hold at least {FEWEST_BYTES} random ones. {HOW_TO_KEY}"
+        )
     return key
 
 def mac_of(
-    key: bytes, # As made by read_key
-    signed: dict, # Name: size and sha256
-) -> str: # 64 hexadecimal digits
+    key: bytes,  # As made by read_key
+    signed: dict,  # Name: size and sha256
+) -> str:  # 64 hexadecimal digits
     "The HMAC-SHA256 of a list of files."
     text = json.dumps(["clickstream-conv run, 1", signed], sort_keys=True, separators=(",", ":"))
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
@@ -204,49 +300,79 @@ def mac_of(
 # %% ../nbs/00c_trust.ipynb #e55b8f47
 def _unsigned(run: Run, signed: dict) -> list:
     "Folders and files of a run that are not signed, in short."
-    others = {path.relative_to(run.folder) for path in run.folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    others = {
+        path.relative_to(run.folder) for path in run.folder.rglob("*") if path.is_file() and path.suffix != ".lock"
+    }
     names = set()
     for other in others:
-        if other.as_posix() in signed: continue
+        if other.as_posix() in signed:
+            continue
         folder = other.parts[0]
         partly = any(name.startswith(f"{folder}/") for name in signed)
-        if len(other.parts) == 1: names.add(folder)
-        else: names.add(f"the other files of {folder}/" if partly else f"{folder}/")
+        if len(other.parts) == 1:
+            names.add(folder)
+        else:
+            names.add(f"the other files of {folder}/" if partly else f"{folder}/")
     return sorted(names - {*signed, SIGNATURE})
 
 def sign_run(
-    run: Run, # A finished run
-    key_file: str, # Path of the key
-) -> list: # Sentences
+    run: Run,  # A finished run
+    key_file: str,  # Path of the key
+) -> list:  # Sentences
     "Sign what scoring reads of a run."
     key = read_key(key_file, run)
-    if not run.has("models/conversion.skops"): raise ValueError(f"{run.folder} holds no conversion model yet, and nothing else is signed. Finish the run, at least until 05_classification")
+    if not run.has("models/conversion.skops"):
+        raise ValueError(
+            f"{run.folder} holds no conversion model yet, and nothing else is signed. Finish the run, at least until"
+            " 05_classification"
+        )
     signed = {name: fingerprint(run, name) for name in files_read(run)}
     write_json(run, SIGNATURE, dict(signed=signed, hmac_sha256=mac_of(key, signed)))
     return [f"signed: the {len(signed)} files that scoring reads ({SIGNATURE})", *not_signed(run, signed)]
 
 def not_signed(
-    run: Run, # A run
-    signed: dict, # What is signed
-) -> list: # One sentence, or none
+    run: Run,  # A run
+    signed: dict,  # What is signed
+) -> list:  # One sentence, or none
     "What a signature says nothing of."
     names = _unsigned(run, signed)
     return [f"not signed, since no answer depends on it: {', '.join(names)}"] if names else []
 
 # %% ../nbs/00c_trust.ipynb #a9c65a08
 def verify_run(
-    run: Run, # A run that was received
-    key_file: str, # Path of the key
-) -> list: # Sentences
+    run: Run,  # A run that was received
+    key_file: str,  # Path of the key
+) -> list:  # Sentences
     "Refuse a run unless all that scoring reads is what the owner of the key signed."
     key, place = read_key(key_file, run), run / SIGNATURE
-    if not place.is_file(): raise ValueError(f"{run.folder} is not signed: it has no {SIGNATURE}. It is signed with: clickstream-conv run ... --sign KEYFILE")
+    if not place.is_file():
+        raise ValueError(
+            f"{run.folder} is not signed: it has no {SIGNATURE}. It is signed with: clickstream-conv run ... --sign"
+            " KEYFILE"
+        )
     kept = read_json(run, SIGNATURE)
     signed, mac = kept.get("signed"), kept.get("hmac_sha256")
-    if not isinstance(signed, dict) or not isinstance(mac, str): raise ValueError(f"{place} is damaged: it holds no list of files with a signature. Nothing was loaded; ask for the run again")
-    if not hmac.compare_digest(mac_of(key, signed).encode(), mac.encode()): raise ValueError(f"{place} was not made with this key, or was changed since. Nothing was loaded; ask who sent the run")
+    if not isinstance(signed, dict) or not isinstance(mac, str):
+        raise ValueError(
+            f"{place} is damaged: it holds no list of files with a signature. Nothing was loaded; ask for the run"
+            " again"
+        )
+    if not hmac.compare_digest(mac_of(key, signed).encode(), mac.encode()):
+        raise ValueError(
+            f"{place} was not made with this key, or was changed since. Nothing was loaded; ask who sent the run"
+        )
     there = files_read(run)
-    if more := [name for name in there if name not in signed]: raise ValueError(f"{run / more[0]} was added after the run was signed. Nothing was loaded; ask who sent the run")
-    if gone := [name for name in signed if name not in there]: raise ValueError(f"{run.folder / gone[0]} was signed and is gone. Nothing was loaded; ask who sent the run")
-    if other := [name for name in there if fingerprint(run, name) != signed[name]]: raise ValueError(f"{run / other[0]} is not the file that was signed. Nothing was loaded; ask who sent the run")
-    return [f"verified: the {len(signed)} files that scoring reads are those that were signed", *not_signed(run, signed)]
+    if more := [name for name in there if name not in signed]:
+        raise ValueError(
+            f"{run / more[0]} was added after the run was signed. Nothing was loaded; ask who sent the run"
+        )
+    if gone := [name for name in signed if name not in there]:
+        raise ValueError(f"{run.folder / gone[0]} was signed and is gone. Nothing was loaded; ask who sent the run")
+    if other := [name for name in there if fingerprint(run, name) != signed[name]]:
+        raise ValueError(
+            f"{run / other[0]} is not the file that was signed. Nothing was loaded; ask who sent the run"
+        )
+    return [
+        f"verified: the {len(signed)} files that scoring reads are those that were signed",
+        *not_signed(run, signed),
+    ]

@@ -1,4 +1,5 @@
 """A run's folder as something received: altered, cut short, exchanged, pointing elsewhere; and runs of earlier releases."""
+
 import json, os, re, shutil, zipfile
 
 import polars as pl
@@ -7,7 +8,16 @@ from conftest import QUICK, ROOT, command, record
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 from clickstream_conv.pipeline import Stage, claim, due, make_report, remove_run
-from clickstream_conv.runs import Run, load_model, package_version, read_json, read_table, save_model, seal_of, write_json
+from clickstream_conv.runs import (
+    Run,
+    load_model,
+    package_version,
+    read_json,
+    read_table,
+    save_model,
+    seal_of,
+    write_json,
+)
 from clickstream_conv.scoring import Scorer
 from clickstream_conv.sources import load_events
 from clickstream_conv.trust import SCORING_READS, files_read, sign_run, verify_run, write_record
@@ -32,6 +42,7 @@ def copied(demo, folder):
 
 # 40 alterations of what scoring reads, each with what is said of it.
 
+
 def edit(run, name, change):
     "Change what a JSON file says."
     said = json.loads((run / name).read_text())
@@ -41,19 +52,36 @@ def edit(run, name, change):
 
 def entry(name, change, sealed=False):
     "An alteration of one entry of the manifest; sealed: by somebody who makes a fitting seal."
+
     def alter(run):
         def both(manifest):
             change(manifest[name])
-            if sealed: manifest[name]["seal"] = seal_of(manifest[name])
+            if sealed:
+                manifest[name]["seal"] = seal_of(manifest[name])
+
         edit(run, "models/manifest.json", both)
+
     return alter
 
 
-def of(name, change): return lambda run: edit(run, name, change)
-def put(**values): return lambda said: said.update(values)
-def drop(name): return lambda said: said.pop(name)
-def cut(name, share=0.5): return lambda run: (run / name).write_bytes((run / name).read_bytes()[:int((run / name).stat().st_size * share)])
-def text(name, content): return lambda run: (run / name).write_text(content)
+def of(name, change):
+    return lambda run: edit(run, name, change)
+
+
+def put(**values):
+    return lambda said: said.update(values)
+
+
+def drop(name):
+    return lambda said: said.pop(name)
+
+
+def cut(name, share=0.5):
+    return lambda run: (run / name).write_bytes((run / name).read_bytes()[: int((run / name).stat().st_size * share)])
+
+
+def text(name, content):
+    return lambda run: (run / name).write_text(content)
 
 
 def swapped_files(run):
@@ -67,33 +95,41 @@ def swapped_files(run):
 def swapped_with_manifest(run):
     "The segments become the conversion model, with sums and seals that fit."
     shutil.copy(run / "models/segments.skops", run / "models/conversion.skops")
+
     def change(manifest):
         manifest["conversion"] |= {key: manifest["segments"][key] for key in ("sha256", "type")}
         manifest["conversion"]["seal"] = seal_of(manifest["conversion"])
+
     edit(run, "models/manifest.json", change)
 
 
 def same_name_twice(run):
     "A second threshold for the conversion model, which most readers would take instead of the first."
     whole = (run / "models/manifest.json").read_text()
-    (run / "models/manifest.json").write_text(whole.replace('"threshold": {', '"threshold": {"value": 0.9}, "threshold": {', 1))
+    (run / "models/manifest.json").write_text(
+        whole.replace('"threshold": {', '"threshold": {"value": 0.9}, "threshold": {', 1)
+    )
 
 
 def flipped(name):
     "An alteration of one byte."
+
     def alter(run):
         content = bytearray((run / name).read_bytes())
         content[len(content) // 2] ^= 1
         (run / name).write_bytes(bytes(content))
+
     return alter
 
 
 def linked(name):
     "A file of the run becomes a link to the same file elsewhere."
+
     def alter(run):
         elsewhere = run.folder.parent / "elsewhere"
         shutil.move(run / name, elsewhere)
         (run / name).symlink_to(elsewhere)
+
     return alter
 
 
@@ -101,11 +137,17 @@ line = lambda value: (lambda said: said["threshold"].update(value=value))
 CHANGED, SENSELESS = "was changed after the run wrote it", "must be a probability above 0 and at most 1"
 ALTERED = {
     "model files change places": (swapped_files, "is not the file that this run made"),
-    "segments as conversion, manifest fits": (swapped_with_manifest, "which is no model for 'conversion': it has no predict_proba"),
+    "segments as conversion, manifest fits": (
+        swapped_with_manifest,
+        "which is no model for 'conversion': it has no predict_proba",
+    ),
     "one byte of the model": (flipped("models/conversion.skops"), "is not the file that this run made"),
     "model cut": (cut("models/conversion.skops"), "is not the file that this run made"),
     "model empty": (cut("models/revenue.skops", 0), "is not the file that this run made"),
-    "model gone": (lambda run: (run / "models/conversion.skops").unlink(), "holds no finished run: it has no models/conversion.skops"),
+    "model gone": (
+        lambda run: (run / "models/conversion.skops").unlink(),
+        "holds no finished run: it has no models/conversion.skops",
+    ),
     "model is a link outside": (linked("models/conversion.skops"), "leads out of the run's folder"),
     "encoder gone": (lambda run: (run / "models/features.skops").unlink(), "holds no model 'features'"),
     "revenue model gone": (lambda run: (run / "models/revenue.skops").unlink(), "holds no model 'revenue'"),
@@ -114,24 +156,53 @@ ALTERED = {
     "threshold 7, sealed": (entry("conversion", line(7), True), SENSELESS),
     "threshold as text, sealed": (entry("conversion", line("0.3"), True), SENSELESS),
     "threshold NaN": (entry("conversion", line(float("nan"))), "NaN, which is no number"),
-    "threshold a huge number": (lambda run: (run / "models/manifest.json").write_text(re.sub(r'("value": )[\d.]+', r"\g<1>1e999", (run / "models/manifest.json").read_text(), count=1)), "1e999, which is no number"),
+    "threshold a huge number": (
+        lambda run: (run / "models/manifest.json").write_text(
+            re.sub(r'("value": )[\d.]+', r"\g<1>1e999", (run / "models/manifest.json").read_text(), count=1)
+        ),
+        "1e999, which is no number",
+    ),
     "threshold twice": (same_name_twice, "it says 'threshold' more than once"),
     "threshold gone": (entry("conversion", drop("threshold")), "says nothing of the conversion model's threshold"),
     "threshold a list, sealed": (entry("conversion", put(threshold=[0.3]), True), SENSELESS),
     "features in another order": (entry("conversion", lambda said: said["features"].reverse()), CHANGED),
     "a feature less": (entry("conversion", lambda said: said["features"].pop()), CHANGED),
-    "a feature that is none, sealed": (entry("conversion", lambda said: said["features"].append("horoscope"), True), "reads 'horoscope', and sessions.parquet has no such column"),
-    "features a number, sealed": (entry("conversion", put(features=3), True), "must be a list of different names of columns"),
+    "a feature that is none, sealed": (
+        entry("conversion", lambda said: said["features"].append("horoscope"), True),
+        "reads 'horoscope', and sessions.parquet has no such column",
+    ),
+    "features a number, sealed": (
+        entry("conversion", put(features=3), True),
+        "must be a list of different names of columns",
+    ),
     "landmarks edited": (entry("features", put(landmarks=[1, 2])), CHANGED),
-    "landmarks 0, sealed": (entry("features", put(landmarks=[0, 1]), True), "must be a list of different positive whole numbers"),
-    "landmarks huge, sealed": (entry("features", put(landmarks=[1, 10**30]), True), "must be a list of different positive whole numbers"),
-    "landmarks fractions, sealed": (entry("features", put(landmarks=[1.5]), True), "must be a list of different positive whole numbers"),
-    "clock edited, sealed": (entry("features", put(resolution="day"), True), "says that resolution is day; it must be that of the log's card: us"),
+    "landmarks 0, sealed": (
+        entry("features", put(landmarks=[0, 1]), True),
+        "must be a list of different positive whole numbers",
+    ),
+    "landmarks huge, sealed": (
+        entry("features", put(landmarks=[1, 10**30]), True),
+        "must be a list of different positive whole numbers",
+    ),
+    "landmarks fractions, sealed": (
+        entry("features", put(landmarks=[1.5]), True),
+        "must be a list of different positive whole numbers",
+    ),
+    "clock edited, sealed": (
+        entry("features", put(resolution="day"), True),
+        "says that resolution is day; it must be that of the log's card: us",
+    ),
     "sha256 edited": (entry("conversion", put(sha256="0" * 64)), CHANGED),
     "sha256 a number": (entry("conversion", put(sha256=1)), "says no sha256"),
-    "versions of another release": (entry("conversion", lambda said: said["versions"].update({"scikit-learn": "0.24.1"})), "was made with scikit-learn 0.24.1"),
+    "versions of another release": (
+        entry("conversion", lambda said: said["versions"].update({"scikit-learn": "0.24.1"})),
+        "was made with scikit-learn 0.24.1",
+    ),
     "versions a list": (entry("conversion", put(versions=[])), "does not say which versions"),
-    "outcome of the model, sealed": (entry("conversion", lambda said: said["outcome"].update(equals="cart"), True), "must be that of the log's card"),
+    "outcome of the model, sealed": (
+        entry("conversion", lambda said: said["outcome"].update(equals="cart"), True),
+        "must be that of the log's card",
+    ),
     "seal gone": (entry("conversion", drop("seal")), "has no seal"),
     "type edited, sealed": (entry("conversion", put(type="os.system"), True), "and the manifest says 'os.system'"),
     "an unknown entry": (of("models/manifest.json", put(horoscope={"sha256": 1})), SAME),
@@ -140,22 +211,44 @@ ALTERED = {
     "manifest cut": (cut("models/manifest.json"), "manifest.json is damaged"),
     "manifest empty": (cut("models/manifest.json", 0), "manifest.json is damaged"),
     "manifest too deep": (text("models/manifest.json", "[" * 100_000), "manifest.json is damaged"),
-    "card: outcome edited": (of("metrics/source.json", lambda said: said["outcome"].update(equals="cart")), "must be that of the log's card"),
-    "card: title edited": (of("metrics/source.json", put(title="another log")), "source.json is not the one that the model"),
-    "card: ready made": (of("metrics/source.json", put(ready_made=True)), "source.json is not the one that the model"),
-    "card: a context less": (of("metrics/source.json", lambda said: said["session_context"].pop()), "says that session_context is"),
-    "card: clock unknown": (of("metrics/source.json", put(resolution="fortnight")), "resolution is 'fortnight' and should be one of"),
+    "card: outcome edited": (
+        of("metrics/source.json", lambda said: said["outcome"].update(equals="cart")),
+        "must be that of the log's card",
+    ),
+    "card: title edited": (
+        of("metrics/source.json", put(title="another log")),
+        "source.json is not the one that the model",
+    ),
+    "card: ready made": (
+        of("metrics/source.json", put(ready_made=True)),
+        "source.json is not the one that the model",
+    ),
+    "card: a context less": (
+        of("metrics/source.json", lambda said: said["session_context"].pop()),
+        "says that session_context is",
+    ),
+    "card: clock unknown": (
+        of("metrics/source.json", put(resolution="fortnight")),
+        "resolution is 'fortnight' and should be one of",
+    ),
     "card: outcome gone": (of("metrics/source.json", drop("outcome")), "says nothing of"),
     "card: cut": (cut("metrics/source.json"), "source.json is damaged"),
-    "card: written otherwise": (lambda run: (run / "metrics/source.json").write_text(json.dumps(read_json(run, "metrics/source.json"))), "source.json is not the one that the model"),
-    "record: source edited": (of("run.json", lambda said: said["parameters"].update(source="../../mine.yaml")), "run.json was changed after the run wrote it"),
+    "card: written otherwise": (
+        lambda run: (run / "metrics/source.json").write_text(json.dumps(read_json(run, "metrics/source.json"))),
+        "source.json is not the one that the model",
+    ),
+    "record: source edited": (
+        of("run.json", lambda said: said["parameters"].update(source="../../mine.yaml")),
+        "run.json was changed after the run wrote it",
+    ),
     "record: a list": (text("run.json", "[1]"), "it holds a list instead of names and values"),
     "record: cut": (cut("run.json"), "run.json is damaged"),
     "record: seal gone": (of("run.json", drop("seal")), SAME),
     "record: written otherwise": (of("run.json", lambda said: None), SAME),
     "table cut": (cut("sessions.parquet"), "sessions.parquet is damaged"),
     "model card edited": (of("model_card.json", put(fit_for_use=True)), SAME),
-    "figures edited": (of("metrics/classification.json", put(model="magic")), SAME)}
+    "figures edited": (of("metrics/classification.json", put(model="magic")), SAME),
+}
 
 
 @pytest.mark.parametrize("name", ALTERED)
@@ -163,13 +256,22 @@ def test_an_altered_folder_is_named_or_answers_the_same(demo, asked, tmp_path, n
     alter, wanted = ALTERED[name]
     run, (events, expected) = copied(demo, tmp_path), asked
     alter(run)
-    if wanted == SAME: assert Scorer.load(run).score(events, "every").equals(expected); return
-    with pytest.raises(ValueError) as refused: Scorer.load(run).score(events, "every")
-    assert wanted in str(refused.value) and "\n" not in str(refused.value) and str(tmp_path) in str(refused.value) or "was made with scikit-learn" in wanted
+    if wanted == SAME:
+        assert Scorer.load(run).score(events, "every").equals(expected)
+        return
+    with pytest.raises(ValueError) as refused:
+        Scorer.load(run).score(events, "every")
+    assert (
+        wanted in str(refused.value)
+        and "\n" not in str(refused.value)
+        and str(tmp_path) in str(refused.value)
+        or "was made with scikit-learn" in wanted
+    )
     print(f"{name}: {str(refused.value).replace(str(tmp_path), '')}")
 
 
-def test_at_least_25_alterations(): assert len(ALTERED) >= 25
+def test_at_least_25_alterations():
+    assert len(ALTERED) >= 25
 
 
 def test_the_command_line_says_one_line(demo, tmp_path):
@@ -188,18 +290,30 @@ def test_what_is_said_plainly_not_to_be_guarded(demo, asked, tmp_path):
     expected = Scorer.load(run, key).score(asked[0], "every")
     assert expected.equals(asked[1])
     about = read_json(run, "models/manifest.json")["conversion"]
-    rest = {name: value for name, value in about.items() if name not in ("sha256", "type", "beside", "versions", "seal")}
+    rest = {
+        name: value for name, value in about.items() if name not in ("sha256", "type", "beside", "versions", "seal")
+    }
     model = load_model(run, "conversion")
     model.level_["shift"] = 5.0
     save_model(run, "conversion", model, about=rest)
     assert not Scorer.load(run).score(asked[0], "every").equals(expected)
-    with pytest.raises(ValueError, match="conversion.skops is not the file that was signed"): Scorer.load(run, key)
+    with pytest.raises(ValueError, match="conversion.skops is not the file that was signed"):
+        Scorer.load(run, key)
 
 
 # Any single change of a JSON file.
 
-ODD = st.one_of(st.none(), st.booleans(), st.integers(-2, 10**40), st.floats(allow_nan=True), st.sampled_from(["", "x", "../../etc/passwd", "/etc/passwd", "0.5", "\ud800"]),
-                st.just([]), st.just({}), st.just([1]), st.just({"x": 1}))
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 10**40),
+    st.floats(allow_nan=True),
+    st.sampled_from(["", "x", "../../etc/passwd", "/etc/passwd", "0.5", "\ud800"]),
+    st.just([]),
+    st.just({}),
+    st.just([1]),
+    st.just({"x": 1}),
+)
 
 
 def changed_somewhere(data, value):
@@ -207,16 +321,21 @@ def changed_somewhere(data, value):
     inner = sorted(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
     if inner and data.draw(st.integers(0, 3)):
         place, copy = data.draw(st.sampled_from(inner)), value.copy()
-        if data.draw(st.integers(0, 3)): copy[place] = changed_somewhere(data, value[place])
-        else: del copy[place]
+        if data.draw(st.integers(0, 3)):
+            copy[place] = changed_somewhere(data, value[place])
+        else:
+            del copy[place]
         return copy
-    if isinstance(value, dict) and data.draw(st.booleans()): return value | {data.draw(st.sampled_from(["x", "seal", "value", "files"])): data.draw(ODD)}
-    if isinstance(value, list) and data.draw(st.booleans()): return [*value, data.draw(ODD)]
+    if isinstance(value, dict) and data.draw(st.booleans()):
+        return value | {data.draw(st.sampled_from(["x", "seal", "value", "files"])): data.draw(ODD)}
+    if isinstance(value, list) and data.draw(st.booleans()):
+        return [*value, data.draw(ODD)]
     return data.draw(ODD)
 
 
 @pytest.fixture(scope="module")
-def alterable(demo, tmp_path_factory): return copied(demo, tmp_path_factory.mktemp("altered"))
+def alterable(demo, tmp_path_factory):
+    return copied(demo, tmp_path_factory.mktemp("altered"))
 
 
 def stages_of(kept):
@@ -225,11 +344,17 @@ def stages_of(kept):
 
 
 def without_notebooks(kept):
-    for stage in kept["stages"].values(): stage["files"] = {name: of_it for name, of_it in stage["files"].items() if not name.startswith("notebooks/")}
+    for stage in kept["stages"].values():
+        stage["files"] = {name: of_it for name, of_it in stage["files"].items() if not name.startswith("notebooks/")}
     return kept
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_any_single_change_of_a_json_file_is_named_or_answers_the_same(alterable, asked, data):
     run, (events, expected) = alterable, asked
@@ -238,37 +363,59 @@ def test_any_single_change_of_a_json_file_is_named_or_answers_the_same(alterable
     name = data.draw(st.sampled_from(read * 4 + others))
     whole = (run / name).read_text()
     said = json.loads(whole)
-    if data.draw(st.integers(0, 4)): altered = json.dumps(changed_somewhere(data, said), indent=2)
-    else: altered = whole[:data.draw(st.integers(0, len(whole) - 3))]
+    if data.draw(st.integers(0, 4)):
+        altered = json.dumps(changed_somewhere(data, said), indent=2)
+    else:
+        altered = whole[: data.draw(st.integers(0, len(whole) - 3))]
     assume(altered.strip() != whole.strip())
     kept = without_notebooks(record(run.folder))
     (run / name).write_text(altered)
     try:
-        try: assert Scorer.load(run).score(events, "every").equals(expected), f"other answers without a word after a change of {name}"
-        except ValueError as error: assert "\n" not in str(error) and len(str(error)) > 30
-        try: again = due(stages_of(kept), without_notebooks(claim(run.folder, "demo"))["stages"], run.folder)
-        except ValueError as error: again = {"run.json": str(error)}
-        if name not in ("run.json", "models/manifest.json"): assert any(name in why for why in again.values())
-    finally: (run / name).write_text(whole)
+        try:
+            assert (
+                Scorer.load(run).score(events, "every").equals(expected)
+            ), f"other answers without a word after a change of {name}"
+        except ValueError as error:
+            assert "\n" not in str(error) and len(str(error)) > 30
+        try:
+            again = due(stages_of(kept), without_notebooks(claim(run.folder, "demo"))["stages"], run.folder)
+        except ValueError as error:
+            again = {"run.json": str(error)}
+        if name not in ("run.json", "models/manifest.json"):
+            assert any(name in why for why in again.values())
+    finally:
+        (run / name).write_text(whole)
 
 
 # What a stage left.
+
 
 def test_a_table_cut_short_is_made_again(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     whole = (tmp_path / "run/events.parquet").read_bytes()
     (tmp_path / "run/events.parquet").write_bytes(whole[:1000])
-    with pytest.raises(ValueError, match="events.parquet is damaged and cannot be read .* Repeat the command"): read_table(Run(tmp_path / "run"), "events.parquet")
+    with pytest.raises(ValueError, match="events.parquet is damaged and cannot be read .* Repeat the command"):
+        read_table(Run(tmp_path / "run"), "events.parquet")
     again = command(*DEMO, "--until", "02", "--no-report", cwd=tmp_path)
-    assert again.stderr.splitlines()[0] == f"02_sources: events.parquet is not what the stage left (1,000 bytes instead of {len(whole):,})"
+    assert (
+        again.stderr.splitlines()[0]
+        == f"02_sources: events.parquet is not what the stage left (1,000 bytes instead of {len(whole):,})"
+    )
     assert (tmp_path / "run/events.parquet").read_bytes() == whole
 
 
-@pytest.mark.parametrize("alter, why", [
-    (flipped("out_of_fold.parquet"), "05_classification: out_of_fold.parquet is not what the stage left (its sha256 differs)"),
-    (entry("segments", put(names=["a"])), "07_clustering: models/manifest.json is not what the stage left"),
-    (cut("notebooks/03_eda.ipynb"), "03_eda: notebooks/03_eda.ipynb is damaged"),
-    (of("notebooks/03_eda.ipynb", lambda notebook: notebook["cells"].pop()), "")])
+@pytest.mark.parametrize(
+    "alter, why",
+    [
+        (
+            flipped("out_of_fold.parquet"),
+            "05_classification: out_of_fold.parquet is not what the stage left (its sha256 differs)",
+        ),
+        (entry("segments", put(names=["a"])), "07_clustering: models/manifest.json is not what the stage left"),
+        (cut("notebooks/03_eda.ipynb"), "03_eda: notebooks/03_eda.ipynb is damaged"),
+        (of("notebooks/03_eda.ipynb", lambda notebook: notebook["cells"].pop()), ""),
+    ],
+)
 def test_what_is_due_after_an_accident(demo, tmp_path, alter, why):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     run = Run(tmp_path / "run")
@@ -286,7 +433,9 @@ def test_a_report_is_made_again_by_what_it_tells_of_not_by_dates(demo, tmp_path)
     edit(Run(folder), "metrics/source.json", put(title="another log"))
     make_report(folder)
     assert "another log" in page.read_text().lower() and page.stat().st_mtime < 3e9
-    edit(Run(folder), "metrics/source.json", put(title=read_json(Run(demo[0] / "run"), "metrics/source.json")["title"]))
+    edit(
+        Run(folder), "metrics/source.json", put(title=read_json(Run(demo[0] / "run"), "metrics/source.json")["title"])
+    )
     page.write_text(whole[:100])
     make_report(folder)
     made = page.stat().st_mtime_ns
@@ -295,7 +444,11 @@ def test_a_report_is_made_again_by_what_it_tells_of_not_by_dates(demo, tmp_path)
 
 # Names that lead elsewhere.
 
-@pytest.mark.parametrize("name", ["../precious.txt", "/absolute/precious.txt", "metrics/../../precious.txt", "linked/precious.txt", "linked.txt"])
+
+@pytest.mark.parametrize(
+    "name",
+    ["../precious.txt", "/absolute/precious.txt", "metrics/../../precious.txt", "linked/precious.txt", "linked.txt"],
+)
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_record_cannot_reach_outside(demo, tmp_path, name, fresh):
     shutil.copytree(demo[0] / "run", tmp_path / "run", ignore=shutil.ignore_patterns("site"))
@@ -317,7 +470,8 @@ def test_links_are_not_followed_when_a_run_is_removed(tmp_path):
     (outside / "theirs.skops").write_text("theirs")
     run.mkdir()
     (run / "models").symlink_to(outside)
-    with pytest.raises(ValueError, match="leads out of the run's folder"): remove_run(run)
+    with pytest.raises(ValueError, match="leads out of the run's folder"):
+        remove_run(run)
     assert (outside / "theirs.skops").read_text() == "theirs"
 
 
@@ -327,6 +481,7 @@ def test_a_run_folder_may_be_a_link(demo, asked, tmp_path):
 
 
 # Signatures.
+
 
 @pytest.fixture(scope="module")
 def signed(demo, tmp_path_factory):
@@ -342,40 +497,65 @@ def test_a_signed_run_scores_and_says_what_is_not_signed(signed, tmp_path):
     folder, done = signed
     assert done.returncode == 0 and "files that scoring reads (signature.json)" in done.stdout, done.said
     assert "not signed, since no answer depends on it: events.parquet, model_card.json" in done.stdout
-    assert set(read_json(Run(folder / "run"), "signature.json")["signed"]) == {name for name in SCORING_READS if (folder / "run" / name).is_file()}
-    scored = command("score", "--run", folder / "run", "--events", folder / "run/events.parquet", "--verify", folder / "run.key", cwd=tmp_path)
+    assert set(read_json(Run(folder / "run"), "signature.json")["signed"]) == {
+        name for name in SCORING_READS if (folder / "run" / name).is_file()
+    }
+    scored = command(
+        "score",
+        "--run",
+        folder / "run",
+        "--events",
+        folder / "run/events.parquet",
+        "--verify",
+        folder / "run.key",
+        cwd=tmp_path,
+    )
     assert scored.returncode == 0, scored.said
 
 
-@pytest.mark.parametrize("alter, why", [
-    (of("metrics/source.json", put(licence="free")), "source.json is not the file that was signed"),
-    (of("signature.json", lambda said: said["signed"]["run.json"].update(size=1)), "was not made with this key, or was changed since"),
-    (of("signature.json", put(hmac_sha256=3)), "signature.json is damaged"),
-    (text("signature.json", "[]"), "signature.json is damaged"),
-    (lambda run: (run / "signature.json").unlink(), "is not signed: it has no signature.json"),
-    (lambda run: (run / "contract.json").write_text("{}"), "contract.json was added after the run was signed"),
-    (lambda run: (run / "models/segments.skops").unlink(), "segments.skops was signed and is gone")])
+@pytest.mark.parametrize(
+    "alter, why",
+    [
+        (of("metrics/source.json", put(licence="free")), "source.json is not the file that was signed"),
+        (
+            of("signature.json", lambda said: said["signed"]["run.json"].update(size=1)),
+            "was not made with this key, or was changed since",
+        ),
+        (of("signature.json", put(hmac_sha256=3)), "signature.json is damaged"),
+        (text("signature.json", "[]"), "signature.json is damaged"),
+        (lambda run: (run / "signature.json").unlink(), "is not signed: it has no signature.json"),
+        (lambda run: (run / "contract.json").write_text("{}"), "contract.json was added after the run was signed"),
+        (lambda run: (run / "models/segments.skops").unlink(), "segments.skops was signed and is gone"),
+    ],
+)
 def test_a_changed_signed_run_is_refused(signed, tmp_path, alter, why):
     shutil.copytree(signed[0] / "run", tmp_path / "run", ignore=shutil.ignore_patterns("site", "notebooks"))
     run = Run(tmp_path / "run")
-    if why.startswith("contract.json") and run.has("contract.json"): pytest.skip("this run has one")
+    if why.startswith("contract.json") and run.has("contract.json"):
+        pytest.skip("this run has one")
     alter(run)
-    with pytest.raises(ValueError, match=why): Scorer.load(run, signed[0] / "run.key")
+    with pytest.raises(ValueError, match=why):
+        Scorer.load(run, signed[0] / "run.key")
 
 
 def test_keys_that_are_none(signed, tmp_path):
     run, key = Run(signed[0] / "run"), tmp_path / "run.key"
-    with pytest.raises(ValueError, match="there is no key file"): verify_run(run, key)
+    with pytest.raises(ValueError, match="there is no key file"):
+        verify_run(run, key)
     key.write_text("\n")
     key.chmod(0o600)
-    with pytest.raises(ValueError, match="holds 0 bytes, and must hold at least 16"): verify_run(run, key)
+    with pytest.raises(ValueError, match="holds 0 bytes, and must hold at least 16"):
+        verify_run(run, key)
     key.write_text("another secret of another shop")
-    with pytest.raises(ValueError, match="was not made with this key"): verify_run(run, key)
+    with pytest.raises(ValueError, match="was not made with this key"):
+        verify_run(run, key)
     key.chmod(0o640)
     if os.name == "posix":
-        with pytest.raises(ValueError, match="can be read or changed by others. .*chmod 600"): verify_run(run, key)
+        with pytest.raises(ValueError, match="can be read or changed by others. .*chmod 600"):
+            verify_run(run, key)
     (run / "metrics/run.key").write_text("9f2c" * 16)
-    with pytest.raises(ValueError, match="lies in the run's folder"): verify_run(run, run / "metrics/run.key")
+    with pytest.raises(ValueError, match="lies in the run's folder"):
+        verify_run(run, run / "metrics/run.key")
     (run / "metrics/run.key").unlink()
 
 
@@ -386,7 +566,8 @@ FIXTURES = sorted((ROOT / "tests/fixtures").glob("run-*.zip"))
 
 def unpacked(archive, folder):
     "A run folder of a release, what it is asked, and what that release answered."
-    with zipfile.ZipFile(archive) as packed: packed.extractall(folder)
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
     return Run(folder), pl.read_parquet(folder / "asked.parquet"), json.loads((folder / "answers.json").read_text())
 
 
@@ -401,11 +582,15 @@ def test_a_run_of_a_release_answers_as_it_did_or_is_refused_in_a_sentence(archiv
     release = lambda text: text.split(".")[:2]
     made_with = read_json(run, "models/manifest.json")["conversion"]["versions"]
     same = all(release(package_version(name)) == release(then) for name, then in made_with.items())
-    try: found = Scorer.load(run).score(events, "every").to_dicts()
+    try:
+        found = Scorer.load(run).score(events, "every").to_dicts()
     except ValueError as refused:
         assert not same and "was made with" in str(refused) and "Make it again with" in str(refused), str(refused)
         return
     assert len(found) == len(answers)
     for now, then in zip(found, answers):
         assert now.keys() == then.keys()
-        for name, value in then.items(): assert now[name] == (pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value), name
+        for name, value in then.items():
+            assert now[name] == (
+                pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value
+            ), name
