@@ -1000,7 +1000,10 @@ def score(
       clickstream-conv score --run runs/demo --events new.csv
       clickstream-conv score --run runs/demo --events new.csv.gz --out scored.csv --landmarks now
     """
+    from clickstream_conv.runs import Run
     from clickstream_conv.scoring import landmarks_in_text, score_file
+    from clickstream_conv.trust import verify_run
+    for line in verify_run(Run(run), verify) if verify else []: typer.echo(line)
     for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected, key=verify): typer.echo(line)
 
 # %% ../nbs/13_pipeline.ipynb #3d57730e
