@@ -87,7 +87,7 @@ def rows_at(
 ) -> pd.DataFrame: # Its session rows
     "The rows of one landmark, read without the others."
     path = run.needed("sessions.parquet", "04_features")
-    with naming_damage(path): return pl.scan_parquet(path).filter(pl.col("landmark") == view, pl.col("part") == part).collect().to_pandas()
+    with naming_damage(path): return pl.scan_parquet(path, glob=False).filter(pl.col("landmark") == view, pl.col("part") == part).collect().to_pandas()
 
 def view_rows(
     run: Run, # The run's folder, with its session table
@@ -170,7 +170,7 @@ def find_view(
     "The view of a log: at the landmarks up to the one wanted, the sessions of which at least two things are known."
     if card["ready_made"]: wanted = WHOLE
     path = run.needed("sessions.parquet", "04_features")
-    with naming_damage(path): at = [WHOLE] if wanted == WHOLE else pl.scan_parquet(path).select(pl.col("landmark").unique().sort()).collect()["landmark"].to_list()
+    with naming_damage(path): at = [WHOLE] if wanted == WHOLE else pl.scan_parquet(path, glob=False).select(pl.col("landmark").unique().sort()).collect()["landmark"].to_list()
     sizes = {}
     for k in sorted((k for k in at if k <= wanted), reverse=True):
         table = view_rows(run, card, k)

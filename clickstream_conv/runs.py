@@ -126,7 +126,7 @@ def parquet_table(
 ) -> pl.DataFrame:  # The table
     "Read a table, or name it if it is damaged."
     with naming_damage(path):
-        return pl.read_parquet(path, columns=columns)
+        return pl.read_parquet(path, columns=columns, glob=False)
 
 def read_table(
     run: Run, # The run

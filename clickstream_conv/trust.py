@@ -244,7 +244,7 @@ def refuse_missing_columns(
     if not run.has("sessions.parquet"):
         return
     with naming_damage(run / "sessions.parquet"):
-        there = pl.read_parquet_schema(run / "sessions.parquet")
+        there = pl.scan_parquet(run / "sessions.parquet", glob=False).collect_schema().names()
     if missing := [name for name in features if name not in there]:
         raise ValueError(
             f"the conversion model of {run.folder} reads {missing[0]!r}, and sessions.parquet has no such column:"
