@@ -422,8 +422,9 @@ def _sample(run: Run, card: dict) -> tuple[pd.DataFrame | None, dict]:
     "A few session rows, and the kind of each context column, as far as the run kept its table."
     if not run.has("sessions.parquet"): return None, {}
     with naming_damage(run / "sessions.parquet"):
-        schema = pl.read_parquet_schema(run / "sessions.parquet")
-        rows = pl.scan_parquet(run / "sessions.parquet", glob=False).head(ROWS_COMPARED).collect().to_pandas()
+        table = pl.scan_parquet(run / "sessions.parquet", glob=False)
+        schema = table.collect_schema()
+        rows = table.head(ROWS_COMPARED).collect().to_pandas()
     kinds = {**{c: schema[f"last_{c}"] for c in card["event_context"] if f"last_{c}" in schema}, **{c: schema[c] for c in card["session_context"] if c in schema}}
     return rows, kinds
 
