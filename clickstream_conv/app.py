@@ -36,7 +36,7 @@ from .events import EVENTS
 from .judging import TOO_FEW
 from .pictures import COLOURS, LIMIT, POOLED, Chart, style_of
 from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, lines_above, mapping_from, mapping_from_text, open_log, propose_mapping, read_table
-from .runs import Run, brief_folder, read_json
+from .runs import Run, brief_folder, read_json, read_table as read_run_table
 from .scoring import LACKING, LOADED, SCORED, Scorer, canonical_columns, counted_words
 from .sources import Source, load_card, load_events, read_source
 
@@ -542,7 +542,7 @@ def read_kept(
     run: Run, # A run that learned from finished sessions
 ) -> pl.DataFrame: # Those of its test part
     "The finished sessions of the test part."
-    return pl.read_parquet(run.needed("sessions-read.parquet", "02_sources"), glob=False).filter(pl.col("part") == "test")
+    return read_run_table(run, "sessions-read.parquet").filter(pl.col("part") == "test")
 
 # %% ../nbs/11_app.ipynb #c388bd55
 def own_events(

@@ -41,7 +41,7 @@ from .events import cut_off_sessions
 from .features import load_sessions, session_features
 from .judging import TOO_FEW, draws_of_visitors
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, Picture, spread_out, wilson
-from .runs import Run, load_model, save_model, write_json
+from .runs import Run, load_model, naming_damage, save_model, write_json
 from .simulate import KINDS as VISITOR_KINDS, kind_posterior, simulate_truth
 from .sources import Outcome, load_card, load_events
 
@@ -87,7 +87,7 @@ def rows_at(
 ) -> pd.DataFrame: # Its session rows
     "The rows of one landmark, read without the others."
     path = run.needed("sessions.parquet", "04_features")
-    return pl.scan_parquet(path, glob=False).filter(pl.col("landmark") == view, pl.col("part") == part).collect().to_pandas()
+    with naming_damage(path): return pl.scan_parquet(path, glob=False).filter(pl.col("landmark") == view, pl.col("part") == part).collect().to_pandas()
 
 def view_rows(
     run: Run, # The run's folder, with its session table
@@ -170,7 +170,7 @@ def find_view(
     "The view of a log: at the landmarks up to the one wanted, the sessions of which at least two things are known."
     if card["ready_made"]: wanted = WHOLE
     path = run.needed("sessions.parquet", "04_features")
-    at = [WHOLE] if wanted == WHOLE else pl.scan_parquet(path, glob=False).select(pl.col("landmark").unique().sort()).collect()["landmark"].to_list()
+    with naming_damage(path): at = [WHOLE] if wanted == WHOLE else pl.scan_parquet(path, glob=False).select(pl.col("landmark").unique().sort()).collect()["landmark"].to_list()
     sizes = {}
     for k in sorted((k for k in at if k <= wanted), reverse=True):
         table = view_rows(run, card, k)

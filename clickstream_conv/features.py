@@ -33,7 +33,7 @@ from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardSc
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from .runs import Run, read_table, save_model, write_json, write_table
+from .runs import Run, parquet_table, read_table, save_model, write_json, write_table
 from .sources import Outcome, chosen_by_hash, event_partitions, hash_share, load_card, load_events, prepare
 
 # %% ../nbs/04_features.ipynb #5ea32347
@@ -793,7 +793,7 @@ def _all_rows(run: Run, card: dict, landmarks: tuple):
     if card["ready_made"]: yield ready_made_table(read_table(run, "sessions-read.parquet")); return
     encoder, others = learn_by_fold(load_events(run, "train"), card)
     save_model(run, "features", encoder, about=dict(landmarks=list(landmarks), session_context=card["session_context"], event_context=card["event_context"], resolution=card["resolution"]))
-    for file in event_partitions(run) or [run / "events.parquet"]: yield rows_of_both_parts(pl.read_parquet(file, glob=False), encoder, others, card, landmarks)
+    for file in event_partitions(run) or [run / "events.parquet"]: yield rows_of_both_parts(parquet_table(file), encoder, others, card, landmarks)
 
 def build_sessions(
     run: Run, # The run's folder
@@ -821,7 +821,7 @@ def session_partitions(
     run: Run, # A run's folder
 ) -> list: # Paths; none where models see all rows
     "The files that hold all session rows of a run."
-    return sorted((run / "sessions").glob("part-*.parquet"))
+    return run.files("sessions/part-*.parquet")
 
 def size_by_landmark(
     table: pd.DataFrame, # Session rows

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFAULTS', 'QUIET', 'LAUNCH', 'ENDED', 'REASONS',
-           'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER', 'LIBRARIES', 'app', 'Text', 'STOPPED',
-           'package_folder', 'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters', 'typed',
-           'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment', 'own_kernel',
-           'one_line', 'is_ours', 'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due',
-           'followers', 'files_of', 'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'locked',
-           'code_cells', 'Progress', 'stage_process', 'Worker', 'settle_files', 'StageFailed', 'begin_stage',
-           'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words', 'headlines_of',
-           'summary', 'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full',
-           'sources', 'fetch', 'propose', 'score', 'open_app', 'benchmark', 'readme', 'docs', 'in_words', 'command',
-           'main']
+           'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER', 'SHARED', 'LIBRARIES', 'MADE_FROM', 'app', 'Text',
+           'STOPPED', 'package_folder', 'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters',
+           'typed', 'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment',
+           'own_kernel', 'one_line', 'is_ours', 'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan',
+           'why_again', 'due', 'followers', 'files_of', 'describe_data', 'refuse_foreign', 'claim', 'remove_run',
+           'sweep', 'drop_damaged_manifest', 'locked', 'code_cells', 'Progress', 'stage_process', 'Worker', 'weigh',
+           'settle_files', 'StageFailed', 'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores',
+           'run_stages', 'read_in_words', 'headlines_of', 'summary', 'told_of', 'pages_of', 'report_is_current',
+           'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch',
+           'propose', 'score', 'open_app', 'benchmark', 'readme', 'docs', 'in_words', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, hashlib, json, logging, os, re, shutil, signal, subprocess, sys, time
@@ -326,6 +326,14 @@ def plan(
 # %% ../nbs/13_pipeline.ipynb #f7d995c5
 NEW = "not run yet"  # why a stage runs that never did
 
+def _file_reason(files: dict, folder: Path) -> str | None:
+    "What became of a stage's files since it left them; None if they are the same."
+    from clickstream_conv.runs import Run
+    from clickstream_conv.trust import changed_since, manifest_changed
+
+    found = (changed_since(folder, name, then) for name, then in files.items())
+    return next((reason for reason in found if reason), None) or manifest_changed(Run(folder), files) or None
+
 def why_again(
     stage: Stage, # A stage
     kept: dict | None, # What run.json says of it
@@ -337,8 +345,7 @@ def why_again(
     names = [name for name, value in stage.parameters.items() if kept["parameters"].get(name) != value]
     for part, reason in REASONS.items():
         if kept["fingerprint"].get(part) != stage.fingerprint[part]: return reason + (f" ({', '.join(names)})" if part == "parameters" and names else "")
-    gone = [name for name in kept["files"] if not (folder / name).is_file()]
-    return f"{gone[0]} is gone" if gone else None
+    return _file_reason(kept["files"], folder)
 
 def due(
     stages: list, # Stages of the run
@@ -381,15 +388,22 @@ def describe_data(
     return [one | dict(sha256=before.get(tuple(one.values())) or sha256_of(one["path"])) for one in found]
 
 # %% ../nbs/13_pipeline.ipynb #31645033
-RUN_FILES = ("run.json", "contract.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "events/*.parquet", "sessions/*.parquet",
+RUN_FILES = ("run.json", "contract.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "signature.json", "model_card.json", "model_card.md", "events/*.parquet", "sessions/*.parquet",
              "metrics/*.json", "notebooks/*.ipynb")  # what a run makes, beside what run.json lists
 OUR_FOLDERS = (".", "models", "metrics", "notebooks", "events", "sessions")  # folders of a run
 REPORT = "site/index.html"  # first page of a run's report
 
 def _load_record(folder: Path) -> dict:
     "What run.json says; empty where there is none."
-    try: return json.loads((folder / "run.json").read_text(encoding="utf-8")) if (folder / "run.json").is_file() else {}
-    except ValueError: raise ValueError(f"{folder / 'run.json'} is damaged. Choose another folder with --out, or start over with --fresh") from None
+    from clickstream_conv.runs import Run
+    from clickstream_conv.trust import RESTART, read_record
+
+    record = read_record(Run(folder))
+    if record and not {"source", "stages"} <= record.keys():
+        raise ValueError(
+            f"{folder / 'run.json'} is no record of a run: it says nothing of source and stages. {RESTART}"
+        )
+    return record
 
 def refuse_foreign(
     folder: Path, # Where the run is to be
@@ -415,25 +429,53 @@ def claim(
 
 # %% ../nbs/13_pipeline.ipynb #05f7d8e7
 def _listed(folder: Path) -> list:
-    "The files that run.json lists; none if it cannot be read."
-    try: return [folder / name for stage in _load_record(folder).get("stages", {}).values() for name in stage.get("files", [])]
-    except ValueError: return []
+    "Names of the files that run.json lists; none if it cannot be read."
+    try:
+        return [name for stage in _load_record(folder).get("stages", {}).values() for name in stage.get("files", [])]
+    except ValueError:
+        return []
+
+def _site_of(folder: Path) -> Path | None:
+    "The folder of a run's report, if it holds one."
+    from clickstream_conv.runs import inside
+
+    site = folder / "site"
+    return inside(folder, "site") if (site / "_static" / "site.css").is_file() else None
 
 def remove_run(
-    folder: Path, # A run's folder
-) -> dict: # Nothing: a new run
+    folder: Path,  # A run's folder
+) -> dict:  # Nothing: a new run
     "Remove what a run makes, and nothing else."
-    for path in [*_listed(folder), *(path for pattern in RUN_FILES for path in folder.glob(pattern))]: path.unlink(missing_ok=True)
-    if (folder / "site" / "_static" / "site.css").is_file(): shutil.rmtree(folder / "site")
+    from clickstream_conv.runs import inside
+
+    names = [*_listed(folder), *(path.relative_to(folder) for pattern in RUN_FILES for path in folder.glob(pattern))]
+    paths, site = [inside(folder, name) for name in names], _site_of(folder)
+    for path in paths:
+        if path.is_file():
+            path.unlink()
+    if site:
+        shutil.rmtree(site)
     return {}
 
 def sweep(
     folder: Path, # A run's folder
 ) -> None:
     "Remove what a killed run was writing."
+    from clickstream_conv.runs import inside
     for name in OUR_FOLDERS:
-        for path in (folder / name).glob(".*.part"): path.unlink(missing_ok=True)
-    shutil.rmtree(folder / ".spill", ignore_errors=True)
+        for path in inside(folder, name).glob(".*.part"): path.unlink(missing_ok=True)
+    shutil.rmtree(inside(folder, ".spill"), ignore_errors=True)
+
+def drop_damaged_manifest(
+    folder: Path,  # A run's folder
+) -> None:
+    "Remove a manifest that cannot be read, so that the stages that write into it begin a new one."
+    from clickstream_conv.runs import Run, read_json
+
+    try:
+        read_json(Run(folder), "models/manifest.json")
+    except ValueError:
+        (folder / "models" / "manifest.json").unlink()
 
 # %% ../nbs/13_pipeline.ipynb #86d8cfcc
 @contextmanager
@@ -538,7 +580,21 @@ class Worker:
 # %% ../nbs/13_pipeline.ipynb #7422d38e
 def _forget(folder: Path, outdated: list, kept: list) -> None:
     "Remove files that no longer belong to the run."
-    for name in set(outdated) - set(kept): (folder / name).unlink(missing_ok=True)
+    from clickstream_conv.runs import inside
+
+    for name in sorted(set(outdated) - set(kept)):
+        inside(folder, name).unlink(missing_ok=True)
+
+SHARED = ("models/manifest.json",)  # what several stages write, some side by side: weighed entry by entry
+
+def weigh(
+    folder: Path,  # The run's folder
+    names: list,  # Files in it
+) -> dict:  # Name: size and sha256; empty for a shared file
+    "What a stage left, so that it is known again."
+    from clickstream_conv.trust import fingerprint
+
+    return {name: {} if name in SHARED else fingerprint(folder, name) for name in sorted(names)}
 
 def settle_files(
     folder: Path, # The run's folder
@@ -551,9 +607,11 @@ def settle_files(
     stages, entry, after = record["stages"], record["stages"][stage.name], followers(stage.name, needs)
     others = {file for name, kept in stages.items() if name != stage.name and name not in after for file in kept["files"]}
     made = sorted(set(written) - others)
-    if entry["status"] != "done": entry["files"] = sorted({*entry["files"], *made}); return
+    if entry["status"] != "done":
+        entry["files"] = {name: {} for name in sorted({*entry["files"], *made})}
+        return
     _forget(folder, [*entry["files"], *(file for name in after & stages.keys() for file in stages[name]["files"])], [*made, *others])
-    entry["files"] = made
+    entry["files"] = weigh(folder, made)
     for name in after & stages.keys(): del stages[name]
 
 # %% ../nbs/13_pipeline.ipynb #2502e2f8
@@ -562,9 +620,10 @@ class StageFailed(ValueError):
 
 def _keep_record(folder: Path, record: dict) -> None:
     "Write run.json, stages in order."
-    from clickstream_conv.runs import Run, write_json
+    from clickstream_conv.runs import Run
+    from clickstream_conv.trust import write_record
     record["stages"] = dict(sorted(record["stages"].items()))
-    write_json(Run(folder), "run.json", record)
+    write_record(Run(folder), record)
 
 def begin_stage(
     folder: Path, # The run's folder
@@ -574,7 +633,9 @@ def begin_stage(
 ) -> Worker: # The stage, running
     "Start a stage, and write down that it runs."
     from clickstream_conv.runs import now
-    record["stages"][stage.name] = dict(status="running", started=now(), parameters=stage.parameters, files=record["stages"].get(stage.name, {}).get("files", []))
+    before = record["stages"].get(stage.name, {}).get("files", {})
+    unweighed = {name: {} for name in before}  # they may be replaced from now on
+    record["stages"][stage.name] = dict(status="running", started=now(), parameters=stage.parameters, files=unweighed)
     _keep_record(folder, record)
     return Worker(folder, stage, news)
 
@@ -661,6 +722,7 @@ def run_stages(
     with locked(folder):
         record = claim(folder, source, fresh)
         sweep(folder)
+        drop_damaged_manifest(folder)
         data = describe_data(files, record.get("data", []))
         stages = plan(notebooks, parameters, [one["sha256"] for one in data], needs)
         wanted = due(stages, record.get("stages", {}), folder)
@@ -669,6 +731,7 @@ def run_stages(
             if why and (why != NEW or len(wanted) < len(stages)): print(f"{name}: {why}", file=sys.stderr)
         record = describe_run(source, stages, data, record) if wanted else record
         to_do = [stage for stage in stages if stage.name in wanted]
+        if to_do: (folder / "signature.json").unlink(missing_ok=True)  # it was of what the run held before
         with Progress(sum(code_cells(stage.notebook) for stage in to_do)) as progress: run_side_by_side(folder, record, to_do, jobs or cores(), progress, needs)
         return record
 
@@ -690,8 +753,9 @@ def headlines_of(
 ) -> list: # Sentences, in the order of the stages
     "What the stages have to say."
     names = [name for stage in sorted(record["stages"]) for name in record["stages"][stage]["files"] if name.startswith("metrics/")]
-    figures = [json.loads((folder / name).read_text(encoding="utf-8")) for name in names]
-    return [line for one in figures if isinstance(one, dict) for line in one.get("headline", [])]
+    from clickstream_conv.runs import Run, read_json
+    figures = [read_json(Run(folder), name) for name in names]
+    return [line for one in figures for line in one.get("headline", [])]
 
 # %% ../nbs/13_pipeline.ipynb #4fb813ab
 def summary(
@@ -699,7 +763,8 @@ def summary(
     record: dict, # What run.json says
 ) -> list: # Lines
     "What a run found."
-    card = json.loads((folder / "metrics" / "source.json").read_text(encoding="utf-8"))
+    from clickstream_conv.sources import Run, load_card
+    card = load_card(Run(folder))
     report = f" (open {REPORT})" if (folder / REPORT).is_file() else ""
     return [f"results: {folder}{report}", f"log: {card['title']}", read_in_words(card), *(f"note: {note}" for note in card["notes"]),
             *(f"warning: {warning}" for warning in card["warnings"]), *headlines_of(folder, record)]
@@ -714,14 +779,56 @@ def _located(parameters: dict, source) -> dict:
     return {stage: {name: path if name == "path" else value for name, value in of_stage.items()} for stage, of_stage in parameters.items()}
 
 # %% ../nbs/13_pipeline.ipynb #00887806
+MADE_FROM = "site/made_from.json"  # what the pages tell of, and what they were when they were made
+
+def told_of(
+    folder: Path,  # A run's folder
+) -> dict:  # Name: sha256 of each file that the report is made from
+    "What a report tells of."
+    from clickstream_conv.runs import inside, sha256_of
+
+    patterns = ("run.json", "model_card.*", "metrics/*.json", "notebooks/*.ipynb")
+    names = sorted(path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern))
+    return {name: sha256_of(inside(folder, name)) for name in names}
+
+def pages_of(
+    folder: Path,  # A run's folder
+) -> dict:  # Name: sha256 of each file of its report
+    "The pages of a report as they are."
+    from clickstream_conv.runs import inside, sha256_of
+
+    files = sorted(path for path in (folder / "site").rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in files]
+    return {name: sha256_of(inside(folder, name)) for name in names if name != MADE_FROM}
+
+def report_is_current(
+    folder: Path,  # A run's folder
+) -> bool:  # Whether its pages can stay
+    "Whether a report tells of what the run holds, and is whole."
+    from clickstream_conv.runs import Run, read_json
+
+    try:
+        made = read_json(Run(folder), MADE_FROM)
+    except ValueError:
+        return False
+    pages = pages_of(folder)
+    kept = made.get("pages", {})
+    whole = isinstance(kept, dict) and bool(kept) and all(pages.get(name) == sum_ for name, sum_ in kept.items())
+    return whole and made.get("from") == told_of(folder)
+
 def make_report(
-    folder: Path, # A run's folder
-) -> Path: # The report's first page
-    "The pages of a run, unless they are newer than what they tell of."
+    folder: Path,  # A run's folder
+) -> Path:  # The report's first page
+    "The pages of a run, unless they are whole and tell of what it holds."
     page = folder / REPORT
-    if page.is_file() and page.stat().st_mtime >= (folder / "run.json").stat().st_mtime: return page
+    if report_is_current(folder):
+        return page
     from clickstream_conv.report import run_report
-    return run_report(folder)
+    from clickstream_conv.runs import Run, write_json
+
+    run_report(folder)
+    write_json(Run(folder), MADE_FROM, {"from": told_of(folder), "pages": pages_of(folder)})
+    return page
 
 # %% ../nbs/13_pipeline.ipynb #81e92d5c
 def stages_until(
@@ -740,8 +847,11 @@ def run_pipeline(
     until: str = "", # Last stage to run, such as 05_classification; empty: all
     report: bool = True, # Whether to make the report's pages
     jobs: int = 0, # Stages that may run at a time; 0: as many as there are cores, one where memory is bounded
+    sign: str = "", # Path of a key to sign the run with; empty: not signed
 ) -> list: # Lines to print
     "From a log to a model: check, fetch, run, sum up."
+    from clickstream_conv.runs import Run
+    from clickstream_conv.trust import read_key, sign_run
     wanted_stages = stages_until(until)
     notebooks = {name: read_notebook(name) for name in STAGES}
     parameters = settle({name: declared_parameters(notebook) for name, notebook in notebooks.items()}, given)
@@ -750,12 +860,13 @@ def run_pipeline(
     source = find_source(wanted["source"])
     source.outcome(wanted["outcome"])
     folder = Path(out or Path("runs") / source.name).expanduser().absolute()
+    if sign: read_key(sign, Run(folder))
     parameters = _located(parameters, source)
     paths = [path for path in (parameters[STAGES[0]]["path"], wanted["source"] if source.name != wanted["source"] else "") if path]
     files = [file for path in paths for file in files_of(path)]
     record = run_stages(folder, source.name, {name: notebooks[name] for name in wanted_stages}, parameters, files, fresh, jobs or int(wanted["memory"] > 0))
     if report: make_report(folder)
-    return summary(folder, record)
+    return [*summary(folder, record), *(sign_run(Run(folder), sign) if sign else [])]
 
 # %% ../nbs/13_pipeline.ipynb #bbe17cf1
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, help="From a raw clickstream log to a conversion model, in notebooks you can read.")
@@ -786,6 +897,7 @@ def run(
     until: Annotated[str, Text("--until", "Last stage to run, e.g. 05_classification. [default: all stages]", "STAGE")] = "",
     report: Annotated[bool, typer.Option("--report/--no-report", help="Make the pages of the report.")] = True,
     jobs: Annotated[int, typer.Option("--jobs", help="Stages that may run side by side; the results are the same. [default: as many as there are cores]", metavar="NUMBER", min=1, show_default=False)] = None,
+    sign: Annotated[str, Text("--sign", "Sign what scoring reads with this key; see score --verify.", "KEYFILE")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: remove what an earlier run left in the folder.")] = False,
 ) -> None:
     """Run the stages in order: from a log to a model and its figures.
@@ -805,7 +917,7 @@ def run(
     out = out or str(written.pop("out", ""))
     until = until or str(written.pop("until", ""))
     given = {**written, **{name: value for name, value in options.items() if value is not None}, **split_pairs(parameter)}
-    for line in run_pipeline(given, out, fresh, until, report, jobs or 0): typer.echo(line)
+    for line in run_pipeline(given, out, fresh, until, report, jobs or 0, sign): typer.echo(line)
 
 # %% ../nbs/13_pipeline.ipynb #d3ad185a
 def sources_table() -> list: # Lines
@@ -880,6 +992,7 @@ def score(
     events: Annotated[str, Text("--events", "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed), or the events.parquet of a run.")],
     out: Annotated[str, Text("--out", "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default: scored.parquet]")] = "scored.parquet",
     landmarks: Annotated[str, Text("--landmarks", "last: the largest trained one reached; now: after all events; every: after each event; or trained ones, separated by commas. [default: last]")] = "last",
+    verify: Annotated[str, Text("--verify", "Score only a run that was signed with this key; see run --sign.", "KEYFILE")] = "",
     max_rejected: Annotated[float, typer.Option("--max-rejected", help="Largest share of rows that may be unreadable.", metavar="SHARE", min=0, max=1)] = 0.05,
 ) -> None:
     """Ask a run's models about the sessions of a log.
@@ -890,9 +1003,12 @@ def score(
       clickstream-conv score --run runs/demo --events new.csv.gz --out scored.csv --landmarks now
     """
     from clickstream_conv.contract import mapping_note
+    from clickstream_conv.runs import Run
     from clickstream_conv.scoring import landmarks_in_text, score_file
+    from clickstream_conv.trust import verify_run
+    for line in verify_run(Run(run), verify) if verify else []: typer.echo(line)
     if note := mapping_note(Path(run).expanduser()): typer.echo(f"clickstream-conv: {note}", err=True)
-    for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected): typer.echo(line)
+    for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected, key=verify): typer.echo(line)
 
 # %% ../nbs/13_pipeline.ipynb #3d57730e
 @app.command("app")
@@ -900,6 +1016,7 @@ def open_app(
     run: Annotated[str, Text("--run", "Folder of a finished run. [default: runs/demo]", "FOLDER")] = "runs/demo",
     port: Annotated[int, typer.Option("--port", help="Port of the page.", metavar="NUMBER")] = 8501,
     address: Annotated[str, Text("--address", "Address of the page; 0.0.0.0 lets others in the network see it. [default: 127.0.0.1]")] = "127.0.0.1",
+    verify: Annotated[str, Text("--verify", "Open only a run that was signed with this key; see run --sign.", "KEYFILE")] = "",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser, where there is a display.")] = True,
 ) -> None:
     """Ask a run in the browser: what it found, predictions for a log, one session in detail, and what if.
@@ -910,6 +1027,9 @@ def open_app(
       clickstream-conv app --run runs/demo --port 8600 --no-browser
     """
     from clickstream_conv.app import start_app
+    from clickstream_conv.runs import Run
+    from clickstream_conv.trust import verify_run
+    for line in verify_run(Run(run), verify) if verify else []: typer.echo(line)
     start_app(run, port, address, browser)
 
 # %% ../nbs/13_pipeline.ipynb #1964b343

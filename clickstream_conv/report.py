@@ -24,6 +24,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from .runs import Run
+
 # %% ../nbs/12_report.ipynb #367ef632
 DIRECTIVE = re.compile(r"^\s*#\|\s*(\w+).*\n?", re.MULTILINE)  # a line such as "#| hide"
 ECHO_OFF = re.compile(r"^\s*#\|\s*echo:\s*false", re.MULTILINE)
@@ -724,7 +726,7 @@ def read_figures(
     def read(path):
         try: return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError): return None
-    files = {path.stem: path for path in [*sorted((Path(folder) / "metrics").glob("*.json")), Path(folder) / "model_card.json", Path(folder) / "run.json"]}
+    files = {path.stem: path for path in [*Run(folder).files("metrics/*.json"), Run(folder) / "model_card.json", Run(folder) / "run.json"]}
     return {name: kept for name, path in files.items() if isinstance(kept := read(path), dict)}
 
 def _part(figures: dict, *names) -> dict:
@@ -1065,12 +1067,12 @@ def tables_page(
 # %% ../nbs/12_report.ipynb #05476744
 def _front_files(folder: Path, work: Path) -> tuple:
     "The pages of a report by group, and what they carry along."
-    figures, notebooks = read_figures(folder), [path for path in sorted((folder / "notebooks").glob("*.ipynb")) if not path.name.endswith(".failed.ipynb")]
+    figures, notebooks = read_figures(folder), [path for path in Run(folder).files("notebooks/*.ipynb") if not path.name.endswith(".failed.ipynb")]
     tables, kept = figure_tables(figures), [name for name in figures if name != "run"]
     extra = {**{f"tables/{name}.csv": as_csv(rows) for name, rows in tables.items()}, **{f"tables/{name}.json": json.dumps(figures[name], indent=1) for name in kept}}
     read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in notebooks}
     stages = {name: (page_title(kept) or name, lead(kept)) for name, kept in read.items()}
-    card = folder / "model_card.md"
+    card = Run(folder) / "model_card.md"
     said = {"model_card": ("Model card", "What the model is for, how good it is, and where its limits are."), "tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program.")}
     texts = {**({"model_card": card.read_text(encoding="utf-8")} if card.is_file() else {}), **({"tables": tables_page(tables, kept)} if tables else {})}
     more = {name: said[name] for name in texts}

@@ -37,9 +37,10 @@ from .benchmark import largest_difference
 from .features import LANDMARKS, EventEncoder, learn_by_fold, load_sessions, rows_at_landmarks, rows_of_both_parts, session_partitions
 from .models import THREADS, Calibrated, CalibrationMap, best_calibration, fit, is_later, latest_level, make_model, probability, session_starts
 from .partitions import ROWS_PER_GB
-from .runs import Run, brief_folder, read_table
+from .runs import Run, brief_folder, parquet_table, read_table
 from .scoring import EMPTY, ROWS_COMPARED, Scorer, refuse_missing
 from .sources import Outcome, event_partitions, load_card, load_events
+from .trust import files_read
 
 # %% ../nbs/14_scale.ipynb #fb4038e8
 JAVA = 17  # the oldest Java that Spark 4 runs on
@@ -189,8 +190,8 @@ def packed_run(
     "What a Scorer needs of a run, without its log."
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in [run / CONTRACT, run / "metrics" / "source.json", run / "models" / "manifest.json", *sorted((run / "models").glob("*.skops"))]:
-            archive.write(path, path.relative_to(run.folder).as_posix())
+        for name in files_read(run):
+            if name != "sessions.parquet": archive.write(run / name, name)
         if run.has("sessions.parquet"):
             few = io.BytesIO()
             pl.scan_parquet(run / "sessions.parquet", glob=False).head(ROWS_COMPARED).collect().write_parquet(few)
@@ -415,7 +416,7 @@ def _starts_of(run: Run, card: dict, held: pd.DataFrame) -> pd.Series | None:
     "When the sessions held back begin, wherever their events lie; None where the test part is not later."
     if not is_later(card): return None
     wanted = held["session_id"].unique().tolist()
-    parts = [pl.read_parquet(file, columns=["session_id", "t"], glob=False).filter(pl.col("session_id").is_in(wanted)) for file in event_partitions(run) or [run / "events.parquet"]]
+    parts = [parquet_table(file, ["session_id", "t"]).filter(pl.col("session_id").is_in(wanted)) for file in event_partitions(run) or [run / "events.parquet"]]
     return session_starts(pl.concat(parts))
 
 def put_right(
@@ -445,7 +446,7 @@ def conversion_out_of_memory(
     share = min(HELD, MOST_HELD / sum(pq.ParquetFile(file).metadata.num_rows for file in files))
     pick = lambda rows, held: (mine := training_rows(rows)).filter(held_back(mine, share) == held)
     model = fit_out_of_memory(files, sample, lambda rows: pick(rows, False), seed, size, **params)
-    held = pl.concat([pick(pl.read_parquet(file, glob=False), True) for file in files]).to_pandas()[[*sample.columns]]
+    held = pl.concat([pick(parquet_table(file), True) for file in files]).to_pandas()[[*sample.columns]]
     fitted, p, visitors = put_right(model, held, _starts_of(run, card, held)), probability(model, held), held["visitor"].to_numpy()
     mapped = mapped_out_of_fold(p, held["converted"].to_numpy(), visitors, fitted.method_, shift=fitted.level_["shift"])
     keep_conversion(run, card, fitted, held, line_for("f1", held, mapped, Outcome(**card["outcome"])), model="xgboost, of all session rows")

@@ -45,9 +45,10 @@ from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColum
 from .models import probability
 from .partitions import as_log, settled_rules
 from .readers import READER_COLUMNS, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
-from .runs import Run, atomic_write, brief_folder, load_model, read_json
+from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
 from .simulate import best_prediction
 from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source, source_of
+from .trust import read_record, refuse_missing_columns, refuse_unsound_card, refuse_unsound_manifest, verify_run
 
 # %% ../nbs/08_scoring.ipynb #4050b0eb
 FLOAT32_EXACT = 2**24  # the largest whole number up to which a float32 holds them all
@@ -551,32 +552,51 @@ def _needed(run: Run, name: str, holds: str) -> None:
     if not run.folder.is_dir(): raise ValueError(f"there is no folder {run.folder}. Make a run first: clickstream-conv run --out {run.folder}")
     if not run.has(name): raise ValueError(f"{run.folder} holds no finished run: it has no {name} ({holds}). Give the folder of a finished run, or finish it: clickstream-conv run --out {run.folder}")
 
-def _manifest(run: Run) -> dict:
+def _manifest(run: Run, card: dict) -> dict:
     "The models' entries, or a refusal."
-    try: about = read_json(run, "models/manifest.json")
-    except ValueError: raise ValueError(f"{run / 'models/manifest.json'} is damaged. Make the models again: clickstream-conv run --out {run.folder} --fresh") from None
-    if missing := [key for key in ("threshold", "features") if key not in about.get("conversion", {})]:
-        raise ValueError(f"{run.folder} holds no finished run: its manifest says nothing of the conversion model's {missing[0]}. Finish the run: clickstream-conv run --out {run.folder}")
+    said = read_json(run, "models/manifest.json").get("conversion", {})
+    if missing := [key for key in ("threshold", "features") if key not in said]:
+        raise ValueError(
+            f"{run.folder} holds no finished run: its manifest says nothing of the conversion model's {missing[0]}."
+            f" Finish the run: clickstream-conv run --out {run.folder}"
+        )
+    about = refuse_unsound_manifest(run, card)
+    refuse_missing_columns(run, about["conversion"]["features"])
     return about
+
+def _sound_card(run: Run) -> dict:
+    "The log's card, with values that make sense."
+    card, where = load_card(run), str(run / "metrics/source.json")
+    refuse_unsound_card(card, where)
+    try:
+        Outcome(**card["outcome"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} is damaged: the outcome makes no sense ({error}). Make the run again") from None
+    return card
 
 # %% ../nbs/08_scoring.ipynb #cc28cda2
 def _sample(run: Run) -> pd.DataFrame | None:
     "A few session rows, if the run kept its table."
     if not run.has("sessions.parquet"): return None
-    return pl.scan_parquet(run / "sessions.parquet", glob=False).head(ROWS_COMPARED).collect().to_pandas()
+    with naming_damage(run / "sessions.parquet"):
+        return pl.scan_parquet(run / "sessions.parquet", glob=False).head(ROWS_COMPARED).collect().to_pandas()
 
 # %% ../nbs/08_scoring.ipynb #4fcc1936
 @patch(cls_method=True)
 def load(
     cls: Scorer,
     run: str | Path | Run, # The folder of a finished run
+    key: str = "", # Path of the key that it must be signed with; empty: it need not be signed
 ) -> Scorer: # Ready to be asked
-    "The models of a run. Loading runs no code, and a file that is not the run's own is refused."
+    "The models of a run. No code runs; what an accident changed is refused; what a stranger did, where a key is given."
     run = run if isinstance(run, Run) else Run(str(run) if str(run) else ".")
     _needed(run, "metrics/source.json", "kept by the stage 02_sources")
     _needed(run, "models/manifest.json", "kept with the first model")
     _needed(run, "models/conversion.skops", "kept by the stage 05_classification")
-    card, about, contract = load_card(run), _manifest(run), load_contract(run)
+    if key: verify_run(run, key)
+    read_record(run)
+    card, contract = _sound_card(run), load_contract(run)
+    about = _manifest(run, card)
     encoder = None if card["ready_made"] else load_model(run, "features")
     others = {name: load_model(run, name) if run.has(file) else None for name, file in LOADED.items()}
     return cls(card, encoder, load_model(run, "conversion"), about, rows=_sample(run), folder=run.folder, contract=contract, **others)
@@ -1050,9 +1070,10 @@ def score_file(
     landmarks: str | int | list = "last", # As for Scorer.score
     max_rejected: float = 0.05, # Largest share of rows that may be unreadable
     progress: bool = True, # Whether to show progress, in a terminal
+    key: str = "", # Path of the key that the run must be signed with, as for Scorer.load
 ) -> list: # Sentences: what was read, what was scored, what to know
     "Score a file of any size. Scores come session by session, in no order of the log; an earlier result stays until the new one is whole."
-    scorer, (path, out) = Scorer.load(run), _targets(events_path, out_path)
+    scorer, (path, out) = Scorer.load(run, key), _targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
     if source.ready_made: return score_finished(scorer, path, out)
     chosen_landmarks(landmarks, scorer.landmarks)

@@ -485,7 +485,7 @@ def event_partitions(
     run: Run, # A run's folder
 ) -> list: # Paths; none where the log was read whole
     "The files that hold all events of a log that was read in partitions."
-    return sorted((run / "events").glob("part-*.parquet"))
+    return run.files("events/part-*.parquet")
 
 def prepare(
     run: Run, # The run's folder
