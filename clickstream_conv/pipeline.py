@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEFAULTS', 'QUIET', 'LAUNCH', 'MOST_SAID', 'FAULT',
-           'WAYS', 'MEMORY', 'ENDED', 'REASONS', 'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER', 'LIBRARIES',
-           'app', 'Text', 'STOPPED', 'package_folder', 'notebooks_folder', 'read_notebook', 'Parameter',
+           'WAYS', 'MEMORY', 'NO_MEMORY', 'ENDED', 'REASONS', 'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER',
+           'LIBRARIES', 'app', 'Text', 'STOPPED', 'package_folder', 'notebooks_folder', 'read_notebook', 'Parameter',
            'declared_parameters', 'Range', 'refuse_out_of_range', 'typed', 'refuse_unknown', 'settle', 'read_config',
            'split_pairs', 'stage_notebook', 'environment', 'own_kernel', 'one_line', 'shortened', 'is_ours',
-           'innermost', 'where_raised', 'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again',
-           'due', 'followers', 'files_of', 'describe_data', 'refuse_foreign', 'refuse_other_shape', 'claim',
-           'remove_run', 'sweep', 'locked', 'code_cells', 'Progress', 'stage_process', 'Worker', 'settle_files',
-           'StageFailed', 'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages',
-           'read_in_words', 'headlines_of', 'summary', 'make_report', 'stages_until', 'run_pipeline', 'run',
-           'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'score', 'open_app', 'benchmark', 'readme',
-           'docs', 'in_words', 'command', 'main']
+           'innermost', 'where_raised', 'means_no_memory', 'failure', 'execute', 'Stage', 'digest', 'package_digest',
+           'plan', 'why_again', 'due', 'followers', 'files_of', 'describe_data', 'refuse_foreign', 'refuse_other_shape',
+           'claim', 'remove_run', 'sweep', 'locked', 'code_cells', 'Progress', 'stage_process', 'Worker',
+           'settle_files', 'StageFailed', 'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores',
+           'run_stages', 'read_in_words', 'headlines_of', 'summary', 'make_report', 'stages_until', 'run_pipeline',
+           'run', 'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'score', 'open_app', 'benchmark',
+           'readme', 'docs', 'in_words', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, errno, hashlib, json, linecache, logging, os, re, reprlib, shutil, signal, subprocess, sys, tempfile, time
@@ -265,7 +265,7 @@ def one_line(
 
 # %% ../nbs/13_pipeline.ipynb #44a18cc6
 MOST_SAID = 1_200  # characters of a message
-FAULT = "This is a fault of clickstream-conv: please report it at https://github.com/clickstream-conv/clickstream-conv/issues, with what CLICKSTREAM_CONV_DEBUG=1 shows"  # of an error that nobody foresaw
+FAULT = "This is a fault of clickstream-conv: please report it at https://github.com/clickstream-conv/clickstream-conv/issues"  # of an error that nobody foresaw
 
 def shortened(
     text: str, # Anything
@@ -318,6 +318,16 @@ def where_raised(
     file = trace.tb_frame.f_code.co_filename
     return file, linecache.getline(file, trace.tb_lineno)
 
+MEMORY = "memory ran out. Give the run a bound, e.g. --memory 4, or close other programs"  # what to say then
+NO_MEMORY = ("failed to map segment", "cannot allocate memory", "unable to allocate", "memory allocation", "out of memory")  # how libraries and the system say so, in lower case
+
+def means_no_memory(
+    kind: str, # Name of an exception
+    message: str, # What it says
+) -> bool: # Whether it comes from a lack of memory
+    "Whether memory ran out, whoever noticed it."
+    return kind == "MemoryError" or any(words in message.lower() for words in NO_MEMORY)
+
 # %% ../nbs/13_pipeline.ipynb #90c4bad4
 def failure(
     error, # As papermill raises it
@@ -325,7 +335,7 @@ def failure(
     "An error of a cell in one line."
     message = one_line(error.evalue)
     if is_ours(error.ename, *innermost("\n".join(error.traceback))): return message
-    if error.ename == "MemoryError": return MEMORY
+    if means_no_memory(error.ename, message): return MEMORY
     return f"cell {error.exec_count} ({error.source.strip().splitlines()[0]}): {error.ename}: {message}"
 
 # %% ../nbs/13_pipeline.ipynb #03aa0310
@@ -337,7 +347,6 @@ def _quiet():
     try: yield
     finally: logging.disable(before)
 
-MEMORY = "memory ran out. Give the run a bound, e.g. --memory 4, or close other programs"  # what a MemoryError means
 ENDED = "the process that ran it ended all at once, most likely because memory ran out. Give the run a bound, e.g. --memory 4"  # what a dead process is taken for
 
 def _attempt(run_it) -> str:
@@ -707,7 +716,9 @@ def finish_stage(
     if not wrong: failed.unlink(missing_ok=True)
     settle_files(folder, record, worker.stage, [*worker.written(folder), target.relative_to(folder).as_posix()], needs)
     _keep_record(folder, record)
-    return f"{name} failed{' in' if wrong.startswith('cell ') else ':'} {wrong}. The notebook, as far as it got: {failed}" if wrong else f"{name}: done in {entry['seconds']} s"
+    if not wrong: return f"{name}: done in {entry['seconds']} s"
+    foreseen, place = not wrong.startswith("cell "), f"The notebook, as far as it got: {failed}"
+    return f"{name} failed: {wrong}. {place}" if foreseen else f"{name} failed in {wrong}. {FAULT}. {place}"
 
 # %% ../nbs/13_pipeline.ipynb #c3b469b7
 def run_side_by_side(
@@ -1099,11 +1110,11 @@ def in_words(
 ) -> str: # One line
     "What to say about an error."
     if hasattr(error, "format_message"): return f"{shortened(error.format_message())} (see: clickstream-conv --help)"
-    if isinstance(error, OSError): return shortened(_of_system(error))
-    if isinstance(error, MemoryError): return MEMORY
+    if isinstance(error, OSError) and error.errno != errno.ENOMEM: return shortened(_of_system(error))
+    if means_no_memory(type(error).__name__, str(error)): return MEMORY
     file, line = where_raised(error)
     if type(error) in (ValueError, StageFailed) and (not file or is_ours(type(error).__name__, file, line)): return shortened(error)
-    return f"an unexpected {type(error).__name__}: {shortened(error)}. {FAULT}"
+    return f"an unexpected {type(error).__name__}: {shortened(error)}. {FAULT}, with what CLICKSTREAM_CONV_DEBUG=1 shows"
 
 def _stop(*signal_and_frame): raise KeyboardInterrupt
 
