@@ -287,7 +287,7 @@ def check_events(
     name: str = "the log", # What the log is called in messages
 ) -> Checked: # Events, rejected rows, notes
     "Read every row, set aside those that break the contract, refuse the log if they are too many."
-    if raw.is_empty(): raise ValueError(f"{name} holds no rows")
+    if raw.is_empty(): raise ValueError(f"{name} holds no rows. Check that its export went through")
     if "_row" not in raw.columns: raw = raw.with_row_index("_row", 1)
     columns = [c for c in raw.columns if c in COLUMNS or c == "_text"]
     notes = [f"column {c!r} held ids as floats; they were read as whole numbers" for c in ("session_id", "visitor_id") if c in columns and written_as_float(raw[c])]

@@ -316,7 +316,9 @@ def where_raised(
     if trace is None: return "", ""
     while trace.tb_next: trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename
-    return file, linecache.getline(file, trace.tb_lineno)
+    line = linecache.getline(file, trace.tb_lineno)
+    here = trace.tb_frame.f_globals.get("__name__") == __name__  # this module, which has no file while its notebook is open
+    return str(package_folder() / "pipeline.py") if here else file, line
 
 MEMORY = "memory ran out. Give the run a bound, e.g. --memory 4, or close other programs"  # what to say then
 NO_MEMORY = ("failed to map segment", "cannot allocate memory", "unable to allocate", "memory allocation", "out of memory")  # how libraries and the system say so, in lower case

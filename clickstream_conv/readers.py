@@ -159,7 +159,7 @@ def refuse_encoding(
     try: found = codecs.lookup(encoding)
     except (LookupError, ValueError): found = None
     if found and found._is_text_encoding and found.name.replace("_", "-") not in NO_CHARSETS: return
-    raise ValueError(f"encoding {reprlib.repr(encoding)} is none that text is written in. State another, such as utf8, latin-1, cp1252 or utf16")
+    raise ValueError(f"encoding {reprlib.repr(encoding)} is not known as one that text is written in. State another, such as utf8, latin-1, cp1252 or utf16")
 
 # %% ../nbs/01b_readers.ipynb #130a83b2
 def _refuse_binary(path: Path, head: bytes, encoding: str) -> None:
