@@ -62,6 +62,7 @@ def figures_of(folder):
 def answer(name, place, pieces=False):
     "Give one input to the command line, in this process; in pieces, only its reading."
     from clickstream_conv import pipeline
+    once(pipeline)
     folder = place / "here"
     folder.mkdir(parents=True)
     os.chdir(folder)
@@ -69,7 +70,6 @@ def answer(name, place, pieces=False):
     words += [] if "--out" in words else ["--out", "out"]
     words += [] if {"--landmarks", "--config"} & set(words) else ["--landmarks", "1,2"]
     words += ["--memory", "1", "--until", "02"] if pieces else [] if "--until" in words else ["--until", "04"]
-    once(pipeline)
     errors, out = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(out): code = pipeline.command(["run", *words, "--no-report"])
@@ -83,6 +83,8 @@ def answer(name, place, pieces=False):
 
 def serve(pipe):
     "Answer for one input after the other."
+    from clickstream_conv import features, pipeline  # before the clock runs
+    once(pipeline)
     resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
     pipe.send("ready")
     while True:
