@@ -808,14 +808,15 @@ def apply_mapping(
     return raw.select(**columns, **{column: pl.col(column) for column in READER_COLUMNS if column in raw.columns})
 
 # %% ../nbs/01b_readers.ipynb #8b15f5ad
-ROUNDED_ID = r"^-?(\d)(?:[.,](\d*))?[eE]\+?(\d+)$"  # 1.70E+12: first digit, further digits, exponent
+ROUNDED_ID = r"^-?\d[.,](\d+)[eE]\+(\d+)$"  # 1.70E+12: digits behind the point, exponent; 1e234567 may be a hexadecimal id
 IDS = ("session_id", "visitor_id", "item_id")  # canonical columns whose values name somebody or something
 
 def _lost_digits(ids: pl.Series) -> pl.Series:
     "The ids that a spreadsheet has rounded: written with an exponent that is larger than the digits behind the point."
-    text = ids.drop_nulls().cast(pl.String).str.strip_chars()
-    exponent = text.str.extract(ROUNDED_ID, 3).cast(pl.Int64, strict=False)
-    return text.filter((exponent > text.str.extract(ROUNDED_ID, 2).fill_null("").str.len_chars()).fill_null(False))
+    text = ids.drop_nulls().str.strip_chars()
+    floats = text.filter(text.str.contains(ROUNDED_ID))
+    exponent = floats.str.extract(ROUNDED_ID, 2).cast(pl.Int64, strict=False)
+    return floats.filter(exponent > floats.str.extract(ROUNDED_ID, 1).str.len_chars())
 
 def refuse_unreadable(
     raw: pl.DataFrame, # A log as read_table returns it

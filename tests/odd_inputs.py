@@ -252,6 +252,8 @@ odd("115_sid_exp", csv_log(lines=changed("sid", lambda text, n: f"{100_000 + int
     why="1.000010e+05 tells all of its six digits")
 odd("115b_sid_excel", csv_log(lines=changed("sid", lambda text, n: f"{1.70 + int(text[1:]) // 24 / 100:.2f}E+12")), refuses("'sid'", "session_id", "1.70E+12"),
     why="digits are lost: ten ids for 240 sessions")
+odd("115c_sid_hexadecimal", csv_log(lines=changed("sid", lambda text, n: f"{int(text[1:]) % 10}e{234_000 + int(text[1:])}" if int(text[1:]) % 3 else f"a{text}")), accepts(),
+    why="1e234567 is a hexadecimal id, no number")
 odd("116_sid_lead_zero", csv_log(lines=changed("sid", lambda text, n: f"{int(text[1:]) // 2}" if int(text[1:]) % 2 else f"0{int(text[1:]) // 2}")), accepts())
 odd("116b_sid_spaces", csv_log(lines=changed("sid", lambda text, n: f" {text} ")), accepts())
 odd("122_session_two_visitors", csv_log(lines=changed("who", "v999", rows={1, 8})), accepts(says=("2 sessions", "visitor")))
