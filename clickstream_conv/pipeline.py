@@ -113,6 +113,7 @@ RANGES = {  # option: the numbers it takes; NaN lies in no range
     "top_share": Range(0.0001, 1, "0.1"), "gain": Range(0, 10**12, "20"), "cost": Range(0, 10**12, "1"), "view": Range(1, 10_000, "5", zero=True),
     "clusters": Range(2, 1_000, "4", zero=True), "most_clusters": Range(2, 1_000, "8"), "stability_draws": Range(1, 100_000, "8"),
     "cluster_rows": Range(2, 10**9, "3000"), "explained": Range(1, 10**9, "800"), "shuffled": Range(1, 10**9, "2000"), "most": Range(1, 1_000, "12"),
+    "port": Range(1, 65_535, "8501"), "limit": Range(1, 10**6, "60"), "sizes": Range(1, 10**10, "100000,1000000"),
 }
 
 def refuse_out_of_range(
@@ -1036,6 +1037,7 @@ def open_app(
       clickstream-conv app --run runs/demo --port 8600 --no-browser
     """
     from clickstream_conv.app import start_app
+    refuse_out_of_range("port", port)
     start_app(run, port, address, browser)
 
 # %% ../nbs/13_pipeline.ipynb #1964b343
@@ -1058,6 +1060,7 @@ def benchmark(
     words = sizes.replace("_", "").split(",")
     if wrong := [word for word in words if not word.strip().isdigit() or int(word) < 1]: raise ValueError(f"--sizes takes numbers of events, e.g. 100000,1000000; found {wrong[0]!r}")
     from clickstream_conv.benchmark import PARTS, bench, findings
+    for name, number in [("limit", limit), *(("sizes", int(word)) for word in words)]: refuse_out_of_range(name, number)
     kept = bench(out, tuple(map(int, words)), repeats, tuple(only.split(",")) if only else PARTS, limit=limit, pythons=tuple(python))
     for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *findings(kept)): typer.echo(line)
 

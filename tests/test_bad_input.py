@@ -202,6 +202,20 @@ def test_options_of_score_are_in_range(given, tmp_path):
     refused(command("score", "--run", "nowhere", "--events", "nowhere.csv", "--max-rejected", given, cwd=tmp_path), "max")
 
 
+@pytest.mark.parametrize("words, said", [(("app", "--port", "99999"), "port must be 1 to 65,535"), (("bench", "--limit", "inf"), "limit must be 1 to"), (("bench", "--sizes", "99999999999999999999"), "sizes must be 1 to")])
+def test_options_of_other_commands_are_in_range(words, said, tmp_path):
+    refused(command(*words, cwd=tmp_path), said)
+
+
+def test_every_number_that_can_be_given_has_a_range():
+    from clickstream_conv.pipeline import RANGES, STAGES, declared_parameters, read_notebook
+    declared = {name: parameter for stage in STAGES for name, parameter in declared_parameters(read_notebook(stage)).items()}
+    numbers = {name: parameter.default for name, parameter in declared.items() if parameter.kind in ("int", "float") or name == "landmarks"}
+    assert set(numbers) <= set(RANGES)
+    for name, default in numbers.items():
+        for number in default if isinstance(default, list) else [default]: assert number in RANGES[name], name
+
+
 OURS = 'raise ValueError("no column \'price\' in log.csv. Map it with price: amount")'
 LIBRARYS = 'import json; json.loads("{")'
 
