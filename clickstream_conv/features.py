@@ -689,9 +689,9 @@ def _unreached(
 ) -> list: # A sentence, or none
     "Say which landmarks no session of the training part is at risk at; refuse them if that is all."
     if card["ready_made"]: return []
-    reached = {n for file in files for n in pl.read_parquet(file, columns=["landmark", "part"]).filter(pl.col("part") == "train")["landmark"].unique()}
+    reached = {n for file in files for n in pl.read_parquet(file, columns=["landmark", "part"], glob=False).filter(pl.col("part") == "train")["landmark"].unique()}
     if not (missing := sorted(set(landmarks) - reached)): return []
-    longest = max(pl.read_parquet(file, columns=["step"])["step"].max() for file in event_partitions(run) or [run / "events.parquet"])
+    longest = max(pl.read_parquet(file, columns=["step"], glob=False)["step"].max() for file in event_partitions(run) or [run / "events.parquet"])
     what = ", ".join(map(str, missing[:10]))
     why = f"the longest session has {longest:,} events, and who has converted before is no longer at risk"
     if reached: return [f"no session of the training part is at risk after {what} events: {why}"]

@@ -51,8 +51,8 @@ def figures_of(folder):
     made = (folder / "sessions.parquet").is_file()
     features = json.loads((folder / "metrics" / "features.json").read_text()) if made else {}
     files = sorted((folder / "events").glob("part-*.parquet")) or [folder / "events.parquet"]
-    buys = pl.concat([pl.read_parquet(file) for file in files]).filter(pl.col("event") == "purchase")
-    rows = pl.read_parquet(folder / "sessions.parquet") if made else None
+    buys = pl.concat([pl.read_parquet(file, glob=False) for file in files]).filter(pl.col("event") == "purchase")
+    rows = pl.read_parquet(folder / "sessions.parquet", glob=False) if made else None
     first = None if card["first"] is None else pl.Series([card["first"]]).cast(pl.Datetime("us")).dt.to_string("%Y-%m-%dT%H:%M:%S")[0]
     return dict(sessions=card["sessions"], buying=card["buying_sessions"], rejected=card["rejected"], revenue=(buys["price"] * buys["quantity"]).sum(), first=first,
                 said=" ".join([*card["notes"], *card["warnings"], *features.get("headline", [])]), outcome=card["outcome"]["kind"],
