@@ -722,6 +722,8 @@ def yaml_of(
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "it could not be read"
         raise ValueError(f"{name} is not valid YAML{f', line {mark.line + 1}' if mark else ''}: {problem}. {example}") from None
     except ValueError as error: raise ValueError(f"{name}: {error}. {example}") from None
+    except (AttributeError, LookupError, TypeError, OverflowError) as error:  # what PyYAML says of a value that is not what its tag promises, such as !!bool x
+        raise ValueError(f"{name} holds a value that cannot be read ({error}). {example}") from None
 
 def text_of_yaml(
     path: str | Path, # A YAML file

@@ -503,6 +503,9 @@ def bomb(levels=9):
     return "\n".join(lines) + "\n"
 
 
+odd("084b_map_false_bool", mapped("columns: {session_id: !!bool x}\n"), refuses("mine.yaml"))
+odd("084c_map_false_number", mapped("columns: {session_id: !!int x}\n"), refuses("mine.yaml"))
+odd("084d_map_false_date", mapped("columns: {session_id: 2024-99-99}\n"), refuses("mine.yaml"))
 odd("085_map_alias_bomb", mapped(bomb() + MAPPING), refuses("mine.yaml"))
 odd("085b_map_bomb_in_columns", mapped("columns: {session_id: &a [x, x, x, x, x, x, x, x, x], visitor_id: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a], "
                                        "t: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b], event: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c], price: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d], "
