@@ -689,13 +689,18 @@ def _unreached(
 ) -> list: # A sentence, or none
     "Say which landmarks no session of the training part is at risk at; refuse them if that is all."
     if card["ready_made"]: return []
-    reached = {n for file in files for n in pl.read_parquet(file, columns=["landmark", "part"], glob=False).filter(pl.col("part") == "train")["landmark"].unique()}
+    reached = set()
+    for file in files:
+        rows = pl.read_parquet(file, columns=["landmark", "part"], glob=False)
+        reached.update(rows.filter(pl.col("part") == "train")["landmark"].unique())
     if not (missing := sorted(set(landmarks) - reached)): return []
-    longest = max(pl.read_parquet(file, columns=["step"], glob=False)["step"].max() for file in event_partitions(run) or [run / "events.parquet"])
+    logs = event_partitions(run) or [run / "events.parquet"]
+    longest = max(pl.read_parquet(file, columns=["step"], glob=False)["step"].max() for file in logs)
     what = ", ".join(map(str, missing[:10]))
     why = f"the longest session has {longest:,} events, and who has converted before is no longer at risk"
     if reached: return [f"no session of the training part is at risk after {what} events: {why}"]
-    raise ValueError(f"no session of the training part is at risk at any of the landmarks {what}: {why}. Choose smaller ones, e.g. --landmarks 1,2, or check which events are purchases")
+    raise ValueError(f"no session of the training part is at risk at any of the landmarks {what}: {why}. Choose "
+                     f"smaller ones, e.g. --landmarks 1,2, or check which events are purchases")
 
 
 # %% ../nbs/04_features.ipynb #5e49be74

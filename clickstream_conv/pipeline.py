@@ -81,7 +81,8 @@ def _from_text(text: str, kind: str):
     if kind == "str": return text
     if kind == "bool": return {"true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
     try: value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError): return [word.strip() for word in text.split(",")] if kind == "list" else text
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return [word.strip() for word in text.split(",")] if kind == "list" else text
     return list(value) if isinstance(value, tuple) else [value] if kind == "list" and not isinstance(value, list) else value
 
 def _fits(value, kind: str) -> bool:
@@ -105,15 +106,36 @@ class Range:
         return f"{'0, or ' if self.zero else ''}{self.least:,} to {self.most:,}, e.g. {self.example}"
 
 RANGES = {  # option: the numbers it takes; NaN lies in no range
-    "sessions": Range(1, 100_000_000, "20000"), "seed": Range(0, 2**32 - 1, "0"), "landmarks": Range(1, 10_000, "1,2,3,5,8"),
-    "test_share": Range(0.001, 0.999, "0.25"), "max_rejected": Range(0, 1, "0.05"), "memory": Range(0.01, 100_000, "4", zero=True),
-    "most_rows": Range(1, 10**10, "250000", zero=True), "folds": Range(2, 100, "3"), "resamples": Range(2, 100_000, "200"),
-    "least": Range(1, 10**9, "30"), "least_buyers": Range(0, 10**9, "200"), "shuffles": Range(1, 100_000, "20"), "path_events": Range(1, 100, "3"),
-    "compare_visitors": Range(1, 10**9, "1000"), "search_seconds": Range(1, 10**6, "60", zero=True), "at_least": Range(0, 1, "0.5"),
-    "top_share": Range(0.0001, 1, "0.1"), "gain": Range(0, 10**12, "20"), "cost": Range(0, 10**12, "1"), "view": Range(1, 10_000, "5", zero=True),
-    "clusters": Range(2, 1_000, "4", zero=True), "most_clusters": Range(2, 1_000, "8"), "stability_draws": Range(1, 100_000, "8"),
-    "cluster_rows": Range(2, 10**9, "3000"), "explained": Range(1, 10**9, "800"), "shuffled": Range(1, 10**9, "2000"), "most": Range(1, 1_000, "12"),
-    "port": Range(1, 65_535, "8501"), "limit": Range(1, 10**6, "60"), "sizes": Range(1, 10**10, "100000,1000000"),
+    "sessions": Range(1, 100_000_000, "20000"),
+    "seed": Range(0, 2**32 - 1, "0"),
+    "landmarks": Range(1, 10_000, "1,2,3,5,8"),
+    "test_share": Range(0.001, 0.999, "0.25"),
+    "max_rejected": Range(0, 1, "0.05"),
+    "memory": Range(0.01, 100_000, "4", zero=True),
+    "most_rows": Range(1, 10**10, "250000", zero=True),
+    "folds": Range(2, 100, "3"),
+    "resamples": Range(2, 100_000, "200"),
+    "least": Range(1, 10**9, "30"),
+    "least_buyers": Range(0, 10**9, "200"),
+    "shuffles": Range(1, 100_000, "20"),
+    "path_events": Range(1, 100, "3"),
+    "compare_visitors": Range(1, 10**9, "1000"),
+    "search_seconds": Range(1, 10**6, "60", zero=True),
+    "at_least": Range(0, 1, "0.5"),
+    "top_share": Range(0.0001, 1, "0.1"),
+    "gain": Range(0, 10**12, "20"),
+    "cost": Range(0, 10**12, "1"),
+    "view": Range(1, 10_000, "5", zero=True),
+    "clusters": Range(2, 1_000, "4", zero=True),
+    "most_clusters": Range(2, 1_000, "8"),
+    "stability_draws": Range(1, 100_000, "8"),
+    "cluster_rows": Range(2, 10**9, "3000"),
+    "explained": Range(1, 10**9, "800"),
+    "shuffled": Range(1, 10**9, "2000"),
+    "most": Range(1, 1_000, "12"),
+    "port": Range(1, 65_535, "8501"),
+    "limit": Range(1, 10**6, "60"),
+    "sizes": Range(1, 10**10, "100000,1000000"),
 }
 
 def refuse_out_of_range(
@@ -128,13 +150,15 @@ def refuse_out_of_range(
 def _refuse_list(parameter: Parameter, values: list) -> None:
     "Refuse a list that is empty where it must not be, and repeated values."
     if (not values or "" in values) and parameter.default:
-        raise ValueError(f"{parameter.name} is an empty list, or holds nothing at a place; it must hold at least one value, e.g. {parameter.default[0]}. It means: {parameter.says}")
+        raise ValueError(f"{parameter.name} is an empty list, or holds nothing at a place; it must hold at least "
+                         f"one value, e.g. {parameter.default[0]}. It means: {parameter.says}")
     if len(set(map(str, values))) < len(values):
         raise ValueError(f"{parameter.name} holds a value twice: {reprlib.repr(values)[1:-1]}. Give each once")
 
 def _refuse_nul(name: str, value) -> None:
     "Refuse text with the byte 0, which no path may hold."
-    if isinstance(value, str) and "\0" in value: raise ValueError(f"{name} holds the byte 0, which no name may hold; found {reprlib.repr(value)}. Remove it")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{name} holds the byte 0, which no name may hold; found {reprlib.repr(value)}. Remove it")
 
 def typed(
     parameter: Parameter, # What is declared
@@ -144,7 +168,8 @@ def typed(
     found = _from_text(value, parameter.kind) if isinstance(value, str) else value
     inner = type(parameter.default[0]).__name__ if parameter.kind == "list" and parameter.default else ""
     if not _fits(found, parameter.kind) or inner and not all(_fits(one, inner) for one in found):
-        raise ValueError(f"{parameter.name} must be {parameter.kind}{f' of {inner}' if inner else ''}, e.g. {EXAMPLES[parameter.kind]}; found {reprlib.repr(value)}. It means: {parameter.says}")
+        raise ValueError(f"{parameter.name} must be {parameter.kind}{f' of {inner}' if inner else ''}, e.g. "
+                         f"{EXAMPLES[parameter.kind]}; found {reprlib.repr(value)}. It means: {parameter.says}")
     _refuse_nul(parameter.name, found)
     if parameter.kind == "list": _refuse_list(parameter, found)
     for number in found if isinstance(found, list) else [found]: refuse_out_of_range(parameter.name, number)
@@ -187,7 +212,8 @@ def read_config(
     if not path: return {}
     from clickstream_conv.readers import read_yaml
     found = read_yaml(path, "A line looks like: sessions: 5000") or {}
-    if not isinstance(found, dict): raise ValueError(f"{path} must hold lines such as 'sessions: 5000'; found {reprlib.repr(found)}")
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold lines such as 'sessions: 5000'; found {reprlib.repr(found)}")
     return {str(name).replace("-", "_"): value for name, value in found.items()}
 
 def split_pairs(
@@ -275,13 +301,21 @@ def shortened(
     line = one_line(text)
     return line if len(line) <= MOST_SAID else f"{line[:MOST_SAID // 2]} [...] {line[-MOST_SAID // 4:]}"
 
-WAYS = {errno.ENOENT: "Check the path", errno.EACCES: "Change its rights, or choose another place", errno.EROFS: "Choose a place that can be written to",
-        errno.ENOSPC: "Make room, or choose another place", errno.ENOTDIR: "Check the path, or choose another place", errno.EEXIST: "Choose another path",
-        errno.ENAMETOOLONG: "Give a shorter path", errno.ELOOP: "Check where the link leads"}  # what the system says: what to do
+WAYS = {  # what the system says: what to do
+    errno.ENOENT: "Check the path",
+    errno.EACCES: "Change its rights, or choose another place",
+    errno.EROFS: "Choose a place that can be written to",
+    errno.ENOSPC: "Make room, or choose another place",
+    errno.ENOTDIR: "Check the path, or choose another place",
+    errno.EEXIST: "Choose another path",
+    errno.ENAMETOOLONG: "Give a shorter path",
+    errno.ELOOP: "Check where the link leads",
+}
 
 def _of_system(error: OSError) -> str:
     "What the system says of a file, and what to do; where many files could not be copied, of the first."
-    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list): return f"cannot write {error.args[0][0][1]}: {error.args[0][0][2]}. Make room or permission, or choose another place"
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        return f"cannot write {error.args[0][0][1]}: {error.args[0][0][2]}. Make room or permission, or choose another place"
     if not error.strerror: return str(error)
     said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{said}. {WAYS[error.errno]}" if error.errno in WAYS else said
@@ -322,7 +356,8 @@ def where_raised(
     return str(package_folder() / "pipeline.py") if here else file, line
 
 MEMORY = "memory ran out. Give the run a bound, e.g. --memory 4, or close other programs"  # what to say then
-NO_MEMORY = ("failed to map segment", "cannot allocate memory", "unable to allocate", "memory allocation", "out of memory")  # how libraries and the system say so, in lower case
+NO_MEMORY = (  # how libraries and the system say so, in lower case
+    "failed to map segment", "cannot allocate memory", "unable to allocate", "memory allocation", "out of memory")
 
 def means_no_memory(
     kind: str, # Name of an exception
@@ -488,7 +523,8 @@ def _load_record(folder: Path) -> dict:
     path = folder / "run.json"
     if not path.is_file(): return {}
     try: record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError): raise ValueError(f"{path} is damaged. Choose another folder with --out, or start over with --fresh") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is damaged. Choose another folder with --out, or start over with --fresh") from None
     refuse_other_shape(record, path)
     return record
 
@@ -506,14 +542,16 @@ def _misshapen(record) -> str:
     if not isinstance(record, dict): return "as a whole"
     if record and not isinstance(record.get("source"), str): return "source"
     data, stages = record.get("data", []), record.get("stages", {})
-    if not isinstance(data, list) or not all(isinstance(one, dict) and {"path", "size", "changed", "sha256"} <= one.keys() for one in data): return "data"
+    if not isinstance(data, list) or not all(isinstance(one, dict) and {"path", "size", "changed", "sha256"} <= one.keys() for one in data):
+        return "data"
     if not isinstance(stages, dict): return "stages"
     return next((f"stages, {name}" for name, kept in stages.items() if not _is_stage(kept)), "")
 
 def _is_stage(kept) -> bool:
     "Whether a stage of run.json is what a run writes."
     if not isinstance(kept, dict): return False
-    files, parts = kept.get("files"), [kept.get("parameters"), *([kept.get("fingerprint")] if kept.get("status") == "done" else [])]
+    files, parts = kept.get("files"), [kept.get("parameters")]
+    if kept.get("status") == "done": parts.append(kept.get("fingerprint"))
     listed = isinstance(files, list) and all(isinstance(file, str) for file in files)
     return listed and isinstance(kept.get("status"), str) and all(isinstance(part, dict) for part in parts)
 
@@ -523,7 +561,8 @@ def refuse_other_shape(
 ) -> None:
     "Refuse a run.json that no run has written."
     if place := _misshapen(record):
-        raise ValueError(f"{path} is not what a run writes ({place}: {reprlib.repr(record)}). Choose another folder with --out, or start over with --fresh")
+        raise ValueError(f"{path} is not what a run writes ({place}: {reprlib.repr(record)}). Choose another folder "
+                         f"with --out, or start over with --fresh")
 
 # %% ../nbs/13_pipeline.ipynb #c3988e2e
 def claim(
@@ -1118,7 +1157,8 @@ def in_words(
     if isinstance(error, OSError) and error.errno != errno.ENOMEM: return shortened(_of_system(error))
     if means_no_memory(type(error).__name__, str(error)): return MEMORY
     file, line = where_raised(error)
-    if type(error) in (ValueError, StageFailed) and (not file or is_ours(type(error).__name__, file, line)): return shortened(error)
+    if type(error) in (ValueError, StageFailed) and (not file or is_ours(type(error).__name__, file, line)):
+        return shortened(error)
     return f"an unexpected {type(error).__name__}: {shortened(error)}. {FAULT}, with what CLICKSTREAM_CONV_DEBUG=1 shows"
 
 def _stop(*signal_and_frame): raise KeyboardInterrupt

@@ -68,13 +68,16 @@ def _found(path: Path, form: str) -> list:
     "The files that one path, folder or pattern stands for."
     if path.is_dir(): return _in_folder(path, form)
     if path.exists(): return [path]
-    if path.is_symlink(): raise ValueError(f"{path} is a link to {os.readlink(path)}, and nothing is there. Give the path of the log itself, or mend the link")
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link to {os.readlink(path)}, and nothing is there. Give the path of the log "
+                         f"itself, or mend the link")
     if any(mark in path.name for mark in "*?["):
         if files := sorted(path.parent.glob(path.name)): return files
         raise ValueError(f"no file fits the pattern {path}. Check the folder and the ending")
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     if beside: raise ValueError(f"no such file: {path}{_close(path.name, beside, 0.75)}. Check the name")
-    raise ValueError(f"no such file: {path}. " + ("Its folder is empty" if path.parent.is_dir() else f"There is no folder {path.parent} either. Check the path"))
+    raise ValueError(f"no such file: {path}. "
+                     f"" + ("Its folder is empty" if path.parent.is_dir() else f"There is no folder {path.parent} either. Check the path"))
 
 def log_files(
     paths: str | Path | list, # One path, several, a folder or a pattern
@@ -159,7 +162,8 @@ def refuse_encoding(
     try: found = codecs.lookup(encoding)
     except (LookupError, ValueError): found = None
     if found and found._is_text_encoding and found.name.replace("_", "-") not in NO_CHARSETS: return
-    raise ValueError(f"encoding {reprlib.repr(encoding)} is not known as one that text is written in. State another, such as utf8, latin-1, cp1252 or utf16")
+    raise ValueError(f"encoding {reprlib.repr(encoding)} is not known as one that text is written in. State "
+                     f"another, such as utf8, latin-1, cp1252 or utf16")
 
 # %% ../nbs/01b_readers.ipynb #130a83b2
 def _refuse_binary(path: Path, head: bytes, encoding: str) -> None:
@@ -207,7 +211,8 @@ def _delimiter_for(path: Path, text: str, delimiter: str) -> str:
     found, delimiter = find_delimiter(text), {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
     if not delimiter: return found
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
-        raise ValueError(f"delimiter {delimiter!r} is not a single plain character, such as {', '.join(map(repr, DELIMITERS))}. State one of these, or leave it out")
+        raise ValueError(f"delimiter {delimiter!r} is not a single plain character, such as "
+                         f"{', '.join(map(repr, DELIMITERS))}. State one of these, or leave it out")
     if delimiter != found and _agreement(text.splitlines()[:1], delimiter)[1] == 1 < (fields := _agreement(text.splitlines()[:1], found)[1]):
         raise ValueError(f"{path.name}: delimiter {delimiter!r} leaves its first line in one piece, {text.splitlines()[0][:80]!r}; "
                          f"{found!r} splits it into {fields} columns. State delimiter: {found!r}, or leave it out")
@@ -589,18 +594,23 @@ def _section(given: dict, key: str, name: str) -> dict:
     "A part of a mapping that must be a list of pairs."
     section = given.get(key) or {}
     if isinstance(section, list) and key.endswith("context"): section = {str(column): column for column in section}
-    if not isinstance(section, dict): raise ValueError(f"{name}: {key} should be pairs, such as {key}: {{name: value}}, and is {reprlib.repr(section)}")
+    if not isinstance(section, dict):
+        raise ValueError(f"{name}: {key} should be pairs, such as {key}: {{name: value}}, and is "
+                         f"{reprlib.repr(section)}")
     return section
 
 def _refuse_unknown(words, allowed, what: str, name: str) -> None:
     "Refuse words that mean nothing here."
     for word in words:
-        if word not in allowed: raise ValueError(f"{name}: unknown {what} {reprlib.repr(word)}{_close(word, allowed)}. Allowed are: {', '.join(allowed)}")
+        if word not in allowed:
+            raise ValueError(f"{name}: unknown {what} {reprlib.repr(word)}{_close(word, allowed)}. Allowed are: "
+                             f"{', '.join(allowed)}")
 
 def _word(value, where: str, name: str) -> str:
     "A word as text; YAML turns yes, no, on, off and dates into something else."
     if isinstance(value, (bool, type(None))) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"{name}: {where} should be a word and was read as {reprlib.repr(value)}. Put it in quotes if it is one, such as \"on\"")
+        raise ValueError(f"{name}: {where} should be a word and was read as {reprlib.repr(value)}. Put it in quotes "
+                         f"if it is one, such as \"on\"")
     return str(value)
 
 def _mapped_columns(given: dict, name: str) -> dict:
@@ -646,10 +656,12 @@ def _rules_from(given: dict, name: str) -> Rules:
     "The rules part of a mapping."
     stated = {key: given[key] for key in RULES if given.get(key) is not None}
     for key, value in stated.items():
-        if key != "gap_minutes" and not isinstance(value, str): raise ValueError(f"{name}: {key} was read as {reprlib.repr(value)}. Put it in quotes")
+        if key != "gap_minutes" and not isinstance(value, str):
+            raise ValueError(f"{name}: {key} was read as {reprlib.repr(value)}. Put it in quotes")
     gap, zone = stated.get("gap_minutes", 30), stated.get("time_zone", "UTC")
     if not isinstance(gap, (int, float)) or isinstance(gap, bool) or not 0 < gap <= LONGEST_GAP:
-        raise ValueError(f"{name}: gap_minutes is {reprlib.repr(gap)}. It should be a number of minutes above 0, such as 30, and no more than {LONGEST_GAP:,}, which is a year")
+        raise ValueError(f"{name}: gap_minutes is {reprlib.repr(gap)}. It should be a number of minutes above 0, "
+                         f"such as 30, and no more than {LONGEST_GAP:,}, which is a year")
     if zone != "UTC" and zone not in available_timezones():
         raise ValueError(f"{name}: unknown time_zone {zone!r}{_near_zone(zone)}. Use a name such as UTC, Europe/Berlin or America/New_York")
     if stated.get("decimal", ".") not in (".", ","): raise ValueError(f"{name}: decimal is {stated['decimal']!r}. Allowed are: \".\" and \",\"")
@@ -673,12 +685,15 @@ def mapping_from(
     name: str = "the mapping", # What it is called in messages
 ) -> Mapping: # The same, checked
     "Check what a mapping file says."
-    if not isinstance(given, dict): raise ValueError(f"{name} should hold pairs such as columns: {{session_id: sid}}, and holds {reprlib.repr(given)}")
+    if not isinstance(given, dict):
+        raise ValueError(f"{name} should hold pairs such as columns: {{session_id: sid}}, and holds "
+                         f"{reprlib.repr(given)}")
     _refuse_unknown(given, KEYS, "key", name)
     columns = _mapped_columns(given, name)
     contexts = {key: _context(given, key, name) for key in ("session_context", "event_context")}
     if (count := sum(map(len, contexts.values()))) > MOST_CONTEXT:
-        raise ValueError(f"{name}: session_context and event_context name {count:,} columns, and no more than {MOST_CONTEXT} are learned from. Keep those that may tell who buys")
+        raise ValueError(f"{name}: session_context and event_context name {count:,} columns, and no more than "
+                         f"{MOST_CONTEXT} are learned from. Keep those that may tell who buys")
     if both := set(contexts["session_context"]) & set(contexts["event_context"]):
         raise ValueError(f"{name}: {min(both)!r} is in session_context and in event_context. Keep one")
     other = {key: _word(given[key], key, name) for key in ("format", "delimiter", "encoding") if given.get(key) is not None}
@@ -698,8 +713,12 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent, index):
         line = self.peek_event().start_mark.line + 1
         self.aliases += self.check_event(yaml.AliasEvent)
-        if self.aliases > MOST_ALIASES: raise ValueError(f"it repeats values with *name more than {MOST_ALIASES} times, near line {line}. Write them out")
-        if self.depth >= DEEPEST: raise ValueError(f"it is nested more than {DEEPEST} levels deep, near line {line}. Write it in flat lines such as name: value")
+        if self.aliases > MOST_ALIASES:
+            raise ValueError(f"it repeats values with *name more than {MOST_ALIASES} times, near line {line}. Write "
+                             f"them out")
+        if self.depth >= DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} levels deep, near line {line}. Write it in flat "
+                             f"lines such as name: value")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -720,7 +739,8 @@ def yaml_of(
     try: return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "it could not be read"
-        raise ValueError(f"{name} is not valid YAML{f', line {mark.line + 1}' if mark else ''}: {problem}. {example}") from None
+        raise ValueError(f"{name} is not valid YAML{f', line {mark.line + 1}' if mark else ''}: {problem}. "
+                         f"{example}") from None
     except ValueError as error: raise ValueError(f"{name}: {error}. {example}") from None
     except (AttributeError, LookupError, TypeError, OverflowError) as error:  # what PyYAML says of a value that is not what its tag promises, such as !!bool x
         raise ValueError(f"{name} holds a value that cannot be read ({error}). {example}") from None
@@ -732,7 +752,9 @@ def text_of_yaml(
     path = Path(path).expanduser()
     with _plain_errors(path):
         if not path.is_file(): raise ValueError(f"{path} is no file. Check its name")
-        if path.stat().st_size > MOST_YAML: raise ValueError(f"{path.name} holds more than {MOST_YAML:,} bytes; a file of settings is a page of text. Give the file that you wrote")
+        if path.stat().st_size > MOST_YAML:
+            raise ValueError(f"{path.name} holds more than {MOST_YAML:,} bytes; a file of settings is a page of "
+                             f"text. Give the file that you wrote")
         return path.read_bytes().decode("utf-8-sig")
 
 def read_yaml(
@@ -831,9 +853,12 @@ def refuse_unreadable(
     values = raw[column]
     if values.dtype == pl.Binary:
         try: values.cast(pl.String)
-        except pl.exceptions.PolarsError: raise ValueError(f"column {column!r} in {name} holds bytes that are no text in UTF-8, so it cannot be {canonical}. Export it as text") from None
+        except pl.exceptions.PolarsError:
+            raise ValueError(f"column {column!r} in {name} holds bytes that are no text in UTF-8, so it cannot be "
+                             f"{canonical}. Export it as text") from None
     if canonical in IDS and values.dtype == pl.String and len(lost := _lost_digits(values)):
-        raise ValueError(f"column {column!r} in {name} holds ids that were rounded, e.g. {lost[0]!r}: digits are lost, and different ids of {canonical} have become one. "
+        raise ValueError(f"column {column!r} in {name} holds ids that were rounded, e.g. {lost[0]!r}: digits are "
+                         f"lost, and different ids of {canonical} have become one. "
                          "Export the column as text, not through a spreadsheet")
 
 # %% ../nbs/01b_readers.ipynb #b04ff449

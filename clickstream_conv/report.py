@@ -636,7 +636,8 @@ def _put(site: Path, out: Path) -> None:
     try: shutil.copytree(site, new)
     except OSError as error:
         shutil.rmtree(new, ignore_errors=True)
-        raise ValueError(f"cannot write the pages in {out}: {_first_reason(error)}. What was there before is kept; make room or permission, and repeat the command: nothing else is made again") from error
+        raise ValueError(f"cannot write the pages in {out}: {_first_reason(error)}. What was there before is kept; "
+                         f"make room or permission, and repeat the command: nothing else is made again") from error
     if out.exists(): shutil.rmtree(out)
     new.rename(out)
 

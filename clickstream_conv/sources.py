@@ -45,8 +45,11 @@ class Outcome:
 
     def __post_init__(self):
         for part in ("name", "says", "kind", "column", "equals"):
-            if not isinstance(getattr(self, part), str): raise ValueError(f"outcome: {part} must be a word, e.g. \"purchase\"; found {reprlib.repr(getattr(self, part))}")
-        if not isinstance(self.proxy, bool): raise ValueError(f"outcome {self.name!r}: proxy must be true or false; found {reprlib.repr(self.proxy)}")
+            if not isinstance(getattr(self, part), str):
+                raise ValueError(f"outcome: {part} must be a word, e.g. "
+                                 f"\"purchase\"; found {reprlib.repr(getattr(self, part))}")
+        if not isinstance(self.proxy, bool):
+            raise ValueError(f"outcome {self.name!r}: proxy must be true or false; found {reprlib.repr(self.proxy)}")
         if self.kind not in OUTCOME_KINDS: raise ValueError(f"outcome {self.name!r}: kind {self.kind!r} is not one of {list(OUTCOME_KINDS)}")
 
     @property
@@ -241,10 +244,13 @@ register(Source(
 def _own_outcome(given: dict, name: str) -> Outcome:
     "The outcome that a mapping file states; without one a purchase."
     known = list(Outcome.__dataclass_fields__)
-    if strange := [word for word in given if word not in known]: raise ValueError(f"{name}: outcome takes {', '.join(known)}; found {reprlib.repr(strange[0])}")
+    if strange := [word for word in given if word not in known]:
+        raise ValueError(f"{name}: outcome takes {', '.join(known)}; found {reprlib.repr(strange[0])}")
     try: outcome = Outcome(**given)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
-    if outcome.kind == "label": raise ValueError(f"{name}: outcome {outcome.name!r} is of the kind 'label', which only a log of finished sessions has. Choose one of {list(OUTCOME_KINDS[:-1])}")
+    if outcome.kind == "label":
+        raise ValueError(f"{name}: outcome {outcome.name!r} is of the kind 'label', which only a log of finished "
+                         f"sessions has. Choose one of {list(OUTCOME_KINDS[:-1])}")
     return outcome
 
 def own_source(
@@ -384,9 +390,14 @@ def _why_empty(
 ) -> str: # A sentence; empty where it is not the log's own fault
     "Why no split can be made of a log, where its sessions cannot be told apart."
     visitors, starts = spans["visitor"].unique(), spans["start"].drop_nulls().unique()
-    if len(spans) == 1: return f"the log holds 1 session, {spans['session_id'][0]!r}, and a part to learn from and one to judge by are needed. Check session_id in the mapping, or give a longer log"
-    if len(starts) == 1: return f"all {_sessions(len(spans))} begin at the same moment, {_moment(starts[0])}, so none is later than another. Check t in the mapping, or leave it out"
-    if len(visitors) == 1: return f"all {_sessions(len(spans))} are of one visitor, {visitors[0]!r}. Check visitor_id in the mapping, or leave it out"
+    if len(spans) == 1:
+        return (f"the log holds 1 session, {spans['session_id'][0]!r}, and a part to learn from and one to judge by "
+                "are needed. Check session_id in the mapping, or give a longer log")
+    if len(starts) == 1:
+        return (f"all {_sessions(len(spans))} begin at the same moment, {_moment(starts[0])}, so none is later than another. "
+                "Check t in the mapping, or leave it out")
+    if len(visitors) == 1:
+        return f"all {_sessions(len(spans))} are of one visitor, {visitors[0]!r}. Check visitor_id in the mapping, or leave it out"
     return ""
 
 def _moment(t: int) -> str:
@@ -468,7 +479,8 @@ def odd_values(
     shared = events.group_by("session_id").agg(pl.col("visitor_id").drop_nulls().n_unique() > 1)["visitor_id"].sum()
     bought, prices = events.filter(pl.col("event") == "purchase"), events["price"].drop_nulls()
     nines = prices.filter(prices.cast(pl.String).str.contains(NINES)).value_counts()
-    counts = dict(shared=shared, bought=len(bought), unpriced=bought["price"].null_count(), priced=len(prices), named=events["visitor_id"].count())
+    counts = dict(shared=shared, bought=len(bought), unpriced=bought["price"].null_count(),
+                  priced=len(prices), named=events["visitor_id"].count())
     return Counter({**counts, **{("nines", price): count for price, count in nines.iter_rows()}})
 
 # %% ../nbs/02_sources.ipynb #668052c4
@@ -478,13 +490,17 @@ def _odd_clocks(spans: pl.DataFrame) -> list:
     if known.is_empty(): return []
     middle = known["start"].median()
     when, year = _moment(int(middle)), 1970 + middle / YEAR
-    said = [] if PLAUSIBLE[0] <= year <= PLAUSIBLE[1] else [f"the middle of the log lies in {when[:10]}, where no shop was online; check t and time_format in the mapping"]
-    off = known.with_columns(off=pl.max_horizontal((pl.col("start") - middle).abs(), (pl.col("end") - middle).abs())).filter(pl.col("off") > FAR * YEAR)
+    said = []
+    if not PLAUSIBLE[0] <= year <= PLAUSIBLE[1]:
+        said.append(f"the middle of the log lies in {when[:10]}, where no shop was online; check t and time_format in the mapping")
+    distance = pl.max_horizontal((pl.col("start") - middle).abs(), (pl.col("end") - middle).abs())
+    off = known.with_columns(off=distance).filter(pl.col("off") > FAR * YEAR)
     if off.is_empty(): return said
     worst = off.sort("off").row(-1, named=True)
     far = max(worst["start"], worst["end"], key=lambda t: abs(t - middle))
-    return [*said, f"{len(off):,} of {_sessions(len(spans))} hold a time more than {FAR} years from the middle of the log ({when[:10]}), e.g. {_moment(far)} in session {worst['session_id']!r}: "
-            "a clock that is off. The split by time and the lengths of sessions count them as they are; leave such rows out of the log, or set them right"]
+    return [*said, f"{len(off):,} of {_sessions(len(spans))} hold a time more than {FAR} years from the middle of the log "
+            f"({when[:10]}), e.g. {_moment(far)} in session {worst['session_id']!r}: a clock that is off. The split by time and "
+            "the lengths of sessions count them as they are; leave such rows out of the log, or set them right"]
 
 def _odd_columns(mapping: Mapping, counts: Counter) -> list:
     "Sentences about columns that are mapped twice, or hold nothing."
@@ -492,16 +508,22 @@ def _odd_columns(mapping: Mapping, counts: Counter) -> list:
     twice = [column for column, count in Counter(column for column, _ in pairs).items() if count > 1]
     said = [f"column {column!r} is mapped twice, to {' and '.join(name for part, name in pairs if part == column)}: they say the same" for column in twice]
     if "visitor_id" in mapping.columns and not counts["named"]:
-        said.append(f"column {mapping.columns['visitor_id']!r}, mapped to visitor_id, is empty in every row: each session counts as a visitor of its own")
+        said.append(f"column {mapping.columns['visitor_id']!r}, mapped to visitor_id, is empty in every row: each "
+                    f"session counts as a visitor of its own")
     return said
 
 def _odd_prices(mapping: Mapping, counts: Counter) -> list:
     "Sentences about prices that are not there, or stand for none."
     if "price" not in mapping.columns: return []
-    said = [f"{counts['unpriced']:,} of {counts['bought']:,} purchases have no price: revenue counts them as nothing"] if counts["unpriced"] else []
-    if not counts["priced"]: said.append(f"column {mapping.columns['price']!r}, mapped to price, holds no price in any row")
-    nines = {key[1]: count for key, count in counts.items() if isinstance(key, tuple) and count >= max(5, MANY_NINES * counts["priced"])}
-    return said + [f"the price {price:,.2f} stands in {count:,} of {counts['priced']:,} rows: it looks like a placeholder for no price, and counts as money. Empty it in the log if so" for price, count in nines.items()]
+    said = []
+    if counts["unpriced"]:
+        said.append(f"{counts['unpriced']:,} of {counts['bought']:,} purchases have no price: revenue counts them as nothing")
+    if not counts["priced"]:
+        said.append(f"column {mapping.columns['price']!r}, mapped to price, holds no price in any row")
+    least = max(5, MANY_NINES * counts["priced"])
+    nines = {key[1]: count for key, count in counts.items() if isinstance(key, tuple) and count >= least}
+    return said + [f"the price {price:,.2f} stands in {count:,} of {counts['priced']:,} rows: it looks like a placeholder "
+                   "for no price, and counts as money. Empty it in the log if so" for price, count in nines.items()]
 
 def oddities(
     mapping: Mapping, # How the log was read
@@ -511,9 +533,13 @@ def oddities(
     "What a log's values may mean beside what they say, in sentences."
     counts = sum(counted, Counter())
     said = _odd_clocks(spans)
-    if counts["shared"]: said.append(f"{_sessions(counts['shared'])} hold events of more than one visitor, and count as those of the first: does the id in {mapping.columns.get('session_id')!r} name one visit? "
+    if counts["shared"]:
+        said.append(f"{_sessions(counts['shared'])} hold events of more than one visitor, and count as those of the "
+                    f"first: does the id in {mapping.columns.get('session_id')!r} name one visit? "
                                      "If only together with the visitor, make a column of both")
-    if len(spans) > 1 and spans["visitor"].n_unique() == 1: said.append(f"all {_sessions(len(spans))} are of one visitor, {spans['visitor'][0]!r}: what is learned is about that one")
+    if len(spans) > 1 and spans["visitor"].n_unique() == 1:
+        said.append(f"all {_sessions(len(spans))} are of one visitor, {spans['visitor'][0]!r}: what is learned is "
+                    f"about that one")
     return [*said, *_odd_columns(mapping, counts), *_odd_prices(mapping, counts)]
 
 # %% ../nbs/02_sources.ipynb #0400af0b
@@ -577,7 +603,8 @@ def prepare(
     write_table(run, "rejected.parquet", checked.rejected)
     write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
     for old in event_partitions(run): old.unlink()
-    if not known.ready_made: card["warnings"] = [*card["warnings"], *oddities(known.mapping, [odd_values(checked.events)], session_spans(checked.events))]
+    if not known.ready_made:
+        card["warnings"] = [*card["warnings"], *oddities(known.mapping, [odd_values(checked.events)], session_spans(checked.events))]
     write_json(run, "metrics/source.json", card)
     return card
 
@@ -691,7 +718,8 @@ def prepare_in_partitions(
 def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
     "Refuse a bound on memory that leaves nothing to learn from."
     if not chosen_by_hash(spans["session_id"], share).any():
-        raise ValueError(f"memory of {memory:g} GB leaves none of the log's {_sessions(len(spans))} to learn from. Give more, e.g. --memory 4")
+        raise ValueError(f"memory of {memory:g} GB leaves none of the log's {_sessions(len(spans))} to learn from. "
+                         f"Give more, e.g. --memory 4")
 
 def _keep_partitions(run: Run, work: Path, parts: pl.DataFrame, share: float) -> None:
     "Each partition with the part of its sessions, and the sample of all."
