@@ -705,6 +705,29 @@ def preprocess(
     rounds = [(c, Cycle(CYCLES[c]), [c]) for c in cycles]
     return ColumnTransformer([("number", _evened_out(len(table)) if linear else "passthrough", plain), *rounds, ("word", _words(least), words)], verbose_feature_names_out=False).set_output(transform="pandas")
 
+# %% ../nbs/04_features.ipynb #9d20b6c4
+def _unreached(
+    run: Run, # The run's folder
+    card: dict, # The card of its log
+    files: list, # Tables of session rows
+    landmarks: tuple, # Events seen before predicting
+) -> list: # A sentence, or none
+    "Say which landmarks no session of the training part is at risk at; refuse them if that is all."
+    if card["ready_made"]: return []
+    reached = set()
+    for file in files:
+        rows = pl.read_parquet(file, columns=["landmark", "part"], glob=False)
+        reached.update(rows.filter(pl.col("part") == "train")["landmark"].unique())
+    if not (missing := sorted(set(landmarks) - reached)): return []
+    logs = event_partitions(run) or [run / "events.parquet"]
+    longest = max(pl.read_parquet(file, columns=["step"], glob=False)["step"].max() for file in logs)
+    what = ", ".join(map(str, missing[:10]))
+    why = f"the longest session has {longest:,} events, and who has converted before is no longer at risk"
+    if reached: return [f"no session of the training part is at risk after {what} events: {why}"]
+    raise ValueError(f"no session of the training part is at risk at any of the landmarks {what}: {why}. Choose "
+                     f"smaller ones, e.g. --landmarks 1,2, or check which events are purchases")
+
+
 # %% ../nbs/04_features.ipynb #5e49be74
 def rows_at_landmarks(
     encoded: pl.DataFrame, # Events with what was learned beside them
@@ -805,6 +828,7 @@ def build_sessions(
     for number, table in enumerate(_all_rows(run, card, tuple(landmarks))):
         written.append(write_table(run, f"sessions/part-{number:03d}.parquet", table))
         rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
+    unreached = _unreached(run, card, written, tuple(landmarks))
     room = int(card["memory"] * MODEL_ROWS_PER_GB) if "memory" in card else 0
     shares = _sample_shares(rows, min(most_rows or room, room or most_rows), card.get("sample_share", 1.0))
     kept = [_sampled(pl.read_parquet(file, glob=False), shares) for file in written] if min(shares.values()) < 1 else [pl.read_parquet(file, glob=False) for file in written]
@@ -813,6 +837,7 @@ def build_sessions(
     for old in set(session_partitions(run)) - set(written if len(written) > 1 or len(table) < sum(rows.values()) else []): old.unlink()
     said = [f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions chosen by a hash of their name (most_rows=0: all; every row is in the folder sessions)"
             for part, name in (("train", "training"), ("test", "test")) if (count := _rows_by_part(table)[part]) < rows[part]]
+    said += unreached
     sizes = size_by_landmark(table.filter(pl.col("part") == "train").to_pandas()).reset_index().to_dict("list")
     write_json(run, "metrics/features.json", sizes | (dict(headline=said) if said else {}))
     return table

@@ -113,7 +113,7 @@ def spill(
         for (number,), rows_of_it in piece.with_columns(_partition=partition_of(who, partitions)).partition_by("_partition", as_dict=True, include_key=False).items():
             (folder / f"{number:03d}").mkdir(parents=True, exist_ok=True)
             rows_of_it.write_parquet(folder / f"{number:03d}" / f"{place:06d}.parquet", compression="lz4")
-    if not rows: raise ValueError(f"{name} holds no rows")
+    if not rows: raise ValueError(f"{name} holds no rows. Check that its export went through")
     return replace(rules, kinds=kinds | rules.kinds), rows
 
 # %% ../nbs/01c_partitions.ipynb #8612f044

@@ -626,11 +626,20 @@ def plotly_script() -> bytes: # JavaScript
     return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
 
 # %% ../nbs/12_report.ipynb #a3a9703e
+def _first_reason(error: OSError) -> str:
+    "Why files could not be written; of many, the first."
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list): return str(error.args[0][0][2])
+    return error.strerror or str(error)
+
 def _put(site: Path, out: Path) -> None:
     "Move a finished site to its place."
     new = out.with_name(f".{out.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(site, new)
+    try: shutil.copytree(site, new)
+    except OSError as error:
+        shutil.rmtree(new, ignore_errors=True)
+        raise ValueError(f"cannot write the pages in {out}: {_first_reason(error)}. What was there before is kept; "
+                         f"make room or permission, and repeat the command: nothing else is made again") from error
     if out.exists(): shutil.rmtree(out)
     new.rename(out)
 

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'GA4_EVENTS',
-           'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'EVENTS_PER_GB', 'Outcome', 'Source',
-           'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source',
-           'find_source', 'contract_for', 'source_of', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash',
-           'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of',
-           'split_sessions', 'warnings', 'day', 'source_card', 'event_partitions', 'prepare', 'made_with',
-           'load_events', 'load_card', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
+           'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'YEAR', 'FAR', 'PLAUSIBLE', 'NINES',
+           'MANY_NINES', 'EVENTS_PER_GB', 'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes',
+           'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source', 'find_source', 'contract_for', 'source_of',
+           'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file',
+           'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day',
+           'odd_values', 'oddities', 'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events',
+           'load_card', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
-import difflib, shutil, zipfile
+import difflib, reprlib, shutil, zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -44,6 +46,12 @@ class Outcome:
     proxy: bool = False # Whether it stands in for a purchase that the log does not hold
 
     def __post_init__(self):
+        for part in ("name", "says", "kind", "column", "equals"):
+            if not isinstance(getattr(self, part), str):
+                raise ValueError(f"outcome: {part} must be a word, e.g. "
+                                 f"\"purchase\"; found {reprlib.repr(getattr(self, part))}")
+        if not isinstance(self.proxy, bool):
+            raise ValueError(f"outcome {self.name!r}: proxy must be true or false; found {reprlib.repr(self.proxy)}")
         if self.kind not in OUTCOME_KINDS: raise ValueError(f"outcome {self.name!r}: kind {self.kind!r} is not one of {list(OUTCOME_KINDS)}")
 
     @property
@@ -237,14 +245,24 @@ register(Source(
     licence="Google's terms for its sample", citation="Google Analytics 4 BigQuery export schema"))
 
 # %% ../nbs/02_sources.ipynb #93314b99
+def _own_outcome(given: dict, name: str) -> Outcome:
+    "The outcome that a mapping file states; without one a purchase."
+    known = list(Outcome.__dataclass_fields__)
+    if strange := [word for word in given if word not in known]:
+        raise ValueError(f"{name}: outcome takes {', '.join(known)}; found {reprlib.repr(strange[0])}")
+    try: outcome = Outcome(**given)
+    except ValueError as error: raise ValueError(f"{name}: {error}") from None
+    if outcome.kind == "label":
+        raise ValueError(f"{name}: outcome {outcome.name!r} is of the kind 'label', which only a log of finished "
+                         f"sessions has. Choose one of {list(OUTCOME_KINDS[:-1])}")
+    return outcome
+
 def own_source(
     mapping_file: str, # A YAML mapping file
 ) -> Source: # The source that it describes
     "A source from a mapping file of the user's own."
     mapping = load_mapping(mapping_file)
-    try: outcomes = (Outcome(**mapping.outcome),)
-    except TypeError as error:
-        raise ValueError(f"{mapping_file}: outcome takes {', '.join(Outcome.__dataclass_fields__)}; found {', '.join(mapping.outcome)}") from error
+    outcomes = (_own_outcome(mapping.outcome, Path(mapping_file).name),)
     state = ("event", "page") if "page" in mapping.event_context else ("event",)
     return Source(Path(mapping_file).stem, f"the log described by {Path(mapping_file).name}", mapping, outcomes, state)
 
@@ -388,6 +406,31 @@ def split_as_given(
     part = pl.when(pl.col("sides") > 1).then(pl.lit("left out")).otherwise("part")
     return sides.select("session_id", part=part), f"split as given by the files; {cut:,} sessions stand in both and were left out"
 
+# %% ../nbs/02_sources.ipynb #c71d9e20
+def _sessions(count: int) -> str:
+    "So many sessions, in words."
+    return f"{count:,} session{'' if count == 1 else 's'}"
+
+def _why_empty(
+    spans: pl.DataFrame, # One row a session, as session_spans gives it
+) -> str: # A sentence; empty where it is not the log's own fault
+    "Why no split can be made of a log, where its sessions cannot be told apart."
+    visitors, starts = spans["visitor"].unique(), spans["start"].drop_nulls().unique()
+    if len(spans) == 1:
+        return (f"the log holds 1 session, {spans['session_id'][0]!r}, and a part to learn from and one to judge by "
+                "are needed. Check session_id in the mapping, or give a longer log")
+    if len(starts) == 1:
+        return (f"all {_sessions(len(spans))} begin at the same moment, {_moment(starts[0])}, so none is later than another. "
+                "Check t in the mapping, or leave it out")
+    if len(visitors) == 1:
+        return f"all {_sessions(len(spans))} are of one visitor, {visitors[0]!r}. Check visitor_id in the mapping, or leave it out"
+    return ""
+
+def _moment(t: int) -> str:
+    "A time in UTC, in words."
+    return pl.Series([t]).cast(pl.Datetime("us")).dt.to_string("%Y-%m-%d %H:%M:%S")[0]
+
+
 # %% ../nbs/02_sources.ipynb #5075f10a
 def session_spans(
     events: pl.DataFrame, # Canonical events
@@ -421,7 +464,8 @@ def split_sessions(
     elif spans["start"].null_count() == 0: parts, how = spans.with_columns(part=split_by_time(spans, test_share)), f"{how}; by time" if how else "by time"
     else: parts, how = spans.with_columns(part=split_by_hash(spans["visitor"], test_share)), f"{how}; by visitor" if how else "by visitor"
     if empty := [p for p in ("train", "test") if (parts["part"] == p).sum() == 0]:
-        raise ValueError(f"the split leaves no session in the {empty[0]} part ({len(parts):,} sessions in all). Give a longer log, or another test_share than {test_share}")
+        raise ValueError(_why_empty(spans) or f"the split leaves no session in the {empty[0]} part ({_sessions(len(parts))} in all). Give a longer log, or another test_share than {test_share}; "
+                         "or check session_id in the mapping: an id that many visits share makes sessions that never end")
     return parts.select("session_id", "visitor", "part"), how
 
 # %% ../nbs/02_sources.ipynb #d4ea9311
@@ -446,6 +490,83 @@ def day(
 ) -> str | None: # The day, ISO 8601
     "The day of a moment."
     return None if t is None else datetime.fromtimestamp(t / 1e6, timezone.utc).date().isoformat()
+
+# %% ../nbs/02_sources.ipynb #91e4eeb1
+YEAR = 365.25 * 24 * 60 * MINUTE  # microseconds
+FAR = 10  # years from the middle of a log beyond which a clock is taken to be off
+PLAUSIBLE = (1995, 2100)  # years between which the middle of a log should lie
+NINES = r"^9{4,}(\.0|\.9+)?$"  # prices that stand for none
+MANY_NINES = 0.01  # share of the priced rows from which on such a price is said
+
+def odd_values(
+    events: pl.DataFrame, # Canonical events of whole sessions: all of a log, or those of a partition
+) -> Counter: # Counts that add up over partitions: shared sessions, purchases, unpriced ones, priced rows, named rows; ("nines", price) for each such price
+    "What in a log's values may mean something else than it says."
+    shared = events.group_by("session_id").agg(pl.col("visitor_id").drop_nulls().n_unique() > 1)["visitor_id"].sum()
+    bought, prices = events.filter(pl.col("event") == "purchase"), events["price"].drop_nulls()
+    nines = prices.filter(prices.cast(pl.String).str.contains(NINES)).value_counts()
+    counts = dict(shared=shared, bought=len(bought), unpriced=bought["price"].null_count(),
+                  priced=len(prices), named=events["visitor_id"].count())
+    return Counter({**counts, **{("nines", price): count for price, count in nines.iter_rows()}})
+
+# %% ../nbs/02_sources.ipynb #668052c4
+def _odd_clocks(spans: pl.DataFrame) -> list:
+    "Sentences about times that no clock of this log can have shown."
+    known = spans.drop_nulls("start")
+    if known.is_empty(): return []
+    middle = known["start"].median()
+    when, year = _moment(int(middle)), 1970 + middle / YEAR
+    said = []
+    if not PLAUSIBLE[0] <= year <= PLAUSIBLE[1]:
+        said.append(f"the middle of the log lies in {when[:10]}, where no shop was online; check t and time_format in the mapping")
+    distance = pl.max_horizontal((pl.col("start") - middle).abs(), (pl.col("end") - middle).abs())
+    off = known.with_columns(off=distance).filter(pl.col("off") > FAR * YEAR)
+    if off.is_empty(): return said
+    worst = off.sort("off").row(-1, named=True)
+    far = max(worst["start"], worst["end"], key=lambda t: abs(t - middle))
+    return [*said, f"{len(off):,} of {_sessions(len(spans))} hold a time more than {FAR} years from the middle of the log "
+            f"({when[:10]}), e.g. {_moment(far)} in session {worst['session_id']!r}: a clock that is off. The split by time and "
+            "the lengths of sessions count them as they are; leave such rows out of the log, or set them right"]
+
+def _odd_columns(mapping: Mapping, counts: Counter) -> list:
+    "Sentences about columns that are mapped twice, or hold nothing."
+    pairs = [(part, name) for name, column in mapping.columns.items() for part in (column if isinstance(column, list) else [column])]
+    twice = [column for column, count in Counter(column for column, _ in pairs).items() if count > 1]
+    said = [f"column {column!r} is mapped twice, to {' and '.join(name for part, name in pairs if part == column)}: they say the same" for column in twice]
+    if "visitor_id" in mapping.columns and not counts["named"]:
+        said.append(f"column {mapping.columns['visitor_id']!r}, mapped to visitor_id, is empty in every row: each "
+                    f"session counts as a visitor of its own")
+    return said
+
+def _odd_prices(mapping: Mapping, counts: Counter) -> list:
+    "Sentences about prices that are not there, or stand for none."
+    if "price" not in mapping.columns: return []
+    said = []
+    if counts["unpriced"]:
+        said.append(f"{counts['unpriced']:,} of {counts['bought']:,} purchases have no price: revenue counts them as nothing")
+    if not counts["priced"]:
+        said.append(f"column {mapping.columns['price']!r}, mapped to price, holds no price in any row")
+    least = max(5, MANY_NINES * counts["priced"])
+    nines = {key[1]: count for key, count in counts.items() if isinstance(key, tuple) and count >= least}
+    return said + [f"the price {price:,.2f} stands in {count:,} of {counts['priced']:,} rows: it looks like a placeholder "
+                   "for no price, and counts as money. Empty it in the log if so" for price, count in nines.items()]
+
+def oddities(
+    mapping: Mapping, # How the log was read
+    counted: list, # As given by odd_values, one for each partition
+    spans: pl.DataFrame, # One row a session, as session_spans gives it
+) -> list: # Sentences
+    "What a log's values may mean beside what they say, in sentences."
+    counts = sum(counted, Counter())
+    said = _odd_clocks(spans)
+    if counts["shared"]:
+        said.append(f"{_sessions(counts['shared'])} hold events of more than one visitor, and count as those of the "
+                    f"first: does the id in {mapping.columns.get('session_id')!r} name one visit? "
+                                     "If only together with the visitor, make a column of both")
+    if len(spans) > 1 and spans["visitor"].n_unique() == 1:
+        said.append(f"all {_sessions(len(spans))} are of one visitor, {spans['visitor'][0]!r}: what is learned is "
+                    f"about that one")
+    return [*said, *_odd_columns(mapping, counts), *_odd_prices(mapping, counts)]
 
 # %% ../nbs/02_sources.ipynb #0400af0b
 def source_card(
@@ -509,6 +630,8 @@ def prepare(
     write_table(run, "rejected.parquet", checked.rejected)
     write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
     for old in event_partitions(run): old.unlink()
+    if not known.ready_made:
+        card["warnings"] = [*card["warnings"], *oddities(known.mapping, [odd_values(checked.events)], session_spans(checked.events))]
     write_contract(run, contract_for(known, checked.rules))
     write_json(run, "metrics/source.json", card)
     return card
@@ -595,8 +718,10 @@ def prepare_in_partitions(
         pieces, guess = raw_pieces(source, path, sessions, seed)
         rules, rows = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
         results, seen, spans, origins = [], [], [], []
+        counted = []
         for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name)):
             events = checked.events
+            counted.append(odd_values(events))
             _refuse_outcome(outcome, events.columns)
             events.drop("_file", strict=False).write_parquet(work / f"part-{number:03d}.parquet")
             results.append(replace(checked, events=None)); seen.append(glance(events, rules)); spans.append(session_spans(events)); origins.append(origins_of(events))
@@ -604,15 +729,23 @@ def prepare_in_partitions(
         parts, how = split_sessions(spans, pl.concat(origins), test_share)
         seen = _glance_at_all(seen, spans, rules)
         share = min(1.0, memory * EVENTS_PER_GB / seen["events"])
+        _refuse_no_sample(spans, share, memory)
         _keep_partitions(run, work, parts, share)
     finally: shutil.rmtree(work, ignore_errors=True)
     card = source_card(source, outcome, checked, seen, parts, how) | made_with(source, path, seed)
     if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
+    card["warnings"] = [*card["warnings"], *oddities(source.mapping, counted, spans)]
     write_table(run, "rejected.parquet", checked.rejected)
     write_contract(run, contract_for(source, rules))
     write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share))
     return card
+
+def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
+    "Refuse a bound on memory that leaves nothing to learn from."
+    if not chosen_by_hash(spans["session_id"], share).any():
+        raise ValueError(f"memory of {memory:g} GB leaves none of the log's {_sessions(len(spans))} to learn from. "
+                         f"Give more, e.g. --memory 4")
 
 def _keep_partitions(run: Run, work: Path, parts: pl.DataFrame, share: float) -> None:
     "Each partition with the part of its sessions, and the sample of all."

@@ -1,5 +1,6 @@
 """Whatever is wrong with what is given, one line says what and what to do."""
 import os, resource, shutil
+from pathlib import Path
 
 import pytest
 from conftest import EARLY, HEADER, QUICK, command, log_lines, metrics, write_log
@@ -134,11 +135,11 @@ WRONG_WORDS = {
     "option": (("--sesions", "5"), ["--sesions"]),
     "number": (("--seed", "abc"), ["seed must be int", "found 'abc'"]),
     "landmarks": (("--landmarks", "1,two"), ["landmarks must be list of int"]),
-    "no landmark": (("--landmarks", "0,1"), ["landmarks must be 1 or more; found 0"]),
-    "no sessions": (("--sessions", "0"), ["sessions must be 1 or more"]),
+    "no landmark": (("--landmarks", "0,1"), ["landmarks must be 1 to 10,000", "found 0"]),
+    "no sessions": (("--sessions", "0"), ["sessions must be 1 to 100,000,000"]),
     "missing file": (("--source", "rees46", "--path", "nowhere.csv"), ["no such file", "nowhere.csv"]),
     "missing mapping": (("--source", "nowhere.yaml", "--path", "log.csv"), ["nowhere.yaml"]),
-    "missing config": (("--config", "nowhere.yaml"), ["nowhere.yaml", "No such file"]),
+    "missing config": (("--config", "nowhere.yaml"), ["nowhere.yaml is no file"]),
     "stage": (("--until", "99"), ["no stage '99' to end with"]),
     "by hand": (("--source", "retailrocket"), ["Get it by hand", "--path"]),
 }
@@ -160,7 +161,8 @@ def test_a_bad_mapping(text, tmp_path):
 
 
 def test_a_test_share_that_leaves_nothing(tmp_path):
-    stage_failed(command("run", "--out", "out", "--sessions", 500, "--test-share", 1.5, cwd=tmp_path), tmp_path, "02_sources", "test_share is 1.5")
+    refused(command("run", "--out", "out", "--sessions", 500, "--test-share", 1.5, cwd=tmp_path), "test_share must be 0.001 to 0.999", "found 1.5")
+    assert not (tmp_path / "out").exists()
 
 
 def test_maps_that_cannot_be_proposed(tmp_path):
@@ -169,3 +171,61 @@ def test_maps_that_cannot_be_proposed(tmp_path):
     refused(command("map", "photo.csv", cwd=tmp_path), "PNG picture")
     refused(command("fetch", "retailrocket", cwd=tmp_path), "Get it by hand")
     refused(command("sources", "rees64", cwd=tmp_path), "did you mean rees46")
+
+
+def test_a_disk_that_fills_while_the_report_is_written(tmp_path, monkeypatch):
+    "One sentence instead of a list of every file that could not be copied; the pages of before stay."
+    from clickstream_conv import report
+    for name in ("new", "site"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.html").write_text(name)
+
+    def full(source, target):
+        Path(target).mkdir()
+        raise shutil.Error([(f"{source}/{n}.html", f"{target}/{n}.html", "[Errno 28] No space left on device") for n in range(500)])
+
+    monkeypatch.setattr(report.shutil, "copytree", full)
+    with pytest.raises(ValueError) as error: report._put(tmp_path / "new", tmp_path / "site")
+    assert str(error.value).startswith(f"cannot write the pages in {tmp_path / 'site'}: [Errno 28] No space left on device. What was there before is kept; make room")
+    assert (tmp_path / "site" / "index.html").read_text() == "site" and sorted(path.name for path in tmp_path.iterdir()) == ["new", "site"]
+
+
+@pytest.mark.parametrize("megabytes", [600, 1200])
+def test_too_little_memory(megabytes, tmp_path):
+    "Whether a library cannot be loaded or a stage dies: what ran out is said, and what to do."
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+    refused(command("run", "--sessions", 300, "--out", "out", *EARLY, *QUICK, cwd=tmp_path, preexec_fn=limit), "memory ran out", "--memory 4")
+
+
+@pytest.mark.parametrize("given", ["nan", "-1", "2"])
+def test_options_of_score_are_in_range(given, tmp_path):
+    refused(command("score", "--run", "nowhere", "--events", "nowhere.csv", "--max-rejected", given, cwd=tmp_path), "max")
+
+
+@pytest.mark.parametrize("words, said", [(("app", "--port", "99999"), "port must be 1 to 65,535"), (("bench", "--limit", "inf"), "limit must be 1 to"), (("bench", "--sizes", "99999999999999999999"), "sizes must be 1 to")])
+def test_options_of_other_commands_are_in_range(words, said, tmp_path):
+    refused(command(*words, cwd=tmp_path), said)
+
+
+def test_every_number_that_can_be_given_has_a_range():
+    from clickstream_conv.pipeline import RANGES, STAGES, declared_parameters, read_notebook
+    declared = {name: parameter for stage in STAGES for name, parameter in declared_parameters(read_notebook(stage)).items()}
+    numbers = {name: parameter.default for name, parameter in declared.items() if parameter.kind in ("int", "float") or name == "landmarks"}
+    assert set(numbers) <= set(RANGES)
+    for name, default in numbers.items():
+        for number in default if isinstance(default, list) else [default]: assert number in RANGES[name], name
+
+
+OURS = 'raise ValueError("no column \'price\' in log.csv. Map it with price: amount")'
+LIBRARYS = 'import json; json.loads("{")'
+
+
+@pytest.mark.parametrize("line, said", [(OURS, "Map it with price: amount"), (LIBRARYS, "please report it"), ("int('x')", "please report it"), ("{}['size']", "please report it")])
+def test_an_error_of_a_library_does_not_pass_as_ours(line, said, monkeypatch, capsys):
+    "What this package raises is written for readers; whatever comes up from below is a fault to be reported, though it be a ValueError."
+    from clickstream_conv import pipeline
+    code = compile("\n" * 9 + line, pipeline.__file__, "exec")  # as if it stood in the package
+    monkeypatch.setattr(pipeline.linecache, "getline", lambda file, number: line if file == pipeline.__file__ and number == 10 else "")
+    monkeypatch.setattr(pipeline, "stages_until", lambda until: exec(code))
+    assert pipeline.command(["run"]) == 1
+    assert said in capsys.readouterr().err
