@@ -645,7 +645,7 @@ def _folded(text: str, width: int = 22) -> str:
     "A long name in several lines."
     lines = [""]
     for word in text.split(): lines = [*lines[:-1], f"{lines[-1]} {word}".strip()] if len(lines[-1]) + len(word) < width else [*lines, word]
-    return "<br>".join(lines)
+    return "\n".join(lines)
 
 # %% ../nbs/11_app.ipynb #50ccee2a
 def _row_cells(line: str) -> list: return [cell.strip() for cell in line.strip().strip("|").split("|")]
@@ -685,7 +685,7 @@ def plot_steps(
                               hovertemplate="%{y}: %{text}<extra></extra>"))
     figure.add_vline(x=steps["start"].iloc[0], line=dict(color=COLOURS["chance"], dash="dot", width=1))
     low, high = steps[["start", "end"]].min().min(), steps[["start", "end"]].max().max()
-    figure.update_layout(xaxis=dict(title="log-odds before calibration<br>dotted: the usual session", range=[low - 0.18 * (high - low), high + 0.18 * (high - low)]), yaxis=dict(automargin=True), showlegend=False)
+    figure.update_layout(xaxis=dict(title="log-odds before calibration\ndotted: the usual session", range=[low - 0.18 * (high - low), high + 0.18 * (high - low)]), yaxis=dict(automargin=True), showlegend=False)
     return Chart(figure, "; ".join(f"{row.what} {row.contribution:+.2f}" for row in steps[::-1].itertuples()), height=130 + 42 * len(steps))
 
 # %% ../nbs/11_app.ipynb #fd293509

@@ -30,7 +30,7 @@ import plotly.graph_objects as go
 import polars as pl
 from scipy.stats import chi2
 
-from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, spread_out, wilson
+from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, plain_scales, spread_out, wilson
 from .runs import Run, read_table, write_json
 from .sources import Outcome, load_card, load_events, prepare
 
@@ -599,7 +599,7 @@ def plot_lengths(
         axes[0].set_ylabel("% of the group's sessions")
         figure.suptitle(wrapped(title, 88), x=0.01, ha="left", weight="bold", size=10.5)
         figure.text(0.99, 0.0, "orange: converted; grey: not converted; dashed: medians", ha="right", va="top", size=8.5, color="#595959")
-        figure.tight_layout()
+        plain_scales(figure).tight_layout()
     return Picture(figure, f"{title}. Histograms on log scales; dashed lines are medians.")
 
 # %% ../nbs/03_eda.ipynb #555d76fd
@@ -965,7 +965,7 @@ def plot_flows(
     for i, g in enumerate(groups):
         text = f"{g}: {size[g]:,} sessions, events 1 to {flown['step'].max() + 1}; flows under {percent(FAINT)} of them are left out"
         figure.add_annotation(text=text, x=0, y=1 - i * tall, xref="paper", yref="paper", xanchor="left", yanchor="top", showarrow=False)
-    figure.update_layout(title="<br>".join(textwrap.wrap(title, 80)), margin=dict(l=20, r=20, t=50, b=15))
+    figure.update_layout(title="\n".join(textwrap.wrap(title, 80)), margin=dict(l=20, r=20, t=50, b=15))
     return Chart(figure, f"{title}. Flows from place to place over the first events.", height=60 + 320 * len(groups))
 
 # %% ../nbs/03_eda.ipynb #6c31cfd0
