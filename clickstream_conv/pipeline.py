@@ -7,8 +7,8 @@ __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'LEAST', 'RUN_DEFA
            'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER', 'LIBRARIES', 'app', 'Text', 'STOPPED',
            'package_folder', 'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters', 'typed',
            'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment', 'own_kernel',
-           'one_line', 'is_ours', 'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due',
-           'followers', 'files_of', 'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'locked',
+           'one_line', 'say', 'is_ours', 'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again',
+           'due', 'followers', 'files_of', 'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'locked',
            'code_cells', 'Progress', 'stage_process', 'Worker', 'settle_files', 'StageFailed', 'begin_stage',
            'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words', 'headlines_of',
            'summary', 'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full',
@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .texts import for_terminal, on_one_line
 
 # %% ../nbs/13_pipeline.ipynb #3e810f42
 PACKAGE = "clickstream_conv"
@@ -218,9 +220,16 @@ def own_kernel(
 # %% ../nbs/13_pipeline.ipynb #a0813142
 def one_line(
     text: str, # Anything
-) -> str: # The same without line breaks
+) -> str: # The same without line breaks, control characters written out
     "A text on one line."
-    return " ".join(str(text).split())
+    return on_one_line(text)
+
+def say(
+    line: str, # Anything, in one line or several
+    err: bool = False, # Whether it goes to the other stream
+) -> None:
+    "Write to the terminal; no word of a log or a file's name can command it."
+    typer.echo(for_terminal(line), err=err)
 
 # %% ../nbs/13_pipeline.ipynb #d58e7b01
 def is_ours(
@@ -473,7 +482,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         "A line above the bar."
-        self.bar.write(line, file=sys.stderr)
+        self.bar.write(for_terminal(line), file=sys.stderr)
 
     def __enter__(self): return self
     def __exit__(self, *error): self.bar.close()
@@ -664,7 +673,7 @@ def run_stages(
         wanted = due(stages, record.get("stages", {}), folder)
         if not wanted: print("nothing to do: every stage is done with these parameters", file=sys.stderr)
         for name, why in wanted.items():
-            if why and (why != NEW or len(wanted) < len(stages)): print(f"{name}: {why}", file=sys.stderr)
+            if why and (why != NEW or len(wanted) < len(stages)): say(f"{name}: {why}", err=True)
         record = describe_run(source, stages, data, record) if wanted else record
         to_do = [stage for stage in stages if stage.name in wanted]
         with Progress(sum(code_cells(stage.notebook) for stage in to_do)) as progress: run_side_by_side(folder, record, to_do, jobs or cores(), progress, needs)
@@ -803,7 +812,7 @@ def run(
     out = out or str(written.pop("out", ""))
     until = until or str(written.pop("until", ""))
     given = {**written, **{name: value for name, value in options.items() if value is not None}, **split_pairs(parameter)}
-    for line in run_pipeline(given, out, fresh, until, report, jobs or 0): typer.echo(line)
+    for line in run_pipeline(given, out, fresh, until, report, jobs or 0): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #d3ad185a
 def sources_table() -> list: # Lines
@@ -838,7 +847,7 @@ def sources(
       clickstream-conv sources
       clickstream-conv sources uci-eshop
     """
-    for line in source_in_full(name) if name else sources_table(): typer.echo(line)
+    for line in source_in_full(name) if name else sources_table(): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #9e5f38b4
 @app.command()
@@ -854,7 +863,7 @@ def fetch(
       clickstream-conv fetch uci-eshop --path downloads
     """
     from clickstream_conv.sources import fetch as fetch_log
-    typer.echo(fetch_log(name, path))
+    say(fetch_log(name, path))
 
 @app.command("map")
 def propose(
@@ -869,7 +878,7 @@ def propose(
       clickstream-conv run --source orders.yaml --path orders.csv
     """
     from clickstream_conv.readers import propose_mapping
-    typer.echo(propose_mapping(file, delimiter).rstrip())
+    say(propose_mapping(file, delimiter).rstrip())
 
 # %% ../nbs/13_pipeline.ipynb #83cc02fd
 @app.command()
@@ -888,7 +897,7 @@ def score(
       clickstream-conv score --run runs/demo --events new.csv.gz --out scored.csv --landmarks now
     """
     from clickstream_conv.scoring import landmarks_in_text, score_file
-    for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected): typer.echo(line)
+    for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #3d57730e
 @app.command("app")
@@ -929,7 +938,7 @@ def benchmark(
     if wrong := [word for word in words if not word.strip().isdigit() or int(word) < 1]: raise ValueError(f"--sizes takes numbers of events, e.g. 100000,1000000; found {wrong[0]!r}")
     from clickstream_conv.benchmark import PARTS, bench, findings
     kept = bench(out, tuple(map(int, words)), repeats, tuple(only.split(",")) if only else PARTS, limit=limit, pythons=tuple(python))
-    for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *findings(kept)): typer.echo(line)
+    for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *findings(kept)): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #172b3fb1
 @app.command()
@@ -950,7 +959,7 @@ def readme(
     same = target.is_file() and target.read_text(encoding="utf-8") == text
     if check and not same: raise ValueError(f"{target} is not what nbs/index.ipynb says; run: clickstream-conv readme")
     if not check: target.write_text(text, encoding="utf-8")
-    typer.echo(f"{target} is up to date")
+    say(f"{target} is up to date")
 
 # %% ../nbs/13_pipeline.ipynb #3324db4a
 @app.command()
@@ -972,7 +981,7 @@ def docs(
     if not (checkout / "nbs" / "index.ipynb").is_file(): raise ValueError(f"there is no {checkout / 'nbs' / 'index.ipynb'}: the documentation is built in a checkout of the project")
     home = build_docs(checkout, Path(out or checkout / "_docs"), execute, only=tuple(only.split(",")) if only else (), strict=strict)
     if strict and (broken := faults(home.parent)): raise ValueError(f"{len(broken)} faults in {home.parent}; the first: {broken[0]}")
-    typer.echo(home)
+    say(home)
 
 # %% ../nbs/13_pipeline.ipynb #7de49056
 STOPPED = 130  # exit code after Ctrl-C, as shells have it

@@ -10,7 +10,6 @@ __all__ = ['CONTROL', 'MARKS', 'FIRST', 'LAST', 'FENCE_LINE', 'CODE_SPAN', 'LIVE
 
 # %% ../nbs/00c_texts.ipynb #7701f133
 import html, re
-from pathlib import PurePath
 
 # %% ../nbs/00c_texts.ipynb #2e4548a4
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # all that a terminal obeys, but for tab and new line; marks that turn the direction of writing
@@ -29,7 +28,7 @@ def on_one_line(
 
 # %% ../nbs/00c_texts.ipynb #a46d8f9e
 MARKS = re.compile(r"[\\`*\[\]{}|$~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|:(?=[A-Za-z])|(?<![^\W_])_|_(?![^\W_])")  # what means something anywhere in a line
-FIRST = re.compile(r"^(?=[!-/:-@^_~>])|^(\d+)(?=[.)])")  # what means something at the beginning of one: lists, headings, quotes, rules, comments
+FIRST = re.compile(r"^(?=[#>%=^@:]|[-+](?!\d)|\(.*\)=$)|^(\d+)(?=[.)](\s|$))")  # what means something at the beginning of one: lists, headings, quotes, rules, comments
 LAST = re.compile(r"#+$")  # a heading may end with these
 
 def for_markdown(
@@ -122,7 +121,7 @@ def file_name(
     text: str, # Anything
 ) -> str: # A name of a file in this folder
     "Words as the name of a file: nothing in it leads to another folder."
-    return re.sub(r"[^\w.-]+", "_", PurePath(str(text).replace("\\", "/")).name if "/" in str(text) or "\\" in str(text) else str(text)).lstrip(".")[:120] or "unnamed"
+    return re.sub(r"[^\w.-]+", "_", str(text)).lstrip(".")[:120] or "unnamed"
 
 # %% ../nbs/00c_texts.ipynb #38ba0ed9
 STARTS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # what a formula begins with, also in full width
