@@ -884,7 +884,10 @@ def answer_clustering(
         says = f"of session {when}; their rates differ no more than chance may make them differ."
         return Answer(question, f"{len(rows)} kinds", says, f"p = {chance:.2f}; shown is the {part} part.", page, bars)
     (first, last), times = (rows[0], rows[-1]), f"{ratio['ratio']:.{0 if ratio['ratio'] >= 10 else 1}f} times"
-    says = f"as often: '{first['segment']}' converts in {percent(first['conversion'])} of the sessions, '{last['segment']}' in {percent(last['conversion'])}. {len(rows)} kinds of session {when}."
+    named = "" if part == "training" else ", the highest and the lowest of the training part"
+    ends = (("Highest", first, max(rows, key=lambda row: row["conversion"])), ("Lowest", last, min(rows, key=lambda row: row["conversion"])))
+    others = "".join(f" {which} here: '{found['segment']}' ({percent(found['conversion'])})." for which, expected, found in ends if found["conversion"] != expected["conversion"])
+    says = f"as often: '{first['segment']}' converts in {percent(first['conversion'])} of the sessions, '{last['segment']}' in {percent(last['conversion'])}{named}.{others} {len(rows)} kinds of session {when}."
     return Answer(question, times, says, f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part.", page, bars)
 
 # %% ../nbs/12_report.ipynb #59939245
