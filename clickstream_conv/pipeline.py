@@ -878,7 +878,9 @@ def propose(
       clickstream-conv run --source orders.yaml --path orders.csv
     """
     from clickstream_conv.readers import propose_mapping
-    say(propose_mapping(file, delimiter).rstrip())
+    proposal = propose_mapping(file, delimiter).rstrip()
+    if sys.stdout.isatty(): say(proposal)
+    else: typer.echo(proposal)  # into a file goes every letter as it is
 
 # %% ../nbs/13_pipeline.ipynb #83cc02fd
 @app.command()

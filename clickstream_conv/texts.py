@@ -12,7 +12,7 @@ __all__ = ['CONTROL', 'MARKS', 'FIRST', 'LAST', 'FENCE_LINE', 'CODE_SPAN', 'LIVE
 import html, re
 
 # %% ../nbs/00c_texts.ipynb #2e4548a4
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # all that a terminal obeys, but for tab and new line; marks that turn the direction of writing
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # all that a terminal obeys, but for tab and new line; marks that turn the direction of writing
 
 def for_terminal(
     text: str, # Anything
