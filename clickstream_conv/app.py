@@ -723,6 +723,7 @@ h1 {font-size: 1.75rem !important; padding-bottom: .3rem !important} h2 {font-si
 [data-testid="stMarkdownContainer"] {overflow-wrap: anywhere}
 [data-testid="stExpandSidebarButton"]::after {content: "Pages"; font-family: inherit; font-size: .9rem; padding-left: .3rem}
 [data-testid="stExpandSidebarButton"] {width: auto}
+button[aria-label^="Download as CSV"] {display: none !important} /* Streamlit's own file of a table, which keeps formulas; ours is below it */
 @media (max-width: 640px) {.stMainBlockContainer {padding-left: 1rem; padding-right: 1rem}}
 </style>"""
 

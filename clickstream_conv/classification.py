@@ -174,10 +174,10 @@ def comparison_finding(
     best, title = best_model(compared, choose_by), choose_by.replace("_", "-")
     baseline_leads = BASELINE in compared.index and _lead(compared, choose_by, BASELINE, best) > 0
     leader = BASELINE if baseline_leads else best
-    said = f"{leader}, the baseline, has the best {title}; {best} is the best of the models" if baseline_leads else f"{best} has the best {title}"
-    if judged is None: return said
+    said, aside = f"{leader}{', the baseline,' if baseline_leads else ''} has the best {title}", f"; {best} is the best of the models" if baseline_leads else ""
+    if judged is None: return said + aside
     tied = tied_with(leader, compared, judged, choose_by)
-    return f"{said}; a tie within chance with {_listed(tied)}" if tied else f"{said}, by more than chance"
+    return said + (f", a tie within chance with {_listed(tied)}" if tied else ", by more than chance") + aside
 
 def simplest_as_good(
     compared: pd.DataFrame, # As made by comparison, with the baseline
