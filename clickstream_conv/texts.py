@@ -12,13 +12,19 @@ __all__ = ['CONTROL', 'MARKS', 'FIRST', 'LAST', 'FENCE_LINE', 'CODE_SPAN', 'LIVE
 import html, re
 
 # %% ../nbs/00c_texts.ipynb #2e4548a4
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # all that a terminal obeys, but for tab and new line; marks that turn the direction of writing
+# all that a terminal obeys, but for tab and new line; separators of lines; marks that turn the direction of writing
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+def _written_out(found: re.Match) -> str:
+    "A control character as it is written in code."
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
 
 def for_terminal(
     text: str, # Anything
 ) -> str: # The same, control characters written out; lines stay lines
     "Text that a terminal shows and does not obey."
-    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", str(text))
+    return CONTROL.sub(_written_out, str(text))
 
 def on_one_line(
     text: str, # Anything
@@ -27,18 +33,24 @@ def on_one_line(
     return for_terminal(" ".join(str(text).split()))
 
 # %% ../nbs/00c_texts.ipynb #a46d8f9e
-MARKS = re.compile(r"[\\`*\[\]{}|$~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|:(?=[A-Za-z])|(?<![^\W_])_|_(?![^\W_])")  # what means something anywhere in a line
-FIRST = re.compile(r"^(?=[#>%=^@:]|[-+](?!\d)|\(.*\)=$)|^(\d+)(?=[.)](\s|$))")  # what means something at the beginning of one: lists, headings, quotes, rules, comments
+# what means something anywhere in a line; a line within a word, as in user_id, does not
+MARKS = re.compile(r"[\\`*\[\]{}|$~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|:(?=[A-Za-z])|(?<![^\W_])_|_(?![^\W_])")
+# what means something at the beginning of a line: lists, headings, quotes, rules, comments, targets
+FIRST = re.compile(r"^(?=[#>%=^@:]|[-+](?!\d)|\(.*\)=$)|^(\d+)(?=[.)](\s|$))")
 LAST = re.compile(r"#+$")  # a heading may end with these
+
+def _marked(found: re.Match) -> str:
+    "Every mark of what was found behind a backslash of its own."
+    return "".join(f"\\{mark}" for mark in found[0])
 
 def for_markdown(
     text: str, # Anything
 ) -> str: # Markdown, on one line, that shows it as it is
     "Text that Markdown leaves alone."
     bare = on_one_line(text)
-    marked = MARKS.sub(lambda found: f"\\{found[0]}", bare)
-    if not marked.startswith("\\"): marked = FIRST.sub(lambda found: f"{found[1]}\\" if found[1] else "\\", marked)
-    return LAST.sub(lambda found: "".join(f"\\{mark}" for mark in found[0]), marked) if not re.fullmatch(r"\\#+", marked) else marked
+    marked = LAST.sub(_marked, MARKS.sub(_marked, bare))
+    if marked.startswith("\\"): return marked
+    return FIRST.sub(lambda found: f"{found[1] or ''}\\", marked)
 
 def from_markdown(
     text: str, # As made by for_markdown, or a line of Markdown
@@ -74,8 +86,9 @@ def _plain_line(line: str) -> str:
     "A line outside of a block of code."
     line = ROLE.sub("\\\\{", line)
     if re.match(r"\s*(---|\+\+\+|%|:::)", line): line = f"\\{line.lstrip()}"
-    parts = CODE_SPAN.split(line)
-    return "".join(LIVE.sub(r"\\\1", parts[i]) + (parts[i + 1] if i + 1 < len(parts) else "") for i in range(0, len(parts), 3))
+    parts = CODE_SPAN.split(line)  # words, code, its backticks, words, ...
+    shown = [LIVE.sub(r"\\\1", part) if i % 3 == 0 else part for i, part in enumerate(parts) if i % 3 < 2]
+    return "".join(shown)
 
 def without_markup(
     text: str, # Markdown that is not ours
@@ -93,7 +106,9 @@ def without_markup(
     return "\n".join([*lines, fence] if fence else lines)
 
 # %% ../nbs/00c_texts.ipynb #db7366a9
-TAGS = frozenset("a abbr b blockquote br caption code col colgroup dd div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i li ol p pre s small span strong sub sup table tbody td tfoot th thead tr u ul".split())
+TAGS = frozenset((
+    "a abbr b blockquote br caption code col colgroup dd div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i li "
+    "ol p pre s small span strong sub sup table tbody td tfoot th thead tr u ul").split())
 KEPT = {"*": ["class", "colspan", "rowspan", "scope", "title"], "a": ["href"]}  # attributes
 
 def safe_html(
@@ -140,11 +155,15 @@ def frame_for_spreadsheet(
 ) -> tuple: # The frame for a CSV file; column: how many of its cells were changed, its name included
     "A frame that a spreadsheet shows and does not compute."
     import polars as pl
-    words = [name for name, kind in frame.schema.items() if kind in (pl.String, pl.Categorical) or isinstance(kind, pl.Enum)]
+    kinds = (pl.String, pl.Categorical, pl.Enum)
+    words = [name for name, kind in frame.schema.items() if kind.base_type() in kinds]
     text = {name: pl.col(name).cast(pl.String) for name in words}
-    odd = {name: (text[name].str.contains(FORMULA) & ~text[name].str.contains(NUMBER)).fill_null(False) for name in words}
+    begins = {name: cell.str.contains(FORMULA) & ~cell.str.contains(NUMBER) for name, cell in text.items()}
+    odd = {name: found.fill_null(False) for name, found in begins.items()}
     changed = frame.select(**{name: odd[name].sum() for name in words}).row(0, named=True) if words else {}
-    safe = frame.with_columns(**{name: pl.when(odd[name]).then(text[name].str.replace_all(FORMULA, "${1}'${2}")).otherwise(text[name]) for name in words if changed[name]})
+    plain = {name: cell.str.replace_all(FORMULA, "${1}'${2}") for name, cell in text.items()}
+    settled = {name: pl.when(odd[name]).then(plain[name]).otherwise(text[name]) for name in words if changed[name]}
+    safe = frame.with_columns(**settled)
     heads = {name: cell_for_spreadsheet(name) for name in frame.columns}
     counts = {name: changed.get(name, 0) + (heads[name] != name) for name in frame.columns}
     return safe.rename(heads), {name: count for name, count in counts.items() if count}
@@ -155,5 +174,6 @@ def spreadsheet_note(
     "What was done to cells that look like formulas."
     if not sum(counts.values()): return ""
     where = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
-    return (f"CSV: {sum(counts.values()):,} text cells that a spreadsheet would take for a formula (they begin with =, +, -, @, a tab or a new line) have an apostrophe before it ({where}); "
+    return (f"CSV: {sum(counts.values()):,} text cells that a spreadsheet would take for a formula "
+            f"(they begin with =, +, -, @, a tab or a new line) have an apostrophe before it ({where}); "
             "take it away before such values are compared with the log. Parquet holds them unchanged")
