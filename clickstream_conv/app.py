@@ -39,6 +39,7 @@ from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_o
 from .runs import Run, brief_folder, read_json, read_table as read_run_table
 from .scoring import LACKING, LOADED, SCORED, Scorer, canonical_columns, counted_words
 from .sources import Source, load_card, load_events, read_source
+from .texts import for_markdown, frame_for_spreadsheet, from_markdown, spreadsheet_note, without_markup
 
 # %% ../nbs/11_app.ipynb #4c378f20
 QUESTIONS = {"eda": "What is in the log?", "classification": "Will it convert?", "regression": "How much will it be worth?", "clustering": "What kind of visitor?", "explain": "Why?", "leaks": "Does a column know too much?"}  # file of figures: its question
@@ -462,7 +463,8 @@ def download_of(
 ) -> bytes: # A file
     "The answers as a file, the likeliest first."
     ordered, file = scores.sort("probability", "session_id", descending=[True, False], nulls_last=True), io.BytesIO()
-    ordered.write_csv(file) if form == "csv" else ordered.write_parquet(file)
+    if form == "csv": frame_for_spreadsheet(ordered)[0].write_csv(file)
+    else: ordered.write_parquet(file)
     return file.getvalue()
 
 # %% ../nbs/11_app.ipynb #b4f1c44a
@@ -670,10 +672,10 @@ def _folded(text: str, width: int = 22) -> str:
     "A long name in several lines."
     lines = [""]
     for word in text.split(): lines = [*lines[:-1], f"{lines[-1]} {word}".strip()] if len(lines[-1]) + len(word) < width else [*lines, word]
-    return "<br>".join(lines)
+    return "\n".join(lines)
 
 # %% ../nbs/11_app.ipynb #50ccee2a
-def _row_cells(line: str) -> list: return [cell.strip() for cell in line.strip().strip("|").split("|")]
+def _row_cells(line: str) -> list: return [from_markdown(cell.strip()) for cell in re.split(r"(?<!\\)\|", re.sub(r"^\s*\||(?<!\\)\|\s*$", "", line))]
 
 def card_parts(
     text: str, # Markdown
@@ -685,7 +687,10 @@ def card_parts(
             parts, lines = [*parts, lines], []
         lines.append(line)
     parts = [*parts, lines]
-    table = lambda rows: pd.DataFrame([_row_cells(row) for row in rows[2:]], columns=_row_cells(rows[0]))
+    def table(rows):
+        head = _row_cells(rows[0])
+        cells = [(_row_cells(row) + [""] * len(head))[:len(head)] for row in rows[2:]]
+        return pd.DataFrame(cells, columns=head)
     return [table(part) if part[0].startswith("|") else "\n".join(part).strip() for part in parts if any(map(str.strip, part))]
 
 # %% ../nbs/11_app.ipynb #0b813fe6
@@ -710,7 +715,7 @@ def plot_steps(
                               hovertemplate="%{y}: %{text}<extra></extra>"))
     figure.add_vline(x=steps["start"].iloc[0], line=dict(color=COLOURS["chance"], dash="dot", width=1))
     low, high = steps[["start", "end"]].min().min(), steps[["start", "end"]].max().max()
-    figure.update_layout(xaxis=dict(title="log-odds before calibration<br>dotted: the usual session", range=[low - 0.18 * (high - low), high + 0.18 * (high - low)]), yaxis=dict(automargin=True), showlegend=False)
+    figure.update_layout(xaxis=dict(title="log-odds before calibration\ndotted: the usual session", range=[low - 0.18 * (high - low), high + 0.18 * (high - low)]), yaxis=dict(automargin=True), showlegend=False)
     return Chart(figure, "; ".join(f"{row.what} {row.contribution:+.2f}" for row in steps[::-1].itertuples()), height=130 + 42 * len(steps))
 
 # %% ../nbs/11_app.ipynb #fd293509
@@ -743,6 +748,7 @@ h1 {font-size: 1.75rem !important; padding-bottom: .3rem !important} h2 {font-si
 [data-testid="stMarkdownContainer"] {overflow-wrap: anywhere}
 [data-testid="stExpandSidebarButton"]::after {content: "Pages"; font-family: inherit; font-size: .9rem; padding-left: .3rem}
 [data-testid="stExpandSidebarButton"] {width: auto}
+button[aria-label^="Download as CSV"] {display: none !important} /* Streamlit's own file of a table, which keeps formulas; ours is below it */
 @media (max-width: 640px) {.stMainBlockContainer {padding-left: 1rem; padding-right: 1rem}}
 </style>"""
 
@@ -752,7 +758,7 @@ def escaped(
     text: str, # Anything
 ) -> str: # Markdown that shows it as it is
     "Text that Markdown leaves alone."
-    return re.sub(r"([\\`*_\[\]<>#|$~:])", r"\\\1", str(text))
+    return for_markdown(text)
 
 # %% ../nbs/11_app.ipynb #d343eaff
 def _show(chart: Chart | None, finding: str = "") -> None:
@@ -769,7 +775,7 @@ def _tiles(numbers: dict) -> None:
     "A few figures, large, side by side as far as there is room."
     import streamlit as st
     with st.container(horizontal=True):
-        for title, (value, says) in numbers.items(): st.metric(title, value, help=escaped(says) if says else None, border=True, width=NARROW if len(str(value)) < 12 else 2 * NARROW + 16)
+        for title, (value, says) in numbers.items(): st.metric(escaped(title), escaped(value), help=escaped(says) if says else None, border=True, width=NARROW if len(str(value)) < 12 else 2 * NARROW + 16)
 
 def _said(sentences: list) -> None:
     "Sentences as a list."
@@ -802,7 +808,7 @@ def page_overview(
     _said(found.limits or ["nothing in particular was noted"])
     st.header("The answers in full")
     for place, (question, lines) in enumerate(found.answers.items()):
-        with st.expander(question, expanded=False): _said(lines)
+        with st.expander(escaped(question), expanded=False): _said(lines)
     st.caption(escaped(found.read + f". Run folder: {run.folder.name}."))
 
 # %% ../nbs/11_app.ipynb #3c844669
@@ -904,6 +910,7 @@ def _downloads(scores: pl.DataFrame, name: str) -> None:
     with st.container(horizontal=True):
         st.download_button("Download CSV", lambda: download_of(scores, "csv"), f"{stem}-scored.csv", "text/csv", on_click="ignore")
         st.download_button("Download Parquet", lambda: download_of(scores, "parquet"), f"{stem}-scored.parquet", "application/vnd.apache.parquet", on_click="ignore")
+    if note := spreadsheet_note(frame_for_spreadsheet(scores)[1]): st.caption(escaped(f"{note}."))
 
 # %% ../nbs/11_app.ipynb #4affcabe
 def _show_answers(scorer: Scorer, kept: dict) -> None:
@@ -1044,7 +1051,7 @@ def _change_context(scorer: Scorer, scenario):
     if not scenario.context: return st.info("This log tells nothing of the whole session, such as a device.")
     words = past_of(scorer).words
     options = lambda c, v: list(dict.fromkeys([v, *words[c]]))
-    values = {c: st.selectbox(c.replace("_", " "), options(c, v), format_func=lambda w: "none" if w is None else str(w)) for c, v in scenario.context.items()}
+    values = {c: st.selectbox(escaped(c.replace("_", " ")), options(c, v), format_func=lambda w: "none" if w is None else str(w)) for c, v in scenario.context.items()}
     return scenario.in_context(**values) if st.button("Change it", type="primary") else None
 
 # %% ../nbs/11_app.ipynb #cf10f303
@@ -1088,7 +1095,7 @@ def page_segments(
     st.subheader("How many, and what became of them")
     _table(worth_table(table), "Segments with their share and conversion")
     st.subheader("What sets them apart")
-    st.table(profile_of(run).set_index("measure"))
+    st.table(profile_of(run).map(escaped).rename(columns=escaped).set_index("measure"))
     if (upload := st.session_state.get("upload")) and upload["scores"]["segment"].count():
         st.subheader("In the upload")
         _table(counted_segments(upload["scores"]), "Segments of the upload")
@@ -1104,12 +1111,12 @@ def page_card(
     if not run.has("model_card.md"): st.title("Model card"); return st.info("This run has no model card; the stage 05_classification makes it.")
     text = (run / "model_card.md").read_text(encoding="utf-8")
     title, _, rest = text.partition("\n")
-    st.title(escaped(title.lstrip("# ")))
+    st.title(escaped(from_markdown(title.lstrip("# "))))
     with st.container(horizontal=True):
         st.download_button("Download as Markdown", text, "model_card.md", "text/markdown", on_click="ignore")
         if run.has("model_card.json"): st.download_button("Download as JSON", (run / "model_card.json").read_bytes(), "model_card.json", "application/json", on_click="ignore")
     for part in card_parts(rest):
-        if isinstance(part, str): st.markdown(part)
+        if isinstance(part, str): st.markdown(without_markup(part))
         else: _table(part, "A table of the model card")
 
 # %% ../nbs/11_app.ipynb #b21cb697

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from .runs import Run, atomic_write, now, read_json, write_json
+from .texts import for_markdown
 
 # %% ../nbs/04d_cards.ipynb #f811b3b5
 LEAST_IN_TEST = 100  # sessions with the outcome, and without it, that a test part must hold (Vergouwe et al., 2005)
@@ -78,7 +79,7 @@ def figure_lines(
     names = [n for n in SHOWN if any(n in row for row in figures)]
     head = ["after events", "model", "rows", "converted", "prevalence", *(n.replace("_", " ") for n in names)]
     body = [[str(r["landmark"]), r["model"], f"{r['rows']:,}", f"{r['converted']:,}", f"{r['prevalence']:.3f}", *(_cell(r, n) for n in names)] for r in figures]
-    return ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *body)]
+    return ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *([for_markdown(cell) for cell in row] for row in body))]
 
 def _value(value) -> str:
     "A value as a reader wants it: numbers with four digits that count, several with their names."
@@ -87,19 +88,19 @@ def _value(value) -> str:
 
 def _pairs(section: dict) -> list:
     "The entries of a section as list items."
-    return [f"- {key.replace('_', ' ')}: {_value(value)}" for key, value in section.items() if not isinstance(value, list) and value not in ("", None)]
+    return [f"- {for_markdown(key.replace('_', ' '))}: {for_markdown(_value(value))}" for key, value in section.items() if not isinstance(value, list) and value not in ("", None)]
 
 def card_markdown(
     card: dict, # As made by model_card
 ) -> str: # Markdown
     "A model card for people."
     outcome = card["outcome"]
-    title = f"{outcome['name']} (proxy)" if outcome["proxy"] else outcome["name"]
-    parts = [f"# Model card: {title}", f"**{card['verdict'][0].upper()}{card['verdict'][1:]}.**", f"Predicts whether {outcome['says']}, at a landmark, from the events before it.",
-             "## What not to trust", "\n".join(f"- {line}" for line in card["limits"]),
+    title = for_markdown(f"{outcome['name']} (proxy)" if outcome["proxy"] else outcome["name"])
+    parts = [f"# Model card: {title}", f"**{for_markdown(card['verdict'][0].upper() + card['verdict'][1:])}.**", f"Predicts whether {for_markdown(outcome['says'])}, at a landmark, from the events before it.",
+             "## What not to trust", "\n".join(f"- {for_markdown(line)}" for line in card["limits"]),
              "## Figures on the test part", "With 95 % intervals from a bootstrap over visitors.", "\n".join(figure_lines(card["figures"])),
              "## Threshold", "\n".join(_pairs(card["threshold"])), "## Data", "\n".join(_pairs(card["data"])), "## Model", "\n".join(_pairs(card["model"])),
-             "## Made", "\n".join([f"- {card['made']}", f"- sha256 of the model file: `{card['sha256']}`", *(f"- {name} {v}" for name, v in card["versions"].items())])]
+             "## Made", "\n".join([f"- {card['made']}", f"- sha256 of the model file: `{card['sha256']}`", *(f"- {for_markdown(name)} {for_markdown(v)}" for name, v in card["versions"].items())])]
     return "\n\n".join(parts) + "\n"
 
 # %% ../nbs/04d_cards.ipynb #ac812a7b

@@ -14,7 +14,7 @@ __all__ = ['ENOUGH', 'WHOLE', 'MEASURES', 'BEHAVIOUR', 'INSTEAD_OF', 'NOT_WHOLE'
            'profile', 'in_lines', 'in_its_unit', 'plot_profile', 'segment_worth', 'chi_square', 'visitor_blocks',
            'shuffled_by_visitor', 'differ_more_than_chance', 'conversion_ratio', 'plot_worth', 'Map',
            'directions_in_words', 'make_map', 'plot_map', 'hidden_kinds', 'likeliest_kinds', 'agreement_with_kinds',
-           'headlines']
+           'otherwise_there', 'headlines']
 
 # %% ../nbs/07_clustering.ipynb #775ec18b
 import textwrap
@@ -738,7 +738,7 @@ def plot_worth(
     first = next(iter(parts.values()))
     order = first["conversion"].sort_values(kind="stable").index
     ends = [f"{first.loc[n, 'conversion']:.1%} of '{n}'" for n in (order[-1], order[0])]
-    title = f"{ends[0]} convert, and {ends[1]}" if apart else f"No more apart than chance: {ends[0]} convert, and {ends[1]}"
+    title = f"{next(iter(parts)).capitalize()} part: {ends[0]} convert, and {ends[1]}" + ("" if apart else ", no more apart than chance")
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7.2, 1 + 0.56 * len(order)))
         for number, (part, worth) in enumerate(parts.items()):
@@ -847,6 +847,18 @@ def _part_of(worth: pd.DataFrame, name: str) -> str:
     r = worth.loc[name]
     return f"{r['conversion']:.1%} ({r['conversion_low']:.1%} to {r['conversion_high']:.1%})"
 
+def otherwise_there(
+    conversion: pd.Series, # By segment, in a part
+    best: str, # The segment that converted most in the training part
+    worst: str, # The one that converted least
+    part: str = "test", # Name of the part
+) -> str: # Words; empty where they are the same
+    "Which segments converted most and least in another part, where these are others."
+    known = conversion.dropna()
+    if known.empty: return ""
+    said = [f"{which} in the {part} part: '{name}' ({known[name]:.1%})" for which, name, expected in (("highest", known.idxmax(), best), ("lowest", known.idxmin(), worst)) if known[name] != known.get(expected)]
+    return "".join(f"; {words}" for words in said)
+
 def _by_shuffling(chance: dict) -> str:
     "A share of shuffles; where none came as far, only that it is no larger than one in all of them."
     return f"p {'<=' if chance['p'] <= 1 / (1 + chance['shuffles']) else '='} {chance['p']:.3f}"
@@ -869,6 +881,6 @@ def headlines(
     if "test" in worth:
         same, r = worth["test"], ratio["test"]
         few = "" if (n := same.loc[[best, worst], "converted"].sum()) >= TOO_FEW else f" (from {n} that convert: chance)"
-        said.append(f"test part, {same['sessions'].sum():,} sessions: {_part_of(same, best)} and {_part_of(same, worst)}, {r['ratio']:.1f} times as often ({r['low']:.1f} to {r['high']:.1f}){few}, {_by_shuffling(chance['test'])}")
+        said.append(f"test part, {same['sessions'].sum():,} sessions: {_part_of(same, best)} and {_part_of(same, worst)}, {r['ratio']:.1f} times as often ({r['low']:.1f} to {r['high']:.1f}){few}, {_by_shuffling(chance['test'])}{otherwise_there(same['conversion'], best, worst)}")
     if kinds: said.append(f"agreement with the demo's hidden kinds (adjusted Rand): {kinds['segments']:.2f}" + (f"; the best that anyone could reach from the same events: {kinds['limit']:.2f}" if "limit" in kinds else ""))
     return [*said, *further]

@@ -6,19 +6,20 @@
 __all__ = ['FUNNEL', 'FINE', 'MONTHS', 'DEALS', 'MOST_ROWS_DRAWN', 'PERIODS', 'MANY_EVENTS', 'FAST', 'ENOUGH', 'STEADY',
            'SILENCE', 'EXPECTED', 'THIN', 'ADVICE', 'MANY_VISITS', 'UNTRACKED', 'GROUPS', 'MEASURES', 'LENGTHS',
            'WEEKDAYS', 'BANDS', 'BAND_NAMES', 'PRICE_LINES', 'ARRIVES', 'LEAVES', 'ELSEWHERE', 'COVERED', 'FAINT',
-           'VISITS', 'MOST_WORDS', 'MOST_ROWS', 'NO_FAULT', 'in_order', 'session_facts', 'finished_facts', 'unit_of',
-           'percent', 'wrapped', 'duration', 'design_effect', 'shares', 'natural_order', 'share_by', 'overall',
-           'more_than_chance', 'in_words', 'capital', 'stacked', 'widest', 'readable', 'plot_shares', 'period_for',
-           'activity', 'gap_period', 'times', 'quality', 'quality_of_finished', 'activity_finding', 'plot_activity',
-           'funnel_kinds', 'funnel', 'funnel_finding', 'plot_funnel', 'category_facts', 'funnel_by', 'plot_funnel_by',
-           'with_before', 'lengths', 'length_histogram', 'lengths_finding', 'plot_lengths', 'conversion_after',
-           'ahead_finding', 'plot_conversion_after', 'revenue_by', 'by_clock', 'clock_finding', 'plot_clock',
-           'category_means', 'price_pairs', 'price_bands', 'price_finding', 'plot_prices', 'name_places', 'walk',
-           'transitions', 'transition_matrix', 'transitions_finding', 'plot_transitions', 'flows', 'flows_finding',
-           'plot_flows', 'paths', 'paths_finding', 'with_visits', 'first_by_period', 'gini', 'lorenz', 'top_share',
-           'who_brings', 'concentration', 'concentration_finding', 'plot_concentration', 'binned', 'information',
-           'relevance', 'relevance_finding', 'plot_relevance', 'early_table', 'by_period', 'drift_finding',
-           'mix_change', 'mix_finding', 'plot_drift', 'not_shown', 'quality_finding', 'few_valued', 'records']
+           'OTHERS', 'VISITS', 'MOST_WORDS', 'MOST_ROWS', 'NO_FAULT', 'in_order', 'session_facts', 'finished_facts',
+           'unit_of', 'percent', 'wrapped', 'duration', 'design_effect', 'shares', 'natural_order', 'share_by',
+           'overall', 'more_than_chance', 'in_words', 'capital', 'stacked', 'widest', 'readable', 'plot_shares',
+           'period_for', 'activity', 'gap_period', 'times', 'quality', 'quality_of_finished', 'activity_finding',
+           'plot_activity', 'funnel_kinds', 'funnel', 'funnel_finding', 'plot_funnel', 'category_facts', 'funnel_by',
+           'plot_funnel_by', 'with_before', 'lengths', 'length_histogram', 'lengths_finding', 'plot_lengths',
+           'conversion_after', 'ahead_finding', 'plot_conversion_after', 'revenue_by', 'by_clock', 'clock_finding',
+           'plot_clock', 'category_means', 'price_pairs', 'price_bands', 'price_finding', 'plot_prices', 'name_places',
+           'walk', 'transitions', 'transition_matrix', 'transitions_finding', 'plot_transitions', 'flows',
+           'flows_finding', 'plot_flows', 'paths', 'paths_finding', 'with_visits', 'first_by_period', 'gini', 'lorenz',
+           'top_share', 'who_brings', 'concentration', 'concentration_finding', 'plot_concentration', 'binned',
+           'information', 'relevance', 'relevance_finding', 'plot_relevance', 'early_table', 'by_period',
+           'drift_finding', 'mix_change', 'mix_finding', 'plot_drift', 'not_shown', 'quality_finding', 'few_valued',
+           'records']
 
 # %% ../nbs/03_eda.ipynb #a32eff3a
 import textwrap
@@ -30,7 +31,7 @@ import plotly.graph_objects as go
 import polars as pl
 from scipy.stats import chi2
 
-from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, spread_out, wilson
+from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, plain_scales, spread_out, wilson
 from .runs import Run, read_table, write_json
 from .sources import Outcome, load_card, load_events, prepare
 
@@ -577,7 +578,9 @@ def lengths_finding(
     "The medians in words."
     median = spans.set_index(["measure", "group"])["q50"]
     if len(spans["group"].unique()) < 2: return f"The median session has {median['events'].iloc[0]:.0f} events"
-    return (f"Sessions that convert are longer: {median['events', GROUPS[0]]:.0f} events against {median['events', GROUPS[1]]:.0f} (medians), and {median['before', GROUPS[0]]:.0f} before they convert")
+    one, two = (median["events", group] for group in GROUPS)
+    how = "longer" if one > two else "shorter" if one < two else "as long"
+    return f"Sessions that convert are {how}: {one:.0f} events against {two:.0f} (medians), and {median['before', GROUPS[0]]:.0f} before they convert"
 
 def plot_lengths(
     facts: pl.DataFrame, # As made by session_facts
@@ -599,7 +602,7 @@ def plot_lengths(
         axes[0].set_ylabel("% of the group's sessions")
         figure.suptitle(wrapped(title, 88), x=0.01, ha="left", weight="bold", size=10.5)
         figure.text(0.99, 0.0, "orange: converted; grey: not converted; dashed: medians", ha="right", va="top", size=8.5, color="#595959")
-        figure.tight_layout()
+        plain_scales(figure).tight_layout()
     return Picture(figure, f"{title}. Histograms on log scales; dashed lines are medians.")
 
 # %% ../nbs/03_eda.ipynb #555d76fd
@@ -965,10 +968,12 @@ def plot_flows(
     for i, g in enumerate(groups):
         text = f"{g}: {size[g]:,} sessions, events 1 to {flown['step'].max() + 1}; flows under {percent(FAINT)} of them are left out"
         figure.add_annotation(text=text, x=0, y=1 - i * tall, xref="paper", yref="paper", xanchor="left", yanchor="top", showarrow=False)
-    figure.update_layout(title="<br>".join(textwrap.wrap(title, 80)), margin=dict(l=20, r=20, t=50, b=15))
+    figure.update_layout(title="\n".join(textwrap.wrap(title, 80)), margin=dict(l=20, r=20, t=50, b=15))
     return Chart(figure, f"{title}. Flows from place to place over the first events.", height=60 + 320 * len(groups))
 
 # %% ../nbs/03_eda.ipynb #6c31cfd0
+OTHERS = "all other beginnings"  # those too rare to be shown by name, together
+
 def paths(
     walked: pl.DataFrame, # As made by walk
     facts: pl.DataFrame, # As made by session_facts
@@ -976,7 +981,7 @@ def paths(
     outcome: Outcome = Outcome(), # What is asked
     least: int = 30, # Sessions that a path needs
     most: int = 12, # Paths, the commonest first
-) -> pd.DataFrame: # As share_by, sorted by share; the rest of the paths as one
+) -> pd.DataFrame: # As share_by, sorted by share; the rest of the paths as one, below them
     "How sessions begin, and how often the outcome comes after that."
     far = walked.filter(pl.col("events") >= events + (outcome.kind == "next"), pl.col("step") <= events + (outcome.kind == "next"))
     begun = far.group_by("_s", maintain_order=True).agg(path=pl.col("place").head(events).str.join(" > "), got=pl.len(), early=pl.col("hit").head(events).any(), then=pl.col("hit").last())
@@ -984,8 +989,9 @@ def paths(
     asked = begun.with_columns(hits="then") if outcome.kind == "next" else begun.filter(~pl.col("early"), pl.col("got") == events).with_columns(hits=pl.col("whole"))
     asked = asked.with_columns(pl.col("hits").cast(pl.Int64), trials=pl.lit(1, pl.Int64))
     kept = asked.group_by("path").len().filter(pl.col("len") >= least).sort(["len", "path"], descending=[True, False]).head(most)["path"].to_list()
-    named = asked.with_columns(path=pl.when(pl.col("path").is_in(kept)).then("path").otherwise(pl.lit("all other beginnings")))
-    return share_by(named, "path", least, design_effect(asked)).assign(column=f"first {events} events").sort_values(["share", "value"], ascending=[False, True], ignore_index=True)
+    named = asked.with_columns(path=pl.when(pl.col("path").is_in(kept)).then("path").otherwise(pl.lit(OTHERS)))
+    found = share_by(named, "path", least, design_effect(asked)).assign(column=f"first {events} events", _rest=lambda t: t["value"] == OTHERS)
+    return found.sort_values(["_rest", "share", "value"], ascending=[True, False, True], ignore_index=True).drop(columns="_rest")
 
 def paths_finding(
     begun: pd.DataFrame, # As made by paths
@@ -993,12 +999,13 @@ def paths_finding(
     spread: float = 1.0, # Design effect
 ) -> str: # A sentence
     "The commonest beginning and the best one."
-    named = begun[begun["value"] != "all other beginnings"]
+    named, rest = begun[begun["value"] != OTHERS], begun.loc[begun["value"] == OTHERS, "share"]
     if named.empty: return "No beginning is common enough to be shown"
-    common, best = named.loc[named["sessions"].idxmax()], named.iloc[0]
+    common, best = named.loc[named["sessions"].idxmax()], named.loc[named["share"].idxmax()]
     said = f"The commonest beginning is {common['value']} ({percent(common['sessions'] / begun['sessions'].sum())} of those at risk)"
     if not (p := more_than_chance(begun, spread)) < 0.05: return f"{said}; {outcome.title} differs {in_words(p)} between beginnings"
-    return f"{said}; {outcome.title} follows most often after {best['value']} ({percent(best['share'])}, {percent(best['low'])} to {percent(best['high'])})"
+    aside = f"; after the rarer ones together in {percent(rest.iloc[0])}" if len(rest) and rest.iloc[0] > best["share"] else ""
+    return f"{said}; of the beginnings shown, {outcome.title} follows most often after {best['value']} ({percent(best['share'])}, {percent(best['low'])} to {percent(best['high'])}){aside}"
 
 # %% ../nbs/03_eda.ipynb #140bbc41
 VISITS = ("1st in the log", "2nd", "3rd or later")
@@ -1160,7 +1167,9 @@ def plot_relevance(
     title: str = "", # The finding; empty: computed
 ) -> Picture: # Its data is relevance
     "What each column tells, beside noise."
-    shown, title = found.head(most), title or relevance_finding(found, what)
+    suspected = found["column"].isin(suspects)
+    honest = found[~suspected].head(max(most - int(suspected.sum()), 1))
+    shown, title = pd.concat([honest, found[suspected]], ignore_index=True), title or relevance_finding(found, what)
     colours = np.where(shown["column"].isin(suspects), COLOURS["bad"], np.where(shown["above_noise"], KINDS[0], COLOURS["not converted"]))
     unit = 1_000 if shown["information"].max() < 0.1 else 1
     with plt.rc_context(LOOK):
@@ -1238,18 +1247,22 @@ def mix_change(
         second = counts["second"] / counts["second"].sum()
         rows.append(pd.DataFrame(dict(column=name, value=counts["value"], first_half=first, second_half=second, change=second - first, p=p)))
     table = pd.concat(rows or [pd.DataFrame(columns=["column", "value", "first_half", "second_half", "change", "p"])], ignore_index=True)
-    return table.iloc[np.argsort(-table["change"].abs().to_numpy(float), kind="stable")].reset_index(drop=True)
+    return table.iloc[np.lexsort((_is_absence(table), -table["change"].abs().to_numpy(float).round(12)))].reset_index(drop=True)
+
+def _is_absence(mix: pd.DataFrame) -> np.ndarray:
+    "Rows that say of a kind of event what another row says already: how many sessions are without it."
+    return (mix["column"].astype(str).str.startswith("with a ") & (mix["value"] == "no")).to_numpy(bool)
 
 # %% ../nbs/03_eda.ipynb #99c70325
 def mix_finding(
     mix: pd.DataFrame, # As made by mix_change
 ) -> str: # A sentence
     "What moved most in the mix, beyond chance."
-    moved = mix[(mix["p"] < 0.05) & (mix["value"] != "no")]
+    moved = mix[(mix["p"] < 0.05) & ~_is_absence(mix)]
     if mix.empty: return "No column with few values whose mix could move"
     if moved.empty: return f"The mix of sessions ({', '.join(mix['column'].unique())}) moved no more between the halves of the log than chance would move it"
     first = moved.iloc[0]
-    what = f"sessions {first['column']}" if first["value"] == "yes" else f"{first['column']} {first['value']}"
+    what = f"sessions {first['column']}" if first["column"].startswith("with a ") else f"{first['column']} {first['value']}"
     return f"The mix of sessions moved: {what} went from {percent(first['first_half'])} to {percent(first['second_half'])} between the halves of the log ({'p < 0.001' if first['p'] < 0.001 else f'p = {first.p:.3f}'})"
 
 def _hollow(ax: plt.Axes, periods: pd.DataFrame, value: pd.Series, colour: str) -> None:

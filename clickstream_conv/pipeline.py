@@ -8,12 +8,12 @@ __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEF
            'SHARED', 'LIBRARIES', 'MADE_FROM', 'app', 'Text', 'STOPPED', 'package_folder', 'notebooks_folder',
            'read_notebook', 'Parameter', 'declared_parameters', 'Range', 'refuse_out_of_range', 'typed',
            'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment', 'own_kernel',
-           'one_line', 'shortened', 'is_ours', 'innermost', 'where_raised', 'means_no_memory', 'failure', 'execute',
-           'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due', 'followers', 'files_of', 'describe_data',
-           'refuse_foreign', 'claim', 'remove_run', 'sweep', 'drop_damaged_manifest', 'locked', 'code_cells',
-           'Progress', 'stage_process', 'Worker', 'weigh', 'settle_files', 'StageFailed', 'begin_stage', 'finish_stage',
-           'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words', 'headlines_of', 'summary',
-           'told_of', 'pages_of', 'report_is_current', 'make_report', 'stages_until', 'run_pipeline', 'run',
+           'one_line', 'say', 'shortened', 'is_ours', 'innermost', 'where_raised', 'means_no_memory', 'failure',
+           'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due', 'followers', 'files_of',
+           'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'drop_damaged_manifest', 'locked',
+           'code_cells', 'Progress', 'stage_process', 'Worker', 'weigh', 'settle_files', 'StageFailed', 'begin_stage',
+           'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words', 'headlines_of',
+           'summary', 'told_of', 'pages_of', 'report_is_current', 'make_report', 'stages_until', 'run_pipeline', 'run',
            'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'score', 'open_app', 'benchmark', 'readme',
            'docs', 'in_words', 'command', 'main']
 
@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .texts import for_terminal, on_one_line
 
 # %% ../nbs/13_pipeline.ipynb #3e810f42
 PACKAGE = "clickstream_conv"
@@ -288,9 +290,16 @@ def own_kernel(
 # %% ../nbs/13_pipeline.ipynb #a0813142
 def one_line(
     text: str, # Anything
-) -> str: # The same without line breaks
+) -> str: # The same without line breaks, control characters written out
     "A text on one line."
-    return " ".join(str(text).split())
+    return on_one_line(text)
+
+def say(
+    line: str, # Anything, in one line or several
+    err: bool = False, # Whether it goes to the other stream
+) -> None:
+    "Write to the terminal; no word of a log or a file's name can command it."
+    typer.echo(for_terminal(line), err=err)
 
 # %% ../nbs/13_pipeline.ipynb #44a18cc6
 MOST_SAID = 1_200  # characters of a message
@@ -650,7 +659,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         "A line above the bar."
-        self.bar.write(line, file=sys.stderr)
+        self.bar.write(for_terminal(line), file=sys.stderr)
 
     def __enter__(self): return self
     def __exit__(self, *error): self.bar.close()
@@ -864,7 +873,7 @@ def run_stages(
         wanted = due(stages, record.get("stages", {}), folder)
         if not wanted: print("nothing to do: every stage is done with these parameters", file=sys.stderr)
         for name, why in wanted.items():
-            if why and (why != NEW or len(wanted) < len(stages)): print(f"{name}: {why}", file=sys.stderr)
+            if why and (why != NEW or len(wanted) < len(stages)): say(f"{name}: {why}", err=True)
         record = describe_run(source, stages, data, record) if wanted else record
         to_do = [stage for stage in stages if stage.name in wanted]
         if to_do: (folder / "signature.json").unlink(missing_ok=True)  # it was of what the run held before
@@ -1054,7 +1063,7 @@ def run(
     out = out or str(written.pop("out", ""))
     until = until or str(written.pop("until", ""))
     given = {**written, **{name: value for name, value in options.items() if value is not None}, **split_pairs(parameter)}
-    for line in run_pipeline(given, out, fresh, until, report, jobs or 0, sign): typer.echo(line)
+    for line in run_pipeline(given, out, fresh, until, report, jobs or 0, sign): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #d3ad185a
 def sources_table() -> list: # Lines
@@ -1089,7 +1098,7 @@ def sources(
       clickstream-conv sources
       clickstream-conv sources uci-eshop
     """
-    for line in source_in_full(name) if name else sources_table(): typer.echo(line)
+    for line in source_in_full(name) if name else sources_table(): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #9e5f38b4
 @app.command()
@@ -1105,7 +1114,7 @@ def fetch(
       clickstream-conv fetch uci-eshop --path downloads
     """
     from clickstream_conv.sources import fetch as fetch_log
-    typer.echo(fetch_log(name, path))
+    say(fetch_log(name, path))
 
 @app.command("map")
 def propose(
@@ -1120,7 +1129,9 @@ def propose(
       clickstream-conv run --source orders.yaml --path orders.csv
     """
     from clickstream_conv.readers import propose_mapping
-    typer.echo(propose_mapping(file, delimiter).rstrip())
+    proposal = propose_mapping(file, delimiter).rstrip()
+    if sys.stdout.isatty(): say(proposal)
+    else: typer.echo(proposal)  # into a file goes every letter as it is
 
 # %% ../nbs/13_pipeline.ipynb #83cc02fd
 @app.command()
@@ -1144,9 +1155,9 @@ def score(
     from clickstream_conv.scoring import landmarks_in_text, score_file
     from clickstream_conv.trust import verify_run
     refuse_out_of_range("max_rejected", max_rejected)
-    for line in verify_run(Run(run), verify) if verify else []: typer.echo(line)
-    if note := mapping_note(Path(run).expanduser()): typer.echo(f"clickstream-conv: {note}", err=True)
-    for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected, key=verify): typer.echo(line)
+    for line in verify_run(Run(run), verify) if verify else []: say(line)
+    if note := mapping_note(Path(run).expanduser()): say(f"clickstream-conv: {note}", err=True)
+    for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected, key=verify): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #3d57730e
 @app.command("app")
@@ -1193,7 +1204,7 @@ def benchmark(
     from clickstream_conv.benchmark import PARTS, bench, findings
     for name, number in [("limit", limit), *(("sizes", int(word)) for word in words)]: refuse_out_of_range(name, number)
     kept = bench(out, tuple(map(int, words)), repeats, tuple(only.split(",")) if only else PARTS, limit=limit, pythons=tuple(python))
-    for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *findings(kept)): typer.echo(line)
+    for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *findings(kept)): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #172b3fb1
 @app.command()
@@ -1214,7 +1225,7 @@ def readme(
     same = target.is_file() and target.read_text(encoding="utf-8") == text
     if check and not same: raise ValueError(f"{target} is not what nbs/index.ipynb says; run: clickstream-conv readme")
     if not check: target.write_text(text, encoding="utf-8")
-    typer.echo(f"{target} is up to date")
+    say(f"{target} is up to date")
 
 # %% ../nbs/13_pipeline.ipynb #3324db4a
 @app.command()
@@ -1236,7 +1247,7 @@ def docs(
     if not (checkout / "nbs" / "index.ipynb").is_file(): raise ValueError(f"there is no {checkout / 'nbs' / 'index.ipynb'}: the documentation is built in a checkout of the project")
     home = build_docs(checkout, Path(out or checkout / "_docs"), execute, only=tuple(only.split(",")) if only else (), strict=strict)
     if strict and (broken := faults(home.parent)): raise ValueError(f"{len(broken)} faults in {home.parent}; the first: {broken[0]}")
-    typer.echo(home)
+    say(home)
 
 # %% ../nbs/13_pipeline.ipynb #7de49056
 STOPPED = 130  # exit code after Ctrl-C, as shells have it

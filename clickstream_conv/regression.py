@@ -7,12 +7,12 @@ __all__ = ['REVENUE_FIGURES', 'LARGER_IS_BETTER', 'REVENUE_TITLES', 'SPREAD', 'D
            'LEAST_PAID', 'PROXY', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'MOST_FOR_QUANTILES', 'FEWEST',
            'ties_in_order', 'gini_of', 'drawn_figures', 'revenue_figures', 'Logs', 'LogNormal', 'make_regressor',
            'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target', 'hurdle_rows', 'probabilities_by_fold',
-           'predicted_in_fold', 'compare_revenue', 'best_regressor', 'choose_regressor', 'amounts_compared', 'level_of',
-           'drift_of', 'revenue_colour', 'plot_revenue_models', 'ConstantQuantiles', 'fit_quantiles', 'log_quantiles',
-           'Column', 'conform', 'amount_at', 'share_below', 'mixture_level', 'mixture_upper', 'held_share',
-           'held_by_decile', 'plot_held', 'totals_by_decile', 'plot_totals', 'gain_curve', 'plot_revenue_gains',
-           'Worth', 'learn_intervals', 'final_model', 'exact_revenue', 'revenue_by_landmark',
-           'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
+           'predicted_in_fold', 'compare_revenue', 'best_regressor', 'leader_in_words', 'choose_regressor',
+           'amounts_compared', 'level_of', 'drift_of', 'revenue_colour', 'plot_revenue_models', 'ConstantQuantiles',
+           'fit_quantiles', 'log_quantiles', 'Column', 'conform', 'amount_at', 'share_below', 'mixture_level',
+           'mixture_upper', 'held_share', 'held_by_decile', 'plot_held', 'totals_by_decile', 'plot_totals',
+           'gain_curve', 'plot_revenue_gains', 'Worth', 'learn_intervals', 'final_model', 'exact_revenue',
+           'revenue_by_landmark', 'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
 
 # %% ../nbs/06_regression.ipynb #1a2ecd6a
 from dataclasses import asdict, dataclass
@@ -301,6 +301,24 @@ def best_regressor(
     return values.idxmax() if LARGER_IS_BETTER[choose_revenue_by] else values.idxmin()
 
 # %% ../nbs/06_regression.ipynb #6d7f8992
+def leader_in_words(
+    compared: pd.DataFrame, # As made by compare_revenue
+    choose_revenue_by: str = "gini", # A figure
+) -> str: # Words
+    "Which has the best figure, the baselines counted in."
+    best, values = best_regressor(compared, choose_revenue_by), compared[choose_revenue_by].astype(float)
+    leader = values.idxmax() if LARGER_IS_BETTER[choose_revenue_by] else values.idxmin()
+    title = REVENUE_TITLES[choose_revenue_by]
+    return f"{best} is best by {title}" if values[leader] == values[best] else f"{leader}, a baseline, is best by {title}; {best} is the best of the models"
+
+def _beside_others(judged: pd.DataFrame, compared: pd.DataFrame, best: str, figure: str, resamples: int, seed: int) -> str:
+    "Which others are not worse than the best by more than chance, the baselines among them; empty where all are."
+    if not resamples: return ""
+    draws = {name: drawn_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed)[figure] for name in compared.index}
+    lead = {name: (draws[best] - drawn) * (1 if LARGER_IS_BETTER[figure] else -1) for name, drawn in draws.items() if name != best}
+    tied = [name for name, gain in lead.items() if gain.quantile(0.025) <= 0]
+    return f"; not worse by more than chance: {', '.join(tied)}" if tied else ""
+
 def choose_regressor(
     judged: pd.DataFrame, # As made by predicted_in_fold, fold after fold
     compared: pd.DataFrame, # As made by compare_revenue
@@ -311,7 +329,7 @@ def choose_regressor(
     "The best hurdle, unless a direct model is better by more than chance; the best model, where there is no hurdle."
     best, title = best_regressor(compared, choose_revenue_by), REVENUE_TITLES[choose_revenue_by]
     hurdles = compared.loc[[name for name in compared.index if name.startswith(HURDLE)]]
-    if best.startswith(HURDLE) or not len(hurdles): return best, f"best by {title} in cross-validation"
+    if best.startswith(HURDLE) or not len(hurdles): return best, f"best of the models by {title} in cross-validation{_beside_others(judged, compared, best, choose_revenue_by, resamples, seed)}"
     hurdle = best_regressor(hurdles, choose_revenue_by)
     drawn = {name: drawn_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed)[choose_revenue_by] if resamples else pd.Series([0.0]) for name in (best, hurdle)}
     gain = (drawn[best] - drawn[hurdle]) * (1 if LARGER_IS_BETTER[choose_revenue_by] else -1)
@@ -382,7 +400,7 @@ def plot_revenue_models(
         axes[0].set(yticks=np.arange(len(ordered)), yticklabels=ordered.index)
         axes[1].axvline(1, color=COLOURS["text"], lw=0.9, ls="--")
         taken = f", {chosen} not worse by more than chance and taken" if chosen and chosen != best else ""
-        title = _titled(f"{best} is best by {REVENUE_TITLES[figure]}{taken}\nAt the dashed line the total is right; lines are 95 % intervals", what)
+        title = _titled(f"{leader_in_words(compared, figure)}{taken}\nAt the dashed line the total is right; lines are 95 % intervals", what)
         drawn.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=10.5)
         drawn.tight_layout()
     return Picture(drawn, title.replace("\nAt", ". At").replace("\n", " ") + ". " + "; ".join(f"{m} {r[figure]:.3f}, total {r['total_ratio']:.2f}" for m, r in ordered[::-1].iterrows()))

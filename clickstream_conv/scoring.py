@@ -48,6 +48,7 @@ from .readers import READER_COLUMNS, apply_mapping, format_of, log_files, parque
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
 from .simulate import best_prediction
 from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source, source_of
+from .texts import frame_for_spreadsheet, spreadsheet_note
 from .trust import read_record, refuse_missing_columns, refuse_unsound_card, refuse_unsound_manifest, verify_run
 
 # %% ../nbs/08_scoring.ipynb #4050b0eb
@@ -1004,7 +1005,7 @@ def appender(
         with pq.ParquetWriter(file, EMPTY.to_arrow().schema) as writer: yield lambda scores: writer.write_table(scores.to_arrow().cast(writer.schema))
     elif ending == ".csv":
         EMPTY.write_csv(file)
-        yield lambda scores: scores.write_csv(file, include_header=False)
+        yield lambda scores: frame_for_spreadsheet(scores)[0].write_csv(file, include_header=False)
     else: yield lambda scores: scores.write_ndjson(file)
 
 # %% ../nbs/08_scoring.ipynb #015e5ba1
@@ -1045,6 +1046,7 @@ def in_words(
              f"{_many(total['rows'], 'row')}: " + ", ".join(f"{n:,} {status}" for status, n in sorted(of("status").items())),
              f"{total['flagged']:,} flagged, from a probability of {scorer.threshold:.4f} on"]
     if new := sorted(of("note").items(), key=lambda pair: -pair[1]): lines.append(f"{_many(len(new), 'new word')}, scored as rare words, e.g. " + ", ".join(f"{note} ({n:,})" for note, n in new[:3]))
+    if note := spreadsheet_note(of("formula")): lines.append(note)
     return [*lines, *scorer.limits(), f"written: {out}"]
 
 # %% ../nbs/08_scoring.ipynb #c13f2bac
@@ -1056,6 +1058,7 @@ def _score_drawers(scorer: Scorer, sorting: Sorting, out: Path, landmarks, max_r
             checked = drawer_events(sorting, drawer)
             scores = scorer.score(checked.events, landmarks) if len(checked.events) else EMPTY
             append(scores)
+            if out.suffix == ".csv": total.update({("formula", column): n for column, n in frame_for_spreadsheet(scores)[1].items()})
             _tally(scores, checked, scorer.left_out if len(checked.events) else {}, total)
             shutil.rmtree(drawer)
             bar.update()
@@ -1125,4 +1128,4 @@ def score_finished(
     broken = raw["_broken"] if "_broken" in raw.columns else pl.repeat(False, len(raw), eager=True)
     scores = scorer.score_sessions(raw.filter(~broken).drop(c for c in READER_COLUMNS if c in raw.columns))
     with atomic_write(out) as file, appender(file, out.suffix) as append: append(scores)
-    return [f"{_many(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on; {int(broken.sum()):,} lines broken", *scorer.said, f"written: {out}"]
+    return [f"{_many(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on; {int(broken.sum()):,} lines broken", *scorer.said, *([note] if out.suffix == ".csv" and (note := spreadsheet_note(frame_for_spreadsheet(scores)[1])) else []), f"written: {out}"]
