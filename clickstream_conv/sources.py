@@ -572,10 +572,11 @@ def load_visitor_groups(
     run: Run, # A run's folder
 ) -> pl.DataFrame: # session_id and group of each test session; no rows where the log knows no visitors
     "Who among the test sessions is known from the training part."
-    if load_card(run)["ready_made"]: return pl.DataFrame(schema={"session_id": pl.String, "group": pl.String})
+    nobody = pl.DataFrame(schema={"session_id": pl.String, "group": pl.String})
+    if load_card(run)["ready_made"]: return nobody
     files = event_partitions(run) or [run / "events.parquet"]
     sessions = pl.scan_parquet(files).group_by("session_id").agg(pl.col("visitor_id").sort_by("step").first(), pl.col("part").first()).collect().sort("session_id")
-    return visitor_groups(sessions).head(0 if sessions["visitor_id"].null_count() == len(sessions) else None)
+    return nobody if sessions["visitor_id"].null_count() == len(sessions) else visitor_groups(sessions)
 
 # %% ../nbs/02_sources.ipynb #fb87ecc9
 BYTES_READ = 12  # bytes of memory that reading takes for each byte of text
