@@ -6,8 +6,8 @@
 __all__ = ['MOST_VALUES', 'SHARES', 'OUT_OF_FOLD', 'require_both_classes', 'fold_tables', 'counting', 'counting_probability',
            'exact_probability', 'comparison', 'cross_validate', 'in_order_of', 'best_model', 'mapped_out_of_fold',
            'plot_comparison', 'decisions', 'line_for', 'slices_by_context', 'slices_in_words', 'total_ratio',
-           'totals_in_words', 'curve_of', 'headlines', 'keep_conversion', 'quick_conversion', 'keep_out_of_fold',
-           'known_out_of_fold']
+           'totals_in_words', 'by_visitor_group', 'visitor_group_lines', 'curve_of', 'headlines', 'keep_conversion',
+           'quick_conversion', 'keep_out_of_fold', 'known_out_of_fold']
 
 # %% ../nbs/05_classification.ipynb #2fec3e23
 from dataclasses import asdict
@@ -18,7 +18,7 @@ import pandas as pd
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from .cards import Verdict, eligibility, keep_card, model_card
+from .cards import Verdict, eligibility, gate, keep_card, model_card
 from .features import COUNTED, NOT_FEATURES, load_sessions, session_table, visitor_folds
 from .judging import (FIGURES, HIGHER_IS_BETTER, TOO_FEW, OneFeatureRule, Threshold, by_landmark, by_slice, choose_threshold,
     confusion, draws_of_visitors, figure_in_words, figures, learning_curve, one_per_session, paired_difference, plot_by_landmark, plot_confusion, plot_gains, plot_learning_curve, plot_reliability,
@@ -28,7 +28,7 @@ from .models import SMALL, Calibrated, CalibrationMap, best_calibration, calibra
 from .pictures import BASELINE, LIMIT, LOOK, POOLED, Picture, style_of
 from .runs import Run, load_model, read_json, read_table, save_model, sha256_of, write_json, write_table
 from .simulate import best_prediction
-from .sources import Outcome, load_card, load_events
+from .sources import GROUPS, Outcome, load_card, load_events, load_visitor_groups
 
 # %% ../nbs/05_classification.ipynb #957a28ff
 def require_both_classes(
@@ -239,6 +239,45 @@ def totals_in_words(
     if LIMIT not in totals: return said
     own = totals[LIMIT]["total_ratio"]
     return f"{said}; the limit's own is {own:.3f}, off by the chance of who converted, so the model predicts {totals[chosen]['total_ratio'] / own:.3f} times what the limit does"
+
+# %% ../nbs/05_classification.ipynb #8a69b00a
+def by_visitor_group(
+    table: pd.DataFrame, # Session rows of the test part: session_id, visitor, converted
+    said: dict, # Name of a model: its probability of each row
+    groups: pl.DataFrame, # session_id, group; as made by sources.load_visitor_groups
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+    least: int = TOO_FEW, # Sessions that convert, and that do not, below which a group is not judged
+) -> pd.DataFrame: # One row a group and model: visitors, sessions, converted_sessions, judged; where judged the figures and total_ratio, with intervals
+    "The figures of new and of known visitors."
+    group = table["session_id"].astype(str).map(dict(groups.select(pl.col("session_id").cast(pl.String), "group").iter_rows())).to_numpy()
+    rows = []
+    for name in (one for one in GROUPS if (group == one).any()):
+        at = group == name
+        part, who = table[at], table.loc[at, "visitor"].to_numpy()
+        y, sessions = part["converted"].to_numpy(), part["session_id"].nunique()
+        converted = part.loc[part["converted"] == 1, "session_id"].nunique()
+        judged = min(converted, sessions - converted) >= least
+        counts = dict(visitors=part["visitor"].nunique(), sessions=sessions, converted_sessions=converted, judged=judged)
+        for model, p in said.items():
+            found = with_intervals(y, np.asarray(p)[at], who, resamples, seed) | total_ratio(y, np.asarray(p)[at], who, resamples, seed) if judged else {}
+            rows.append(dict(group=name, model=model, **counts, **found))
+    return pd.DataFrame(rows, columns=None if rows else ["group", "model", "visitors", "sessions", "converted_sessions", "judged"])
+
+def visitor_group_lines(
+    found: pd.DataFrame, # As made by by_visitor_group
+    chosen: str, # The model
+) -> list: # Sentences; none where the log knows no visitors
+    "The figures of new and of known visitors, in words."
+    lines = []
+    for row in found[found["model"] == chosen].to_dict("records"):
+        whom = {"new": "new visitors", "known": "known visitors (with a session in the training part)", "nobody": "sessions without a visitor id"}[row["group"]]
+        counts = f"{row['converted_sessions']:,} of {row['sessions']:,} sessions convert"
+        if not row["judged"]: lines.append(f"{whom}: too few to judge, {counts}")
+        else: lines.append(f"{whom}: ROC-AUC {figure_in_words(row, 'roc_auc')}, average precision {figure_in_words(row, 'average_precision')}, log-loss {figure_in_words(row, 'log_loss', 4)}, "
+                           f"conversions predicted over observed {figure_in_words(row, 'total_ratio')}; {counts}")
+    missing = [one for one in ("new", "known") if one not in set(found["group"])]
+    return lines + ([f"no test session is of a {missing[0]} visitor"] if lines and missing else [])
 
 # %% ../nbs/05_classification.ipynb #b88c4f24
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the visitors, from which a learning curve is drawn
