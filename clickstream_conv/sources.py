@@ -8,7 +8,7 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPP
            'BYTES_READ', 'EVENTS_PER_GB', 'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes',
            'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source', 'find_source', 'fetch', 'read_source',
            'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans',
-           'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day', 'visitor_groups', 'split_details',
+           'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day', 'visitor_groups', 'moment', 'split_details',
            'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare', 'made_with',
            'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash',
            'prepare_in_partitions']
@@ -439,6 +439,14 @@ def visitor_groups(
     group = pl.when(pl.col("visitor_id").is_null()).then(pl.lit("nobody")).when(met).then(pl.lit("known")).otherwise(pl.lit("new"))
     return sessions.filter(pl.col("part") == "test").select("session_id", group=group)
 
+# %% ../nbs/02_sources.ipynb #2e7fd65d
+def moment(
+    t: int, # Microseconds since 1970 in UTC
+) -> str: # Such as 2024-06-01 09:30 UTC; the day alone at midnight
+    "A moment, to the minute."
+    at = datetime.fromtimestamp(t / 1e6, timezone.utc)
+    return at.date().isoformat() if (at.hour, at.minute) == (0, 0) else f"{at:%Y-%m-%d %H:%M} UTC"
+
 # %% ../nbs/02_sources.ipynb #9eb8eebd
 def split_details(
     spans: pl.DataFrame, # One row a session, as session_spans gives it
@@ -465,7 +473,7 @@ def split_sentences(
 ) -> list: # Sentences
     "What the split did, in words."
     def buying(part): return f" ({details['buying_share'][part]:.1%} of them buy)" if purchases and part in details["buying_share"] else ""
-    when = {True: f" that ended before {day(details['begins'])}", False: ""}[details["begins"] is not None]
+    when = {True: f" that ended before {moment(details['begins'])}", False: ""}[details["begins"] is not None]
     said = [f"split {how}: learned from {parts['train']:,} sessions{when}{buying('train')}, judged on {parts['test']:,}{' later ones' if when else ''}{buying('test')}"]
     said += [f"left out: {one['text']}{buying('left out')}" for one in details["left_out"]]
     groups = details["visitors"]
