@@ -61,19 +61,22 @@ def eligibility(
 # %% ../nbs/04d_cards.ipynb #ddbd6e72
 def gate(
     counted: Verdict, # As made by eligibility
-    difference: dict, # Log-loss of the model less that of counting events on the same rows, as made by judging.paired_difference
+    difference: dict, # Log-loss of the model less that of counting events, as made by judging.paired_difference
     findings: list, # Of the leak guard, as made by leaks.guard
     excluded: list = (), # Columns that the model goes without
 ) -> Verdict: # Fit for use, or all that is missing
-    "Ask whether there were enough sessions, whether the model is better than counting events, and whether the leak guard left something open."
+    "Ask for enough sessions, for a model that is better than counting events, and for nothing open from the leak guard."
     missing = list(counted.missing)
     value, low, high = (difference[name] for name in ("difference", "difference_low", "difference_high"))
     if not high < 0:
-        text = f"the model is not shown to be better than counting events: its log-loss less theirs is {value:+.4f} ({low:+.4f} to {high:+.4f}), which must lie below 0"
-        missing.append(dict(code="not better than counting", text=text, difference=value, difference_low=low, difference_high=high))
+        text = (f"the model is not shown to be better than counting events: its log-loss less theirs is {value:+.4f} "
+                f"({low:+.4f} to {high:+.4f}), which must lie below 0")
+        missing.append(dict(code="not better than counting", text=text, **difference))
     for one in findings:
         if one.accepted or one.column in excluded: continue
-        text = f"the leak guard found a {one.severity} in {one.column} ({one.found}): {one.advice[:1].lower()}{one.advice[1:]}, or accept it with -p accept={one.column} if you know better"
+        advice = one.advice[:1].lower() + one.advice[1:]
+        text = (f"the leak guard found a {one.severity} in {one.column} ({one.found}): {advice}, "
+                f"or accept it with -p accept={one.column} if you know better")
         missing.append(dict(code="leak", text=text, column=one.column, check=one.check, severity=one.severity))
     return Verdict(missing, (*counted.asked, "counting", "leaks"))
 
@@ -86,20 +89,21 @@ def model_card(
     verdict: Verdict, # Whether there was enough to judge
     cautions: list, # Sentences: what the leak guard and the slices found
     made: dict, # sha256 and versions, as in the manifest
-    groups: dict | None = None, # Figures for new and known visitors: figures and says, as made by classification.by_visitor_group
+    groups: dict | None = None, # New and known visitors: figures (as made by classification.by_visitor_group), says
 ) -> dict: # The card
     "Everything that should travel with a model."
     outcome = log["outcome"]
     details = log.get("split_details", {})
     left_out = [one["text"] for one in details.get("left_out", [])]
     buying = {} if outcome["proxy"] else details.get("buying_share", {})
-    limits = [*log["warnings"], *(f"left out: {text}" for text in left_out), *cautions, f"learned from {log['title']}; another shop, season or page layout is another question"]
+    limits = [*log["warnings"], *(f"left out: {text}" for text in left_out), *cautions,
+               f"learned from {log['title']}; another shop, season or page layout is another question"]
     if outcome["proxy"]: limits.append("the outcome stands in for a purchase that the log does not hold")
     return dict(
         made=now(), fit_for_use=verdict.fit, verdict=verdict.says(), missing=verdict.missing,
         data=dict(source=log["source"], title=log["title"], licence=log["licence"], citation=log["citation"], first_day=log["first_day"], last_day=log["last_day"],
-                  sessions=log["sessions"], rejected=log["rejected"], split=log["split"], parts=log["parts"], left_out="; ".join(left_out), share_buying=buying or "",
-                  test_sessions_of_visitors=details.get("visitors") or ""),
+                  sessions=log["sessions"], rejected=log["rejected"], split=log["split"], parts=log["parts"],
+                  left_out="; ".join(left_out), share_buying=buying or "", test_sessions_of_visitors=details.get("visitors") or ""),
         outcome=dict(name=outcome["name"], proxy=outcome["proxy"], says=outcome["says"]),
         model=model, threshold=purpose, figures=figures, visitor_groups=groups or {}, limits=limits, **made)
 
@@ -113,11 +117,13 @@ def visitor_group_part(
     "The figures of new and of known visitors."
     groups = card.get("visitor_groups") or {}
     if not groups.get("says"): return []
-    head = ["visitors", "model", "visitors in all", "sessions", "converted sessions", *(GROUP_TITLES.get(n, n.replace("_", " ")) for n in GROUP_FIGURES)]
+    titles = [GROUP_TITLES.get(name, name.replace("_", " ")) for name in GROUP_FIGURES]
+    head = ["visitors", "model", "visitors in all", "sessions", "converted sessions", *titles]
     body = [[r["group"], r["model"], f"{r['visitors']:,}", f"{r['sessions']:,}", f"{r['converted_sessions']:,}",
              *(_cell(r, n) if r["judged"] else "too few" for n in GROUP_FIGURES)] for r in groups["figures"]]
     lines = ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *body)]
-    return ["## New and known visitors", "Known: a session of the visitor is in the training part. All landmarks together, with 95 % intervals.", "\n".join(lines)]
+    known = "Known: a session of the visitor is in the training part. All landmarks together, with 95 % intervals."
+    return ["## New and known visitors", known, "\n".join(lines)]
 
 # %% ../nbs/04d_cards.ipynb #2e212f64
 SHOWN = ("roc_auc", "average_precision", "log_loss", "brier", "ece", "accuracy", "precision", "recall", "f1")  # figures in the order of the page, as far as present
@@ -154,7 +160,8 @@ def card_markdown(
     title = f"{outcome['name']} (proxy)" if outcome["proxy"] else outcome["name"]
     parts = [f"# Model card: {title}", f"**{card['verdict'][0].upper()}{card['verdict'][1:]}.**", f"Predicts whether {outcome['says']}, at a landmark, from the events before it.",
              "## What not to trust", "\n".join(f"- {line}" for line in card["limits"]),
-             "## Figures on the test part", "With 95 % intervals from a bootstrap over visitors.", "\n".join(figure_lines(card["figures"])), *visitor_group_part(card),
+             "## Figures on the test part", "With 95 % intervals from a bootstrap over visitors.", "\n".join(figure_lines(card["figures"])),
+             *visitor_group_part(card),
              "## Threshold", "\n".join(_pairs(card["threshold"])), "## Data", "\n".join(_pairs(card["data"])), "## Model", "\n".join(_pairs(card["model"])),
              "## Made", "\n".join([f"- {card['made']}", f"- sha256 of the model file: `{card['sha256']}`", *(f"- {name} {v}" for name, v in card["versions"].items())])]
     return "\n\n".join(parts) + "\n"

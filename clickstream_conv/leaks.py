@@ -179,7 +179,7 @@ def cut_points(
 def cut_short(
     events: pl.DataFrame, # Canonical events
     cuts: pd.DataFrame, # session_id, landmark
-) -> pl.DataFrame: # The events without those after the landmark of these sessions, and without what their visitors did later elsewhere
+) -> pl.DataFrame: # The events without those after the landmark, and without what the visitors did later elsewhere
     "Take away what came after, also in other sessions of the same visitor."
     until = pl.from_pandas(cuts[list(KEYS)]).with_columns(pl.col("session_id").cast(events.schema["session_id"]))
     marked = events.join(until, on="session_id", how="left", maintain_order="left")
@@ -279,13 +279,14 @@ def _met_in_past_only(
     def of(table):
         whose = table[["session_id", "visitor"]].astype(str).drop_duplicates()
         return whose.merge(spans, on="session_id", how="left").groupby("visitor")
-    learned, judged = of(train)["end"].agg(lambda ends: ends.max(skipna=False)), of(test)["start"].agg(lambda starts: starts.min(skipna=False))
+    learned = of(train)["end"].agg(lambda ends: ends.max(skipna=False))
+    judged = of(test)["start"].agg(lambda starts: starts.min(skipna=False))
     return set(learned.index[learned < judged.reindex(learned.index)])
 
 def shared_ids(
     train: pd.DataFrame, # Session rows of the training part
     test: pd.DataFrame, # Session rows of the test part
-    events: pl.DataFrame | None = None, # Canonical events of both, that tell what was past; None: any visitor on both sides is a finding
+    events: pl.DataFrame | None = None, # Canonical events of both, that tell what was past; None: nothing is known to be
 ): # Yields findings
     "Sessions that are in both parts, and visitors of whom training knows more than their past."
     past = _met_in_past_only(train, test, events)
@@ -293,8 +294,9 @@ def shared_ids(
         theirs = set(test[column].dropna().astype(str))
         if both := (theirs & set(train[column].dropna().astype(str))) - allowed:
             when = ", and not with sessions that ended before alone" if events is not None and name == "visitor" else ""
-            yield Finding(ACROSS, name, "leak", f"{len(both):,} of the {len(theirs):,} {name}s of the test part are in the training part too{when}, e.g. {min(both)}",
-                          f"a {name} that was met in training is recognised, not predicted", f"Split by time, or so that each {name} is on one side only")
+            found = f"{len(both):,} of the {len(theirs):,} {name}s of the test part are in the training part too{when}, e.g. {min(both)}"
+            why = f"a {name} that was met in training is recognised, not predicted"
+            yield Finding(ACROSS, name, "leak", found, why, f"Split by time, or so that each {name} is on one side only")
 
 def overlapping_times(
     train: pd.DataFrame, # Session rows of the training part
@@ -342,7 +344,8 @@ def twin_rows(
     columns: list, # Columns to compare
 ): # Yields at most one finding: the landmark where twins are most beyond chance
     "Identical rows in both parts, beyond what chance explains."
-    folds, by_session = (visitor_folds(pl.Series(train[c].astype(str)), TWIN_FOLDS).to_numpy() for c in ("visitor", "session_id"))
+    def folds_of(column): return visitor_folds(pl.Series(train[column].astype(str)), TWIN_FOLDS).to_numpy()
+    folds, by_session = folds_of("visitor"), folds_of("session_id")
     known = test["visitor"].isin(train["visitor"]).to_numpy()
     fingerprint = lambda table: pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
     ours, theirs, worst = fingerprint(train), fingerprint(test), None
@@ -350,7 +353,8 @@ def twin_rows(
         at, there = (train["landmark"] == k).to_numpy(), (test["landmark"] == k).to_numpy()
         if not at.any(): continue
         n, back = int(there.sum()), int((there & known).sum())
-        chance = (n - back) * twins_by_chance(ours[at], folds[at]) + (back * twins_by_chance(ours[at], by_session[at]) if back else 0)
+        chance = (n - back) * twins_by_chance(ours[at], folds[at])
+        if back: chance += back * twins_by_chance(ours[at], by_session[at])
         found = int(np.isin(theirs[there], ours[at]).sum())
         excess = found - TWIN_EXCESS * chance - FEW_TWINS
         if excess > 0 and found > chance + TWIN_ERRORS * np.sqrt(chance * (1 + n / at.sum())) and (worst is None or excess > worst[0]): worst = excess, k, found, n, chance

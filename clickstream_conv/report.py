@@ -928,7 +928,8 @@ def _act_funnel(figures: dict):
     return f"Look at the step from {before['step']} to {narrow['step']}: {percent(narrow['went_on'])} of the sessions go on ({interval}).", "03_eda"
 
 # %% ../nbs/12_report.ipynb #7e4e1581
-FIRST_STEPS = {"leak": "Look at what the leak guard found", "few sessions": "Collect more sessions", "not better than counting": "Count events instead, or collect more sessions"}  # code: what to do, the most urgent first
+FIRST_STEPS = {"leak": "Look at what the leak guard found", "few sessions": "Collect more sessions",
+               "not better than counting": "Count events instead, or collect more sessions"}  # code: what to do, the most urgent first
 
 def first_step(
     figures: dict, # From read_figures
@@ -1018,10 +1019,11 @@ def facts(
     card, parts, outcome = _part(figures, "source"), _part(figures, "source", "parts"), _part(figures, "source", "outcome")
     number = lambda of, name: f"{of[name]:,}" if isinstance(of.get(name), int) and of[name] else None
     days = list(dict.fromkeys(day for day in (card.get("first_day"), card.get("last_day")) if isinstance(day, str)))
-    left, groups = {"Left out": number(parts, "left out")}, _part(card, "split_details", "visitors")
+    groups = _part(card, "split_details", "visitors")
     known = {"Sessions": number(card, "sessions"), "Events": number(card, "events"), "Visitors": number(card, "visitors"), "Days": " to ".join(days),
              "Sessions that buy": None if outcome.get("proxy") else number(card, "buying_sessions"), "Learned from": number(parts, "train"),
-             "Judged on": number(parts, "test"), "Of known visitors": number(groups, "known"), **left, "Outcome": outcome.get("says")}
+             "Judged on": number(parts, "test"), "Of known visitors": number(groups, "known"), "Left out": number(parts, "left out"),
+             "Outcome": outcome.get("says")}
     return {name: value for name, value in known.items() if value}
 
 def lead(
@@ -1051,7 +1053,8 @@ def front_page(
     split = listed("split", [said(line) for line in about_the_split(figures)], "Not known.")
     known = listed("facts", [f"{said(name)} <b>{said(str(value))}</b>" for name, value in facts(figures).items()], "")
     head = f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on {said(_title(card))}\n{known}{verdict}"
-    return f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to trust\n{doubt}\n## Who was learned from, and who was judged\n{split}\n## Where it comes from\n{origins}"
+    parted = f"\n## Who was learned from, and who was judged\n{split}"
+    return f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to trust\n{doubt}{parted}\n## Where it comes from\n{origins}"
 
 # %% ../nbs/12_report.ipynb #c464e50f
 def figure_tables(

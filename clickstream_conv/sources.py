@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'GA4_EVENTS',
-           'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'GROUPS', 'MANY_LEFT_OUT', 'LEFT_OUT',
-           'BYTES_READ', 'EVENTS_PER_GB', 'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes',
-           'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source', 'find_source', 'fetch', 'read_source',
-           'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans',
-           'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day', 'visitor_groups', 'moment', 'split_details',
-           'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare', 'made_with',
-           'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash',
-           'prepare_in_partitions']
+           'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT',
+           'IN_BOTH_FILES', 'LEFT_OUT', 'BYTES_READ', 'EVENTS_PER_GB', 'Outcome', 'Source', 'register', 'fill_category',
+           'name_eshop_codes', 'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source', 'find_source', 'fetch',
+           'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given',
+           'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day', 'visitor_groups', 'moment',
+           'split_details', 'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare',
+           'made_with', 'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces',
+           'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, glob, shutil, zipfile
@@ -367,10 +367,11 @@ def split_as_given(
 # %% ../nbs/02_sources.ipynb #5075f10a
 def session_spans(
     events: pl.DataFrame, # Canonical events
-) -> pl.DataFrame: # One row a session: session_id, visitor (the session itself where the log knows no visitors), visitor_id, start, end, buys
+) -> pl.DataFrame: # One row a session: session_id, visitor (the session where none is known), visitor_id, start, end, buys
     "Who each session belongs to, when it began and ended, and whether it holds a purchase."
     return events.group_by("session_id", maintain_order=True).agg(
-        visitor=pl.coalesce(pl.col("visitor_id").first(), pl.col("session_id").first()), visitor_id=pl.col("visitor_id").first(),
+        visitor=pl.coalesce(pl.col("visitor_id").first(), pl.col("session_id").first()),
+        visitor_id=pl.col("visitor_id").first(),
         start=pl.col("t").min(), end=pl.col("t").max(), buys=(pl.col("event") == "purchase").any())
 
 def set_aside(
@@ -425,10 +426,12 @@ def day(
     return None if t is None else datetime.fromtimestamp(t / 1e6, timezone.utc).date().isoformat()
 
 # %% ../nbs/02_sources.ipynb #e06c077d
-GROUPS = ("new", "known", "nobody")  # of test sessions: no session of the visitor is in the training part, one is, no visitor id
+GROUPS = ("new", "known", "nobody")  # of test sessions: the training part has none of the visitor, has some, no visitor id
 MANY_LEFT_OUT = 0.05  # share of sessions that the split leaves out, above which it is said
-LEFT_OUT = {"spans the cut": "{n:,} of {all:,} sessions were still going on when the test part began, so they ended after it and are in neither part",
-            "in both files": "{n:,} of {all:,} sessions stand in the training file and in the test file, and are in neither part"}  # code: sentence
+SPANS_THE_CUT, IN_BOTH_FILES = "spans the cut", "in both files"  # why a session is in neither part
+LEFT_OUT = {
+    SPANS_THE_CUT: "{n:,} of {all:,} sessions were still going on when the test part began; they ended after it and are in neither part",
+    IN_BOTH_FILES: "{n:,} of {all:,} sessions stand in the training file and in the test file, and are in neither part"}
 
 def visitor_groups(
     sessions: pl.DataFrame, # One row a session: session_id, visitor_id (null: nobody), part
@@ -436,7 +439,8 @@ def visitor_groups(
     "Which test sessions belong to visitors with a session in the training part."
     learned = sessions.filter(pl.col("part") == "train")["visitor_id"].drop_nulls().unique()
     met = pl.col("visitor_id").is_in(learned.implode())
-    group = pl.when(pl.col("visitor_id").is_null()).then(pl.lit("nobody")).when(met).then(pl.lit("known")).otherwise(pl.lit("new"))
+    nobody = pl.when(pl.col("visitor_id").is_null()).then(pl.lit("nobody"))
+    group = nobody.when(met).then(pl.lit("known")).otherwise(pl.lit("new"))
     return sessions.filter(pl.col("part") == "test").select("session_id", group=group)
 
 # %% ../nbs/02_sources.ipynb #2e7fd65d
@@ -456,12 +460,13 @@ def split_details(
     "What the split did to the log."
     sessions = spans.join(parts.select("session_id", "part"), on="session_id")
     left = sessions.filter(pl.col("part") == "left out")
-    code = "spans the cut" if how.endswith("by time") else "in both files"
+    by_time = how.endswith("by time")
+    code = SPANS_THE_CUT if by_time else IN_BOTH_FILES
     text = LEFT_OUT[code].format(n=len(left), all=len(sessions))
     shares = dict(sessions.group_by("part").agg(pl.col("buys").mean()).sort("part").iter_rows())
     counts = dict(visitor_groups(sessions)["group"].value_counts().iter_rows())
     named = spans["visitor_id"].null_count() < len(spans)
-    return dict(begins=sessions.filter(pl.col("part") == "test")["start"].min() if how.endswith("by time") else None,
+    return dict(begins=sessions.filter(pl.col("part") == "test")["start"].min() if by_time else None,
                 left_out=[dict(code=code, sessions=len(left), text=text)] if len(left) else [], buying_share=shares,
                 visitors={group: counts.get(group, 0) for group in GROUPS} if named else {})
 
@@ -472,21 +477,27 @@ def split_sentences(
     purchases: bool = True, # Whether the outcome is a purchase
 ) -> list: # Sentences
     "What the split did, in words."
-    def buying(part): return f" ({details['buying_share'][part]:.1%} of them buy)" if purchases and part in details["buying_share"] else ""
-    when = {True: f" that ended before {moment(details['begins'])}", False: ""}[details["begins"] is not None]
-    said = [f"split {how}: learned from {parts['train']:,} sessions{when}{buying('train')}, judged on {parts['test']:,}{' later ones' if when else ''}{buying('test')}"]
-    said += [f"left out: {one['text']}{buying('left out')}" for one in details["left_out"]]
-    groups = details["visitors"]
-    if not groups: return [*said, "the log knows no visitors: whoever comes back cannot be told from whoever is new, and each session counts as a visitor of its own"]
+    def counted(part):
+        if not purchases or part not in details["buying_share"]: return ""
+        return f" ({details['buying_share'][part]:.1%} of them buy)"
+    timed, groups = details["begins"] is not None, details["visitors"]
+    ended = f" that ended before {moment(details['begins'])}" if timed else ""
+    learned, judged = f"{parts['train']:,} sessions{ended}{counted('train')}", f"{parts['test']:,}{' later ones' if timed else ''}{counted('test')}"
+    said = [f"split {how}; learned from {learned}, judged on {judged}"]
+    said += [f"left out: {one['text']}{counted('left out')}" for one in details["left_out"]]
+    if not groups:
+        return [*said, "the log knows no visitors: whoever comes back cannot be told from whoever is new, and each session counts as a visitor"]
     nobody = f", {groups['nobody']:,} of nobody known by an id" if groups["nobody"] else ""
-    return [*said, f"of the test sessions, {groups['known']:,} are of visitors with a session in the training part, {groups['new']:,} of new ones{nobody}"]
+    of_known = f"{groups['known']:,} are of visitors with a session in the training part"
+    return [*said, f"of the test sessions, {of_known}, {groups['new']:,} of new ones{nobody}"]
 
 def split_warnings(
     details: dict, # As made by split_details
     sessions: int, # How many sessions the log holds
 ) -> list: # Sentences
     "What the split cost, where it cost much."
-    return [f"many sessions are left out by the split: {one['text']}" for one in details["left_out"] if one["sessions"] > MANY_LEFT_OUT * sessions]
+    many = [one["text"] for one in details["left_out"] if one["sessions"] > MANY_LEFT_OUT * sessions]
+    return [f"many sessions are left out by the split: {text}" for text in many]
 
 # %% ../nbs/02_sources.ipynb #0400af0b
 def source_card(
@@ -505,8 +516,9 @@ def source_card(
         session_context=list(source.mapping.session_context), event_context=list(source.mapping.event_context), state=list(source.state), suspects=list(source.suspects),
         ready_made=source.ready_made, resolution="none" if seen.get("first") is None else source.mapping.rules.resolution,
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
-        notes=checked.notes, warnings=[*warnings(seen, outcome), *split_warnings(details, seen["sessions"])], split=how, parts=counts,
-        split_details=details, headline=[] if source.ready_made else split_sentences(details, counts, how, outcome.kind == "event"))
+        notes=checked.notes, warnings=[*warnings(seen, outcome), *split_warnings(details, seen["sessions"])],
+        split=how, parts=counts, split_details=details,
+        headline=[] if source.ready_made else split_sentences(details, counts, how, outcome.kind == "event"))
 
 def _refuse_outcome(outcome: Outcome, columns: list) -> None:
     "Refuse an outcome whose column the events do not have."
@@ -518,7 +530,8 @@ def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int,
     if source.ready_made:
         checked = read_ready_made(source, path)
         parts = checked.events.select("session_id", visitor="session_id", part=split_by_hash(checked.events["session_id"], test_share))
-        return checked, dict(sessions=len(parts), buying_sessions=int(checked.events["converted"].sum()), cut_off_sessions=None), parts, "by session", dict(begins=None, left_out=[], buying_share={}, visitors={})
+        seen = dict(sessions=len(parts), buying_sessions=int(checked.events["converted"].sum()), cut_off_sessions=None)
+        return checked, seen, parts, "by session", dict(begins=None, left_out=[], buying_share={}, visitors={})
     checked = read_source(source, path, sessions, seed, max_rejected)
     _refuse_outcome(outcome, checked.events.columns)
     spans = session_spans(checked.events)
@@ -583,7 +596,8 @@ def load_visitor_groups(
     nobody = pl.DataFrame(schema={"session_id": pl.String, "group": pl.String})
     if load_card(run)["ready_made"]: return nobody
     files = event_partitions(run) or [run / "events.parquet"]
-    sessions = pl.scan_parquet(files).group_by("session_id").agg(pl.col("visitor_id").sort_by("step").first(), pl.col("part").first()).collect().sort("session_id")
+    by_session = pl.scan_parquet(files).group_by("session_id")
+    sessions = by_session.agg(pl.col("visitor_id").sort_by("step").first(), pl.col("part").first()).collect().sort("session_id")
     return nobody if sessions["visitor_id"].null_count() == len(sessions) else visitor_groups(sessions)
 
 # %% ../nbs/02_sources.ipynb #fb87ecc9
@@ -664,7 +678,8 @@ def prepare_in_partitions(
         share = min(1.0, memory * EVENTS_PER_GB / seen["events"])
         _keep_partitions(run, work, parts, share)
     finally: shutil.rmtree(work, ignore_errors=True)
-    card = source_card(source, outcome, checked, seen, parts, how, split_details(spans, parts, how)) | made_with(source, path, seed)
+    details = split_details(spans, parts, how)
+    card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     write_table(run, "rejected.parquet", checked.rejected)
     write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share))
