@@ -378,7 +378,7 @@ def _of_log(events: pl.DataFrame, facts: pl.DataFrame, card: dict) -> list:
         visits = facts.group_by("visitor").len()
         several = events.select("session_id", "visitor_id").drop_nulls().unique().group_by("session_id").len()["len"] > 1
         rows += [(f"visitors with over {MANY_VISITS} sessions", int((visits["len"] > MANY_VISITS).sum()), len(visits), "shared ids or programs; look at them"),
-                 ("sessions with more than one visitor id", int(several.sum()), len(facts), "mend the ids: the split must keep a visitor on one side")]
+                 ("sessions with more than one visitor id", int(several.sum()), len(facts), "mend the ids: folds, intervals and who is new go by them")]
     if card["cut_off_sessions"] is not None:
         rows.append(("sessions still going on when the log ended (whole log)", card["cut_off_sessions"], card["sessions"], "their outcome may lie after the end; read the last hours with care"))
     return rows

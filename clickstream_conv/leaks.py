@@ -8,10 +8,10 @@ __all__ = ['SEVERITIES', 'TOO_GOOD', 'LOOKS_AHEAD', 'ACROSS', 'FROM_OUTCOME', 'A
            'VISITS', 'TWIN_FOLDS', 'TWIN_EXCESS', 'FEW_TWINS', 'TWIN_ERRORS', 'OUTCOME_NAMES', 'BY_CHANCE',
            'LEAST_COVER', 'TOO_NEAR', 'SURELY', 'NEARLY_ALL', 'SIDES', 'Finding', 'word_shares', 'as_scores',
            'ranking_auc', 'auc_error', 'single_strengths', 'reach_of_others', 'too_good', 'cut_points', 'cut_short',
-           'own_columns', 'differing', 'recompute', 'looks_ahead', 'shared_ids', 'overlapping_times', 'learned_columns',
-           'twins_by_chance', 'twin_rows', 'speaks_of_outcome', 'named_after_outcome', 'filled_with_outcome',
-           'last_moments', 'places_of_landmarks', 'anchored_at_outcome', 'accept_findings', 'guard', 'findings_table',
-           'in_words', 'keep_findings', 'guard_run']
+           'own_columns', 'sessions_nearby', 'differing', 'recompute', 'looks_ahead', 'shared_ids', 'overlapping_times',
+           'learned_columns', 'twins_by_chance', 'twin_rows', 'speaks_of_outcome', 'named_after_outcome',
+           'filled_with_outcome', 'last_moments', 'places_of_landmarks', 'anchored_at_outcome', 'accept_findings',
+           'guard', 'findings_table', 'in_words', 'keep_findings', 'guard_run']
 
 # %% ../nbs/04c_leaks.ipynb #a06d24e5
 import re
@@ -181,10 +181,16 @@ def cut_points(
 def cut_short(
     events: pl.DataFrame, # Canonical events
     cuts: pd.DataFrame, # session_id, landmark
-) -> pl.DataFrame: # The events without those after the landmark of these sessions
-    "Take away what came after."
+) -> pl.DataFrame: # The events without those after the landmark, and without what the visitors did later elsewhere
+    "Take away what came after, also in other sessions of the same visitor."
     until = pl.from_pandas(cuts[list(KEYS)]).with_columns(pl.col("session_id").cast(events.schema["session_id"]))
-    return events.join(until, on="session_id", how="left", maintain_order="left").filter(pl.col("landmark").is_null() | (pl.col("step") <= pl.col("landmark"))).drop("landmark")
+    marked = events.join(until, on="session_id", how="left", maintain_order="left")
+    short = marked.filter(pl.col("landmark").is_null() | (pl.col("step") <= pl.col("landmark")))
+    if "visitor" not in events.columns or events["t"].null_count(): return short.drop("landmark")
+    moments = short.drop_nulls("landmark").group_by("visitor").agg(_now=pl.col("t").max())
+    dated = short.join(moments, on="visitor", how="left", maintain_order="left")
+    past = pl.col("landmark").is_not_null() | pl.col("_now").is_null() | (pl.col("t") <= pl.col("_now"))
+    return dated.filter(past).drop("landmark", "_now")
 
 def own_columns(
     card: dict, # The log's card
@@ -194,6 +200,17 @@ def own_columns(
     "How this package computes a session table."
     context = tuple(card["session_context"]), tuple(card["event_context"])
     return lambda events: session_features(events if encoder is None else encoder.transform(events), landmarks, *context, card["resolution"])
+
+# %% ../nbs/04c_leaks.ipynb #9f25c9a5
+def sessions_nearby(
+    test: pd.DataFrame, # Session rows of the test part
+    events: pl.DataFrame, # Canonical events, with visitor where sessions of other parts belong to theirs
+    cuts: pd.DataFrame, # session_id, landmark
+) -> pl.DataFrame: # The events of all sessions of these sessions' visitors
+    "All that the visitors of some sessions have done, on either side of the split."
+    visitors = test.loc[test["session_id"].isin(cuts["session_id"]), "visitor"].unique()
+    theirs = pl.col("session_id").is_in(test.loc[test["visitor"].isin(visitors), "session_id"].unique().tolist())
+    return events.filter(theirs | pl.col("visitor").is_in(visitors.tolist()) if "visitor" in events.columns else theirs)
 
 # %% ../nbs/04c_leaks.ipynb #0155ee5f
 def _as_pandas(table) -> pd.DataFrame:
@@ -243,8 +260,7 @@ def looks_ahead(
 ): # Yields findings
     "Columns that change when later events are taken away, and columns that cannot be computed from the events."
     cuts = cut_points(test, seed, sample)
-    theirs = test.loc[test["session_id"].isin(cuts["session_id"]), "visitor"].unique()
-    nearby = events.filter(pl.col("session_id").is_in(test.loc[test["visitor"].isin(theirs), "session_id"].unique().tolist()))
+    nearby = sessions_nearby(test, events, cuts)
     whole, short = recompute(make, nearby, cuts), recompute(make, cut_short(nearby, cuts), cuts)
     kept = cuts.astype({"session_id": str}).merge(test.astype({"session_id": str}), on=list(KEYS), how="left")
     for column in (c for kind in feature_columns(test) for c in kind if c not in KEYS):
@@ -254,16 +270,35 @@ def looks_ahead(
         if found: yield found
 
 # %% ../nbs/04c_leaks.ipynb #ad32128f
+def _met_in_past_only(
+    train: pd.DataFrame, # Session rows of the training part
+    test: pd.DataFrame, # Session rows of the test part
+    events: pl.DataFrame | None, # Canonical events of both; None: not known
+) -> set: # Visitors whose training sessions all ended before the first of their test sessions began
+    "Visitors of whom training knows nothing but their past."
+    if events is None or events["t"].null_count(): return set()
+    spans = session_spans(events).select(pl.col("session_id").cast(pl.String), "start", "end").to_pandas()
+    def of(table):
+        whose = table[["session_id", "visitor"]].astype(str).drop_duplicates()
+        return whose.merge(spans, on="session_id", how="left").groupby("visitor")
+    learned = of(train)["end"].agg(lambda ends: ends.max(skipna=False))
+    judged = of(test)["start"].agg(lambda starts: starts.min(skipna=False))
+    return set(learned.index[learned < judged.reindex(learned.index)])
+
 def shared_ids(
     train: pd.DataFrame, # Session rows of the training part
     test: pd.DataFrame, # Session rows of the test part
+    events: pl.DataFrame | None = None, # Canonical events of both, that tell what was past; None: nothing is known to be
 ): # Yields findings
-    "Visitors and sessions that are in both parts."
-    for name, column in (("visitor", "visitor"), ("session", "session_id")):
+    "Sessions that are in both parts, and visitors of whom training knows more than their past."
+    past = _met_in_past_only(train, test, events)
+    for name, column, allowed in (("visitor", "visitor", past), ("session", "session_id", set())):
         theirs = set(test[column].dropna().astype(str))
-        if both := theirs & set(train[column].dropna().astype(str)):
-            yield Finding(ACROSS, name, "leak", f"{len(both):,} of the {len(theirs):,} {name}s of the test part are in the training part too, e.g. {min(both)}",
-                          f"a {name} that was met in training is recognised, not predicted", f"Split so that each {name} is on one side only")
+        if both := (theirs & set(train[column].dropna().astype(str))) - allowed:
+            when = ", and not with sessions that ended before alone" if events is not None and name == "visitor" else ""
+            found = f"{len(both):,} of the {len(theirs):,} {name}s of the test part are in the training part too{when}, e.g. {min(both)}"
+            why = f"a {name} that was met in training is recognised, not predicted"
+            yield Finding(ACROSS, name, "leak", found, why, f"Split by time, or so that each {name} is on one side only")
 
 def overlapping_times(
     train: pd.DataFrame, # Session rows of the training part
@@ -311,13 +346,18 @@ def twin_rows(
     columns: list, # Columns to compare
 ): # Yields at most one finding: the landmark where twins are most beyond chance
     "Identical rows in both parts, beyond what chance explains."
-    folds = visitor_folds(pl.Series(train["visitor"].astype(str)), TWIN_FOLDS).to_numpy()
+    def folds_of(column): return visitor_folds(pl.Series(train[column].astype(str)), TWIN_FOLDS).to_numpy()
+    folds, by_session = folds_of("visitor"), folds_of("session_id")
+    known = test["visitor"].isin(train["visitor"]).to_numpy()
     fingerprint = lambda table: pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
     ours, theirs, worst = fingerprint(train), fingerprint(test), None
     for k in sorted(test["landmark"].unique()):
-        at, n = (train["landmark"] == k).to_numpy(), int((test["landmark"] == k).sum())
+        at, there = (train["landmark"] == k).to_numpy(), (test["landmark"] == k).to_numpy()
         if not at.any(): continue
-        found, chance = int(np.isin(theirs[(test["landmark"] == k).to_numpy()], ours[at]).sum()), n * twins_by_chance(ours[at], folds[at])
+        n, back = int(there.sum()), int((there & known).sum())
+        chance = (n - back) * twins_by_chance(ours[at], folds[at])
+        if back: chance += back * twins_by_chance(ours[at], by_session[at])
+        found = int(np.isin(theirs[there], ours[at]).sum())
         excess = found - TWIN_EXCESS * chance - FEW_TWINS
         if excess > 0 and found > chance + TWIN_ERRORS * np.sqrt(chance * (1 + n / at.sum())) and (worst is None or excess > worst[0]): worst = excess, k, found, n, chance
     if worst: yield Finding(ACROSS, "row", "suspicion", f"{worst[2]:,} of {worst[3]:,} test rows at landmark {worst[1]} are identical to a training row in every column, where {worst[4]:,.0f} are expected by chance",
@@ -469,7 +509,7 @@ def guard(
     seed: int = 0, # Of the samples
 ) -> list: # Findings, leaks first; empty if all is well
     "Look for leaks in a session table."
-    found, own, plain = [*shared_ids(train, test)], set(), [c for kind in feature_columns(train) for c in kind]
+    found, own, plain = [*shared_ids(train, test, events)], set(), [c for kind in feature_columns(train) for c in kind]
     if events is not None:
         if encoder is None: raise ValueError("the guard needs the encoder that the table's learned columns come from, e.g. encoder=load_model(run, 'features')")
         make = [own_columns(card, tuple(landmarks), encoder)]

@@ -6,16 +6,17 @@
 __all__ = ['DIRECTIVE', 'ECHO_OFF', 'EVAL_OFF', 'FOLD', 'LINK', 'MADE', 'WIDGET', 'CHART', 'TAG', 'DRAWN', 'FETCHES', 'AMOUNT',
            'TARGET', 'NAMED', 'FENCE', 'SHOWN_FILE', 'COMMANDS', 'LOOK_CSS', 'CELL_CSS', 'TABLE_CSS', 'PAGE_CSS',
            'CHART_JS', 'SIDEBAR', 'PAGE_LINKS', 'FIND', 'FOOT', 'NUMBER', 'COLLECTIONS', 'QUESTIONS', 'PROXIES',
-           'POOLED', 'LIMIT', 'BASELINE', 'NARROW', 'KEEPS', 'directives', 'for_readers', 'as_markdown', 'readme_text',
-           'defined_names', 'fold_line', 'folded', 'joined_line', 'together', 'picture_html', 'chart_html',
-           'tame_chart', 'table_html', 'printed', 'page_output', 'Site', 'relinked', 'with_pictures', 'page_title',
-           'typed_commands', 'notebook_page', 'setup', 'sphinx_settings', 'listed_pages', 'plotly_script', 'build_site',
-           'faults', 'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'overall', 'answer_classification',
-           'answer_regression', 'judged_segments', 'beyond_chance', 'answer_clustering', 'answer_explain', 'answers',
-           'fit_for_use', 'actions', 'doubts', 'answer_html', 'facts', 'lead', 'front_page', 'figure_tables', 'as_csv',
-           'formulas_in', 'tables_page', 'run_report', 'exported_names', 'reference_links', 'parameter_table',
-           'reference_entry', 'reference_page', 'modules_of', 'execute_notebook', 'is_kept', 'in_order_named',
-           'collected', 'study_card', 'gallery_page', 'repository_of', 'build_docs']
+           'POOLED', 'LIMIT', 'BASELINE', 'NARROW', 'FIRST_STEPS', 'KEEPS', 'directives', 'for_readers', 'as_markdown',
+           'readme_text', 'defined_names', 'fold_line', 'folded', 'joined_line', 'together', 'picture_html',
+           'chart_html', 'tame_chart', 'table_html', 'printed', 'page_output', 'Site', 'relinked', 'with_pictures',
+           'page_title', 'typed_commands', 'notebook_page', 'setup', 'sphinx_settings', 'listed_pages', 'plotly_script',
+           'build_site', 'faults', 'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'overall',
+           'answer_classification', 'answer_regression', 'judged_segments', 'beyond_chance', 'answer_clustering',
+           'answer_explain', 'answers', 'first_step', 'fit_for_use', 'actions', 'about_the_split', 'doubts',
+           'answer_html', 'facts', 'lead', 'front_page', 'figure_tables', 'as_csv', 'formulas_in', 'tables_page',
+           'run_report', 'exported_names', 'reference_links', 'parameter_table', 'reference_entry', 'reference_page',
+           'modules_of', 'execute_notebook', 'is_kept', 'in_order_named', 'collected', 'study_card', 'gallery_page',
+           'repository_of', 'build_docs']
 
 # %% ../nbs/12_report.ipynb #d046fa7e
 import ast, base64, csv, html, io, json, re, shutil, struct, tempfile
@@ -965,6 +966,18 @@ def _act_funnel(figures: dict):
     interval = f"{percent(narrow['went_on_low'])} to {percent(narrow['went_on_high'])}"
     return f"Look at the step from {before['step']} to {narrow['step']}: {percent(narrow['went_on'])} of the sessions go on ({interval}).", "03_eda"
 
+# %% ../nbs/12_report.ipynb #7e4e1581
+FIRST_STEPS = {"leak": "Look at what the leak guard found", "few sessions": "Collect more sessions",
+               "not better than counting": "Count events instead, or collect more sessions"}  # code: what to do, the most urgent first
+
+def first_step(
+    figures: dict, # From read_figures
+) -> str: # The beginning of a sentence
+    "What to do first where a model is not fit for use."
+    missing = _part(figures, "model_card").get("missing")
+    codes = {one.get("code") for one in missing if isinstance(one, dict)} if isinstance(missing, list) else set()
+    return next((step for code, step in FIRST_STEPS.items() if code in codes), FIRST_STEPS["few sessions"])
+
 # %% ../nbs/12_report.ipynb #b94717a8
 def fit_for_use(
     figures: dict, # From read_figures
@@ -980,12 +993,20 @@ def actions(
 ) -> list: # (sentence, page)
     "What to do, as far as the figures allow."
     fit, why = fit_for_use(figures)
-    first = [] if fit or fit is None else [(f"Collect more sessions before acting. {why}", QUESTIONS["classification"][1])]
+    first = [] if fit or fit is None else [(f"{first_step(figures)} before acting. {why}", QUESTIONS["classification"][1])]
     found = []
     for advise in (_act_funnel,) if first else (_act_line, _act_moment, _act_segment, _act_funnel):
         try: found.append(advise(figures))
         except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError): pass
     return first + [one for one in found if one and isinstance(one[0], str)]
+
+# %% ../nbs/12_report.ipynb #db72a11a
+def about_the_split(
+    figures: dict, # From read_figures
+) -> list: # Sentences
+    "What was learned from, what was left out, and how the model does for new and for known visitors."
+    card, groups = _part(figures, "source"), _part(figures, "model_card", "visitor_groups")
+    return [whole_sentence(line) for line in (*_lines(card), *_lines(groups, "says"))]
 
 # %% ../nbs/12_report.ipynb #d03d98f4
 def doubts(
@@ -1037,9 +1058,11 @@ def facts(
     card, parts, outcome = _part(figures, "source"), _part(figures, "source", "parts"), _part(figures, "source", "outcome")
     number = lambda of, name: f"{of[name]:,}" if isinstance(of.get(name), int) and of[name] else None
     days = list(dict.fromkeys(day for day in (card.get("first_day"), card.get("last_day")) if isinstance(day, str)))
+    groups = _part(card, "split_details", "visitors")
     known = {"Sessions": number(card, "sessions"), "Events": number(card, "events"), "Visitors": number(card, "visitors"), "Days": " to ".join(days),
              "Sessions that buy": None if outcome.get("proxy") else number(card, "buying_sessions"), "Learned from": number(parts, "train"),
-             "Judged on": number(parts, "test"), "Outcome": outcome.get("says")}
+             "Judged on": number(parts, "test"), "Of known visitors": number(groups, "known"), "Left out": number(parts, "left out"),
+             "Outcome": outcome.get("says")}
     return {name: value for name, value in known.items() if value}
 
 def lead(
@@ -1066,9 +1089,11 @@ def front_page(
     do = listed("do", [f"{said(line)}{linked(page)}" for line, page in actions(figures)], "Nothing follows from these figures yet.")
     doubt = listed("doubt", [said(line) for line in doubts(figures)], "Nothing stands out.")
     origins = listed("stages", [f'<a href="{said(name)}.html">{said(title)}</a><span>{said(line)}</span>' for name, (title, line) in {**stages, **more}.items()], "No stage has run.")
+    split = listed("split", [said(line) for line in about_the_split(figures)], "Not known.")
     known = listed("facts", [f"{said(name)} <b>{said(str(value))}</b>" for name, value in facts(figures).items()], "")
     head = f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on {for_markdown(_title(card))}\n{known}{verdict}"
-    return f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to trust\n{doubt}\n## Where it comes from\n{origins}"
+    parted = f"\n## Who was learned from, and who was judged\n{split}"
+    return f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to trust\n{doubt}{parted}\n## Where it comes from\n{origins}"
 
 # %% ../nbs/12_report.ipynb #c464e50f
 def figure_tables(

@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'GA4_EVENTS',
            'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'YEAR', 'FAR', 'PLAUSIBLE', 'NINES',
-           'MANY_NINES', 'EVENTS_PER_GB', 'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes',
-           'read_yoochoose', 'flatten_ga4', 'read_ga4', 'own_source', 'find_source', 'contract_for', 'source_of',
-           'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file',
-           'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day',
-           'odd_values', 'oddities', 'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events',
-           'load_card', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
+           'MANY_NINES', 'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB',
+           'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4',
+           'read_ga4', 'own_source', 'find_source', 'contract_for', 'source_of', 'fetch', 'read_source',
+           'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans',
+           'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day', 'odd_values', 'oddities', 'visitor_groups',
+           'moment', 'split_details', 'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare',
+           'made_with', 'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces',
+           'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, reprlib, shutil, zipfile
@@ -379,14 +381,14 @@ def split_by_hash(
     return pl.select(pl.when(hash_share(groups) < test_share).then(pl.lit("test")).otherwise(pl.lit("train"))).to_series()
 
 def split_by_time(
-    sessions: pl.DataFrame, # One row a session: visitor, start, end (microseconds)
+    sessions: pl.DataFrame, # One row a session: start, end (microseconds)
     test_share: float = 0.25, # Share of sessions set aside, in (0, 1)
 ) -> pl.Series: # "train", "test" or "left out"
-    "The last sessions are the test part; whoever is in it is nowhere else."
+    "The last sessions are the test part; what ended before the first of them began is the training part."
     cut = sessions["start"].quantile(1 - test_share, "higher")
-    test = sessions["start"] >= cut
-    late = sessions["visitor"].is_in(sessions.filter(test)["visitor"].implode())
-    return pl.select(pl.when(test).then(pl.lit("test")).when((sessions["end"] >= cut) | late).then(pl.lit("left out")).otherwise(pl.lit("train"))).to_series()
+    late = pl.when(pl.col("start") >= cut).then(pl.lit("test"))
+    part = late.when(pl.col("end") >= cut).then(pl.lit("left out")).otherwise(pl.lit("train"))
+    return sessions.select(part=part).to_series()
 
 # %% ../nbs/02_sources.ipynb #0ab07ebb
 def in_test_file() -> pl.Expr: # Whether the row's file has "test" in its name
@@ -434,10 +436,12 @@ def _moment(t: int) -> str:
 # %% ../nbs/02_sources.ipynb #5075f10a
 def session_spans(
     events: pl.DataFrame, # Canonical events
-) -> pl.DataFrame: # One row a session: session_id, visitor (the session itself where the log knows no visitors), start, end
-    "Who each session belongs to, and when it began and ended."
+) -> pl.DataFrame: # One row a session: session_id, visitor (the session where none is known), visitor_id, start, end, buys
+    "Who each session belongs to, when it began and ended, and whether it holds a purchase."
     return events.group_by("session_id", maintain_order=True).agg(
-        visitor=pl.coalesce(pl.col("visitor_id").first(), pl.col("session_id").first()), start=pl.col("t").min(), end=pl.col("t").max())
+        visitor=pl.coalesce(pl.col("visitor_id").first(), pl.col("session_id").first()),
+        visitor_id=pl.col("visitor_id").first(),
+        start=pl.col("t").min(), end=pl.col("t").max(), buys=(pl.col("event") == "purchase").any())
 
 def set_aside(
     events: pl.DataFrame, # Canonical events, with _file where the log came in several files
@@ -568,6 +572,80 @@ def oddities(
                     f"about that one")
     return [*said, *_odd_columns(mapping, counts), *_odd_prices(mapping, counts)]
 
+# %% ../nbs/02_sources.ipynb #e06c077d
+GROUPS = ("new", "known", "nobody")  # of test sessions: the training part has none of the visitor, has some, no visitor id
+MANY_LEFT_OUT = 0.05  # share of sessions that the split leaves out, above which it is said
+SPANS_THE_CUT, IN_BOTH_FILES = "spans the cut", "in both files"  # why a session is in neither part
+LEFT_OUT = {
+    SPANS_THE_CUT: "{n:,} of {all:,} sessions were still going on when the test part began; they ended after it and are in neither part",
+    IN_BOTH_FILES: "{n:,} of {all:,} sessions stand in the training file and in the test file, and are in neither part"}
+
+def visitor_groups(
+    sessions: pl.DataFrame, # One row a session: session_id, visitor_id (null: nobody), part
+) -> pl.DataFrame: # session_id and group of each test session, one of GROUPS
+    "Which test sessions belong to visitors with a session in the training part."
+    learned = sessions.filter(pl.col("part") == "train")["visitor_id"].drop_nulls().unique()
+    met = pl.col("visitor_id").is_in(learned.implode())
+    nobody = pl.when(pl.col("visitor_id").is_null()).then(pl.lit("nobody"))
+    group = nobody.when(met).then(pl.lit("known")).otherwise(pl.lit("new"))
+    return sessions.filter(pl.col("part") == "test").select("session_id", group=group)
+
+# %% ../nbs/02_sources.ipynb #2e7fd65d
+def moment(
+    t: int, # Microseconds since 1970 in UTC
+) -> str: # Such as 2024-06-01 09:30 UTC; the day alone at midnight
+    "A moment, to the minute."
+    at = datetime.fromtimestamp(t / 1e6, timezone.utc)
+    return at.date().isoformat() if (at.hour, at.minute) == (0, 0) else f"{at:%Y-%m-%d %H:%M} UTC"
+
+# %% ../nbs/02_sources.ipynb #9eb8eebd
+def split_details(
+    spans: pl.DataFrame, # One row a session, as session_spans gives it
+    parts: pl.DataFrame, # As made by split_sessions
+    how: str, # How the split was made
+) -> dict: # begins, left_out, buying_share by part, visitors by group: all of them numbers, for sentences
+    "What the split did to the log."
+    sessions = spans.join(parts.select("session_id", "part"), on="session_id")
+    left = sessions.filter(pl.col("part") == "left out")
+    by_time = how.endswith("by time")
+    code = SPANS_THE_CUT if by_time else IN_BOTH_FILES
+    text = LEFT_OUT[code].format(n=len(left), all=len(sessions))
+    shares = dict(sessions.group_by("part").agg(pl.col("buys").mean()).sort("part").iter_rows())
+    counts = dict(visitor_groups(sessions)["group"].value_counts().iter_rows())
+    named = spans["visitor_id"].null_count() < len(spans)
+    return dict(begins=sessions.filter(pl.col("part") == "test")["start"].min() if by_time else None,
+                left_out=[dict(code=code, sessions=len(left), text=text)] if len(left) else [], buying_share=shares,
+                visitors={group: counts.get(group, 0) for group in GROUPS} if named else {})
+
+def split_sentences(
+    details: dict, # As made by split_details
+    parts: dict, # How many sessions each part holds
+    how: str, # How the split was made
+    purchases: bool = True, # Whether the outcome is a purchase
+) -> list: # Sentences
+    "What the split did, in words."
+    def counted(part):
+        if not purchases or part not in details["buying_share"]: return ""
+        return f" ({details['buying_share'][part]:.1%} of them buy)"
+    timed, groups = details["begins"] is not None, details["visitors"]
+    ended = f" that ended before {moment(details['begins'])}" if timed else ""
+    learned, judged = f"{parts['train']:,} sessions{ended}{counted('train')}", f"{parts['test']:,}{' later ones' if timed else ''}{counted('test')}"
+    said = [f"split {how}; learned from {learned}, judged on {judged}"]
+    said += [f"left out: {one['text']}{counted('left out')}" for one in details["left_out"]]
+    if not groups:
+        return [*said, "the log knows no visitors: whoever comes back cannot be told from whoever is new, and each session counts as a visitor"]
+    nobody = f", {groups['nobody']:,} of nobody known by an id" if groups["nobody"] else ""
+    of_known = f"{groups['known']:,} are of visitors with a session in the training part"
+    return [*said, f"of the test sessions, {of_known}, {groups['new']:,} of new ones{nobody}"]
+
+def split_warnings(
+    details: dict, # As made by split_details
+    sessions: int, # How many sessions the log holds
+) -> list: # Sentences
+    "What the split cost, where it cost much."
+    many = [one["text"] for one in details["left_out"] if one["sessions"] > MANY_LEFT_OUT * sessions]
+    return [f"many sessions are left out by the split: {text}" for text in many]
+
 # %% ../nbs/02_sources.ipynb #0400af0b
 def source_card(
     source: Source, # Which log
@@ -576,6 +654,7 @@ def source_card(
     seen: dict, # As given by events.glance; for ready-made sessions their counts
     parts: pl.DataFrame, # part of each session
     how: str, # How the split was made
+    details: dict, # What it did, as made by split_details
 ) -> dict: # Everything that later stages and readers need to know
     "The card of a log."
     counts = {p: int((parts["part"] == p).sum()) for p in ("train", "test", "left out")}
@@ -585,7 +664,9 @@ def source_card(
         ready_made=source.ready_made, resolution="none" if seen.get("first") is None else source.mapping.rules.resolution,
         time_zone=source.mapping.rules.time_zone,
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
-        notes=checked.notes, warnings=warnings(seen, outcome), split=how, parts=counts)
+        notes=checked.notes, warnings=[*warnings(seen, outcome), *split_warnings(details, seen["sessions"])],
+        split=how, parts=counts, split_details=details,
+        headline=[] if source.ready_made else split_sentences(details, counts, how, outcome.kind == "event"))
 
 def _refuse_outcome(outcome: Outcome, columns: list) -> None:
     "Refuse an outcome whose column the events do not have."
@@ -597,10 +678,13 @@ def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int,
     if source.ready_made:
         checked = read_ready_made(source, path)
         parts = checked.events.select("session_id", visitor="session_id", part=split_by_hash(checked.events["session_id"], test_share))
-        return checked, dict(sessions=len(parts), buying_sessions=int(checked.events["converted"].sum()), cut_off_sessions=None), parts, "by session"
+        seen = dict(sessions=len(parts), buying_sessions=int(checked.events["converted"].sum()), cut_off_sessions=None)
+        return checked, seen, parts, "by session", dict(begins=None, left_out=[], buying_share={}, visitors={})
     checked = read_source(source, path, sessions, seed, max_rejected)
     _refuse_outcome(outcome, checked.events.columns)
-    return checked, glance(checked.events, source.mapping.rules), *set_aside(checked.events, test_share)
+    spans = session_spans(checked.events)
+    parts, how = split_sessions(spans, origins_of(checked.events), test_share)
+    return checked, glance(checked.events, source.mapping.rules), parts, how, split_details(spans, parts, how)
 
 def event_partitions(
     run: Run, # A run's folder
@@ -624,8 +708,8 @@ def prepare(
     chosen = known.outcome(outcome)
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
     if path and not known.ready_made: refuse_too_large(path, known.mapping.format)
-    checked, seen, parts, how = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected)
-    card = source_card(known, chosen, checked, seen, parts, how) | made_with(known, path, seed)
+    checked, seen, parts, how, details = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected)
+    card = source_card(known, chosen, checked, seen, parts, how, details) | made_with(known, path, seed)
     table = checked.events.drop("_file", strict=False).join(parts, on="session_id", how="left", maintain_order="left")
     write_table(run, "rejected.parquet", checked.rejected)
     write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
@@ -654,6 +738,18 @@ def load_card(
     "The card of the run's log."
     run.needed("metrics/source.json", "02_sources")
     return read_json(run, "metrics/source.json")
+
+# %% ../nbs/02_sources.ipynb #c660a080
+def load_visitor_groups(
+    run: Run, # A run's folder
+) -> pl.DataFrame: # session_id and group of each test session; no rows where the log knows no visitors
+    "Who among the test sessions is known from the training part."
+    nobody = pl.DataFrame(schema={"session_id": pl.String, "group": pl.String})
+    if load_card(run)["ready_made"]: return nobody
+    files = event_partitions(run) or [run / "events.parquet"]
+    by_session = pl.scan_parquet(files).group_by("session_id")
+    sessions = by_session.agg(pl.col("visitor_id").sort_by("step").first(), pl.col("part").first()).collect().sort("session_id")
+    return nobody if sessions["visitor_id"].null_count() == len(sessions) else visitor_groups(sessions)
 
 # %% ../nbs/02_sources.ipynb #fb87ecc9
 EVENTS_PER_GB = 300_000  # events that later stages hold in a gigabyte of memory
@@ -732,7 +828,8 @@ def prepare_in_partitions(
         _refuse_no_sample(spans, share, memory)
         _keep_partitions(run, work, parts, share)
     finally: shutil.rmtree(work, ignore_errors=True)
-    card = source_card(source, outcome, checked, seen, parts, how) | made_with(source, path, seed)
+    details = split_details(spans, parts, how)
+    card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
     if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     card["warnings"] = [*card["warnings"], *oddities(source.mapping, counted, spans)]
