@@ -9,12 +9,13 @@ __all__ = ['FIGURES', 'AT_THRESHOLD', 'HIGHER_IS_BETTER', 'FIGURE_TITLES', 'SURE
            'expected_calibration_error', 'ece_if_calibrated', 'weighted_figures', 'figures', 'draws_of_visitors',
            'interval_of', 'figures_of_draws', 'with_ends', 'with_intervals', 'figure_in_words', 'paired_difference',
            'NumberRule', 'WordRule', 'figures_of_ranking', 'learn_rules', 'single_features', 'OneFeatureRule',
-           'share_of_limit', 'sessions_with_one_answer', 'beside_limit', 'by_landmark', 'landmark_finding',
-           'plot_by_landmark', 'bins_of_rows', 'spread_of_sums', 'reliability', 'calibration_error', 'ece_by_chance',
-           'root_axis', 'reliability_finding', 'plot_reliability', 'first_crossings', 'one_per_session', 'gains',
-           'Threshold', 'best_place', 'aim_in_words', 'choose_threshold', 'figures_at_threshold', 'gains_finding',
-           'plot_gains', 'confusion', 'read_confusion', 'plot_confusion', 'slices_of', 'by_slice', 'slice_flags',
-           'plot_slices', 'share_of_visitors', 'learning_curve', 'learning_finding', 'plot_learning_curve']
+           'share_of_limit', 'sessions_with_one_answer', 'beside_limit', 'landmark_alone', 'by_landmark',
+           'landmark_finding', 'plot_by_landmark', 'bins_of_rows', 'spread_of_sums', 'reliability', 'calibration_error',
+           'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability', 'first_crossings',
+           'one_per_session', 'gains', 'Threshold', 'best_place', 'aim_in_words', 'choose_threshold',
+           'figures_at_threshold', 'gains_finding', 'plot_gains', 'confusion', 'read_confusion', 'plot_confusion',
+           'slices_of', 'by_slice', 'slice_flags', 'plot_slices', 'share_of_visitors', 'learning_curve',
+           'learning_finding', 'plot_learning_curve']
 
 # %% ../nbs/04b_judging.ipynb #17979704
 import textwrap, time
@@ -31,6 +32,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 
 from .features import feature_columns
+from .findings import Figure, Sentence, exact_count, figure_of
 from .pictures import BASELINE, COLOURS, LIMIT, LOOK, POOLED, Picture, name_lines, style_of, wilson
 
 # %% ../nbs/04b_judging.ipynb #81a8afe2
@@ -450,6 +452,18 @@ def _judged_at(part: pd.DataFrame, said: dict, resamples: int, seed: int, thresh
     if LIMIT in said: rows = {name: row | beside_limit(row, draws[name], rows[LIMIT], draws[LIMIT]) for name, row in rows.items()}
     return [dict(model=name, **row) for name, row in rows.items()]
 
+def landmark_alone(
+    table: pd.DataFrame, # Session rows: landmark, visitor, converted
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> dict: # landmark_alone and its ends
+    "How well the landmark's number alone orders rows of all landmarks together: no merit of a model."
+    place = np.unique(table["landmark"], return_inverse=True)[1]
+    ranked = rank_rows(table["converted"], place / (place.max() + 1))
+    drawn = figures_of_draws(ranked, table["visitor"], resamples, seed)
+    value = weighted_figures(ranked, np.ones(len(table)))["roc_auc"]
+    return with_ends("landmark_alone", value, drawn["roc_auc"].to_numpy() if len(drawn) else np.array([]))
+
 def by_landmark(
     table: pd.DataFrame, # Session rows: landmark, visitor, converted
     said: dict, # Name of a model: its probability of each row
@@ -463,7 +477,8 @@ def by_landmark(
     rows = []
     for k, at in groups.items():
         answers = {name: np.asarray(p)[at] for name, p in said.items()}
-        rows += [dict(landmark=k, **row) for row in _judged_at(table[at], answers, resamples, seed, threshold)]
+        alone = landmark_alone(table, resamples, seed) if k == POOLED else {}
+        rows += [dict(landmark=k, **row, **alone) for row in _judged_at(table[at], answers, resamples, seed, threshold)]
     return pd.DataFrame(rows)
 
 # %% ../nbs/04b_judging.ipynb #2e545cc3
@@ -924,12 +939,22 @@ def by_slice(
 
 def slice_flags(
     found: pd.DataFrame, # As made by by_slice
-) -> list: # Sentences
-    "A sentence for each slice where the model is worse than the baseline."
-    flags = [f"{r.column} {r.value}: the model's log-loss is {r.log_loss:.4f}, the baseline's {r.baseline_log_loss:.4f}, worse by {r.difference:.4f} ({r.difference_low:.4f} to {r.difference_high:.4f}); "
-             f"{r.converted_sessions:,} of {r.sessions:,} sessions convert. Do not use the model here" for r in found[found["worse"]].itertuples()]
-    few = ", ".join(f"{r.column} {r.value} ({r.converted_sessions})" for r in found[~found["judged"]].itertuples())
-    return flags + ([f"too few converted sessions to be judged: {few}"] if few else [])
+) -> list: # Of Sentence
+    "A sentence for each slice where the model is worse than the baseline, and one for those that cannot be judged."
+    flags = []
+    for r in found[found["worse"]].to_dict("records"):
+        name, rows = f"{r['column']} {r['value']}", f"test part, {r['column']} {r['value']}, a row a session and landmark"
+        own = figure_of(r, "log_loss", "log-loss", "nats", rows, r["rows"])
+        base = Figure("log-loss of the baseline", float(r["baseline_log_loss"]), "nats", rows, int(r["rows"]), why="its difference to the model has one")
+        apart = figure_of(r, "difference", "log-loss of the model less that of the baseline", "nats", rows, r["rows"])
+        counts = (exact_count(r["converted_sessions"], "sessions that convert", rows), exact_count(r["sessions"], "sessions", rows))
+        text = f"{name}: the model's log-loss is {own:.4f}, the baseline's {base:.4f}, worse by {apart:.4f}; {r['converted_sessions']:,} of {r['sessions']:,} sessions convert. Do not use the model here"
+        flags.append(Sentence("classification.slice", text, (own, base, apart, *counts), "caution", (name,)))
+    few = [(f"{r['column']} {r['value']}", int(r["converted_sessions"])) for r in found[~found["judged"]].to_dict("records")]
+    if not few: return flags
+    listed = ", ".join(f"{name} ({count})" for name, count in few)
+    counts = tuple(exact_count(count, "sessions that convert", f"test part, {name}") for name, count in few)
+    return [*flags, Sentence("classification.slices_too_few", f"too few converted sessions to be judged: {listed}", counts, "caution", tuple(name for name, _ in few))]
 
 # %% ../nbs/04b_judging.ipynb #644e5fb1
 def plot_slices(

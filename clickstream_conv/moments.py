@@ -6,15 +6,15 @@
 __all__ = ['WON', 'LEAST_CONVERTED', 'after_in_words', 'same_sessions', 'gone_by', 'won', 'sessions_at', 'threshold_at',
            'moments', 'moment_sentences', 'won_figures']
 
-# %% ../nbs/04e_moments.ipynb #747c7302
+# %% ../nbs/04e_moments.ipynb #28cf4061
 import numpy as np
 import pandas as pd
 
-from .findings import Sentence, chosen_value, counted, measured
+from .findings import Sentence, chosen_value, exact_count, figure_of
 from .judging import best_place, draws_of_visitors, gains, one_per_session, rank_rows, weighted_figures, with_ends
 from .pictures import POOLED
 
-# %% ../nbs/04e_moments.ipynb #96698eaa
+# %% ../nbs/04e_moments.ipynb #94e76e8a
 def after_in_words(
     landmark, # Events seen, or all
 ) -> str: # Such as: after 5 events
@@ -22,7 +22,7 @@ def after_in_words(
     if landmark == POOLED: return "whenever the line is reached"
     return f"after {landmark} event{'' if landmark == 1 else 's'}"
 
-# %% ../nbs/04e_moments.ipynb #54faece3
+# %% ../nbs/04e_moments.ipynb #a17ba00a
 def same_sessions(
     table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
     p: np.ndarray, # Probability of each row
@@ -47,7 +47,7 @@ def same_sessions(
         found.append(dict(landmark=int(k), sessions=len(y), converted=int(y.sum())) | shown)
     return pd.DataFrame(found)
 
-# %% ../nbs/04e_moments.ipynb #3b0cb4eb
+# %% ../nbs/04e_moments.ipynb #7999003e
 def gone_by(
     table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
     landmark: int, # The moment
@@ -65,7 +65,7 @@ def gone_by(
     counts = dict(landmark=int(landmark), first=int(first), sessions=len(begun), converted=int(converts.sum()), left=int(left.sum()))
     return counts | with_ends("gone", share(np.ones(len(begun))), drawn)
 
-# %% ../nbs/04e_moments.ipynb #01dbcf2f
+# %% ../nbs/04e_moments.ipynb #2955c12f
 WON = {"f1": "F1 over all sessions", "recall": "precision of the flagged", "precision": "share of all converting sessions that are flagged",
        "top share": "share of all converting sessions that are flagged", "profit": "profit per 1,000 sessions"}  # what is won by a moment, by purpose
 
@@ -114,7 +114,7 @@ def threshold_at(
     except ValueError: return np.nan
     return float(curve.loc[place, "threshold"])
 
-# %% ../nbs/04e_moments.ipynb #e86b74c3
+# %% ../nbs/04e_moments.ipynb #c82b2c70
 LEAST_CONVERTED = 30  # sessions that must convert after a moment, in the test part, for it to be compared
 
 def _learned(table: pd.DataFrame, p: np.ndarray, landmarks: list, purpose: str, given: dict) -> pd.DataFrame:
@@ -159,7 +159,7 @@ def moments(
         rows.append(learned.loc[place].to_dict() | counts | own | less)
     return pd.DataFrame(rows)
 
-# %% ../nbs/04e_moments.ipynb #36f3b638
+# %% ../nbs/04e_moments.ipynb #5f06aac4
 def moment_sentences(
     followed: pd.DataFrame, # As made by same_sessions, for the last moment that can be judged
     gone: dict, # As made by gone_by, for the same moment
@@ -171,14 +171,14 @@ def moment_sentences(
     first, last = followed.iloc[0], followed.iloc[-1]
     events = lambda k: chosen_value(k, "events seen", "events")
     rows = f"test part, the sessions that get to {last['landmark']} events, a row a session"
-    own = {name: measured(row, "roc_auc", f"ROC-AUC {after_in_words(row['landmark'])}", "share of pairs", rows, row["sessions"]) for name, row in (("first", first), ("last", last))}
-    apart = measured(first, "difference", "difference of the ROC-AUC", "share of pairs", rows, first["sessions"])
-    counts = (counted(last["sessions"], "sessions", rows), counted(last["converted"], "sessions that convert", rows))
+    own = {name: figure_of(row, "roc_auc", f"ROC-AUC {after_in_words(row['landmark'])}", "share of pairs", rows, row["sessions"]) for name, row in (("first", first), ("last", last))}
+    apart = figure_of(first, "difference", "difference of the ROC-AUC", "share of pairs", rows, first["sessions"])
+    counts = (exact_count(last["sessions"], "sessions", rows), exact_count(last["converted"], "sessions that convert", rows))
     same = Sentence("classification.same_sessions", f"the same {last['sessions']:,} sessions, those that get to {last['landmark']} events ({last['converted']:,} convert): ROC-AUC {own['last']:.3f} {after_in_words(last['landmark'])}, "
                     f"{own['first']:.3f} {after_in_words(first['landmark'])}, a gain of {apart:.3f}", (*own.values(), apart, *counts, events(first["landmark"]), events(last["landmark"])))
     begun = f"test part, sessions at risk {after_in_words(gone['first'])} that convert, a row a session"
-    share = measured(gone, "gone", f"share of conversions that happen before {gone['landmark']} events", "share of converting sessions", begun, gone["converted"])
-    left = (counted(gone["left"], "sessions that still convert", begun), counted(gone["converted"], "sessions that convert", begun), events(gone["landmark"]), events(gone["first"]))
+    share = figure_of(gone, "gone", f"share of conversions that happen before {gone['landmark']} events", "share of converting sessions", begun, gone["converted"])
+    left = (exact_count(gone["left"], "sessions that still convert", begun), exact_count(gone["converted"], "sessions that convert", begun), events(gone["landmark"]), events(gone["first"]))
     waited = Sentence("classification.gone", f"by then {share:.0%} of the conversions have happened: of {gone['converted']:,} sessions that convert {after_in_words(gone['first'])}, {gone['left']:,} still convert {after_in_words(gone['landmark'])}", (share, *left))
     return [same, waited, *_best_in_words(by_moment, purpose, aim)]
 
@@ -191,7 +191,7 @@ def won_figures(
     figures = {}
     for row in by_moment.to_dict("records"):
         if row["value"] != row["value"]: continue
-        figures[row["landmark"]] = measured(row, "value", f"{WON[purpose]}, asked {after_in_words(row['landmark'])}", WON[purpose], rows, by_moment["asked"].max())
+        figures[row["landmark"]] = figure_of(row, "value", f"{WON[purpose]}, asked {after_in_words(row['landmark'])}", WON[purpose], rows, by_moment["asked"].max())
     return figures
 
 def _best_in_words(by_moment: pd.DataFrame, purpose: str, aim: str) -> list:
