@@ -447,10 +447,10 @@ def waiting(
     "What is won and lost by asking later."
     converts = test[0].groupby("landmark")["converted"].sum()
     enough = converts[converts >= LEAST_CONVERTED].index
-    if outcome.kind == "next": return [Sentence("classification.moment", "moments are not compared, since the outcome is that of the next event", (), "skipped")], {}
+    if outcome.kind == "next": return [Sentence("classification.moment", "moments are not compared, since the outcome is that of the next event")], {}
     if len(enough) < 2:
         least = chosen_value(LEAST_CONVERTED, "sessions that must convert after a moment", "sessions")
-        return [Sentence("classification.moment", f"moments are not compared: {LEAST_CONVERTED} sessions of the test part must convert after each, and fewer than two moments have as many", (least,), "skipped")], {}
+        return [Sentence("classification.moment", f"moments are not compared: {LEAST_CONVERTED} sessions of the test part must convert after each, and fewer than two moments have as many", (least,))], {}
     followed, gone = same_sessions(*test, int(enough.max()), resamples, seed), gone_by(test[0], int(enough.max()), resamples, seed)
     by_moment = moments(train, test, line.purpose, given, resamples, seed)
     data = dict(same_sessions=followed.to_dict("records"), gone=gone, moments=by_moment.to_dict("records"))

@@ -32,6 +32,7 @@ from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardSc
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from .findings import Sentence, as_kept, exact_count
 from .runs import Run, read_table, save_model, write_json, write_table
 from .sources import Outcome, chosen_by_hash, event_partitions, hash_share, load_card, load_events, prepare
 
@@ -786,10 +787,14 @@ def build_sessions(
     table = kept[0] if len(kept) == 1 else pl.concat(kept).sort(pl.col("part") == "test", *KEYS)
     write_table(run, "sessions.parquet", table)
     for old in set(session_partitions(run)) - set(written if len(written) > 1 or len(table) < sum(rows.values()) else []): old.unlink()
-    said = [f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions chosen by a hash of their name (most_rows=0: all; every row is in the folder sessions)"
-            for part, name in (("train", "training"), ("test", "test")) if (count := _rows_by_part(table)[part]) < rows[part]]
+    said = []
+    for part, name in (("train", "training"), ("test", "test")):
+        count, where = _rows_by_part(table)[part], f"{name} part, a row a session and landmark"
+        if count == rows[part]: continue
+        text = f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions chosen by a hash of their name (most_rows=0: all; every row is in the folder sessions)"
+        said.append(Sentence(f"features.sample_{part}", text, (exact_count(count, "session rows that models see", where), exact_count(rows[part], "session rows", where)), "caution", ("most_rows=0",)))
     sizes = size_by_landmark(table.filter(pl.col("part") == "train").to_pandas()).reset_index().to_dict("list")
-    write_json(run, "metrics/features.json", sizes | (dict(headline=said) if said else {}))
+    write_json(run, "metrics/features.json", sizes | (as_kept(said) if said else {}))
     return table
 
 def session_partitions(
