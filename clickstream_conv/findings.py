@@ -141,8 +141,9 @@ def sentences_of(
 ) -> list: # Of Sentence
     "What a stage has to say."
     data = figures.get("told", figures.get("findings"))
-    whole = isinstance(data, list) and all(isinstance(one, dict) and "code" in one and "text" in one for one in data)
-    if whole and (data or "headline" not in figures): return [sentence_from(one) for one in data]
+    try: found = [sentence_from(one) for one in data] if isinstance(data, list) else []
+    except (KeyError, TypeError, ValueError, AttributeError): found = []
+    if found: return [one for one in found if isinstance(one.text, str) and isinstance(one.code, str)]
     lines = figures.get("headline")
     return [Sentence(f"{name}.headline", line, why=UNKNOWN) for line in lines if isinstance(line, str) and line.strip()] if isinstance(lines, list) else []
 

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['REVENUE_FIGURES', 'LARGER_IS_BETTER', 'REVENUE_TITLES', 'SPREAD', 'DIRECT', 'AMOUNTS', 'HURDLE', 'MEAN', 'SIMPLEST',
-           'LEAST_PAID', 'PROXY', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'MOST_FOR_QUANTILES',
+           'LEAST_PAID', 'PROXY', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'CUTS', 'MOST_FOR_QUANTILES',
            'OF_LIMIT', 'FEWEST', 'ties_in_order', 'gini_of', 'drawn_figures', 'revenue_figures', 'Logs', 'LogNormal',
            'make_regressor', 'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target', 'hurdle_rows',
            'probabilities_by_fold', 'predicted_in_fold', 'compare_revenue', 'best_regressor', 'choose_regressor',
            'amounts_compared', 'level_of', 'drift_of', 'revenue_colour', 'plot_revenue_models', 'ConstantQuantiles',
            'fit_quantiles', 'log_quantiles', 'Column', 'conform', 'amount_at', 'share_below', 'mixture_level',
            'mixture_upper', 'held_share', 'held_by_decile', 'plot_held', 'totals_by_decile', 'plot_totals',
-           'gain_curve', 'plot_revenue_gains', 'Worth', 'learn_intervals', 'final_model', 'exact_revenue',
-           'revenue_by_landmark', 'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
+           'shares_of_revenue', 'gain_curve', 'plot_revenue_gains', 'Worth', 'learn_intervals', 'final_model',
+           'exact_revenue', 'revenue_by_landmark', 'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words',
+           'revenue_headlines']
 
 # %% ../nbs/06_regression.ipynb #1a2ecd6a
 from dataclasses import asdict, dataclass
@@ -590,6 +591,23 @@ def plot_totals(
         ax.annotate("observed, 95 % interval", (0.99, 0.03), xycoords="axes fraction", ha="right", color=COLOURS["converted"])
         ax.grid(axis="x", visible=False)
     return Picture(figure, title.replace("\n", " ") + ". Predicted and observed by tenth: " + "; ".join(f"{a:,.0f} and {b:,.0f}" for a, b in zip(totals["predicted"], totals["observed"])))
+
+# %% ../nbs/06_regression.ipynb #911e64d3
+CUTS = {"highest tenth": slice(-1, None), "the four tenths below": slice(-5, -1), "lower half": slice(None, -5)}  # parts of the predictions, by their tenths, the highest last
+
+def shares_of_revenue(
+    y: np.ndarray, # Revenue that came
+    p: np.ndarray, # Revenue that was predicted
+    visitors: np.ndarray, # Who each row belongs to
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> list: # One dict a part of the predictions: part, rows, share and its ends; empty where there are no ten tenths or no revenue
+    "How much of the revenue the highest predictions brought, with 95 % intervals over visitors."
+    y, number = np.asarray(y, float), np.unique(bins_of_rows(p), return_inverse=True)[1]
+    if number.max() != 9 or y.sum() <= 0: return []
+    sums = lambda w: np.bincount(number, w * y, minlength=10) / max((w * y).sum(), 1e-12)
+    rows, drawn = np.bincount(number), np.array([sums(w) for w in draws_of_visitors(visitors, resamples, seed)]).reshape(-1, 10)
+    return [dict(part=name, rows=int(rows[cut].sum())) | with_ends("share", float(sums(np.ones(len(y)))[cut].sum()), drawn[:, cut].sum(axis=1)) for name, cut in CUTS.items()]
 
 # %% ../nbs/06_regression.ipynb #e229a634
 def gain_curve(
