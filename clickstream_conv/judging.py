@@ -493,12 +493,12 @@ def landmark_finding(
     "What a picture by landmark shows, in words."
     single = found[found["landmark"] != POOLED]
     said = [f"{name} from {_from_to(g, figure)} events" for name, g in single.groupby("model", sort=False)]
-    return f"{FIGURE_TITLES.get(figure, figure)} by events seen: " + "; ".join(said)
+    return f"{FIGURE_TITLES.get(figure, figure)} by events seen, each of the sessions that get that far: " + "; ".join(said)
 
 def _title_by_landmark(single: pd.DataFrame, figure: str) -> str:
     "The finding for the first model that is neither limit nor baseline."
     name = next((m for m in single["model"].unique() if m not in (LIMIT, BASELINE) and "single feature" not in m), single["model"].iloc[0])
-    return f"{name}: {FIGURE_TITLES.get(figure, figure)} {_from_to(single[single['model'] == name], figure)} events"
+    return f"{name}: {FIGURE_TITLES.get(figure, figure)} {_from_to(single[single['model'] == name], figure)} events, each of those that get there"
 
 def plot_by_landmark(
     found: pd.DataFrame, # As made by by_landmark
