@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WON', 'LEAST_CONVERTED', 'after_in_words', 'same_sessions', 'gone_by', 'won', 'sessions_at', 'threshold_at',
-           'moments', 'moment_sentences', 'won_figures']
+           'moments', 'moment_sentences', 'won_figures', 'no_better']
 
 # %% ../nbs/04e_moments.ipynb #28cf4061
 import numpy as np
@@ -168,7 +168,7 @@ def moment_sentences(
     aim: str, # What the threshold is for, in words
 ) -> list: # Of Sentence
     "What waiting is worth."
-    first, last = followed.iloc[0], followed.iloc[-1]
+    first, *_, last = followed.to_dict("records")
     events = lambda k: chosen_value(k, "events seen", "events")
     rows = f"test part, the sessions that get to {last['landmark']} events, a row a session"
     own = {name: figure_of(row, "roc_auc", f"ROC-AUC {after_in_words(row['landmark'])}", "share of pairs", rows, row["sessions"]) for name, row in (("first", first), ("last", last))}
@@ -194,13 +194,21 @@ def won_figures(
         figures[row["landmark"]] = figure_of(row, "value", f"{WON[purpose]}, asked {after_in_words(row['landmark'])}", WON[purpose], rows, by_moment["asked"].max())
     return figures
 
+def no_better(
+    by_moment: pd.DataFrame, # As made by moments
+) -> list: # Landmarks
+    "Single moments that the best one is not shown to beat: the difference may be chance."
+    rivals = by_moment[~by_moment["best"] & (by_moment["landmark"] != POOLED) & (by_moment["less_low"] <= 0)]
+    return rivals["landmark"].tolist()
+
 def _best_in_words(by_moment: pd.DataFrame, purpose: str, aim: str) -> list:
     "The moment that wins most."
     form, figures = ",.0f" if purpose == "profit" else ".3f", won_figures(by_moment, purpose)
     best = by_moment.loc[by_moment["best"] & by_moment["landmark"].isin(list(figures)), "landmark"].tolist()
     if not best: return [Sentence("classification.moment", f"no single moment serves the purpose ({aim})", names=(aim,))]
-    others = [k for k in figures if k not in best]
+    others, rivals = [k for k in figures if k not in best], no_better(by_moment)
     said = "; ".join(f"{after_in_words(k)} {figures[k]:{form}}" for k in others)
+    chance = f" (by no more than chance against {' and '.join(map(after_in_words, rivals))})" if rivals else ""
     events = tuple(chosen_value(k, "events seen", "events") for k in figures if k != POOLED)
-    text = f"asked once, {after_in_words(best[0])} wins most ({aim}; chosen on the training part): {WON[purpose]} {figures[best[0]]:{form}}; {said}"
+    text = f"asked once, {after_in_words(best[0])} wins most{chance}, for {aim}, as chosen on the training part: {WON[purpose]} {figures[best[0]]:{form}}; {said}"
     return [Sentence("classification.moment", text, (*figures.values(), *events), names=(aim, WON[purpose]))]

@@ -1028,14 +1028,16 @@ def _act_moment(figures: dict):
     first = next(row["landmark"] for row in rows if row["landmark"] != best["landmark"])
     others = [first, *([POOLED] if POOLED in values and first != POOLED else [])]
     said = ", ".join(f"{_moment(k)} {values[k]:{form}}" for k in others)
+    rivals = [row["landmark"] for row in rows if not row["best"] and row["landmark"] != POOLED and row.get("less_low") is not None and row["less_low"] <= 0]
+    chance = f" (no more than chance better than {' or '.join(map(_moment, rivals))})" if rivals else ""
     gone, (early, late) = kept["gone"], (kept["same_sessions"][0], kept["same_sessions"][-1])
     share = figure_or_unknown(gone, "gone", f"share of conversions before {gone['landmark']} events", "share of converting sessions", "test part, sessions that convert, a row a session", gone["converted"])
     of_same = f"test part, the sessions that get to {late['landmark']} events, a row a session"
     order = [figure_or_unknown(row, "roc_auc", f"ROC-AUC {_moment(row['landmark'])}", "share of pairs", of_same, row["sessions"]) for row in (early, late)]
-    text = (f"If you ask once, ask {_moment(best['landmark'])}: {WON_SHORT[purpose]} is then {values[best['landmark']]:{form}}; {said}. "
+    text = (f"If you ask once, ask {_moment(best['landmark'])}: {WON_SHORT[purpose]} is then {values[best['landmark']]:{form}}{chance}; {said}. "
             f"Waiting costs: {_moment(gone['landmark'])}, {share_in_words(share)} of the conversions have happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to {late['landmark']} events, "
             f"{share_in_words(order[1])} of pairs are put in order {_moment(late['landmark'])}, {share_in_words(order[0])} {_moment(early['landmark'])}.")
-    events = tuple(chosen_value(k, "events seen", "events") for k in {best["landmark"], *others, gone["landmark"], early["landmark"]} if k != POOLED)
+    events = tuple(chosen_value(k, "events seen", "events") for k in {best["landmark"], *others, *rivals, gone["landmark"], early["landmark"]} if k != POOLED)
     shown = tuple(values[k] for k in (best["landmark"], *others))
     return Sentence("act.moment", text, (*shown, share, *order, exact_count(late["sessions"], "sessions", of_same), *events), names=(WON_SHORT[purpose],)), QUESTIONS["classification"][1]
 
