@@ -179,7 +179,7 @@ def moment_sentences(
     begun = f"test part, sessions at risk {after_in_words(gone['first'])} that convert, a row a session"
     share = figure_of(gone, "gone", f"share of conversions that happen before {gone['landmark']} events", "share of converting sessions", begun, gone["converted"])
     left = (exact_count(gone["left"], "sessions that still convert", begun), exact_count(gone["converted"], "sessions that convert", begun), events(gone["landmark"]), events(gone["first"]))
-    waited = Sentence("classification.gone", f"by then {share:.0%} of the conversions have happened: of {gone['converted']:,} sessions that convert {after_in_words(gone['first'])}, {gone['left']:,} still convert {after_in_words(gone['landmark'])}", (share, *left))
+    waited = Sentence("classification.gone", f"by {gone['landmark']} events {share:.0%} of the conversions have happened: of {gone['converted']:,} sessions that convert {after_in_words(gone['first'])}, {gone['left']:,} still convert {after_in_words(gone['landmark'])}", (share, *left))
     return [same, waited, *_best_in_words(by_moment, purpose, aim)]
 
 def won_figures(
