@@ -119,7 +119,8 @@ def load_contract(
     if not run.has(CONTRACT):
         raise ValueError(f"{run.folder} holds no {CONTRACT}, which says how its log is read: the run was made before runs carried that, "
                          f"or was copied in part. {again}")
-    try: return contract_from(read_json(run, CONTRACT))
+    given = read_json(run, CONTRACT, again)
+    try: return contract_from(given)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{run / CONTRACT} is damaged, or not of this release: {error}. {again}") from None
 

@@ -111,7 +111,7 @@ def _found(path: Path, form: str) -> list:
     if any(mark in str(path) for mark in "*?["): return _by_pattern(path, form)
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     if beside: raise ValueError(f"no such file: {path}{_close(path.name, beside, 0.75)}. Check the name")
-    raise ValueError(f"no such file: {path}. " + ("Its folder is empty" if path.parent.is_dir() else f"There is no folder {path.parent} either"))
+    raise ValueError(f"no such file: {path}. " + ("Its folder is empty" if path.parent.is_dir() else f"There is no folder {path.parent} either. Check the path"))
 
 def _at_home(path: Path) -> Path:
     "A path with ~ for the home folder, unless there is a file of just that name."

@@ -11,7 +11,7 @@ from odd_inputs import ODD, Accepts
 
 SECONDS = 30  # after which an input counts as a hang
 ROOM = 12 << 30  # bytes of addresses that a process may ask for; an endless log ends here at the latest
-WAY_OUT = re.compile(r"\b(state|check|give|map|write|rename|choose|export|put|keep|use|save|unpack|download|mend|remove|read|flatten|close|make|allowed|set|add|empty|is needed|must|should)\b"
+WAY_OUT = re.compile(r"\b(state|check|give|map|write|rename|choose|export|put|keep|use|save|unpack|download|mend|remove|read|flatten|close|make|allowed|set|add|empty|is needed|must|should|shorten|leave)\b"
                      r"|looks like|such as|not one of|it has:|did you mean|see: clickstream-conv|there are:|known:|takes", re.IGNORECASE)
 NOT_OURS = "clickstream-conv: an unexpected "
 COUNTED = ("accepted right", "refused clearly", "hangs", "tracebacks", "unclear", "refused wrongly", "silently wrong")

@@ -152,14 +152,15 @@ def test_tables_of_a_report_hold_no_formula(report):
 
 
 def test_a_scored_file_holds_no_formula_and_says_so(run, tmp_path):
-    for ending in ("csv", "parquet", "jsonl"):
+    said = {}
+    for ending in ("csv", "parquet"):
         done = command("score", "--run", run[0], "--events", run[0].parent / "log.csv", "--out", f"scored.{ending}", cwd=run[0].parent)
+        said[ending] = done.said
         assert done.returncode == 0 and ("apostrophe" in done.said) == (ending == "csv") and "\x1b" not in done.said, done.said
     safe, whole = pl.read_csv(run[0].parent / "scored.csv"), pl.read_parquet(run[0].parent / "scored.parquet")
-    assert f"session_id: {len(whole):,}" in command("score", "--run", run[0], "--events", run[0].parent / "log.csv", "--out", "scored.csv", cwd=run[0].parent).said
+    assert f"session_id: {len(whole):,}" in said["csv"]
     assert safe["session_id"].to_list() == [f"'{name}" for name in whole["session_id"]]
     assert safe["probability"].round(12).to_list() == whole["probability"].round(12).to_list()
-    assert pl.read_ndjson(run[0].parent / "scored.jsonl")["session_id"].to_list() == whole["session_id"].to_list()
 
 
 def test_a_terminal_is_shown_words_and_obeys_none(run):
