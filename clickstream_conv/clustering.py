@@ -39,7 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from .events import cut_off_sessions
 from .features import load_sessions, session_features
-from .findings import AS_COUNTED, BY_RESAMPLING, EXACT_SHARE, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
+from .findings import AS_COUNTED, BY_RESAMPLING, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
 from .judging import TOO_FEW, draws_of_visitors
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, Picture, spread_out, wilson
 from .runs import Run, load_model, save_model, write_json

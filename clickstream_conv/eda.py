@@ -31,7 +31,7 @@ import plotly.graph_objects as go
 import polars as pl
 from scipy.stats import chi2
 
-from .findings import AS_COUNTED, BY_RESAMPLING, CHOSEN, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, figure_of
+from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, figure_of
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, spread_out, wilson
 from .runs import Run, read_table, write_json
 from .sources import Outcome, load_card, load_events, prepare

@@ -36,7 +36,7 @@ from xgboost import XGBRegressor
 
 from .classification import fold_tables, known_out_of_fold, mapped_out_of_fold
 from .features import NOT_FEATURES, load_sessions, preprocess
-from .findings import AS_COUNTED, CHOSEN, DESCRIBES, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
+from .findings import AS_COUNTED, DESCRIBES, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
 from .judging import bins_of_rows, draws_of_visitors, share_with_ends, with_ends
 from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, on_odds, probability, training_starts
 from .pictures import BASELINE, COLOURS, KINDS, LIMIT, LOOK, POOLED, Picture, spread_out, style_of

@@ -26,7 +26,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of
+from .findings import AS_COUNTED, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of
 
 # %% ../nbs/12_report.ipynb #367ef632
 DIRECTIVE = re.compile(r"^\s*#\|\s*(\w+).*\n?", re.MULTILINE)  # a line such as "#| hide"
