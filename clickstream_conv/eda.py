@@ -33,7 +33,7 @@ import polars as pl
 from scipy.special import xlogy
 from scipy.stats import chi2, random_table
 
-from .findings import AS_COUNTED, BY_RESAMPLING, CHOSEN, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, figure_of
+from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, figure_of
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, plain_scales, spread_out, wilson
 from .runs import Run, read_table, write_json
 from .sources import Outcome, load_card, load_events, prepare
