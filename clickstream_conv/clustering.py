@@ -14,7 +14,7 @@ __all__ = ['ENOUGH', 'WHOLE', 'MEASURES', 'BEHAVIOUR', 'INSTEAD_OF', 'NOT_WHOLE'
            'profile', 'in_lines', 'in_its_unit', 'plot_profile', 'segment_worth', 'chi_square', 'visitor_blocks',
            'shuffled_by_visitor', 'differ_more_than_chance', 'conversion_ratio', 'plot_worth', 'Map',
            'directions_in_words', 'make_map', 'plot_map', 'hidden_kinds', 'likeliest_kinds', 'agreement_with_kinds',
-           'otherwise_there', 'headlines']
+           'otherwise_there', 'reason_sentence', 'headlines']
 
 # %% ../nbs/07_clustering.ipynb #775ec18b
 import textwrap
@@ -39,6 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from .events import cut_off_sessions
 from .features import load_sessions, session_features
+from .findings import AS_COUNTED, BY_RESAMPLING, EXACT_SHARE, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
 from .judging import TOO_FEW, draws_of_visitors
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, Picture, spread_out, wilson
 from .runs import Run, load_model, naming_damage, save_model, write_json
@@ -842,26 +843,51 @@ def agreement_with_kinds(
     return found if likeliest is None else found | dict(limit=float(adjusted_rand_score(kinds, likeliest)))
 
 # %% ../nbs/07_clustering.ipynb #3451ad63
-def _part_of(worth: pd.DataFrame, name: str) -> str:
-    "Conversion of a segment with its interval."
+def _part_of(worth: pd.DataFrame, name: str, part: str) -> tuple:
+    "Conversion of a segment with its interval: in words, and the figure."
     r = worth.loc[name]
-    return f"{r['conversion']:.1%} ({r['conversion_low']:.1%} to {r['conversion_high']:.1%})"
+    figure = figure_of(r, "conversion", f"share of '{name}' that converts", "share of sessions", f"{part} part, sessions of '{name}', a row a session", int(r["sessions"]))
+    return f"{figure:.1%}", figure
 
 def otherwise_there(
-    conversion: pd.Series, # By segment, in a part
+    worth: pd.DataFrame, # As made by segment_worth, of a part
     best: str, # The segment that converted most in the training part
     worst: str, # The one that converted least
     part: str = "test", # Name of the part
-) -> str: # Words; empty where they are the same
+) -> tuple: # Words, empty where they are the same; the figures in them; the names in them
     "Which segments converted most and least in another part, where these are others."
-    known = conversion.dropna()
-    if known.empty: return ""
-    said = [f"{which} in the {part} part: '{name}' ({known[name]:.1%})" for which, name, expected in (("highest", known.idxmax(), best), ("lowest", known.idxmin(), worst)) if known[name] != known.get(expected)]
-    return "".join(f"; {words}" for words in said)
+    known = worth["conversion"].dropna()
+    if known.empty: return "", (), ()
+    ends = (("highest", known.idxmax(), best), ("lowest", known.idxmin(), worst))
+    others = [(which, name, _part_of(worth, name, part)) for which, name, expected in ends if known[name] != known.get(expected)]
+    words = "".join(f"; {which} in the {part} part: '{name}', {said}" for which, name, (said, _) in others)
+    return words, tuple(figure for _, _, (_, figure) in others), tuple(name for _, name, _ in others)
 
-def _by_shuffling(chance: dict) -> str:
-    "A share of shuffles; where none came as far, only that it is no larger than one in all of them."
-    return f"p {'<=' if chance['p'] <= 1 / (1 + chance['shuffles']) else '='} {chance['p']:.3f}"
+def _by_shuffling(chance: dict, part: str) -> tuple:
+    "A share of shuffles, in words and as a figure; where none came as far, only that it is no larger than one in all of them."
+    sign = "<=" if chance["p"] <= 1 / (1 + chance["shuffles"]) else "="
+    figure = Figure("p of the difference between segments", float(chance["p"]), "share of shuffles", f"{part} part, a row a session, visitors shuffled", int(chance["shuffles"]), why=BY_RESAMPLING)
+    return f"p {sign} {chance['p']:.3f}", figure
+
+def _sizes_in_words(when: str, model: Segmenter, train: pd.DataFrame) -> Sentence:
+    "How many segments, and how large."
+    rows, total = f"training part, {when}, a row a session", int(train["sessions"].sum())
+    shares = [figure_of(row, "share", f"share of '{name}'", "share of sessions", rows, total) for name, row in train.iterrows()]
+    counts = (exact_count(len(train), "segments", rows), exact_count(total, "sessions", rows))
+    listed = "; ".join(f"{name} {figure:.0%}" for name, figure in zip(train.index, shares))
+    return Sentence("clustering.segments", f"{when}: {len(train)} segments of {total:,} sessions by {ALGORITHMS[model.algorithm]} - {listed}", (*counts, *shares), names=(when, *train.index))
+
+def reason_sentence(
+    text: str, # Why this number, or this algorithm
+    tried: dict = {}, # The row of the number or the algorithm that was kept: clusters, stability, silhouette, agreement
+    settings: tuple = (), # Numbers in it that were asked for or counted
+) -> Sentence: # With its figures
+    "A reason with the figures that it names."
+    rows = "training part, a sample of sessions, a row a session"
+    known = [(name, tried[name]) for name in ("stability", "silhouette", "agreement") if name in tried and tried[name] == tried[name]]
+    figures = [Figure(f"{name} of {tried['clusters']:.0f} segments", float(value), "share" if name == "agreement" else "index", rows, why=BY_RESAMPLING) for name, value in known]
+    if "clusters" in tried: figures.append(exact_count(int(tried["clusters"]), "segments", rows))
+    return Sentence("clustering.reason", text, (*figures, *settings))
 
 def headlines(
     outcome: Outcome, # What was measured beside the segments
@@ -869,18 +895,38 @@ def headlines(
     worth: dict, # Part: as made by segment_worth
     chance: dict, # Part: as made by differ_more_than_chance
     ratio: dict, # Part: as made by conversion_ratio
-    reasons: tuple, # Why this number and this algorithm
+    reasons: tuple, # Of Sentence: why this number and this algorithm
     kinds: dict | None = None, # As made by agreement_with_kinds
     further: list = (), # Further sentences
-) -> list: # Sentences
+) -> list: # Of Sentence
     "The findings in sentences."
     train, when = worth["training"], f"after {model.view} events" if model.view > 1 else "after 1 event" if model.view else "whole sessions"
     best, worst = train["conversion"].idxmax(), train["conversion"].idxmin()
-    said = [f"{when}: {len(train)} segments of {train['sessions'].sum():,} sessions by {ALGORITHMS[model.algorithm]} - " + "; ".join(f"{n} {s:.0%}" for n, s in train["share"].items()), *reasons,
-            f"{outcome.title} in training: {_part_of(train, best)} of '{best}', {_part_of(train, worst)} of '{worst}'" + (", more than chance" if chance["training"]["p"] <= 0.05 else ", no more than chance") + f" ({_by_shuffling(chance['training'])}, shuffling visitors)"]
-    if "test" in worth:
-        same, r = worth["test"], ratio["test"]
-        few = "" if (n := same.loc[[best, worst], "converted"].sum()) >= TOO_FEW else f" (from {n} that convert: chance)"
-        said.append(f"test part, {same['sessions'].sum():,} sessions: {_part_of(same, best)} and {_part_of(same, worst)}, {r['ratio']:.1f} times as often ({r['low']:.1f} to {r['high']:.1f}){few}, {_by_shuffling(chance['test'])}{otherwise_there(same['conversion'], best, worst)}")
-    if kinds: said.append(f"agreement with the demo's hidden kinds (adjusted Rand): {kinds['segments']:.2f}" + (f"; the best that anyone could reach from the same events: {kinds['limit']:.2f}" if "limit" in kinds else ""))
+    (high, of_high), (low, of_low), (p, of_p) = _part_of(train, best, "training"), _part_of(train, worst, "training"), _by_shuffling(chance["training"], "training")
+    more = "more than chance" if chance["training"]["p"] <= 0.05 else "no more than chance"
+    said = [_sizes_in_words(when, model, train), *reasons,
+            Sentence("clustering.conversion", f"{outcome.title} in training: {high} of '{best}', {low} of '{worst}', {more} ({p}, shuffling visitors)", (of_high, of_low, of_p), names=(best, worst))]
+    if "test" in worth: said.append(_tested_in_words(worth["test"], ratio["test"], chance["test"], best, worst))
+    if kinds: said.append(_kinds_in_words(kinds))
     return [*said, *further]
+
+def _tested_in_words(worth: pd.DataFrame, ratio: dict, chance: dict, best: str, worst: str) -> Sentence:
+    "The segments on the test part."
+    (high, of_high), (low, of_low), (p, of_p) = _part_of(worth, best, "test"), _part_of(worth, worst, "test"), _by_shuffling(chance, "test")
+    total, converted = int(worth["sessions"].sum()), int(worth.loc[[best, worst], "converted"].sum())
+    rows = "test part, a row a session"
+    times = Figure(f"conversion of '{best}' over that of '{worst}'", ratio["ratio"], "ratio", rows, int(worth.loc[[best, worst], "sessions"].sum()), ratio["low"], ratio["high"])
+    counts = (exact_count(total, "sessions", rows), exact_count(converted, "sessions of both that convert", rows))
+    few = "" if converted >= TOO_FEW else f" (from {converted} that convert: chance)"
+    others, of_others, names = otherwise_there(worth, best, worst)
+    text = f"test part, {total:,} sessions: {high} of '{best}' and {low} of '{worst}', {times:.1f} times as often{few}, {p}{others}"
+    return Sentence("clustering.tested", text, (of_high, of_low, times, of_p, *counts, *of_others), names=(best, worst, *names))
+
+def _kinds_in_words(kinds: dict) -> Sentence:
+    "How far segments agree with the demo's hidden kinds."
+    why = "an index of agreement; a session drawn twice agrees with itself, so visitors cannot be drawn for it"
+    own = Figure("adjusted Rand index of the segments", kinds["segments"], "index", "test part, a row a session", why=why)
+    said = f"agreement with the demo's hidden kinds (adjusted Rand): {own:.2f}"
+    if "limit" not in kinds: return Sentence("clustering.kinds", said, (own,))
+    best = Figure("adjusted Rand index of the likeliest kinds", kinds["limit"], "index", "test part, a row a session", why=why)
+    return Sentence("clustering.kinds", f"{said}; the best that anyone could reach from the same events: {best:.2f}", (own, best))

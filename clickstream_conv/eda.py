@@ -18,8 +18,8 @@ __all__ = ['FUNNEL', 'FINE', 'MONTHS', 'DEALS', 'MOST_ROWS_DRAWN', 'PERIODS', 'M
            'flows_finding', 'plot_flows', 'paths', 'paths_finding', 'with_visits', 'first_by_period', 'gini', 'lorenz',
            'top_share', 'who_brings', 'concentration', 'concentration_finding', 'plot_concentration', 'binned',
            'information', 'relevance', 'relevance_finding', 'plot_relevance', 'early_table', 'by_period',
-           'drift_finding', 'mix_change', 'mix_finding', 'plot_drift', 'not_shown', 'quality_finding', 'few_valued',
-           'records']
+           'drift_finding', 'mix_change', 'mix_finding', 'plot_drift', 'not_shown', 'faults_found', 'quality_finding',
+           'few_valued', 'records', 'outcome_sentence', 'funnel_sentence', 'known_sentence', 'drift_sentence']
 
 # %% ../nbs/03_eda.ipynb #a32eff3a
 import textwrap
@@ -31,6 +31,7 @@ import plotly.graph_objects as go
 import polars as pl
 from scipy.stats import chi2
 
+from .findings import AS_COUNTED, BY_RESAMPLING, CHOSEN, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, figure_of
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, plain_scales, spread_out, wilson
 from .runs import Run, read_table, write_json
 from .sources import Outcome, load_card, load_events, prepare
@@ -1323,12 +1324,19 @@ def not_shown(
 # %% ../nbs/03_eda.ipynb #803cfd71
 NO_FAULT = ("sessions with a single event", "sessions still going on when the log ended (whole log)", "columns suspected")  # findings that are told elsewhere
 
+def faults_found(
+    found: pd.DataFrame, # As made by quality
+) -> pd.DataFrame: # Of those that are told here, the ones that found something, the largest share first
+    "What is wrong with a log."
+    faults = found[~found["finding"].str.startswith(NO_FAULT)]
+    return faults[faults["count"] > 0].sort_values("share", ascending=False, kind="stable")
+
 def quality_finding(
     found: pd.DataFrame, # As made by quality
 ) -> str: # A sentence
     "How many checks found something, and the largest of them."
     faults = found[~found["finding"].str.startswith(NO_FAULT)]
-    hit = faults[faults["count"] > 0].sort_values("share", ascending=False, kind="stable")
+    hit = faults_found(found)
     if hit.empty: return f"Quality: {len(faults)} checks, none found a fault"
     return f"Quality: {len(hit)} of {len(faults)} checks found something; most: {hit['finding'].iloc[0]} ({hit['count'].iloc[0]:,} of {hit['of'].iloc[0]:,}, {percent(hit['share'].iloc[0])})"
 
@@ -1344,3 +1352,73 @@ def records(
 ) -> list: # One dict a row, times as text
     "A frame as it is kept in a file of figures."
     return table.assign(**{c: table[c].astype(str) for c in table.columns if pd.api.types.is_datetime64_any_dtype(table[c])}).to_dict("records")
+
+# %% ../nbs/03_eda.ipynb #6e5d841f
+def _percents(
+    figure: Figure, # A share
+) -> str: # Such as 3.2 % (2.9 % to 3.5 %)
+    "A share with its interval in words."
+    ends = f" ({percent(figure.low)} to {percent(figure.high)})" if figure.known else ""
+    return f"{percent(figure.value)}{ends}"
+
+def outcome_sentence(
+    level: pd.Series, # As made by overall
+    outcome: Outcome, # What is asked
+    title: str, # Of the log
+) -> Sentence: # With its figures
+    "How often the outcome happens."
+    rows, unit = f"training part, {unit_of(outcome)}", unit_of(outcome)
+    own = figure_of(level.to_dict() | dict(share_low=level["low"], share_high=level["high"]), "share", f"share with the outcome: {outcome.title}", f"share of {unit}", rows, level["trials"])
+    return Sentence("eda.level", f"{capital(outcome.title)}: {_percents(own)} of {level['trials']:,} {unit}, training part of {title}", (own, exact_count(level["trials"], unit, rows)), names=(title, outcome.title))
+
+def funnel_sentence(
+    steps: pd.DataFrame, # As made by funnel
+) -> Sentence: # With its figures
+    "Where most sessions are lost."
+    place = int(steps["went_on"].iloc[1:].to_numpy(float).argmin()) + 1
+    before, lost, last = steps.iloc[place - 1], steps.iloc[place], steps.iloc[-1]
+    rows = f"training part, sessions with a {before['step']}, a row a session"
+    own = figure_of(lost, "went_on", f"share that goes on from {before['step']} to {lost['step']}", "share of sessions", rows, lost["came_from"])
+    text, figures = f"The narrowest step is {before['step']} to {lost['step']}: {_percents(own)} of the {lost['came_from']:,} sessions go on", [own, exact_count(lost["came_from"], "sessions", rows)]
+    untracked = last["without_it"] / max(last["sessions"], 1)
+    if untracked > UNTRACKED:
+        rows = f"training part, sessions with a {last['step']}, a row a session"
+        figures.append(Figure(f"share without a {steps['step'].iloc[-2]} before", float(untracked), "share of sessions", rows, int(last["sessions"]), why=EXACT_SHARE))
+        text += f"; but {percent(untracked)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them"
+    return Sentence("eda.funnel", text, tuple(figures), names=tuple(steps["step"]))
+
+def known_sentence(
+    found: pd.DataFrame, # As made by relevance, without suspects
+    text: str, # In words, as made by relevance_finding
+    rows: int, # Sessions behind it
+    names: tuple = (), # Words of the log in it
+) -> Sentence: # With its figures
+    "What is known early, and how much of it is noise."
+    where = "training part, a row a session"
+    clear = found[found["above_noise"]]
+    counts = [exact_count(len(found), "columns", where), exact_count(len(found) - len(clear), "columns that tell no more than noise", where)]
+    if clear.empty: return Sentence("eda.known", text, tuple(counts), names=names)
+    why = "information less what chance gives; columns are told from noise by shuffling"
+    share = Figure(f"share of the information about the outcome that {clear.iloc[0]['column']} holds", float(clear.iloc[0]["share"]), "share of information", where, rows, why=why)
+    return Sentence("eda.known", text, (share, *counts), names=(*names, clear.iloc[0]["column"]))
+
+def drift_sentence(
+    periods: pd.DataFrame, # As made by by_period
+    period: str, # One of PERIODS
+    outcome: Outcome = Outcome(), # What is asked
+    spread: float = 1.0, # Design effect
+) -> Sentence: # With its figures
+    "Whether the outcome moved more than chance."
+    whole, unit = periods[periods["whole"]], unit_of(outcome)
+    rows = f"training part, {unit} by {period}"
+    counts = exact_count(len(whole), "periods in full", rows)
+    if len(whole) < 2: return Sentence("eda.drift", f"The log holds {times(len(whole), period)} in full: too few to speak of drift", (counts,), names=(period,))
+    ends = lambda row, which: figure_of(row.to_dict() | dict(share_low=row["low"], share_high=row["high"]), "share", f"share with the outcome in the {period} with the {which}", f"share of {unit}", f"{rows}, the {which}", row["trials"])
+    p = more_than_chance(whole, spread)
+    if np.isnan(p): return Sentence("eda.drift", f"Over {times(len(whole), period)} {outcome.title} stayed at {percent(whole['share'].iloc[0])}", (counts, ends(whole.iloc[0], "first")), names=(period, outcome.title))
+    busy = whole[whole["trials"] >= whole["trials"].mean() / 4]
+    least, most = ends(busy.loc[busy["share"].idxmin()], "least"), ends(busy.loc[busy["share"].idxmax()], "most")
+    chance = Figure("p of the differences between periods", float(p), "probability", rows, int(whole["trials"].sum()), why="a p-value")
+    moved = f"{'moved' if p < 0.05 else 'did not move'} more than chance would ({'p < 0.001' if p < 0.001 else f'p = {p:.2f}'})"
+    where = "" if len(busy) == len(whole) else " where sessions are not rare"
+    return Sentence("eda.drift", f"Over {times(len(whole), period)} {outcome.title} {moved}: from {_percents(least)} to {_percents(most)}{where}", (counts, least, most, chance), names=(period, outcome.title, "p < 0.001"))

@@ -8,7 +8,7 @@ __all__ = ['EDGE', 'BASE', 'LEAST_ROWS', 'DIGITS', 'LOOKED_AT', 'FOREST_ROWS', '
            'log_odds', 'made_up', 'Encoding', 'carried_over', 'Explainer', 'check_adds_up', 'keep_explainer',
            'load_explainer', 'title_of', 'as_figure', 'in_words', 'as_chance', 'strongest', 'sentence', 'overall',
            'plot_overall', 'partner', 'dependence', 'plot_dependence', 'steps_of', 'plot_reasons', 'correlated_groups',
-           'together', 'group_table', 'shuffling', 'beside', 'plot_beside', 'findings']
+           'together', 'group_table', 'shuffling', 'beside', 'plot_beside', 'share_of_contributions', 'findings']
 
 # %% ../nbs/09_explain.ipynb #0ad63283
 import json, textwrap, warnings
@@ -32,6 +32,8 @@ from threadpoolctl import threadpool_limits
 from .cards import LEAST_IN_TRAINING
 from .classification import quick_conversion
 from .features import CYCLES, Cycle, feature_columns, load_sessions, preprocess
+from .findings import DESCRIBES, NOT_DRAWN, Figure, Sentence, as_kept, exact_count, figure_of, texts
+from .judging import draws_of_visitors, with_ends
 from .models import Blend, Calibrated, Network, Weighted, fit, make_model, probability
 from .pictures import COLOURS, LOOK, LOW_TO_HIGH, Picture
 from .runs import Run, load_model, read_json, save_model, write_json
@@ -702,6 +704,21 @@ def _listed(names: list) -> str:
     "a, b and c."
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
+def share_of_contributions(
+    found: pd.DataFrame, # Contributions
+    visitors: np.ndarray, # Who each row belongs to
+    groups: dict, # Name: columns that are taken together
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> pd.DataFrame: # By name: share of all contributions, and its ends
+    "Shares of contributions with 95 % intervals over visitors."
+    sizes = found.drop(columns=BASE).abs()
+    member = np.array([[column in columns for columns in groups.values()] for column in sizes], float)
+    of = lambda w: (w @ sizes.to_numpy()) @ member / max((w @ sizes.to_numpy()).sum(), 1e-12)
+    value = of(np.ones(len(sizes)))
+    drawn = np.array([of(w) for w in draws_of_visitors(visitors, resamples, seed)]).reshape(-1, len(groups))
+    return pd.DataFrame({name: with_ends("share", float(value[place]), drawn[:, place]) for place, name in enumerate(groups)}).T
+
 def findings(
     outcome: str, # Title of the outcome
     model: str, # Family
@@ -710,16 +727,25 @@ def findings(
     both: pd.DataFrame, # As made by beside
     rows: int, # Session rows explained
     converted: int, # Converted sessions that the model learned from
-) -> list: # Sentences
+    first_share: dict | None = None, # share of the strongest, and its ends, as made by share_of_contributions; None: not known
+) -> list: # Of Sentence
     "The findings in sentences."
     first = units[units["importance"] > 0].head(NAMED)
-    if first.empty: return [f"{outcome}: the {model} says the same of every session, so there is nothing to explain"]
-    lines = [f"{outcome}: the {model} leans most on {_listed([f'{_short(c)} ({says})' for c, says in first['says'].items()])}; together {first['share'].sum():.0%} of all contributions over {rows:,} session rows"]
-    if len(shared): lines.append(f"columns that say nearly the same share credit: {'; '.join(f'{row.columns} (place {row.place} together)' for row in shared.head(NAMED).itertuples())}")
-    order = both.sort_values("rise", ascending=False, kind="stable").index
-    lines.append(f"column by column, shuffling puts {_short(order[0])} first; {len(set(order[:5]) & set(both.index[:5]))} of the {min(5, len(both))} columns that contribute most are among its first {min(5, len(both))}")
-    lines.append("contributions describe the model, not causes" + (f"; it learned from {converted:,} converted sessions, so another sample could change their order" if converted < LEAST_IN_TRAINING else ""))
-    return lines
+    if first.empty: return [Sentence("explain.nothing", f"{outcome}: the {model} says the same of every session, so there is nothing to explain")]
+    where, names = "training part, a sample of rows, a row a session and landmark", [f"{_short(c)} ({says})" for c, says in first["says"].items()]
+    own = figure_of(first_share or dict(share=first["share"].sum()), "share", f"share of all contributions by the first {len(first)}", "share of contributions", where, rows)
+    lines = [Sentence("explain.leans_on", f"{outcome}: the {model} leans most on {_listed(names)}; together {own:.0%} of all contributions over {rows:,} session rows of the training part", (own, exact_count(rows, "session rows", where)), names=tuple(names))]
+    if len(shared):
+        groups = [(row.columns, int(row.place)) for row in shared.head(NAMED).itertuples()]
+        places = tuple(Figure("place among all columns", place, "place", where, rows, why=DESCRIBES) for _, place in groups)
+        lines.append(Sentence("explain.shared", f"columns that say nearly the same share credit: {'; '.join(f'{columns} (place {place} together)' for columns, place in groups)}", places, names=tuple(columns for columns, _ in groups)))
+    order, most = both.sort_values("rise", ascending=False, kind="stable").index, min(5, len(both))
+    agree = len(set(order[:5]) & set(both.index[:5]))
+    counts = (exact_count(agree, "columns that are first in both orders", where), exact_count(most, "columns compared", where))
+    lines.append(Sentence("explain.shuffling", f"column by column, shuffling puts {_short(order[0])} first; {agree} of the {most} columns that contribute most are among its first {most}", counts, names=(_short(order[0]),)))
+    few = f"; it learned from {converted:,} converted sessions, so another sample could change their order" if converted < LEAST_IN_TRAINING else ""
+    learned = (exact_count(converted, "converted sessions", "training part"),) if few else ()
+    return [*lines, Sentence("explain.not_causes", f"contributions describe the model, not causes{few}", learned, "caution")]
 
 # %% ../nbs/09_explain.ipynb #f1c25271
 def _reasons_of(row: dict, found: dict, p: float, usual: float, top: int) -> dict:

@@ -33,6 +33,7 @@ from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardSc
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from .findings import Sentence, as_kept, chosen_value, exact_count
 from .runs import Run, parquet_table, read_table, save_model, write_json, write_table
 from .sources import Outcome, chosen_by_hash, event_partitions, hash_share, load_card, load_events, prepare
 
@@ -711,7 +712,7 @@ def _unreached(
     card: dict, # The card of its log
     files: list, # Tables of session rows
     landmarks: tuple, # Events seen before predicting
-) -> list: # A sentence, or none
+) -> list: # A Sentence, or none
     "Say which landmarks no session of the training part is at risk at; refuse them if that is all."
     if card["ready_made"]: return []
     reached = set()
@@ -723,7 +724,11 @@ def _unreached(
     longest = max(pl.read_parquet(file, columns=["step"], glob=False)["step"].max() for file in logs)
     what = ", ".join(map(str, missing[:10]))
     why = f"the longest session has {longest:,} events, and who has converted before is no longer at risk"
-    if reached: return [f"no session of the training part is at risk after {what} events: {why}"]
+    if reached:
+        figures = [chosen_value(int(k), "events seen", "events") for k in missing[:10]]
+        figures.append(exact_count(longest, "events of the longest session", "the log, a row an event"))
+        text = f"no session of the training part is at risk after {what} events: {why}"
+        return [Sentence("features.unreached", text, tuple(figures), "caution")]
     raise ValueError(f"no session of the training part is at risk at any of the landmarks {what}: {why}. Choose "
                      f"smaller ones, e.g. --landmarks 1,2, or check which events are purchases")
 
@@ -835,11 +840,15 @@ def build_sessions(
     table = kept[0] if len(kept) == 1 else pl.concat(kept).sort(pl.col("part") == "test", *KEYS)
     write_table(run, "sessions.parquet", table)
     for old in set(session_partitions(run)) - set(written if len(written) > 1 or len(table) < sum(rows.values()) else []): old.unlink()
-    said = [f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions chosen by a hash of their name (most_rows=0: all; every row is in the folder sessions)"
-            for part, name in (("train", "training"), ("test", "test")) if (count := _rows_by_part(table)[part]) < rows[part]]
+    said = []
+    for part, name in (("train", "training"), ("test", "test")):
+        count, where = _rows_by_part(table)[part], f"{name} part, a row a session and landmark"
+        if count == rows[part]: continue
+        text = f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions chosen by a hash of their name (most_rows=0: all; every row is in the folder sessions)"
+        said.append(Sentence(f"features.sample_{part}", text, (exact_count(count, "session rows that models see", where), exact_count(rows[part], "session rows", where)), "caution", ("most_rows=0",)))
     said += unreached
     sizes = size_by_landmark(table.filter(pl.col("part") == "train").to_pandas()).reset_index().to_dict("list")
-    write_json(run, "metrics/features.json", sizes | (dict(headline=said) if said else {}))
+    write_json(run, "metrics/features.json", sizes | (as_kept(said) if said else {}))
     return table
 
 def session_partitions(

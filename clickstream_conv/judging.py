@@ -5,14 +5,17 @@
 # %% auto #0
 __all__ = ['FIGURES', 'AT_THRESHOLD', 'HIGHER_IS_BETTER', 'FIGURE_TITLES', 'SURE', 'BINS', 'TOO_FEW', 'LEAST_WORDS',
            'PERCENT_MARKS', 'FEWEST_FLAGGED', 'NOBODY', 'PURPOSES', 'AIMS', 'OTHERS', 'ANY', 'checked', 'Ranked',
-           'rank_rows', 'roc_auc', 'average_precision', 'bin_of', 'expected_calibration_error', 'weighted_figures',
-           'figures', 'draws_of_visitors', 'interval_of', 'with_intervals', 'figure_in_words', 'paired_difference',
+           'rank_rows', 'roc_auc', 'average_precision', 'RankedWithin', 'rank_within', 'roc_auc_within', 'bin_of',
+           'expected_calibration_error', 'ece_if_calibrated', 'weighted_figures', 'figures', 'draws_of_visitors',
+           'interval_of', 'figures_of_draws', 'with_ends', 'with_intervals', 'figure_in_words', 'paired_difference',
            'NumberRule', 'WordRule', 'figures_of_ranking', 'learn_rules', 'single_features', 'OneFeatureRule',
-           'share_of_limit', 'by_landmark', 'landmark_finding', 'plot_by_landmark', 'bins_of_rows', 'spread_of_sums',
-           'reliability', 'calibration_error', 'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability',
-           'first_crossings', 'one_per_session', 'gains', 'Threshold', 'choose_threshold', 'gains_finding',
-           'plot_gains', 'confusion', 'read_confusion', 'plot_confusion', 'slices_of', 'by_slice', 'slice_flags',
-           'plot_slices', 'share_of_visitors', 'learning_curve', 'learning_finding', 'plot_learning_curve']
+           'share_of_limit', 'sessions_with_one_answer', 'beside_limit', 'landmark_alone', 'by_landmark',
+           'landmark_finding', 'plot_by_landmark', 'bins_of_rows', 'spread_of_sums', 'reliability', 'calibration_error',
+           'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability', 'first_crossings',
+           'one_per_session', 'gains', 'Threshold', 'best_place', 'aim_in_words', 'choose_threshold',
+           'figures_at_threshold', 'gains_finding', 'plot_gains', 'confusion', 'read_confusion', 'plot_confusion',
+           'slices_of', 'by_slice', 'slice_flags', 'plot_slices', 'share_of_visitors', 'learning_curve',
+           'learning_finding', 'plot_learning_curve']
 
 # %% ../nbs/04b_judging.ipynb #17979704
 import textwrap, time
@@ -29,13 +32,14 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 
 from .features import feature_columns
+from .findings import Figure, Sentence, exact_count, figure_of
 from .pictures import BASELINE, COLOURS, LIMIT, LOOK, POOLED, Picture, name_lines, style_of, wilson
 
 # %% ../nbs/04b_judging.ipynb #81a8afe2
 FIGURES = ("roc_auc", "average_precision", "log_loss", "brier", "ece")  # in the order shown
 AT_THRESHOLD = ("accuracy", "precision", "recall", "f1")  # the figures that need a threshold
 HIGHER_IS_BETTER = {"roc_auc": True, "average_precision": True, "log_loss": False, "brier": False, "ece": False, **dict.fromkeys(AT_THRESHOLD, True)}
-FIGURE_TITLES = {"roc_auc": "ROC-AUC", "average_precision": "average precision", "log_loss": "log-loss", "brier": "Brier score", "ece": "expected calibration error", "f1": "F1"}
+FIGURE_TITLES = {"roc_auc": "ROC-AUC", "roc_auc_within": "ROC-AUC within landmarks", "average_precision": "average precision", "log_loss": "log-loss", "brier": "Brier score", "ece": "expected calibration error", "f1": "F1"}
 SURE = 1e-7  # no probability is taken to be nearer to 0 or 1 than this
 BINS = 10  # of equal mass, for calibration
 
@@ -93,6 +97,44 @@ def average_precision(
     precision = np.divide(caught, flagged, out=np.zeros_like(caught), where=flagged > 0)
     return float((yes[::-1] * precision).sum() / yes.sum())
 
+# %% ../nbs/04b_judging.ipynb #23988146
+@dataclass(frozen=True)
+class RankedWithin:
+    "Rows in order of their group and, within it, of their probability, ready to be weighted many times."
+    order: np.ndarray # Places of the rows, group after group, lowest probability first
+    y: np.ndarray # Outcomes in that order
+    first: np.ndarray # Where each distinct probability of a group begins
+    start: np.ndarray # For each group, the place in first at which it begins
+
+def rank_within(
+    y: np.ndarray, # 1 where the session converted, 0 where not
+    p: np.ndarray, # Probability
+    groups: np.ndarray, # Number of the group of each row, such as its landmark
+) -> RankedWithin: # Sorted once
+    "Put the rows of each group in order."
+    y, p = checked(y, p)
+    groups = np.asarray(groups)
+    order = np.lexsort((p, groups))
+    p, groups = p[order], groups[order]
+    new_group = np.append(True, groups[1:] != groups[:-1])
+    new_value = new_group | np.append(True, p[1:] != p[:-1])
+    first = np.flatnonzero(new_value)
+    return RankedWithin(order, y[order], first, np.searchsorted(first, np.flatnonzero(new_group)))
+
+def roc_auc_within(
+    ranked: RankedWithin, # Rows in order
+    weight: np.ndarray, # Weight of each row, in the rows' own order
+) -> float: # Not-a-number where no group has both classes
+    "Share of pairs of the same group that are ranked rightly, ties as half, each group counted by its pairs."
+    w = weight[ranked.order]
+    yes = np.add.reduceat(w * ranked.y, ranked.first)
+    no = np.add.reduceat(w - w * ranked.y, ranked.first)
+    no_of_group, sizes = np.add.reduceat(no, ranked.start), np.diff(np.append(ranked.start, len(no)))
+    before = np.repeat(np.cumsum(no_of_group) - no_of_group, sizes)
+    pairs = (np.add.reduceat(yes, ranked.start) * no_of_group).sum()
+    right = (yes * (np.cumsum(no) - no / 2 - before)).sum()
+    return float(right / pairs) if pairs > 0 else np.nan
+
 # %% ../nbs/04b_judging.ipynb #1f6d1855
 def bin_of(
     mass: np.ndarray, # Weight at each distinct probability, lowest first
@@ -110,6 +152,25 @@ def expected_calibration_error(
     "How far probabilities are from shares, on average."
     mass = yes + no
     return float(np.abs(np.bincount(bin_of(mass, bins), yes - distinct * mass)).sum() / mass.sum())
+
+# %% ../nbs/04b_judging.ipynb #b23ca0f7
+def ece_if_calibrated(
+    p: np.ndarray, # Probability of each row
+    sessions: np.ndarray | None = None, # Session of each row, where each has one answer; None: each row has its own
+    draws: int = 200, # Simulations
+    seed: int = 0, # Of the simulations
+    bins: int = BINS, # Of equal mass
+) -> dict: # ece_chance: mean; ece_chance_high: the level that one in twenty exceeds
+    "The calibration error that a perfectly calibrated model with these probabilities would show."
+    p = np.asarray(p, float)
+    _, place, mass = np.unique(p, return_inverse=True, return_counts=True)
+    number = bin_of(mass, bins)[place]
+    who = np.arange(len(p)) if sessions is None else pd.factorize(np.asarray(sessions))[0]
+    rng, errors = np.random.default_rng(seed), []
+    for _ in range(draws):
+        happened = rng.random(who.max() + 1)[who] < p
+        errors.append(np.abs(np.bincount(number, happened - p)).sum() / len(p))
+    return dict(ece_chance=float(np.mean(errors)), ece_chance_high=float(np.quantile(errors, 0.95)))
 
 # %% ../nbs/04b_judging.ipynb #8ee6a1ab
 def _decided(yes: np.ndarray, no: np.ndarray, first: int) -> dict:
@@ -162,6 +223,25 @@ def interval_of(
     if name != "ece": return float(low), float(high)
     return float(np.clip(2 * value - high, 0, value)), float(max(2 * value - low, value))
 
+def figures_of_draws(
+    ranked: Ranked, # Rows in order
+    visitors: np.ndarray, # Who each row belongs to
+    resamples: int, # How many draws
+    seed: int, # Of the draws; the same seed and visitors give the same draws
+    threshold: float | None = None, # Flagged from here on; None: no figures that need it
+) -> pd.DataFrame: # One row a draw: the figures
+    "The figures on each draw of visitors."
+    return pd.DataFrame([weighted_figures(ranked, w, threshold) for w in draws_of_visitors(visitors, resamples, seed)])
+
+def with_ends(
+    name: str, # A figure
+    value: float, # As measured
+    drawn: np.ndarray, # As drawn; empty: no interval
+) -> dict: # name, name_low and name_high
+    "A figure with its interval."
+    low, high = interval_of(name, value, np.asarray(drawn, float)) if len(drawn) else (np.nan, np.nan)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
 def with_intervals(
     y: np.ndarray, # 1 where the session converted, 0 where not
     p: np.ndarray, # Probability
@@ -169,14 +249,14 @@ def with_intervals(
     resamples: int = 200, # Draws of visitors
     seed: int = 0, # Of the draws
     threshold: float | None = None, # Flagged from here on; None: no figures that need it
+    drawn: pd.DataFrame | None = None, # As made by figures_of_draws, where they are known
 ) -> dict: # rows, converted, prevalence; for each figure: itself, name_low and name_high
     "The figures with 95 % bootstrap intervals."
     ranked = rank_rows(y, p)
-    drawn = pd.DataFrame([weighted_figures(ranked, w, threshold) for w in draws_of_visitors(visitors, resamples, seed)])
+    if drawn is None: drawn = figures_of_draws(ranked, visitors, resamples, seed, threshold)
     shown = dict(rows=len(y), converted=int(np.sum(y)), prevalence=float(np.mean(y)))
     for name, value in weighted_figures(ranked, np.ones(len(ranked.y)), threshold).items():
-        low, high = interval_of(name, value, drawn[name].to_numpy()) if resamples else (np.nan, np.nan)
-        shown |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        shown |= with_ends(name, value, drawn[name].to_numpy() if len(drawn) else np.array([]))
     return shown
 
 
@@ -323,6 +403,67 @@ def share_of_limit(
     "How far a model gets from guessing to the limit."
     return (auc - 0.5) / (limit - 0.5)
 
+def sessions_with_one_answer(
+    table: pd.DataFrame, # Session rows: converted, and session_id where it is known
+) -> np.ndarray | None: # Session of each row; None where a session may answer differently at each landmark, or is not known
+    "The sessions of rows, where the outcome is that of the session."
+    if "session_id" not in table: return None
+    answers = table.groupby("session_id")["converted"].nunique()
+    return table["session_id"].to_numpy() if (answers == 1).all() else None
+
+def _counted_sessions(table: pd.DataFrame) -> dict:
+    "How many sessions the rows are of, and how many of these convert."
+    if "session_id" not in table: return {}
+    return dict(sessions=table["session_id"].nunique(), converted_sessions=table.loc[table["converted"] == 1, "session_id"].nunique())
+
+def _within(table: pd.DataFrame, p: np.ndarray, resamples: int, seed: int) -> tuple:
+    "The ROC-AUC within landmarks, and on each draw."
+    ranked = rank_within(table["converted"], p, table["landmark"])
+    drawn = [roc_auc_within(ranked, w) for w in draws_of_visitors(table["visitor"], resamples, seed)]
+    return roc_auc_within(ranked, np.ones(len(table))), np.array(drawn)
+
+def beside_limit(
+    row: dict, # A model's figures
+    drawn: pd.DataFrame, # The same on each draw of visitors
+    limit: dict, # The limit's figures on the same rows
+    limit_drawn: pd.DataFrame, # The same on the same draws
+) -> dict: # share_of_limit, share_of_limit_within and log_loss_of_limit, each with its ends
+    "How far a model is from the limit, with intervals from draws shared by both."
+    column = lambda of, name: of[name].to_numpy(float) if len(of) else np.array([])
+    found = {}
+    for name, auc in (("share_of_limit", "roc_auc"), ("share_of_limit_within", "roc_auc_within")):
+        shares = share_of_limit(column(drawn, auc), column(limit_drawn, auc))
+        found |= with_ends(name, share_of_limit(row[auc], limit[auc]), shares)
+    losses = column(drawn, "log_loss") / column(limit_drawn, "log_loss")
+    return found | with_ends("log_loss_of_limit", row["log_loss"] / limit["log_loss"], losses)
+
+def _judged_at(part: pd.DataFrame, said: dict, resamples: int, seed: int, threshold: float | None) -> list:
+    "One row a model, on the same rows and the same draws."
+    y, who, shared = part["converted"].to_numpy(), part["visitor"].to_numpy(), sessions_with_one_answer(part)
+    rows, draws = {}, {}
+    for name, p in said.items():
+        drawn = figures_of_draws(rank_rows(y, p), who, resamples, seed, threshold)
+        row = _counted_sessions(part) | with_intervals(y, p, who, resamples, seed, threshold, drawn)
+        within, within_drawn = row["roc_auc"], drawn["roc_auc"].to_numpy() if len(drawn) else np.array([])
+        if part["landmark"].nunique() > 1: within, within_drawn = _within(part, p, resamples, seed)
+        row |= with_ends("roc_auc_within", within, within_drawn)
+        rows[name] = row | ece_if_calibrated(p, shared, max(resamples, 1), seed)
+        draws[name] = drawn.assign(roc_auc_within=within_drawn) if len(drawn) else drawn
+    if LIMIT in said: rows = {name: row | beside_limit(row, draws[name], rows[LIMIT], draws[LIMIT]) for name, row in rows.items()}
+    return [dict(model=name, **row) for name, row in rows.items()]
+
+def landmark_alone(
+    table: pd.DataFrame, # Session rows: landmark, visitor, converted
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> dict: # landmark_alone and its ends
+    "How well the landmark's number alone orders rows of all landmarks together: no merit of a model."
+    place = np.unique(table["landmark"], return_inverse=True)[1]
+    ranked = rank_rows(table["converted"], place / (place.max() + 1))
+    drawn = figures_of_draws(ranked, table["visitor"], resamples, seed)
+    value = weighted_figures(ranked, np.ones(len(table)))["roc_auc"]
+    return with_ends("landmark_alone", value, drawn["roc_auc"].to_numpy() if len(drawn) else np.array([]))
+
 def by_landmark(
     table: pd.DataFrame, # Session rows: landmark, visitor, converted
     said: dict, # Name of a model: its probability of each row
@@ -333,13 +474,12 @@ def by_landmark(
     "The figures of each model at each landmark, and of all together."
     groups = {k: (table["landmark"] == k).to_numpy() for k in sorted(table["landmark"].unique())}
     if len(groups) > 1: groups[POOLED] = np.ones(len(table), bool)
-    y, who = table["converted"].to_numpy(), table["visitor"].to_numpy()
-    rows = [dict(landmark=k, model=name, **with_intervals(y[at], np.asarray(p)[at], who[at], resamples, seed, threshold)) for k, at in groups.items() for name, p in said.items()]
-    found = pd.DataFrame(rows)
-    if LIMIT in said:
-        limit = found[found["model"] == LIMIT].set_index("landmark")["roc_auc"]
-        found["share_of_limit"] = share_of_limit(found["roc_auc"], found["landmark"].map(limit))
-    return found
+    rows = []
+    for k, at in groups.items():
+        answers = {name: np.asarray(p)[at] for name, p in said.items()}
+        alone = landmark_alone(table, resamples, seed) if k == POOLED else {}
+        rows += [dict(landmark=k, **row, **alone) for row in _judged_at(table[at], answers, resamples, seed, threshold)]
+    return pd.DataFrame(rows)
 
 # %% ../nbs/04b_judging.ipynb #2e545cc3
 def _from_to(g: pd.DataFrame, figure: str) -> str:
@@ -353,12 +493,12 @@ def landmark_finding(
     "What a picture by landmark shows, in words."
     single = found[found["landmark"] != POOLED]
     said = [f"{name} from {_from_to(g, figure)} events" for name, g in single.groupby("model", sort=False)]
-    return f"{FIGURE_TITLES.get(figure, figure)} by events seen: " + "; ".join(said)
+    return f"{FIGURE_TITLES.get(figure, figure)} by events seen, each of the sessions that get that far: " + "; ".join(said)
 
 def _title_by_landmark(single: pd.DataFrame, figure: str) -> str:
     "The finding for the first model that is neither limit nor baseline."
     name = next((m for m in single["model"].unique() if m not in (LIMIT, BASELINE) and "single feature" not in m), single["model"].iloc[0])
-    return f"{name}: {FIGURE_TITLES.get(figure, figure)} {_from_to(single[single['model'] == name], figure)} events"
+    return f"{name}: {FIGURE_TITLES.get(figure, figure)} {_from_to(single[single['model'] == name], figure)} events, each of those that get there"
 
 def plot_by_landmark(
     found: pd.DataFrame, # As made by by_landmark
@@ -579,7 +719,7 @@ AIMS = {"f1": "the highest F1", "recall": "flagging at least {at_least:.0%} of t
 
 def _in_words(value: float, row: dict, purpose: str, given: dict, unit: str) -> str:
     "A threshold in one sentence."
-    aim = AIMS[purpose].format(**{k: v for k, v in given.items() if v is not None})
+    aim = aim_in_words(purpose, given)
     if value == NOBODY: return f"For {aim}: flag nobody, since no threshold earns more than it costs."
     profit = f", and the profit is {row['profit_per_1000']:,.0f} per 1,000 {unit}" if "profit_per_1000" in row else ""
     return (f"For {aim}: flag from a probability of {value:.4f} on. Expected: {row['share_contacted']:.1%} of {unit} are flagged, {row['precision']:.1%} of the flagged convert, "
@@ -593,6 +733,26 @@ class Threshold:
     purpose: str # One of PURPOSES
     sentence: str # In words
     expected: dict # What it did where it was chosen: a row of gains
+    aim: str = "" # What for, in words
+
+def best_place(
+    curve: pd.DataFrame, # As made by gains
+    purpose: str, # One of PURPOSES
+    at_least: float | None = None, # Recall or precision, a share
+    share: float | None = None, # Most that may be flagged
+) -> int: # Place of a threshold in the curve
+    "The threshold that serves a purpose best."
+    if purpose == "recall": return _best_recall(curve, at_least)
+    if purpose == "precision": return _best_precision(curve, at_least)
+    if purpose == "top share": return _top_share(curve, share)
+    return curve["f1" if purpose == "f1" else "profit_per_1000"].idxmax()
+
+def aim_in_words(
+    purpose: str, # One of PURPOSES
+    given: dict, # What it needs to know: at_least, share, gain, cost
+) -> str: # Such as: the highest F1
+    "What a threshold is for."
+    return AIMS[purpose].format(**{name: value for name, value in given.items() if value is not None})
 
 def choose_threshold(
     y: np.ndarray, # 1 where the session converted, 0 where not; validation data
@@ -611,12 +771,34 @@ def choose_threshold(
     curve = gains(y, p, gain, cost)
     if purpose == "profit" and curve["profit_per_1000"].max() <= 0:
         nothing = dict(contacted=0, converted=0, share_contacted=0.0, share_reached=0.0, precision=np.nan, lift=np.nan, f1=0.0, profit_per_1000=0.0)
-        return Threshold(NOBODY, purpose, _in_words(NOBODY, nothing, purpose, given, unit), nothing)
-    places = {"f1": lambda: curve["f1"].idxmax(), "recall": lambda: _best_recall(curve, at_least), "precision": lambda: _best_precision(curve, at_least),
-              "top share": lambda: _top_share(curve, share), "profit": lambda: curve["profit_per_1000"].idxmax()}
-    row = curve.loc[[places[purpose]()]].to_dict("records")[0]
+        return Threshold(NOBODY, purpose, _in_words(NOBODY, nothing, purpose, given, unit), nothing, aim_in_words(purpose, given))
+    row = curve.loc[[best_place(curve, purpose, at_least, share)]].to_dict("records")[0]
     value = row.pop("threshold")
-    return Threshold(value, purpose, _in_words(value, row, purpose, given, unit), row)
+    return Threshold(value, purpose, _in_words(value, row, purpose, given, unit), row, aim_in_words(purpose, given))
+
+# %% ../nbs/04b_judging.ipynb #92aa4d8c
+def figures_at_threshold(
+    y: np.ndarray, # 1 where the session converted, 0 where not
+    p: np.ndarray, # Highest probability of each session
+    visitors: np.ndarray, # Who each session belongs to
+    threshold: float, # Flagged from here on
+    gain: float | None = None, # What a converted contact brings; None: no profit
+    cost: float | None = None, # What a contact costs
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> dict: # decided, converted, flagged, found; share_flagged, precision, recall, f1 and, where asked for, profit_per_1000, each with its ends
+    "What a threshold does to sessions."
+    y, p = checked(y, p)
+    flagged = p >= threshold
+    def shares(w):
+        count, found, converted, decided = (w * flagged).sum(), (w * flagged * y).sum(), (w * y).sum(), w.sum()
+        part = lambda a, b: float(a / b) if b > 0 else np.nan
+        answer = dict(share_flagged=part(count, decided), precision=part(found, count), recall=part(found, converted), f1=part(2 * found, count + converted))
+        return answer if gain is None else answer | dict(profit_per_1000=part(1000 * (gain * found - cost * count), decided))
+    drawn = pd.DataFrame([shares(w) for w in draws_of_visitors(visitors, resamples, seed)])
+    counts = dict(decided=len(y), converted=int(y.sum()), flagged=int(flagged.sum()), found=int((flagged * y).sum()))
+    for name, value in shares(np.ones(len(y))).items(): counts |= with_ends(name, value, drawn[name].to_numpy() if len(drawn) else np.array([]))
+    return counts
 
 # %% ../nbs/04b_judging.ipynb #33809823
 def _mark(ax: plt.Axes, curve: pd.DataFrame, column: str, threshold: float | None) -> None:
@@ -757,12 +939,22 @@ def by_slice(
 
 def slice_flags(
     found: pd.DataFrame, # As made by by_slice
-) -> list: # Sentences
-    "A sentence for each slice where the model is worse than the baseline."
-    flags = [f"{r.column} {r.value}: the model's log-loss is {r.log_loss:.4f}, the baseline's {r.baseline_log_loss:.4f}, worse by {r.difference:.4f} ({r.difference_low:.4f} to {r.difference_high:.4f}); "
-             f"{r.converted_sessions:,} of {r.sessions:,} sessions convert. Do not use the model here" for r in found[found["worse"]].itertuples()]
-    few = ", ".join(f"{r.column} {r.value} ({r.converted_sessions})" for r in found[~found["judged"]].itertuples())
-    return flags + ([f"too few converted sessions to be judged: {few}"] if few else [])
+) -> list: # Of Sentence
+    "A sentence for each slice where the model is worse than the baseline, and one for those that cannot be judged."
+    flags = []
+    for r in found[found["worse"]].to_dict("records"):
+        name, rows = f"{r['column']} {r['value']}", f"test part, {r['column']} {r['value']}, a row a session and landmark"
+        own = figure_of(r, "log_loss", "log-loss", "nats", rows, r["rows"])
+        base = Figure("log-loss of the baseline", float(r["baseline_log_loss"]), "nats", rows, int(r["rows"]), why="its difference to the model has one")
+        apart = figure_of(r, "difference", "log-loss of the model less that of the baseline", "nats", rows, r["rows"])
+        counts = (exact_count(r["converted_sessions"], "sessions that convert", rows), exact_count(r["sessions"], "sessions", rows))
+        text = f"{name}: the model's log-loss is {own:.4f}, the baseline's {base:.4f}, worse by {apart:.4f}; {r['converted_sessions']:,} of {r['sessions']:,} sessions convert. Do not use the model here"
+        flags.append(Sentence("classification.slice", text, (own, base, apart, *counts), "caution", (name,)))
+    few = [(f"{r['column']} {r['value']}", int(r["converted_sessions"])) for r in found[~found["judged"]].to_dict("records")]
+    if not few: return flags
+    listed = ", ".join(f"{name} ({count})" for name, count in few)
+    counts = tuple(exact_count(count, "sessions that convert", f"test part, {name}") for name, count in few)
+    return [*flags, Sentence("classification.slices_too_few", f"too few converted sessions to be judged: {listed}", counts, "caution", tuple(name for name, _ in few))]
 
 # %% ../nbs/04b_judging.ipynb #644e5fb1
 def plot_slices(

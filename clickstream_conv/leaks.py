@@ -24,6 +24,7 @@ import polars as pl
 from xgboost import XGBClassifier
 
 from .features import KEYS, LANDMARKS, EventEncoder, feature_columns, load_sessions, session_features, visitor_folds
+from .findings import AS_COUNTED, Sentence, as_kept
 from .runs import Run, load_model, write_json
 from .sources import Outcome, load_card, load_events, session_spans
 
@@ -546,9 +547,10 @@ def keep_findings(
     card: dict, # The log's card
 ) -> None:
     "Keep what the guard found."
+    told = as_kept([Sentence("leaks.found" if findings else "leaks.nothing", line, (), "caution" if findings else "finding", why=AS_COUNTED if findings else "") for line in in_words(findings, card)])
     checked = [c for c in CHECKS if not (card["ready_made"] and c in (LOOKS_AHEAD, ANCHORED))]
     write_json(run, "metrics/leaks.json", dict(checked=checked, not_checked=[c for c in CHECKS if c not in checked], open=sum(not f.accepted for f in findings),
-                                               findings=[asdict(f) for f in findings], headline=in_words(findings, card)))
+                                               findings=[asdict(f) for f in findings], told=told["findings"], headline=told["headline"]))
 
 def guard_run(
     run: Run, # The run's folder

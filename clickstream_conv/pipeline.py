@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEFAULTS', 'QUIET', 'LAUNCH', 'MOST_SAID', 'FAULT',
            'WAYS', 'MEMORY', 'NO_MEMORY', 'ENDED', 'REASONS', 'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER',
-           'SHARED', 'LIBRARIES', 'MADE_FROM', 'app', 'Text', 'STOPPED', 'package_folder', 'notebooks_folder',
-           'read_notebook', 'Parameter', 'declared_parameters', 'Range', 'refuse_out_of_range', 'typed',
-           'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment', 'own_kernel',
-           'one_line', 'say', 'shortened', 'is_ours', 'innermost', 'where_raised', 'means_no_memory', 'failure',
-           'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due', 'followers', 'files_of',
-           'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'drop_damaged_manifest', 'locked',
-           'code_cells', 'Progress', 'stage_process', 'Worker', 'weigh', 'settle_files', 'StageFailed', 'begin_stage',
-           'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words', 'headlines_of',
-           'summary', 'told_of', 'pages_of', 'report_is_current', 'make_report', 'stages_until', 'run_pipeline', 'run',
-           'sources_table', 'source_in_full', 'sources', 'fetch', 'propose', 'score', 'open_app', 'benchmark', 'readme',
-           'docs', 'in_words', 'command', 'main']
+           'SHARED', 'LIBRARIES', 'SENTENCES', 'MADE_FROM', 'app', 'Text', 'STOPPED', 'package_folder',
+           'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters', 'Range', 'refuse_out_of_range',
+           'typed', 'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment',
+           'own_kernel', 'one_line', 'say', 'shortened', 'is_ours', 'innermost', 'where_raised', 'means_no_memory',
+           'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due', 'followers',
+           'files_of', 'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'drop_damaged_manifest',
+           'locked', 'code_cells', 'Progress', 'stage_process', 'Worker', 'weigh', 'settle_files', 'StageFailed',
+           'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words',
+           'figures_told', 'headlines_of', 'keep_sentences', 'summary', 'told_of', 'pages_of', 'report_is_current',
+           'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch',
+           'propose', 'score', 'open_app', 'benchmark', 'readme', 'docs', 'in_words', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, errno, hashlib, json, linecache, logging, os, re, reprlib, shutil, signal, subprocess, sys, time
@@ -531,7 +531,7 @@ def describe_data(
     return [one | dict(sha256=before.get(tuple(one.values())) or sha256_of(one["path"])) for one in found]
 
 # %% ../nbs/13_pipeline.ipynb #31645033
-RUN_FILES = ("run.json", "contract.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "signature.json", "model_card.json", "model_card.md", "events/*.parquet", "sessions/*.parquet",
+RUN_FILES = ("run.json", "contract.json", "sentences.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "signature.json", "model_card.json", "model_card.md", "events/*.parquet", "sessions/*.parquet",
              "metrics/*.json", "notebooks/*.ipynb")  # what a run makes, beside what run.json lists
 OUR_FOLDERS = (".", "models", "metrics", "notebooks", "events", "sessions")  # folders of a run
 REPORT = "site/index.html"  # first page of a run's report
@@ -885,22 +885,41 @@ def read_in_words(
     card: dict, # As kept by the stage 02_sources
 ) -> str: # Such as: 20 events read, 1 rejected (line broken: 1), 7 sessions, 2 buying
     "What was read, in one line."
-    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in card["reasons"].items())
-    read = f"{card['events']:,} events read" if "events" in card else f"{card['sessions']:,} sessions read"
-    rejected = f"{card['rejected']:,} rejected" + (f" ({reasons})" if reasons else "")
-    sessions = [f"{card['sessions']:,} sessions"] if "events" in card else []
-    return ", ".join([read, rejected, *sessions, *([] if card["outcome"]["proxy"] else [f"{card['buying_sessions']:,} buying"])])
+    from clickstream_conv.report import log_read
+    return log_read(card).text
 
 # %% ../nbs/13_pipeline.ipynb #ce34a155
+def figures_told(
+    folder: Path, # A run's folder
+    record: dict, # What run.json says
+) -> dict: # Name: what the file holds, in the order of the stages
+    "The figures that the stages have kept."
+    names = [name for stage in sorted(record["stages"]) for name in record["stages"][stage]["files"] if name.startswith("metrics/")]
+    from clickstream_conv.runs import Run, read_json
+    return {Path(name).stem: read_json(Run(folder), name) for name in names}
+
 def headlines_of(
     folder: Path, # A run's folder
     record: dict, # What run.json says
 ) -> list: # Sentences, in the order of the stages
     "What the stages have to say."
-    names = [name for stage in sorted(record["stages"]) for name in record["stages"][stage]["files"] if name.startswith("metrics/")]
-    from clickstream_conv.runs import Run, read_json
-    figures = [read_json(Run(folder), name) for name in names]
-    return [line for one in figures for line in one.get("headline", [])]
+    from clickstream_conv.findings import sentences_of
+    return [sentence.text for name, one in figures_told(folder, record).items() for sentence in sentences_of(one, name)]
+
+SENTENCES = "sentences.json"  # in a run's folder: what each sentence rests on
+
+def keep_sentences(
+    folder: Path, # A run's folder
+) -> Path: # The file
+    "Write down what each sentence of the first page, the card and the terminal rests on, unless it stands there."
+    from clickstream_conv.report import all_sentences, read_figures
+    from clickstream_conv.runs import Run, read_json, write_json
+    run = Run(folder)
+    found = all_sentences(read_figures(folder))
+    try: known = read_json(run, SENTENCES).get("sentences")
+    except ValueError: known = None  # damaged: made anew
+    if known == found: return run / SENTENCES
+    return write_json(run, SENTENCES, dict(sentences=found))
 
 # %% ../nbs/13_pipeline.ipynb #4fb813ab
 def summary(
@@ -908,11 +927,12 @@ def summary(
     record: dict, # What run.json says
 ) -> list: # Lines
     "What a run found."
+    from clickstream_conv.report import terminal_sentences
     from clickstream_conv.sources import Run, load_card
-    card = load_card(Run(folder))
+    figures = figures_told(folder, record)
+    if "source" not in figures: figures = dict(source=load_card(Run(folder))) | figures
     report = f" (open {REPORT})" if (folder / REPORT).is_file() else ""
-    return [f"results: {folder}{report}", f"log: {card['title']}", read_in_words(card), *(f"note: {note}" for note in card["notes"]),
-            *(f"warning: {warning}" for warning in card["warnings"]), *headlines_of(folder, record)]
+    return [f"results: {folder}{report}", *(one.text for one in terminal_sentences(figures))]
 
 # %% ../nbs/13_pipeline.ipynb #3eaa8a40
 def _located(parameters: dict, source) -> dict:
@@ -1011,6 +1031,7 @@ def run_pipeline(
     paths = [path for path in (parameters[STAGES[0]]["path"], wanted["source"] if source.name != wanted["source"] else "") if path]
     files = [file for path in paths for file in files_of(path)]
     record = run_stages(folder, source.name, {name: notebooks[name] for name in wanted_stages}, parameters, files, fresh, jobs or int(wanted["memory"] > 0))
+    keep_sentences(folder)
     if report: make_report(folder)
     return [*summary(folder, record), *(sign_run(Run(folder), sign) if sign else [])]
 

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['REVENUE_FIGURES', 'LARGER_IS_BETTER', 'REVENUE_TITLES', 'SPREAD', 'DIRECT', 'AMOUNTS', 'HURDLE', 'MEAN', 'SIMPLEST',
-           'LEAST_PAID', 'PROXY', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'MOST_FOR_QUANTILES', 'FEWEST',
-           'ties_in_order', 'gini_of', 'drawn_figures', 'revenue_figures', 'Logs', 'LogNormal', 'make_regressor',
-           'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target', 'hurdle_rows', 'probabilities_by_fold',
-           'predicted_in_fold', 'compare_revenue', 'best_regressor', 'leader_in_words', 'choose_regressor',
-           'amounts_compared', 'level_of', 'drift_of', 'revenue_colour', 'plot_revenue_models', 'ConstantQuantiles',
-           'fit_quantiles', 'log_quantiles', 'Column', 'conform', 'amount_at', 'share_below', 'mixture_level',
-           'mixture_upper', 'held_share', 'held_by_decile', 'plot_held', 'totals_by_decile', 'plot_totals',
-           'gain_curve', 'plot_revenue_gains', 'Worth', 'learn_intervals', 'final_model', 'exact_revenue',
-           'revenue_by_landmark', 'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
+           'LEAST_PAID', 'PROXY', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'CUTS', 'MOST_FOR_QUANTILES',
+           'OF_LIMIT', 'FEWEST', 'ties_in_order', 'gini_of', 'drawn_figures', 'revenue_figures', 'Logs', 'LogNormal',
+           'make_regressor', 'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target', 'hurdle_rows',
+           'probabilities_by_fold', 'predicted_in_fold', 'compare_revenue', 'best_regressor', 'leader_in_words',
+           'choose_regressor', 'amounts_compared', 'level_of', 'drift_of', 'revenue_colour', 'plot_revenue_models',
+           'ConstantQuantiles', 'fit_quantiles', 'log_quantiles', 'Column', 'conform', 'amount_at', 'share_below',
+           'mixture_level', 'mixture_upper', 'held_share', 'held_by_decile', 'plot_held', 'totals_by_decile',
+           'plot_totals', 'shares_of_revenue', 'gain_curve', 'plot_revenue_gains', 'Worth', 'learn_intervals',
+           'final_model', 'exact_revenue', 'revenue_by_landmark', 'plot_revenue_by_landmark', 'r2_in_words',
+           'few_in_words', 'revenue_headlines']
 
 # %% ../nbs/06_regression.ipynb #1a2ecd6a
 from dataclasses import asdict, dataclass
@@ -35,7 +36,8 @@ from xgboost import XGBRegressor
 
 from .classification import fold_tables, known_out_of_fold, mapped_out_of_fold
 from .features import NOT_FEATURES, load_sessions, preprocess
-from .judging import bins_of_rows, draws_of_visitors, figure_in_words
+from .findings import AS_COUNTED, CHOSEN, DESCRIBES, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
+from .judging import bins_of_rows, draws_of_visitors, with_ends
 from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, on_odds, probability, training_starts
 from .pictures import BASELINE, COLOURS, KINDS, LIMIT, LOOK, POOLED, Picture, spread_out, style_of
 from .runs import Run, load_model, read_json, save_model, write_json
@@ -97,6 +99,7 @@ def revenue_figures(
     visitors: np.ndarray | None = None, # Who each row belongs to; None: no intervals
     resamples: int = 200, # Draws of visitors
     seed: int = 0, # Of the draws
+    drawn: pd.DataFrame | None = None, # As made by drawn_figures, where they are known
 ) -> dict: # rows, buyers; for each of REVENUE_FIGURES itself, and name_low and name_high where visitors are given
     "How good a prediction of revenue is, with 95 % bootstrap intervals over visitors."
     y, p = np.asarray(y, float), np.asarray(p, float)
@@ -105,7 +108,7 @@ def revenue_figures(
     found = _figures(y, p, np.ones(len(y)), ties_in_order(p), ties_in_order(y))
     shown = dict(rows=len(y), buyers=int((y > 0).sum())) | found
     if visitors is None or not resamples: return shown
-    drawn = drawn_figures(y, p, visitors, resamples, seed)
+    if drawn is None: drawn = drawn_figures(y, p, visitors, resamples, seed)
     return shown | {f"{name}_{end}": float(np.nanquantile(drawn[name], q)) if drawn[name].notna().any() else np.nan for name in found for end, q in (("low", 0.025), ("high", 0.975))}
 
 # %% ../nbs/06_regression.ipynb #b5e44bec
@@ -210,12 +213,12 @@ def target_of(
 ) -> Target: # What can be predicted, or why nothing can
     "What a log's amounts allow."
     paid = 0 if card["ready_made"] else train.loc[train["revenue"].fillna(0) > 0, "visitor"].nunique()
-    if card["ready_made"]: return Target("skipped", "skipped: the log holds finished sessions and whether they bought, but no amounts, so there is no revenue to learn from")
+    if card["ready_made"]: return Target("skipped", "the log holds finished sessions and whether they bought, but no amounts, so there is no revenue to learn from")
     if paid >= LEAST_PAID: return Target("revenue", "the revenue that a session brings after the landmark")
-    if paid: return Target("skipped", f"skipped: {paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed; give a longer log")
+    if paid: return Target("skipped", f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed; give a longer log")
     if priced and card["outcome"]["proxy"]: return Target("proxy", f"{PROXY}. The log holds no purchase, so the price of the next product that is looked at after the landmark stands in for revenue. "
                                                                   "It is never zero: there is no hurdle to take, and direct models alone are compared")
-    return Target("skipped", "skipped: no session to learn from brings revenue, since the log's purchases have no price or there are none. Map the price column, e.g. price: amount")
+    return Target("skipped", "no session to learn from brings revenue, since the log's purchases have no price or there are none. Map the price column, e.g. price: amount")
 
 # %% ../nbs/06_regression.ipynb #d66aa065
 def next_prices(
@@ -607,6 +610,23 @@ def plot_totals(
         ax.grid(axis="x", visible=False)
     return Picture(figure, title.replace("\n", " ") + ". Predicted and observed by tenth: " + "; ".join(f"{a:,.0f} and {b:,.0f}" for a, b in zip(totals["predicted"], totals["observed"])))
 
+# %% ../nbs/06_regression.ipynb #911e64d3
+CUTS = {"highest tenth": slice(-1, None), "the four tenths below": slice(-5, -1), "lower half": slice(None, -5)}  # parts of the predictions, by their tenths, the highest last
+
+def shares_of_revenue(
+    y: np.ndarray, # Revenue that came
+    p: np.ndarray, # Revenue that was predicted
+    visitors: np.ndarray, # Who each row belongs to
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> list: # One dict a part of the predictions: part, rows, share and its ends; empty where there are no ten tenths or no revenue
+    "How much of the revenue the highest predictions brought, with 95 % intervals over visitors."
+    y, number = np.asarray(y, float), np.unique(bins_of_rows(p), return_inverse=True)[1]
+    if number.max() != 9 or y.sum() <= 0: return []
+    sums = lambda w: np.bincount(number, w * y, minlength=10) / max((w * y).sum(), 1e-12)
+    rows, drawn = np.bincount(number), np.array([sums(w) for w in draws_of_visitors(visitors, resamples, seed)]).reshape(-1, 10)
+    return [dict(part=name, rows=int(rows[cut].sum())) | with_ends("share", float(sums(np.ones(len(y)))[cut].sum()), drawn[:, cut].sum(axis=1)) for name, cut in CUTS.items()]
+
 # %% ../nbs/06_regression.ipynb #e229a634
 def gain_curve(
     y: np.ndarray, # Revenue that came
@@ -755,19 +775,39 @@ def exact_revenue(
     exact = best_prediction(load_events(run, part), tuple(sorted(table["landmark"].unique().tolist()))).to_pandas()
     return table[["session_id", "landmark"]].merge(exact.rename(columns=dict(revenue="exact")), on=["session_id", "landmark"], how="left")["exact"].to_numpy()
 
+OF_LIMIT = {"share_of_limit": "gini", "r2_of_limit": "r2", "total_of_limit": "total_ratio"}  # a figure over the limit's: which figure
+
+def _of_limit(row: dict, drawn: pd.DataFrame, limit: dict, limit_drawn: pd.DataFrame) -> dict:
+    "Figures over those of the limit, with intervals from draws shared by both."
+    found = {}
+    for name, figure in OF_LIMIT.items():
+        ratios = drawn[figure].to_numpy(float) / limit_drawn[figure].to_numpy(float) if len(drawn) else np.array([])
+        found |= with_ends(name, _ratio(row[figure], limit[figure]), ratios)
+    return found
+
+def _revenue_at(part: pd.DataFrame, said: dict, resamples: int, seed: int) -> list:
+    "One row a model, on the same rows and the same draws."
+    y, who = part["revenue"].to_numpy(float), part["visitor"].to_numpy()
+    sizes = dict(sessions=part["session_id"].nunique(), buying_sessions=part.loc[part["revenue"] > 0, "session_id"].nunique()) if "session_id" in part else {}
+    draws = {name: drawn_figures(y, p, who, resamples, seed) for name, p in said.items()}
+    rows = {name: sizes | revenue_figures(y, p, who, resamples, seed, draws[name]) for name, p in said.items()}
+    if LIMIT in said: rows = {name: row | _of_limit(row, draws[name], rows[LIMIT], draws[LIMIT]) for name, row in rows.items()}
+    return [dict(model=name, **row) for name, row in rows.items()]
+
 def revenue_by_landmark(
     table: pd.DataFrame, # Session rows: landmark, visitor, revenue
     said: dict, # Name of a model: its prediction of each row
     resamples: int = 200, # Draws of visitors
     seed: int = 0, # Of the draws
-) -> pd.DataFrame: # One row a landmark and model, and the pooled ones; with the share of the limit's Gini where it is known
+) -> pd.DataFrame: # One row a landmark and model, and the pooled ones; with the share of the limit's Gini, R2 and total where these are known
     "The figures of each model at each landmark, and of all together."
     groups = {k: (table["landmark"] == k).to_numpy() for k in sorted(table["landmark"].unique())}
     if len(groups) > 1: groups[POOLED] = np.ones(len(table), bool)
-    y, who = table["revenue"].to_numpy(float), table["visitor"].to_numpy()
-    found = pd.DataFrame([dict(landmark=k, model=name, **revenue_figures(y[at], np.asarray(p)[at], who[at], resamples, seed)) for k, at in groups.items() for name, p in said.items()])
-    if LIMIT in said: found["share_of_limit"] = found["gini"] / found["landmark"].map(found[found["model"] == LIMIT].set_index("landmark")["gini"])
-    return found
+    rows = []
+    for k, at in groups.items():
+        answers = {name: np.asarray(p)[at] for name, p in said.items()}
+        rows += [dict(landmark=k, **row) for row in _revenue_at(table[at], answers, resamples, seed)]
+    return pd.DataFrame(rows)
 
 # %% ../nbs/06_regression.ipynb #d20f31e8
 FEWEST = 10  # rows that pay below which a landmark is not drawn
@@ -798,24 +838,39 @@ def plot_revenue_by_landmark(
     return Picture(figure, title.replace("\n", " ") + ". " + "; ".join(f"{name}: " + ", ".join(f"{g:.2f}" for g in single[single["model"] == name]["gini"]) for name in names))
 
 # %% ../nbs/06_regression.ipynb #e7561fa5
-def _held_in_words(shown: pd.DataFrame) -> str:
+def _rows_of(row: dict) -> str:
+    "Which rows a figure is of."
+    return f"test part, {'all landmarks, a row a session and landmark' if row['landmark'] == POOLED else 'one row a session'}"
+
+def _held_in_words(
+    shown: pd.DataFrame, # As made by held_by_decile
+    what: str, # Which rows, in words
+) -> tuple: # In words, and the figures of it
     "What intervals held, overall and by tenth."
-    whole, tenths = shown.iloc[-1], shown.iloc[:-1]["held"]
-    if not whole["rows"]: return "no row to judge"
-    return f"{whole['held']:.1%} ({whole['held_low']:.1%} to {whole['held_high']:.1%})" + (f", by tenth of the prediction {tenths.min():.1%} to {tenths.max():.1%}" if len(tenths) > 1 else ", the same interval for everyone")
+    whole, tenths = shown.iloc[-1], shown.iloc[:-1]
+    if not whole["rows"]: return "no row to judge", ()
+    own = figure_of(whole, "held", "share of outcomes inside their 90 % range", "share of rows", what, whole["rows"])
+    if len(tenths) < 2: return f"{own:.1%}, the same interval for everyone", (own,)
+    ends = [tenths.loc[tenths["held"].idxmin()], tenths.loc[tenths["held"].idxmax()]]
+    least, most = (figure_of(row, "held", f"the {which} share inside in a tenth of the predictions", "share of rows", f"{what}, tenth {row['decile']} of the prediction", row["rows"]) for row, which in zip(ends, ("smallest", "largest")))
+    return f"{own:.1%}, by tenth of the prediction from {least:.1%} to {most:.1%}", (own, least, most)
 
 def r2_in_words(
     found: pd.DataFrame, # As made by revenue_by_landmark
     chosen: str, # Name of the model
-) -> str: # A sentence
+) -> Sentence: # With its figures
     "R2 beside the R2 of the exact expectation, so that a low one is understood."
     mine = found[found["model"] == chosen].iloc[-1]
-    said = f"R2 {figure_in_words(mine, 'r2')}"
-    if not (found["model"] == LIMIT).any(): return said
+    where, title = _rows_of(mine), "R2, share of the variance of the revenue that is explained"
+    own = figure_of(mine, "r2", title, "share of variance", where, mine["rows"])
+    said = f"R2 {own:.3f}"
+    if not (found["model"] == LIMIT).any(): return Sentence("regression.r2", said, (own,))
     limit = found[found["model"] == LIMIT].iloc[-1]
-    said += f" where the exact expectation, which nobody can beat in the long run, has {figure_in_words(limit, 'r2')}"
-    if limit["r2_low"] <= 0 or mine["r2"] > limit["r2"]: return f"{said}: so few buyers stand behind it that R2 is mostly chance"
-    return f"{said}: the model explains {mine['r2'] / limit['r2']:.0%} of what can be explained; the rest is decided after the landmark"
+    best = figure_of(limit, "r2", f"{title} by the exact expectation", "share of variance", where, limit["rows"])
+    said += f" where the exact expectation, which nobody can beat in the long run, has {best:.3f}"
+    if limit["r2_low"] <= 0: return Sentence("regression.r2", f"{said}: so few buyers stand behind it that R2 is mostly chance", (own, best))
+    share = figure_of(mine, "r2_of_limit", "R2 over the R2 of the exact expectation", "ratio", where, mine["rows"])
+    return Sentence("regression.r2", f"{said}: the model explains {share:.0%} of what can be explained; the rest is decided after the landmark", (own, best, share))
 
 # %% ../nbs/06_regression.ipynb #f9d23707
 def few_in_words(
@@ -823,11 +878,60 @@ def few_in_words(
     best: str, # The model that was best in it
     learned_from: int, # Buying sessions
     judged_by: int, # Buying sessions of the test part
-) -> str: # A sentence
+) -> Sentence: # With its figures
     "What a log with few buyers can and cannot support."
-    a, b = compared.loc[best], compared.loc[SIMPLEST]
-    return (f"few buyers, {learned_from:,} sessions to learn from and {judged_by:,} to judge by, so every figure has a wide interval; in cross-validation {best} has a normalised Gini of {figure_in_words(a, 'gini')} "
-            f"against {figure_in_words(b, 'gini')} of the simplest model: worth asking again with more buyers")
+    rows = "training part, out of fold, a row a session and landmark"
+    a, b = (figure_of(compared.loc[name], "gini", f"normalised Gini of {which}", "Gini", rows, compared.loc[name, "rows"]) for name, which in ((best, best), (SIMPLEST, "the simplest model")))
+    counts = (exact_count(learned_from, "buying sessions", "training part"), exact_count(judged_by, "buying sessions", "test part"))
+    return Sentence("regression.few_buyers", f"few buyers, {learned_from:,} sessions to learn from and {judged_by:,} to judge by, so every figure has a wide interval; in cross-validation {best} has a normalised Gini of {a:.3f} "
+                    f"against {b:.3f} of the simplest model: worth asking again with more buyers", (a, b, *counts), "caution", (best,))
+
+def _order_in_words(mine: dict, limit: dict | None) -> Sentence:
+    "The order and the size of the errors."
+    where = _rows_of(mine)
+    own = {name: figure_of(mine, name, REVENUE_TITLES[name], unit, where, mine["rows"]) for name, unit in (("gini", "Gini"), ("rmse", "money"), ("mae", "money"))}
+    said, figures = f"test part: normalised Gini {own['gini']:.3f}", list(own.values())
+    if limit is not None:
+        share = figure_of(mine, "share_of_limit", "normalised Gini over that of the exact expectation", "ratio", where, mine["rows"])
+        best = figure_of(limit, "gini", "normalised Gini of the exact expectation", "Gini", where, limit["rows"])
+        said, figures = f"{said}, {share:.3f} of the exact expectation's {best:.3f}", [*figures, share, best]
+    counts = [exact_count(mine["buyers"], "rows that bring revenue", where)]
+    bought = f"{mine['buyers']:,} rows bring revenue"
+    if "buying_sessions" in mine:
+        counts += [exact_count(mine["buying_sessions"], "sessions that bring revenue", where), exact_count(mine["sessions"], "sessions", where)]
+        bought = f"{mine['buying_sessions']:,} of {mine['sessions']:,} sessions bring revenue ({mine['buyers']:,} rows)"
+    return Sentence("regression.order", f"{said}; RMSE {own['rmse']:,.2f}, MAE {own['mae']:,.2f}; {bought}", (*figures, *counts))
+
+def _total_in_words(mine: dict, limit: dict | None, unit: str) -> Sentence:
+    "The level of the predictions."
+    where = _rows_of(mine)
+    own = figure_of(mine, "total_ratio", f"total {unit} predicted over observed", "ratio", where, mine["rows"])
+    if limit is None: return Sentence("regression.total", f"total predicted over observed, {unit}: {own:.3f}", (own,))
+    best = figure_of(limit, "total_ratio", "the exact expectation's own", "ratio", where, limit["rows"])
+    times = figure_of(mine, "total_of_limit", "total predicted by the model over that of the exact expectation", "ratio", where, mine["rows"])
+    return Sentence("regression.total", f"total predicted over observed, {unit}: {own:.3f}; the exact expectation's own is {best:.3f}, off by the chance of who bought and what, and the model predicts {times:.3f} times what it expects", (own, best, times))
+
+def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, likely: dict) -> list:
+    "What the ranges hold, and on which rows."
+    ninety = chosen_value(0.9, "share that a range is meant to hold", "share")
+    said, figures = _held_in_words(bought, "test part, rows of sessions that buy, a row a session and landmark")
+    width = Figure("median width of the ranges", float(bought.iloc[-1]["width"]), "money", "test part, rows of sessions that buy", int(bought.iloc[-1]["rows"]), why=DESCRIBES)
+    counts = [exact_count(bought.iloc[-1]["rows"], "rows of sessions that buy", "test part")]
+    of = f"{bought.iloc[-1]['rows']:,} rows"
+    if "buying_sessions" in mine:
+        counts.append(exact_count(mine["buying_sessions"], "sessions that buy", "test part"))
+        of = f"{of} of {mine['buying_sessions']:,} sessions"
+    lines = [Sentence("regression.range_if_bought", f"90 % range of the revenue if the session buys, on {of} that do: holds {said}; median width {width:,.2f}", (*figures, width, ninety, *counts))]
+    every = figure_of(whole.iloc[-1], "held", "share of outcomes inside their 90 % range", "share of rows", "test part, all landmarks, a row a session and landmark", whole.iloc[-1]["rows"])
+    above, figures = "none to judge", []
+    if likely["rows"]:
+        where = "test part, rows at which a purchase is likelier than 10 %, a row a session and landmark"
+        held = figure_of(likely, "held", "share of outcomes inside their 90 % range", "share of rows", where, likely["rows"])
+        counts = [exact_count(likely["rows"], "rows", where), *([exact_count(likely["sessions"], "sessions", where)] if "sessions" in likely else [])]
+        of = f"{likely['rows']:,} rows" + (f" of {likely['sessions']:,} sessions" if "sessions" in likely else "")
+        above, figures = f"{held:.1%} of the {of} at which a purchase is likelier than 10 %", [held, *counts, chosen_value(0.1, "probability of a purchase", "probability")]
+    text = f"90 % range of the revenue whether or not it buys: holds {above}, and {every:.1%} of all: where fewer buy, 'nothing' alone already holds more than 90 %, and no range that contains it can hold less"
+    return [*lines, Sentence("regression.range", text, (*figures, every, ninety))]
 
 def revenue_headlines(
     target: Target, # What was predicted
@@ -836,17 +940,14 @@ def revenue_headlines(
     found: pd.DataFrame, # As made by revenue_by_landmark, on the test part
     bought: pd.DataFrame, # As made by held_by_decile, among those that bought
     whole: pd.DataFrame, # The same, of all; empty for the proxy
-    likely: dict, # As made by held_share, of those with a probability above 10 %
-) -> list: # Sentences
+    likely: dict, # As made by held_share, of those with a probability above 10 %; sessions, where they are counted
+) -> list: # Of Sentence
     "The findings in sentences."
-    mine = found[found["model"] == chosen].iloc[-1]
-    limit = found[found["model"] == LIMIT].iloc[-1] if (found["model"] == LIMIT).any() else None
+    mine = found[found["model"] == chosen].to_dict("records")[-1]
+    limit = found[found["model"] == LIMIT].to_dict("records")[-1] if (found["model"] == LIMIT).any() else None
     unit = "prices of the next product (proxy)" if target.kind == "proxy" else "revenue"
-    said = [f"target: {target.says}; model: {chosen}, {reason}",
-            f"test part: normalised Gini {figure_in_words(mine, 'gini')}" + (f", {mine['share_of_limit']:.3f} of the exact expectation's {limit['gini']:.3f}" if limit is not None else "")
-            + f"; RMSE {mine['rmse']:,.2f}, MAE {mine['mae']:,.2f}; {r2_in_words(found, chosen)}",
-            f"total predicted over observed, {unit}: {figure_in_words(mine, 'total_ratio')}" + (f"; the exact expectation's own is {limit['total_ratio']:.3f}, off by the chance of who bought and what, so the model predicts {mine['total_ratio'] / limit['total_ratio']:.3f} times what it expects" if limit is not None else "")]
-    if target.kind == "proxy": return [*said, f"90 % interval of the price of the next product (proxy) holds {_held_in_words(bought)}"]
-    above = f"{likely['held']:.1%} ({likely['held_low']:.1%} to {likely['held_high']:.1%})" if likely["rows"] else "none to judge"
-    return [*said, f"90 % interval of the revenue if the session buys holds {_held_in_words(bought)}; median width {bought.iloc[-1]['width']:,.2f}, from {mine['buyers']:,} rows of buyers",
-            f"90 % interval of the revenue whether or not it buys holds {above} where a purchase is likelier than 10 %, and {whole.iloc[-1]['held']:.1%} of all: where fewer buy, 'nothing' alone already holds more than 90 %, and no interval that contains it can hold less"]
+    said = [Sentence("regression.target", f"target: {target.says}; model: {chosen}, {reason}", names=(target.says, chosen, reason)), _order_in_words(mine, limit), r2_in_words(found, chosen), _total_in_words(mine, limit, unit)]
+    if target.kind != "proxy": return [*said, *_ranges_in_words(mine, bought, whole, likely)]
+    held, figures = _held_in_words(bought, "test part, a row a session and landmark")
+    ninety = chosen_value(0.9, "share that a range is meant to hold", "share")
+    return [*said, Sentence("regression.range", f"90 % range of the price of the next product (proxy), on {bought.iloc[-1]['rows']:,} rows: holds {held}", (*figures, ninety, exact_count(bought.iloc[-1]["rows"], "rows", "test part")))]

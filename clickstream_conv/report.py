@@ -6,17 +6,19 @@
 __all__ = ['DIRECTIVE', 'ECHO_OFF', 'EVAL_OFF', 'FOLD', 'LINK', 'MADE', 'WIDGET', 'CHART', 'TAG', 'DRAWN', 'FETCHES', 'AMOUNT',
            'TARGET', 'NAMED', 'FENCE', 'SHOWN_FILE', 'COMMANDS', 'LOOK_CSS', 'CELL_CSS', 'TABLE_CSS', 'PAGE_CSS',
            'CHART_JS', 'SIDEBAR', 'PAGE_LINKS', 'FIND', 'FOOT', 'NUMBER', 'COLLECTIONS', 'QUESTIONS', 'PROXIES',
-           'POOLED', 'LIMIT', 'BASELINE', 'NARROW', 'FIRST_STEPS', 'KEEPS', 'directives', 'for_readers', 'as_markdown',
+           'POOLED', 'LIMIT', 'BASELINE', 'NARROW', 'AT_ONE_MOMENT', 'AT_ANY', 'WON_SHORT', 'FIRST_STEPS', 'VERDICTS',
+           'OF_SPLIT', 'OF_VISITORS', 'NO_DOUBTS', 'RESTS_LEAD', 'KEEPS', 'directives', 'for_readers', 'as_markdown',
            'readme_text', 'defined_names', 'fold_line', 'folded', 'joined_line', 'together', 'picture_html',
            'chart_html', 'tame_chart', 'table_html', 'printed', 'page_output', 'Site', 'relinked', 'with_pictures',
            'page_title', 'typed_commands', 'notebook_page', 'setup', 'sphinx_settings', 'listed_pages', 'plotly_script',
-           'build_site', 'faults', 'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'overall',
-           'answer_classification', 'answer_regression', 'judged_segments', 'beyond_chance', 'answer_clustering',
-           'answer_explain', 'answers', 'first_step', 'fit_for_use', 'actions', 'about_the_split', 'doubts',
-           'answer_html', 'facts', 'lead', 'front_page', 'figure_tables', 'as_csv', 'formulas_in', 'tables_page',
-           'run_report', 'exported_names', 'reference_links', 'parameter_table', 'reference_entry', 'reference_page',
-           'modules_of', 'execute_notebook', 'is_kept', 'in_order_named', 'collected', 'study_card', 'gallery_page',
-           'repository_of', 'build_docs']
+           'build_site', 'faults', 'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'share_in_words',
+           'figure_or_unknown', 'overall', 'answer_classification', 'answer_regression', 'judged_segments',
+           'beyond_chance', 'answer_clustering', 'answer_explain', 'answers', 'first_step', 'verdict_of', 'fit_for_use',
+           'actions', 'about_the_split', 'doubts', 'answer_html', 'facts', 'lead', 'front_page', 'log_read',
+           'terminal_sentences', 'first_page_sentences', 'all_sentences', 'sentences_page', 'figure_tables', 'as_csv',
+           'formulas_in', 'tables_page', 'run_report', 'exported_names', 'reference_links', 'parameter_table',
+           'reference_entry', 'reference_page', 'modules_of', 'execute_notebook', 'is_kept', 'in_order_named',
+           'collected', 'study_card', 'gallery_page', 'repository_of', 'build_docs']
 
 # %% ../nbs/12_report.ipynb #d046fa7e
 import ast, base64, csv, html, io, json, re, shutil, struct, tempfile
@@ -25,6 +27,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of
 from .runs import Run
 from .texts import cell_for_spreadsheet, file_name, for_html, for_markdown, for_terminal, from_markdown, safe_html, spreadsheet_note, without_markup
 
@@ -798,6 +801,7 @@ class Bar:
     share: float # Its length, 0 to 1
     low: float = None # Ends of its interval
     high: float = None
+    rest: Figure = None # What it rests on
 
 @dataclass(frozen=True)
 class Answer:
@@ -809,11 +813,32 @@ class Answer:
     page: str = "" # Where it is shown
     bars: tuple = () # What it compares
     known: bool = True # Whether there is an answer
+    rests: tuple = () # Each Figure in its words
+    names: tuple = () # Words of the log in them
 
-def _bar(name: str, share: float, length: float, low: float = None, high: float = None) -> Bar:
+def share_in_words(
+    figure: Figure, # A share
+) -> str: # Such as 74 % (71 % to 77 %)
+    "A share with its interval."
+    ends = f" ({percent(figure.low)} to {percent(figure.high)})" if figure.known else ""
+    return f"{percent(figure.value)}{ends}"
+
+def _bar(name: str, figure: Figure, length=lambda share: share) -> Bar:
     "A bar of a share; without an interval where that is not known."
-    known = isinstance(low, (int, float)) and isinstance(high, (int, float))
-    return Bar(name, percent(share), float(length), low if known else None, high if known else None)
+    low, high = (length(figure.low), length(figure.high)) if figure.known else (None, None)
+    return Bar(name, percent(figure.value), float(length(figure.value)), low, high, figure)
+
+def figure_or_unknown(
+    row: dict, # Figures of a run
+    name: str, # Which
+    title: str, # What it is
+    unit: str, # Of what
+    rows: str, # Which rows
+    count: int = None, # How many
+    why: str = UNKNOWN, # Why there is no interval, where there is none
+) -> Figure: # Ready for a sentence
+    "A figure of a run, which may be an old one."
+    return figure_of(row, name, title, unit, rows, count, why)
 
 def overall(
     rows: list, # Figures by landmark and model
@@ -824,10 +849,22 @@ def overall(
     return next((row for row in own if row.get("landmark") == POOLED), own[0] if len(own) == 1 else {})
 
 # %% ../nbs/12_report.ipynb #5653a4be
-def _of_pairs(row: dict, name: str) -> Bar:
+AT_ONE_MOMENT, AT_ANY = "test part, all landmarks, pairs at the same landmark, a row a session and landmark", "test part, all landmarks, a row a session and landmark"  # rows of a figure
+
+def _of_pairs(row: dict, name: str, figure: str, rows: str) -> Bar:
     "A bar from chance (half of the pairs) to certainty."
-    length = lambda auc: None if auc is None else max(0.0, 2 * auc - 1)
-    return _bar(name, row["roc_auc"], *(length(row.get(key)) for key in ("roc_auc", "roc_auc_low", "roc_auc_high")))
+    return _bar(name, figure_or_unknown(row, figure, f"ROC-AUC, {name}", "share of pairs", rows, row["rows"]), lambda auc: max(0.0, 2 * auc - 1))
+
+def _sessions_in_words(row: dict, rows: str) -> tuple:
+    "How many convert: sessions, or the rows of an old run."
+    one, all_ = ("converted_sessions", "sessions") if "sessions" in row else ("converted", "rows")
+    return f"{row[one]:,.0f} of {row[all_]:,.0f} {all_} of the test part convert", (exact_count(row[one], f"{all_} that convert", rows), exact_count(row[all_], all_, rows))
+
+def _pooled_beside(row: dict) -> tuple:
+    "The pooled figure, named as such, and what the landmark alone would give."
+    pooled = figure_or_unknown(row, "roc_auc", "ROC-AUC, pooled over landmarks", "share of pairs", AT_ANY, row["rows"])
+    alone = figure_or_unknown(row, "landmark_alone", "ROC-AUC of the landmark's number alone", "share of pairs", AT_ANY, row["rows"])
+    return f" Pooled over all moments, which differ in how many convert, it is {share_in_words(pooled)}, and {share_in_words(alone)} by the number of events alone.", (pooled, alone)
 
 def answer_classification(
     figures: dict, # From read_figures
@@ -835,20 +872,51 @@ def answer_classification(
     "Will it convert?"
     of = figures["classification"]
     row, limit, counts = (overall(of["by_landmark"], name) for name in (of["model"], LIMIT, BASELINE))
-    what = _part(figures, "source", "outcome").get("says") or "the session converts"
-    best = f" The best that anyone could reach on this log is {percent(limit['roc_auc'])}." if limit else ""
-    says = f"of pairs are put in the right order: one where {what}, one where not. Guessing orders half of them right.{best}"
-    interval = f"{percent(row['roc_auc_low'])} to {percent(row['roc_auc_high'])} in other samples of visitors (95 %)"
-    sure = f"{interval}, from {row['converted']:,.0f} of {row['rows']:,.0f} rows of the test part that convert. Model: {of['model']}."
-    bars = (_of_pairs(row, "this model"), *([_of_pairs(limit, "the limit")] if limit else []), *([_of_pairs(counts, "counting events alone")] if counts else []))
-    return Answer(QUESTIONS["classification"][0], percent(row["roc_auc"]), says, sure, QUESTIONS["classification"][1], bars)
+    within = row.get("roc_auc_within") is not None
+    name, rows, pairs = ("roc_auc_within", AT_ONE_MOMENT, "pairs of sessions at the same moment") if within else ("roc_auc", AT_ANY, "pairs, pooled over all moments,")
+    bar = lambda row, title: _of_pairs(row, title, name, rows)
+    own, bars = bar(row, "this model"), [bar(row, "this model")]
+    what, best, rests = _part(figures, "source", "outcome").get("says") or "the session converts", "", [own.rest]
+    if limit:
+        bars.append(bar(limit, "the limit"))
+        best, rests = f" The best that anyone could reach on this log is {share_in_words(bars[1].rest)}.", [*rests, bars[1].rest]
+    if counts: bars.append(bar(counts, "counting events alone"))
+    says = f"of {pairs} are put in the right order: one where {what}, one where not. Guessing orders half of them right.{best}"
+    converts, of_counts = _sessions_in_words(row, rows)
+    sure = f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of visitors (95 %)."
+    if within and limit and limit.get("roc_auc_within_low", 0) > 0.5:
+        share = figure_or_unknown(row, "share_of_limit_within", "share of the limit: AUC above chance over the limit's", "share", rows, row["rows"])
+        sure, rests = f"{sure} {share_in_words(share)} of the way from guessing to the limit.", [*rests, share]
+    if within and row.get("landmark") == POOLED and row.get("landmark_alone") is not None:
+        beside, of_pooled = _pooled_beside(row)
+        sure, rests = f"{sure}{beside}", [*rests, *of_pooled]
+    sure = f"{sure} {converts[:1].upper()}{converts[1:]}. Model: {of['model']}."
+    level = chosen_value(0.95, "level of the intervals", "share")
+    return Answer(QUESTIONS["classification"][0], own.value, says, sure, QUESTIONS["classification"][1], tuple(bars), True, (*rests, *of_counts, level), (what, of["model"]))
 
 # %% ../nbs/12_report.ipynb #e95159f9
-def _of_totals(totals: list) -> tuple:
-    "Shares of the revenue by predicted tenth, the highest first."
-    brought = [row["observed"] for row in totals]
-    cuts = {"highest tenth": brought[-1:], "the four tenths below": brought[-5:-1], "lower half": brought[:-5]}
-    return tuple(Bar(name, percent(sum(part) / sum(brought)), sum(part) / sum(brought)) for name, part in cuts.items())
+def _of_totals(of: dict) -> tuple:
+    "Shares of the revenue by what was predicted, the highest first; of an old run without intervals."
+    rows = "test part, rows by predicted revenue, a row a session and landmark"
+    parts = of.get("shares")
+    if not parts:
+        brought = [row["observed"] for row in of["totals"]]
+        cuts = {"highest tenth": brought[-1:], "the four tenths below": brought[-5:-1], "lower half": brought[:-5]}
+        parts = [dict(part=name, share=sum(part) / sum(brought), rows=None) for name, part in cuts.items()]
+    return tuple(_bar(part["part"], figure_or_unknown(part, "share", f"share of the revenue by the {part['part']} of the predictions", "share of revenue", rows, part["rows"])) for part in parts)
+
+def _ranges_held(of: dict) -> tuple:
+    "How many outcomes lie in their ranges, and on which rows."
+    likely = _part(of, "held_by_probability", "above")
+    held = likely if likely.get("rows") else of["held_if_bought"][-1] if of["target"]["kind"] == "proxy" and of.get("held_if_bought") else {}
+    if held.get("held") is None: return "", ()
+    where = "at which a purchase is likelier than 10 %" if held is likely else "with a next product"
+    rows = f"test part, rows {where}, a row a session and landmark"
+    figure = figure_or_unknown(held, "held", "share of outcomes inside their 90 % range", "share of rows", rows, held["rows"])
+    counts = [exact_count(held["rows"], "rows", rows), *([exact_count(held["sessions"], "sessions", rows)] if "sessions" in held else [])]
+    sessions = f" of {held['sessions']:,} sessions" if "sessions" in held else ""
+    settings = (chosen_value(0.9, "share that a range is meant to hold", "share"), chosen_value(0.1, "probability of a purchase", "probability"))
+    return f" Ranges meant to hold 90 % of the outcomes held {share_in_words(figure)} of them, in the {held['rows']:,} rows{sessions} {where}.", (figure, *counts, *settings)
 
 def answer_regression(
     figures: dict, # From read_figures
@@ -856,17 +924,23 @@ def answer_regression(
     "How much will it be worth?"
     of = figures["regression"]
     row, limit, (question, page) = overall(of["by_landmark"], of["model"]), overall(of["by_landmark"], LIMIT), QUESTIONS["regression"]
-    interval = f"{row['gini_low']:.2f} to {row['gini_high']:.2f}"
-    best = f"; the exact expectation reaches {limit['gini']:.2f}" if limit else ""
+    own = figure_or_unknown(row, "gini", "normalised Gini", "Gini", AT_ANY, row.get("rows"))
+    interval, rests = f"{own.low:.2f} to {own.high:.2f}", [own, chosen_value(0.95, "level of the intervals", "share"), chosen_value(0, "chance", "Gini"), chosen_value(1, "the perfect order", "Gini")]
+    best = ""
+    if limit:
+        reached = figure_or_unknown(limit, "gini", "normalised Gini of the exact expectation", "Gini", AT_ANY, limit.get("rows"))
+        best, rests = f"; the exact expectation reaches {reached:.2f}", [*rests, reached]
     scale = f"on a scale from 0 (chance) to 1 (the perfect order){best}. Model: {of['model']}."
-    held = _part(of, "held_by_probability", "above") or next(iter(of.get("held", [])), {})
-    ranges = f" Ranges meant to hold 90 % of the outcomes held {percent(held['held'])}." if held.get("held") is not None else ""
-    bars = _of_totals(of["totals"]) if of["target"]["kind"] == "revenue" and len(of.get("totals", [])) == 10 else ()
-    order = f"Order of the predictions: {row['gini']:.2f} ({interval}) {scale}{ranges}"
-    if bars: return Answer(question, bars[0].value, "of the revenue came from the tenth of the predictions that was highest.", order, page, bars)
-    target = of["target"]["says"].removeprefix("proxy: ").removeprefix("the ").split(".")[0]
-    proxy = " It stands in for revenue." if of["target"]["kind"] == "proxy" else ""
-    return Answer(question, f"{row['gini']:.2f}", f"is how well the {target} is ordered, {scale}{proxy}", f"{interval} in other samples (95 %).{ranges}", page)
+    ranges, of_ranges = _ranges_held(of)
+    rests, names = (*rests, *of_ranges), (of["model"],)
+    bars = _of_totals(of) if of["target"]["kind"] == "revenue" and len(of.get("totals", [])) == 10 else ()
+    if bars:
+        brought = f"of the revenue came from the tenth of the predictions that was highest{f' ({percent(bars[0].rest.low)} to {percent(bars[0].rest.high)} in other samples of visitors, 95 %)' if bars[0].rest.known else ''}."
+        return Answer(question, bars[0].value, brought, f"Order of the predictions: {own.value:.2f} ({interval}) {scale}{ranges}", page, bars, True, (bars[0].rest, *rests), names)
+    proxy = of["target"]["kind"] == "proxy"
+    target = "price of the next product" if proxy else "revenue that a session brings"
+    stands = " It stands in for revenue." if proxy else ""
+    return Answer(question, f"{own.value:.2f}", f"is how well the {target} is ordered, {scale}{stands}", f"{interval} in other samples (95 %).{ranges}", page, (), True, rests, names)
 
 # %% ../nbs/12_report.ipynb #0f7b44aa
 def judged_segments(
@@ -883,6 +957,18 @@ def beyond_chance(
     "How often chance would make segments differ as much as they do, where they differ least."
     return max((kept["p"] for part in ("training", "test") if (kept := _part(of, "chance", part))), default=1.0)
 
+def _converts(row: dict, part: str) -> Figure:
+    "The share of a segment that converts."
+    return figure_or_unknown(row, "conversion", f"share of '{row['segment']}' that converts", "share of sessions", f"{part} part, sessions of '{row['segment']}', a row a session", row.get("sessions"))
+
+def _otherwise_here(rows: list, part: str) -> tuple:
+    "Which segments convert most and least in a part, where these are not the first and the last of the training part; their figures."
+    most, least = max(rows, key=lambda row: row["conversion"]), min(rows, key=lambda row: row["conversion"])
+    ends = (("Highest", rows[0], most), ("Lowest", rows[-1], least))
+    others = [(which, found["segment"], _converts(found, part)) for which, expected, found in ends if found["conversion"] != expected["conversion"]]
+    words = "".join(f" {which} here: '{name}', {share_in_words(figure)}." for which, name, figure in others)
+    return words, tuple(figure for _, _, figure in others)
+
 def answer_clustering(
     figures: dict, # From read_figures
 ) -> Answer: # For the first page
@@ -890,16 +976,22 @@ def answer_clustering(
     of, (question, page) = figures["clustering"], QUESTIONS["clustering"]
     (part, rows), chance = judged_segments(of), beyond_chance(of)
     ratio, when = _part(of, "ratio", part), f"after {of['view']} events" if of.get("view") else "over whole sessions"
-    bars = tuple(_bar(row["segment"], row["conversion"], row["conversion"], row["conversion_low"], row["conversion_high"]) for row in rows)
+    bars = tuple(_bar(row["segment"], _converts(row, part)) for row in rows)
+    names, where = (*(row["segment"] for row in rows), when), f"{part} part, {when}, a row a session"
+    kinds, level = exact_count(len(rows), "kinds", where), chosen_value(0.95, "level of the intervals", "share")
     if chance >= 0.05 or not ratio.get("ratio"):
         says = f"of session {when}; their rates differ no more than chance may make them differ."
-        return Answer(question, f"{len(rows)} kinds", says, f"p = {chance:.2f}; shown is the {part} part.", page, bars)
-    (first, last), times = (rows[0], rows[-1]), f"{ratio['ratio']:.{0 if ratio['ratio'] >= 10 else 1}f} times"
+        p = Figure("p of the difference between segments", chance, "share of shuffles", where, why="a p-value")
+        return Answer(question, f"{len(rows)} kinds", says, f"p = {chance:.2f}; shown is the {part} part.", page, bars, True, (kinds, p), names)
+    first, last = rows[0], rows[-1]
+    total = sum(row.get("sessions") or 0 for row in (first, last))
+    times = Figure(f"conversion of '{first['segment']}' over that of '{last['segment']}'", ratio["ratio"], "ratio", where, total, ratio["low"], ratio["high"])
+    ends = [_converts(row, part) for row in (first, last)]
     named = "" if part == "training" else ", the highest and the lowest of the training part"
-    ends = (("Highest", first, max(rows, key=lambda row: row["conversion"])), ("Lowest", last, min(rows, key=lambda row: row["conversion"])))
-    others = "".join(f" {which} here: '{found['segment']}' ({percent(found['conversion'])})." for which, expected, found in ends if found["conversion"] != expected["conversion"])
-    says = f"as often: '{first['segment']}' converts in {percent(first['conversion'])} of the sessions, '{last['segment']}' in {percent(last['conversion'])}{named}.{others} {len(rows)} kinds of session {when}."
-    return Answer(question, times, says, f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part.", page, bars)
+    others, of_others = _otherwise_here(rows, part)
+    says = f"as often: '{first['segment']}' converts in {share_in_words(ends[0])} of the sessions, '{last['segment']}' in {share_in_words(ends[1])}{named}.{others} {len(rows)} kinds of session {when}."
+    sure = f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part."
+    return Answer(question, f"{ratio['ratio']:.{0 if ratio['ratio'] >= 10 else 1}f} times", says, sure, page, bars, True, (times, *ends, *of_others, kinds, level), names)
 
 # %% ../nbs/12_report.ipynb #59939245
 def answer_explain(
@@ -907,17 +999,30 @@ def answer_explain(
 ) -> Answer: # For the first page
     "Why?"
     of = figures["explain"]
-    first = of["importance"][:5]
+    first, rows = of["importance"][:5], "training part, a sample of rows, a row a session and landmark"
     most = max(row["share"] for row in first)
-    bars = tuple(Bar(f"{row['title']} ({row['says']})" if row.get("says") else row["title"], percent(row["share"]), row["share"] / most) for row in first)
-    says = f"is what the model leans on most, with {percent(first[0]['share'])} of all contributions; the first {len(first)} have {percent(sum(row['share'] for row in first))}."
-    return Answer(QUESTIONS["explain"][0], first[0]["title"], says, "Contributions describe the model, not causes.", QUESTIONS["explain"][1], bars)
+    named = [f"{row['title']} ({row['says']})" if row.get("says") else row["title"] for row in first]
+    shares = [figure_or_unknown(row, "share", f"share of all contributions by {row['title']}", "share of contributions", rows, of.get("rows")) for row in first]
+    bars = tuple(_bar(name, share, lambda value: value / most) for name, share in zip(named, shares))
+    together = figure_or_unknown(of.get("first_five") or dict(share=sum(row["share"] for row in first)), "share", f"share of all contributions by the first {len(first)}", "share of contributions", rows, of.get("rows"))
+    says = f"is what the model leans on most, with {share_in_words(shares[0])} of all contributions; the first {len(first)} have {share_in_words(together)}."
+    sure = f"From {of['rows']:,} rows of the training part. Contributions describe the model, not causes." if isinstance(of.get("rows"), int) else "Contributions describe the model, not causes."
+    counts = (exact_count(len(first), "columns", rows), *([exact_count(of["rows"], "rows", rows)] if isinstance(of.get("rows"), int) else []))
+    return Answer(QUESTIONS["explain"][0], first[0]["title"], says, sure, QUESTIONS["explain"][1], bars, True, (shares[0], together, *counts), tuple(named) + (first[0]["title"],))
 
 # %% ../nbs/12_report.ipynb #467c1f56
-def _why_not(of: dict) -> str:
+def _said(figures: dict, name: str) -> list:
+    "What a stage has to say."
+    return sentences_of(_part(figures, name), name)
+
+def _skipped(figures: dict, name: str) -> list:
+    "Why a stage was skipped; empty where it was not."
+    return [one for one in _said(figures, name) if one.code == f"{name}.skipped"]
+
+def _why_not(figures: dict, name: str) -> str:
     "Why a stage has no answer."
-    reasons = [line.split("skipped: ", 1)[1] for line in _lines(of) if "skipped: " in line]
-    return whole_sentence(reasons[0] if reasons else "; ".join(_lines(of)[:2]) or "this stage has not run")
+    said = _skipped(figures, name) or _said(figures, name)[:2]
+    return whole_sentence("; ".join(one.text for one in said) or "this stage has not run")
 
 def answers(
     figures: dict, # From read_figures
@@ -928,27 +1033,58 @@ def answers(
         try: found = asked[name](figures)
         except (KeyError, TypeError, ValueError, IndexError, StopIteration, ZeroDivisionError, AttributeError): found = None
         if found and all(isinstance(text, str) for text in (found.figure, found.says, *(bar.name for bar in found.bars))): return found
-        return Answer(QUESTIONS[name][0], "No answer", _why_not(_part(figures, name)), page=QUESTIONS[name][1] if name in figures else "", known=False)
+        return Answer(QUESTIONS[name][0], "No answer", _why_not(figures, name), page=QUESTIONS[name][1] if name in figures else "", known=False)
     return [one(name) for name in QUESTIONS]
 
 # %% ../nbs/12_report.ipynb #b173ffa5
 def _act_line(figures: dict):
     "Where to draw the line."
-    line, page = figures["classification"]["threshold"], QUESTIONS["classification"][1]
-    flagged = line["expected"]["share_contacted"]
-    if flagged > 0.8: return f"Use the order of the probabilities, not a line: the line for this purpose would flag {percent(flagged)} of them.", page
-    said = re.fullmatch(r"(For [^:]+): (flag .*?)\.?", line["sentence"])
-    return (f"{whole_sentence(said[2])[:-1]} ({said[1][:1].lower()}{said[1][1:]})." if said else line["sentence"]), page
+    of, page = figures["classification"], QUESTIONS["classification"][1]
+    line, done = of["threshold"], _part(of, "at_threshold", "test")
+    aim, flagged = line.get("aim") or line["purpose"], done.get("share_flagged", line["expected"]["share_contacted"])
+    if flagged > 0.8: return Sentence("act.order", f"Use the order of the probabilities, not a line: the line for this purpose ({aim}) would flag nearly all of them.", names=(aim,)), page
+    if line["value"] > 1: return Sentence("act.line", f"Flag nobody: for {aim}, no threshold earns more than it costs.", names=(aim,)), page
+    value = chosen_value(line["value"], "threshold", "probability", LEARNED)
+    if not done: return Sentence("act.line", line["sentence"], (value,), names=(aim,), why=UNKNOWN), page
+    rows = f"test part, each session once, flagged from {line['value']:.4f} on"
+    shares = dict(share_flagged=("share flagged", done["decided"]), precision=("precision", done["flagged"]), recall=("recall", done["converted"]))
+    made = {name: figure_or_unknown(done, name, title, "share of sessions", rows, count) for name, (title, count) in shares.items()}
+    f1, decided = figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"]), exact_count(done["decided"], "sessions", rows)
+    text = (f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part {share_in_words(made['share_flagged'])} of {done['decided']:,} sessions are flagged; "
+            f"{share_in_words(made['precision'])} of these convert, and they are {share_in_words(made['recall'])} of those who convert (F1 {f1:.2f}).")
+    return Sentence("act.line", text, (value, *made.values(), f1, decided), names=(aim,)), page
+
+def _moment(k) -> str:
+    "A moment in words."
+    return "whenever the line is reached" if k == POOLED else f"after {k} event{'' if k == 1 else 's'}"
+
+WON_SHORT = {"f1": "F1 over all sessions", "recall": "the precision of the flagged", "precision": "the share of all converting sessions that is flagged",
+             "top share": "the share of all converting sessions that is flagged", "profit": "the profit per thousand sessions"}  # what a moment wins, by purpose
 
 def _act_moment(figures: dict):
     "When to ask."
     of = figures["classification"]
-    rows = [row for row in of["by_landmark"] if row["model"] == of["model"] and row["landmark"] != POOLED and row["roc_auc"] is not None and row["converted"] >= 30]
-    first, best = rows[0], max(rows, key=lambda row: row["roc_auc"])
-    if best["roc_auc"] - first["roc_auc"] < 0.02: return None
-    seen = lambda row: f"after {row['landmark']} event{'s' if row['landmark'] != 1 else ''} {percent(row['roc_auc'])}"
-    says = f"Ask late rather than early where you can: {seen(best)} of pairs are put in order, {seen(first)}. {best['rows']:,.0f} of {first['rows']:,.0f} sessions get that far."
-    return says, QUESTIONS["classification"][1]
+    kept, purpose = of["moment"], of["threshold"]["purpose"]
+    rows = [row for row in kept["moments"] if row["value"] is not None]
+    best = next(row for row in rows if row["best"])
+    where = "test part, all sessions, a row a session; a session that does not get there is not flagged"
+    total, form = max(row["asked"] for row in kept["moments"]), ",.0f" if purpose == "profit" else ".2f"
+    values = {row["landmark"]: figure_or_unknown(row, "value", f"{WON_SHORT[purpose]}, asked {_moment(row['landmark'])}", WON_SHORT[purpose], where, total) for row in rows}
+    first = next(row["landmark"] for row in rows if row["landmark"] != best["landmark"])
+    others = [first, *([POOLED] if POOLED in values and first != POOLED else [])]
+    said = ", ".join(f"{_moment(k)} {values[k]:{form}}" for k in others)
+    rivals = [row["landmark"] for row in rows if not row["best"] and row["landmark"] != POOLED and row.get("less_low") is not None and row["less_low"] <= 0]
+    chance = f" (no more than chance better than {' or '.join(map(_moment, rivals))})" if rivals else ""
+    gone, (early, late) = kept["gone"], (kept["same_sessions"][0], kept["same_sessions"][-1])
+    share = figure_or_unknown(gone, "gone", f"share of conversions before {gone['landmark']} events", "share of converting sessions", "test part, sessions that convert, a row a session", gone["converted"])
+    of_same = f"test part, the sessions that get to {late['landmark']} events, a row a session"
+    order = [figure_or_unknown(row, "roc_auc", f"ROC-AUC {_moment(row['landmark'])}", "share of pairs", of_same, row["sessions"]) for row in (early, late)]
+    text = (f"If you ask once, ask {_moment(best['landmark'])}: {WON_SHORT[purpose]} is then {values[best['landmark']]:{form}}{chance}; {said}. "
+            f"Waiting costs: {_moment(gone['landmark'])}, {share_in_words(share)} of the conversions have happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to {late['landmark']} events, "
+            f"{share_in_words(order[1])} of pairs are put in order {_moment(late['landmark'])}, {share_in_words(order[0])} {_moment(early['landmark'])}.")
+    events = tuple(chosen_value(k, "events seen", "events") for k in {best["landmark"], *others, *rivals, gone["landmark"], early["landmark"]} if k != POOLED)
+    shown = tuple(values[k] for k in (best["landmark"], *others))
+    return Sentence("act.moment", text, (*shown, share, *order, exact_count(late["sessions"], "sessions", of_same), *events), names=(WON_SHORT[purpose],)), QUESTIONS["classification"][1]
 
 # %% ../nbs/12_report.ipynb #bf76110f
 def _act_segment(figures: dict):
@@ -956,15 +1092,19 @@ def _act_segment(figures: dict):
     of = figures["clustering"]
     part, rows = judged_segments(of)
     if of["ratio"][part]["low"] <= 1 or beyond_chance(of) >= 0.05: return None
-    own, interval = rows[0], f"{percent(rows[0]['conversion_low'])} to {percent(rows[0]['conversion_high'])}"
-    return f"Treat '{own['segment']}' as a group of its own: {percent(own['share'])} of the sessions, of which {percent(own['conversion'])} convert ({interval}).", QUESTIONS["clustering"][1]
+    own, total = rows[0], sum(row.get("sessions") or 0 for row in rows)
+    size = figure_or_unknown(own, "share", f"share of '{own['segment']}'", "share of sessions", f"{part} part, a row a session", total)
+    converts = _converts(own, part)
+    text = f"Treat '{own['segment']}' as a group of its own: {share_in_words(size)} of the sessions, of which {share_in_words(converts)} convert."
+    return Sentence("act.segment", text, (size, converts), names=(own["segment"],)), QUESTIONS["clustering"][1]
 
 def _act_funnel(figures: dict):
     "Where sessions are lost."
     steps = figures["eda"]["funnel"]
     before, narrow = min(zip(steps, steps[1:]), key=lambda pair: pair[1]["went_on"])
-    interval = f"{percent(narrow['went_on_low'])} to {percent(narrow['went_on_high'])}"
-    return f"Look at the step from {before['step']} to {narrow['step']}: {percent(narrow['went_on'])} of the sessions go on ({interval}).", "03_eda"
+    own = figure_or_unknown(narrow, "went_on", f"share that goes on from {before['step']} to {narrow['step']}", "share of sessions", f"training part, sessions with a {before['step']}, a row a session", narrow.get("came_from"))
+    text = f"Look at the step from {before['step']} to {narrow['step']}: {share_in_words(own)} of the sessions go on."
+    return Sentence("act.funnel", text, (own,), names=(before["step"], narrow["step"])), "03_eda"
 
 # %% ../nbs/12_report.ipynb #7e4e1581
 FIRST_STEPS = {"leak": "Look at what the leak guard found", "few sessions": "Collect more sessions",
@@ -979,56 +1119,95 @@ def first_step(
     return next((step for code, step in FIRST_STEPS.items() if code in codes), FIRST_STEPS["few sessions"])
 
 # %% ../nbs/12_report.ipynb #b94717a8
+VERDICTS = (("model_card", "card.verdict"), ("classification", "classification.verdict"))  # where a run says whether its model may be used
+
+def verdict_of(
+    figures: dict, # From read_figures
+) -> Sentence: # With its counts
+    "Why a run's model may be used or not."
+    fit = _is_fit(figures)
+    said = [one for name, code in VERDICTS for one in _said(figures, name) if one.code == code]
+    if said: return Sentence("report.verdict", whole_sentence(said[-1].text), said[-1].figures, said[-1].level, said[-1].names, said[-1].why)
+    old = _part(figures, "model_card").get("verdict")
+    text = old if isinstance(old, str) and old.strip() else "enough sessions stand behind the figures" if fit else "no model was judged"
+    return Sentence("report.verdict", whole_sentence(text), why=UNKNOWN)
+
+def _is_fit(figures: dict):
+    "Whether a run's model may be used; None where that is not known."
+    kept = (_part(figures, "model_card"), _part(figures, "classification"))
+    return next((one["fit_for_use"] for one in kept if isinstance(one.get("fit_for_use"), bool)), None)
+
 def fit_for_use(
     figures: dict, # From read_figures
 ) -> tuple: # Whether enough sessions stand behind the figures (None: not known), and why
     "Whether a run's model may be used."
-    card, of = _part(figures, "model_card"), _part(figures, "classification")
-    fit = next((kept["fit_for_use"] for kept in (card, of) if isinstance(kept.get("fit_for_use"), bool)), None)
-    said = [line for line in [card.get("verdict"), *_lines(of)] if isinstance(line, str) and (line == card.get("verdict") or line.startswith("not fit for use"))]
-    return fit, whole_sentence((said[0] if said else "enough sessions stand behind the figures" if fit else "no model was judged"))
+    return _is_fit(figures), verdict_of(figures).text
 
 def actions(
     figures: dict, # From read_figures
-) -> list: # (sentence, page)
+) -> list: # Of (Sentence, page)
     "What to do, as far as the figures allow."
-    fit, why = fit_for_use(figures)
-    first = [] if fit or fit is None else [(f"{first_step(figures)} before acting. {why}", QUESTIONS["classification"][1])]
+    fit, why = _is_fit(figures), verdict_of(figures)
+    step = Sentence("act.first_step", f"{first_step(figures)} before acting. {why}", why.figures, "caution", why.names, why.why)
+    first = [] if fit or fit is None else [(step, QUESTIONS["classification"][1])]
     found = []
     for advise in (_act_funnel,) if first else (_act_line, _act_moment, _act_segment, _act_funnel):
         try: found.append(advise(figures))
         except (KeyError, TypeError, ValueError, IndexError, StopIteration, AttributeError): pass
-    return first + [one for one in found if one and isinstance(one[0], str)]
+    return first + [one for one in found if one and isinstance(one[0].text, str)]
 
 # %% ../nbs/12_report.ipynb #db72a11a
+OF_SPLIT = ("source.split", "source.left_out", "source.visitors")  # sentences on what the split did
+OF_VISITORS = ("classification.visitors_new", "classification.visitors_known", "classification.visitors_nobody")  # sentences on new and known visitors
+
 def about_the_split(
     figures: dict, # From read_figures
-) -> list: # Sentences
+) -> list: # Of Sentence
     "What was learned from, what was left out, and how the model does for new and for known visitors."
-    card, groups = _part(figures, "source"), _part(figures, "model_card", "visitor_groups")
-    return [whole_sentence(line) for line in (*_lines(card), *_lines(groups, "says"))]
+    split = [one for one in _said(figures, "source") if one.code in (*OF_SPLIT, "source.headline")]
+    apart = [one for one in _said(figures, "classification") if one.code in OF_VISITORS]
+    old = [Sentence("classification.visitors", line, why=UNKNOWN) for line in _lines(_part(figures, "model_card", "visitor_groups"), "says")]
+    return [Sentence(one.code, whole_sentence(one.text), one.figures, one.level, one.names, one.why) for one in (*split, *(apart or old))]
 
 # %% ../nbs/12_report.ipynb #d03d98f4
+NO_DOUBTS = ("card.verdict", "card.predicts")  # sentences of a card that are told elsewhere
+
+def _of_card(figures: dict) -> list:
+    "What the model's card warns of."
+    said = [one for one in _said(figures, "model_card") if one.level == "caution" and one.code not in NO_DOUBTS]
+    return said or [Sentence("card.limit", line, (), "caution", why=UNKNOWN) for line in _lines(_part(figures, "model_card"), "limits")]
+
+def _of_log(figures: dict) -> list:
+    "What the log itself gives to doubt."
+    card, outcome = _part(figures, "source"), _part(figures, "source", "outcome")
+    found = []
+    if outcome.get("proxy"): found.append(Sentence("report.proxy", f"The outcome is a proxy ({outcome.get('says')}), not a purchase; nothing here says that anybody buys", (), "caution", (str(outcome.get("says")),)))
+    if card.get("ready_made"): found.append(Sentence("report.finished", "The log holds finished sessions. What is known of a session at its end is not known while it goes on, so these figures flatter what could be predicted in time", (), "caution"))
+    if card.get("source") == "demo": found.append(Sentence("report.simulated", "The log is simulated; it shows what the method can do, not what your shop will show", (), "caution"))
+    return found + [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in _lines(card, "warnings") if not (outcome.get("proxy") and "proxy" in line)]
+
+def _not_used(figures: dict) -> list:
+    "Rows of the log that could not be used."
+    reasons = {str(reason): count for reason, count in _part(figures, "source", "reasons").items() if isinstance(count, int) and count}
+    if not reasons: return []
+    total, counts = sum(reasons.values()), tuple(exact_count(count, "rows", f"the log, {reason}") for reason, count in reasons.items())
+    listed = "; ".join(f"{reason} ({count:,})" for reason, count in reasons.items())
+    return [Sentence("report.rejected", f"{total:,} row{'s' if total != 1 else ''} could not be used: {listed}", (exact_count(total, "rows", "the log"), *counts), "caution", tuple(reasons))]
+
 def doubts(
     figures: dict, # From read_figures
-) -> list: # Sentences
+) -> list: # Of Sentence
     "What a reader must know before believing the figures."
-    card, outcome = _part(figures, "source"), _part(figures, "source", "outcome")
-    reasons = {reason: count for reason, count in _part(card, "reasons").items() if isinstance(count, int) and count}
-    fit, why = fit_for_use(figures)
-    found = [why] if fit is False else []
-    if outcome.get("proxy"): found.append(f"The outcome is a proxy ({outcome.get('says')}), not a purchase; nothing here says that anybody buys")
-    if card.get("ready_made"): found.append("The log holds finished sessions. What is known of a session at its end is not known while it goes on, so these figures flatter what could be predicted in time")
-    if card.get("source") == "demo": found.append("The log is simulated; it shows what the method can do, not what your shop will show")
-    found += [line for line in _lines(card, "warnings") if not (outcome.get("proxy") and "proxy" in line)]
-    found += _lines(_part(figures, "leaks")) if _part(figures, "leaks").get("findings") else []
-    found += _lines(_part(figures, "model_card"), "limits")
-    if reasons: found.append(f"{sum(reasons.values()):,} row{'s' if sum(reasons.values()) != 1 else ''} could not be used: " + "; ".join(f"{reason} ({count:,})" for reason, count in reasons.items()))
-    found += [f"{QUESTIONS[name][0]} Skipped: {line.split('skipped: ', 1)[1]}" for name in QUESTIONS for line in _lines(_part(figures, name)) if "skipped: " in line]
-    found += [line for line in _lines(_part(figures, "eda")) if line.startswith("not shown")]
-    missing = [QUESTIONS[name][0] for name in QUESTIONS if name not in figures]
-    if missing: found.append(f"Not asked in this run: {' '.join(missing)}")
-    return list(dict.fromkeys(whole_sentence(line) for line in found))
+    found = [verdict_of(figures)] if _is_fit(figures) is False else []
+    found += _of_log(figures)
+    found += _said(figures, "leaks") if _part(figures, "leaks").get("findings") else []
+    found += _of_card(figures) + _not_used(figures)
+    for name, (question, _) in QUESTIONS.items(): found += [Sentence(one.code, f"{question} {whole_sentence(one.text)}", one.figures, "skipped", one.names, one.why) for one in _skipped(figures, name)]
+    found += [one for one in _said(figures, "eda") if one.code == "eda.not_shown"]
+    missing = [question for name, (question, _) in QUESTIONS.items() if name not in figures]
+    if missing: found.append(Sentence("report.not_asked", f"Not asked in this run: {' '.join(missing)}", (), "skipped"))
+    whole = [Sentence(one.code, whole_sentence(one.text), one.figures, one.level, one.names, one.why) for one in found]
+    return list({one.text: one for one in whole}.values())
 
 # %% ../nbs/12_report.ipynb #17603de5
 def _bar_html(bar: Bar) -> str:
@@ -1086,14 +1265,93 @@ def front_page(
     bad = "" if fit else "<strong>Do not use this model yet.</strong> "
     verdict = "" if fit is None else block(f'<div class="verdict{"" if fit else " bad"}"><p>{bad}{said(why)}</p></div>')
     cards = block('<div class="answers">' + "".join(answer_html(one, {*stages, *more}, bool(_part(card, "outcome").get("proxy"))) for one in answers(figures)) + "</div>")
-    do = listed("do", [f"{said(line)}{linked(page)}" for line, page in actions(figures)], "Nothing follows from these figures yet.")
-    doubt = listed("doubt", [said(line) for line in doubts(figures)], "Nothing stands out.")
+    do = listed("do", [f"{said(line.text)}{linked(page)}" for line, page in actions(figures)], "Nothing follows from these figures yet.")
+    doubt = listed("doubt", [said(line.text) for line in doubts(figures)], "Nothing stands out.")
     origins = listed("stages", [f'<a href="{said(name)}.html">{said(title)}</a><span>{said(line)}</span>' for name, (title, line) in {**stages, **more}.items()], "No stage has run.")
-    split = listed("split", [said(line) for line in about_the_split(figures)], "Not known.")
+    split = listed("split", [said(line.text) for line in about_the_split(figures)], "Not known.")
     known = listed("facts", [f"{said(name)} <b>{said(str(value))}</b>" for name, value in facts(figures).items()], "")
     head = f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on {for_markdown(_title(card))}\n{known}{verdict}"
     parted = f"\n## Who was learned from, and who was judged\n{split}"
     return f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to trust\n{doubt}{parted}\n## Where it comes from\n{origins}"
+
+# %% ../nbs/12_report.ipynb #0345cbf4
+def log_read(
+    card: dict, # As kept by the stage 02_sources
+) -> Sentence: # Such as: 20 events read, 1 rejected (line broken: 1), 7 sessions, 2 buying
+    "What was read, in one line."
+    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in card["reasons"].items())
+    what = "events" if "events" in card else "sessions"
+    rejected = f"{card['rejected']:,} rejected" + (f" ({reasons})" if reasons else "")
+    sessions = [f"{card['sessions']:,} sessions"] if "events" in card else []
+    buying = [] if card["outcome"]["proxy"] else [f"{card['buying_sessions']:,} buying"]
+    counts = [exact_count(card[what], what, "the log"), exact_count(card["rejected"], "rows rejected", "the log"), exact_count(card["sessions"], "sessions", "the log")]
+    counts += [exact_count(count, f"rows rejected: {reason}", "the log") for reason, count in card["reasons"].items()]
+    if buying: counts.append(exact_count(card["buying_sessions"], "sessions that buy", "the log"))
+    return Sentence("source.read", ", ".join([f"{card[what]:,} {what} read", rejected, *sessions, *buying]), tuple(counts), names=tuple(card["reasons"]))
+
+def terminal_sentences(
+    figures: dict, # Name: what the file holds, in the order in which it is told
+) -> list: # Of Sentence
+    "What a run says when it is done."
+    card = figures["source"]
+    said = [Sentence("source.title", f"log: {card['title']}", names=(card["title"],)), log_read(card)]
+    said += [Sentence("source.note", f"note: {note}", why=AS_COUNTED) for note in card["notes"]]
+    said += [Sentence("source.warning", f"warning: {warning}", (), "caution", why=AS_COUNTED) for warning in card["warnings"]]
+    return said + [one for name, kept in figures.items() if name not in ("model_card", "run") and isinstance(kept, dict) for one in sentences_of(kept, name)]
+
+def _answer_sentences(answer: Answer) -> list:
+    "An answer as sentences."
+    code = f"answer.{answer.page or answer.question}"
+    said = [Sentence(code, f"{answer.figure} {answer.says}", answer.rests, names=answer.names, why="" if answer.rests else AS_COUNTED)]
+    if answer.sure: said.append(Sentence(f"{code}.sure", answer.sure, answer.rests, names=answer.names, why="" if answer.rests else AS_COUNTED))
+    return said + [Sentence(f"{code}.bar", f"{bar.value} {bar.name}", (bar.rest,) if bar.rest else (), names=(bar.name,), why="" if bar.rest else UNKNOWN) for bar in answer.bars]
+
+def first_page_sentences(
+    figures: dict, # From read_figures
+) -> list: # Of Sentence
+    "What the first page says."
+    said = []
+    for name, value in facts(figures).items():
+        number = str(value).replace(",", "")
+        exact = number.isdigit()
+        said.append(Sentence("page.fact", f"{name} {value}", (exact_count(int(number), name, "the log, or the part of it that is named"),) if exact else (), names=() if exact else (str(value),)))
+    if _is_fit(figures) is not None: said.append(verdict_of(figures))
+    for answer in answers(figures): said += _answer_sentences(answer)
+    return [*said, *(one for one, _ in actions(figures)), *doubts(figures), *about_the_split(figures)]
+
+def all_sentences(
+    figures: dict, # From read_figures
+) -> list: # One dict a figure, as made by findings.rests_on
+    "Each sentence of the first page, the card and the terminal, with what it rests on."
+    shown = {"first page": first_page_sentences(figures), "card": sentences_of(_part(figures, "model_card"), "model_card")}
+    try: shown["terminal"] = terminal_sentences(figures)
+    except (KeyError, TypeError, AttributeError): shown["terminal"] = []
+    return [row for where, said in shown.items() for row in rests_on(where, said)]
+
+# %% ../nbs/12_report.ipynb #dc7225c4
+RESTS_LEAD = "Each sentence of the first page, the card and the terminal: the figures in it, the rows behind each, and its 95 % interval or why there is none."  # the line below the title
+
+def _number(value) -> str:
+    "A number for the table."
+    if not isinstance(value, (int, float)): return ""
+    return f"{value:,}" if isinstance(value, int) or float(value).is_integer() else f"{value:,.4g}"
+
+def sentences_page(
+    rows: list, # As made by all_sentences
+) -> str: # Markdown
+    "The page that says what each sentence rests on."
+    head = ("shown in", "sentence", "figure", "value", "95 % interval", "unit", "rows", "how many", "why no interval")
+    body = []
+    last = None
+    for row in rows:
+        same, last = last == (row["where"], row["sentence"]), (row["where"], row["sentence"])
+        ends = f"{_number(row['low'])} to {_number(row['high'])}" if row["low"] is not None else ""
+        cells = ["" if same else row["where"], "" if same else row["sentence"], row["figure"], _number(row["value"]), ends, row["unit"], row["rows"], _number(row["count"]), row["no_interval"]]
+        written = [for_html(" ".join(str(cell or "").split())) for cell in cells]
+        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in written) + "</tr>")
+    columns = "".join(f"<th>{name}</th>" for name in head)
+    table = f'<div class="table-box" tabindex="0" role="group" aria-label="Table"><table><thead><tr>{columns}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    return f"# What each sentence rests on\n\n> {RESTS_LEAD}\n\n```{{raw}} html\n{table}\n```\n"
 
 # %% ../nbs/12_report.ipynb #c464e50f
 def figure_tables(
@@ -1138,13 +1396,14 @@ def tables_page(
 def _front_files(folder: Path, work: Path) -> tuple:
     "The pages of a report by group, and what they carry along."
     figures, notebooks = read_figures(folder), [path for path in Run(folder).files("notebooks/*.ipynb") if re.fullmatch(r"\w+\.ipynb", path.name)]
-    tables, kept = figure_tables(figures), [name for name in figures if name != "run"]
+    rests = all_sentences(figures)
+    tables, kept = figure_tables(figures) | ({"sentences": rests} if rests else {}), [name for name in figures if name != "run"]
     extra = {**{f"tables/{name}.csv": as_csv(rows) for name, rows in tables.items()}, **{f"tables/{name}.json": json.dumps(figures[name], indent=1) for name in kept}}
     read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in notebooks}
     stages = {name: (page_title(kept) or name, lead(kept)) for name, kept in read.items()}
     card = Run(folder) / "model_card.md"
-    said = {"model_card": ("Model card", "What the model is for, how good it is, and where its limits are."), "tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program.")}
-    texts = {**({"model_card": without_markup(card.read_text(encoding="utf-8"))} if card.is_file() else {}), **({"tables": tables_page(tables, kept)} if tables else {})}
+    said = {"model_card": ("Model card", "What the model is for, how good it is, and where its limits are."), "sentences": ("What each sentence rests on", RESTS_LEAD), "tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program.")}
+    texts = {**({"model_card": without_markup(card.read_text(encoding="utf-8"))} if card.is_file() else {}), **({"sentences": sentences_page(rests)} if rests else {}), **({"tables": tables_page(tables, kept)} if tables else {})}
     more = {name: said[name] for name in texts}
     texts["index"] = front_page(figures, stages, more)
     for name, text in texts.items(): (work / f"{name}.md").write_text(text, encoding="utf-8")

@@ -10,9 +10,9 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPP
            'read_ga4', 'own_source', 'find_source', 'contract_for', 'source_of', 'fetch', 'read_source',
            'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans',
            'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day', 'odd_values', 'oddities', 'visitor_groups',
-           'moment', 'split_details', 'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare',
-           'made_with', 'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces',
-           'chosen_by_hash', 'prepare_in_partitions']
+           'moment', 'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card',
+           'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'load_visitor_groups',
+           'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, reprlib, shutil, zipfile
@@ -28,6 +28,7 @@ import polars as pl
 from .contract import Contract, contract_of, write_contract
 from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
+from .findings import EXACT_SHARE, Figure, Sentence, as_kept, exact_count
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
 from clickstream_conv.readers import (BYTES_READ, PACKED, Mapping, apply_mapping, format_of, free_memory, load_mapping, log_files, note_empty, read_pieces, read_table, refuse_reserved, rules_for,
     with_rows)
@@ -617,26 +618,58 @@ def split_details(
                 left_out=[dict(code=code, sessions=len(left), text=text)] if len(left) else [], buying_share=shares,
                 visitors={group: counts.get(group, 0) for group in GROUPS} if named else {})
 
+def left_out_sentences(
+    details: dict, # As made by split_details
+    sessions: int, # How many sessions the log holds
+    buying: Figure | None = None, # Share of the left out that buys; None: not told
+) -> list: # Of Sentence
+    "What the split left out."
+    said = []
+    for one in details.get("left_out", []):
+        counts = (exact_count(one["sessions"], "sessions left out", "the log, a row a session"), exact_count(sessions, "sessions", "the log, a row a session"))
+        shares = () if buying is None else (buying,)
+        text = f"left out: {one['text']}{_buying_in_words(buying)}"
+        said.append(Sentence("source.left_out", text, (*counts, *shares), "caution"))
+    return said
+
+def _buying_in_words(share: Figure | None) -> str:
+    "How many buy, in brackets."
+    return "" if share is None else f" ({share:.1%} of them buy)"
+
+def _learned_and_judged(details: dict, parts: dict, how: str, shares: dict) -> Sentence:
+    "How the log was split, and into how many sessions."
+    timed, names = details["begins"] is not None, [how]
+    ended = ""
+    if timed:
+        names.append(moment(details["begins"]))
+        ended = f" that ended before {names[-1]}"
+    learned = f"{parts['train']:,} sessions{ended}{_buying_in_words(shares.get('train'))}"
+    judged = f"{parts['test']:,}{' later ones' if timed else ''}{_buying_in_words(shares.get('test'))}"
+    counts = [exact_count(parts[part], "sessions", f"{name} part, a row a session") for part, name in (("train", "training"), ("test", "test"))]
+    told = [shares[part] for part in ("train", "test") if part in shares]
+    return Sentence("source.split", f"split {how}; learned from {learned}, judged on {judged}", (*counts, *told), names=tuple(names))
+
+def _known_and_new(groups: dict) -> Sentence:
+    "Whose sessions the test part holds."
+    if not groups:
+        return Sentence("source.visitors", "the log knows no visitors: whoever comes back cannot be told from whoever is new, and each session counts as a visitor", (), "caution")
+    counts = [exact_count(count, f"test sessions of visitors: {name}", "test part, a row a session") for name, count in groups.items()]
+    nobody = f", {groups['nobody']:,} of nobody known by an id" if groups["nobody"] else ""
+    text = f"of the test sessions, {groups['known']:,} are of visitors with a session in the training part, {groups['new']:,} of new ones{nobody}"
+    return Sentence("source.visitors", text, tuple(counts))
+
 def split_sentences(
     details: dict, # As made by split_details
     parts: dict, # How many sessions each part holds
     how: str, # How the split was made
     purchases: bool = True, # Whether the outcome is a purchase
-) -> list: # Sentences
+) -> list: # Of Sentence
     "What the split did, in words."
-    def counted(part):
-        if not purchases or part not in details["buying_share"]: return ""
-        return f" ({details['buying_share'][part]:.1%} of them buy)"
-    timed, groups = details["begins"] is not None, details["visitors"]
-    ended = f" that ended before {moment(details['begins'])}" if timed else ""
-    learned, judged = f"{parts['train']:,} sessions{ended}{counted('train')}", f"{parts['test']:,}{' later ones' if timed else ''}{counted('test')}"
-    said = [f"split {how}; learned from {learned}, judged on {judged}"]
-    said += [f"left out: {one['text']}{counted('left out')}" for one in details["left_out"]]
-    if not groups:
-        return [*said, "the log knows no visitors: whoever comes back cannot be told from whoever is new, and each session counts as a visitor"]
-    nobody = f", {groups['nobody']:,} of nobody known by an id" if groups["nobody"] else ""
-    of_known = f"{groups['known']:,} are of visitors with a session in the training part"
-    return [*said, f"of the test sessions, {of_known}, {groups['new']:,} of new ones{nobody}"]
+    known = details["buying_share"] if purchases else {}
+    rows = {"train": "training part", "test": "test part", "left out": "sessions in neither part"}
+    shares = {part: Figure("share that buys", float(share), "share of sessions", f"{rows[part]}, a row a session", parts.get(part), why=EXACT_SHARE) for part, share in known.items()}
+    left = left_out_sentences(details, sum(parts.values()), shares.get("left out"))
+    return [_learned_and_judged(details, parts, how, shares), *left, _known_and_new(details["visitors"])]
 
 def split_warnings(
     details: dict, # As made by split_details
@@ -666,7 +699,7 @@ def source_card(
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
         notes=checked.notes, warnings=[*warnings(seen, outcome), *split_warnings(details, seen["sessions"])],
         split=how, parts=counts, split_details=details,
-        headline=[] if source.ready_made else split_sentences(details, counts, how, outcome.kind == "event"))
+        **as_kept([] if source.ready_made else split_sentences(details, counts, how, outcome.kind == "event")))
 
 def _refuse_outcome(outcome: Outcome, columns: list) -> None:
     "Refuse an outcome whose column the events do not have."

@@ -107,7 +107,7 @@ def test_new_and_known_visitors_are_judged_apart(shop):
         assert one["total_ratio"] == pytest.approx(mine["p"].sum() / mine["converted"].sum(), abs=1e-9)
         assert one["roc_auc_low"] <= one["roc_auc"] <= one["roc_auc_high"]
     assert {one["group"] for one in found["classification.json"]["visitor_groups"]} == {"new", "known"}
-    assert "## New and known visitors" in card and "known visitors (with a session in the training part): ROC-AUC" in done.stdout
+    assert "## New and known visitors" in card and "known visitors (with a session in the training part): ROC-AUC of pairs at the same landmark" in done.stdout
     first = (folder / "out" / "site" / "index.html").read_text()
     assert "new visitors: ROC-AUC" in first.lower().replace("roc-auc", "ROC-AUC") and "are of visitors with a session in the training part" in first
 

@@ -97,15 +97,17 @@ def test_the_card_says_where_another_segment_is_the_lowest():
     of = dict(view=5, worth=dict(training=segments(carts=0.40, looks=0.035, changes=0.028), test=segments(carts=0.40, looks=0.029, changes=0.036)),
               chance=dict(training=dict(p=0.005), test=dict(p=0.005)), ratio=dict(test=dict(ratio=11.1, low=7.6, high=18.6)))
     says = report.answer_clustering(dict(clustering=of)).says
-    assert "'changes' in 3.6" in says and "the highest and the lowest of the training part" in says and "Lowest here: 'looks' (2.9" in says, says
+    assert "'changes' in 3.6" in says and "the highest and the lowest of the training part" in says and "Lowest here: 'looks', 2.9" in says, says
     same = {**of, "worth": dict(training=of["worth"]["training"], test=segments(carts=0.40, looks=0.036, changes=0.029))}
     assert "Lowest here" not in report.answer_clustering(dict(clustering=same)).says
 
 
 def test_the_sentence_on_segments_does_too():
-    rates = pd.Series(dict(carts=0.40, looks=0.029, changes=0.036))
-    assert clustering.otherwise_there(rates, "carts", "changes") == "; lowest in the test part: 'looks' (2.9%)"
-    assert clustering.otherwise_there(rates, "carts", "looks") == ""
+    rates = pd.DataFrame(segments(carts=0.40, looks=0.029, changes=0.036)).set_index("segment")
+    words, figures, names = clustering.otherwise_there(rates, "carts", "changes")
+    assert words == "; lowest in the test part: 'looks', 2.9% (1.5% to 5.8%)"
+    assert [figure.value for figure in figures] == [0.029] and names == ("looks",)
+    assert clustering.otherwise_there(rates, "carts", "looks") == ("", (), ())
 
 
 def test_a_baseline_that_leads_the_models_of_revenue_is_named_first():
