@@ -6,6 +6,7 @@ from conftest import metrics
 
 from clickstream_conv.findings import NO_FIGURE, UNKNOWN, rests_on
 from clickstream_conv.report import actions, read_figures
+from clickstream_conv.texts import for_markdown, from_markdown
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:\s?%)?")  # a number, with its sign of percent
 
@@ -84,11 +85,11 @@ def test_each_sentence_of_the_card_is_in_the_table(demo, table):
     said = {row["sentence"] for row in table if row["where"] == "card"}
     text = (demo[0] / "run" / "model_card.md").read_text()
     limits = text[text.index("## What not to trust"):text.index("## Figures on the test part")]
-    lines = [line.removeprefix("- ") for line in limits.splitlines() if line.startswith("- ")]
+    lines = [from_markdown(line.removeprefix("- ")) for line in limits.splitlines() if line.startswith("- ")]
     assert lines and [line for line in lines if line not in said] == []
-    assert any(line.startswith("Predicts whether") for line in said) and all(line in text for line in said if line.startswith("Predicts whether"))
+    assert any(line.startswith("Predicts whether") for line in said) and all(for_markdown(line) in text for line in said if line.startswith("Predicts whether"))
     threshold = text[text.index("## Threshold"):text.index("## Data")]
-    flagged = [line.removeprefix("- ") for line in threshold.splitlines() if line.startswith(("- threshold", "- the same line"))]
+    flagged = [from_markdown(line.removeprefix("- ")) for line in threshold.splitlines() if line.startswith(("- threshold", "- the same line"))]
     assert len(flagged) == 2 and set(flagged) <= said
 
 
