@@ -8,8 +8,8 @@ __all__ = ['OPENING', 'DAYS', 'LATE_DAYS', 'FRESH_SEED', 'JUDGED', 'ASKED', 'ALL
            'CHUNK', 'canonical_demo', 'fresh_log', 'from_then_on', 'figures_of_answers', 'true_figures', 'Learned',
            'learned_from', 'said_of_test', 'true_of_model', 'beside_truth', 'coverage_of', 'World', 'draw_visits',
            'draw_facts', 'draw_pairs', 'draw_walks', 'p_values', 'level_of', 'clopper_low', 'one_thread_each',
-           'kept_fresh', 'keep_fresh', 'work_through', 'measure_coverage', 'coverage_lines', 'faults_of_coverage',
-           'keep_coverage']
+           'kept_fresh', 'keep_fresh', 'work_through', 'sizes_of', 'measure_coverage', 'coverage_lines',
+           'faults_of_coverage', 'keep_coverage']
 
 # %% ../nbs/12c_coverage.ipynb #6ab97f9e
 import os
@@ -211,9 +211,8 @@ def coverage_of(
             count, logs = int(part["covered"].sum()), len(part)
             low, high = wilson(count, logs)
             sides = dict(below=int((part["high"] < part["truth"]).sum()), above=int((part["low"] > part["truth"]).sum()))
-            rows.append(dict(figure=figure, size=size, logs=logs, covered=count, share=count / logs, low=float(low), high=float(high), **sides))
-    found = pd.DataFrame(rows)
-    return found.assign(enough=found["share"] >= ASKED)
+            rows.append(dict(figure=figure, size=size, logs=logs, covered=count, share=count / logs, low=float(low), high=float(high), **sides, enough=count >= ASKED * logs))
+    return pd.DataFrame(rows)
 
 # %% ../nbs/12c_coverage.ipynb #8ff264ef
 @dataclass(frozen=True)
@@ -358,9 +357,8 @@ def level_of(
             below, logs = int((p < LEVEL).sum()), len(p)
             low, high = wilson(below, logs)
             together = clopper_low(below, logs, 0.025 / looks)
-            rows.append(dict(question=question, world=world, logs=logs, below=below, share=below / max(logs, 1), low=float(low), high=float(high), low_together=together))
-    found = pd.DataFrame(rows)
-    return found.assign(level=found["low_together"] <= LEVEL)
+            rows.append(dict(question=question, world=world, logs=logs, below=below, share=below / max(logs, 1), low=float(low), high=float(high), low_together=together, level=together <= LEVEL))
+    return pd.DataFrame(rows)
 
 def clopper_low(
     hits: int, # How often
@@ -423,6 +421,15 @@ def work_through(
         going = [pool.submit(*task) for task in tasks]
         for done in tqdm(as_completed(going), says, len(going), leave=False, disable=None): done.result()
         return [row for one in going for row in one.result()]
+
+def sizes_of(
+    text: str, # Such as 4000:32,16000:16
+) -> dict: # Sessions of a log: how many logs
+    "Sizes of logs, as they are written on the command line."
+    words = [word.split(":") for word in text.replace("_", "").split(",")]
+    wrong = [":".join(pair) for pair in words if len(pair) != 2 or not all(part.strip().isdecimal() for part in pair)]
+    if wrong: raise ValueError(f"--sizes takes sessions and logs, e.g. 4000:32,16000:16; found {wrong[0]!r}")
+    return {int(size): int(logs) for size, logs in words}
 
 def measure_coverage(
     sizes: dict, # Sessions of a log: how many logs
