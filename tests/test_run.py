@@ -198,7 +198,7 @@ def test_uci_shoppers(real_log, tmp_path):
 
 
 def test_help_version_and_sources(tmp_path):
-    for words in ((), ("--help",), ("run", "--help"), ("sources", "--help"), ("fetch", "--help"), ("map", "--help"), ("score", "--help"), ("app", "--help"), ("docs", "--help"), ("bench", "--help")):
+    for words in ((), ("--help",), ("run", "--help"), ("sources", "--help"), ("fetch", "--help"), ("map", "--help"), ("score", "--help"), ("app", "--help"), ("docs", "--help"), ("bench", "--help"), ("coverage", "--help")):
         shown = command(*words, cwd=tmp_path)
         assert shown.returncode == 0 and "Usage: clickstream-conv" in shown.stdout
         if len(words) == 2: assert f"Examples:\n    clickstream-conv {words[0]}" in shown.stdout
