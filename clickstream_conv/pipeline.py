@@ -15,7 +15,8 @@ __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEF
            'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words',
            'figures_told', 'headlines_of', 'keep_sentences', 'summary', 'told_of', 'pages_of', 'report_is_current',
            'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch',
-           'propose', 'score', 'open_app', 'benchmark', 'coverage', 'readme', 'docs', 'in_words', 'command', 'main']
+           'propose', 'score', 'open_app', 'audit_run', 'benchmark', 'coverage', 'readme', 'docs', 'in_words',
+           'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, errno, hashlib, json, linecache, logging, os, re, reprlib, shutil, signal, subprocess, sys, time
@@ -1205,6 +1206,22 @@ def open_app(
     refuse_out_of_range("port", port)
     for line in verify_run(Run(run), verify) if verify else []: typer.echo(line)
     start_app(run, port, address, browser)
+
+# %% ../nbs/13_pipeline.ipynb #5a7d11c4
+@app.command("audit")
+def audit_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+) -> None:
+    """Recompute a run's figures with other people's code; exit code 1 where one differs.
+
+    \b
+    Examples:
+      clickstream-conv audit runs/demo
+    """
+    from clickstream_conv.audit import audit, audit_in_words, differing
+    lines = audit(run)
+    for line in audit_in_words(lines): say(line)
+    if differing(lines): raise typer.Exit(1)
 
 # %% ../nbs/13_pipeline.ipynb #1964b343
 @app.command("bench")
