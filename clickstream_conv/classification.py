@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from .cards import Verdict, compared_with_counting, counted_classes, eligibility, gate, keep_card, model_card, words_of_leaks
 from .features import COUNTED, NOT_FEATURES, load_sessions, session_table, visitor_folds
-from .findings import DESCRIBES, EXACT_SHARE, LEARNED, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
+from .findings import EXACT_SHARE, LEARNED, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
 from .judging import (FIGURES, HIGHER_IS_BETTER, TOO_FEW, OneFeatureRule, Threshold, by_landmark, by_slice, choose_threshold,
     confusion, draws_of_visitors, figures, figures_at_threshold, learning_curve, one_per_session, paired_difference, plot_by_landmark, plot_confusion, plot_gains, plot_learning_curve, plot_reliability,
     rank_within, read_confusion, roc_auc_within, share_of_visitors, slice_flags, with_ends, with_intervals)

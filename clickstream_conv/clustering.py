@@ -12,7 +12,7 @@ __all__ = ['ENOUGH', 'WHOLE', 'MEASURES', 'BEHAVIOUR', 'INSTEAD_OF', 'NOT_WHOLE'
            'try_numbers', 'choose_number', 'try_algorithms', 'plot_numbers', 'find_shapes', 'assign', 'differences',
            'typical_values', 'name_segments', 'Segmenter', 'compare_algorithms', 'choose_algorithm', 'context_values',
            'profile', 'in_lines', 'in_its_unit', 'plot_profile', 'segment_worth', 'chi_square', 'visitor_blocks',
-           'shuffled_by_visitor', 'differ_more_than_chance', 'conversion_ratio', 'plot_worth', 'Map',
+           'shuffled_by_visitor', 'differ_more_than_chance', 'ratio_of_counts', 'conversion_ratio', 'plot_worth', 'Map',
            'directions_in_words', 'make_map', 'plot_map', 'hidden_kinds', 'likeliest_kinds', 'agreement_with_kinds',
            'otherwise_there', 'reason_sentence', 'headlines']
 
@@ -39,7 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from .events import cut_off_sessions
 from .features import load_sessions, session_features
-from .findings import AS_COUNTED, BY_RESAMPLING, EXACT_SHARE, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
+from .findings import AS_COUNTED, BY_RESAMPLING, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
 from .judging import TOO_FEW, draws_of_visitors
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, Picture, spread_out, wilson
 from .runs import Run, load_model, naming_damage, save_model, write_json
@@ -713,6 +713,15 @@ def differ_more_than_chance(
     return dict(chi_square=real, p=(1 + sum(c >= real - 1e-9 for c in by_chance)) / (1 + shuffles), shuffles=shuffles)
 
 # %% ../nbs/07_clustering.ipynb #2c22a9f9
+def ratio_of_counts(
+    value: float, # Ratio of two shares
+    one: tuple, # Hits and trials of the first
+    other: tuple, # Of the second
+) -> tuple: # Low and high end
+    "The 95 % interval of a ratio of independent shares (Katz et al., 1978, with a half added): where hits are few or none, draws of what there is say too little."
+    error = np.sqrt(sum(1 / (hits + 0.5) - 1 / (trials + 1) for hits, trials in (one, other)))
+    return value * np.exp(-1.96 * error), value * np.exp(1.96 * error)
+
 def conversion_ratio(
     table: pd.DataFrame, # Session rows: visitor, converted
     segment: np.ndarray, # Number of the segment of each
@@ -727,7 +736,10 @@ def conversion_ratio(
     of = lambda w: rate(w, best) / rate(w, worst)
     drawn = [of(w) for w in draws_of_visitors(table["visitor"], resamples, seed)] if len(y) else []
     low, high = np.quantile(drawn, (0.025, 0.975)) if drawn else (np.nan, np.nan)
-    return dict(ratio=float(of(np.ones(len(y)))), low=float(low), high=float(high))
+    ones = np.ones(len(y))
+    value = float(of(ones))
+    least, most = ratio_of_counts(value, *((y[segment == s].sum(), (segment == s).sum()) for s in (best, worst)))
+    return dict(ratio=value, low=float(np.fmin(low, least)), high=float(np.fmax(high, most)))
 
 # %% ../nbs/07_clustering.ipynb #c901e262
 def plot_worth(

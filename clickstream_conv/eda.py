@@ -8,18 +8,19 @@ __all__ = ['FUNNEL', 'FINE', 'MONTHS', 'DEALS', 'MOST_ROWS_DRAWN', 'PERIODS', 'M
            'WEEKDAYS', 'BANDS', 'BAND_NAMES', 'PRICE_LINES', 'ARRIVES', 'LEAVES', 'ELSEWHERE', 'COVERED', 'FAINT',
            'OTHERS', 'VISITS', 'MOST_WORDS', 'MOST_ROWS', 'NO_FAULT', 'in_order', 'session_facts', 'finished_facts',
            'unit_of', 'percent', 'wrapped', 'duration', 'design_effect', 'shares', 'natural_order', 'share_by',
-           'overall', 'more_than_chance', 'in_words', 'capital', 'stacked', 'widest', 'readable', 'plot_shares',
-           'period_for', 'activity', 'gap_period', 'times', 'quality', 'quality_of_finished', 'activity_finding',
-           'plot_activity', 'funnel_kinds', 'funnel', 'funnel_finding', 'plot_funnel', 'category_facts', 'funnel_by',
-           'plot_funnel_by', 'with_before', 'lengths', 'length_histogram', 'lengths_finding', 'plot_lengths',
-           'conversion_after', 'ahead_finding', 'plot_conversion_after', 'revenue_by', 'by_clock', 'clock_finding',
-           'plot_clock', 'category_means', 'price_pairs', 'price_bands', 'price_finding', 'plot_prices', 'name_places',
-           'walk', 'transitions', 'transition_matrix', 'transitions_finding', 'plot_transitions', 'flows',
-           'flows_finding', 'plot_flows', 'paths', 'paths_finding', 'with_visits', 'first_by_period', 'gini', 'lorenz',
-           'top_share', 'who_brings', 'concentration', 'concentration_finding', 'plot_concentration', 'binned',
-           'information', 'relevance', 'relevance_finding', 'plot_relevance', 'early_table', 'by_period',
-           'drift_finding', 'mix_change', 'mix_finding', 'plot_drift', 'not_shown', 'faults_found', 'quality_finding',
-           'few_valued', 'records', 'outcome_sentence', 'funnel_sentence', 'known_sentence', 'drift_sentence']
+           'overall', 'more_than_chance', 'corrected', 'in_words', 'capital', 'stacked', 'chance_of', 'widest',
+           'readable', 'plot_shares', 'period_for', 'activity', 'gap_period', 'times', 'quality', 'quality_of_finished',
+           'activity_finding', 'plot_activity', 'funnel_kinds', 'ordered_steps', 'funnel', 'funnel_finding',
+           'plot_funnel', 'category_facts', 'funnel_by', 'plot_funnel_by', 'with_before', 'lengths', 'length_histogram',
+           'lengths_finding', 'plot_lengths', 'conversion_after', 'ahead_finding', 'plot_conversion_after',
+           'revenue_by', 'by_clock', 'clock_finding', 'plot_clock', 'category_means', 'price_pairs', 'price_bands',
+           'price_finding', 'plot_prices', 'name_places', 'walk', 'transitions', 'transition_matrix',
+           'transitions_finding', 'plot_transitions', 'flows', 'flows_finding', 'plot_flows', 'paths', 'paths_finding',
+           'with_visits', 'first_by_period', 'gini', 'lorenz', 'top_share', 'who_brings', 'concentration',
+           'concentration_finding', 'plot_concentration', 'binned', 'information', 'information_by_chance', 'relevance',
+           'relevance_finding', 'plot_relevance', 'early_table', 'by_period', 'drift_finding', 'mix_change',
+           'mix_finding', 'plot_drift', 'not_shown', 'faults_found', 'quality_finding', 'few_valued', 'records',
+           'outcome_sentence', 'funnel_sentence', 'known_sentence', 'drift_sentence']
 
 # %% ../nbs/03_eda.ipynb #a32eff3a
 import textwrap
@@ -29,9 +30,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import polars as pl
-from scipy.stats import chi2
+from scipy.special import xlogy
+from scipy.stats import chi2, random_table
 
-from .findings import AS_COUNTED, BY_RESAMPLING, CHOSEN, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, figure_of
+from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, figure_of
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, plain_scales, spread_out, wilson
 from .runs import Run, read_table, write_json
 from .sources import Outcome, load_card, load_events, prepare
@@ -197,6 +199,14 @@ def more_than_chance(
     dealt = np.random.default_rng(seed).multivariate_hypergeometric(trials, total, size=DEALS)
     return float((1 + (_chi_square(dealt, trials) >= found - 1e-9).sum()) / (1 + DEALS))
 
+def corrected(
+    p: pd.Series, # p-values of questions that are asked together; not-a-number where there is nothing to compare
+) -> pd.Series: # The same, such that one of them falls below 0.05 by chance at most once in twenty times that all are asked
+    "p-values for several questions at a time (Holm, 1979)."
+    known = p.dropna().sort_values(kind="stable")
+    raised = known * np.arange(len(known), 0, -1)
+    return raised.cummax().clip(upper=1.0).reindex(p.index)
+
 def in_words(
     p: float, # As given by more_than_chance
 ) -> str: # Such as "more than chance (p < 0.001)"
@@ -217,14 +227,25 @@ def stacked(
     "Groups of several columns in one table."
     return pd.concat([t.assign(value=t["value"].astype(str)) for t in tables if len(t) > 1] or [pd.DataFrame(columns=["column", "value", "sessions", "trials", "hits", "share", "low", "high"])], ignore_index=True)
 
+def chance_of(
+    by: dict, # Column: its groups
+    spread: float = 1.0, # Design effect
+    told: dict | None = None, # Column: p, already corrected, where the question was asked elsewhere on the page
+) -> dict: # Column: p
+    "How often chance alone would do as much: one answer to one question, corrected for how many are asked."
+    told = told or {}
+    asked = corrected(pd.Series({column: more_than_chance(g, spread) for column, g in by.items() if column not in told}, dtype=float))
+    return {column: told.get(column, asked.get(column)) for column in by}
+
 def widest(
     groups: pd.DataFrame, # As made by share_by, one or several columns
     outcome: Outcome = Outcome(), # What is asked
     spread: float = 1.0, # Design effect
+    told: dict | None = None, # Column: p, where the question was asked elsewhere on the page; it is not asked twice
 ) -> str: # A sentence
     "The column whose groups differ most beyond chance, in words."
     by = {column: g for column, g in groups.groupby("column", sort=False)}
-    chance = {column: more_than_chance(g, spread) for column, g in by.items()}
+    chance = chance_of(by, spread, told)
     column = min(by, key=lambda c: (np.nan_to_num(chance[c], nan=2.0), by[c]["share"].min() - by[c]["share"].max()))
     low, high = by[column].loc[by[column]["share"].idxmin()], by[column].loc[by[column]["share"].idxmax()]
     if not chance[column] < 0.05: return f"{capital(outcome.title)} by {', '.join(by)}: groups differ {in_words(chance[column])}"
@@ -235,9 +256,12 @@ MOST_ROWS_DRAWN = 36  # groups in one picture
 def readable(
     groups: pd.DataFrame, # As made by stacked
     spread: float = 1.0, # Design effect
+    told: dict | None = None, # Column: p, where the question was asked elsewhere on the page
 ) -> pd.DataFrame: # Whole columns of it, as many as fit in a picture, those least explained by chance
     "What fits in a picture."
-    of = {c: (more_than_chance(g, spread), len(g)) for c, g in groups.groupby("column", sort=False)}
+    by = {column: g for column, g in groups.groupby("column", sort=False)}
+    chance = chance_of(by, spread, told)
+    of = {column: (chance[column], len(g)) for column, g in by.items()}
     kept, room = set(), MOST_ROWS_DRAWN
     for column in sorted(of, key=lambda c: np.nan_to_num(of[c][0], nan=2.0)):
         if kept and of[column][1] > room: continue
@@ -275,9 +299,10 @@ def plot_shares(
     outcome: Outcome = Outcome(), # What is asked
     spread: float = 1.0, # Design effect
     title: str = "", # The finding; empty: computed
+    told: dict | None = None, # Column: p, where the question was asked elsewhere on the page
 ) -> Picture: # Its data is share_by
     "The outcome's share by group, with 95 % intervals."
-    places, title = _places(groups), title or widest(groups, outcome, spread)
+    places, title = _places(groups), title or widest(groups, outcome, spread, told)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6, 1.4 + 0.24 * places[-1]))
         _points(ax, groups, places, level)
@@ -441,6 +466,19 @@ def funnel_kinds(
     "The steps of the funnel that the log has."
     return [k for k in FUNNEL if f"at_{k}" in facts.columns and facts[f"at_{k}"].null_count() < len(facts)]
 
+def ordered_steps(
+    events: pl.DataFrame, # Canonical events
+    kinds: list, # Steps of the funnel, as given by funnel_kinds
+) -> dict: # Step: how many sessions took it and, before it and in this order, all steps before
+    "How many sessions go the whole way, one step after the other; other events may lie between."
+    counts, before = {}, None
+    for kind in kinds:
+        took = events.filter(pl.col("event") == kind).select("session_id", "step")
+        if before is not None: took = took.join(before, on="session_id").filter(pl.col("step") > pl.col("before")).drop("before")
+        before = took.group_by("session_id").agg(before=pl.col("step").min())
+        counts[kind] = len(before)
+    return counts
+
 def _between(facts: pl.DataFrame, one: str, two: str) -> tuple:
     "How many went from one step to the next, and quartiles of the seconds between."
     went = facts.filter(pl.col(f"at_{one}") < pl.col(f"at_{two}")).select(seconds=(pl.col(f"t_{two}") - pl.col(f"t_{one}")) / 1e6)["seconds"].drop_nulls().to_numpy()
@@ -450,15 +488,18 @@ def funnel(
     facts: pl.DataFrame, # As made by session_facts
     spread: float = 1.0, # Design effect
     fine: bool = True, # Whether the log's clock can tell seconds
-) -> pd.DataFrame: # One row a step: sessions, share of all (low, high); went_on of those one step before; without it; quartiles of the seconds in between
+    ordered: dict | None = None, # As made by ordered_steps; None: as if every session that has a step had those before it
+) -> pd.DataFrame: # One row a step: sessions that have it at all, share of all (low, high); in_order (with all steps before it, in this order), came_from and went_on (of those in order one step before); pairs and pair_share (first this after first that, of all that have that); without_it; quartiles of the seconds in between
     "How far sessions get."
     kinds, rows = funnel_kinds(facts), []
     for before, kind in zip([None, *kinds], kinds):
         reached = int(facts[f"at_{kind}"].is_not_null().sum())
         had = len(facts) if before is None else int(facts[f"at_{before}"].is_not_null().sum())
-        went, quartiles = (reached, [np.nan] * 3) if before is None else _between(facts, before, kind)
-        on = {f"went_on{'' if k == 'share' else '_' + k}": float(v) for k, v in shares(went, had, spread).items()}
-        rows.append(dict(step=kind, sessions=reached, **{k: float(v) for k, v in shares(reached, len(facts), spread).items()}, came_from=had, **on, without_it=reached - went,
+        pairs, quartiles = (reached, [np.nan] * 3) if before is None else _between(facts, before, kind)
+        in_order = (ordered or {}).get(kind, pairs)
+        came_from = len(facts) if before is None else rows[-1]["in_order"]
+        on = {f"went_on{'' if k == 'share' else '_' + k}": float(v) for k, v in shares(in_order, came_from, spread).items()} if came_from else dict(went_on=np.nan, went_on_low=np.nan, went_on_high=np.nan)
+        rows.append(dict(step=kind, sessions=reached, **{k: float(v) for k, v in shares(reached, len(facts), spread).items()}, in_order=in_order, came_from=came_from, **on, pairs=pairs, pair_share=pairs / max(had, 1), without_it=reached - pairs,
                          **dict(zip(("seconds_q25", "seconds_median", "seconds_q75"), quartiles if fine else [np.nan] * 3))))
     return pd.DataFrame(rows)
 
@@ -473,7 +514,7 @@ def funnel_finding(
     before = steps["step"].iloc[steps.index[steps["step"] == lost["step"]][0] - 1]
     last, untracked = steps.iloc[-1], steps["without_it"].iloc[-1] / max(steps["sessions"].iloc[-1], 1)
     skipped = f"; but {percent(untracked)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them" if untracked > UNTRACKED else ""
-    return f"The narrowest step is {before} to {lost['step']}: {percent(lost['went_on'])} of the sessions go on{skipped}"
+    return f"The narrowest step is {before} to {lost['step']}: {percent(lost['went_on'])} of the {lost['came_from']:,} sessions that got there in order go on{skipped}"
 
 def plot_funnel(
     steps: pd.DataFrame, # As made by funnel
@@ -483,15 +524,17 @@ def plot_funnel(
     title, top = title or funnel_finding(steps), len(steps)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7, 0.7 + 0.62 * top))
-        ax.barh(range(top), steps["sessions"], color=[KINDS[0]] * (top - 1) + [COLOURS["converted"]], height=0.55, alpha=0.85)
+        ax.barh(range(top), steps["sessions"], color=COLOURS["not converted"], height=0.55, alpha=0.45)
+        ax.barh(range(top), steps["in_order"], color=[KINDS[0]] * (top - 1) + [COLOURS["converted"]], height=0.55, alpha=0.85)
         for place, row in steps.iterrows():
-            ax.annotate(f"{row['sessions']:,}  ({percent(row['share'])} of all)", (row["sessions"], place), xytext=(5, 0), textcoords="offset points", va="center")
+            any_order = "" if row["in_order"] == row["sessions"] else f"; in any order {row['sessions']:,}"
+            ax.annotate(f"{row['in_order']:,}{any_order}", (max(row["sessions"], 1), place), xytext=(5, 0), textcoords="offset points", va="center")
             waited = f", {duration(row['seconds_median'])} later (median)" if row["seconds_median"] == row["seconds_median"] else ""
             went = f"{percent(row['went_on'])} go on ({100 * row['went_on_low']:.1f} to {100 * row['went_on_high']:.1f}){waited}"
             if place: ax.annotate(went, (0, place - 0.5), xycoords=ax.get_yaxis_transform(), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5, color="#595959")
-        ax.set(xscale="log", yticks=range(top), yticklabels=steps["step"], ylim=(top - 0.5, -0.5), xlim=(max(1, steps["sessions"].min() / 12), steps["sessions"].max() * 5), xlabel="sessions, log scale", title=wrapped(title, 88))
+        ax.set(xscale="log", yticks=range(top), yticklabels=steps["step"], ylim=(top - 0.5, -0.5), xlim=(max(0.5, steps["in_order"].min() / 12), steps["sessions"].max() * 9), xlabel="sessions that took all steps so far in order, log scale; pale: took this step at all", title=wrapped(title, 88))
         ax.grid(axis="y", visible=False)
-    return Picture(figure, f"{title}. " + "; ".join(f"{s} {n:,} sessions" for s, n in zip(steps["step"], steps["sessions"])) + ".")
+    return Picture(figure, f"{title}. " + "In order: " + "; ".join(f"{s} {n:,} sessions" for s, n in zip(steps["step"], steps["in_order"])) + ".")
 
 # %% ../nbs/03_eda.ipynb #6f994d66
 def category_facts(
@@ -682,10 +725,11 @@ def clock_finding(
     found: pd.DataFrame, # As made by by_clock
     outcome: Outcome, # What is asked
     spread: float = 1.0, # Design effect
+    told: dict | None = None, # Column: p, where the question was asked elsewhere on the page
 ) -> str: # A sentence
     "Whether the clock matters."
     named = found.assign(value=[WEEKDAYS[v - 1] if found["column"].iloc[0] == "weekday" else f"{v}:00" for v in found["value"]])
-    return widest(named, outcome, spread)
+    return widest(named, outcome, spread, told)
 
 # %% ../nbs/03_eda.ipynb #f3bfb973
 def _over_time(ax: plt.Axes, x, found: pd.DataFrame, names: tuple, scale: float, colour: str) -> float:
@@ -1125,27 +1169,44 @@ def information(
     alone = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     return float(max(0.0, (joint[joint > 0] * np.log2(joint[joint > 0] / alone[joint > 0])).sum()))
 
+# %% ../nbs/03_eda.ipynb #ea4c598b
+def information_by_chance(
+    code: np.ndarray, # As made by binned
+    answer: np.ndarray, # The same for the outcome
+    draws: int, # How many tables
+    rng: np.random.Generator, # Source of randomness
+) -> np.ndarray: # Bits, (draws,)
+    "Mutual information of tables with the same margins and no relation: what shuffling the rows would give (Patefield, 1981)."
+    rows, columns = np.bincount(code), np.bincount(answer)
+    if min(len(rows), len(columns)) < 2: return np.zeros(draws)
+    joint = random_table(rows, columns).rvs(draws, random_state=rng) / len(code)
+    alone = np.outer(rows, columns) / len(code) ** 2
+    return np.maximum(xlogy(joint, joint / alone).sum((1, 2)) / np.log(2), 0.0)
+
 # %% ../nbs/03_eda.ipynb #5ff2061b
 def relevance(
     table: pd.DataFrame, # Candidate columns, one independent row a case
     y: np.ndarray, # The outcome of each row: classes, or numbers that are binned like the columns
-    shuffles: int = 20, # Shuffled outcomes
-    seed: int = 0, # Of the shuffles, and of the sample
+    shuffles: int = 2_000, # Tables drawn by chance for each column; at least 40 for each column are
+    seed: int = 0, # Of the tables, and of the sample
     bins: int = 10, # For numbers
-) -> pd.DataFrame: # column, values (bins), missing (share), information, noise (95 % quantile over shuffles), expected (mean over shuffles), all in bits, share, above_noise; the most telling first
+    spread: float = 1.0, # Design effect
+) -> pd.DataFrame: # column, values (bins), missing (share), information, noise (what chance stays below in 95 % of such pages), expected (mean by chance), all in bits, p (corrected for the number of columns), share, above_noise; the most telling first
     "What each column tells about the outcome, beside what it would tell without a relation; share: what exceeds the expected, of the outcome's own entropy."
     rng, answer = np.random.default_rng(seed), binned(pd.Series(np.asarray(y)), bins)
     if len(answer) > MOST_ROWS:
         rows = np.sort(rng.choice(len(answer), MOST_ROWS, replace=False))
         table, answer = table.iloc[rows], answer[rows]
-    dealt, entropy, found = [rng.permutation(answer) for _ in range(shuffles)], information(answer, answer), []
+    entropy, found, columns = information(answer, answer), [], len(table.columns)
     for name in table.columns:
         code = binned(table[name], bins)
-        noise = [information(code, other) for other in dealt]
-        found.append(dict(column=name, values=int(code.max()) + 1, missing=float(table[name].isna().mean()), information=information(code, answer),
-                          noise=float(np.quantile(noise or [0.0], 0.95)), expected=float(np.mean(noise or [0.0]))))
-    found = pd.DataFrame(found, columns=["column", "values", "missing", "information", "noise", "expected"])
-    found = found.assign(share=(found["information"] - found["expected"]).clip(lower=0) / (entropy or 1.0), above_noise=found["information"] > found["noise"])
+        own = information(code, answer)
+        noise = spread * information_by_chance(code, answer, max(shuffles, 40 * columns), rng)
+        p = min(1.0, columns * (1 + (noise >= own - 1e-12).sum()) / (1 + len(noise)))
+        found.append(dict(column=name, values=int(code.max()) + 1, missing=float(table[name].isna().mean()), information=own,
+                          noise=float(np.quantile(noise, 1 - 0.05 / columns)), expected=float(noise.mean()), p=float(p)))
+    found = pd.DataFrame(found, columns=["column", "values", "missing", "information", "noise", "expected", "p"])
+    found = found.assign(share=(found["information"] - found["expected"]).clip(lower=0) / (entropy or 1.0), above_noise=found["p"] < 0.05)
     return found.iloc[np.lexsort((-found["share"], ~found["above_noise"]))].reset_index(drop=True)
 
 # %% ../nbs/03_eda.ipynb #97e998c6
@@ -1181,7 +1242,7 @@ def plot_relevance(
             said = f"{percent(row['share'])}{', suspect: knows the outcome' if row['column'] in suspects else ''}" if row["above_noise"] else "noise"
             ax.annotate(said, (unit * max(row["information"], row["noise"]), place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5, color="#595959")
         top = (1.6 if shown["column"].isin(suspects).any() else 1.3) * unit * max(shown["information"].max(), shown["noise"].max())
-        label = f"mutual information, {'thousandths of a bit' if unit > 1 else 'bits'}; black: 95 % quantile of shuffled outcomes\nbeside the bar: share of the outcome's entropy, beyond what noise gives"
+        label = f"mutual information, {'thousandths of a bit' if unit > 1 else 'bits'}; black: what chance stays below on 95 % of such pages\nbeside the bar: share of the outcome's entropy, beyond what noise gives"
         ax.set(yticks=range(len(shown)), yticklabels=shown["column"], ylim=(len(shown) - 0.4, -0.6), xlim=(0, top or 1), xlabel=label, title=wrapped(capital(title), 80))
         ax.grid(axis="y", visible=False)
     return Picture(figure, f"{title}. " + "; ".join(f"{c} {i:.4f} bits{'' if a else ' (noise)'}" for c, i, a in shown[["column", "information", "above_noise"]].to_numpy()) + ".")
@@ -1234,12 +1295,13 @@ def mix_change(
     facts: pl.DataFrame, # As made by session_facts, with context columns
     columns: list, # Names of context columns
     least: int = 30, # Sessions that a value needs
-) -> pd.DataFrame: # column, value, first_half, second_half, change (shares of sessions), p of the column
+) -> pd.DataFrame: # column, value, first_half, second_half, change (shares of sessions), p of the column, corrected for their number
     "How the mix of sessions moved from the first half of the log to the second, the largest changes first."
     timed = facts.filter(pl.col("start").is_not_null())
     late = timed["start"] >= (timed["start"].min() + timed["start"].max()) / 2 if len(timed) else pl.Series([], dtype=pl.Boolean)
     kinds = {f"with a {k}": pl.when(pl.col(f"at_{k}").is_not_null()).then(pl.lit("yes")).otherwise(pl.lit("no")) for k in funnel_kinds(facts) if k != "view"}
-    rows, spread = [], len(timed) / max(timed["visitor"].n_unique(), 1)
+    halves = timed.with_columns(hits=late.cast(pl.Int64), trials=pl.lit(1, pl.Int64))
+    rows, spread = [], design_effect(halves) if len(halves) else 1.0
     for name, expr in {**kinds, **{c: pl.col(c).cast(pl.String) for c in columns if facts[c].n_unique() <= MOST_WORDS}}.items():
         counts = timed.select(value=expr, late=late).drop_nulls().group_by("value").agg(second=pl.col("late").sum().cast(pl.Int64), both=pl.len().cast(pl.Int64)).filter(pl.col("both") >= least).sort("value").to_pandas()
         if len(counts) < 2: continue
@@ -1247,6 +1309,8 @@ def mix_change(
         first = (counts["both"] - counts["second"]) / (counts["both"] - counts["second"]).sum()
         second = counts["second"] / counts["second"].sum()
         rows.append(pd.DataFrame(dict(column=name, value=counts["value"], first_half=first, second_half=second, change=second - first, p=p)))
+    chance = corrected(pd.Series({one["column"].iloc[0]: one["p"].iloc[0] for one in rows}, dtype=float))
+    rows = [one.assign(p=chance[one["column"].iloc[0]]) for one in rows]
     table = pd.concat(rows or [pd.DataFrame(columns=["column", "value", "first_half", "second_half", "change", "p"])], ignore_index=True)
     return table.iloc[np.lexsort((_is_absence(table), -table["change"].abs().to_numpy(float).round(12)))].reset_index(drop=True)
 

@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 from .cards import LEAST_IN_TRAINING
 from .classification import quick_conversion
 from .features import CYCLES, Cycle, feature_columns, load_sessions, preprocess
-from .findings import DESCRIBES, NOT_DRAWN, Figure, Sentence, as_kept, exact_count, figure_of, texts
+from .findings import DESCRIBES, Figure, Sentence, as_kept, exact_count, figure_of, texts
 from .judging import draws_of_visitors, with_ends
 from .models import Blend, Calibrated, Network, Weighted, fit, make_model, probability
 from .pictures import COLOURS, LOOK, LOW_TO_HIGH, Picture

@@ -7,12 +7,12 @@ __all__ = ['FIGURES', 'AT_THRESHOLD', 'HIGHER_IS_BETTER', 'FIGURE_TITLES', 'SURE
            'PERCENT_MARKS', 'FEWEST_FLAGGED', 'NOBODY', 'PURPOSES', 'AIMS', 'OTHERS', 'ANY', 'checked', 'Ranked',
            'rank_rows', 'roc_auc', 'average_precision', 'RankedWithin', 'rank_within', 'roc_auc_within', 'bin_of',
            'expected_calibration_error', 'ece_if_calibrated', 'weighted_figures', 'figures', 'draws_of_visitors',
-           'interval_of', 'figures_of_draws', 'with_ends', 'with_intervals', 'figure_in_words', 'paired_difference',
-           'NumberRule', 'WordRule', 'figures_of_ranking', 'learn_rules', 'single_features', 'OneFeatureRule',
-           'share_of_limit', 'sessions_with_one_answer', 'beside_limit', 'landmark_alone', 'by_landmark',
-           'landmark_finding', 'plot_by_landmark', 'bins_of_rows', 'spread_of_sums', 'reliability', 'calibration_error',
-           'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability', 'first_crossings',
-           'one_per_session', 'gains', 'Threshold', 'best_place', 'aim_in_words', 'choose_threshold',
+           'interval_of', 'figures_of_draws', 'with_ends', 'share_with_ends', 'with_intervals', 'figure_in_words',
+           'paired_difference', 'NumberRule', 'WordRule', 'figures_of_ranking', 'learn_rules', 'single_features',
+           'OneFeatureRule', 'share_of_limit', 'sessions_with_one_answer', 'beside_limit', 'landmark_alone',
+           'by_landmark', 'landmark_finding', 'plot_by_landmark', 'bins_of_rows', 'spread_of_sums', 'reliability',
+           'calibration_error', 'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability',
+           'first_crossings', 'one_per_session', 'gains', 'Threshold', 'best_place', 'aim_in_words', 'choose_threshold',
            'figures_at_threshold', 'gains_finding', 'plot_gains', 'confusion', 'read_confusion', 'plot_confusion',
            'slices_of', 'by_slice', 'slice_flags', 'plot_slices', 'share_of_visitors', 'learning_curve',
            'learning_finding', 'plot_learning_curve']
@@ -241,6 +241,18 @@ def with_ends(
     "A figure with its interval."
     low, high = interval_of(name, value, np.asarray(drawn, float)) if len(drawn) else (np.nan, np.nan)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+def share_with_ends(
+    name: str, # A share
+    hits: float, # How many
+    trials: float, # Of how many
+    drawn: np.ndarray, # As drawn; empty: no interval
+) -> dict: # name, name_low and name_high
+    "A share with the interval of its draws, nowhere narrower than that of a share of independent answers (Wilson): where none or all hit, no draw differs."
+    found = with_ends(name, float(hits / trials) if trials > 0 else np.nan, drawn)
+    if not trials > 0 or not len(drawn): return found
+    low, high = (float(end) for end in wilson(hits, trials))
+    return found | {f"{name}_low": float(np.fmin(found[f"{name}_low"], low)), f"{name}_high": float(np.fmax(found[f"{name}_high"], high))}
 
 def with_intervals(
     y: np.ndarray, # 1 where the session converted, 0 where not
@@ -797,7 +809,10 @@ def figures_at_threshold(
         return answer if gain is None else answer | dict(profit_per_1000=part(1000 * (gain * found - cost * count), decided))
     drawn = pd.DataFrame([shares(w) for w in draws_of_visitors(visitors, resamples, seed)])
     counts = dict(decided=len(y), converted=int(y.sum()), flagged=int(flagged.sum()), found=int((flagged * y).sum()))
-    for name, value in shares(np.ones(len(y))).items(): counts |= with_ends(name, value, drawn[name].to_numpy() if len(drawn) else np.array([]))
+    of = dict(share_flagged=("flagged", "decided"), precision=("found", "flagged"), recall=("found", "converted"))
+    for name, value in shares(np.ones(len(y))).items():
+        column = drawn[name].to_numpy(float) if len(drawn) else np.array([])
+        counts |= share_with_ends(name, counts[of[name][0]], counts[of[name][1]], column) if name in of else with_ends(name, value, column)
     return counts
 
 # %% ../nbs/04b_judging.ipynb #33809823

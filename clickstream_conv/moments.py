@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .findings import Sentence, chosen_value, exact_count, figure_of
-from .judging import best_place, draws_of_visitors, gains, one_per_session, rank_rows, weighted_figures, with_ends
+from .judging import best_place, draws_of_visitors, gains, one_per_session, rank_rows, share_with_ends, weighted_figures, with_ends
 from .pictures import POOLED
 
 # %% ../nbs/04e_moments.ipynb #94e76e8a
@@ -63,7 +63,7 @@ def gone_by(
     share = lambda w: 1 - float((w * left).sum() / total) if (total := (w * converts).sum()) > 0 else np.nan
     drawn = np.array([share(w) for w in draws_of_visitors(begun["visitor"], resamples, seed)])
     counts = dict(landmark=int(landmark), first=int(first), sessions=len(begun), converted=int(converts.sum()), left=int(left.sum()))
-    return counts | with_ends("gone", share(np.ones(len(begun))), drawn)
+    return counts | share_with_ends("gone", counts["converted"] - counts["left"], counts["converted"], drawn)
 
 # %% ../nbs/04e_moments.ipynb #2955c12f
 WON = {"f1": "F1 over all sessions", "recall": "precision of the flagged", "precision": "share of all converting sessions that are flagged",

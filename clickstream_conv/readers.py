@@ -986,15 +986,16 @@ TAKEN = {  # names that no context can have, by who makes or reads such a column
         events flagged landmark notes probability revenue revenue_high revenue_low segment status
     """, "stages": """
         above_noise after after_item all_no all_yes asked at_risk at_second before body both bought bounce_per_exit
-        carted category_code category_id cells change column common contacted count decided dwell early end
+        buys carted category_code category_id cells change column common contacted count decided dwell early end
         event_name event_params events_a_second example exits_in_all f1 files first first_hit fold following from
         funnel gap geo gigabytes got group held high highest hit hits index item_logged items kind last late least
-        left len lengths lift limit logged longest_pause low margin mean middle n n_item_pauses n_priced name
-        new_category new_item no observed order p pages partner path pause percentile pieces place predicted prices
-        profit_per_1000 ratio read reason relation repeats row rows scenario second seconds seconds_a_page self
-        session sessions share share_of_limit sides sorted_too stages start state switch t_hit targets terms text
-        then time_format times to traffic_source trained trials unusual upload usual value visit visits whole
-        with_category worse worth y yes
+        left len length lengths lift limit logged longest_pause low margin mean middle n n_item_pauses n_priced name
+        new_category new_item no observed off order p pages partner path pause percentile pieces place predicted
+        prices profit profit_per_1000 ratio read reason relation repeats roc_auc_within row rows scenario second
+        seconds seconds_a_page self session sessions share share_contacted share_of_limit share_reached sides
+        skip_lines sorted_too stages start state switch t_hit targets terminal terms text then time_format times to
+        traffic_source trained trials unusual upload usual value visit visits warnings whole with_category worse
+        worth y yes
     """,
 }
 RESERVED = {

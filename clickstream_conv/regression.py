@@ -36,8 +36,8 @@ from xgboost import XGBRegressor
 
 from .classification import fold_tables, known_out_of_fold, mapped_out_of_fold
 from .features import NOT_FEATURES, load_sessions, preprocess
-from .findings import AS_COUNTED, CHOSEN, DESCRIBES, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
-from .judging import bins_of_rows, draws_of_visitors, with_ends
+from .findings import AS_COUNTED, DESCRIBES, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
+from .judging import bins_of_rows, draws_of_visitors, share_with_ends, with_ends
 from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, on_odds, probability, training_starts
 from .pictures import BASELINE, COLOURS, KINDS, LIMIT, LOOK, POOLED, Picture, spread_out, style_of
 from .runs import Run, load_model, read_json, save_model, write_json
@@ -528,9 +528,9 @@ def held_share(
     if not len(y): return dict(rows=0, held=np.nan, held_low=np.nan, held_high=np.nan, below=np.nan, above=np.nan, width=np.nan)
     below, above = y < bounds[:, 0], y > bounds[:, 1]
     inside = ~(below | above)
-    drawn = [_ratio((w * inside).sum(), w.sum()) for w in draws_of_visitors(visitors, resamples, seed)] or [np.nan]
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
-    return dict(rows=len(y), held=float(inside.mean()), held_low=float(low), held_high=float(high), below=float(below.mean()), above=float(above.mean()), width=float(np.median(bounds[:, 1] - bounds[:, 0])))
+    drawn = np.array([_ratio((w * inside).sum(), w.sum()) for w in draws_of_visitors(visitors, resamples, seed)])
+    held = share_with_ends("held", inside.sum(), len(y), drawn)
+    return dict(rows=len(y), **held, below=float(below.mean()), above=float(above.mean()), width=float(np.median(bounds[:, 1] - bounds[:, 0])))
 
 def held_by_decile(
     y: np.ndarray, # Revenue that came

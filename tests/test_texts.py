@@ -62,6 +62,9 @@ def stained(run, place):
     shutil.copytree(run, copy)
     for path in [*(copy / "metrics").glob("*.json"), copy / "model_card.json"]:
         if path.stem != "leaks": path.write_text(json.dumps(altered(json.loads(path.read_text()))))
+    models = json.loads((copy / "models" / "manifest.json").read_text())
+    models["conversion"]["outcome"] = json.loads((copy / "metrics" / "source.json").read_text())["outcome"]  # else the two are seen to differ
+    (copy / "models" / "manifest.json").write_text(json.dumps(models))
     kept = json.loads((copy / "metrics" / "eda.json").read_text())
     (copy / "metrics" / "eda.json").write_text(json.dumps(kept | {"../../out": [{f"=a {mark('key')}": "=1+1"}]}))
     (copy / "model_card.md").write_text((copy / "model_card.md").read_text() + f"\n{mark('card')}\n\n```{{raw}} html\n<script>pwned=1</script>\n```\n\n<img src=x onerror=pwned=1>\n")
