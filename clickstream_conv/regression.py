@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['REVENUE_FIGURES', 'LARGER_IS_BETTER', 'REVENUE_TITLES', 'SPREAD', 'DIRECT', 'AMOUNTS', 'HURDLE', 'MEAN', 'SIMPLEST',
            'LEAST_PAID', 'PROXY', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'CUTS', 'MOST_FOR_QUANTILES',
-           'OF_LIMIT', 'FEWEST', 'ties_in_order', 'gini_of', 'drawn_figures', 'revenue_figures', 'Logs', 'LogNormal',
-           'make_regressor', 'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target', 'hurdle_rows',
-           'probabilities_by_fold', 'predicted_in_fold', 'compare_revenue', 'best_regressor', 'leader_in_words',
-           'choose_regressor', 'amounts_compared', 'level_of', 'drift_of', 'revenue_colour', 'plot_revenue_models',
-           'ConstantQuantiles', 'fit_quantiles', 'log_quantiles', 'Column', 'conform', 'amount_at', 'share_below',
-           'mixture_level', 'mixture_upper', 'held_share', 'held_by_decile', 'plot_held', 'totals_by_decile',
-           'plot_totals', 'shares_of_revenue', 'gain_curve', 'plot_revenue_gains', 'Worth', 'learn_intervals',
-           'final_model', 'exact_revenue', 'revenue_by_landmark', 'plot_revenue_by_landmark', 'r2_in_words',
-           'few_in_words', 'revenue_headlines']
+           'OF_LIMIT', 'FEWEST', 'ties_in_order', 'gini_of', 'drawn_figures', 'ratio_ends', 'revenue_figures', 'Logs',
+           'LogNormal', 'make_regressor', 'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target',
+           'hurdle_rows', 'probabilities_by_fold', 'predicted_in_fold', 'compare_revenue', 'best_regressor',
+           'leader_in_words', 'choose_regressor', 'amounts_compared', 'level_of', 'drift_of', 'revenue_colour',
+           'plot_revenue_models', 'ConstantQuantiles', 'fit_quantiles', 'log_quantiles', 'Column', 'conform',
+           'amount_at', 'share_below', 'mixture_level', 'mixture_upper', 'held_share', 'held_by_decile', 'plot_held',
+           'totals_by_decile', 'plot_totals', 'shares_of_revenue', 'gain_curve', 'plot_revenue_gains', 'Worth',
+           'learn_intervals', 'final_model', 'exact_revenue', 'revenue_by_landmark', 'plot_revenue_by_landmark',
+           'r2_in_words', 'few_in_words', 'revenue_headlines']
 
 # %% ../nbs/06_regression.ipynb #1a2ecd6a
 from dataclasses import asdict, dataclass
@@ -93,6 +93,16 @@ def drawn_figures(
     mine, best = ties_in_order(p), ties_in_order(y)
     return pd.DataFrame([_figures(y, p, w, mine, best) for w in draws_of_visitors(visitors, resamples, seed)])
 
+def ratio_ends(
+    ratio: float, # A sum that was predicted over one of revenue that came
+    drawn: np.ndarray, # The same on each draw of visitors
+) -> tuple: # Low and high end; not-a-number where no draw has any revenue
+    "The middle 95 % of the draws, its lower end no higher than that of the normal interval: most small samples lack the few large purchases."
+    drawn = np.asarray(drawn, float)
+    if np.isnan(drawn).all(): return np.nan, np.nan
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return float(max(0.0, min(low, ratio - 1.96 * np.nanstd(drawn)))), float(high)
+
 def revenue_figures(
     y: np.ndarray, # Revenue that came, one a row
     p: np.ndarray, # Revenue that was predicted
@@ -109,7 +119,9 @@ def revenue_figures(
     shown = dict(rows=len(y), buyers=int((y > 0).sum())) | found
     if visitors is None or not resamples: return shown
     if drawn is None: drawn = drawn_figures(y, p, visitors, resamples, seed)
-    return shown | {f"{name}_{end}": float(np.nanquantile(drawn[name], q)) if drawn[name].notna().any() else np.nan for name in found for end, q in (("low", 0.025), ("high", 0.975))}
+    ends = {f"{name}_{end}": float(np.nanquantile(drawn[name], q)) if drawn[name].notna().any() else np.nan for name in found for end, q in (("low", 0.025), ("high", 0.975))}
+    low, high = ratio_ends(found["total_ratio"], drawn["total_ratio"])
+    return shown | ends | dict(total_ratio_low=low, total_ratio_high=high)
 
 # %% ../nbs/06_regression.ipynb #b5e44bec
 class Logs(TransformerMixin, BaseEstimator):
