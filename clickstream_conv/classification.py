@@ -141,7 +141,7 @@ def best_model(
 
 # %% ../nbs/05_classification.ipynb #17e8bdc7
 SIMPLEST_FIRST = ("logistic regression", "random forest", "xgboost", "gradient boosting", "neural net", "blend")  # families; of two that tie, the earlier one is kept
-KEPT_GAIN = 0.9  # share of the best model's gain over counting events that a simpler one must keep
+KEPT_GAIN = 0.95  # share of the best model's gain over counting events that a simpler one must keep
 
 def _lead(compared: pd.DataFrame, choose_by: str, one: str, two: str) -> float:
     "By how much the first is better than the second; negative where it is worse."
