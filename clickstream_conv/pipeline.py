@@ -1279,35 +1279,6 @@ def coverage(
     for line in (*coverage_lines(found), "", f"figures: {keep_coverage(found, out)}", *faults): say(line)
     if faults: raise typer.Exit(1)
 
-# %% ../nbs/13_pipeline.ipynb #1791cfa1
-@app.command()
-def coverage(
-    out: Annotated[str, Text("--out", "File of the figures. [default: coverage.json]", "FILE")] = "coverage.json",
-    sizes: Annotated[str, Text("--sizes", "Sessions of the demo logs and how many logs, as 4000:32, separated by commas. [default: 4000:32,16000:16]", "PAIRS")] = "4000:32,16000:16",
-    fresh: Annotated[int, typer.Option("--fresh", help="Fresh sessions that the truth about each model is taken from.", metavar="NUMBER")] = 100_000,
-    draws: Annotated[int, typer.Option("--draws", help="Logs without an effect, of each of four kinds, for the p-values.", metavar="NUMBER")] = 400,
-    family: Annotated[str, Text("--family", "Family of the conversion models. [default: xgboost]", "NAME")] = "xgboost",
-    jobs: Annotated[int, typer.Option("--jobs", help="Processes; 0: one a processor.", metavar="NUMBER", min=0)] = 0,
-) -> None:
-    """Count on simulated logs how often intervals hold the truth, and how often p-values see what is not there.
-
-    \b
-    Exit code 1 if an interval holds the truth in fewer than 90 % of the logs, or a p-value is not level.
-
-    \b
-    Examples:
-      clickstream-conv coverage
-      clickstream-conv coverage --sizes 4000:8 --fresh 20000 --draws 100 --out quick.json
-    """
-    from clickstream_conv.coverage import coverage_lines, faults_of_coverage, keep_coverage, measure_coverage, sizes_of
-    wanted = sizes_of(sizes)
-    for name, number in [("fresh", fresh), ("draws", draws), *(pair for size, logs in wanted.items() for pair in (("sessions", size), ("logs", logs)))]:
-        refuse_out_of_range(name, number)
-    found = measure_coverage(wanted, fresh, draws, family, jobs=jobs or cores())
-    faults = faults_of_coverage(found)
-    for line in (*coverage_lines(found), "", f"figures: {keep_coverage(found, out)}", *faults): say(line)
-    if faults: raise typer.Exit(1)
-
 # %% ../nbs/13_pipeline.ipynb #172b3fb1
 @app.command()
 def readme(
