@@ -445,6 +445,9 @@ TABLE_CSS = """
 .bd-article table th, .bd-article table td { padding: .28rem .6rem; border: 0; border-bottom: 1px solid var(--line); white-space: nowrap; text-align: right; background: none; color: inherit; }
 .bd-article table:not(.dataframe) th, .bd-article table:not(.dataframe) td { white-space: normal; text-align: left; vertical-align: top; }
 .bd-article table:not(.dataframe):has(th:nth-child(7)) td { white-space: nowrap; }
+.bd-article .rests table td, .bd-article .rests table th.said { white-space: normal !important; text-align: left; vertical-align: top; }
+.bd-article .rests table th.said { padding-top: 1rem; font-weight: 600; }
+.bd-article .rests table th.said span { font-weight: 400; color: var(--pst-color-text-muted); margin-right: .5rem; }
 .bd-article table:not(.dataframe):has(th:nth-child(4)):not(:has(th:nth-child(5))) td:last-child { min-width: 13rem; }
 .bd-article table:not(.dataframe) td code.literal span.pre { white-space: nowrap; overflow-wrap: normal; }
 .bd-article table:not(.dataframe) code { border: 0; background: none; padding: 0; color: inherit; white-space: nowrap; overflow-wrap: normal; }
@@ -1340,17 +1343,19 @@ def sentences_page(
     rows: list, # As made by all_sentences
 ) -> str: # Markdown
     "The page that says what each sentence rests on."
-    head = ("shown in", "sentence", "figure", "value", "95 % interval", "unit", "rows", "how many", "why no interval")
-    body = []
-    last = None
+    head = ("figure", "value", "95 % interval", "unit", "rows", "how many", "why no interval")
+    body, last = [], None
     for row in rows:
-        same, last = last == (row["where"], row["sentence"]), (row["where"], row["sentence"])
         ends = f"{_number(row['low'])} to {_number(row['high'])}" if row["low"] is not None else ""
-        cells = ["" if same else row["where"], "" if same else row["sentence"], row["figure"], _number(row["value"]), ends, row["unit"], row["rows"], _number(row["count"]), row["no_interval"]]
+        if last != (row["where"], row["sentence"]):
+            said = for_html(" ".join(row["sentence"].split()))
+            body.append(f'<tr><th class="said" colspan="{len(head)}" scope="rowgroup"><span>{for_html(row["where"])}</span> {said}</th></tr>')
+        last = row["where"], row["sentence"]
+        cells = [row["figure"], _number(row["value"]), ends, row["unit"], row["rows"], _number(row["count"]), row["no_interval"]]
         written = [for_html(" ".join(str(cell or "").split())) for cell in cells]
-        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in written) + "</tr>")
+        if any(written): body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in written) + "</tr>")
     columns = "".join(f"<th>{name}</th>" for name in head)
-    table = f'<div class="table-box" tabindex="0" role="group" aria-label="Table"><table><thead><tr>{columns}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    table = f'<div class="table-box rests" tabindex="0" role="group" aria-label="Table"><table><thead><tr>{columns}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
     return f"# What each sentence rests on\n\n> {RESTS_LEAD}\n\n```{{raw}} html\n{table}\n```\n"
 
 # %% ../nbs/12_report.ipynb #c464e50f
