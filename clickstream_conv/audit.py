@@ -9,14 +9,14 @@ __all__ = ['EQUAL', 'EXPLAINED', 'DIFFERENT', 'SAME', 'STAGES', 'FINE', 'SEED', 
            'both_sides', 'agree', 'audit_outcomes', 'outcomes_as_read', 'features_at', 'cart_of', 'categories_of',
            'times_of', 'audit_features', 'answers_of', 'design_effect_of', 'share_lines', 'p_of', 'audit_shares',
            'in_order_of', 'funnel_lines', 'columns_of', 'group_lines', 'period_lines', 'mix_lines', 'weights_of',
-           'quantile_of', 'end_line', 'interval_lines', 'calibration_error_of', 'figures_of', 'auc_within',
-           'decided_of', 'counted_answers', 'figure_lines', 'answers_by_model', 'audit_conversion', 'chance_lines',
-           'pooled_intervals', 'sums_by_draw', 'losses_of', 'paired_lines', 'deviations_of', 'difference_lines',
-           'total_lines', 'group_figure_lines', 'slice_lines', 'mapped', 'out_of_fold_rows', 'decisions_of',
-           'flag_lines', 'audit_threshold', 'moment_lines', 'gini_by', 'revenue_figures_of', 'rows_with_target',
-           'coverage_lines', 'audit_revenue', 'revenue_mean', 'tenth_lines', 'held_lines', 'audit_segments',
-           'worth_lines', 'share_as_far', 'ratio_lines', 'shape_lines', 'audit', 'audit_table', 'in_digits',
-           'audit_in_words', 'differing']
+           'quantile_of', 'end_line', 'interval_lines', 'reaching', 'no_narrower_than', 'as_low_as_normal',
+           'calibration_error_of', 'figures_of', 'auc_within', 'decided_of', 'counted_answers', 'figure_lines',
+           'answers_by_model', 'audit_conversion', 'chance_lines', 'pooled_intervals', 'sums_by_draw', 'losses_of',
+           'paired_lines', 'deviations_of', 'difference_lines', 'total_lines', 'group_figure_lines', 'slice_lines',
+           'mapped', 'out_of_fold_rows', 'decisions_of', 'flag_lines', 'audit_threshold', 'moment_lines', 'gini_by',
+           'revenue_figures_of', 'rows_with_target', 'coverage_lines', 'audit_revenue', 'revenue_mean', 'tenth_lines',
+           'held_lines', 'audit_segments', 'worth_lines', 'share_as_far', 'ratio_lines', 'shape_lines', 'audit',
+           'audit_table', 'in_digits', 'audit_in_words', 'differing']
 
 # %% ../nbs/12b_audit.ipynb #c316d1c4
 from dataclasses import dataclass
@@ -235,11 +235,10 @@ def outcomes_at(
 def both_sides(
     kept: Kept,  # What the run keeps
     theirs: pd.DataFrame,  # Recomputed rows: session_id, landmark and further columns
-) -> pd.DataFrame:  # Rows of the run's table, with the recomputed columns ending in _theirs
+) -> pd.DataFrame:  # Rows of the run's table: part and the columns of both, the recomputed ones ending in _theirs
     "The run's rows beside the recomputed ones."
-    return kept.table.merge(
-        theirs, on=["session_id", "landmark"], how="left", suffixes=("", "_theirs"), indicator="found"
-    )
+    ours = kept.table[[name for name in kept.table if name in theirs or name == "part"]]
+    return ours.merge(theirs, on=["session_id", "landmark"], how="left", suffixes=("", "_theirs"), indicator=True)
 
 
 def agree(
@@ -280,7 +279,7 @@ def audit_outcomes(
         Line(
             "session rows" if whole else "session rows of the sample",
             len(table),
-            len(found) if whole else (beside["found"] == "both").sum(),
+            len(found) if whole else (beside["_merge"] == "both").sum(),
         )
     )
     for column in ("converted", "revenue"):
@@ -395,7 +394,7 @@ def times_of(
         dwell_log_mean=logs / some,
         pace=60 * some / elapsed.where(elapsed > 0),
         hour=at.dt.hour,
-        weekday=at.dt.weekday,
+        weekday=at.dt.day_of_week,
     )
 
 
@@ -508,21 +507,16 @@ def audit_shares(
     lines = [Line("design effect of visitors", found["design_effect"], effect)]
     lines += share_lines("share with the outcome, training", found["overall"], total["hits"], total["trials"], effect)
     if kept.events is None:
-        return lines + group_lines(
-            kept, kept.read[kept.read["part"] == "train"].join(answers[["trials", "hits"]]), effect
-        )
+        return lines + group_lines(kept, answers, kept.read[kept.read["part"] == "train"], effect)
     train = kept.events[kept.events["part"] == "train"]
-    facts = (
-        spans_of(train)
-        .join(answers.drop(columns="visitor"))
-        .join(train.drop_duplicates("session_id").set_index("session_id"), rsuffix="_first")
-    )
+    facts = spans_of(train).join(answers.drop(columns="visitor"))
+    first = train.drop_duplicates("session_id").set_index("session_id").loc[facts.index]
     if found["funnel"]:
         lines += funnel_lines(found["funnel"], train, effect)
-    lines += group_lines(kept, facts, effect)
+    lines += group_lines(kept, facts, first, effect)
     if found["periods"]:
         lines += period_lines(kept, facts, effect)
-    return lines + mix_lines(kept, facts, train)
+    return lines + mix_lines(kept, facts, first, train)
 
 
 def in_order_of(
@@ -574,29 +568,30 @@ def funnel_lines(
 
 def columns_of(
     kept: Kept,  # What the run keeps
-    facts: pd.DataFrame,  # A row a training session, with the columns of its first event
-) -> dict:  # Name in the report: column
+    first: pd.DataFrame,  # The first event of each training session, or finished sessions
+) -> dict:  # Name in the report: values
     "What sessions are grouped by."
     if kept.events is None:
-        return {name: name for name in facts}
+        return {name: first[name] for name in first}
     named = {name: name for name in kept.card["session_context"]} | {
         f"first {name}": name for name in kept.card["event_context"]
     }
     named |= {"first category": "category", "first event": "event"}
-    return {name: column for name, column in named.items() if column in facts}
+    return {name: first[column] for name, column in named.items() if column in first}
 
 
 def group_lines(
     kept: Kept,  # What the run keeps
-    facts: pd.DataFrame,  # A row a training session
+    facts: pd.DataFrame,  # A row a training session: trials, hits
+    first: pd.DataFrame,  # Its first event, in the same order
     effect: float,  # Design effect
 ) -> list:  # Of Line
     "The outcome's share by what is known of the session."
-    lines, columns = [], columns_of(kept, facts)
+    lines, columns = [], columns_of(kept, first)
     for row in kept.found["eda"]["groups"]:
         if row["column"] not in columns:
             continue
-        those = facts[facts[columns[row["column"]]].astype(str) == str(row["value"])]
+        those = facts[(columns[row["column"]].astype(str) == str(row["value"])).to_numpy()]
         item = f"share by {row['column']}: {row['value']}"
         lines.append(Line(f"{item}, sessions", row["sessions"], len(those)))
         lines += share_lines(item, row, those["hits"].sum(), those["trials"].sum(), effect)
@@ -645,7 +640,8 @@ def period_lines(
 
 def mix_lines(
     kept: Kept,  # What the run keeps
-    facts: pd.DataFrame,  # A row a training session
+    facts: pd.DataFrame,  # A row a training session: visitor, start
+    first: pd.DataFrame,  # Its first event, in the same order
     events: pd.DataFrame,  # Training events
 ) -> list:  # Of Line
     "Whether the mix of sessions moved between the halves of the log, one question for all columns."
@@ -654,13 +650,13 @@ def mix_lines(
         return []
     facts = facts.assign(late=facts["start"] >= (facts["start"].min() + facts["start"].max()) / 2)
     effect = design_effect_of(pd.DataFrame(dict(visitor=facts["visitor"], trials=1, hits=facts["late"].astype(int))))
-    columns, asked = columns_of(kept, facts), {}
+    columns, asked = columns_of(kept, first), {}
     for name, rows in mix.groupby("column", sort=False):
         if name.startswith("with a "):
             has = facts.index.isin(set(events.loc[events["event"] == name.removeprefix("with a "), "session_id"]))
             value = pd.Series(np.where(has, "yes", "no"), facts.index)
         elif name in columns:
-            value = facts[columns[name]].astype(object)
+            value = columns[name].astype(object)
         else:
             return []
         by = facts["late"].groupby(value).agg(["sum", "size"])
@@ -734,12 +730,48 @@ def interval_lines(
     drawn: np.ndarray,  # The figure on each draw
     resamples: int,  # Draws that the run took
     around: float | None = None,  # The figure, where its interval is mirrored
+    ends: dict | None = None,  # low and high: another function from draws to an end
 ) -> list:  # Of Line
     "Both ends."
+    ends = ends or dict(low=quantile_of(0.025, around), high=quantile_of(0.975, around))
     return [
-        end_line(f"{item}, {side} end", row.get(f"{name}_{side}"), quantile_of(q, around), drawn, resamples)
-        for side, q in (("low", 0.025), ("high", 0.975))
+        end_line(f"{item}, {side} end", row.get(f"{name}_{side}"), end, drawn, resamples) for side, end in ends.items()
     ]
+
+
+def reaching(
+    low: float,  # That the lower end is never above
+    high: float,  # That the upper end is never below
+) -> dict:  # low and high: functions from draws to an end
+    "Ends of draws that reach at least so far."
+
+    def lower(drawn):
+        return np.minimum(quantile_of(0.025)(drawn), low)
+
+    def upper(drawn):
+        return np.maximum(quantile_of(0.975)(drawn), high)
+
+    return dict(low=lower, high=upper)
+
+
+def no_narrower_than(
+    hits: float,  # How often yes
+    trials: float,  # Of how many
+) -> dict | None:  # As made by reaching; None where nothing was asked
+    "Ends that reach at least as far as Wilson's interval: where none or all hit, no draw differs."
+    return reaching(*proportion_confint(hits, trials, method="wilson")) if trials else None
+
+
+def as_low_as_normal(
+    ratio: float,  # A sum that was predicted over one that came
+) -> dict:  # low and high: functions from draws to an end
+    "Ends of a ratio's draws, the lower one no higher than that of the normal interval."
+
+    def lower(drawn):
+        normal = ratio - 1.96 * np.nanstd(drawn, axis=-1)
+        return np.maximum(0.0, np.minimum(quantile_of(0.025)(drawn), normal))
+
+    return dict(low=lower, high=quantile_of(0.975))
 
 # %% ../nbs/12b_audit.ipynb #7696cd45
 BINS = 10  # of equal mass
@@ -1165,9 +1197,11 @@ def flag_lines(
         gain, cost = kept.settings["gain"], kept.settings["cost"]
         figures["profit_per_1000"] = 1000 * (gain * counts["found"] - cost * counts["flagged"]) / len(y)
         drawn["profit_per_1000"] = 1000 * (gain * sums["found"] - cost * sums["flagged"]) / sums["n"]
+    of = dict(share_flagged=("flagged", "decided"), precision=("found", "flagged"), recall=("found", "converted"))
     for name, values in drawn.items():
+        ends = no_narrower_than(*(counts[one] for one in of[name])) if name in of else None
         lines.append(Line(f"{name}, {item}", row[name], figures[name]))
-        lines += interval_lines(f"{name}, {item}", row, name, values, kept.resamples)
+        lines += interval_lines(f"{name}, {item}", row, name, values, kept.resamples, ends=ends)
     return lines
 
 
@@ -1329,7 +1363,8 @@ def coverage_lines(
     )
     sums = sums_by_draw(pd.DataFrame(dict(inside=inside, n=1.0), dtype=float), visitors)
     lines = [Line(f"{name}, {item}", row[name], value) for name, value in figures.items()]
-    return lines + interval_lines(f"held, {item}", row, "held", sums["inside"] / sums["n"], resamples)
+    drawn, ends = sums["inside"] / sums["n"], no_narrower_than(inside.sum(), len(y))
+    return lines + interval_lines(f"held, {item}", row, "held", drawn, resamples, ends=ends)
 
 
 def audit_revenue(
@@ -1360,9 +1395,9 @@ def audit_revenue(
     pooled = [row for row in rows if row["model"] == found["model"]][-1]
     drawn = pd.DataFrame([revenue_figures_of(y, p, weight) for weight in weights_of(who)])
     for name in drawn:
-        lines += interval_lines(
-            f"{name}, {found['model']}, landmark {pooled['landmark']}", pooled, name, drawn[name], kept.resamples
-        )
+        ends = as_low_as_normal(pooled["total_ratio"]) if name == "total_ratio" else None
+        item = f"{name}, {found['model']}, landmark {pooled['landmark']}"
+        lines += interval_lines(item, pooled, name, drawn[name], kept.resamples, ends=ends)
     return lines + tenth_lines(found["totals"], y, p) + held_lines(kept, model, test)
 
 
@@ -1512,11 +1547,15 @@ def ratio_lines(
 ) -> list:  # Of Line
     "How many times as often one segment converts, half a conversion of a whole session added to both."
     y = rows["converted"].to_numpy(float)
-    sums = sums_by_draw(pd.DataFrame(dict(b=best * y, bn=best, w=worst * y, wn=worst), dtype=float), rows["visitor"])
+    counts = dict(b=best * y, bn=best, w=worst * y, wn=worst)
+    sums = sums_by_draw(pd.DataFrame(counts, dtype=float), rows["visitor"])
     drawn = (sums["b"] + 0.5) / (sums["bn"] + 1) / ((sums["w"] + 0.5) / (sums["wn"] + 1))
-    own = ((best * y).sum() + 0.5) / (best.sum() + 1) / (((worst * y).sum() + 0.5) / (worst.sum() + 1))
-    ends = dict(ratio_low=row["low"], ratio_high=row["high"])
-    return [Line(item, row["ratio"], own), *interval_lines(item, ends, "ratio", drawn, resamples)]
+    b, bn, w, wn = (values.sum() for values in counts.values())
+    own = (b + 0.5) / (bn + 1) / ((w + 0.5) / (wn + 1))
+    error = np.sqrt(1 / (b + 0.5) - 1 / (bn + 1) + 1 / (w + 0.5) - 1 / (wn + 1))  # Katz et al. (1978), a half added
+    ends = reaching(own * np.exp(-1.96 * error), own * np.exp(1.96 * error))
+    told = dict(ratio_low=row["low"], ratio_high=row["high"])
+    return [Line(item, row["ratio"], own), *interval_lines(item, told, "ratio", drawn, resamples, ends=ends)]
 
 
 def shape_lines(

@@ -45,7 +45,8 @@ def test_a_figure_that_was_changed_is_named(copied):
     path.write_text(json.dumps(found))
     done = command("audit", "run", cwd=copied.parent)
     assert done.returncode == 1
-    wrong = [line for line in done.stdout.splitlines() if line.endswith("DIFFERENT")]
+    *wrong, summary = [line for line in done.stdout.splitlines() if line.endswith("DIFFERENT")]
+    assert summary.endswith(", 1 DIFFERENT")
     assert len(wrong) == 1 and wrong[0].startswith(f"roc_auc, {found['model']}, landmark all ")
 
 
@@ -65,7 +66,6 @@ def test_a_log_with_returning_visitors(tmp_path):
     lines = items(tmp_path / "out")
     assert differing(lines.values()) == []
     assert lines["test sessions of known visitors"].theirs > lines["test sessions of new visitors"].theirs > 0
-    assert lines["design effect of visitors"].theirs > 1
     assert any("known visitors" in item and item.startswith("roc_auc") for item in lines)
 
 
@@ -84,6 +84,7 @@ def test_the_shop_of_a_peer_is_audited(real_log, tmp_path):
     lines = items(tmp_path / "out")
     assert {line.verdict for line in lines.values()} == {EQUAL}
     assert lines["sessions"].theirs == 3605
+    assert lines["test sessions of known visitors"].theirs > lines["test sessions of new visitors"].theirs
     # Also what two other packages cut from the same log without its session ids, at 30 minutes of silence:
     # retentioneering 5.2.4, Eventstream.split_sessions(timeout="30m"), and skrub 0.11.0, SessionEncoder("timestamp", split_by="user_id", session_gap=1800).
     assert sessionise(load_events(run, "all").drop("session_id"), 30)["session_id"].n_unique() == 3605
