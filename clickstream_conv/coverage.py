@@ -387,7 +387,7 @@ def kept_fresh(
     folder: str, # Where keep_fresh put them
 ) -> tuple: # Events, and the best possible prediction of their rows
     "The fresh sessions, read once in each process."
-    return pl.read_parquet(Path(folder) / "events.parquet"), pd.read_parquet(Path(folder) / "exact.parquet")
+    return pl.read_parquet(Path(folder) / "events.parquet", glob=False), pd.read_parquet(Path(folder) / "exact.parquet")
 
 def keep_fresh(
     folder: str, # Where to

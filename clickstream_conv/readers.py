@@ -982,6 +982,8 @@ TAKEN = {  # names that no context can have, by who makes or reads such a column
         n_categories n_category_events n_item_events n_items n_rated pace part path_log_odds path_log_odds_last
         price_last price_max price_mean price_min price_ratio price_ratio_last price_ratio_mean price_spread revenue
         revisit_share share_above_average visitor weekday
+    """, "audit": """
+        calibrated paid
     """, "answers": """
         events flagged landmark notes probability revenue revenue_high revenue_low segment status
     """, "stages": """

@@ -780,7 +780,7 @@ def load_visitor_groups(
     nobody = pl.DataFrame(schema={"session_id": pl.String, "group": pl.String})
     if load_card(run)["ready_made"]: return nobody
     files = event_partitions(run) or [run / "events.parquet"]
-    by_session = pl.scan_parquet(files).group_by("session_id")
+    by_session = pl.scan_parquet(files, glob=False).group_by("session_id")
     sessions = by_session.agg(pl.col("visitor_id").sort_by("step").first(), pl.col("part").first()).collect().sort("session_id")
     return nobody if sessions["visitor_id"].null_count() == len(sessions) else visitor_groups(sessions)
 
