@@ -8,7 +8,7 @@ __all__ = ['EQUAL', 'EXPLAINED', 'DIFFERENT', 'SAME', 'STAGES', 'FINE', 'SEED', 
            'Line', 'Kept', 'what_is_kept', 'spans_of', 'audit_log', 'split_lines', 'group_of', 'outcomes_at',
            'both_sides', 'agree', 'audit_outcomes', 'outcomes_as_read', 'features_at', 'cart_of', 'categories_of',
            'times_of', 'audit_features', 'answers_of', 'design_effect_of', 'share_lines', 'p_of', 'audit_shares',
-           'in_order_of', 'funnel_lines', 'columns_of', 'group_lines', 'period_lines', 'mix_lines', 'weights_of',
+           'in_order_of', 'funnel_lines', 'columns_of', 'group_lines', 'period_lines', 'mix_lines', 'weights_of', 'End',
            'quantile_of', 'end_line', 'interval_lines', 'reaching', 'no_narrower_than', 'as_low_as_normal',
            'calibration_error_of', 'figures_of', 'auc_within', 'decided_of', 'counted_answers', 'figure_lines',
            'answers_by_model', 'audit_conversion', 'chance_lines', 'pooled_intervals', 'sums_by_draw', 'losses_of',
@@ -19,6 +19,7 @@ __all__ = ['EQUAL', 'EXPLAINED', 'DIFFERENT', 'SAME', 'STAGES', 'FINE', 'SEED', 
            'audit_table', 'in_digits', 'audit_in_words', 'differing']
 
 # %% ../nbs/12b_audit.ipynb #c316d1c4
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,8 @@ class Line:
         if np.isnan(ours) and np.isnan(theirs):
             return EQUAL
         distance = abs(ours - theirs)
-        if distance <= SAME * max(1.0, abs(theirs)):
+        near = 0.0 if ours.is_integer() and theirs.is_integer() else SAME * max(1.0, abs(theirs))
+        if distance <= near:
             return EQUAL
         if distance <= self.reach:
             return f"{EXPLAINED}: {self.why}, {distance:.2g} apart where {self.reach:.2g} is chance"
@@ -687,40 +689,54 @@ def weights_of(
         yield rng.multinomial(len(people), np.full(len(people), 1 / len(people)))[who].astype(float)
 
 
+@dataclass(frozen=True)
+class End:
+    "An end of an interval, as a function of draws, and what it is kept between."
+
+    of: Callable  # From draws along the last axis
+    least: float = -np.inf  # It is never below
+    most: float = np.inf  # It is never above
+
+    def kept(self, value):
+        "An end between its bounds."
+        return np.clip(value, self.least, self.most)
+
+
 def quantile_of(
     q: float,  # A share
     around: float | None = None,  # The figure, where the interval is mirrored at it
-):  # Function of draws along the last axis
-    "An end of an interval, as a function of draws."
+) -> End:  # Between 0 and the figure, or above the figure, where it is mirrored
+    "A quantile of draws."
 
-    def end(drawn):
+    def plain(drawn):
         quantile = np.nanquantile if np.isnan(drawn).any() else np.quantile
-        value = quantile(drawn, q if around is None else 1 - q, axis=-1)
-        if around is None:
-            return value
-        mirrored = 2 * around - value
-        return np.clip(mirrored, 0, around) if q < 0.5 else np.maximum(mirrored, around)
+        return quantile(drawn, q if around is None else 1 - q, axis=-1)
 
-    return end
+    def mirrored(drawn):
+        return 2 * around - plain(drawn)
+
+    if around is None:
+        return End(plain)
+    return End(mirrored, 0.0, around) if q < 0.5 else End(mirrored, around)
 
 
 def end_line(
     item: str,  # Which end of which interval
     ours: float,  # As the run holds it
-    end,  # Function from draws to an end, as made by quantile_of
+    end: End,  # What it is of draws
     drawn: np.ndarray,  # The figure on each of our draws
     resamples: int,  # Draws that the run took
-) -> Line:  # With what chance may do
+) -> Line:  # With what chance may do; bounds bring ends nearer to each other, never farther apart
     "An end, beside what as many of our draws would give."
     drawn = np.asarray(drawn, float)
     if not resamples or np.isnan(drawn).all():
         return Line(item, ours, None)
     rng = np.random.default_rng(SEED)
     with np.errstate(invalid="ignore"):
-        as_many = end(rng.choice(drawn, (400, resamples)))
-        own = end(rng.choice(drawn, (400, len(drawn))))
+        as_many = end.of(rng.choice(drawn, (400, resamples)))
+        own = end.of(rng.choice(drawn, (400, len(drawn))))
     reach = CERTAIN * np.sqrt(np.nanvar(as_many) + np.nanvar(own))
-    return Line(item, ours, float(np.nanmean(as_many)), float(reach), OTHER_DRAWS)
+    return Line(item, ours, float(end.kept(np.nanmean(as_many))), float(reach), OTHER_DRAWS)
 
 
 def interval_lines(
@@ -730,7 +746,7 @@ def interval_lines(
     drawn: np.ndarray,  # The figure on each draw
     resamples: int,  # Draws that the run took
     around: float | None = None,  # The figure, where its interval is mirrored
-    ends: dict | None = None,  # low and high: another function from draws to an end
+    ends: dict | None = None,  # low and high: other ends
 ) -> list:  # Of Line
     "Both ends."
     ends = ends or dict(low=quantile_of(0.025, around), high=quantile_of(0.975, around))
@@ -742,16 +758,9 @@ def interval_lines(
 def reaching(
     low: float,  # That the lower end is never above
     high: float,  # That the upper end is never below
-) -> dict:  # low and high: functions from draws to an end
+) -> dict:  # low and high: ends
     "Ends of draws that reach at least so far."
-
-    def lower(drawn):
-        return np.minimum(quantile_of(0.025)(drawn), low)
-
-    def upper(drawn):
-        return np.maximum(quantile_of(0.975)(drawn), high)
-
-    return dict(low=lower, high=upper)
+    return dict(low=End(quantile_of(0.025).of, most=low), high=End(quantile_of(0.975).of, least=high))
 
 
 def no_narrower_than(
@@ -764,14 +773,13 @@ def no_narrower_than(
 
 def as_low_as_normal(
     ratio: float,  # A sum that was predicted over one that came
-) -> dict:  # low and high: functions from draws to an end
+) -> dict:  # low and high: ends
     "Ends of a ratio's draws, the lower one no higher than that of the normal interval."
 
     def lower(drawn):
-        normal = ratio - 1.96 * np.nanstd(drawn, axis=-1)
-        return np.maximum(0.0, np.minimum(quantile_of(0.025)(drawn), normal))
+        return np.minimum(quantile_of(0.025).of(drawn), ratio - 1.96 * np.nanstd(drawn, axis=-1))
 
-    return dict(low=lower, high=quantile_of(0.975))
+    return dict(low=End(lower, 0.0), high=quantile_of(0.975))
 
 # %% ../nbs/12b_audit.ipynb #7696cd45
 BINS = 10  # of equal mass
@@ -1017,13 +1025,13 @@ def paired_lines(
 def deviations_of(
     value: float,  # As measured
     times: float,  # Standard deviations
-):  # Function of draws along the last axis
+) -> End:  # Of draws
     "A figure and so many standard deviations of its draws."
 
     def end(drawn):
         return value + times * np.std(drawn, ddof=1, axis=-1)
 
-    return end
+    return End(end)
 
 
 def difference_lines(

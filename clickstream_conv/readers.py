@@ -416,7 +416,7 @@ def _blocks_of_rows(stream, columns: list, skip: int, delimiter: str, encoding: 
         if not len(batch): continue
         numbers = _numbers(number, len(batch), [line for line in broken.lines if line[0] >= number])
         number = int(numbers[-1]) + 1
-        yield pl.DataFrame(pl.from_arrow(batch)).with_columns(_row=pl.Series(numbers, dtype=pl.Int64))
+        yield pl.from_arrow(batch).with_columns(_row=pl.Series(numbers, dtype=pl.Int64))
 
 def _swallowed(table: pl.DataFrame, delimiter: str) -> pl.Series:
     "True for rows in which one value holds a whole line of the log: a quote was opened and not closed."
@@ -982,8 +982,6 @@ TAKEN = {  # names that no context can have, by who makes or reads such a column
         n_categories n_category_events n_item_events n_items n_rated pace part path_log_odds path_log_odds_last
         price_last price_max price_mean price_min price_ratio price_ratio_last price_ratio_mean price_spread revenue
         revisit_share share_above_average visitor weekday
-    """, "audit": """
-        calibrated paid
     """, "answers": """
         events flagged landmark notes probability revenue revenue_high revenue_low segment status
     """, "stages": """

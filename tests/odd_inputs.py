@@ -328,7 +328,7 @@ def flipped(data, place):
 def table(**columns):
     "The good log as a table of texts, with columns replaced."
     rows = [values_of(line) for line in GOOD]
-    return pl.DataFrame(rows).with_columns(**columns)
+    return pl.DataFrame(rows, orient="row").with_columns(**columns)
 
 
 def parquet_of(frame):

@@ -50,6 +50,15 @@ def test_a_figure_that_was_changed_is_named(copied):
     assert len(wrong) == 1 and wrong[0].startswith(f"roc_auc, {found['model']}, landmark all ")
 
 
+def test_a_moment_that_was_changed_is_named(copied):
+    for stage in ("features", "eda", "classification", "regression", "clustering"): (copied / "metrics" / f"{stage}.json").unlink()
+    path = copied / "metrics" / "source.json"
+    card = json.loads(path.read_text())
+    card["split_details"]["begins"] += 1
+    path.write_text(json.dumps(card))
+    assert [line.item for line in differing(audit(str(copied)))] == ["the cut, microseconds", "the cut by the share set aside"]
+
+
 def test_rows_that_were_changed_are_counted(copied):
     rows = pl.read_parquet(copied / "sessions.parquet")
     swapped = rows.with_columns(cart_value=pl.when(pl.col("landmark") == 3).then(pl.col("cart_value").reverse()).otherwise("cart_value"))

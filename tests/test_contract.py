@@ -155,7 +155,7 @@ KINDS = dict(sid=pl.Int64, who=pl.Int64, at=pl.Int64, what=pl.String, sku=pl.Int
 
 def log_files_of(rows, folder, rng, typed):
     "The same log as CSV, Parquet and JSON lines; ids may have gone through a float, and times may be held as times."
-    table = pl.DataFrame(rows, schema=KINDS).with_columns(pl.from_epoch("at", "us"))
+    table = pl.DataFrame(rows, schema=KINDS, orient="row").with_columns(pl.from_epoch("at", "us"))
     if rng.random() < 0.5: table = table.with_columns(pl.col("sid", "sku").cast(pl.Float64))
     text = table.with_columns(pl.col("at").dt.to_string("%Y-%m-%d %H:%M:%S%.6f"))
     text.write_csv(folder / "log.csv")
@@ -173,7 +173,7 @@ def mapping_text(rng):
 
 def as_events(rows, contract, card):
     "The rows as canonical events, faults and all, as somebody would hand them over who has no file."
-    events = pl.DataFrame(rows, schema=KINDS).select(
+    events = pl.DataFrame(rows, schema=KINDS, orient="row").select(
         session_id=pl.col("sid").cast(pl.String), visitor_id=pl.col("who").cast(pl.String), step="n", t="at", event=pl.col("what").replace(WORDS), item_id=pl.col("sku").cast(pl.String),
         category="shelf", price="cost", quantity="pieces", theme="theme", depth="depth")
     return events if contract.rules.kinds["depth"] == "number" else events.with_columns(pl.col("depth").cast(pl.String))
@@ -248,7 +248,7 @@ def test_training_and_scoring_give_the_same_answers(seed, rules, trained_on, tmp
         for event in handed.drop("step").filter(pl.col("session_id") == name).to_dicts():
             try: visit.add(event)
             except ValueError as error: assert "It was not added" in str(error)
-        live = pl.DataFrame([visit.answers[-1]], schema=now.schema)
+        live = pl.DataFrame([visit.answers[-1]], orient="row", schema=now.schema)
         whole = now.filter(pl.col("session_id") == name)
         assert live.drop("probability").equals(whole.drop("probability"))
         assert abs((live["probability"].item() or 0) - (whole["probability"].item() or 0)) < 1e-9

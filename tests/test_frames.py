@@ -12,7 +12,8 @@ def by_columns(given):
     "Whether an expression is a dict as it stands, so that its keys say what is a column."
     if isinstance(given, ast.BinOp) and isinstance(given.op, ast.BitOr): return by_columns(given.left) or by_columns(given.right)
     made = isinstance(given, ast.Call) and isinstance(given.func, ast.Name) and given.func.id == "dict"
-    return made or isinstance(given, (ast.Dict, ast.DictComp))
+    listed = given.elt if isinstance(given, ast.ListComp) else given.elts[0] if isinstance(given, ast.List) and given.elts else None
+    return made or isinstance(given, (ast.Dict, ast.DictComp)) or listed is not None and by_columns(listed)
 
 
 def unstated(code):

@@ -58,7 +58,7 @@ def test_the_rare_beginnings_together_are_not_a_beginning():
     names = dict(v="view", c="cart", r="remove")
     rows = [dict(session_id=f"{s:03}", visitor_id=f"{s:03}", step=i + 1, t=(1_000 * s + i) * 1_000_000, event=names[mark], item_id="p", category="k", price=1.0, quantity=1) for s, path in enumerate(events) for i, mark in enumerate(path)]
     rows += [dict(rows[0], session_id=f"{s:03}", visitor_id=f"{s:03}", step=4, t=(1_000 * s + 4) * 1_000_000, event="purchase") for s in [*range(3), *range(100, 140)]]
-    log = pl.DataFrame(rows).sort("session_id", "step")
+    log = pl.DataFrame(rows, orient="row").sort("session_id", "step")
     begun = eda.paths(eda.walk(log), eda.session_facts(log))
     assert begun["value"].iloc[-1] == eda.OTHERS and begun["share"].idxmax() == len(begun) - 1
     said = eda.paths_finding(begun)
