@@ -263,7 +263,7 @@ def test_a_run_that_keeps_repeats_takes_them_live(tmp_path):
         files = log_files_of(random_rows(rng, 80), folder, rng, typed=False)
         scorer = Scorer.load(learned(folder / "run", folder / "mine.yaml", files[1]))
         one = dict(session_id="x", t=START, event="view", item_id="1", category="a", price=9.9, quantity=1, theme="dark", depth=3.0)
-        three = pl.DataFrame([one, one | dict(t=START + SECOND), one | dict(t=START + SECOND)])
+        three = pl.DataFrame([one, one | dict(t=START + SECOND), one | dict(t=START + SECOND)], orient="row")
         assert scorer.score(three, "now")["events"].item() == count
         assert scorer.score(three.with_columns(step=pl.Series([1, 2, 3])), "now").equals(scorer.score(three, "now"))
         assert scorer.score(three.with_columns(step=pl.Series([1, 2, 2])), "now").equals(scorer.score(three, "now"))
