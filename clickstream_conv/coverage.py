@@ -431,15 +431,6 @@ def sizes_of(
     if wrong: raise ValueError(f"--sizes takes sessions and logs, e.g. 4000:32,16000:16; found {wrong[0]!r}")
     return {int(size): int(logs) for size, logs in words}
 
-def sizes_of(
-    text: str, # Such as 4000:32,16000:16
-) -> dict: # Sessions of a log: how many logs
-    "Sizes of logs, as they are written on the command line."
-    words = [word.split(":") for word in text.replace("_", "").split(",")]
-    wrong = [":".join(pair) for pair in words if len(pair) != 2 or not all(part.strip().isdecimal() for part in pair)]
-    if wrong: raise ValueError(f"--sizes takes sessions and logs, e.g. 4000:32,16000:16; found {wrong[0]!r}")
-    return {int(size): int(logs) for size, logs in words}
-
 def measure_coverage(
     sizes: dict, # Sessions of a log: how many logs
     fresh: int = 100_000, # Fresh sessions that the truth is taken from
