@@ -131,10 +131,10 @@ def what_is_kept(
 # %% ../nbs/12b_audit.ipynb #1420f91e
 def spans_of(
     events: pd.DataFrame,  # Events in order
-) -> pd.DataFrame:  # One row a session: start, end, part, visitor, visitor_id, buys, paid
+) -> pd.DataFrame:  # One row a session: start, end, part, visitor, visitor_id, buys, _paid
     "Sessions by group-by."
     bought = events["event"] == "purchase"
-    rows = events.assign(buys=bought, paid=(events["price"] * events["quantity"]).where(bought).fillna(0.0))
+    rows = events.assign(buys=bought, _paid=(events["price"] * events["quantity"]).where(bought).fillna(0.0))
     return rows.groupby("session_id").agg(
         start=("t", "min"),
         end=("t", "max"),
@@ -142,7 +142,7 @@ def spans_of(
         visitor=("visitor", "first"),
         visitor_id=("visitor_id", "first"),
         buys=("buys", "max"),
-        paid=("paid", "sum"),
+        _paid=("_paid", "sum"),
     )
 
 
@@ -222,7 +222,7 @@ def outcomes_at(
 ) -> pd.DataFrame:  # session_id, landmark, converted, revenue; sessions at risk
     "What came after so many events."
     rows = events.assign(hit=events[outcome["column"]].astype(str) == outcome["equals"])
-    rows["paid"] = (rows["price"].fillna(0.0) * rows["quantity"]).where(rows["event"] == "purchase", 0.0)
+    rows["_paid"] = (rows["price"].fillna(0.0) * rows["quantity"]).where(rows["event"] == "purchase", 0.0)
     reached = rows[rows["step"] == landmark].set_index("session_id")
     if outcome["kind"] == "next":
         following = rows[rows["step"] == landmark + 1].set_index("session_id")["hit"]
@@ -230,7 +230,7 @@ def outcomes_at(
     gone = set(rows.loc[rows["hit"] & (rows["step"] <= landmark), "session_id"])
     after = rows[rows["session_id"].isin(set(reached.index) - gone)].groupby("session_id")
     return pd.DataFrame(
-        dict(landmark=landmark, converted=after["hit"].max().astype(int), revenue=after["paid"].sum())
+        dict(landmark=landmark, converted=after["hit"].max().astype(int), revenue=after["_paid"].sum())
     ).reset_index()
 
 
@@ -611,7 +611,7 @@ def period_lines(
     place = begins.searchsorted(pd.to_datetime(facts["start"], unit="us", utc=True), side="right") - 1
     by, lines = facts.groupby(place), []
     if "revenue" in periods[0]:
-        lines.append(Line("revenue, training", sum(row["revenue"] for row in periods), facts["paid"].sum()))
+        lines.append(Line("revenue, training", sum(row["revenue"] for row in periods), facts["_paid"].sum()))
     hits, trials = by["hits"].sum(), by["trials"].sum()
     lines.append(
         Line(
@@ -1144,7 +1144,7 @@ def mapped(
 
 def out_of_fold_rows(
     kept: Kept,  # What the run keeps
-) -> pd.DataFrame:  # Training rows: session_id, visitor, landmark, converted, fold, probability, calibrated
+) -> pd.DataFrame:  # Training rows: session_id, visitor, landmark, converted, fold, probability, _calibrated
     "What the model said of rows that it did not learn from."
     found = kept.found["classification"]
     rows = read_table(kept.run, "out_of_fold.parquet", "05_classification").to_pandas()
@@ -1153,14 +1153,14 @@ def out_of_fold_rows(
         on=["session_id", "landmark"],
         how="left",
     )
-    rows["calibrated"] = 0.0
+    rows["_calibrated"] = 0.0
     for fold in rows["fold"].unique():
         at = rows["fold"] == fold
-        rows.loc[at, "calibrated"] = mapped(
+        rows.loc[at, "_calibrated"] = mapped(
             found["calibration"]["method"], rows[~at], rows.loc[at, "probability"].to_numpy()
         )
-    odds = rows["calibrated"] * np.exp(found["level"]["shift"])
-    return rows.assign(calibrated=odds / (1 - rows["calibrated"] + odds))
+    odds = rows["_calibrated"] * np.exp(found["level"]["shift"])
+    return rows.assign(_calibrated=odds / (1 - rows["_calibrated"] + odds))
 
 
 def decisions_of(
@@ -1223,7 +1223,7 @@ def audit_threshold(
     lines = figure_lines(
         f"{found['model']}, out of fold", chosen, rows["converted"].to_numpy(), rows["probability"].to_numpy()
     )
-    decided, expected = decisions_of(rows, rows["calibrated"], following), line["expected"]
+    decided, expected = decisions_of(rows, rows["_calibrated"], following), line["expected"]
     flagged = decided["p"] >= line["value"]
     hits, converted = decided.loc[flagged, "y"].sum(), decided["y"].sum()
     told = dict(
