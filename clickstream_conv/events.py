@@ -393,7 +393,6 @@ def check_events(
     if raw.is_empty(): raise ValueError(f"{name} holds no rows. Check that its export went through")
     if "_row" not in raw.columns: raw = raw.with_row_index("_row", 1)
     columns = [c for c in raw.columns if c in COLUMNS or c == "_text"]
-    notes = [f"column {c!r} held ids as floats; they were read as whole numbers" for c in ("session_id", "visitor_id") if c in columns and written_as_float(raw[c])]
     try:
         rules = settle_rules(raw, rules, context)
         raw = _parsed(raw, rules, context)
@@ -406,6 +405,7 @@ def check_events(
     refuse_if_lossy(rejected, len(raw), max_rejected, name)
     kept = raw.filter(pl.col("_reason").is_null())
     again = int(kept["_repeat"].sum())
+    notes = [f"column {c!r} held ids as floats; they were read as whole numbers" for c in ("session_id", "visitor_id") if c in columns and rules.kinds.get(c) == "number"]
     return Checked(_canonical(kept, rules, list(context)), rejected, notes + note_repeats(again, rules), again, rules)
 
 # %% ../nbs/00_events.ipynb #c40142f8

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from .events import IDS, Checked, Rules, as_id, check_events, find_time_format, hash_share, kinds_of, note_repeats, refuse_if_lossy
+from .events import FLOAT_ID, IDS, LARGEST_EXACT, WHOLE_FLOAT, Checked, Rules, check_events, find_time_format, hash_share, kinds_of, note_repeats, refuse_if_lossy
 from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
 
 # %% ../nbs/01c_partitions.ipynb #526fe959
@@ -23,7 +23,9 @@ def partition_of(
     partitions: int, # How many there are
 ) -> pl.Series: # Number of the partition, from 0; 0 where there is no id
     "Which partition an id belongs to."
-    same = ids.cast(pl.String).str.strip_chars().str.replace(r"\.0+$", "")  # 7 and 7.0 are one id, see events.as_id
+    text = ids.cast(pl.String).str.strip_chars().str.replace(WHOLE_FLOAT, "$1")
+    number = text.set(~text.str.contains(FLOAT_ID), None).cast(pl.Float64, strict=False)
+    same = number.set(number.abs() > LARGEST_EXACT, None).cast(pl.Int64, strict=False).cast(pl.String).fill_null(text)  # 7, 7.0 and 7e0 may be one id, see events.as_id
     return (hash_share(same.fill_null("") + "/partition") * partitions).floor().cast(pl.Int64).set(same.is_null(), 0)
 
 # %% ../nbs/01c_partitions.ipynb #1f2fa04a
@@ -52,7 +54,7 @@ def _as_text(mapped: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     names = [c for c in mapped.columns if c not in READER_COLUMNS]
     numbers = [c for c in names if mapped[c].dtype.is_float() or mapped[c].dtype.is_decimal()]
     mark = mapping.rules.decimal
-    texts = [as_id(mapped[c], False) if c in IDS else mapped[c].cast(pl.String) for c in names]
+    texts = [mapped[c].cast(pl.String) for c in names]  # ids too: what all of them look like is known at the end
     written = [text.str.replace(".", mark, literal=True) if text.name in numbers and text.name not in IDS else text for text in texts]
     return mapped.with_columns(written)
 

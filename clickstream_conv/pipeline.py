@@ -391,7 +391,8 @@ def failure(
     "An error of a cell in one line."
     message = one_line(error.evalue)
     if is_ours(error.ename, *innermost("\n".join(error.traceback))): return message
-    if means_no_memory(error.ename, message): return MEMORY
+    if means_no_memory(error.ename, "\n".join([message, *error.traceback])): return MEMORY
+    if not message and not error.traceback: return ENDED
     return f"cell {error.exec_count} ({error.source.strip().splitlines()[0]}): {error.ename}: {message}"
 
 # %% ../nbs/13_pipeline.ipynb #03aa0310
