@@ -86,8 +86,9 @@ def _as_written(mapping: dict) -> dict:
     names = _pairs(rules.pop("event_names"), "event_names")
     for word, event in names.items(): events.setdefault(event, []).append(word)
     rules.pop("kinds")
+    rules.pop("by_rows")  # follows from lines
     written = {name: part for name, part in mapping.items() if name != "rules"} | rules | dict(events=events)
-    return {name: part for name, part in written.items() if part not in ("", {})}
+    return {name: part for name, part in written.items() if part not in ("", {}, [])}
 
 def mapping_from_json(
     given: dict, # As asdict(mapping) gives it

@@ -6,9 +6,9 @@
 __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'WITH_COMMA', 'LARGEST_AMOUNT', 'FLOAT_ID', 'WHOLE_FLOAT',
            'LARGEST_EXACT', 'TIME_FORMATS', 'TICKS', 'TICK_DIGITS', 'HOUR', 'COLUMN_KINDS', 'IDS', 'TRUTHS', 'CLOCKS',
            'as_number', 'fault_of_size', 'written_as_float', 'as_id', 'as_time', 'fitting_formats', 'find_time_format',
-           'Rules', 'kinds_of', 'rejects_repeats', 'settle_rules', 'find_faults', 'repeats', 'as_truth', 'Checked',
-           'refuse_if_lossy', 'sessionise', 'add_steps', 'note_repeats', 'check_events', 'hash_share',
-           'cut_off_sessions', 'glance']
+           'Rules', 'kinds_of', 'rejects_repeats', 'settle_rules', 'find_faults', 'repeats', 'as_truth',
+           'order_reports', 'Checked', 'refuse_if_lossy', 'sessionise', 'add_steps', 'note_repeats', 'check_events',
+           'hash_share', 'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import re
@@ -18,11 +18,14 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 import polars as pl
 
+from .log.orders import Orders, first_reports, order_notes, settle_orders
+
 # %% ../nbs/00_events.ipynb #02843a09
 EVENTS = ("view", "cart", "remove", "checkout", "purchase", "other")  # what an event can be
 COLUMNS = {  # the canonical columns and their types, in order
     "session_id": pl.String, "visitor_id": pl.String, "step": pl.Int64, "t": pl.Int64, "event": pl.String,
     "item_id": pl.String, "category": pl.String, "price": pl.Float64, "quantity": pl.Int64,
+    "value": pl.Float64, "order_id": pl.String,
 }
 SECOND = 1_000_000  # microseconds
 MINUTE = 60 * SECOND
@@ -159,6 +162,7 @@ class Rules:
     event_names: dict = field(default_factory=dict) # The log's word: canonical event; "*" stands for every other word
     duplicates: str = "auto" # "reject" exact repeats, "keep" them, or "auto": reject where the clock is finer than a second
     gap_minutes: float = 30 # Silence that ends a session, in minutes, where the log has no sessions of its own
+    by_rows: bool = False # Whether each row is a line of its event, so that rows of one event belong together
     kinds: dict = field(default_factory=dict) # Column: text, number, boolean or time; empty: as the log's own table holds it
 
     def __post_init__(self):
@@ -171,14 +175,14 @@ class Rules:
             if event not in EVENTS: raise ValueError(f"event {word!r} is mapped to {event!r}, which is not one of {list(EVENTS)}")
 
 # %% ../nbs/00_events.ipynb #918a95f7
-IDS = ("session_id", "visitor_id", "item_id", "category")  # columns that name something
+IDS = ("session_id", "visitor_id", "item_id", "category", "order_id")  # columns that name something
 
 def _kind_of(
     values: pl.Series, # A column of the log
 ) -> str: # One of COLUMN_KINDS
     "What a column holds, by its type; of ids, whether they went through a float."
     if values.name in IDS: return "number" if written_as_float(values) else "text"
-    if values.name in ("price", "quantity", "_order"): return "number"
+    if values.name in ("price", "quantity", "value", "_order"): return "number"
     if values.dtype == pl.Boolean: return "boolean"
     return "number" if values.dtype.is_numeric() and values.name not in ("t", "event") else "text"
 
@@ -273,11 +277,18 @@ def _context_read(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
     return as_truth(column) if kind == "boolean" else pl.col(column).cast(pl.String)
 
 # %% ../nbs/00_events.ipynb #555cd577
+def _read_event(raw: pl.DataFrame, rules: Rules) -> pl.Expr:
+    "The canonical event of each row: by a rule where one fits, else by its word; a log without either holds views."
+    word = _event_of("event", rules.event_names) if "event" in raw.columns else None
+    if "_rule" in raw.columns: return pl.col("_rule") if word is None else pl.coalesce("_rule", word)
+    return pl.lit("view") if word is None else word
+
 def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFrame:
     "The raw table with ids as text and the read values beside it, under a leading underscore; rules are settled."
-    raw = raw.with_columns(as_id(raw[name], rules.kinds.get(name) == "number") for name in IDS if name in raw.columns)
-    columns = {f"_{name}": as_number(name, _mark(raw, name, rules)) for name in ("price", "quantity") if name in raw.columns}
-    if "event" in raw.columns: columns["_event"] = _event_of("event", rules.event_names)
+    raw = raw.with_columns(as_id(raw[name], rules.kinds.get(name) == "number") for name in (*IDS, "event_id") if name in raw.columns)
+    columns = {f"_{name}": as_number(name, _mark(raw, name, rules)) for name in ("price", "quantity", "order_revenue") if name in raw.columns}
+    columns |= {name: as_number(name, _mark(raw, name, rules)) for name in ("_value", "_lines") if name in raw.columns}
+    columns["_event"] = _read_event(raw, rules)
     if "t" in raw.columns: columns["_t"] = as_time("t", rules.time_format, rules.time_zone)
     if "_order" in raw.columns: columns["_order"] = as_number("_order")
     columns |= {f"_of_{name}": _context_read(raw, name, rules) for name in context if not name.startswith("_")}
@@ -285,20 +296,44 @@ def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFram
 
 def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
     "The checks of a log: a broken line, then what can be wrong with an event."
-    read = {name: pl.col(f"_{name}") for name in ("t", "event", "price", "quantity") if name in raw.columns}
+    read = {name: pl.col(f"_{name}") for name in ("t", "event", "price", "quantity", "order_revenue") if name in raw.columns or name == "event" and "_rule" in raw.columns}
     typed = [name for name in context if rules.kinds.get(name) in ("number", "boolean") and f"_of_{name}" in raw.columns]
     read |= {name: pl.col(f"_of_{name}") for name in typed}
-    given = {name: _given(name) if name in ("t", "event") else _given_number(name) for name in read}
+    given = {name: _given_number(name) for name in read if name not in ("t", "event")}
+    given |= {name: _given(name) for name in ("t", "event") if name in raw.columns}
+    if "_rule" in raw.columns: given["event"] = given.get("event", pl.lit(False)) | pl.col("_rule").is_not_null()
     who = "session_id" if "session_id" in raw.columns else "visitor_id"
     broken = [("line broken", "_text", pl.col("_broken"))] if "_broken" in raw.columns else []
-    return broken + find_faults(given, {who: pl.col(who)} | read, who)
+    aside = [(pl.col("_aside"), "_aside", pl.col("_aside").is_not_null())] if "_aside" in raw.columns else []
+    in_lines = [(pl.format("unparsable {} in a line", "_line_fault"), "_line_fault", pl.col("_line_fault").is_not_null())] if "_line_fault" in raw.columns else []
+    return aside + broken + find_faults(given, {who: pl.col(who)} | read, who) + in_lines
 
 def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
     "Whether each row of a log repeats an earlier one; a quantity that is not given is 1."
     own = [name for name in IDS if name in raw.columns] + [name for name in ("_t", "_event", "_price", "_order") if name in raw.columns]
+    own += [name for name in ("_order_revenue", "_value", "_unmapped") if name in raw.columns]
     own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns]
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return raw.select(*own, **counted).select(repeats([*own, *counted])).to_series()
+
+def order_reports(
+    raw: pl.DataFrame, # A piece of a log, canonical column names
+    rules: Rules, # How its values are to be read
+) -> pl.DataFrame | None: # First report of each order, see log.orders; None where the log has no orders
+    "Which orders a piece of a log reports, when and by whom."
+    if "order_id" not in raw.columns: return None
+    who = "session_id" if "session_id" in raw.columns else "visitor_id"
+    if "_aside" in raw.columns: raw = raw.filter(pl.col("_aside").is_null())
+    raw = raw.with_columns(as_id(raw[name], rules.kinds.get(name) == "number") for name in (who, "order_id"))
+    times = {"_t": as_time("t", rules.time_format, rules.time_zone)} if "t" in raw.columns else {}
+    return first_reports(raw.with_columns(_event=_read_event(raw, rules), **times), who)
+
+def _sent_again(raw: pl.DataFrame, rules: Rules) -> pl.Series:
+    "Whether each row was sent before: its event's id stands in an earlier one of the same event and session."
+    if "event_id" not in raw.columns: return pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True)
+    who = "session_id" if "session_id" in raw.columns else "visitor_id"
+    lines = [name for name in ("item_id", "_price", "_quantity") if rules.by_rows and name in raw.columns]
+    return raw.select(pl.col("event_id").is_not_null() & ~pl.struct([who, "_event", "event_id", *lines]).is_first_distinct()).to_series()
 
 # %% ../nbs/00_events.ipynb #7e1f0b8d
 @dataclass(frozen=True)
@@ -308,6 +343,7 @@ class Checked:
     rejected: pl.DataFrame # One row a rejected row: file (where there are several), row (line of the file where known), reason, column, value, text
     notes: list # What a reader should know, in sentences
     repeats: int = 0 # Rows that repeat an earlier one exactly and were kept
+    orders: Orders = Orders() # What the log's orders come to
     rules: Rules = Rules() # The rules that they were read by, nothing left open
 
     def reasons(self) -> dict: # Reason: count, most frequent first
@@ -317,7 +353,7 @@ class Checked:
 
 def _rejected_table(raw: pl.DataFrame, columns: list) -> pl.DataFrame:
     "The rejected rows with their reason, the value at fault and the row as text."
-    places = [*columns, *(name for name in raw.columns if f"_of_{name}" in raw.columns)]
+    places = [*columns, *(name for name in raw.columns if f"_of_{name}" in raw.columns), *(name for name in ("_aside", "_line_fault", "order_revenue") if name in raw.columns)]
     at_fault = pl.coalesce(pl.when(pl.col("_column") == name).then(pl.col(name).cast(pl.String)) for name in places)
     whole = pl.concat_str(*(pl.col(name).cast(pl.String) for name in columns if name != "_text"), separator=" | ", ignore_nulls=True)
     text = pl.coalesce("_text", whole) if "_text" in columns else whole
@@ -331,6 +367,7 @@ def refuse_if_lossy(
     name: str, # What the log is called in the message
 ) -> None:
     "Refuse a log that loses more than the stated share of its rows."
+    rejected = rejected.filter(pl.col("column") != "_aside")  # what the mapping itself leaves out
     if len(rejected) <= max_rejected * total: return
     (reason, count), *_ = Counter(rejected["reason"]).most_common(1)
     first = rejected.filter(pl.col("reason") == reason).row(0, named=True)
@@ -370,6 +407,7 @@ def _canonical(raw: pl.DataFrame, rules: Rules, context: list) -> pl.DataFrame:
     absent = {"event": pl.lit("view"), "quantity": pl.lit(1)}
     have = {name: pl.col(name) if name in raw.columns else absent.get(name, pl.lit(None)) for name in COLUMNS}
     have["quantity"] = have["quantity"].fill_null(1)
+    have["order_id"] = have["order_id"] if "order_id" in raw.columns else pl.lit(None)
     beside = [pl.col(f"_of_{name}").alias(name) if f"_of_{name}" in raw.columns else pl.col(name) for name in context]
     return raw.select(*(have[name].cast(kind).alias(name) for name, kind in COLUMNS.items()), *beside)
 
@@ -388,6 +426,7 @@ def check_events(
     context: tuple = (), # Names of context columns to keep
     max_rejected: float = 0.05, # Largest share of rows that may be rejected, in [0, 1]
     name: str = "the log", # What the log is called in messages
+    first: pl.DataFrame | None = None, # The first report of each order, where these rows are a part of a log; None: they are all of it
 ) -> Checked: # Events, rejected rows, notes
     "Read every row, set aside those that break the contract, refuse the log if they are too many."
     if raw.is_empty(): raise ValueError(f"{name} holds no rows. Check that its export went through")
@@ -397,16 +436,18 @@ def check_events(
         rules = settle_rules(raw, rules, context)
         raw = _parsed(raw, rules, context)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
-    raw = raw.with_columns(_repeat=_repeated(raw, context))
-    checks = _checks(raw, context, rules) + ([("exact repeat", "_row", pl.col("_repeat"))] if rejects_repeats(rules) else [])
-    raw = raw.with_columns(_reason=pl.coalesce(pl.when(bad).then(pl.lit(why)) for why, _, bad in checks),
+    raw = raw.with_columns(_repeat=_repeated(raw, context), _again=_sent_again(raw, rules))
+    checks = _checks(raw, context, rules) + [("sent again (event_id)", "event_id", pl.col("_again"))]
+    checks += [("exact repeat", "_row", pl.col("_repeat"))] if rejects_repeats(rules) else []
+    raw = raw.with_columns(_reason=pl.coalesce(pl.when(bad).then(pl.lit(why) if isinstance(why, str) else why) for why, _, bad in checks),
                            _column=pl.coalesce(pl.when(bad).then(pl.lit(column)) for _, column, bad in checks))
     rejected = _rejected_table(raw.filter(pl.col("_reason").is_not_null()), [*columns, "_row"])
     refuse_if_lossy(rejected, len(raw), max_rejected, name)
     kept = raw.filter(pl.col("_reason").is_null())
     again = int(kept["_repeat"].sum())
+    kept, orders = settle_orders(kept, "session_id" if "session_id" in kept.columns else "visitor_id", first, rules.by_rows)
     notes = [f"column {c!r} held ids as floats; they were read as whole numbers" for c in ("session_id", "visitor_id") if c in columns and rules.kinds.get(c) == "number"]
-    return Checked(_canonical(kept, rules, list(context)), rejected, notes + note_repeats(again, rules), again, rules)
+    return Checked(_canonical(kept, rules, list(context)), rejected, notes + note_repeats(again, rules) + order_notes(orders), again, orders, rules)
 
 # %% ../nbs/00_events.ipynb #c40142f8
 def hash_share(

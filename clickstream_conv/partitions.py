@@ -14,7 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
-from .events import FLOAT_ID, IDS, LARGEST_EXACT, WHOLE_FLOAT, Checked, Rules, check_events, find_time_format, hash_share, kinds_of, note_repeats, refuse_if_lossy
+from .events import FLOAT_ID, IDS, LARGEST_EXACT, WHOLE_FLOAT, Checked, Rules, check_events, find_time_format, hash_share, kinds_of, note_repeats, order_reports, refuse_if_lossy
+from .log.orders import Orders, earliest, order_notes
 from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
 
 # %% ../nbs/01c_partitions.ipynb #526fe959
@@ -103,20 +104,22 @@ def spill(
     partitions: int, # How many
     name: str = "the log", # What the log is called in messages
     prepare: Callable | None = None, # Raw table to raw table, before the mapping
-) -> tuple[Rules, int]: # The rules that all are to be read by, and the number of rows
+) -> tuple: # The rules that all are to be read by, the number of rows, and the first report of each order (None where the log has no orders)
     "Send every row of a log to its partition on disk."
-    rules, rows, seen, kinds = None, 0, set(), {}
+    rules, rows, seen, kinds, reports = None, 0, set(), {}, []
     for place, raw in enumerate(pieces):
         if prepare: raw = prepare(raw)
         if rules is None: rules = settled_rules(raw, mapping, name)
         mapped, rows = named_piece(raw, mapping, name, seen), rows + len(raw)
         piece, kinds = _as_text(mapped, mapping), agreed_kinds(kinds, kinds_of(mapped, mapping.context()))
+        reports.append(order_reports(mapped, replace(rules, kinds=kinds | rules.kinds)))
         who = piece["session_id" if "session_id" in piece.columns else "visitor_id"]
         for (number,), rows_of_it in piece.with_columns(_partition=partition_of(who, partitions)).partition_by("_partition", as_dict=True, include_key=False).items():
             (folder / f"{number:03d}").mkdir(parents=True, exist_ok=True)
             rows_of_it.write_parquet(folder / f"{number:03d}" / f"{place:06d}.parquet", compression="lz4")
     if not rows: raise ValueError(f"{name} holds no rows. Check that its export went through")
-    return replace(rules, kinds=kinds | rules.kinds), rows
+    known = [one for one in reports if one is not None]
+    return replace(rules, kinds=kinds | rules.kinds), rows, earliest(known) if known else None
 
 # %% ../nbs/01c_partitions.ipynb #8612f044
 def check_partitions(
@@ -124,12 +127,13 @@ def check_partitions(
     rules: Rules, # As spill gave them
     context: tuple, # Names of context columns to keep; _file is kept too where the log came in several
     name: str = "the log", # What the log is called in messages
+    first: pl.DataFrame | None = None, # The first report of each order, as spill gives it
 ) -> Iterator: # Checked of each partition with rows
     "Check the partitions, one at a time."
     for part in sorted(folder.iterdir()):
         raw = pl.concat([pl.read_parquet(file, glob=False) for file in sorted(part.iterdir())], how="diagonal_relaxed")
         if "_broken" in raw.columns: raw = raw.with_columns(pl.col("_broken").fill_null(False))
-        yield check_events(raw, rules, (*context, *(c for c in ("_file",) if c in raw.columns)), 1.0, name)
+        yield check_events(raw, rules, (*context, *(c for c in ("_file",) if c in raw.columns)), 1.0, name, first)
         shutil.rmtree(part)
 
 def summed_up(
@@ -143,6 +147,6 @@ def summed_up(
     rejected = pl.concat([one.rejected for one in checked], how="diagonal")
     rejected = rejected.sort([c for c in ("file", "row") if c in rejected.columns], maintain_order=True)
     refuse_if_lossy(rejected, rows, max_rejected, name)
-    repeats = sum(one.repeats for one in checked)
-    said = [note for one in checked for note in one.notes if note not in note_repeats(one.repeats, rules)]
-    return Checked(pl.DataFrame(), rejected, [*dict.fromkeys(said), *note_repeats(repeats, rules)], repeats)
+    repeats, orders = sum(one.repeats for one in checked), sum((one.orders for one in checked), Orders())
+    said = [note for one in checked for note in one.notes if note not in (*note_repeats(one.repeats, rules), *order_notes(one.orders))]
+    return Checked(pl.DataFrame(), rejected, [*dict.fromkeys(said), *note_repeats(repeats, rules), *order_notes(orders)], repeats, orders)

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['FORMATS', 'PACKED', 'SPECIAL', 'BINARY', 'ZIPPED', 'UTF16', 'HEAD', 'CONTROL', 'NO_CHARSETS', 'BYTES_READ',
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
-           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'KEYS', 'TAKEN', 'RESERVED', 'MOST_ALIASES', 'MOST_YAML',
-           'ROUNDED_ID', 'IDS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'format_of',
-           'refuse_special', 'log_files', 'open_log', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files',
-           'with_rows', 'note_empty', 'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'json_pieces',
-           'read_json', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping',
-           'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml',
-           'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for',
-           'read_log', 'event_of_word', 'Guess', 'context_of', 'lines_above', 'propose_mapping']
+           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE',
+           'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS',
+           'EVENT_WORDS', 'EVIDENCE', 'format_of', 'refuse_special', 'log_files', 'open_log', 'refuse_encoding',
+           'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty', 'find_delimiter',
+           'lines_above_header', 'csv_pieces', 'read_csv', 'json_pieces', 'read_json', 'parquet_columns',
+           'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping', 'is_reserved', 'refuse_reserved',
+           'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping',
+           'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log', 'event_of_word', 'Guess', 'context_of',
+           'lines_above', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, os, re, reprlib, unicodedata, zipfile, zlib
@@ -30,7 +31,10 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
-from .events import COLUMNS, EVENTS, RESOLUTIONS, TICKS, Checked, Rules, as_number, check_events, fitting_formats
+from .events import COLUMNS, EVENTS, RESOLUTIONS, TICKS, Checked, Rules, as_number, check_events, fitting_formats, rejects_repeats
+from clickstream_conv.log.language import (ROWS, event_by_rules, expand_rows, lines_together, names_in, read_lines, reason_to_drop, refuse_filters, refuse_lines, refuse_rows, refuse_rules, refuse_value,
+    value_of)
+from .log.paths import has_steps, parse_path
 
 # %% ../nbs/01b_readers.ipynb #44611781
 FORMATS = {  # the name of a format: endings of its files
@@ -946,19 +950,23 @@ def read_pieces(
             yield table.with_columns(_file=pl.lit(str(path))) if len(files) > 1 else table
 
 # %% ../nbs/01b_readers.ipynb #670e1dee
-NAMES = ("session_id", "visitor_id", "t", "order", "event", "item_id", "category", "price", "quantity")  # what a log's column can be mapped to
+NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id", "category", "price", "quantity", "line_total", "order_id", "order_revenue")  # what a log's column can be mapped to
 RULES = ("time_format", "time_zone", "resolution", "decimal", "gap_minutes", "duplicates")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
-KEYS = ("columns", "events", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines")  # keys of a mapping file
+KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines")  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
     "How the columns and values of one log become events."
-    columns: dict = field(default_factory=dict) # A name of NAMES: the log's column; t may be a list of columns
+    columns: dict = field(default_factory=dict) # A name of NAMES: the log's column, or what it is made of (log.language); t may be a list of columns
     rules: Rules = Rules() # How values are read
     session_context: dict = field(default_factory=dict) # Context name: the log's column, the same in a whole session
     event_context: dict = field(default_factory=dict) # Context name: the log's column, may change with each event
+    event_rules: list = field(default_factory=list) # What a row is, where a word alone does not say it; see log.language
+    lines: dict = field(default_factory=dict) # Where the products of an event stand, and what each holds
+    rows: str | list | dict = "" # A list within each row whose entries are the events
+    drop: list = field(default_factory=list) # Rows that do not count, each with its reason
     outcome: dict = field(default_factory=dict) # What counts as a conversion, passed on as it is
     format: str = "" # csv, parquet or json; empty: by the files' names
     delimiter: str = "" # Of a CSV; empty: found
@@ -1056,9 +1064,19 @@ def _mapped_columns(given: dict, name: str) -> dict:
         raise ValueError(f"{name}: columns names neither session_id nor visitor_id. One of them is needed, such as columns: {{visitor_id: user}}")
     if "session_id" not in columns and "t" not in columns:
         raise ValueError(f"{name}: columns has visitor_id without session_id; cutting visits into sessions needs t, such as t: timestamp")
-    parts = {canonical: column if isinstance(column, list) and column and canonical == "t" else [column] for canonical, column in columns.items()}
-    words = {canonical: [_word(part, f"columns, {canonical}", name) for part in of] for canonical, of in parts.items()}
-    return {canonical: of if isinstance(columns[canonical], list) else of[0] for canonical, of in words.items()}
+    return {canonical: _mapped_to(canonical, column, name) for canonical, column in columns.items()}
+
+KEYED = ("session_id", "visitor_id", "event_id", "order_id")  # what may be a key of several columns
+
+def _mapped_to(canonical: str, column, name: str):
+    "What a canonical column is made of: a column, several parts of a time, a key of several columns, or a value of the language."
+    where = f"{name}: columns, {canonical},"
+    if isinstance(column, list) and column and canonical == "t": return [_word(part, f"columns, {canonical}", name) for part in column]
+    if isinstance(column, list) and canonical in KEYED: column = {"key": column}
+    if isinstance(column, list): raise ValueError(f"{where} is a list, and only t and keys ({', '.join(KEYED)}) are made of several columns. Name one")
+    if not isinstance(column, dict): return _word(column, f"columns, {canonical}", name)
+    refuse_value(column, where)
+    return column
 
 def _event_names(given: dict, name: str) -> dict:
     "The log's words and what they mean."
@@ -1071,7 +1089,8 @@ def _event_names(given: dict, name: str) -> dict:
 
 def _context(given: dict, key: str, name: str) -> dict:
     "One of the two context parts of a mapping."
-    section = {str(context): _word(column, f"{key}, {context}", name) for context, column in _section(given, key, name).items()}
+    section = {str(context): column if isinstance(column, dict) else _word(column, f"{key}, {context}", name) for context, column in _section(given, key, name).items()}
+    for context, column in section.items(): refuse_value(column, f"{name}: {key}, {context},")
     for context in section:
         if not context.isidentifier() or context.startswith("_") or keyword.iskeyword(context):
             raise ValueError(f"{name}: {key} has the name {context!r}. A name has letters, digits and _ and begins with a letter, "
@@ -1118,6 +1137,14 @@ def _skip_lines(given: dict, name: str) -> int:
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0: raise ValueError(f"{name}: skip_lines is {_shown(lines)}. It should be a whole number, such as skip_lines: 2")
     return lines
 
+LANGUAGE = {"event_rules": refuse_rules, "lines": refuse_lines, "rows": refuse_rows, "drop": refuse_filters}  # key of a mapping: what refuses it
+
+def _language_of(given: dict, name: str) -> dict:
+    "The parts of a mapping that say more than columns, checked."
+    parts = {key: given[key] for key in LANGUAGE if given.get(key)}
+    for key, part in parts.items(): LANGUAGE[key](part, name)
+    return parts
+
 def mapping_from(
     given: dict, # The content of a mapping file
     name: str = "the mapping", # What it is called in messages
@@ -1137,7 +1164,9 @@ def mapping_from(
     if other.get("encoding"): refuse_encoding(other["encoding"])
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
     other["skip_lines"] = _skip_lines(given, name)
-    return Mapping(columns=columns, rules=_rules_from(given, name), outcome=_section(given, "outcome", name), **contexts, **other)
+    other |= _language_of(given, name)
+    rules = replace(_rules_from(given, name), by_rows=other.get("lines", {}).get("of") == ROWS)
+    return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other)
 
 # %% ../nbs/01b_readers.ipynb #a2c41e07
 DEEPEST = 20  # levels of a YAML file
@@ -1244,7 +1273,7 @@ def write_mapping(
 def _require(raw: pl.DataFrame, column: str, canonical: str, name: str) -> None:
     "Refuse a mapping that names a column the log does not have."
     have = [c for c in raw.columns if c not in READER_COLUMNS]
-    if column not in have: raise ValueError(f"no column {column!r} in {name}{_close(column, have)}; it has: {', '.join(have)}. "
+    if column not in raw.columns: raise ValueError(f"no column {column!r} in {name}{_close(column, have)}; it has: {', '.join(have)}. "
                                             f"Map {canonical} to one of these, or leave it out")
     if raw[column].dtype.is_nested():
         raise ValueError(f"column {column!r} in {name} is nested ({raw[column].dtype}); {canonical} needs one value a row. Flatten it before reading")
@@ -1264,18 +1293,88 @@ def _joined_time(raw: pl.DataFrame, parts: list) -> pl.Expr:
     clock = [":" in str(next(iter(raw[part].drop_nulls()), "")) for part in parts]
     return pl.concat_str(part for text, is_clock in zip(texts, clock) for part in (pl.lit(" " if is_clock else "-"), text)).str.slice(1)
 
+NEEDED = ("session_id", "visitor_id", "t", "event")  # what no log can be read without, where its mapping names it
+
+def _mapped_value(raw: pl.DataFrame, canonical: str, column, name: str) -> pl.Series:
+    "A canonical column of a log."
+    if isinstance(column, list):
+        for part in column: _require(raw, part, canonical, name)
+        return raw.select(_joined_time(raw, column)).to_series()
+    values = value_of(raw, column)
+    if values is None and _may_lack(raw, canonical, column): values = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
+    if values is None: _require(raw, parse_path(names_in(column)[0])[0].name, canonical, name)
+    table = values.alias(canonical).to_frame()
+    if values.dtype.is_nested():
+        raise ValueError(f"column {column!r} in {name} is nested ({values.dtype}); {canonical} needs one value a row. "
+                         f"Name what is inside, such as {_inside(str(column), values.dtype)}")
+    if isinstance(column, str) and column in raw.columns: refuse_unreadable(raw, column, canonical, name)
+    else: refuse_unreadable(table, canonical, canonical, name)
+    if values.dtype == pl.Null: return values.cast(pl.String).alias(canonical)
+    return table.select(_as_text(table, canonical)).to_series()
+
+def _inside(path: str, kind) -> str:
+    "An example of a path into nested data."
+    if isinstance(kind, pl.List): return f"{path}[0]"
+    return f"{path}.{kind.fields[0].name}" if isinstance(kind, pl.Struct) and kind.fields else path
+
+def _may_lack(raw: pl.DataFrame, canonical: str, column) -> bool:
+    "Whether a value may be absent from all rows: JSON leaves out what is empty, so that a file without it is no other log."
+    nested = any(kind.is_nested() for kind in raw.dtypes)
+    return canonical not in NEEDED and (nested or any(has_steps(path) for path in names_in(column)))
+
+def _own_products(raw: pl.DataFrame, mapping: Mapping) -> dict:
+    "What the lines of each row come to, for the columns that only lines tell."
+    if not mapping.lines or mapping.lines["of"] == ROWS: return {}
+    together = lines_together(read_lines(raw, mapping.lines, mapping.rules.decimal), len(raw))
+    return {column: together[column] for column in together.columns}
+
+def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
+    "A hash of what no column of the mapping names, by which rows that look alike are told apart; only where repeats are rejected."
+    if "event_id" in mapping.columns or not rejects_repeats(mapping.rules) or mapping.rows: return {}
+    used = {parse_path(path)[0].name for column in _sources(mapping).values() for path in names_in(column)} | {path for column in _sources(mapping).values() for path in names_in(column)}
+    left = [column for column in raw.columns if column not in used and column not in READER_COLUMNS and not raw[column].dtype.is_nested()]
+    return {"_unmapped": raw.select(pl.col(left).cast(pl.String)).hash_rows().cast(pl.String)} if left else {}
+
+def _sources(mapping: Mapping) -> dict:
+    "Everything that a mapping gives a name."
+    return mapping.columns | mapping.session_context | mapping.event_context
+
+def _filled(own: pl.Series, of_lines: pl.Series | None) -> pl.Series:
+    "A row's own value where its lines say nothing."
+    if of_lines is None: return own
+    if of_lines.null_count() == len(of_lines): return own
+    kind = of_lines.dtype
+    return pl.select(pl.coalesce(of_lines, own.cast(kind, strict=False))).to_series()
+
+def _number_of(values: pl.Series, decimal: str) -> pl.Series:
+    "A column as numbers, null where it holds none."
+    mark = decimal if values.dtype == pl.String else "."
+    return values.alias("n").to_frame().select(as_number("n", mark)).to_series()
+
+def _from_total(columns: dict, total: pl.Series, decimal: str) -> dict:
+    "Price of a piece and worth of a row whose total is what the log says."
+    number = _number_of(total, decimal)
+    pieces = _number_of(columns["quantity"], decimal).fill_null(1.0) if "quantity" in columns else pl.repeat(1.0, len(total), eager=True)
+    table = pl.DataFrame({"total": number, "pieces": pieces, "said": total.cast(pl.String).str.strip_chars()})
+    bad = pl.col("total").is_null() & pl.col("said").is_not_null() & (pl.col("said") != "")
+    table = table.select(price=pl.when(pl.col("pieces") > 0).then(pl.col("total") / pl.col("pieces")), _value="total", _line_fault=pl.when(bad).then(pl.lit("line_total")))
+    return {column: table[column] for column in table.columns if column not in columns}
+
 def apply_mapping(
     raw: pl.DataFrame, # A log as read_table returns it
     mapping: Mapping, # What its columns are
     name: str = "the log", # What the log is called in messages
 ) -> pl.DataFrame: # Canonical names and context names; the reader's columns kept, and _order
     "Give the columns of a log their canonical names."
-    sources = mapping.columns | mapping.session_context | mapping.event_context
-    for canonical, column in sources.items():
-        for part in column if isinstance(column, list) else [column]: _require(raw, part, canonical, name)
-        refuse_unreadable(raw, column, canonical, name)
-    columns = {("_order" if canonical == "order" else canonical): _joined_time(raw, column) if isinstance(column, list) else _as_text(raw, column)
-               for canonical, column in sources.items()}
+    if mapping.rows: raw = expand_rows(raw, mapping.rows, name)
+    columns = {"_order" if canonical == "order" else canonical: _mapped_value(raw, canonical, column, name)
+               for canonical, column in _sources(mapping).items()}
+    products = _own_products(raw, mapping)
+    columns |= {column: _filled(columns[column], values) if column in columns else values for column, values in products.items()}
+    if "line_total" in columns: columns |= _from_total(columns, columns.pop("line_total"), mapping.rules.decimal)
+    if mapping.event_rules: columns["_rule"] = event_by_rules(raw, mapping.event_rules)
+    if mapping.drop: columns["_aside"] = reason_to_drop(raw, mapping.drop)
+    columns |= _unmapped(raw, mapping)
     return raw.select(**columns, **{column: pl.col(column) for column in READER_COLUMNS if column in raw.columns})
 
 # %% ../nbs/01b_readers.ipynb #8b15f5ad
@@ -1291,12 +1390,11 @@ def _lost_digits(ids: pl.Series) -> pl.Series:
 
 def refuse_unreadable(
     raw: pl.DataFrame, # A log as read_table returns it
-    column: str | list, # The log's column, or the parts of a time
+    column: str, # One of its columns
     canonical: str, # What it is mapped to
     name: str = "the log", # What the log is called in messages
 ) -> None:
     "Refuse a column whose values cannot be what it is mapped to: ids that were rounded, bytes that are no text."
-    if isinstance(column, list): return
     values = raw[column]
     if values.dtype == pl.Binary:
         try: values.cast(pl.String)
@@ -1313,10 +1411,13 @@ def _title(files: list) -> str:
     "What a log is called in messages."
     return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
 
+FEW_ROWS = 1_000  # rows by which it is told what a file itself holds
+
 def rules_for(raw: pl.DataFrame, mapping: Mapping) -> Rules:
     "The rules; a time that the file itself holds as a time needs no stated format."
     column = mapping.columns.get("t")
-    typed = isinstance(column, str) and column in raw.columns and raw[column].dtype.is_temporal()
+    values = None if column is None or isinstance(column, list) else value_of(raw.head(FEW_ROWS), column)
+    typed = values is not None and values.dtype.is_temporal()
     if not typed: return mapping.rules
     return Rules(**(vars(mapping.rules) | {"time_format": "", "kinds": mapping.rules.kinds | {"t": "time"}}))
 

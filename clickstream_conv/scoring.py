@@ -39,8 +39,9 @@ from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
-from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps, as_id, as_time, as_truth, check_events, find_faults, rejects_repeats,
+from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps, as_id, as_time, as_truth, check_events, find_faults, order_reports, rejects_repeats,
     repeats)
+from .log.orders import earliest
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import probability
 from .partitions import as_log, settled_rules
@@ -930,6 +931,7 @@ class Sorting:
     rules: object = None # Rules, once settled
     rows: int = 0 # Rows sorted so far
     seen: set = field(default_factory=set) # Columns of the pieces so far
+    reports: list = field(default_factory=list) # First reports of orders in the pieces so far
 
 # %% ../nbs/08_scoring.ipynb #67b824a0
 def _refuse_other_times(named: pl.DataFrame, rules: Rules, name: str) -> None:
@@ -951,6 +953,7 @@ def _mapped(sorting: Sorting, raw: pl.DataFrame, name: str, max_rejected: float)
     if first:
         _refuse_other_times(named, sorting.rules, name)
         check_events(named, sorting.rules, sorting.source.context, max(max_rejected, 0.5), name)
+    if (reports := order_reports(named, sorting.rules)) is not None: sorting.reports.append(reports)
     return named
 
 # %% ../nbs/08_scoring.ipynb #dc23c227
@@ -989,7 +992,8 @@ def drawer_events(
     "What lies in a drawer, checked."
     rows = pl.concat([pl.read_parquet(part, glob=False) for part in sorted(drawer.glob("*.parquet"))], how="diagonal_relaxed")
     if sorting.canonical: return Checked(rows.filter(pl.col("session_id").is_not_null()), rows.filter(pl.col("session_id").is_null()).select(row="_row", reason=pl.lit("no session_id")), [])
-    return check_events(rows, sorting.rules, sorting.source.context, 1.0, sorting.path.name)
+    first = earliest(sorting.reports) if sorting.reports else None
+    return check_events(rows, sorting.rules, sorting.source.context, 1.0, sorting.path.name, first)
 
 # %% ../nbs/08_scoring.ipynb #6602d328
 WRITTEN = (".parquet", ".csv", ".jsonl")  # endings of files that scores can be written to

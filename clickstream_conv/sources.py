@@ -535,7 +535,7 @@ def _odd_clocks(spans: pl.DataFrame) -> list:
 
 def _odd_columns(mapping: Mapping, counts: Counter) -> list:
     "Sentences about columns that are mapped twice, or hold nothing."
-    pairs = [(part, name) for name, column in mapping.columns.items() for part in (column if isinstance(column, list) else [column])]
+    pairs = [(column, name) for name, column in mapping.columns.items() if isinstance(column, str)]
     twice = [column for column, count in Counter(column for column, _ in pairs).items() if count > 1]
     said = [f"column {column!r} is mapped twice, to {' and '.join(name for part, name in pairs if part == column)}: they say the same" for column in twice]
     if "visitor_id" in mapping.columns and not counts["named"]:
@@ -845,10 +845,10 @@ def prepare_in_partitions(
     shutil.rmtree(work, ignore_errors=True)
     try:
         pieces, guess = raw_pieces(source, path, sessions, seed)
-        rules, rows = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
+        rules, rows, first = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
         results, seen, spans, origins = [], [], [], []
         counted = []
-        for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name)):
+        for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name, first)):
             events = checked.events
             counted.append(odd_values(events))
             _refuse_outcome(outcome, events.columns)
