@@ -87,7 +87,7 @@ def _as_written(mapping: dict) -> dict:
     for word, event in names.items(): events.setdefault(event, []).append(word)
     rules.pop("kinds")
     rules.pop("by_rows")  # follows from lines
-    written = {name: part for name, part in mapping.items() if name != "rules"} | rules | dict(events=events)
+    written = {name: part for name, part in mapping.items() if name not in ("rules", "about")} | mapping["about"] | rules | dict(events=events)
     return {name: part for name, part in written.items() if part not in ("", {}, [])}
 
 def mapping_from_json(
@@ -138,7 +138,7 @@ def differences(
     "What a mapping file says otherwise than the contract."
     then, now = vars(contract.rules), _settled_alike(mapping.rules, contract.rules)
     learned, written = vars(contract.mapping), vars(mapping)
-    parts = [name for name in learned if name != "rules" and learned[name] != written[name]]
+    parts = [name for name in learned if name not in ("rules", "about") and learned[name] != written[name]]
     return parts + [{"event_names": "events"}.get(name, name) for name in then if then[name] != now[name]]
 
 LARGEST_MAPPING = 1 << 20  # bytes of a mapping file that is compared

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'PACKED', 'SPECIAL', 'BINARY', 'ZIPPED', 'UTF16', 'HEAD', 'CONTROL', 'NO_CHARSETS', 'BYTES_READ',
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
-           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE',
+           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE',
            'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS',
            'EVENT_WORDS', 'EVIDENCE', 'format_of', 'refuse_special', 'log_files', 'open_log', 'refuse_encoding',
            'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty', 'find_delimiter',
@@ -954,7 +954,8 @@ NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id
 RULES = ("time_format", "time_zone", "resolution", "decimal", "gap_minutes", "duplicates")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
-KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines")  # keys of a mapping file
+ABOUT = ("title", "where", "licence", "citation")  # what a mapping may say of its log, for people
+KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *ABOUT)  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
@@ -967,6 +968,7 @@ class Mapping:
     lines: dict = field(default_factory=dict) # Where the products of an event stand, and what each holds
     rows: str | list | dict = "" # A list within each row whose entries are the events
     drop: list = field(default_factory=list) # Rows that do not count, each with its reason
+    about: dict = field(default_factory=dict) # title, where (to get it), licence, citation: for people
     outcome: dict = field(default_factory=dict) # What counts as a conversion, passed on as it is
     format: str = "" # csv, parquet or json; empty: by the files' names
     delimiter: str = "" # Of a CSV; empty: found
@@ -1165,6 +1167,7 @@ def mapping_from(
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
     other["skip_lines"] = _skip_lines(given, name)
     other |= _language_of(given, name)
+    other["about"] = {key: _word(given[key], key, name) for key in ABOUT if given.get(key) is not None}
     rules = replace(_rules_from(given, name), by_rows=other.get("lines", {}).get("of") == ROWS)
     return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other)
 
@@ -1267,6 +1270,7 @@ def write_mapping(
     plain, default = mapping.rules, Rules()
     given = {"columns": mapping.columns, "events": events, **{key: getattr(plain, key) for key in RULES if getattr(plain, key) != getattr(default, key)}}
     given |= {key: getattr(mapping, key) for key in KEYS if hasattr(mapping, key) and key != "columns" and getattr(mapping, key) != getattr(Mapping(), key)}
+    given = mapping.about | given
     return yaml.dump({key: value for key, value in given.items() if value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 # %% ../nbs/01b_readers.ipynb #9416dcf6
@@ -1322,10 +1326,10 @@ def _may_lack(raw: pl.DataFrame, canonical: str, column) -> bool:
     nested = any(kind.is_nested() for kind in raw.dtypes)
     return canonical not in NEEDED and (nested or any(has_steps(path) for path in names_in(column)))
 
-def _own_products(raw: pl.DataFrame, mapping: Mapping) -> dict:
+def _own_products(raw: pl.DataFrame, mapping: Mapping, order_id: pl.Series | None) -> dict:
     "What the lines of each row come to, for the columns that only lines tell."
     if not mapping.lines or mapping.lines["of"] == ROWS: return {}
-    together = lines_together(read_lines(raw, mapping.lines, mapping.rules.decimal), len(raw))
+    together = lines_together(read_lines(raw, mapping.lines, mapping.rules.decimal, order_id), len(raw))
     return {column: together[column] for column in together.columns}
 
 def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
@@ -1369,7 +1373,7 @@ def apply_mapping(
     if mapping.rows: raw = expand_rows(raw, mapping.rows, name)
     columns = {"_order" if canonical == "order" else canonical: _mapped_value(raw, canonical, column, name)
                for canonical, column in _sources(mapping).items()}
-    products = _own_products(raw, mapping)
+    products = _own_products(raw, mapping, columns.get("order_id"))
     columns |= {column: _filled(columns[column], values) if column in columns else values for column, values in products.items()}
     if "line_total" in columns: columns |= _from_total(columns, columns.pop("line_total"), mapping.rules.decimal)
     if mapping.event_rules: columns["_rule"] = event_by_rules(raw, mapping.event_rules)

@@ -320,7 +320,7 @@ def expand_rows(
     return outer[entries["_at"].to_list()].hstack(entries.drop("_at").get_columns()) if len(entries) else outer.clear().with_columns(pl.lit(None).alias(path) for path in paths)
 
 # %% ../../nbs/log/02_language.ipynb #e51fea50
-LINE_PARTS = ("item_id", "category", "price", "quantity", "line_total")  # what a line can say
+LINE_PARTS = ("item_id", "category", "price", "quantity", "line_total", "order_id")  # what a line can say; order_id: which of its row's orders it belongs to
 LINE_KEYS = ("of", "split", "fields", "escape", *LINE_PARTS)
 ROWS = "rows"  # lines: {of: rows}: each row of the log is a line of its event
 
@@ -334,7 +334,7 @@ def refuse_lines(
     if strange := [key for key in lines if key not in LINE_KEYS]: _refuse(f"{name}: lines", f"has {_shown(strange[0])}, and can have {', '.join(LINE_KEYS)}", example)
     for key in ("split", "fields", "escape"):
         if key in lines and (not isinstance(lines[key], str) or len(lines[key]) != 1): _refuse(f"{name}: lines, {key},", f"should be one character and is {_shown(lines[key])}", 'split: ","')
-    refuse_value(lines["of"], f"{name}: lines, of,")
+    for of in lines["of"] if isinstance(lines["of"], list) and lines["of"] else [lines["of"]]: refuse_value(of, f"{name}: lines, of,")
     for part in LINE_PARTS:
         if part in lines: refuse_value(lines[part], f"{name}: lines, {part},")
 
@@ -347,8 +347,16 @@ def _split(text: pl.Series, mark: str, escape: str) -> pl.Series:
     parts = held.str.split(mark)
     return parts.list.eval(pl.element().str.replace_all(HELD, mark, literal=True)) if escape else parts
 
+def _lists_beside(raw: pl.DataFrame, paths: list) -> pl.DataFrame | None:
+    "Products told by lists side by side."
+    found = {path: value_at(raw, path) for path in paths}
+    if any(values is None for values in found.values()): return None
+    entries = _beside([as_lists(values) for values in found.values()], paths)
+    return entries.filter(pl.any_horizontal(pl.col(path).is_not_null() for path in paths))
+
 def _entries(raw: pl.DataFrame, lines: dict) -> pl.DataFrame | None:
     "Each product of each row: _at is the row, the other columns are what the product holds."
+    if isinstance(lines["of"], list): return _lists_beside(raw, lines["of"])
     values = value_of(raw, lines["of"])
     if values is None: return None
     lists = _split(as_words(values), lines["split"], lines.get("escape", "")) if "split" in lines else as_lists(values)
@@ -381,6 +389,7 @@ def read_lines(
     raw: pl.DataFrame, # Rows of a log
     lines: dict, # As a mapping says them
     decimal: str = ".", # The mark before the decimals
+    order_id: pl.Series | None = None, # The order of each row, for lines that name theirs
 ) -> pl.DataFrame: # One row a line: _at (row of raw), item_id, category, price, quantity, value; fault names a part that is no number
     "The lines of each row."
     entries = _entries(raw, lines)
@@ -388,11 +397,14 @@ def read_lines(
     price, no_price = _line_number(_line_value(entries, lines, "price"), decimal)
     quantity, no_quantity = _line_number(_line_value(entries, lines, "quantity"), decimal)
     total, no_total = _line_number(_line_value(entries, lines, "line_total"), decimal)
-    words = {part: as_words(_line_value(entries, lines, part)) for part in ("item_id", "category")}
+    words = {part: as_words(_line_value(entries, lines, part)) for part in ("item_id", "category", "order_id")}
     table = pl.DataFrame({"_at": entries["_at"].cast(pl.Int64), **words, "price": price, "quantity": quantity, "total": total})
     fault = pl.coalesce(*(pl.when(bad).then(pl.lit(part)) for part, bad in (("price", no_price), ("quantity", no_quantity), ("line_total", no_total))))
-    pieces = pl.col("quantity").fill_null(1.0)
-    return table.with_columns(quantity=pieces, fault=fault).select(
+    table = table.with_columns(fault=fault).filter(pl.any_horizontal(pl.col("item_id", "price", "quantity", "total", "fault").is_not_null()))
+    if "order_id" in lines and order_id is not None:
+        of_row = pl.DataFrame({"_at": pl.int_range(len(raw), eager=True), "_of": as_words(order_id)})
+        table = table.join(of_row, on="_at", how="left", maintain_order="left").filter(pl.col("order_id") == pl.col("_of"))
+    return table.with_columns(quantity=pl.col("quantity").fill_null(1.0)).select(
         "_at", "item_id", "category", "fault", "quantity",
         price=pl.coalesce("price", pl.col("total") / pl.col("quantity")),
         value=pl.coalesce("total", pl.col("price") * pl.col("quantity")))

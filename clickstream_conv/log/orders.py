@@ -92,8 +92,10 @@ def _event_key(rows: pl.DataFrame, who: str, by_rows: bool) -> pl.Expr:
     if by_rows:
         together = pl.concat_str([pl.lit("event"), who, "_event", *parts], separator="/", ignore_nulls=True)
         own = pl.when("_is_line").then(together).otherwise(own)
-    of_order = pl.col("_report").is_in(["first", "line"])
-    return pl.when(of_order).then(pl.concat_str([pl.lit("order"), who, "order_id"], separator="/")).otherwise(own)
+    of_order = pl.concat_str([pl.lit("order"), who, "order_id"], separator="/")
+    time = ["_t"] if "_t" in rows.columns else ["_at"]
+    repeated = pl.concat_str([pl.lit("again"), who, "order_id", *time], separator="/")
+    return pl.when(pl.col("_report").is_in(["first", "line"])).then(of_order).when(pl.col("_report") == "again").then(repeated).otherwise(own)
 
 def _the_one(column: str) -> pl.Expr:
     "The value that all lines share; null where they differ."
