@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['EQUAL', 'EXPLAINED', 'DIFFERENT', 'SAME', 'STAGES', 'FINE', 'SEED', 'TABLES', 'CERTAIN', 'STEPS', 'AS_MANY', 'DRAWS',
            'OTHER_DRAWS', 'BINS', 'NEAREST', 'BASELINE', 'EVERY', 'AREAS', 'FROM_MODELS', 'NOT_AUDITED', 'as_number',
-           'Line', 'Kept', 'what_is_kept', 'spans_of', 'audit_log', 'split_lines', 'group_of', 'outcomes_at',
-           'both_sides', 'agree', 'audit_outcomes', 'outcomes_as_read', 'features_at', 'cart_of', 'categories_of',
-           'times_of', 'audit_features', 'answers_of', 'design_effect_of', 'share_lines', 'p_of', 'audit_shares',
-           'in_order_of', 'funnel_lines', 'columns_of', 'group_lines', 'period_lines', 'mix_lines', 'weights_of', 'End',
-           'quantile_of', 'end_line', 'interval_lines', 'reaching', 'no_narrower_than', 'as_low_as_normal',
-           'calibration_error_of', 'figures_of', 'auc_within', 'decided_of', 'counted_answers', 'figure_lines',
-           'answers_by_model', 'audit_conversion', 'chance_lines', 'pooled_intervals', 'sums_by_draw', 'losses_of',
-           'paired_lines', 'deviations_of', 'difference_lines', 'total_lines', 'group_figure_lines', 'slice_lines',
-           'mapped', 'out_of_fold_rows', 'decisions_of', 'flag_lines', 'audit_threshold', 'moment_lines', 'gini_by',
-           'revenue_figures_of', 'rows_with_target', 'coverage_lines', 'audit_revenue', 'revenue_mean', 'tenth_lines',
-           'held_lines', 'audit_segments', 'worth_lines', 'share_as_far', 'ratio_lines', 'shape_lines', 'audit',
-           'audit_table', 'in_digits', 'audit_in_words', 'differing']
+           'Line', 'Kept', 'what_is_kept', 'worth_of', 'spans_of', 'audit_log', 'split_lines', 'group_of',
+           'outcomes_at', 'both_sides', 'agree', 'audit_outcomes', 'outcomes_as_read', 'features_at', 'cart_of',
+           'categories_of', 'times_of', 'audit_features', 'answers_of', 'design_effect_of', 'share_lines', 'p_of',
+           'audit_shares', 'in_order_of', 'funnel_lines', 'columns_of', 'group_lines', 'period_lines', 'mix_lines',
+           'weights_of', 'End', 'quantile_of', 'end_line', 'interval_lines', 'reaching', 'no_narrower_than',
+           'as_low_as_normal', 'calibration_error_of', 'figures_of', 'auc_within', 'decided_of', 'counted_answers',
+           'figure_lines', 'answers_by_model', 'audit_conversion', 'chance_lines', 'pooled_intervals', 'sums_by_draw',
+           'losses_of', 'paired_lines', 'deviations_of', 'difference_lines', 'total_lines', 'group_figure_lines',
+           'slice_lines', 'mapped', 'out_of_fold_rows', 'decisions_of', 'flag_lines', 'audit_threshold', 'moment_lines',
+           'gini_by', 'revenue_figures_of', 'rows_with_target', 'coverage_lines', 'audit_revenue', 'revenue_mean',
+           'tenth_lines', 'held_lines', 'audit_segments', 'worth_lines', 'share_as_far', 'ratio_lines', 'shape_lines',
+           'audit', 'audit_table', 'in_digits', 'audit_in_words', 'differing']
 
 # %% ../nbs/12b_audit.ipynb #c316d1c4
 from collections.abc import Callable
@@ -129,12 +129,20 @@ def what_is_kept(
     return Kept(run, found["source"], found, settings, events, table)
 
 # %% ../nbs/12b_audit.ipynb #1420f91e
+def worth_of(
+    events: pd.DataFrame,  # Canonical events
+) -> pd.Series:  # What each is worth; missing where that is unknown
+    "The worth of an order, else price times quantity."
+    own = events["price"] * events["quantity"]
+    return events["value"].fillna(own) if "value" in events else own
+
+
 def spans_of(
     events: pd.DataFrame,  # Events in order
 ) -> pd.DataFrame:  # One row a session: start, end, part, visitor, visitor_id, buys, _paid
     "Sessions by group-by."
     bought = events["event"] == "purchase"
-    rows = events.assign(buys=bought, _paid=(events["price"] * events["quantity"]).where(bought).fillna(0.0))
+    rows = events.assign(buys=bought, _paid=worth_of(events).where(bought).fillna(0.0))
     return rows.groupby("session_id").agg(
         start=("t", "min"),
         end=("t", "max"),
@@ -222,7 +230,7 @@ def outcomes_at(
 ) -> pd.DataFrame:  # session_id, landmark, converted, revenue; sessions at risk
     "What came after so many events."
     rows = events.assign(hit=events[outcome["column"]].astype(str) == outcome["equals"])
-    rows["_paid"] = (rows["price"].fillna(0.0) * rows["quantity"]).where(rows["event"] == "purchase", 0.0)
+    rows["_paid"] = worth_of(rows).where(rows["event"] == "purchase", 0.0)
     reached = rows[rows["step"] == landmark].set_index("session_id")
     if outcome["kind"] == "next":
         following = rows[rows["step"] == landmark + 1].set_index("session_id")["hit"]
@@ -230,7 +238,7 @@ def outcomes_at(
     gone = set(rows.loc[rows["hit"] & (rows["step"] <= landmark), "session_id"])
     after = rows[rows["session_id"].isin(set(reached.index) - gone)].groupby("session_id")
     return pd.DataFrame(
-        dict(landmark=landmark, converted=after["hit"].max().astype(int), revenue=after["_paid"].sum())
+        dict(landmark=landmark, converted=after["hit"].max().astype(int), revenue=after["_paid"].agg(lambda paid: paid.sum(skipna=False)))
     ).reset_index()
 
 
@@ -1338,7 +1346,7 @@ def rows_with_target(
     "The test rows and what was to be predicted."
     test = kept.part("test")
     if kept.found["regression"]["target"]["kind"] != "proxy":
-        return test.assign(revenue=test["revenue"].fillna(0.0))
+        return test[test["revenue"].notna()]
     looked = kept.events[(kept.events["event"] == "view") & (kept.events["price"] > 0)]
     found = []
     for landmark in sorted(kept.part("train")["landmark"].unique()):
@@ -1413,7 +1421,7 @@ def revenue_mean(
     kept: Kept,  # What the run keeps
 ) -> float:  # Of the training rows
     "What the simplest prediction says of every row."
-    return kept.part("train")["revenue"].fillna(0.0).mean()
+    return kept.part("train")["revenue"].mean()
 
 
 def tenth_lines(

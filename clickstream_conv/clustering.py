@@ -75,7 +75,7 @@ def whole_sessions(
     if card["cut_off_sessions"]:
         ended = events.filter(~pl.col("session_id").is_in(cut_off_sessions(load_events(run, "all")).implode()))
         if ended["session_id"].n_unique() >= ENOUGH: events = ended
-    paid = pl.when(pl.col("event") == "purchase").then(pl.col("price").fill_null(0.0) * pl.col("quantity")).otherwise(0.0)
+    paid = pl.when(pl.col("event") == "purchase").then(pl.coalesce("value", pl.col("price") * pl.col("quantity")).fill_null(0.0)).otherwise(0.0)
     hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
     ends = events.group_by("session_id", maintain_order=True).agg(converted=hit.any().cast(pl.Int64), revenue=paid.sum(), visitor=pl.col("visitor").first(), part=pl.col("part").first())
     table = session_features(load_model(run, "features").transform(events), None, tuple(card["session_context"]), tuple(card["event_context"]), card["resolution"])

@@ -56,9 +56,11 @@ def _who(events: pl.DataFrame) -> pl.Expr:
     "Who an event belongs to: the visitor, or the session where the log knows none."
     return pl.col("visitor") if "visitor" in events.columns else pl.coalesce("visitor_id", "session_id")
 
-def _paid() -> pl.Expr:
-    "What a purchase brings; 0 for all other events and where the price is not known."
-    return pl.when(pl.col("event") == "purchase").then(pl.col("price") * pl.col("quantity")).fill_null(0.0).cast(pl.Float64)
+def _paid(columns: list) -> pl.Expr:
+    "What a purchase brings; 0 for all other events and where that is not known."
+    own = pl.col("price") * pl.col("quantity")
+    worth = pl.coalesce("value", own) if "value" in columns else own
+    return pl.when(pl.col("event") == "purchase").then(worth).fill_null(0.0).cast(pl.Float64)
 
 def _each_session(rows: pl.DataFrame, context: tuple) -> list:
     "What is gathered over the events of a session."
@@ -76,10 +78,10 @@ def session_facts(
     context: tuple = (), # Names of further columns of which the first value in a session is kept
 ) -> pl.DataFrame: # One row a session: trials (how often it was asked), hits (how often yes), revenue, length, pauses, first values
     "One row a session, as the questions below need it."
-    rows = in_order(events).with_columns(_s=pl.col("session_id").rle_id(), _hit=_hit(outcome), _paid=_paid())
+    rows = in_order(events).with_columns(_s=pl.col("session_id").rle_id(), _hit=_hit(outcome), _paid=_paid(events.columns))
     rows = rows.with_columns(_pause=pl.when(pl.col("_s") == pl.col("_s").shift(1)).then((pl.col("t") - pl.col("t").shift(1)) / 1e6))
     facts = rows.group_by("_s", maintain_order=True).agg(pl.col("session_id").first(), *_each_session(rows, context))
-    priced = len(rows.filter((pl.col("event") == "purchase") & pl.col("price").is_not_null())) > 0
+    priced = rows.select((pl.col("_paid") != 0).any()).item()
     revenue = pl.Series("revenue", np.bincount(rows["_s"].to_numpy(), rows["_paid"].to_numpy(), len(facts)) if priced else [None] * len(facts), pl.Float64)
     asked = dict(trials=pl.col("events") - 1, hits=pl.col("_later")) if outcome.kind == "next" else dict(trials=pl.lit(1, pl.Int64), hits=pl.col("first_hit").is_not_null().cast(pl.Int64))
     return _with_clock(facts.with_columns(revenue, **asked).drop("_s", "_later"))

@@ -64,15 +64,29 @@ def _hit(outcome: Outcome) -> nw.Expr:
     "Whether an event is one that the outcome waits for."
     return (nw.col(outcome.column).cast(nw.String) == outcome.equals).fill_null(False)
 
+def _known(column: str) -> nw.Expr:
+    "A column as a number; null where it is unknown, however an engine marks that."
+    number = nw.col(column).cast(nw.Float64)
+    return nw.when(~number.is_nan()).then(number)
+
+def _worth(columns: list) -> nw.Expr:
+    "What a purchase brings: what its order is worth, else price times quantity; null where neither is known."
+    own = _known("price") * nw.col("quantity").cast(nw.Float64)
+    return nw.coalesce(_known("value"), own) if "value" in columns else own
+
 def _marked(events: nw.LazyFrame, outcome: Outcome) -> nw.LazyFrame:
-    "Each event with: converted (what comes after counts), revenue (all purchases of its session), _at_risk."
-    paid = nw.when(nw.col("event") == "purchase").then(nw.col("price").fill_null(0.0) * nw.col("quantity")).otherwise(0.0)
-    events = events.with_columns(_hit=_hit(outcome), _paid=paid)
+    "Each event with: converted (what comes after counts), revenue (all purchases of its session; null where one is of unknown worth), _at_risk."
+    paid = nw.when(nw.col("event") == "purchase").then(_worth(events.collect_schema().names())).otherwise(0.0)
+    events = events.with_columns(_hit=_hit(outcome), _paid=paid).with_columns(_unknown=nw.when(nw.col("_paid").is_null()).then(1).otherwise(0))
     if outcome.kind == "next":
         return events.with_columns(converted=_in_session(nw.col("_hit").cast(nw.Int64).shift(-1)), revenue=nw.lit(0.0), _at_risk=nw.col("step") < nw.col("_length"))
     first = nw.when(nw.col("_hit")).then(nw.col("step")).otherwise(NEVER).min().over("session_id")
-    return events.with_columns(converted=nw.col("_hit").cast(nw.Int64).max().over("session_id"), revenue=nw.col("_paid").sum().over("session_id"),
+    return events.with_columns(converted=nw.col("_hit").cast(nw.Int64).max().over("session_id"), revenue=_sum_if_known(),
                                _at_risk=nw.col("step") < first)
+
+def _sum_if_known() -> nw.Expr:
+    "The sum of a session's purchases, null where one of them is of unknown worth."
+    return nw.when(nw.col("_unknown").max().over("session_id") == 0).then(nw.col("_paid").sum().over("session_id"))
 
 def outcomes(
     events: IntoFrameT, # Canonical events of any engine

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['REVENUE_FIGURES', 'LARGER_IS_BETTER', 'REVENUE_TITLES', 'SPREAD', 'DIRECT', 'AMOUNTS', 'HURDLE', 'MEAN', 'SIMPLEST',
-           'LEAST_PAID', 'PROXY', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'CUTS', 'MOST_FOR_QUANTILES',
-           'OF_LIMIT', 'FEWEST', 'ties_in_order', 'gini_of', 'drawn_figures', 'ratio_ends', 'revenue_figures', 'Logs',
-           'LogNormal', 'make_regressor', 'fit_revenue', 'Target', 'target_of', 'next_prices', 'with_target',
-           'hurdle_rows', 'probabilities_by_fold', 'predicted_in_fold', 'compare_revenue', 'best_regressor',
-           'leader_in_words', 'choose_regressor', 'amounts_compared', 'level_of', 'drift_of', 'revenue_colour',
-           'plot_revenue_models', 'ConstantQuantiles', 'fit_quantiles', 'log_quantiles', 'Column', 'conform',
-           'amount_at', 'share_below', 'mixture_level', 'mixture_upper', 'held_share', 'held_by_decile', 'plot_held',
-           'totals_by_decile', 'plot_totals', 'shares_of_revenue', 'gain_curve', 'plot_revenue_gains', 'Worth',
-           'learn_intervals', 'final_model', 'exact_revenue', 'revenue_by_landmark', 'plot_revenue_by_landmark',
-           'r2_in_words', 'few_in_words', 'revenue_headlines']
+           'LEAST_PAID', 'PROXY', 'MOST_UNKNOWN', 'CANDIDATE_COLOURS', 'LEVELS', 'CONFIDENCE', 'NORMAL', 'CUTS',
+           'MOST_FOR_QUANTILES', 'OF_LIMIT', 'FEWEST', 'ties_in_order', 'gini_of', 'drawn_figures', 'ratio_ends',
+           'revenue_figures', 'Logs', 'LogNormal', 'make_regressor', 'fit_revenue', 'Target', 'target_of',
+           'next_prices', 'with_target', 'hurdle_rows', 'probabilities_by_fold', 'predicted_in_fold', 'compare_revenue',
+           'best_regressor', 'leader_in_words', 'choose_regressor', 'amounts_compared', 'level_of', 'drift_of',
+           'revenue_colour', 'plot_revenue_models', 'ConstantQuantiles', 'fit_quantiles', 'log_quantiles', 'Column',
+           'conform', 'amount_at', 'share_below', 'mixture_level', 'mixture_upper', 'held_share', 'held_by_decile',
+           'plot_held', 'totals_by_decile', 'plot_totals', 'shares_of_revenue', 'gain_curve', 'plot_revenue_gains',
+           'Worth', 'learn_intervals', 'final_model', 'exact_revenue', 'revenue_by_landmark',
+           'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
 
 # %% ../nbs/06_regression.ipynb #1a2ecd6a
 from dataclasses import asdict, dataclass
@@ -218,6 +218,13 @@ class Target:
     kind: str # revenue, proxy, or skipped
     says: str # A sentence
 
+MOST_UNKNOWN = 0.05  # share of converting sessions of unknown worth up to which revenue is learned from the others
+
+def _share_unknown(train: pd.DataFrame) -> float:
+    "Share of the sessions that convert whose revenue is unknown."
+    converted = train[train["converted"] == 1].groupby("session_id")["revenue"].first()
+    return float(converted.isna().mean()) if len(converted) else 0.0
+
 def target_of(
     card: dict, # The log's card
     train: pd.DataFrame, # Session rows of the training part
@@ -226,6 +233,9 @@ def target_of(
     "What a log's amounts allow."
     paid = 0 if card["ready_made"] else train.loc[train["revenue"].fillna(0) > 0, "visitor"].nunique()
     if card["ready_made"]: return Target("skipped", "the log holds finished sessions and whether they bought, but no amounts, so there is no revenue to learn from")
+    unknown = _share_unknown(train)
+    if paid and unknown > MOST_UNKNOWN:
+        return Target("skipped", f"{unknown:.0%} of the sessions that convert bought for an unknown sum, and without them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. Map the price, or what an order is worth: order_revenue")
     if paid >= LEAST_PAID: return Target("revenue", "the revenue that a session brings after the landmark")
     if paid: return Target("skipped", f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed; give a longer log")
     if priced and card["outcome"]["proxy"]: return Target("proxy", f"{PROXY}. The log holds no purchase, so the price of the next product that is looked at after the landmark stands in for revenue. "
@@ -247,8 +257,8 @@ def with_target(
     table: pd.DataFrame, # Session rows
     prices: pd.DataFrame | None = None, # As made by next_prices, for the proxy
 ) -> pd.DataFrame: # The rows that have the target, with it in the column revenue
-    "Session rows and what is to be predicted of them."
-    if target.kind != "proxy": return table.assign(revenue=table["revenue"].fillna(0.0))
+    "Session rows and what is to be predicted of them; a session that bought for an unknown sum tells nothing here."
+    if target.kind != "proxy": return table[table["revenue"].notna()]
     return table.drop(columns="revenue").merge(prices, on=["session_id", "landmark"], how="inner", validate="1:1")
 
 # %% ../nbs/06_regression.ipynb #b4f7d707

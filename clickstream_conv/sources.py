@@ -547,8 +547,6 @@ def _odd_prices(mapping: Mapping, counts: Counter) -> list:
     "Sentences about prices that are not there, or stand for none."
     if "price" not in mapping.columns: return []
     said = []
-    if counts["unpriced"]:
-        said.append(f"{counts['unpriced']:,} of {counts['bought']:,} purchases have no price: revenue counts them as nothing")
     if not counts["priced"]:
         said.append(f"column {mapping.columns['price']!r}, mapped to price, holds no price in any row")
     least = max(5, MANY_NINES * counts["priced"])
