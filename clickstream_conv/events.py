@@ -306,7 +306,7 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
     broken = [("line broken", "_text", pl.col("_broken"))] if "_broken" in raw.columns else []
     aside = [(pl.col("_aside"), "_aside", pl.col("_aside").is_not_null())] if "_aside" in raw.columns else []
     in_lines = [(pl.format("unparsable {} in a line", "_line_fault"), "_line_fault", pl.col("_line_fault").is_not_null())] if "_line_fault" in raw.columns else []
-    return aside + broken + find_faults(given, {who: pl.col(who)} | read, who) + in_lines
+    return broken + aside + find_faults(given, {who: pl.col(who)} | read, who) + in_lines
 
 def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
     "Whether each row of a log repeats an earlier one; a quantity that is not given is 1."

@@ -1097,9 +1097,9 @@ def run(
 # %% ../nbs/13_pipeline.ipynb #d3ad185a
 def sources_table() -> list: # Lines
     "The known sources, one a line."
-    from clickstream_conv.sources import SOURCES
+    from clickstream_conv.sources import known_sources
     obtain = lambda s: "made here" if s.name == "demo" else "download" if s.url else "by hand"
-    rows = [("NAME", "LOG", "TO BE HAD", "LICENCE", "OUTCOMES"), *((s.name, s.title, obtain(s), s.licence, "; ".join(o.title for o in s.outcomes)) for s in SOURCES.values())]
+    rows = [("NAME", "LOG", "TO BE HAD", "LICENCE", "OUTCOMES"), *((s.name, s.title, obtain(s), s.licence, "; ".join(o.title for o in s.outcomes)) for s in known_sources())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip() for row in rows]
 

@@ -656,7 +656,7 @@ odd("183_demo_one_session", lambda folder: ["--source", "demo", "--sessions", "1
 odd("184_source_folder", lambda folder: ["--source", str(folder / "x.yaml") if (folder / "x.yaml").mkdir() is None else "", "--path", "log.csv"], refuses("x.yaml"))
 odd("185_ready_made_other_log", lambda folder: ["--source", "uci-shoppers", *write_csv(folder)[2:]], refuses("log.csv", "Administrative"))
 odd("186_rees46_other_log", lambda folder: ["--source", "rees46", *write_csv(folder)[2:]], refuses("log.csv", "user_session"))
-odd("187_ga4_other_log", lambda folder: ["--source", "ga4", *write_csv(folder)[2:]], refuses("GA4", "event_timestamp"))
+odd("187_ga4_other_log", lambda folder: ["--source", "ga4", *write_csv(folder)[2:]], refuses("user_pseudo_id"))
 odd("188_yoochoose_other_log", lambda folder: ["--source", "yoochoose", *write_csv(folder)[2:]], refuses("yoochoose", "clicks"))
 odd("189_eshop_other_log", lambda folder: ["--source", "uci-eshop", *write_csv(folder)[2:]], refuses("log.csv", "session ID"))
 odd("190_retailrocket_other_log", lambda folder: ["--source", "retailrocket", *write_csv(folder)[2:]], refuses("log.csv", "visitorid"))

@@ -113,7 +113,7 @@ def test_every_known_source_is_carried_whole(name, tmp_path):
     source, run = find_source(name), Run(str(tmp_path))
     write_contract(run, contract_for(source, source.mapping.rules))
     back = source_of(load_contract(run), dict(source=name, title=source.title, outcome=vars(source.outcome()), state=source.state, ready_made=source.ready_made))
-    assert (back.reader, back.prepare, back.by_file, back.ready_made) == (source.reader, source.prepare, source.by_file, source.ready_made)
+    assert (back.reader, back.prepare, back.ready_made) == (source.reader, source.prepare, source.ready_made)
     assert back.mapping.columns == source.mapping.columns and back.context == source.context
     assert replace(back.mapping.rules, kinds={}, duplicates=source.mapping.rules.duplicates) == source.mapping.rules
 
