@@ -995,7 +995,7 @@ TAKEN = {  # names that no context can have, by who makes or reads such a column
     """, "answers": """
         events flagged landmark notes probability revenue revenue_high revenue_low segment status
     """, "stages": """
-        above_noise after after_item all_no all_yes asked at_risk at_second before body both bought bounce_per_exit
+        above_noise after after_item all_no event_id order_revenue line_total all_yes asked at_risk at_second before body both bought bounce_per_exit
         buys carted category_code category_id cells change column common contacted count decided dwell early end
         event_name event_params events_a_second example exits_in_all f1 files first first_hit fold following from
         funnel gap geo gigabytes got group held high highest hit hits index item_logged items kind last late least
@@ -1167,7 +1167,7 @@ def mapping_from(
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
     other["skip_lines"] = _skip_lines(given, name)
     other |= _language_of(given, name)
-    other["about"] = {key: _word(given[key], key, name) for key in ABOUT if given.get(key) is not None}
+    other |= dict(about={key: _word(given[key], key, name) for key in ABOUT if given.get(key) is not None})
     rules = replace(_rules_from(given, name), by_rows=other.get("lines", {}).get("of") == ROWS)
     return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other)
 
@@ -1359,9 +1359,9 @@ def _from_total(columns: dict, total: pl.Series, decimal: str) -> dict:
     "Price of a piece and worth of a row whose total is what the log says."
     number = _number_of(total, decimal)
     pieces = _number_of(columns["quantity"], decimal).fill_null(1.0) if "quantity" in columns else pl.repeat(1.0, len(total), eager=True)
-    table = pl.DataFrame({"total": number, "pieces": pieces, "said": total.cast(pl.String).str.strip_chars()})
-    bad = pl.col("total").is_null() & pl.col("said").is_not_null() & (pl.col("said") != "")
-    table = table.select(price=pl.when(pl.col("pieces") > 0).then(pl.col("total") / pl.col("pieces")), _value="total", _line_fault=pl.when(bad).then(pl.lit("line_total")))
+    table = pl.DataFrame({"_total": number, "_pieces": pieces, "_said": total.cast(pl.String).str.strip_chars()})
+    bad = pl.col("_total").is_null() & pl.col("_said").is_not_null() & (pl.col("_said") != "")
+    table = table.select(price=pl.when(pl.col("_pieces") > 0).then(pl.col("_total") / pl.col("_pieces")), _value="_total", _line_fault=pl.when(bad).then(pl.lit("line_total")))
     return {column: table[column] for column in table.columns if column not in columns}
 
 def apply_mapping(
