@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['FORMATS', 'PACKED', 'SPECIAL', 'BINARY', 'ZIPPED', 'UTF16', 'HEAD', 'CONTROL', 'NO_CHARSETS', 'BYTES_READ',
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
-           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE',
-           'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS',
-           'EVENT_WORDS', 'EVIDENCE', 'format_of', 'refuse_special', 'log_files', 'open_log', 'refuse_encoding',
-           'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty', 'find_delimiter',
-           'lines_above_header', 'csv_pieces', 'read_csv', 'json_pieces', 'read_json', 'parquet_columns',
-           'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping', 'is_reserved', 'refuse_reserved',
-           'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping',
-           'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log', 'event_of_word', 'Guess', 'context_of',
-           'lines_above', 'propose_mapping']
+           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'RECOGNISED', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED',
+           'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW',
+           'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'format_of', 'refuse_special', 'log_files', 'open_log',
+           'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
+           'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'json_pieces', 'read_json',
+           'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping', 'is_reserved',
+           'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text',
+           'load_mapping', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log', 'plain_name',
+           'event_of_word', 'Guess', 'context_of', 'flow_yaml', 'context_lines', 'lines_above', 'guess_columns',
+           'mapping_lines', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, os, re, reprlib, unicodedata, zipfile, zlib
@@ -954,8 +955,9 @@ NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id
 RULES = ("time_format", "time_zone", "resolution", "decimal", "gap_minutes", "duplicates")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
+RECOGNISED = "known_by"  # columns and paths by which the mapping of a tracker is recognised
 ABOUT = ("title", "where", "licence", "citation")  # what a mapping may say of its log, for people
-KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *ABOUT)  # keys of a mapping file
+KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *ABOUT, RECOGNISED)  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
@@ -1234,7 +1236,6 @@ def read_yaml(
     "The content of a YAML file."
     return yaml_of(text_of_yaml(path), Path(path).name, example)
 
-
 # %% ../nbs/01b_readers.ipynb #11a7fd97
 def mapping_from_text(
     text: str, # YAML
@@ -1442,25 +1443,31 @@ def read_log(
 PROPOSAL_LINES = 10_000  # lines of a file that a proposal looks at
 FEW = 50  # distinct values up to which a column may serve as context
 SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, the surest first
-    "session_id": "sessionid session sid usersession visitid visit sessid gasessionid sessionkey",
-    "visitor_id": "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid customer cookieid cookie anonymousid deviceid kundennr kundenid kunde besucher nutzer idclient",
+    "session_id": "sessionid session sid usersession visitid visit sessid gasessionid sessionkey sessionno",
+    "visitor_id": "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid customer cookieid cookie anonymousid deviceid kundennr kundenid kunde besucher nutzer idclient idvisitor customerno",
     "t": "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime date when zeitstempel zeitpunkt zeit datum horodatage dateheure",
     "order": "order step clickorder hitnumber sequence seq eventindex",
-    "event": "eventtype event action eventname activity behavior interaction type aktion ereignis evenement",
-    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel artikelnummer artikelnr artikel produkt reference produit",
+    "event": "eventtype event action actiontype eventname activity behavior interaction type aktion ereignis evenement",
+    "event_id": "eventid messageid insertid eventuuid hitid lineid rowid uuid",
+    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel artikelnummer artikelnr artikel produkt reference produit aid",
     "category": "categorycode category itemcategory productcategory categoryid department page1maincategory kategorie warengruppe categorie rayon",
-    "price": "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix montant",
+    "order_id": "orderid transactionid purchaseid orderno ordernr idorder bestellnummer bestellnr",
+    "order_revenue": "orderrevenue purchaserevenue transactionrevenue ordertotal ordervalue orderamount bestellwert",
+    "line_total": "linetotal rowtotal lineamount positionswert",
+    "price": "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix montant total umsatz",
     "quantity": "quantity qty count units pieces menge anzahl quantite",
 }
 EVENT_WORDS = {  # canonical event: words of logs, in lower case without marks
-    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv viewproduct produktansicht seiteangesehen vueproduit vue",
-    "cart": "cart addtocart addcart add basket addtobasket carted warenkorb indenwarenkorb ajoutpanier panier",
-    "remove": "remove removefromcart removecart removefrombasket ausdemwarenkorb retraitpanier",
-    "checkout": "checkout begincheckout startcheckout kasse caisse",
-    "purchase": "purchase transaction order buy bought purchased ordered sale conversion paid checkoutcomplete kauf gekauft bestellung achat commande",
+    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv pagevisit pageviewed productviewed viewproduct produktansicht seiteangesehen vueproduit vue",
+    "cart": "cart addtocart addcart add basket addtobasket carted productadded warenkorb indenwarenkorb ajoutpanier panier",
+    "remove": "remove removefromcart removecart removefrombasket productremoved ausdemwarenkorb retraitpanier",
+    "checkout": "checkout begincheckout startcheckout checkoutstarted initiatecheckout kasse caisse",
+    "purchase": "purchase transaction order buy bought purchased ordered sale conversion paid checkoutcomplete checkoutcompleted ordercompleted orderplaced productbuy clickout clickoutitem kauf gekauft bestellung achat commande",
 }
 
-def _plain(word: str) -> str:
+def plain_name(
+    word: str, # A name
+) -> str: # Letters and digits
     "A name in lower case, without marks and accents."
     return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKD", str(word).lower().replace("ß", "ss")))
 
@@ -1468,7 +1475,9 @@ def event_of_word(
     word: str, # What a log calls an event
 ) -> str: # One of EVENTS; other for an unknown word
     "What a log's word for an event most likely means."
-    return next((event for event, words in EVENT_WORDS.items() if _plain(word) in words.split()), "other")
+    plain = plain_name(word)
+    spellings = {plain, plain.removesuffix("s")}
+    return next((event for event, words in EVENT_WORDS.items() if spellings & {*words.split()}), "other")
 
 # %% ../nbs/01b_readers.ipynb #3f29d594
 @dataclass(frozen=True)
@@ -1477,6 +1486,7 @@ class Guess:
     column: str | list # The log's column, or the parts of a time
     why: str # The evidence, in words
     sure: bool = True # False: to be looked at by the log's owner
+    says: object = None # How a mapping says it, where that is more than the name of a column
 
     def parts(self) -> list: # Names of columns
         "The log's columns, one or several."
@@ -1511,15 +1521,39 @@ def _id_evidence(values: pl.Series) -> str:
     distinct, present = values.drop_nulls().n_unique(), values.count()
     return f"{distinct:,} different in {present:,} rows" if distinct > 1 else ""
 
+def _order_evidence(values: pl.Series) -> str:
+    "Why a column can be ids of orders, empty if it cannot."
+    if values.dtype.is_nested() or not values.count(): return ""
+    return f"{values.drop_nulls().n_unique():,} different in {values.count():,} rows"
+
+def _unique_evidence(values: pl.Series) -> str:
+    "Why a column can be the id of each row, empty if it cannot."
+    if values.dtype.is_nested() or values.null_count() or values.n_unique() < 0.9 * len(values): return ""
+    return _id_evidence(values)
+
 EVIDENCE = {  # canonical name: what its values must show
     "t": _time_evidence, "event": _words_evidence, "price": lambda v: _number_evidence(v, False), "quantity": lambda v: _number_evidence(v, True),
     "order": lambda v: _number_evidence(v, True), "session_id": _id_evidence, "visitor_id": _id_evidence, "item_id": _id_evidence, "category": _id_evidence,
+    "event_id": _unique_evidence, "order_id": _order_evidence, "order_revenue": lambda v: _number_evidence(v, False), "line_total": lambda v: _number_evidence(v, False),
 }
 
 # %% ../nbs/01b_readers.ipynb #632d06b7
+def _spellings(column: str) -> list:
+    "A column's name as synonyms may know it, the closest first."
+    plain, last = plain_name(column), plain_name(column.split(".")[-1])
+    bare = re.sub(r"^hashed|hash(ed)?$", "", plain)
+    return [plain, bare, bare.removesuffix("s"), last]
+
+def _by_spelling(columns: list) -> dict:
+    "Columns by each spelling of their names; a closer spelling goes first, and of two alike the first column."
+    found = {}
+    for place in range(4):
+        for column in columns: found.setdefault(_spellings(column)[place], column)
+    return found
+
 def _by_name(raw: pl.DataFrame, columns: list) -> dict:
     "Guesses from the names of columns, as far as the values bear them out."
-    guesses, plain = {}, {_plain(column): column for column in reversed(columns)}
+    guesses, plain = {}, _by_spelling(columns)
     for canonical, words in SYNONYMS.items():
         for word in words.split():
             column = plain.get(word)
@@ -1627,16 +1661,26 @@ def _guess_events(raw: pl.DataFrame, guess: Guess | None) -> list:
     return ["# a word that is not listed is rejected and counted; other: \"*\" would take all of them", "events:", *lines, *missing]
 
 # %% ../nbs/01b_readers.ipynb #c49caaf9
+def flow_yaml(
+    value, # A part of a mapping
+) -> str: # One line
+    "A part of a mapping in one line."
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000).removesuffix("...\n").strip()
+
 def _column_lines(guesses: dict) -> list:
     "Lines about the columns, with the evidence."
     lines = ["columns:"]
     for canonical in (name for name in NAMES if name in guesses):
         guess = guesses[canonical]
         column = f"[{', '.join(map(_scalar, guess.column))}]" if isinstance(guess.column, list) else _scalar(guess.column)
+        if guess.says is not None: column = flow_yaml(guess.says)
         lines.append(f"  {canonical}: {column}  # {'' if guess.sure else '? '}{guess.why}")
     return lines
 
-def _context_lines(raw: pl.DataFrame, context: dict) -> list:
+def context_lines(
+    raw: pl.DataFrame, # A log's head
+    context: dict, # As context_of gives it
+) -> list: # YAML
     "Lines about context columns, and a comment on those that are left out."
     lines = []
     for where in ("session", "event"):
@@ -1659,6 +1703,23 @@ def lines_above(
         if (format_of(path) or _format_by_content(path)) != "csv": return 0, ""
         return lines_above_header(_head_text(path, encoding))
 
+def guess_columns(
+    raw: pl.DataFrame, # A log's head
+    columns: list, # The columns that may mean something
+) -> dict: # Canonical name: Guess
+    "What columns most likely mean, by their names and values."
+    return _by_values(raw, columns, _by_name(raw, columns))
+
+def mapping_lines(
+    raw: pl.DataFrame, # A log's head
+    guesses: dict, # Canonical name: Guess
+) -> list: # YAML
+    "What a mapping says of columns, events and values."
+    lines = _column_lines(guesses)
+    lines += _guess_events(raw, guesses.get("event"))
+    lines += (_guess_time(raw, guesses["t"]) if "t" in guesses else []) + _guess_decimal(raw, guesses.get("price"))
+    return lines
+
 def propose_mapping(
     path: str | Path, # A log: a file, a folder or a pattern
     delimiter: str = "", # Of a CSV; empty: found
@@ -1670,7 +1731,7 @@ def propose_mapping(
     raw = read_table(file, delimiter=delimiter, encoding=encoding, lines=PROPOSAL_LINES, skip_lines=above)
     raw = raw.filter(~pl.col("_broken")) if "_broken" in raw.columns else raw
     columns = [column for column in raw.columns if column not in READER_COLUMNS]
-    guesses = _by_values(raw, columns, _by_name(raw, columns))
+    guesses = guess_columns(raw, columns)
     if not {"session_id", "visitor_id"} & set(guesses):
         raise ValueError(f"{file.name}: no column looks like the id of a session or a visitor; it has: {', '.join(columns)}. "
                          "Write the mapping by hand, beginning with columns: {session_id: ...}")
@@ -1680,9 +1741,7 @@ def propose_mapping(
     other = {"delimiter": delimiter, "encoding": encoding if encoding != "utf8" else ""}
     lines = [f"# proposed from the first {len(raw):,} rows of {file.name}; look at the lines marked with ?"]
     if above: lines.append(f"skip_lines: {above}  # ? line 1 is no header; line {above + 1} reads like it: {header[:60]}")
-    lines += _column_lines(guesses)
-    lines += _guess_events(raw, guesses.get("event"))
-    lines += (_guess_time(raw, guesses["t"]) if "t" in guesses else []) + _guess_decimal(raw, guesses.get("price"))
-    lines += _context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
+    lines += mapping_lines(raw, guesses)
+    lines += context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
     lines += [f"{key}: {json.dumps(value)}" for key, value in other.items() if value]
     return "\n".join(lines) + "\n"
