@@ -13,8 +13,8 @@ __all__ = ['FORMATS', 'PACKED', 'SPECIAL', 'BINARY', 'ZIPPED', 'UTF16', 'HEAD', 
            'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping', 'is_reserved',
            'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text',
            'load_mapping', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log', 'plain_name',
-           'event_of_word', 'Guess', 'context_of', 'flow_yaml', 'context_lines', 'lines_above', 'guess_columns',
-           'mapping_lines', 'propose_mapping']
+           'event_of_word', 'Guess', 'spellings', 'context_of', 'flow_yaml', 'context_lines', 'lines_above',
+           'guess_columns', 'mapping_lines', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, os, re, reprlib, unicodedata, zipfile, zlib
@@ -1538,7 +1538,9 @@ EVIDENCE = {  # canonical name: what its values must show
 }
 
 # %% ../nbs/01b_readers.ipynb #632d06b7
-def _spellings(column: str) -> list:
+def spellings(
+    column: str, # Name of a column, perhaps a path
+) -> list: # Words in lower case without marks
     "A column's name as synonyms may know it, the closest first."
     plain, last = plain_name(column), plain_name(column.split(".")[-1])
     bare = re.sub(r"^hashed|hash(ed)?$", "", plain)
@@ -1548,7 +1550,7 @@ def _by_spelling(columns: list) -> dict:
     "Columns by each spelling of their names; a closer spelling goes first, and of two alike the first column."
     found = {}
     for place in range(4):
-        for column in columns: found.setdefault(_spellings(column)[place], column)
+        for column in columns: found.setdefault(spellings(column)[place], column)
     return found
 
 def _by_name(raw: pl.DataFrame, columns: list) -> dict:
@@ -1716,7 +1718,8 @@ def mapping_lines(
 ) -> list: # YAML
     "What a mapping says of columns, events and values."
     lines = _column_lines(guesses)
-    lines += _guess_events(raw, guesses.get("event"))
+    used = {part for guess in guesses.values() for part in guess.parts()}
+    lines += _guess_events(raw if "event" in guesses else raw.drop(used), guesses.get("event"))
     lines += (_guess_time(raw, guesses["t"]) if "t" in guesses else []) + _guess_decimal(raw, guesses.get("price"))
     return lines
 
