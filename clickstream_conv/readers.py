@@ -7,7 +7,7 @@ __all__ = ['FORMATS', 'PACKED', 'SPECIAL', 'BINARY', 'ZIPPED', 'UTF16', 'HEAD', 
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
            'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'RECOGNISED', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED',
            'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW',
-           'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'format_of', 'refuse_special', 'log_files', 'open_log',
+           'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'MOST_GROUPS', 'format_of', 'refuse_special', 'log_files', 'open_log',
            'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
            'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'json_pieces', 'read_json',
            'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping', 'is_reserved',
@@ -1443,22 +1443,22 @@ def read_log(
 PROPOSAL_LINES = 10_000  # lines of a file that a proposal looks at
 FEW = 50  # distinct values up to which a column may serve as context
 SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, the surest first
-    "session_id": "sessionid session sid usersession visitid visit sessid gasessionid sessionkey sessionno",
+    "session_id": "sessionid session sid usersession visitid visit sessid gasessionid sessionkey sessionno idvisit",
     "visitor_id": "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid customer cookieid cookie anonymousid deviceid kundennr kundenid kunde besucher nutzer idclient idvisitor customerno",
-    "t": "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime date when zeitstempel zeitpunkt zeit datum horodatage dateheure",
+    "t": "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime visitstarttime date when zeitstempel zeitpunkt zeit datum horodatage dateheure",
     "order": "order step clickorder hitnumber sequence seq eventindex",
     "event": "eventtype event action actiontype eventname activity behavior interaction type aktion ereignis evenement",
     "event_id": "eventid messageid insertid eventuuid hitid lineid rowid uuid",
-    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel artikelnummer artikelnr artikel produkt reference produit aid",
+    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel artikelnummer artikelnr artikel produkt reference produit aid itemsku",
     "category": "categorycode category itemcategory productcategory categoryid department page1maincategory kategorie warengruppe categorie rayon",
     "order_id": "orderid transactionid purchaseid orderno ordernr idorder bestellnummer bestellnr",
     "order_revenue": "orderrevenue purchaserevenue transactionrevenue ordertotal ordervalue orderamount bestellwert",
     "line_total": "linetotal rowtotal lineamount positionswert",
     "price": "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix montant total umsatz",
-    "quantity": "quantity qty count units pieces menge anzahl quantite",
+    "quantity": "quantity qty count units pieces menge anzahl quantite itemquantity productquantity",
 }
 EVENT_WORDS = {  # canonical event: words of logs, in lower case without marks
-    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv pagevisit pageviewed productviewed viewproduct produktansicht seiteangesehen vueproduit vue",
+    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv page pagevisit viewitemlist viewcontent viewcart pageviewed productviewed viewproduct produktansicht seiteangesehen vueproduit vue",
     "cart": "cart addtocart addcart add basket addtobasket carted productadded warenkorb indenwarenkorb ajoutpanier panier",
     "remove": "remove removefromcart removecart removefrombasket productremoved ausdemwarenkorb retraitpanier",
     "checkout": "checkout begincheckout startcheckout checkoutstarted initiatecheckout kasse caisse",
@@ -1542,7 +1542,7 @@ def spellings(
     column: str, # Name of a column, perhaps a path
 ) -> list: # Words in lower case without marks
     "A column's name as synonyms may know it, the closest first."
-    plain, last = plain_name(column), plain_name(column.split(".")[-1])
+    plain, last = plain_name(column), plain_name(re.split("[.:]", column)[-1])
     bare = re.sub(r"^hashed|hash(ed)?$", "", plain)
     return [plain, bare, bare.removesuffix("s"), last]
 
@@ -1553,14 +1553,23 @@ def _by_spelling(columns: list) -> dict:
         for column in columns: found.setdefault(spellings(column)[place], column)
     return found
 
+MOST_GROUPS = 5  # different values of a column of visitors, up to which another column is looked for
+def _people_in_name(raw: pl.DataFrame, plain: dict) -> list:
+    "Columns that are called after visitors and hold groups of them, such as new and returning, where another holds ten times as many."
+    called = {plain[word] for word in SYNONYMS["visitor_id"].split() if word in plain}
+    distinct = {column: raw[column].n_unique() for column in called if not raw[column].dtype.is_nested()}
+    most = max(distinct.values(), default=0)
+    return [column for column, count in distinct.items() if count <= MOST_GROUPS and most > 10 * count]
+
 def _by_name(raw: pl.DataFrame, columns: list) -> dict:
     "Guesses from the names of columns, as far as the values bear them out."
     guesses, plain = {}, _by_spelling(columns)
+    few = _people_in_name(raw, plain)
     for canonical, words in SYNONYMS.items():
         for word in words.split():
             column = plain.get(word)
             taken = {guess.column for guess in guesses.values()}
-            if column is None or column in taken or not (why := EVIDENCE[canonical](raw[column])): continue
+            if column is None or column in taken or canonical == "visitor_id" and column in few or not (why := EVIDENCE[canonical](raw[column])): continue
             guesses[canonical] = Guess(column, why)
             break
     if "t" not in guesses and {"year", "month", "day"} <= set(plain):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_FILES', 'ORDER_EXPORT', 'BOUGHT_FILES', 'STEPS', 'head_of_log', 'refuse_orders', 'refuse_no_one',
-           'refuse_no_order', 'refuse_purchases_only', 'refuse_single_events', 'refined', 'context_for', 'own_proposal',
-           'propose']
+           'refuse_no_order', 'refuse_purchases_only', 'refuse_single_events', 'without_late_items', 'refined',
+           'context_for', 'own_proposal', 'propose']
 
 # %% ../../nbs/log/05_proposals.ipynb #dc52a909
 import re
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import polars as pl
 
-from clickstream_conv.log.candidates import (Draft, draft_of_events, event_lines, event_of_files, event_of_two_columns, is_time, key_of_session, time_lines,
+from clickstream_conv.log.candidates import (Draft, codes_of_events, draft_of_events, event_lines, event_of_files, event_of_two_columns, is_time, key_of_session, time_lines, unread_times,
     visitor_of_long_sessions)
 from .language import as_words
 from .readings import Figures, filled_afterwards, figures_from, named_afterwards
 from .recognition import proposal_of_tracker, recognised
-from .worth import class_lines, products_in_cells, products_in_lists, products_in_rows, purchases_in, revenue_of_orders, total_of_lines
+from .worth import (class_lines, money_in_micros, products_in_cells, products_in_lists, products_in_rows, purchases_by_orders, purchases_in, revenue_of_orders, total_of_lines)
 from ..readers import (PROPOSAL_LINES, READER_COLUMNS, Guess, context_lines, context_of, event_of_word, flow_yaml, lines_above, log_files,
     plain_name, read_table, with_rows)
 
@@ -40,7 +40,7 @@ def _told_by_names(files: list) -> bool:
 def _name_parts(file: Path) -> list:
     "What the name of a file may say of its events, and what the names of its folders say."
     name = file.name.split(".")[0]
-    return [name, *(folder.split("=")[1] for folder in file.parts[:-1] if "=" in folder)]
+    return [name, *re.findall("[A-Za-z]+$", name), *(folder.split("=")[1] for folder in file.parts[:-1] if "=" in folder)]
 
 def head_of_log(
     path: str | Path, # A log: a file, a folder or a pattern
@@ -68,7 +68,7 @@ def refuse_orders(
 ) -> None:
     "Refuse an export of orders: it holds no visits."
     marks = [column for column in draft.columns() if any(part in plain_name(column) for part in ORDER_EXPORT)]
-    if "event" in draft.guesses or len(marks) < 2: return
+    if draft.guesses.get("event", Guess("", "", False)).sure or len(marks) < 2: return
     raise ValueError(f"{name} holds orders and no visits (its columns: {_listed(marks)}): what somebody did before they bought, and who did not buy, "
                      "is not in it. Export the log of events, such as page views, carts and purchases")
 
@@ -115,7 +115,17 @@ def refuse_single_events(
                      "Export a row an event, with its time")
 
 # %% ../../nbs/log/05_proposals.ipynb #021a948e
-STEPS = (event_of_files, event_of_two_columns, key_of_session, visitor_of_long_sessions, products_in_lists, products_in_cells, products_in_rows, revenue_of_orders, total_of_lines)  # in order
+def without_late_items(
+    draft: Draft, # What names and values tell
+) -> Draft: # The same without a product that only purchases have
+    "What is filled only where somebody buys, and is not called a product, is none."
+    item = draft.guesses.get("item_id")
+    if item is None or item.sure: return draft
+    late = named_afterwards(item.column) or filled_afterwards(draft.flat, item.column, purchases_in(draft))
+    return draft.without("item_id") if late else draft
+
+STEPS = (without_late_items, event_of_files, event_of_two_columns, key_of_session, visitor_of_long_sessions, products_in_lists, products_in_cells, products_in_rows, revenue_of_orders, total_of_lines,
+         money_in_micros, purchases_by_orders)  # in order
 
 def _visitor_as_session(draft: Draft) -> Draft:
     "Without times a visitor cannot be cut into visits."
@@ -139,11 +149,13 @@ def context_for(
     mapped = {part for line in draft.extra for part in re.findall(r"of: ([\w.]+)", line)}
     left = [column for column in draft.columns() if column not in draft.used() and column not in mapped and not _is_part(column, draft)]
     bought = purchases_in(draft)
+    open_ones = {**dict.fromkeys(codes_of_events(draft), "may be the event"), **dict.fromkeys(unread_times(draft), "called like a time")}
     found = {}
     for column, place in context_of(draft.flat, left, who).items():
         if place in ("session", "event") and named_afterwards(column): place = "may be known only after a purchase"
         elif place in ("session", "event") and filled_afterwards(draft.flat, column, bought): place = "filled only where somebody buys"
         elif place in ("session", "event") and is_time(column, draft.flat[column]): place = "a time"
+        if place in ("session", "event"): place = open_ones.get(column, place)
         found[column] = place
     return found
 
