@@ -14,10 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
-from clickstream_conv.log.candidates import (Draft, codes_of_events, draft_of_events, event_lines, event_of_files, event_of_two_columns, is_time, key_of_session, time_lines, unread_times,
+from clickstream_conv.log.candidates import (Draft, codes_of_events, draft_of_events, event_lines, event_of_files, event_of_two_columns, is_time, key_of_session, time_lines, time_within_session, unread_times,
     visitor_of_long_sessions)
 from .language import as_words
-from .readings import Figures, filled_afterwards, figures_from, named_afterwards
+from .readings import Figures, filled_afterwards, named_afterwards, one_line
 from .recognition import proposal_of_tracker, recognised
 from .worth import (class_lines, money_in_micros, products_in_cells, products_in_lists, products_in_rows, purchases_by_orders, purchases_in, revenue_of_orders, total_of_lines)
 from ..readers import (PROPOSAL_LINES, READER_COLUMNS, Guess, context_lines, context_of, event_of_word, flow_yaml, lines_above, log_files,
@@ -124,8 +124,10 @@ def without_late_items(
     late = named_afterwards(item.column) or filled_afterwards(draft.flat, item.column, purchases_in(draft))
     return draft.without("item_id") if late else draft
 
-STEPS = (without_late_items, event_of_files, event_of_two_columns, key_of_session, visitor_of_long_sessions, products_in_lists, products_in_cells, products_in_rows, revenue_of_orders, total_of_lines,
-         money_in_micros, purchases_by_orders)  # in order
+STEPS = (  # questions in order
+    without_late_items, event_of_files, event_of_two_columns, money_in_micros, purchases_by_orders, key_of_session, time_within_session, visitor_of_long_sessions,
+    products_in_lists, products_in_cells, products_in_rows, revenue_of_orders, total_of_lines, money_in_micros,
+)
 
 def _visitor_as_session(draft: Draft) -> Draft:
     "Without times a visitor cannot be cut into visits."
@@ -195,7 +197,8 @@ def own_proposal(
     head = [f"# proposed from the first {len(draft.raw):,} rows of {name}; look at the lines marked with ?"]
     if found: head.append(f"# read so, they hold {found.sentence()}")
     asked = [*draft.questions, *_outcome_lines(draft, found), *_single_lines(draft), *event_lines(draft), *(f"# ? {line}" for line in time_lines(draft)), *class_lines(draft)]
-    return [*head, *draft.text().splitlines(), *asked, *context_lines(draft.flat, context_for(draft))]
+    lines = [*head, *draft.text().splitlines(), *asked, *context_lines(draft.flat, context_for(draft))]
+    return [one_line(line) for line in lines]
 
 def propose(
     path: str | Path, # A log: a file, a folder or a pattern

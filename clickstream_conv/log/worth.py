@@ -164,7 +164,7 @@ def total_of_lines(
     return draft.without("price").with_guess(chosen, replace(price, why=why, sure=False))
 
 # %% ../../nbs/log/04d_worth.ipynb #bb4bafac
-FEWEST = 5  # numbers that tell anything
+FEWEST = 3  # numbers that tell anything
 MOST_CLASSES = 100  # whole numbers up to here may be classes of prices
 
 def class_lines(
@@ -174,7 +174,7 @@ def class_lines(
     price = draft.column("price")
     if not price: return []
     numbers = _numbers(draft, price).drop_nulls()
-    whole = len(numbers) >= FEWEST and numbers.n_unique() >= FEWEST and (numbers == numbers.floor()).all() and 0 <= numbers.min() and numbers.max() < MOST_CLASSES
+    whole = len(numbers) >= 2 * FEWEST and numbers.n_unique() >= FEWEST and (numbers == numbers.floor()).all() and 0 <= numbers.min() and numbers.max() < MOST_CLASSES
     return [f"# ? {price} holds only whole numbers, {numbers.min():g} to {numbers.max():g}: if they are classes of prices, they are no money; leave price out"] if whole else []
 
 # %% ../../nbs/log/04d_worth.ipynb #1d8e0c92
