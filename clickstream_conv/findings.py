@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'EXACT_SHARE', 'CHOSEN', 'LEARNED', 'DESCRIBES', 'BY_RESAMPLING', 'AS_COUNTED', 'NOT_DRAWN', 'LEVELS',
-           'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'exact_count', 'chosen_value', 'Sentence', 'texts', 'as_kept',
-           'sentence_from', 'sentences_of', 'rests_on']
+           'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'value_in_words', 'share_in_words', 'exact_count',
+           'chosen_value', 'Sentence', 'texts', 'as_kept', 'sentence_from', 'sentences_of', 'rests_on']
 
 # %% ../nbs/00d_findings.ipynb #95d1241e
 import math
@@ -70,6 +70,23 @@ def figure_of(
     count = None if count is None else int(count)
     if not known: return Figure(title, float(row[name]), unit, rows, count, why=why)
     return Figure(title, float(row[name]), unit, rows, count, float(low), float(high))
+
+def value_in_words(
+    value: float, # A figure
+    low: float | None, # Low end of its interval; None or not-a-number: there is none
+    high: float | None, # High end
+    words, # Function from a number to words, such as one that writes percent
+) -> str: # Such as 3.2 % (2.9 % to 3.5 %)
+    "A figure with its interval, where it has one, each number in the same words."
+    if not (_is_number(low) and _is_number(high)): return words(value)
+    return f"{words(value)} ({words(low)} to {words(high)})"
+
+def share_in_words(
+    figure: Figure, # A share
+    words, # Function from a share to words
+) -> str: # Such as 74 % (71 % to 77 %)
+    "A share with its interval."
+    return value_in_words(figure.value, figure.low, figure.high, words)
 
 def exact_count(
     count: int, # How many
