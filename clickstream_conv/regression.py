@@ -28,7 +28,7 @@ from mapie.regression import ConformalizedQuantileRegressor
 from scipy.special import ndtr, ndtri
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
@@ -38,7 +38,7 @@ from .classification import fold_tables, known_out_of_fold, mapped_out_of_fold
 from .features import NOT_FEATURES, load_sessions, preprocess
 from .findings import AS_COUNTED, DESCRIBES, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
 from .judging import bins_of_rows, draws_of_visitors, share_with_ends, with_ends
-from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, on_odds, probability, training_starts
+from .models import GROWERS, THREADS, BinnedRegressor, Calibrated, calibrate, fit, make_model, on_odds, probability, training_starts
 from .pictures import BASELINE, COLOURS, KINDS, LIMIT, LOOK, POOLED, Picture, spread_out, style_of
 from .runs import Run, load_model, read_json, save_model, write_json
 from .simulate import best_prediction
@@ -178,7 +178,7 @@ def _boosted(seed: int, objective: str, **params) -> XGBRegressor:
 DIRECT = {  # models of the revenue of every session, zeros and all
     "ridge": lambda seed: [("logs", Logs()), ("model", Ridge(alpha=100.0))],
     "random forest": lambda seed: [("model", RandomForestRegressor(25, min_samples_leaf=20, max_features=0.2, max_samples=0.2, random_state=seed))],
-    "gradient boosting": lambda seed: [("model", HistGradientBoostingRegressor(max_iter=40, max_leaf_nodes=8, learning_rate=0.12, min_samples_leaf=50, l2_regularization=5.0, max_bins=63, early_stopping=False, random_state=seed))],
+    "gradient boosting": lambda seed: [("model", BinnedRegressor(max_iter=40, max_leaf_nodes=8, learning_rate=0.12, min_samples_leaf=50, l2_regularization=5.0, max_bins=63, early_stopping=False, random_state=seed))],
     "xgboost": lambda seed: [("model", _boosted(seed, "reg:squarederror", min_child_weight=50.0))],
     "tweedie": lambda seed: [("model", _boosted(seed, "reg:tweedie", tweedie_variance_power=SPREAD))],
 }
