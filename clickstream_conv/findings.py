@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'EXACT_SHARE', 'CHOSEN', 'LEARNED', 'DESCRIBES', 'BY_RESAMPLING', 'AS_COUNTED', 'NOT_DRAWN', 'LEVELS',
-           'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'value_in_words', 'share_in_words', 'exact_count',
-           'chosen_value', 'Sentence', 'texts', 'as_kept', 'sentence_from', 'sentences_of', 'rests_on']
+           'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'value_in_words', 'in_interval', 'share_in_words',
+           'exact_count', 'chosen_value', 'Sentence', 'texts', 'as_kept', 'sentence_from', 'sentences_of', 'rests_on']
 
 # %% ../nbs/00d_findings.ipynb #95d1241e
 import math
@@ -80,6 +80,14 @@ def value_in_words(
     "A figure with its interval, where it has one, each number in the same words."
     if not (_is_number(low) and _is_number(high)): return words(value)
     return f"{words(value)} ({words(low)} to {words(high)})"
+
+def in_interval(
+    row: dict, # Figures with their ends: name, name_low, name_high
+    name: str, # Which of them
+    words, # Function from a number to words
+) -> str: # Such as 0.83 (0.79 to 0.87)
+    "A figure of a row with its interval, for a title."
+    return value_in_words(*(float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high")), words)
 
 def share_in_words(
     figure: Figure, # A share

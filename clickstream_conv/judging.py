@@ -7,11 +7,11 @@ __all__ = ['FIGURES', 'AT_THRESHOLD', 'HIGHER_IS_BETTER', 'FIGURE_TITLES', 'SURE
            'PERCENT_MARKS', 'FEWEST_FLAGGED', 'NOBODY', 'PURPOSES', 'AIMS', 'OTHERS', 'ANY', 'checked', 'Ranked',
            'rank_rows', 'roc_auc', 'average_precision', 'RankedWithin', 'rank_within', 'roc_auc_within', 'bin_of',
            'expected_calibration_error', 'ece_if_calibrated', 'weighted_figures', 'figures', 'draws_of_visitors',
-           'interval_of', 'figures_of_draws', 'with_ends', 'in_interval', 'share_with_ends', 'with_intervals',
-           'figure_in_words', 'paired_difference', 'NumberRule', 'WordRule', 'figures_of_ranking', 'learn_rules',
-           'single_features', 'OneFeatureRule', 'share_of_limit', 'sessions_with_one_answer', 'beside_limit',
-           'landmark_alone', 'by_landmark', 'landmark_finding', 'plot_by_landmark', 'bins_of_rows', 'spread_of_sums',
-           'reliability', 'calibration_error', 'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability',
+           'interval_of', 'figures_of_draws', 'with_ends', 'share_with_ends', 'with_intervals', 'figure_in_words',
+           'paired_difference', 'NumberRule', 'WordRule', 'figures_of_ranking', 'learn_rules', 'single_features',
+           'OneFeatureRule', 'share_of_limit', 'sessions_with_one_answer', 'beside_limit', 'landmark_alone',
+           'by_landmark', 'landmark_finding', 'plot_by_landmark', 'bins_of_rows', 'spread_of_sums', 'reliability',
+           'calibration_error', 'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability',
            'first_crossings', 'one_per_session', 'gains', 'Threshold', 'best_place', 'aim_in_words', 'choose_threshold',
            'figures_at_threshold', 'reached_by', 'gains_finding', 'plot_gains', 'confusion', 'read_confusion',
            'confusion_finding', 'plot_confusion', 'slices_of', 'by_slice', 'slice_flags', 'plot_slices',
@@ -32,7 +32,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 
 from .features import feature_columns
-from .findings import Figure, Sentence, exact_count, figure_of, value_in_words
+from .findings import Figure, Sentence, exact_count, figure_of, in_interval
 from .pictures import BASELINE, COLOURS, LIMIT, LOOK, POOLED, Picture, name_lines, style_of, wilson
 
 # %% ../nbs/04b_judging.ipynb #81a8afe2
@@ -241,14 +241,6 @@ def with_ends(
     "A figure with its interval."
     low, high = interval_of(name, value, np.asarray(drawn, float)) if len(drawn) else (np.nan, np.nan)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
-
-def in_interval(
-    row: dict, # Figures with their ends: name, name_low, name_high
-    name: str, # Which of them
-    words, # Function from a number to words
-) -> str: # Such as 0.83 (0.79 to 0.87)
-    "A figure of a row with its interval, for a title."
-    return value_in_words(*(float(row.get(f"{name}{end}", np.nan)) for end in ("", "_low", "_high")), words)
 
 def share_with_ends(
     name: str, # A share
