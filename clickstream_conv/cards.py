@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from .findings import AS_COUNTED, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of
+from .findings import AS_COUNTED, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, warnings_of
 from .runs import Run, atomic_write, now, read_json, write_json
 from .sources import left_out_sentences
 from .texts import for_markdown
@@ -128,7 +128,7 @@ def limits_of(
     cautions: list, # Sentences, as text or with their figures
 ) -> list: # Of Sentence
     "What not to trust a model with."
-    warned = [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in log["warnings"]]
+    warned = warnings_of(log)
     found = [line if isinstance(line, Sentence) else Sentence("card.caution", str(line), (), "caution", why=AS_COUNTED) for line in cautions]
     learned = Sentence("card.learned_from", f"learned from {log['title']}; another shop, season or page layout is another question", (), "caution", (log["title"],))
     proxy = [Sentence("card.proxy", "the outcome stands in for a purchase that the log does not hold", (), "caution")] if log["outcome"]["proxy"] else []

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EXACT', 'EXACT_SHARE', 'CHOSEN', 'LEARNED', 'DESCRIBES', 'BY_RESAMPLING', 'AS_COUNTED', 'NOT_DRAWN', 'LEVELS',
            'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'value_in_words', 'in_interval', 'share_in_words',
-           'exact_count', 'chosen_value', 'Sentence', 'texts', 'as_kept', 'sentence_from', 'sentences_of', 'rests_on']
+           'exact_count', 'chosen_value', 'Sentence', 'texts', 'with_warnings', 'as_kept', 'sentence_from',
+           'sentences_of', 'warnings_of', 'rests_on']
 
 # %% ../nbs/00d_findings.ipynb #95d1241e
 import math
@@ -140,6 +141,13 @@ def texts(
     "Sentences in words."
     return [sentence.text for sentence in sentences]
 
+def with_warnings(
+    card: dict, # The card of a log
+    found: list, # Further Sentences
+) -> dict: # The card with them: warned as data, warnings in words
+    "A card that says more of what limits its log."
+    return card | dict(warned=[*card.get("warned", []), *(asdict(one) for one in found)], warnings=[*card.get("warnings", []), *texts(found)])
+
 def as_kept(
     sentences: list, # Of Sentence
 ) -> dict: # findings: as data; headline: in words
@@ -171,6 +179,16 @@ def sentences_of(
     if found: return [one for one in found if isinstance(one.text, str) and isinstance(one.code, str)]
     lines = figures.get("headline")
     return [Sentence(f"{name}.headline", line, why=UNKNOWN) for line in lines if isinstance(line, str) and line.strip()] if isinstance(lines, list) else []
+
+# %% ../nbs/00d_findings.ipynb #88352804
+def warnings_of(
+    card: dict, # The card of a log
+) -> list: # Of Sentence
+    "What limits a log; of a run that was made before warnings were data, in words alone."
+    if card.get("warned"): return sentences_of(dict(findings=card["warned"], headline=card.get("warnings")), "source")
+    lines = card.get("warnings")
+    lines = lines if isinstance(lines, list) else []
+    return [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in lines if isinstance(line, str)]
 
 # %% ../nbs/00d_findings.ipynb #782821ce
 NO_FIGURE = "no figure in it"  # why a sentence has none

@@ -27,7 +27,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of, share_in_words
+from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of, share_in_words, warnings_of
 from .runs import Run
 from .texts import cell_for_spreadsheet, file_name, for_html, for_markdown, for_terminal, from_markdown, safe_html, spreadsheet_note, without_markup
 
@@ -1186,7 +1186,8 @@ def _of_log(figures: dict) -> list:
     if outcome.get("proxy"): found.append(Sentence("report.proxy", f"The outcome is a proxy ({outcome.get('says')}), not a purchase; nothing here says that anybody buys", (), "caution", (str(outcome.get("says")),)))
     if card.get("ready_made"): found.append(Sentence("report.finished", "The log holds finished sessions. What is known of a session at its end is not known while it goes on, so these figures flatter what could be predicted in time", (), "caution"))
     if card.get("source") == "demo": found.append(Sentence("report.simulated", "The log is simulated; it shows what the method can do, not what your shop will show", (), "caution"))
-    return found + [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in _lines(card, "warnings") if not (outcome.get("proxy") and "proxy" in line)]
+    told = ["source.warning.proxy"] if outcome.get("proxy") else []  # said above, in other words
+    return found + [one for one in warnings_of(card) if one.code not in told]
 
 def _not_used(figures: dict) -> list:
     "Rows of the log that could not be used."
@@ -1298,7 +1299,7 @@ def terminal_sentences(
     card = figures["source"]
     said = [Sentence("source.title", f"log: {card['title']}", names=(card["title"],)), log_read(card)]
     said += [Sentence("source.note", f"note: {note}", why=AS_COUNTED) for note in card["notes"]]
-    said += [Sentence("source.warning", f"warning: {warning}", (), "caution", why=AS_COUNTED) for warning in card["warnings"]]
+    said += [replace(one, text=f"warning: {one.text}") for one in warnings_of(card)]
     return said + [one for name, kept in figures.items() if name not in ("model_card", "run") and isinstance(kept, dict) for one in sentences_of(kept, name)]
 
 def _answer_sentences(answer: Answer) -> list:
