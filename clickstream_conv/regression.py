@@ -11,8 +11,8 @@ __all__ = ['REVENUE_FIGURES', 'LARGER_IS_BETTER', 'REVENUE_TITLES', 'SPREAD', 'D
            'leader_in_words', 'choose_regressor', 'amounts_compared', 'level_of', 'drift_of', 'revenue_colour',
            'plot_revenue_models', 'ConstantQuantiles', 'fit_quantiles', 'log_quantiles', 'Column', 'conform',
            'amount_at', 'share_below', 'mixture_level', 'mixture_upper', 'held_share', 'held_by_decile', 'plot_held',
-           'totals_by_decile', 'plot_totals', 'shares_of_revenue', 'gain_curve', 'collected_by', 'plot_revenue_gains',
-           'Worth', 'learn_intervals', 'final_model', 'exact_revenue', 'revenue_by_landmark',
+           'sums_by_tenth', 'totals_by_decile', 'plot_totals', 'shares_of_revenue', 'gain_curve', 'collected_by',
+           'plot_revenue_gains', 'Worth', 'learn_intervals', 'final_model', 'exact_revenue', 'revenue_by_landmark',
            'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
 
 # %% ../nbs/06_regression.ipynb #1a2ecd6a
@@ -585,6 +585,18 @@ def plot_held(
     return Picture(figure, title.replace("\n", " ") + ". " + "; ".join(f"{name}: " + ", ".join(f"{h:.0%}" for h in shown["held"].iloc[:-1]) + " by tenth" for name, shown in panels.items()))
 
 # %% ../nbs/06_regression.ipynb #b3e50699
+def sums_by_tenth(
+    y: np.ndarray, # Revenue that came
+    p: np.ndarray, # Revenue that was predicted
+    visitors: np.ndarray, # Who each row belongs to
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> tuple[np.ndarray, np.ndarray]: # Tenth of each row, lowest prediction first, from 0; revenue of each tenth, one row a draw
+    "Tenths of the prediction, and what each brings when visitors are drawn anew."
+    y, number = np.asarray(y, float), np.unique(bins_of_rows(p), return_inverse=True)[1]
+    drawn = [np.bincount(number, w * y, minlength=number.max() + 1) for w in draws_of_visitors(visitors, resamples, seed)]
+    return number, np.array(drawn).reshape(-1, number.max() + 1)
+
 def totals_by_decile(
     y: np.ndarray, # Revenue that came
     p: np.ndarray, # Revenue that was predicted
@@ -593,12 +605,10 @@ def totals_by_decile(
     seed: int = 0, # Of the draws
 ) -> pd.DataFrame: # One row a tenth, lowest prediction first: decile, rows, predicted, observed, low, high
     "Sums of what was predicted and of what came, with the interval of the latter."
-    y, p = np.asarray(y, float), np.asarray(p, float)
-    number = np.unique(bins_of_rows(p), return_inverse=True)[1]
-    total = lambda value: np.bincount(number, value, minlength=number.max() + 1)
-    drawn = np.array([total(w * y) for w in draws_of_visitors(visitors, resamples, seed)] or [total(y) * np.nan])
-    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-    return pd.DataFrame(dict(decile=np.arange(1, number.max() + 2), rows=np.bincount(number), predicted=total(p), observed=total(y), low=low, high=high))
+    number, drawn = sums_by_tenth(y, p, visitors, resamples, seed)
+    predicted, observed = (np.bincount(number, np.asarray(value, float)) for value in (p, y))
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0) if len(drawn) else (np.nan, np.nan)
+    return pd.DataFrame(dict(decile=np.arange(1, number.max() + 2), rows=np.bincount(number), predicted=predicted, observed=observed, low=low, high=high))
 
 def plot_totals(
     totals: pd.DataFrame, # As made by totals_by_decile
@@ -634,11 +644,15 @@ def shares_of_revenue(
     seed: int = 0, # Of the draws
 ) -> list: # One dict a part of the predictions: part, rows, share and its ends; empty where there are no ten tenths or no revenue
     "How much of the revenue the highest predictions brought, with 95 % intervals over visitors."
-    y, number = np.asarray(y, float), np.unique(bins_of_rows(p), return_inverse=True)[1]
-    if number.max() != 9 or y.sum() <= 0: return []
-    sums = lambda w: np.bincount(number, w * y, minlength=10) / max((w * y).sum(), 1e-12)
-    rows, drawn = np.bincount(number), np.array([sums(w) for w in draws_of_visitors(visitors, resamples, seed)]).reshape(-1, 10)
-    return [dict(part=name, rows=int(rows[cut].sum())) | with_ends("share", float(sums(np.ones(len(y)))[cut].sum()), drawn[:, cut].sum(axis=1)) for name, cut in CUTS.items()]
+    number, drawn = sums_by_tenth(y, p, visitors, resamples, seed)
+    rows, got = np.bincount(number), np.bincount(number, np.asarray(y, float))
+    if len(rows) != 10 or got.sum() <= 0: return []
+    drawn = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)
+    found = []
+    for name, cut in CUTS.items():
+        share = with_ends("share", float(got[cut].sum() / got.sum()), drawn[:, cut].sum(axis=1))
+        found.append(dict(part=name, rows=int(rows[cut].sum())) | share)
+    return found
 
 # %% ../nbs/06_regression.ipynb #e229a634
 def gain_curve(
