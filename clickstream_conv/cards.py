@@ -118,9 +118,10 @@ def words_of_leaks(
 CONDITIONS = "the conditions of the verdict, each with its count where it is not met"  # why a verdict may list no figure
 
 def predicts_in_words(
-    outcome: dict, # says: what is predicted
+    outcome: dict, # says: what is predicted; kind: label where the log holds finished sessions
 ) -> str: # A sentence
-    "What a model predicts."
+    "What a model predicts, and from what."
+    if outcome.get("kind") == "label": return f"Predicts whether {outcome['says']}, from what is known of a session when it is over."
     return f"Predicts whether {outcome['says']}, at a landmark, from the events before it."
 
 def limits_of(
