@@ -9,10 +9,10 @@ __all__ = ['EQUAL', 'EXPLAINED', 'DIFFERENT', 'SAME', 'STAGES', 'FINE', 'SEED', 
            'split_lines', 'group_of', 'outcomes_at', 'both_sides', 'agree', 'audit_outcomes', 'outcomes_as_read',
            'features_at', 'cart_of', 'categories_of', 'times_of', 'audit_features', 'answers_of', 'design_effect_of',
            'share_lines', 'p_of', 'audit_shares', 'in_order_of', 'funnel_lines', 'columns_of', 'group_lines',
-           'ahead_lines', 'clock_lines', 'period_lines', 'mix_lines', 'weights_of', 'End', 'quantile_of', 'end_line',
-           'interval_lines', 'reaching', 'no_narrower_than', 'as_low_as_normal', 'lorenz_of', 'concentration_of',
-           'amounts_by', 'audit_concentration', 'calibration_error_of', 'figures_of', 'auc_within', 'decided_of',
-           'counted_answers', 'figure_lines', 'answers_by_model', 'audit_conversion', 'chance_lines',
+           'value_lines', 'ahead_lines', 'clock_lines', 'period_lines', 'mix_lines', 'weights_of', 'End', 'quantile_of',
+           'end_line', 'interval_lines', 'reaching', 'no_narrower_than', 'as_low_as_normal', 'lorenz_of',
+           'concentration_of', 'amounts_by', 'audit_concentration', 'calibration_error_of', 'figures_of', 'auc_within',
+           'decided_of', 'counted_answers', 'figure_lines', 'answers_by_model', 'audit_conversion', 'chance_lines',
            'pooled_intervals', 'sums_by_draw', 'losses_of', 'paired_lines', 'deviations_of', 'difference_lines',
            'total_lines', 'group_figure_lines', 'slice_lines', 'mapped', 'out_of_fold_rows', 'decisions_of',
            'flag_lines', 'audit_threshold', 'moment_lines', 'gini_by', 'revenue_figures_of', 'rows_with_target',
@@ -592,8 +592,18 @@ def group_lines(
     effect: float,  # Design effect
 ) -> list:  # Of Line
     "The outcome's share by what is known of the session."
-    lines, columns = [], columns_of(kept, first)
-    for row in kept.found["eda"]["groups"]:
+    return value_lines(kept.found["eda"]["groups"], columns_of(kept, first), facts, effect)
+
+
+def value_lines(
+    rows: list,  # As the run holds them: column, value, sessions, share and its ends
+    columns: dict,  # Name in the report: values
+    facts: pd.DataFrame,  # A row a training session, in the same order: trials, hits
+    effect: float,  # Design effect
+) -> list:  # Of Line
+    "The outcome's share by the values of columns."
+    lines = []
+    for row in rows:
         if row["column"] not in columns:
             continue
         those = facts[(columns[row["column"]].astype(str) == str(row["value"])).to_numpy()]
@@ -641,13 +651,9 @@ def clock_lines(
     began = pd.to_datetime(facts["start"], unit="us", utc=True)
     order = facts.groupby("visitor")["start"].rank(method="first").clip(upper=3).astype(int)
     of = dict(hour=began.dt.hour, weekday=began.dt.weekday + 1, visits=order.map(dict(enumerate(VISITS, 1))))
-    found, lines = kept.found["eda"], []
-    for row in [row for rows in (*found["clock"], found["visits"]) for row in rows]:
-        those = facts[(of[row["column"]] == row["value"]).to_numpy()]
-        item = f"share by {row['column']}: {row['value']}"
-        lines.append(Line(f"{item}, sessions", row["sessions"], len(those)))
-        lines += share_lines(item, row, those["hits"].sum(), those["trials"].sum(), effect)
-    return lines
+    found = kept.found["eda"]
+    rows = [row for rows in (*found["clock"], found["visits"]) for row in rows]
+    return value_lines(rows, of, facts, effect)
 
 
 def period_lines(
