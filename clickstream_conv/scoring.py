@@ -43,7 +43,7 @@ from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, 
     repeats)
 from .log.orders import earliest
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
-from .models import probability
+from .models import BinnedClassifier, probability
 from .partitions import as_log, settled_rules
 from .readers import READER_COLUMNS, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
@@ -472,7 +472,8 @@ def _swapped(part):
     if isinstance(part, BaseEstimator):
         for name, value in vars(part).items():
             if isinstance(value, (BaseEstimator, list, tuple, dict)): setattr(part, name, _swapped(value))
-        if not type(part).__module__.startswith("clickstream_conv."): vars(part).pop("feature_names_in_", None)
+        own = type(part).__module__.startswith("clickstream_conv.") and not isinstance(part, BinnedClassifier)
+        if not own: vars(part).pop("feature_names_in_", None)
     return part
 
 # %% ../nbs/08_scoring.ipynb #56a9771e

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'MOST_CUT', 'FEW_BUYERS',
-           'MANY_CUT_OFF', 'YEAR', 'FAR', 'PLAUSIBLE', 'NINES', 'MANY_NINES', 'GROUPS', 'MANY_LEFT_OUT',
-           'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'Outcome', 'Source', 'register',
-           'fill_category', 'name_eshop_codes', 'read_yoochoose', 'own_source', 'known_sources', 'find_source',
-           'contract_for', 'source_of', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time',
-           'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'warnings',
-           'day', 'odd_values', 'oddities', 'visitor_groups', 'moment', 'split_details', 'left_out_sentences',
-           'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare', 'made_with',
-           'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash',
-           'prepare_in_partitions']
+           'MANY_CUT_OFF', 'PROXY_WARNING', 'YEAR', 'FAR', 'PLAUSIBLE', 'NINES', 'MANY_NINES', 'GROUPS',
+           'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'Outcome', 'Source',
+           'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'own_source', 'known_sources',
+           'find_source', 'contract_for', 'source_of', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash',
+           'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of',
+           'split_sessions', 'as_warnings', 'warnings', 'day', 'odd_values', 'oddities', 'visitor_groups', 'moment',
+           'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card',
+           'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'load_visitor_groups',
+           'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import difflib, reprlib, shutil, zipfile
@@ -28,7 +28,7 @@ import polars as pl
 from .contract import Contract, contract_of, write_contract
 from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
-from .findings import EXACT_SHARE, Figure, Sentence, as_kept, exact_count
+from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, with_warnings
 from .log.trackers import shipped_mapping, shipped_mappings
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
 from clickstream_conv.readers import (BYTES_READ, PACKED, Mapping, apply_mapping, format_of, free_memory, load_mapping, log_files, note_empty, read_pieces, read_table, refuse_reserved, rules_for,
@@ -399,7 +399,6 @@ def _moment(t: int) -> str:
     "A time in UTC, in words."
     return pl.Series([t]).cast(pl.Datetime("us")).dt.to_string("%Y-%m-%d %H:%M:%S")[0]
 
-
 # %% ../nbs/02_sources.ipynb #5075f10a
 def session_spans(
     events: pl.DataFrame, # Canonical events
@@ -443,18 +442,27 @@ def split_sessions(
 FEW_BUYERS = 500  # below this many buying sessions, differences between models are mostly noise
 MANY_CUT_OFF = 0.02  # share of sessions still going on when the log ended, above which it is said
 
+PROXY_WARNING = "source.warning.proxy"  # code of the warning that the outcome is a proxy
+
+def as_warnings(
+    lines: list, # Sentences in words
+    code: str = "source.warning", # What they are about
+) -> list: # Of Sentence
+    "Warnings as data."
+    return [Sentence(code, line, (), "caution", why=AS_COUNTED) for line in lines]
+
 def warnings(
     seen: dict, # As given by events.glance
     outcome: Outcome, # What is predicted
-) -> list: # Sentences
+) -> list: # Of Sentence
     "What limits the log, in sentences."
     said = []
     if outcome.kind == "event" and seen["buying_sessions"] < FEW_BUYERS:
         said.append(f"buyers are few: {seen['buying_sessions']:,} of {seen['sessions']:,} sessions buy, under the {FEW_BUYERS} from which models can be told apart")
     if (seen["cut_off_sessions"] or 0) > MANY_CUT_OFF * seen["sessions"]:
         said.append(f"many sessions are cut off: {seen['cut_off_sessions']:,} of {seen['sessions']:,} were still active shortly before the log ended, and may have bought after it")
-    if outcome.proxy: said.append(f"the log holds no purchase; the outcome is a proxy: {outcome.says}")
-    return said
+    proxy = [f"the log holds no purchase; the outcome is a proxy: {outcome.says}"] if outcome.proxy else []
+    return [*as_warnings(said), *as_warnings(proxy, PROXY_WARNING)]
 
 def day(
     t: int | None, # Microseconds since 1970 in UTC
@@ -655,15 +663,16 @@ def source_card(
 ) -> dict: # Everything that later stages and readers need to know
     "The card of a log."
     counts = {p: int((parts["part"] == p).sum()) for p in ("train", "test", "left out")}
-    return dict(
+    card = dict(
         source=source.name, title=source.title, licence=source.licence, citation=source.citation, outcome=asdict(outcome), outcomes=[o.name for o in source.outcomes],
         session_context=list(source.mapping.session_context), event_context=list(source.mapping.event_context), state=list(source.state), suspects=list(source.suspects),
         ready_made=source.ready_made, resolution="none" if seen.get("first") is None else source.mapping.rules.resolution,
         time_zone=source.mapping.rules.time_zone,
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
-        notes=checked.notes, warnings=[*warnings(seen, outcome), *split_warnings(details, seen["sessions"])],
+        notes=checked.notes,
         split=how, parts=counts, split_details=details,
         **as_kept([] if source.ready_made else split_sentences(details, counts, how, outcome.kind == "event")))
+    return with_warnings(card, [*warnings(seen, outcome), *as_warnings(split_warnings(details, seen["sessions"]))])
 
 def _refuse_outcome(outcome: Outcome, columns: list) -> None:
     "Refuse an outcome whose column the events do not have."
@@ -712,7 +721,7 @@ def prepare(
     write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
     for old in event_partitions(run): old.unlink()
     if not known.ready_made:
-        card["warnings"] = [*card["warnings"], *oddities(known.mapping, [odd_values(checked.events)], session_spans(checked.events))]
+        card = with_warnings(card, as_warnings(oddities(known.mapping, [odd_values(checked.events)], session_spans(checked.events))))
     write_contract(run, contract_for(known, checked.rules))
     write_json(run, "metrics/source.json", card)
     return card
@@ -829,7 +838,7 @@ def prepare_in_partitions(
     card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
     if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
-    card["warnings"] = [*card["warnings"], *oddities(source.mapping, counted, spans)]
+    card = with_warnings(card, as_warnings(oddities(source.mapping, counted, spans)))
     write_table(run, "rejected.parquet", checked.rejected)
     write_contract(run, contract_for(source, rules))
     write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share))
