@@ -289,7 +289,7 @@ def rules_from(
     "What the rules leave open, as all rows of the log show it."
     marks = {column: _marks_of(profile, column, rules) for column in profile.shapes if column not in IDS}
     shown = {column: _kind_of(profile, column, marks.get(column, "")) for column in profile.shapes}
-    order = {"order": "number"} if "_order" in columns else {}
+    order = {"order": "number"} if any(name.startswith("_order") for name in columns) else {}
     without_values = {c: "text" for c in columns if c in (*COLUMNS, *context) and not c.startswith("_")}
     kinds = without_values | order | {column: kind for column, kind in shown.items() if kind} | rules.kinds
     marks = {column: mark for column, mark in marks.items() if kinds[column] == "number"} | rules.marks
@@ -458,9 +458,9 @@ def without_nobody(
         raw = raw.with_columns(word, pl.when(~is_word).then(pl.col(column)).alias(column))
     return raw
 
-def _currency_of(raw: pl.DataFrame, rules: Rules) -> dict:
-    "The currency of each row, and its price in that in which all are converted."
-    if "currency" not in raw.columns: return {}
+def _currency_of(raw: pl.DataFrame, context: tuple) -> dict:
+    "The currency of each row, where the log says it."
+    if "currency" not in raw.columns or "currency" in context: return {}
     return {"_currency": pl.col("currency").cast(pl.String).str.strip_chars().str.to_uppercase().replace("", None)}
 
 def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFrame:
@@ -468,7 +468,7 @@ def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFram
     raw = raw.with_columns(as_id(raw[name], rules.kinds.get(name) == "number") for name in IDS if name in raw.columns)
     columns = {f"_{name}": _number(raw, name, rules) for name in ("price", "quantity") if name in raw.columns}
     if "event" in raw.columns: columns["_event"] = _event_of("event", rules.event_names)
-    columns |= {name: as_number(name) for name in raw.columns if name.startswith("_order")} | _currency_of(raw, rules)
+    columns |= {name: as_number(name) for name in raw.columns if name.startswith("_order")} | _currency_of(raw, context)
     columns |= {f"_of_{name}": _context_read(raw, name, rules) for name in context if not name.startswith("_")}
     raw = without_nobody((raw if "_t" in raw.columns else with_times(raw, rules)).with_columns(**columns), rules)
     return _converted(_in_doubled_hour(raw, rules), rules)
