@@ -688,9 +688,9 @@ def note_repeats(
     "What a reader should know of rows that stand in the log twice."
     return [f"{repeats:,} rows repeat an earlier row exactly and were kept, since the log's clock counts no finer than one {CLOCKS[rules.resolution]}"] if repeats else []
 
-def _rows(count: int) -> str:
-    "So many rows, and their verb."
-    return "1 row" if count == 1 else f"{count:,} rows"
+def _rows(count: int, many: str = "", one: str = "") -> str:
+    "So many rows, and what they do."
+    return f"1 row {one}".rstrip() if count == 1 else f"{count:,} rows {many}".rstrip()
 
 def _notes_on_ids(counts: Counter, rules: Rules) -> list:
     "Sentences about ids that are not what they look like."
@@ -700,7 +700,7 @@ def _notes_on_ids(counts: Counter, rules: Rules) -> list:
         _, column, word = key
         bought = counts[("nobody bought", column, word)]
         beside = f" ({bought:,} of them purchases)" if bought else ""
-        said.append(f"{_rows(counts[key])} have the {column.removesuffix('_id')} {word!r}{beside}, which means nobody")
+        said.append(f"{_rows(counts[key], 'have', 'has')} the {column.removesuffix('_id')} {word!r}{beside}, which means nobody")
     return said
 
 def _notes_on_times(counts: Counter, rules: Rules) -> list:
@@ -711,14 +711,14 @@ def _notes_on_times(counts: Counter, rules: Rules) -> list:
         said.append(f"{what}: events of the same moment were put in the opposite order of the file")
     settled, left = counts[("doubled", "settled")], counts[("doubled", "open")]
     if settled or left:
-        said.append(f"{_rows(settled + left)} lie in the hour that clocks in {rules.time_zone} show twice in autumn: {settled:,} were settled by the "
+        said.append(f"{_rows(settled + left, 'lie', 'lies')} in the hour that clocks in {rules.time_zone} show twice in autumn: {settled:,} were settled by the "
                     f"order of the file, {left:,} are read as the first of the two")
     return said
 
 def _notes_on_money(counts: Counter, rules: Rules) -> list:
     "Sentences about refunds and currencies."
     refunds = {key[1]: n for key, n in counts.items() if key[0] == "refund"}
-    said = [f"{_rows(sum(refunds.values()))} are refunds (negative {' or '.join(sorted(refunds))}); revenue is gross"] if refunds else []
+    said = [f"{_rows(sum(refunds.values()), 'are refunds', 'is a refund')} (negative {' or '.join(sorted(refunds))}); revenue is gross"] if refunds else []
     priced = {key[1]: n for key, n in counts.items() if key[0] == "currency"}
     codes = sorted(code for code in priced if code is not None)
     if rules.convert:
@@ -726,7 +726,7 @@ def _notes_on_money(counts: Counter, rules: Rules) -> list:
         said.append(f"prices were converted at the stated rates: {rates}")
     elif codes:
         unnamed = priced.get(None, 0)
-        said.append(f"prices are in {codes[0]}" + (f"; {_rows(unnamed)} with a price name no currency and are taken to be in it" if unnamed else ""))
+        said.append(f"prices are in {codes[0]}" + (f"; {_rows(unnamed)} with a price without a currency, taken to be in it" if unnamed else ""))
     return said
 
 UNKNOWN_WORDS = 3  # words for events that are named in a note
@@ -737,7 +737,7 @@ def _notes_on_words(rejected: pl.DataFrame) -> list:
     if not words: return []
     most = sorted(words, key=lambda word: (-words[word], word))[:UNKNOWN_WORDS]
     named = ", ".join(f"{word!r} ({words[word]:,})" for word in most)
-    return [f"{_rows(words.total())} were rejected because the mapping does not name their event, e.g. {named}"]
+    return [f"{_rows(words.total(), 'were', 'was')} rejected because the mapping does not name their event, e.g. {named}"]
 
 def notes_of(
     rejected: pl.DataFrame, # Rejected rows of a log

@@ -1447,7 +1447,8 @@ def _number_evidence(values: pl.Series, whole: bool) -> str:
     present = values.drop_nulls()
     if not len(present) or present.dtype.is_nested(): return ""
     best = _as_numbers(present)
-    good = best.filter((best >= 0) & ((best == best.floor()) | (not whole)))
+    fit = (best >= 0) & (best == best.floor()) if whole else (best >= 0) | (best == -1)  # a price of -1 may be none
+    good = best.filter(fit)
     return f"{len(good):,} of {len(present):,} are {'whole ' if whole else ''}numbers, {best.min():g} to {best.max():g}" if len(good) >= 0.9 * len(present) else ""
 
 def _time_evidence(values: pl.Series) -> str:
@@ -1607,7 +1608,8 @@ def _guess_nobody(raw: pl.DataFrame, guesses: dict) -> list:
     found = {canonical: words for canonical, words in profile.nobody().items() if words}
     counts = [f"{profile.words[canonical][word]:,} rows have the {canonical} {word}" for canonical, words in found.items() for word in words]
     listed = ", ".join(f"{canonical}: {json.dumps(words)}" for canonical, words in found.items())
-    lines = [f"nobody: {{{listed}}}  # {'; '.join(counts)}"] if found else []
+    aside = "" if "session_id" in guesses else "; without sessions of the log's own they are set aside"
+    lines = [f"nobody: {{{listed}}}  # {'? ' if aside else ''}{'; '.join(counts)}{aside}"] if found else []
     doubtful = {(canonical, word): rows for canonical, words in profile.words.items() for word, rows in words.items()
                 if rows >= FEWEST_ROWS and word not in found.get(canonical, []) and rows > (profile.people[canonical]["rows"].max() or 0)}
     return lines + [f"# ? {rows:,} rows have the {canonical} {word}; if that means nobody, add it: nobody: {{{canonical}: {json.dumps([word])}}}"
