@@ -417,19 +417,19 @@ def _as_filed(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     return raw.with_columns(_row=pl.when(upside_down).then(-row).otherwise(row))
 
 def _second_hours(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
-    "The nights with a doubled hour: _i (number of the row), twice, settled, and the moment in _t."
+    "The nights with a doubled hour: _i (number of the row), _twice, _settled, and the moment in _t."
     who = _who(raw)
     rows = _as_filed(raw, rules).with_row_index("_i").filter(pl.col(who).is_not_null() & pl.col("_t").is_not_null())
-    rows = rows.with_columns(wall=_wall(pl.col("_t"), rules.time_zone), twice=pl.col("_t") != pl.col("_late"))
-    night = [pl.col(who), pl.col("wall").dt.date()]
-    rows = rows.filter(pl.col("twice").any().over(night))
+    rows = rows.with_columns(_wall=_wall(pl.col("_t"), rules.time_zone), _twice=pl.col("_t") != pl.col("_late"))
+    night = [pl.col(who), pl.col("_wall").dt.date()]
+    rows = rows.filter(pl.col("_twice").any().over(night))
     rows = rows.sort([c for c in ("_file", "_row") if c in rows.columns], maintain_order=True)
-    rows = rows.with_columns(back=(pl.col("wall").diff() < 0).fill_null(False).over(night), before=pl.col("twice").shift().over(night))
-    within = pl.col("back") & pl.col("twice") & pl.col("before")
-    settled = pl.col("twice") & (pl.col("back").sum().over(night) == 1) & (within.sum().over(night) == 1)
-    rows = rows.with_columns(settled=settled, second=pl.col("back").cast(pl.Int64).cum_sum().over(night) > 0)
-    moment = pl.when(pl.col("settled") & pl.col("second")).then("_late").otherwise("_t")
-    return rows.select("_i", "twice", "settled", _t=moment)
+    rows = rows.with_columns(_back=(pl.col("_wall").diff() < 0).fill_null(False).over(night), _before=pl.col("_twice").shift().over(night))
+    within = pl.col("_back") & pl.col("_twice") & pl.col("_before")
+    settled = pl.col("_twice") & (pl.col("_back").sum().over(night) == 1) & (within.sum().over(night) == 1)
+    rows = rows.with_columns(_settled=settled, _second=pl.col("_back").cast(pl.Int64).cum_sum().over(night) > 0)
+    moment = pl.when(pl.col("_settled") & pl.col("_second")).then("_late").otherwise("_t")
+    return rows.select("_i", "_twice", "_settled", _t=moment)
 
 def _in_doubled_hour(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "Times of the hour that a clock shows twice, settled where the order of the file can; marked in _doubled."
@@ -439,10 +439,10 @@ def _in_doubled_hour(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     if raw.select((pl.col("_t") == pl.col("_late")).all()).item(): return raw.drop("_late")
     if "_row" not in raw.columns: raw = raw.with_row_index("_row", 1)
     found = _second_hours(raw, rules)
-    word = pl.when("settled").then(pl.lit("settled")).when("twice").then(pl.lit("open"))
-    found = found.select("_i", _settled_t="_t", _doubled=word)
+    word = pl.when("_settled").then(pl.lit("settled")).when("_twice").then(pl.lit("open"))
+    found = found.select("_i", _moment="_t", _doubled=word)
     raw = raw.with_row_index("_i").join(found, on="_i", how="left", maintain_order="left")
-    return raw.with_columns(_t=pl.coalesce("_settled_t", "_t")).drop("_i", "_late", "_settled_t")
+    return raw.with_columns(_t=pl.coalesce("_moment", "_t")).drop("_i", "_late", "_moment")
 
 # %% ../nbs/00_events.ipynb #555cd577
 def without_nobody(
@@ -458,17 +458,17 @@ def without_nobody(
         raw = raw.with_columns(word, pl.when(~is_word).then(pl.col(column)).alias(column))
     return raw
 
-def _currency_of(raw: pl.DataFrame, context: tuple) -> dict:
+def _currency_of(raw: pl.DataFrame) -> dict:
     "The currency of each row, where the log says it."
-    if "currency" not in raw.columns or "currency" in context: return {}
-    return {"_currency": pl.col("currency").cast(pl.String).str.strip_chars().str.to_uppercase().replace("", None)}
+    if "_currency" not in raw.columns: return {}
+    return {"_currency": pl.col("_currency").cast(pl.String).str.strip_chars().str.to_uppercase().replace("", None)}
 
 def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFrame:
     "The raw table with ids as text and the read values beside it, under a leading underscore; rules are settled."
     raw = raw.with_columns(as_id(raw[name], rules.kinds.get(name) == "number") for name in IDS if name in raw.columns)
     columns = {f"_{name}": _number(raw, name, rules) for name in ("price", "quantity") if name in raw.columns}
     if "event" in raw.columns: columns["_event"] = _event_of("event", rules.event_names)
-    columns |= {name: as_number(name) for name in raw.columns if name.startswith("_order")} | _currency_of(raw, context)
+    columns |= {name: as_number(name) for name in raw.columns if name.startswith("_order")} | _currency_of(raw)
     columns |= {f"_of_{name}": _context_read(raw, name, rules) for name in context if not name.startswith("_")}
     raw = without_nobody((raw if "_t" in raw.columns else with_times(raw, rules)).with_columns(**columns), rules)
     return _converted(_in_doubled_hour(raw, rules), rules)
@@ -483,9 +483,9 @@ def _faults_of_currency(raw: pl.DataFrame, rules: Rules) -> list:
     "What can be wrong with the currency of a price, where the log has several."
     if "_currency" not in raw.columns or not (rules.currency or rules.convert): return []
     priced, code = pl.col("_price").is_not_null() if "_price" in raw.columns else pl.lit(False), pl.col("_currency")
-    none = ("no currency", "currency", priced & code.is_null())
-    if rules.currency: return [none, (OTHER_CURRENCY, "currency", code != rules.currency.upper())]
-    return [none, ("currency without a rate", "currency", priced & ~code.is_in([*rules.convert]))]
+    none = ("no currency", "_currency", priced & code.is_null())
+    if rules.currency: return [none, (OTHER_CURRENCY, "_currency", code != rules.currency.upper())]
+    return [none, ("currency without a rate", "_currency", priced & ~code.is_in([*rules.convert]))]
 
 OTHER_CURRENCY = "other currency"  # why a row is set aside where one currency is kept
 
@@ -552,10 +552,10 @@ def _count_kinds(raw: pl.DataFrame) -> Counter:
     "Rows of each kind of event, and of these the lost ones by reason; what came with an order is a purchase."
     if "_event" not in raw.columns: return Counter()
     ordered = pl.when(_given("order_id")).then(pl.lit("purchase")) if "order_id" in raw.columns else pl.lit(None, pl.String)
-    rows = raw.select(kind=pl.coalesce("_event", ordered), reason="_reason", excused="_excused").drop_nulls("kind")
-    kinds = rows["kind"].value_counts()
-    lost = rows.filter(pl.col("reason").is_not_null() & ~pl.col("excused") & ~pl.col("reason").is_in(NOT_LOST))
-    lost = lost.group_by("kind", "reason").len()
+    rows = raw.select("_reason", "_excused", _kind=pl.coalesce("_event", ordered)).drop_nulls("_kind")
+    kinds = rows["_kind"].value_counts()
+    lost = rows.filter(pl.col("_reason").is_not_null() & ~pl.col("_excused") & ~pl.col("_reason").is_in(NOT_LOST))
+    lost = lost.group_by("_kind", "_reason").len()
     return Counter({("kind", kind): n for kind, n in kinds.iter_rows()} | {("lost", kind, reason): n for kind, reason, n in lost.iter_rows()})
 
 def _count_nobody(raw: pl.DataFrame) -> Counter:
@@ -563,7 +563,7 @@ def _count_nobody(raw: pl.DataFrame) -> Counter:
     counts = Counter()
     for column in (name for name in WHO if f"_word_{name}" in raw.columns):
         bought = (pl.col("_event") == "purchase").sum() if "_event" in raw.columns else pl.lit(0)
-        words = raw.filter(pl.col(f"_word_{column}").is_not_null()).group_by(f"_word_{column}").agg(pl.len(), bought.alias("bought"))
+        words = raw.filter(pl.col(f"_word_{column}").is_not_null()).group_by(f"_word_{column}").agg(pl.len(), bought.alias("_bought"))
         for word, rows, purchases in words.iter_rows():
             counts[("nobody", column, word)] += rows
             counts[("nobody bought", column, word)] += purchases
@@ -758,7 +758,7 @@ def check_rows(
     "Read every row of a log, or of a part of one, and set aside those that break the contract, however many."
     if raw.is_empty(): raise ValueError(f"{name} holds no rows. Check that its export went through")
     if "_row" not in raw.columns: raw = raw.with_row_index("_row", 1)
-    columns = [c for c in raw.columns if c in COLUMNS or c in ("_text", "currency")]
+    columns = [c for c in raw.columns if c in COLUMNS or c in ("_text", "_currency")]
     try:
         if not rules.time_format and "t" in raw.columns: rules = replace(rules, time_format=find_time_format(raw["t"]))
         raw = with_times(raw, rules)

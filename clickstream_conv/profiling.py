@@ -43,12 +43,12 @@ def shapes_of(
     values: pl.Series, # A column of text
 ) -> Counter: # Shape, or "other": how many values have it; what is empty or NaN has none
     "How the values of a column are written."
-    counted = values.cast(pl.String).drop_nulls().rename("value").value_counts(name="rows")
-    text = with_plain_marks(pl.col("value"))
-    counted = counted.with_columns(value=text).filter(~pl.col("value").str.to_lowercase().is_in(["", "nan"]))
-    shape = pl.coalesce(pl.when(pl.col("value").str.contains(form)).then(pl.lit(name)) for name, form in SHAPES.items())
-    found = counted.group_by(shape.fill_null("other").alias("shape")).agg(pl.col("rows").sum())
-    return Counter(dict(found.sort("shape").iter_rows()))
+    counted = values.cast(pl.String).drop_nulls().rename("_value").value_counts(name="rows")
+    text = with_plain_marks(pl.col("_value"))
+    counted = counted.with_columns(_value=text).filter(~pl.col("_value").str.to_lowercase().is_in(["", "nan"]))
+    shape = pl.coalesce(pl.when(pl.col("_value").str.contains(form)).then(pl.lit(name)) for name, form in SHAPES.items())
+    found = counted.group_by(shape.fill_null("other").alias("_shape")).agg(pl.col("rows").sum())
+    return Counter(dict(found.sort("_shape").iter_rows()))
 
 # %% ../nbs/00e_profiling.ipynb #b8ad60c4
 def _total(shapes: Counter, *names: str) -> int:
@@ -119,16 +119,16 @@ SPLIT_FLOAT = r"^(-?\d+)\.0+$"  # 123.0
 
 def _rows_of_ids(ids: pl.Series) -> pl.DataFrame:
     "How many rows each id has."
-    text = ids.cast(pl.String).str.strip_chars().str.replace(SPLIT_FLOAT, "$1").rename("id")
-    return text.drop_nulls().value_counts(name="rows").filter(pl.col("id") != "")
+    text = ids.cast(pl.String).str.strip_chars().str.replace(SPLIT_FLOAT, "$1").rename("_id")
+    return text.drop_nulls().value_counts(name="rows").filter(pl.col("_id") != "")
 
 def sample_of_ids(
-    counted: pl.DataFrame, # id, rows: of the pieces so far, an id may stand there several times
-) -> pl.DataFrame: # id, rows of those with the smallest hashes
+    counted: pl.DataFrame, # _id, rows: of the pieces so far, an id may stand there several times
+) -> pl.DataFrame: # _id, rows of those with the smallest hashes
     "The ids that stand for all, each with all of its rows."
-    once = counted.group_by("id").agg(pl.col("rows").sum())
-    ordinary = once.filter(~_is_word(pl.col("id")))
-    return ordinary.with_columns(place=pl.col("id").hash(7)).bottom_k(SAMPLED_IDS, by="place").sort("place").drop("place")
+    once = counted.group_by("_id").agg(pl.col("rows").sum())
+    ordinary = once.filter(~_is_word(pl.col("_id")))
+    return ordinary.with_columns(_place=pl.col("_id").hash(7)).bottom_k(SAMPLED_IDS, by="_place").sort("_place").drop("_place")
 
 def _is_word(ids: pl.Expr) -> pl.Expr:
     "Whether an id may be a word for nobody."
@@ -136,7 +136,7 @@ def _is_word(ids: pl.Expr) -> pl.Expr:
 
 def words_for_nobody(
     words: Counter, # Word: rows, of those words that may mean nobody
-    sample: pl.DataFrame, # id, rows of other ids
+    sample: pl.DataFrame, # _id, rows of other ids
 ) -> list: # Words that mean nobody here, sorted
     "Which words have more rows than anybody."
     largest = sample["rows"].max() or 0
@@ -170,10 +170,11 @@ def turns_of(
     who: pl.Series, # Whose they are
 ) -> Counter: # falls and rises, and those from one row of somebody to the next of the same
     "How often time goes back and forth from row to row."
-    known = pl.DataFrame({"t": t, "who": who.cast(pl.String)}).drop_nulls("t")
-    step, same = pl.col("t").diff(), pl.col("who") == pl.col("who").shift()
-    counts = known.select(falls=(step < 0).sum(), rises=(step > 0).sum(), own_falls=((step < 0) & same).sum(), own_rises=((step > 0) & same).sum())
-    return Counter(counts.row(0, named=True))
+    known = pl.DataFrame({"t": t, "_who": who.cast(pl.String)}).drop_nulls("t")
+    step = known["t"].diff()
+    same = known["_who"] == known["_who"].shift()
+    falls, rises = step < 0, step > 0
+    return Counter(falls=falls.sum(), rises=rises.sum(), own_falls=(falls & same).sum(), own_rises=(rises & same).sum())
 
 def is_newest_first(
     turns: Counter, # As turns_of counts them
@@ -232,8 +233,8 @@ def add_ids(
     for column in WHO:
         if column not in raw.columns: continue
         counted = _rows_of_ids(raw[column])
-        words = counted.filter(_is_word(pl.col("id")))
-        profile.words.setdefault(column, Counter()).update(dict(words.sort("id").iter_rows()))
+        words = counted.filter(_is_word(pl.col("_id")))
+        profile.words.setdefault(column, Counter()).update(dict(words.sort("_id").iter_rows()))
         before = [profile.people[column]] if column in profile.people else []
         profile.people[column] = sample_of_ids(pl.concat([*before, counted]))
 
@@ -242,12 +243,12 @@ def add_times(
     raw: pl.DataFrame, # A piece of a log: _t, whose it is, and _file where there are several
 ) -> None:
     "Count rows by day, and how often time goes back and forth in each file."
-    days = (raw["_t"].drop_nulls() // DAY).rename("day").value_counts(name="rows")
-    profile.days.update(dict(days.sort("day").iter_rows()))
+    days = (raw["_t"].drop_nulls() // DAY).rename("_day").value_counts(name="rows")
+    profile.days.update(dict(days.sort("_day").iter_rows()))
     who = "session_id" if "session_id" in raw.columns else "visitor_id"
-    named = raw.select("_t", who=pl.col(who).cast(pl.String), file=pl.col("_file") if "_file" in raw.columns else pl.lit(""))
-    for (file,), rows in named.drop_nulls("_t").partition_by("file", as_dict=True, maintain_order=True).items():
-        before = pl.DataFrame([profile.last[file]] if file in profile.last else [], schema=dict(_t=pl.Int64, who=pl.String), orient="row")
-        known = pl.concat([before, rows.select("_t", "who")])
-        profile.turns.setdefault(file, Counter()).update(turns_of(known["_t"], known["who"]))
+    named = raw.select("_t", _who=pl.col(who).cast(pl.String), _file=pl.col("_file") if "_file" in raw.columns else pl.lit(""))
+    for (file,), rows in named.drop_nulls("_t").partition_by("_file", as_dict=True, maintain_order=True).items():
+        before = pl.DataFrame([profile.last[file]] if file in profile.last else [], schema=dict(_t=pl.Int64, _who=pl.String), orient="row")
+        known = pl.concat([before, rows.select("_t", "_who")])
+        profile.turns.setdefault(file, Counter()).update(turns_of(known["_t"], known["_who"]))
         profile.last[file] = known.row(-1)

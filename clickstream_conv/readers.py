@@ -1145,10 +1145,10 @@ def _rules_from(given: dict, name: str) -> Rules:
     if form and form not in TICKS and "%" not in form:
         raise ValueError(f"{name}: time_format {form!r} holds no %. Write it like \"%d.%m.%Y %H:%M:%S\", or {', '.join(TICKS)} for a number since 1970")
     if form: stated["time_format"] = form.replace(".%f", "%.f")
-    if "currency" in stated: stated["currency"] = stated["currency"].strip().upper()
+    stated |= {key: stated[key].strip().upper() for key in ("currency",) if key in stated}
     reads = {"nobody": _nobody_from, "missing_number": _numbers_from, "convert": _rates_from}
     stated |= {key: read(stated[key], name) for key, read in reads.items() if key in stated}
-    stated["kinds"] = _stated_kinds(given, name)
+    stated |= dict(kinds=_stated_kinds(given, name))
     _refuse_rules(given, stated, name)
     names = _event_names(given, name)
     try: return Rules(**stated, event_names=names)
@@ -1182,8 +1182,6 @@ def mapping_from(
     if both := set(contexts["session_context"]) & set(contexts["event_context"]):
         raise ValueError(f"{name}: {min(both)!r} is in session_context and in event_context. Keep one")
     refuse_reserved(**contexts, name=name)
-    if "currency" in columns and "currency" in {*contexts["session_context"], *contexts["event_context"]}:
-        raise ValueError(f"{name}: currency is a column of its own and a context. Choose another name for the context, such as currency_in_log")
     other = {key: _word(given[key], key, name) for key in ("format", "delimiter", "encoding") if given.get(key) is not None}
     if other.get("encoding"): refuse_encoding(other["encoding"])
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
@@ -1289,7 +1287,7 @@ def write_mapping(
     for word, event in mapping.rules.event_names.items(): events.setdefault(event, []).append(word)
     plain, default = mapping.rules, Rules()
     given = {"columns": mapping.columns, "events": events, **{key: getattr(plain, key) for key in RULES if getattr(plain, key) != getattr(default, key)}}
-    given["kinds"] = {column: kind for column, kind in plain.kinds.items() if column in mapping.context()}
+    given |= dict(kinds={column: kind for column, kind in plain.kinds.items() if column in mapping.context()})
     given |= {key: getattr(mapping, key) for key in KEYS if hasattr(mapping, key) and key != "columns" and getattr(mapping, key) != getattr(Mapping(), key)}
     given = {key: value for key, value in given.items() if value or key == "thousands"}
     return yaml.dump(given, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
@@ -1334,6 +1332,8 @@ def apply_mapping(
         refuse_unreadable(raw, column, canonical, name)
     order = {f"_order_{place}": _as_text(raw, column) for place, column in enumerate(_parts(sources.pop("order", [])), 1)}
     if len(order) == 1: order = {"_order": order["_order_1"]}
+    if "currency" in mapping.columns: order["_currency"] = _as_text(raw, mapping.columns["currency"])
+    sources = {name: column for name, column in sources.items() if name != "currency" or name in mapping.context()}
     columns = {canonical: _joined_time(raw, column) if isinstance(column, list) else _as_text(raw, column) for canonical, column in sources.items()}
     return raw.select(**columns, **order, **{column: pl.col(column) for column in READER_COLUMNS if column in raw.columns})
 
