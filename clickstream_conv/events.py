@@ -7,10 +7,10 @@ __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'LARGEST_AMOU
            'TIME_FORMATS', 'TICKS', 'TICK_DIGITS', 'FRACTION_DIGITS', 'ZONED', 'HOUR', 'COLUMN_KINDS', 'MARKS', 'IDS',
            'REFUND', 'FAR_OFF', 'TRUTHS', 'OTHER_CURRENCY', 'NOT_LOST', 'FEWEST_LOST', 'WAY_OUT', 'CLOCKS',
            'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float', 'as_id', 'as_time', 'fitting_formats',
-           'find_time_format', 'Rules', 'rejects_repeats', 'with_times', 'add_rows', 'rules_from', 'settle_rules',
-           'find_faults', 'repeats', 'as_truth', 'is_missing', 'without_nobody', 'Checked', 'count_rows',
-           'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats', 'notes_of', 'check_rows',
-           'check_events', 'hash_share', 'cut_off_sessions', 'glance']
+           'find_time_format', 'Rules', 'rejects_repeats', 'is_numbering', 'with_times', 'add_rows', 'rules_from',
+           'settle_rules', 'find_faults', 'repeats', 'as_truth', 'is_missing', 'without_nobody', 'Checked',
+           'count_rows', 'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats', 'notes_of',
+           'check_rows', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import re
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 import polars as pl
 
-from .profiling import (NOBODY, WHO, Profile, add_ids, add_shapes, add_times, holds_numbers,
+from .profiling import (FAR, NOBODY, WHO, Profile, add_ids, add_shapes, add_times, holds_numbers,
                                         plausible_times, with_plain_marks)
 
 # %% ../nbs/00_events.ipynb #02843a09
@@ -223,6 +223,12 @@ def rejects_repeats(
     "Repeats are rejected on demand, or where the clock is finer than a second."
     return rules.duplicates == "reject" or (rules.duplicates == "auto" and RESOLUTIONS[rules.resolution] < SECOND)
 
+def is_numbering(
+    column: str, # Name of a column
+) -> bool: # Whether it is _order, _order_1, _order_2, ...
+    "Whether a column holds the log's own numbering of clicks."
+    return re.fullmatch(r"_order(_\d)?", column) is not None
+
 def with_times(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
     rules: Rules, # With a time format
@@ -289,7 +295,7 @@ def rules_from(
     "What the rules leave open, as all rows of the log show it."
     marks = {column: _marks_of(profile, column, rules) for column in profile.shapes if column not in IDS}
     shown = {column: _kind_of(profile, column, marks.get(column, "")) for column in profile.shapes}
-    order = {"order": "number"} if any(name.startswith("_order") for name in columns) else {}
+    order = {"order": "number"} if any(map(is_numbering, columns)) else {}
     without_values = {c: "text" for c in columns if c in (*COLUMNS, *context) and not c.startswith("_")}
     kinds = without_values | order | {column: kind for column, kind in shown.items() if kind} | rules.kinds
     marks = {column: mark for column, mark in marks.items() if kinds[column] == "number"} | rules.marks
@@ -468,7 +474,7 @@ def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFram
     raw = raw.with_columns(as_id(raw[name], rules.kinds.get(name) == "number") for name in IDS if name in raw.columns)
     columns = {f"_{name}": _number(raw, name, rules) for name in ("price", "quantity") if name in raw.columns}
     if "event" in raw.columns: columns["_event"] = _event_of("event", rules.event_names)
-    columns |= {name: as_number(name) for name in raw.columns if name.startswith("_order")} | _currency_of(raw)
+    columns |= {name: as_number(name) for name in raw.columns if is_numbering(name)} | _currency_of(raw)
     columns |= {f"_of_{name}": _context_read(raw, name, rules) for name in context if not name.startswith("_")}
     raw = without_nobody((raw if "_t" in raw.columns else with_times(raw, rules)).with_columns(**columns), rules)
     return _converted(_in_doubled_hour(raw, rules), rules)
@@ -506,7 +512,7 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
 def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
     "Whether each row of a log repeats an earlier one; a quantity that is not given is 1."
     own = [name for name in IDS if name in raw.columns] + [name for name in ("_t", "_event", "_price", "_currency") if name in raw.columns]
-    own += [name for name in raw.columns if name.startswith("_order")]
+    own += [name for name in raw.columns if is_numbering(name)]
     own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns]
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return raw.select(*own, **counted).select(repeats([*own, *counted])).to_series()
@@ -661,7 +667,7 @@ def add_steps(
     events: pl.DataFrame, # Events with session_id, and what orders them: t, _order, _file, _row, as far as present
 ) -> pl.DataFrame: # The same, sorted by session and step, with step from 1
     "Number the events of each session in their order, for training and for scoring; what nothing tells apart stays as it came."
-    numbering = sorted(name for name in events.columns if name.startswith("_order"))
+    numbering = sorted(name for name in events.columns if is_numbering(name))
     order = [name for name in ("t", *numbering, "_file", "_row") if name in events.columns]
     events = events.sort("session_id", *order, nulls_last=True, maintain_order=True)
     return events.with_columns(step=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("session_id"))
@@ -739,6 +745,12 @@ def _notes_on_words(rejected: pl.DataFrame) -> list:
     named = ", ".join(f"{word!r} ({words[word]:,})" for word in most)
     return [f"{_rows(words.total(), 'were', 'was')} rejected because the mapping does not name their event, e.g. {named}"]
 
+def _notes_on_clocks(rejected: pl.DataFrame) -> list:
+    "A sentence about clocks that are off."
+    far = rejected.filter(pl.col("reason") == FAR_OFF)["value"]
+    if far.is_empty(): return []
+    return [f"{_rows(len(far), 'were', 'was')} set aside for a time more than {FAR} years from the middle of the log, e.g. {far[0]}: a clock that is off"]
+
 def notes_of(
     rejected: pl.DataFrame, # Rejected rows of a log
     counts: Counter, # As count_rows counts them
@@ -747,7 +759,7 @@ def notes_of(
 ) -> list: # Sentences
     "What a reader should know of how a log was read."
     said = [*_notes_on_ids(counts, rules), *_notes_on_times(counts, rules), *_notes_on_money(counts, rules)]
-    return [*said, *_notes_on_words(rejected), *note_repeats(repeats, rules)]
+    return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *note_repeats(repeats, rules)]
 
 def check_rows(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values

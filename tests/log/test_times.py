@@ -117,6 +117,7 @@ def test_dead_clocks_are_set_aside(tmp_path):
     checked = everywhere(case / "log.csv", case / "m.yaml", tmp_path)
     assert checked.reasons() == {"time far from the log's own": 2} and len(checked.events) == 38
     assert set(checked.rejected["value"]) == {"1970-01-01 00:00:12", "2098-12-31 23:59:00"}
+    assert any(note.startswith("2 rows were set aside for a time more than 10 years from the middle") for note in checked.notes)
     assert moment(checked.events)[:4] == moment(checked.events, -1)[:4] == "2024"
     for memory in (0, 1):
         card = prepare(Run(str(tmp_path / f"run{memory}")), str(case / "m.yaml"), str(case / "log.csv"), memory=memory)
