@@ -306,7 +306,7 @@ def rules_from(
     order = {"order": "number"} if any(map(is_numbering, columns)) else {}
     without_values = {c: "text" for c in columns if c in (*COLUMNS, *context) and not c.startswith("_")}
     kinds = without_values | order | {column: kind for column, kind in shown.items() if kind} | rules.kinds
-    marks = {column: mark for column, mark in marks.items() if kinds[column] == "number"} | rules.marks
+    marks = {column: mark for column, mark in marks.items() if kinds.get(column) == "number"} | rules.marks
     placeholders = _placeholders(profile, rules) if rules.placeholders is None else rules.placeholders
     plausible = list(plausible_times(profile.days)) if rules.plausible is None else rules.plausible
     newest = profile.newest_first() if rules.newest_first is None else rules.newest_first

@@ -21,8 +21,8 @@ class NoBar:
 
 def in_partitions(path, mapping, folder, size=200, max_rejected=0.05):
     "A log read in pieces of a few rows."
-    rules, rows = spill(read_pieces(path, **mapping.reading(), size=size), mapping, folder / "spill", 3, Path(path).name)
-    parts = list(check_partitions(folder / "spill", rules, mapping.context(), Path(path).name))
+    rules, rows, first = spill(read_pieces(path, **mapping.reading(), size=size), mapping, folder / "spill", 3, Path(path).name)
+    parts = list(check_partitions(folder / "spill", rules, mapping.context(), Path(path).name, first))
     total = summed_up(parts, rows, rules, max_rejected, Path(path).name)
     events = pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
     return events, total
