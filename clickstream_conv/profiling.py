@@ -118,17 +118,19 @@ FEWEST_ROWS = 10  # rows that nobody has at least
 SPLIT_FLOAT = r"^(-?\d+)\.0+$"  # 123.0
 
 def _rows_of_ids(ids: pl.Series) -> pl.DataFrame:
-    "How many rows each id has."
-    text = ids.cast(pl.String).str.strip_chars().str.replace(SPLIT_FLOAT, "$1").rename("_id")
-    return text.drop_nulls().value_counts(name="rows").filter(pl.col("_id") != "")
+    "How many rows each id has, and whether it may be a word for nobody; an id may stand there in two ways of writing."
+    counted = ids.cast(pl.String).rename("_id").drop_nulls().value_counts(name="rows")
+    counted = counted.with_columns(pl.col("_id").str.strip_chars().str.replace(SPLIT_FLOAT, "$1"))
+    return counted.filter(pl.col("_id") != "").with_columns(_word=_is_word(pl.col("_id")))
 
 def sample_of_ids(
     counted: pl.DataFrame, # _id, rows: of the pieces so far, an id may stand there several times
 ) -> pl.DataFrame: # _id, rows of those with the smallest hashes
     "The ids that stand for all, each with all of its rows."
-    once = counted.group_by("_id").agg(pl.col("rows").sum())
-    ordinary = once.filter(~_is_word(pl.col("_id")))
-    return ordinary.with_columns(_place=pl.col("_id").hash(7)).bottom_k(SAMPLED_IDS, by="_place").sort("_place").drop("_place")
+    placed = counted.with_columns(_place=pl.col("_id").hash(7))
+    largest = placed["_place"].unique().bottom_k(SAMPLED_IDS).max()
+    chosen = placed if largest is None else placed.filter(pl.col("_place") <= largest)
+    return chosen.group_by("_id", "_place").agg(pl.col("rows").sum()).sort("_place", "_id").drop("_place")
 
 def _is_word(ids: pl.Expr) -> pl.Expr:
     "Whether an id may be a word for nobody."
@@ -233,10 +235,11 @@ def add_ids(
     for column in WHO:
         if column not in raw.columns: continue
         counted = _rows_of_ids(raw[column])
-        words = counted.filter(_is_word(pl.col("_id")))
-        profile.words.setdefault(column, Counter()).update(dict(words.sort("_id").iter_rows()))
+        words = profile.words.setdefault(column, Counter())
+        for word, rows in counted.filter("_word").select("_id", "rows").sort("_id").iter_rows(): words[word] += rows
         before = [profile.people[column]] if column in profile.people else []
-        profile.people[column] = sample_of_ids(pl.concat([*before, counted]))
+        ordinary = counted.filter(~pl.col("_word")).select("_id", "rows")
+        profile.people[column] = sample_of_ids(pl.concat([*before, ordinary]))
 
 def add_times(
     profile: Profile, # Is added to
