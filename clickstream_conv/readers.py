@@ -948,8 +948,10 @@ def read_pieces(
             yield table.with_columns(_file=pl.lit(str(path))) if len(files) > 1 else table
 
 # %% ../nbs/01b_readers.ipynb #670e1dee
-NAMES = ("session_id", "visitor_id", "t", "order", "event", "item_id", "category", "price", "quantity", "currency")  # what a log's column can be mapped to
-WORD_RULES = ("time_format", "time_zone", "epoch_zone", "resolution", "decimal", "thousands", "duplicates", "currency")  # keys of a word that become Rules
+NAMES = ("session_id", "visitor_id", "t", "order", "event", "item_id", "category", "price", "quantity", "currency")  # what a column can be mapped to
+WORD_RULES = (  # keys of a word that become Rules
+    "time_format", "time_zone", "epoch_zone", "resolution", "decimal", "thousands", "duplicates", "currency",
+)
 RULES = (*WORD_RULES, "gap_minutes", "nobody", "missing_number", "convert", "kinds")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
@@ -1059,7 +1061,7 @@ def _mapped_columns(given: dict, name: str) -> dict:
         raise ValueError(f"{name}: columns names neither session_id nor visitor_id. One of them is needed, such as columns: {{visitor_id: user}}")
     if "session_id" not in columns and "t" not in columns:
         raise ValueError(f"{name}: columns has visitor_id without session_id; cutting visits into sessions needs t, such as t: timestamp")
-    several = {canonical for canonical, column in columns.items() if isinstance(column, list) and column and canonical in ("t", "order")}
+    several = {canonical for canonical in ("t", "order") if isinstance(columns.get(canonical), list) and columns[canonical]}
     parts = {canonical: column if canonical in several else [column] for canonical, column in columns.items()}
     words = {canonical: [_word(part, f"columns, {canonical}", name) for part in of] for canonical, of in parts.items()}
     return {canonical: of if isinstance(columns[canonical], list) else of[0] for canonical, of in words.items()}
@@ -1094,7 +1096,8 @@ def _numbers_from(given, name: str) -> list:
     values = given if isinstance(given, list) else [given]
     for value in values:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value): continue
-        raise ValueError(f"{name}: missing_number is {_shown(given)}. It should be numbers, such as missing_number: [-1]")
+        raise ValueError(f"{name}: missing_number is {_shown(given)}. "
+                         "It should be numbers, such as missing_number: [-1]")
     return [float(value) for value in values]
 
 def _nobody_from(given, name: str) -> dict:
@@ -1102,19 +1105,22 @@ def _nobody_from(given, name: str) -> dict:
     by_column = given if isinstance(given, dict) else dict.fromkeys(WHO, given)
     _refuse_unknown(by_column, WHO, "column of nobody", name)
     lists = {column: words if isinstance(words, list) else [words] for column, words in by_column.items()}
-    return {column: [_word(word, "nobody", name) for word in words if word is not None] for column, words in lists.items()}
+    given_words = {column: [word for word in words if word is not None] for column, words in lists.items()}
+    return {column: [_word(word, "nobody", name) for word in words] for column, words in given_words.items()}
 
 def _rates_from(given, name: str) -> dict:
     "What one of each currency is worth."
-    if not isinstance(given, dict): raise ValueError(f"{name}: convert should be rates, such as convert: {{EUR: 1, JPY: 0.006}}, and is {_shown(given)}")
+    example = "such as convert: {EUR: 1, JPY: 0.006}"
+    if not isinstance(given, dict): raise ValueError(f"{name}: convert should be rates, {example}, and is {_shown(given)}")
     for code, rate in given.items():
         if isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 < rate < math.inf: continue
-        raise ValueError(f"{name}: convert says {_shown(rate)} of {_shown(code)}. It should be what one of it is worth, such as convert: {{EUR: 1, JPY: 0.006}}")
+        raise ValueError(f"{name}: convert says {_shown(rate)} of {_shown(code)}. It should be what one of it is worth, {example}")
     return {_word(code, "convert", name).strip().upper(): float(rate) for code, rate in given.items()}
 
 def _stated_kinds(given: dict, name: str) -> dict:
     "The kinds of context columns that a mapping states."
-    kinds, context = _section(given, "kinds", name), {*_section(given, "session_context", name), *_section(given, "event_context", name)}
+    kinds = _section(given, "kinds", name)
+    context = {*_section(given, "session_context", name), *_section(given, "event_context", name)}
     _refuse_unknown(kinds, sorted(map(str, context)), "context column in kinds", name)
     for column, kind in kinds.items(): _refuse_unknown([kind], ("text", "number", "boolean"), f"kind of {column}", name)
     return dict(kinds)
@@ -1123,17 +1129,21 @@ def _refuse_rules(given: dict, stated: dict, name: str) -> None:
     "Refuse rules that do not go together."
     currency = "currency" in _section(given, "columns", name)
     if (stated.get("currency") or stated.get("convert")) and not currency:
-        raise ValueError(f"{name}: currency and convert need the column of currencies, such as columns: {{currency: currency_code}}")
+        raise ValueError(f"{name}: currency and convert need the column of currencies, "
+                         "such as columns: {currency: currency_code}")
     if stated.get("currency") and stated.get("convert"):
-        raise ValueError(f"{name}: currency keeps the rows of one currency, convert brings all to one. Keep one of the two")
+        raise ValueError(f"{name}: currency keeps the rows of one currency, convert brings all to one. "
+                         "Keep one of the two")
     if stated.get("epoch_zone") == "local" and stated.get("time_zone", "UTC") == "UTC":
-        raise ValueError(f"{name}: epoch_zone is local, and time_zone does not say where. State it, such as time_zone: America/Los_Angeles")
+        raise ValueError(f"{name}: epoch_zone is local, and time_zone does not say where. "
+                         "State it, such as time_zone: America/Los_Angeles")
 
 def _rules_from(given: dict, name: str) -> Rules:
     "The rules part of a mapping."
     stated = {key: given[key] for key in RULES if given.get(key) is not None}
     for key in WORD_RULES:
-        if not isinstance(stated.get(key, ""), str): raise ValueError(f"{name}: {key} was read as {_shown(stated[key])}. Put it in quotes")
+        if isinstance(stated.get(key, ""), str): continue
+        raise ValueError(f"{name}: {key} was read as {_shown(stated[key])}. Put it in quotes")
     gap, zone = stated.get("gap_minutes", 30), stated.get("time_zone", "UTC")
     if not isinstance(gap, (int, float)) or isinstance(gap, bool) or not 0 < gap <= LONGEST_GAP:
         raise ValueError(f"{name}: gap_minutes is {reprlib.repr(gap)}. It should be a number of minutes above 0, "
@@ -1330,12 +1340,15 @@ def apply_mapping(
     for canonical, column in sources.items():
         for part in column if isinstance(column, list) else [column]: _require(raw, part, canonical, name)
         refuse_unreadable(raw, column, canonical, name)
-    order = {f"_order_{place}": _as_text(raw, column) for place, column in enumerate(_parts(sources.pop("order", [])), 1)}
+    numbering = _parts(sources.pop("order", []))
+    order = {f"_order_{place}": _as_text(raw, column) for place, column in enumerate(numbering, 1)}
     if len(order) == 1: order = {"_order": order["_order_1"]}
     if "currency" in mapping.columns: order["_currency"] = _as_text(raw, mapping.columns["currency"])
     sources = {name: column for name, column in sources.items() if name != "currency" or name in mapping.context()}
-    columns = {canonical: _joined_time(raw, column) if isinstance(column, list) else _as_text(raw, column) for canonical, column in sources.items()}
-    return raw.select(**columns, **order, **{column: pl.col(column) for column in READER_COLUMNS if column in raw.columns})
+    columns = {canonical: _joined_time(raw, column) if isinstance(column, list) else _as_text(raw, column)
+               for canonical, column in sources.items()}
+    own = {column: pl.col(column) for column in READER_COLUMNS if column in raw.columns}
+    return raw.select(**columns, **order, **own)
 
 # %% ../nbs/01b_readers.ipynb #8b15f5ad
 ROUNDED_ID = r"^-?\d[.,](\d+)[eE]\+(\d+)$"  # 1.70E+12: digits behind the point, exponent; 1e234567 may be a hexadecimal id
@@ -1468,7 +1481,8 @@ def _words_evidence(values: pl.Series) -> str:
 
 def _currency_evidence(values: pl.Series) -> str:
     "Why a column can be currencies, empty if it cannot."
-    codes = values.drop_nulls().cast(pl.String, strict=False).str.strip_chars() if not values.dtype.is_nested() else pl.Series([], dtype=pl.String)
+    if values.dtype.is_nested(): return ""
+    codes = values.drop_nulls().cast(pl.String, strict=False).str.strip_chars()
     codes = codes.filter(codes != "").unique().sort()
     fit = 0 < len(codes) <= FEW and codes.str.contains(r"^([A-Za-z]{3}|\p{Sc})$").all()
     return f"{', '.join(codes.head(5))}" if fit else ""
@@ -1481,7 +1495,8 @@ def _id_evidence(values: pl.Series) -> str:
 
 EVIDENCE = {  # canonical name: what its values must show
     "t": _time_evidence, "event": _words_evidence, "price": lambda v: _number_evidence(v, False), "quantity": lambda v: _number_evidence(v, True),
-    "order": lambda v: _number_evidence(v, True), "session_id": _id_evidence, "visitor_id": _id_evidence, "item_id": _id_evidence, "category": _id_evidence, "currency": _currency_evidence,
+    "order": lambda v: _number_evidence(v, True), "session_id": _id_evidence, "visitor_id": _id_evidence, "item_id": _id_evidence, "category": _id_evidence,
+    "currency": _currency_evidence,
 }
 
 # %% ../nbs/01b_readers.ipynb #632d06b7
@@ -1578,17 +1593,19 @@ def _guess_time(raw: pl.DataFrame, guess: Guess) -> list:
     return [f"time_format: {json.dumps(best[0])}{unsure}", *([] if clock == "s" else [f"resolution: {clock}"])]
 
 def _guess_decimal(raw: pl.DataFrame, guess: Guess | None) -> list:
-    "Lines about the marks of numbers, where they are others than a point before the decimals; a question where nothing tells."
+    "Lines about the marks of numbers other than a point before the decimals; a question where nothing tells."
     if guess is None or raw[guess.column].dtype != pl.String: return []
     shapes = shapes_of(raw[guess.column])
     marks = number_marks(shapes)
     if not marks:
-        return ['decimal: "."  # ? numbers such as 1,299 may be 1299 or 1.299, and nothing tells which; if it is 1.299: decimal: ","']
+        return ['decimal: "."  # ? numbers such as 1,299 may be 1299 or 1.299, and nothing tells which; '
+                'if it is 1.299: decimal: ","']
     unsure = "  # ? numbers such as 1.299 may be 1.299 or 1299; if it is 1299: decimal: \",\""
     if shapes["point?"] and not any(shapes[form] for form in SHAPES_WITH_MARKS): return [f'decimal: "."{unsure}']
     lines = ['decimal: ","'] if marks[0] == "," else []
-    seen = sum(count for form, count in shapes.items() if form in ("'", " ", "comma?") or len(form) == 2 and form[1] == marks[1:])
-    return [f'decimal: {json.dumps(marks[0])}', f"thousands: {json.dumps(marks[1:])}"] if seen and marks[1:] not in ("", ".") else lines
+    grouped = [form for form in shapes if form in ("'", " ", "comma?") or len(form) == 2 and form[1] == marks[1:]]
+    if not grouped or marks[1:] in ("", "."): return lines
+    return [f"decimal: {json.dumps(marks[0])}", f"thousands: {json.dumps(marks[1:])}"]
 
 SHAPES_WITH_MARKS = (".", ",", ".,", ",.", "comma?")  # shapes that tell, or that stand beside others
 
@@ -1598,7 +1615,8 @@ def _missing_lines(raw: pl.DataFrame, guess: Guess | None) -> list:
     negative = _as_numbers(raw[guess.column]).drop_nulls()
     negative = negative.filter(negative < 0)
     if not len(negative) or (negative != -1).any(): return []
-    return [f"# ? {len(negative):,} rows have the {guess.column} -1; if that means that there is none: missing_number: [-1]"]
+    return [f"# ? {len(negative):,} rows have the {guess.column} -1; "
+            "if that means that there is none: missing_number: [-1]"]
 
 def _guess_nobody(raw: pl.DataFrame, guesses: dict) -> list:
     "Lines about ids that mean nobody, with their counts."
@@ -1606,14 +1624,23 @@ def _guess_nobody(raw: pl.DataFrame, guesses: dict) -> list:
     profile = Profile()
     add_ids(profile, raw.select(pl.col(column).alias(canonical) for column, canonical in columns.items()))
     found = {canonical: words for canonical, words in profile.nobody().items() if words}
-    counts = [f"{profile.words[canonical][word]:,} rows have the {canonical} {word}" for canonical, words in found.items() for word in words]
+    counts = [f"{profile.words[canonical][word]:,} rows have the {canonical} {word}"
+              for canonical, words in found.items() for word in words]
     listed = ", ".join(f"{canonical}: {json.dumps(words)}" for canonical, words in found.items())
     aside = "" if "session_id" in guesses else "; without sessions of the log's own they are set aside"
     lines = [f"nobody: {{{listed}}}  # {'? ' if aside else ''}{'; '.join(counts)}{aside}"] if found else []
-    doubtful = {(canonical, word): rows for canonical, words in profile.words.items() for word, rows in words.items()
-                if rows >= FEWEST_ROWS and word not in found.get(canonical, []) and rows > (profile.people[canonical]["rows"].max() or 0)}
-    return lines + [f"# ? {rows:,} rows have the {canonical} {word}; if that means nobody, add it: nobody: {{{canonical}: {json.dumps([word])}}}"
-                    for (canonical, word), rows in doubtful.items()]
+    return lines + _doubtful_words(profile, found)
+
+def _doubtful_words(profile: Profile, found: dict) -> list:
+    "Questions about words that may mean nobody and have more rows than any other id, but not by far."
+    lines = []
+    for canonical, words in profile.words.items():
+        largest = profile.people[canonical]["rows"].max() or 0
+        for word, rows in words.items():
+            if word in found.get(canonical, []) or rows < FEWEST_ROWS or rows <= largest: continue
+            lines.append(f"# ? {rows:,} rows have the {canonical} {word}; if that means nobody, add it: "
+                         f"nobody: {{{canonical}: {json.dumps([word])}}}")
+    return lines
 
 def _guess_currency(raw: pl.DataFrame, guess: Guess | None) -> list:
     "A question about several currencies, which cannot be added up."
@@ -1621,9 +1648,11 @@ def _guess_currency(raw: pl.DataFrame, guess: Guess | None) -> list:
     codes = raw[guess.column].drop_nulls().cast(pl.String).str.strip_chars().str.to_uppercase().value_counts(sort=True)
     counts = {code: rows for code, rows in codes.iter_rows() if code}
     if len(counts) < 2: return []
-    first, rates = next(iter(counts)), ", ".join(f"{code}: {1 if place == 0 else '...'}" for place, code in enumerate(counts))
+    first = next(iter(counts))
+    rates = ", ".join(f"{code}: {1 if code == first else '...'}" for code in counts)
     rows = ", ".join(f"{code}: {rows:,} rows" for code, rows in counts.items())
-    return [f"# ? prices are in {len(counts)} currencies ({rows}), which cannot be added up; state what one of each is worth,",
+    return [f"# ? prices are in {len(counts)} currencies ({rows}), which cannot be added up; "
+            "state what one of each is worth,",
             f"#   convert: {{{rates}}}, or keep the rows of one, currency: {first}"]
 
 def _event_candidates(raw: pl.DataFrame) -> list:
@@ -1700,7 +1729,8 @@ def propose_mapping(
     lines += _column_lines(guesses)
     lines += _guess_events(raw, guesses.get("event"))
     lines += (_guess_time(raw, guesses["t"]) if "t" in guesses else []) + _guess_decimal(raw, guesses.get("price"))
-    lines += _missing_lines(raw, guesses.get("price")) + _guess_nobody(raw, guesses) + _guess_currency(raw, guesses.get("currency"))
+    lines += _missing_lines(raw, guesses.get("price")) + _guess_nobody(raw, guesses)
+    lines += _guess_currency(raw, guesses.get("currency"))
     lines += _context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
     lines += [f"{key}: {json.dumps(value)}" for key, value in other.items() if value]
     return "\n".join(lines) + "\n"
