@@ -84,8 +84,10 @@ def _kinds_from(given) -> dict:
 def _marks_from(given) -> dict:
     "The marks of columns of numbers, checked."
     for column, marks in _pairs(given, "marks").items():
-        if isinstance(marks, str) and marks[:1] in (".", ",") and marks[1:] in MARKS and marks[1:] != marks[:1]: continue
-        raise ValueError(f"marks says {str(marks)[:60]!r} of {column!r}; it should be a mark before the decimals and one between thousands, such as .,")
+        text = marks if isinstance(marks, str) else ""
+        if text[:1] in (".", ",") and text[1:] in MARKS and text[1:] != text[:1]: continue
+        raise ValueError(f"marks says {str(marks)[:60]!r} of {column!r}; it should be a mark before the decimals "
+                         "and one between thousands, such as .,")
     return given
 
 def _all_are(given, kind: type) -> bool:
@@ -97,13 +99,15 @@ def _placeholders_from(given) -> dict | None:
     if given is None: return None
     for column, words in _pairs(given, "placeholders").items():
         if column in WHO and _all_are(words, str): continue
-        raise ValueError(f"placeholders says {str(words)[:60]!r} of {column!r}; it should be a list of words, of one of {', '.join(WHO)}")
+        raise ValueError(f"placeholders says {str(words)[:60]!r} of {column!r}; it should be a list of words, "
+                         f"of one of {', '.join(WHO)}")
     return given
 
 def _plausible_from(given) -> list | None:
     "The first and the last moment that is believed, checked."
     if given is None or _all_are(given, int) and len(given) in (0, 2) and given == sorted(given): return given
-    raise ValueError(f"plausible should be two moments in microseconds, the first before the last, and is {str(given)[:60]!r}")
+    raise ValueError("plausible should be two moments in microseconds, the first before the last, "
+                     f"and is {str(given)[:60]!r}")
 
 def _newest_from(given) -> list | None:
     "The files that are newest first, checked."

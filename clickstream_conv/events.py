@@ -25,8 +25,6 @@ from .log.orders import Orders, first_reports, order_notes, settle_orders
 from .profiling import (FAR, NOBODY, WHO, Profile, add_ids, add_shapes, add_times, holds_numbers,
                                         plausible_times, with_plain_marks)
 
-
-
 # %% ../nbs/00_events.ipynb #02843a09
 EVENTS = ("view", "cart", "remove", "checkout", "purchase", "other")  # what an event can be
 COLUMNS = {  # the canonical columns and their types, in order
@@ -51,7 +49,7 @@ def _with_point(text: pl.Expr, decimal: str, thousands: str) -> pl.Expr:
 def as_number(
     column: str, # Column with text or numbers
     decimal: str = ".", # The mark before the decimals
-    thousands: str | None = None, # The mark between thousands; empty for none, None for a point where the decimals have a comma
+    thousands: str | None = None, # The mark between thousands; empty for none, None: a point beside a decimal comma
 ) -> pl.Expr: # Float64; null where the value is no finite number
     "A number where there is one, null elsewhere."
     if thousands is None: thousands = "." if decimal == "," else ""
@@ -110,14 +108,14 @@ TIME_FORMATS = (  # in the order tried; strptime notation, or the unit of a numb
     "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y",
     "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y", "s", "ms", "us", "ns")
 TICKS = {"s": SECOND, "ms": 1_000, "us": 1, "ns": 0.001}  # microseconds in one tick
-TICK_DIGITS = {"s": (9, 10), "ms": (12, 13), "us": (15, 16), "ns": (18, 19)}  # digits of such a number between 1973 and 2286
+TICK_DIGITS = {"s": (9, 10), "ms": (12, 13), "us": (15, 16), "ns": (18, 19)}  # digits between 1973 and 2286
 FRACTION_DIGITS = {"s": 6, "ms": 3, "us": 0, "ns": 0}  # digits behind the point that microseconds hold
 ZONED = ("z", "Z", "UTC")  # how a form ends that names its zone
 
 HOUR = "%[-_0]?[HkIlTRrXcs+]"  # the parts of a format that tell the hour
 
 def _from_ticks(text: pl.Expr, unit: str) -> pl.Expr:
-    "Microseconds from a number of ticks, null where there is none of plausible size; digit by digit, as a float would round."
+    "Microseconds from a number of ticks, null where there is none of plausible size; by digits, as floats round."
     low, high = TICK_DIGITS[unit]
     whole = text.str.extract(rf"^(\d{{{low},{high}}})(?:\.\d*)?$").cast(pl.Int64, strict=False)
     if unit == "ns": return whole // 1_000
@@ -135,7 +133,7 @@ def as_time(
     time_format: str, # strptime notation, or s, ms, us, ns for ticks since 1970
     time_zone: str = "UTC", # Zone of times that do not name theirs
     epoch_zone: str = "UTC", # UTC, or local for ticks that were counted by a clock on the wall in time_zone
-    ambiguous: str = "earliest", # Which of the two moments is meant in the hour that a clock shows twice: earliest or latest
+    ambiguous: str = "earliest", # Which moment is meant in the hour that a clock shows twice: earliest or latest
 ) -> pl.Expr: # Int64 microseconds since 1970 in UTC; null where the value has another form
     "A moment where the value has this form, null elsewhere."
     text = pl.col(column).cast(pl.String).str.strip_chars()
@@ -197,7 +195,7 @@ class Rules:
     currency: str = "" # The one currency whose rows are kept; empty: there is one only, or convert says the rates
     convert: dict = field(default_factory=dict) # Currency: what one of it is worth
     kinds: dict = field(default_factory=dict) # Column: text, number, boolean or time; empty: as its values show
-    marks: dict = field(default_factory=dict) # Column: its mark before the decimals, and the one between thousands; empty: found
+    marks: dict = field(default_factory=dict) # Column: its mark before the decimals, and between thousands; empty: found
     placeholders: dict | None = None # session_id, visitor_id: all words in it that mean nobody; None: to be found
     plausible: list | None = None # First and last moment that is believed; empty: all are; None: to be found
     newest_first: list | None = None # Files that are newest first; None: to be found
@@ -205,7 +203,8 @@ class Rules:
     def __post_init__(self):
         if self.resolution not in RESOLUTIONS: raise ValueError(f"resolution {self.resolution!r} is not one of {list(RESOLUTIONS)}")
         if self.duplicates not in ("auto", "reject", "keep"): raise ValueError(f"duplicates {self.duplicates!r} is not one of auto, reject, keep")
-        if self.epoch_zone not in ("UTC", "local"): raise ValueError(f"epoch_zone {self.epoch_zone!r} is not one of UTC, local")
+        if self.epoch_zone not in ("UTC", "local"):
+            raise ValueError(f"epoch_zone {self.epoch_zone!r} is not one of UTC, local")
         if self.thousands is not None: self._refuse_marks()
         for column, kind in self.kinds.items():
             if kind in COLUMN_KINDS: continue
@@ -216,7 +215,8 @@ class Rules:
     def _refuse_marks(self):
         "Refuse a mark between thousands that is none, or is the one before the decimals."
         if self.thousands not in MARKS:
-            raise ValueError(f"thousands is {self.thousands!r}. Allowed are: \",\", \".\", \"'\", \" \" and \"\" for none")
+            allowed = ", ".join(f'"{mark}"' for mark in MARKS)
+            raise ValueError(f"thousands is {self.thousands!r}. Allowed are: {allowed}, the last for none")
         if self.thousands and self.thousands == self.decimal:
             raise ValueError(f"thousands and decimal are both {self.decimal!r}. Numbers need two different marks")
 
@@ -274,7 +274,8 @@ def _marks_of(profile: Profile, column: str, rules: Rules) -> str:
         return profile.marks(column) or profile.marks(column, rules.decimal, rules.thousands)
     marks = profile.marks(column, rules.decimal, rules.thousands)
     if marks: return marks
-    raise ValueError(f"column {column!r} holds numbers such as 1,299, which may be 1299 or 1.299, and its values do not tell which. "
+    raise ValueError(f"column {column!r} holds numbers such as 1,299, which may be 1299 or 1.299, "
+                     "and its values do not tell which. "
                      'State the mark before the decimals: decimal: "." or decimal: ","')
 
 def _kind_of(profile: Profile, column: str, marks: str) -> str:
@@ -438,7 +439,8 @@ def _second_hours(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     night = [pl.col(who), pl.col("_wall").dt.date()]
     rows = rows.filter(pl.col("_twice").any().over(night))
     rows = rows.sort([c for c in ("_file", "_row") if c in rows.columns], maintain_order=True)
-    rows = rows.with_columns(_back=(pl.col("_wall").diff() < 0).fill_null(False).over(night), _before=pl.col("_twice").shift().over(night))
+    back = (pl.col("_wall").diff() < 0).fill_null(False)
+    rows = rows.with_columns(_back=back.over(night), _before=pl.col("_twice").shift().over(night))
     within = pl.col("_back") & pl.col("_twice") & pl.col("_before")
     settled = pl.col("_twice") & (pl.col("_back").sum().over(night) == 1) & (within.sum().over(night) == 1)
     rows = rows.with_columns(_settled=settled, _second=pl.col("_back").cast(pl.Int64).cum_sum().over(night) > 0)
@@ -525,8 +527,9 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
     given |= {name: _given(name) for name in ("t", "event") if name in raw.columns}
     if "_rule" in raw.columns: given["event"] = given.get("event", pl.lit(False)) | pl.col("_rule").is_not_null()
     if rules.missing_number:
-        numbers = [name for name in read if name in AMOUNTS or rules.kinds.get(name) == "number"]
-        given |= {c: given[c] & ~is_missing(as_number(c, *_marks(raw, c, rules)), rules) for c in numbers if c not in ("t", "event")}
+        numbers = [c for c in read if c in AMOUNTS or c in context and rules.kinds.get(c) == "number"]
+        missing = {c: is_missing(as_number(c, *_marks(raw, c, rules)), rules) for c in numbers}
+        given |= {c: given[c] & ~is_none for c, is_none in missing.items()}
     broken = [("line broken", "_text", pl.col("_broken"))] if "_broken" in raw.columns else []
     aside = [(pl.col("_aside"), "_aside", pl.col("_aside").is_not_null())] if "_aside" in raw.columns else []
     in_lines = [(pl.format("unparsable {} in a line", "_line_fault"), "_line_fault", pl.col("_line_fault").is_not_null())] if "_line_fault" in raw.columns else []
@@ -571,7 +574,7 @@ class Checked:
     repeats: int = 0 # Rows that repeat an earlier one exactly and were kept
     orders: Orders = Orders() # What the log's orders come to
     rules: Rules = Rules() # The rules that they were read by, nothing left open
-    counts: Counter = field(default_factory=Counter) # What the notes and the refusals are made from; adds up over the parts of a log, see count_rows
+    counts: Counter = field(default_factory=Counter) # What notes and refusals are made from, see count_rows
 
     def reasons(self) -> dict: # Reason: count, most frequent first
         "How many rows each reason took."
@@ -605,19 +608,22 @@ def _excused(raw: pl.DataFrame, rules: Rules) -> pl.Expr:
 def _count_kinds(raw: pl.DataFrame) -> Counter:
     "Rows of each kind of event, and of these the lost ones by reason; what came with an order is a purchase."
     if "_event" not in raw.columns: return Counter()
-    ordered = pl.when(_given("order_id")).then(pl.lit("purchase")) if "order_id" in raw.columns else pl.lit(None, pl.String)
+    ordered = pl.lit(None, pl.String)
+    if "order_id" in raw.columns: ordered = pl.when(_given("order_id")).then(pl.lit("purchase"))
     rows = raw.select("_reason", "_excused", _kind=pl.coalesce("_event", ordered)).drop_nulls("_kind")
     kinds = rows["_kind"].value_counts()
     lost = rows.filter(pl.col("_reason").is_not_null() & ~pl.col("_excused") & ~pl.col("_reason").is_in(NOT_LOST))
     lost = lost.group_by("_kind", "_reason").len()
-    return Counter({("kind", kind): n for kind, n in kinds.iter_rows()} | {("lost", kind, reason): n for kind, reason, n in lost.iter_rows()})
+    counts = {("kind", kind): n for kind, n in kinds.iter_rows()}
+    return Counter(counts | {("lost", kind, reason): n for kind, reason, n in lost.iter_rows()})
 
 def _count_nobody(raw: pl.DataFrame) -> Counter:
     "Rows of each word that means nobody, and how many of them are purchases."
     counts = Counter()
     for column in (name for name in WHO if f"_word_{name}" in raw.columns):
         bought = (pl.col("_event") == "purchase").sum() if "_event" in raw.columns else pl.lit(0)
-        words = raw.filter(pl.col(f"_word_{column}").is_not_null()).group_by(f"_word_{column}").agg(pl.len(), bought.alias("_bought"))
+        named = raw.filter(pl.col(f"_word_{column}").is_not_null())
+        words = named.group_by(f"_word_{column}").agg(pl.len(), bought.alias("_bought"))
         for word, rows, purchases in words.iter_rows():
             counts[("nobody", column, word)] += rows
             counts[("nobody bought", column, word)] += purchases
@@ -626,7 +632,7 @@ def _count_nobody(raw: pl.DataFrame) -> Counter:
 def count_rows(
     raw: pl.DataFrame, # As check_events has read it, with _reason
     rules: Rules, # Settled
-) -> Counter: # Of what a reader should know: excused rows, kinds of events, refunds, ids of nobody, doubled hours, currencies
+) -> Counter: # Excused rows, kinds of events, refunds, ids of nobody, doubled hours, currencies
     "What adds up over the parts of a log."
     raw = raw.with_columns(_excused=_excused(raw, rules))
     counts = Counter(excused=int(raw["_excused"].sum())) + _count_kinds(raw) + _count_nobody(raw)
@@ -667,8 +673,8 @@ def _refuse_lost_kinds(rejected: pl.DataFrame, counts: Counter, max_rejected: fl
     reason, count = max(reasons.items(), key=lambda pair: pair[1])
     others = [f"{sum(more.values()):,} of {of:,} {other} rows" for other, (of, more) in lost.items() if other != kind]
     beside = f" (and {', '.join(others)})" if others else ""
-    raise ValueError(f"{name}: {sum(reasons.values()):,} of {rows:,} {kind} rows would be lost{beside}, more than the {max_rejected:.0%} allowed of "
-                     f"each kind of event. Most often ({count:,} rows): {_example(rejected, reason)}. {WAY_OUT}")
+    raise ValueError(f"{name}: {sum(reasons.values()):,} of {rows:,} {kind} rows would be lost{beside}, "
+                     f"more than the {max_rejected:.0%} allowed of each kind of event. Most often ({count:,} rows): {_example(rejected, reason)}. {WAY_OUT}")
 
 def refuse_if_lossy(
     rejected: pl.DataFrame, # Rejected rows
@@ -683,8 +689,8 @@ def refuse_if_lossy(
     excused = pl.col("reason").is_in([REFUND, OTHER_CURRENCY, SENT_AGAIN]) | (pl.col("column") == "_aside")
     reasons = Counter(rejected.filter(~excused)["reason"])
     (reason, count), *_ = reasons.most_common(1)
-    raise ValueError(f"{name}: {lost:,} of {total:,} rows break the contract, more than the {max_rejected:.0%} allowed. Most often "
-                     f"({count:,} rows): {_example(rejected, reason)}. {WAY_OUT}")
+    raise ValueError(f"{name}: {lost:,} of {total:,} rows break the contract, "
+                     f"more than the {max_rejected:.0%} allowed. Most often ({count:,} rows): {_example(rejected, reason)}. {WAY_OUT}")
 
 def refuse_currencies(
     counts: Counter, # As count_rows counts them
@@ -697,8 +703,8 @@ def refuse_currencies(
     most = sorted(found, key=lambda code: (-found[code], code))
     listed = ", ".join(f"{code}: {found[code]:,} rows" for code in most[:5])
     rates = ", ".join(f"{code}: {1 if code == most[0] else '...'}" for code in most[:5])
-    raise ValueError(f"{name}: prices are in {len(found)} currencies ({listed}), which cannot be added up. State what one of each is worth, "
-                     f"convert: {{{rates}}}, or keep the rows of one, currency: {most[0]}")
+    raise ValueError(f"{name}: prices are in {len(found)} currencies ({listed}), which cannot be added up. "
+                     f"State what one of each is worth, convert: {{{rates}}}, or keep the rows of one, currency: {most[0]}")
 
 # %% ../nbs/00_events.ipynb #819c2410
 def sessionise(
@@ -756,25 +762,30 @@ def _notes_on_ids(counts: Counter, rules: Rules) -> list:
         _, column, word = key
         bought = counts[("nobody bought", column, word)]
         beside = f" ({bought:,} of them purchases)" if bought else ""
-        said.append(f"{_rows(counts[key], 'have', 'has')} the {column.removesuffix('_id')} {word!r}{beside}, which means nobody")
+        who = column.removesuffix("_id")
+        said.append(f"{_rows(counts[key], 'have', 'has')} the {who} {word!r}{beside}, which means nobody")
     return said
 
 def _notes_on_times(counts: Counter, rules: Rules) -> list:
     "Sentences about what the order of the file told."
     said, newest = [], rules.newest_first or []
     if newest:
-        what = "the log is newest first" if newest == [""] else f"{len(newest):,} of the log's files are newest first, e.g. {newest[0]}"
+        what = f"{len(newest):,} of the log's files are newest first, e.g. {newest[0]}"
+        if newest == [""]: what = "the log is newest first"
         said.append(f"{what}: events of the same moment were put in the opposite order of the file")
     settled, left = counts[("doubled", "settled")], counts[("doubled", "open")]
     if settled or left:
-        said.append(f"{_rows(settled + left, 'lie', 'lies')} in the hour that clocks in {rules.time_zone} show twice in autumn: {settled:,} were settled by the "
-                    f"order of the file, {left:,} are read as the first of the two")
+        said.append(f"{_rows(settled + left, 'lie', 'lies')} in the hour that clocks in {rules.time_zone} show twice "
+                    f"in autumn: {settled:,} were settled by the order of the file, {left:,} are read as the first of the two")
     return said
 
 def _notes_on_money(counts: Counter, rules: Rules) -> list:
     "Sentences about refunds and currencies."
     refunds = {key[1]: n for key, n in counts.items() if key[0] == "refund"}
-    said = [f"{_rows(sum(refunds.values()), 'are refunds', 'is a refund')} (negative {' or '.join(sorted(refunds))}); revenue is gross"] if refunds else []
+    said, columns = [], " or ".join(sorted(refunds))
+    if refunds:
+        given_back = _rows(sum(refunds.values()), "are refunds", "is a refund")
+        said.append(f"{given_back} (negative {columns}); revenue is gross")
     priced = {key[1]: n for key, n in counts.items() if key[0] == "currency"}
     codes = sorted(code for code in priced if code is not None)
     if rules.convert:
@@ -782,7 +793,8 @@ def _notes_on_money(counts: Counter, rules: Rules) -> list:
         said.append(f"prices were converted at the stated rates: {rates}")
     elif codes:
         unnamed = priced.get(None, 0)
-        said.append(f"prices are in {codes[0]}" + (f"; {_rows(unnamed)} with a price without a currency, taken to be in it" if unnamed else ""))
+        beside = f"; {_rows(unnamed)} with a price without a currency, taken to be in it" if unnamed else ""
+        said.append(f"prices are in {codes[0]}{beside}")
     return said
 
 UNKNOWN_WORDS = 3  # words for events that are named in a note
@@ -793,13 +805,15 @@ def _notes_on_words(rejected: pl.DataFrame) -> list:
     if not words: return []
     most = sorted(words, key=lambda word: (-words[word], word))[:UNKNOWN_WORDS]
     named = ", ".join(f"{word!r} ({words[word]:,})" for word in most)
-    return [f"{_rows(words.total(), 'were', 'was')} rejected because the mapping does not name their event, e.g. {named}"]
+    rejected_rows = _rows(words.total(), "were", "was")
+    return [f"{rejected_rows} rejected because the mapping does not name their event, e.g. {named}"]
 
 def _notes_on_clocks(rejected: pl.DataFrame) -> list:
     "A sentence about clocks that are off."
     far = rejected.filter(pl.col("reason") == FAR_OFF)["value"]
     if far.is_empty(): return []
-    return [f"{_rows(len(far), 'were', 'was')} set aside for a time more than {FAR} years from the middle of the log, e.g. {far[0]}: a clock that is off"]
+    return [f"{_rows(len(far), 'were', 'was')} set aside for a time more than {FAR} years from the middle of the log, "
+            f"e.g. {far[0]}: a clock that is off"]
 
 def notes_of(
     rejected: pl.DataFrame, # Rejected rows of a log
@@ -853,7 +867,6 @@ def check_events(
     refuse_if_lossy(checked.rejected, len(raw), max_rejected, name, checked.counts)
     refuse_currencies(checked.counts, checked.rules, name)
     return checked
-
 
 # %% ../nbs/00_events.ipynb #c40142f8
 def hash_share(

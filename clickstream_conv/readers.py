@@ -37,7 +37,6 @@ from clickstream_conv.log.language import (ROWS, event_by_rules, expand_rows, li
 from .log.paths import has_steps, parse_path
 from .profiling import FEWEST_ROWS, WHO, Profile, add_ids, number_marks, shapes_of
 
-
 # %% ../nbs/01b_readers.ipynb #44611781
 FORMATS = {  # the name of a format: endings of its files
     "csv": (".csv", ".tsv", ".dat"),
@@ -998,11 +997,11 @@ TAKEN = {  # names that no context can have, by who makes or reads such a column
     """, "answers": """
         events flagged landmark notes probability revenue revenue_high revenue_low segment status
     """, "stages": """
-        above_noise after after_item all_no event_id order_revenue line_total all_yes asked at_risk at_second before body both bought bounce_per_exit
+        above_noise after after_item all_no band event_id order_revenue line_total all_yes asked at_risk at_second before body both bought bounce_per_exit
         buys carted category_code category_id cells change column common contacted count decided dwell early end
         event_name event_params events_a_second example exits_in_all f1 files first first_hit fold following from
         funnel gap geo gigabytes got group held high highest hit hits index item_logged items kind last late least
-        left len length lengths lift limit logged longest_pause low margin mean middle n n_item_pauses n_priced name
+        left len length lengths lift limit logged longest_pause low m margin mm nm nn seen mean middle n n_item_pauses n_priced name
         new_category new_item no observed off order p pages partner path pause percentile pieces place predicted
         prices profit profit_per_1000 ratio read reason relation repeats roc_auc_within row rows scenario second
         seconds seconds_a_page self session sessions share share_contacted share_of_limit share_reached sides
@@ -1114,7 +1113,8 @@ def _numbers_from(given, name: str) -> list:
     values = given if isinstance(given, list) else [given]
     for value in values:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value): continue
-        raise ValueError(f"{name}: missing_number is {_shown(given)}. It should be numbers, such as missing_number: [-1]")
+        raise ValueError(f"{name}: missing_number is {_shown(given)}. "
+                         "It should be numbers, such as missing_number: [-1]")
     return [float(value) for value in values]
 
 def _nobody_from(given, name: str) -> dict:
@@ -1122,19 +1122,22 @@ def _nobody_from(given, name: str) -> dict:
     by_column = given if isinstance(given, dict) else dict.fromkeys(WHO, given)
     _refuse_unknown(by_column, WHO, "column of nobody", name)
     lists = {column: words if isinstance(words, list) else [words] for column, words in by_column.items()}
-    return {column: [_word(word, "nobody", name) for word in words if word is not None] for column, words in lists.items()}
+    given_words = {column: [word for word in words if word is not None] for column, words in lists.items()}
+    return {column: [_word(word, "nobody", name) for word in words] for column, words in given_words.items()}
 
 def _rates_from(given, name: str) -> dict:
     "What one of each currency is worth."
-    if not isinstance(given, dict): raise ValueError(f"{name}: convert should be rates, such as convert: {{EUR: 1, JPY: 0.006}}, and is {_shown(given)}")
+    example = "such as convert: {EUR: 1, JPY: 0.006}"
+    if not isinstance(given, dict): raise ValueError(f"{name}: convert should be rates, {example}, and is {_shown(given)}")
     for code, rate in given.items():
         if isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 < rate < math.inf: continue
-        raise ValueError(f"{name}: convert says {_shown(rate)} of {_shown(code)}. It should be what one of it is worth, such as convert: {{EUR: 1, JPY: 0.006}}")
+        raise ValueError(f"{name}: convert says {_shown(rate)} of {_shown(code)}. It should be what one of it is worth, {example}")
     return {_word(code, "convert", name).strip().upper(): float(rate) for code, rate in given.items()}
 
 def _stated_kinds(given: dict, name: str) -> dict:
     "The kinds of context columns that a mapping states."
-    kinds, context = _section(given, "kinds", name), {*_section(given, "session_context", name), *_section(given, "event_context", name)}
+    kinds = _section(given, "kinds", name)
+    context = {*_section(given, "session_context", name), *_section(given, "event_context", name)}
     _refuse_unknown(kinds, sorted(map(str, context)), "context column in kinds", name)
     for column, kind in kinds.items(): _refuse_unknown([kind], ("text", "number", "boolean"), f"kind of {column}", name)
     return dict(kinds)
@@ -1143,17 +1146,21 @@ def _refuse_rules(given: dict, stated: dict, name: str) -> None:
     "Refuse rules that do not go together."
     currency = "currency" in _section(given, "columns", name)
     if (stated.get("currency") or stated.get("convert")) and not currency:
-        raise ValueError(f"{name}: currency and convert need the column of currencies, such as columns: {{currency: currency_code}}")
+        raise ValueError(f"{name}: currency and convert need the column of currencies, "
+                         "such as columns: {currency: currency_code}")
     if stated.get("currency") and stated.get("convert"):
-        raise ValueError(f"{name}: currency keeps the rows of one currency, convert brings all to one. Keep one of the two")
+        raise ValueError(f"{name}: currency keeps the rows of one currency, convert brings all to one. "
+                         "Keep one of the two")
     if stated.get("epoch_zone") == "local" and stated.get("time_zone", "UTC") == "UTC":
-        raise ValueError(f"{name}: epoch_zone is local, and time_zone does not say where. State it, such as time_zone: America/Los_Angeles")
+        raise ValueError(f"{name}: epoch_zone is local, and time_zone does not say where. "
+                         "State it, such as time_zone: America/Los_Angeles")
 
 def _rules_from(given: dict, name: str) -> Rules:
     "The rules part of a mapping."
     stated = {key: given[key] for key in RULES if given.get(key) is not None}
     for key in WORD_RULES:
-        if not isinstance(stated.get(key, ""), str): raise ValueError(f"{name}: {key} was read as {_shown(stated[key])}. Put it in quotes")
+        if isinstance(stated.get(key, ""), str): continue
+        raise ValueError(f"{name}: {key} was read as {_shown(stated[key])}. Put it in quotes")
     gap, zone = stated.get("gap_minutes", 30), stated.get("time_zone", "UTC")
     if not isinstance(gap, (int, float)) or isinstance(gap, bool) or not 0 < gap <= LONGEST_GAP:
         raise ValueError(f"{name}: gap_minutes is {reprlib.repr(gap)}. It should be a number of minutes above 0, "
@@ -1321,7 +1328,6 @@ def write_mapping(
     given = {key: value for key, value in (mapping.about | given).items() if value or key == "thousands"}
     return yaml.dump(given, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
-
 # %% ../nbs/01b_readers.ipynb #9416dcf6
 def _require(raw: pl.DataFrame, column: str, canonical: str, name: str) -> None:
     "Refuse a mapping that names a column the log does not have."
@@ -1440,6 +1446,7 @@ def apply_mapping(
     if mapping.drop: columns["_aside"] = reason_to_drop(raw, mapping.drop)
     columns |= _unmapped(raw, mapping)
     return raw.select(**columns, **{column: pl.col(column) for column in READER_COLUMNS if column in raw.columns})
+
 
 
 # %% ../nbs/01b_readers.ipynb #8b15f5ad
@@ -1575,7 +1582,8 @@ def _words_evidence(values: pl.Series) -> str:
 
 def _currency_evidence(values: pl.Series) -> str:
     "Why a column can be currencies, empty if it cannot."
-    codes = values.drop_nulls().cast(pl.String, strict=False).str.strip_chars() if not values.dtype.is_nested() else pl.Series([], dtype=pl.String)
+    if values.dtype.is_nested(): return ""
+    codes = values.drop_nulls().cast(pl.String, strict=False).str.strip_chars()
     codes = codes.filter(codes != "").unique().sort()
     fit = 0 < len(codes) <= FEW and codes.str.contains(r"^([A-Za-z]{3}|\p{Sc})$").all()
     return f"{', '.join(codes.head(5))}" if fit else ""
@@ -1588,7 +1596,8 @@ def _id_evidence(values: pl.Series) -> str:
 
 EVIDENCE = {  # canonical name: what its values must show
     "t": _time_evidence, "event": _words_evidence, "price": lambda v: _number_evidence(v, False), "quantity": lambda v: _number_evidence(v, True),
-    "order": lambda v: _number_evidence(v, True), "session_id": _id_evidence, "visitor_id": _id_evidence, "item_id": _id_evidence, "category": _id_evidence, "currency": _currency_evidence,
+    "order": lambda v: _number_evidence(v, True), "session_id": _id_evidence, "visitor_id": _id_evidence, "item_id": _id_evidence, "category": _id_evidence,
+    "currency": _currency_evidence,
 }
 
 # %% ../nbs/01b_readers.ipynb #632d06b7
@@ -1685,17 +1694,19 @@ def _guess_time(raw: pl.DataFrame, guess: Guess) -> list:
     return [f"time_format: {json.dumps(best[0])}{unsure}", *([] if clock == "s" else [f"resolution: {clock}"])]
 
 def _guess_decimal(raw: pl.DataFrame, guess: Guess | None) -> list:
-    "Lines about the marks of numbers, where they are others than a point before the decimals; a question where nothing tells."
+    "Lines about the marks of numbers other than a point before the decimals; a question where nothing tells."
     if guess is None or raw[guess.column].dtype != pl.String: return []
     shapes = shapes_of(raw[guess.column])
     marks = number_marks(shapes)
     if not marks:
-        return ['decimal: "."  # ? numbers such as 1,299 may be 1299 or 1.299, and nothing tells which; if it is 1.299: decimal: ","']
+        return ['decimal: "."  # ? numbers such as 1,299 may be 1299 or 1.299, and nothing tells which; '
+                'if it is 1.299: decimal: ","']
     unsure = "  # ? numbers such as 1.299 may be 1.299 or 1299; if it is 1299: decimal: \",\""
     if shapes["point?"] and not any(shapes[form] for form in SHAPES_WITH_MARKS): return [f'decimal: "."{unsure}']
     lines = ['decimal: ","'] if marks[0] == "," else []
-    seen = sum(count for form, count in shapes.items() if form in ("'", " ", "comma?") or len(form) == 2 and form[1] == marks[1:])
-    return [f'decimal: {json.dumps(marks[0])}', f"thousands: {json.dumps(marks[1:])}"] if seen and marks[1:] not in ("", ".") else lines
+    grouped = [form for form in shapes if form in ("'", " ", "comma?") or len(form) == 2 and form[1] == marks[1:]]
+    if not grouped or marks[1:] in ("", "."): return lines
+    return [f"decimal: {json.dumps(marks[0])}", f"thousands: {json.dumps(marks[1:])}"]
 
 SHAPES_WITH_MARKS = (".", ",", ".,", ",.", "comma?")  # shapes that tell, or that stand beside others
 
@@ -1705,7 +1716,8 @@ def _missing_lines(raw: pl.DataFrame, guess: Guess | None) -> list:
     negative = _as_numbers(raw[guess.column]).drop_nulls()
     negative = negative.filter(negative < 0)
     if not len(negative) or (negative != -1).any(): return []
-    return [f"# ? {len(negative):,} rows have the {guess.column} -1; if that means that there is none: missing_number: [-1]"]
+    return [f"# ? {len(negative):,} rows have the {guess.column} -1; "
+            "if that means that there is none: missing_number: [-1]"]
 
 def _guess_nobody(raw: pl.DataFrame, guesses: dict) -> list:
     "Lines about ids that mean nobody, with their counts."
@@ -1713,14 +1725,23 @@ def _guess_nobody(raw: pl.DataFrame, guesses: dict) -> list:
     profile = Profile()
     add_ids(profile, raw.select(pl.col(column).alias(canonical) for column, canonical in columns.items()))
     found = {canonical: words for canonical, words in profile.nobody().items() if words}
-    counts = [f"{profile.words[canonical][word]:,} rows have the {canonical} {word}" for canonical, words in found.items() for word in words]
+    counts = [f"{profile.words[canonical][word]:,} rows have the {canonical} {word}"
+              for canonical, words in found.items() for word in words]
     listed = ", ".join(f"{canonical}: {json.dumps(words)}" for canonical, words in found.items())
     aside = "" if "session_id" in guesses else "; without sessions of the log's own they are set aside"
     lines = [f"nobody: {{{listed}}}  # {'? ' if aside else ''}{'; '.join(counts)}{aside}"] if found else []
-    doubtful = {(canonical, word): rows for canonical, words in profile.words.items() for word, rows in words.items()
-                if rows >= FEWEST_ROWS and word not in found.get(canonical, []) and rows > (profile.people[canonical]["rows"].max() or 0)}
-    return lines + [f"# ? {rows:,} rows have the {canonical} {word}; if that means nobody, add it: nobody: {{{canonical}: {json.dumps([word])}}}"
-                    for (canonical, word), rows in doubtful.items()]
+    return lines + _doubtful_words(profile, found)
+
+def _doubtful_words(profile: Profile, found: dict) -> list:
+    "Questions about words that may mean nobody and have more rows than any other id, but not by far."
+    lines = []
+    for canonical, words in profile.words.items():
+        largest = profile.people[canonical]["rows"].max() or 0
+        for word, rows in words.items():
+            if word in found.get(canonical, []) or rows < FEWEST_ROWS or rows <= largest: continue
+            lines.append(f"# ? {rows:,} rows have the {canonical} {word}; if that means nobody, add it: "
+                         f"nobody: {{{canonical}: {json.dumps([word])}}}")
+    return lines
 
 def _guess_currency(raw: pl.DataFrame, guess: Guess | None) -> list:
     "A question about several currencies, which cannot be added up."
@@ -1728,9 +1749,11 @@ def _guess_currency(raw: pl.DataFrame, guess: Guess | None) -> list:
     codes = raw[guess.column].drop_nulls().cast(pl.String).str.strip_chars().str.to_uppercase().value_counts(sort=True)
     counts = {code: rows for code, rows in codes.iter_rows() if code}
     if len(counts) < 2: return []
-    first, rates = next(iter(counts)), ", ".join(f"{code}: {1 if place == 0 else '...'}" for place, code in enumerate(counts))
+    first = next(iter(counts))
+    rates = ", ".join(f"{code}: {1 if code == first else '...'}" for code in counts)
     rows = ", ".join(f"{code}: {rows:,} rows" for code, rows in counts.items())
-    return [f"# ? prices are in {len(counts)} currencies ({rows}), which cannot be added up; state what one of each is worth,",
+    return [f"# ? prices are in {len(counts)} currencies ({rows}), which cannot be added up; "
+            "state what one of each is worth,",
             f"#   convert: {{{rates}}}, or keep the rows of one, currency: {first}"]
 
 def _event_candidates(raw: pl.DataFrame) -> list:
@@ -1807,7 +1830,8 @@ def propose_mapping(
     lines += _column_lines(guesses)
     lines += _guess_events(raw, guesses.get("event"))
     lines += (_guess_time(raw, guesses["t"]) if "t" in guesses else []) + _guess_decimal(raw, guesses.get("price"))
-    lines += _missing_lines(raw, guesses.get("price")) + _guess_nobody(raw, guesses) + _guess_currency(raw, guesses.get("currency"))
+    lines += _missing_lines(raw, guesses.get("price")) + _guess_nobody(raw, guesses)
+    lines += _guess_currency(raw, guesses.get("currency"))
     lines += _context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
     lines += [f"{key}: {json.dumps(value)}" for key, value in other.items() if value]
     return "\n".join(lines) + "\n"

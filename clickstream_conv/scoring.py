@@ -938,7 +938,7 @@ class Sorting:
     folder: Path # Where drawers are
     drawers: int # How many
     rules: object = None # Rules, once settled
-    profile: Profile = field(default_factory=Profile) # What all rows show that the run's own log cannot tell, such as which file is newest first
+    profile: Profile = field(default_factory=Profile) # What all rows show, such as whether the file is newest first
     rows: int = 0 # Rows sorted so far
     seen: set = field(default_factory=set) # Columns of the pieces so far
     reports: list = field(default_factory=list) # First reports of orders in the pieces so far
@@ -998,7 +998,9 @@ def sort_log(
     for number, piece in enumerate(_pieces_of(sorting, size)):
         _into_drawers(sorting, _mapped(sorting, piece, sorting.path.name, max_rejected), number)
         bar.update(len(piece))
-    if not sorting.canonical and sorting.rules is not None: sorting.rules = rules_from(sorting.profile, sorting.rules, _canonical_names(sorting.source.mapping), sorting.source.context)
+    if sorting.canonical or sorting.rules is None: return
+    names, context = _canonical_names(sorting.source.mapping), sorting.source.context
+    sorting.rules = rules_from(sorting.profile, sorting.rules, names, context)
 
 # %% ../nbs/08_scoring.ipynb #ee041edd
 def drawer_events(
@@ -1010,7 +1012,6 @@ def drawer_events(
     if sorting.canonical: return Checked(rows.filter(pl.col("session_id").is_not_null()), rows.filter(pl.col("session_id").is_null()).select(row="_row", reason=pl.lit("no session_id")), [])
     first = earliest(sorting.reports) if sorting.reports else None
     return check_rows(rows, sorting.rules, sorting.source.context, sorting.path.name, first)
-
 
 # %% ../nbs/08_scoring.ipynb #6602d328
 WRITTEN = (".parquet", ".csv", ".jsonl")  # endings of files that scores can be written to
@@ -1075,7 +1076,8 @@ def in_words(
     lines = [f"{total['events']:,} events read, {total['rejected']:,} rejected" + (f" ({', '.join(f'{r}: {n:,}' for r, n in of('reason').items())})" if total["rejected"] else ""),
              f"{_many(total['rows'], 'row')}: " + ", ".join(f"{n:,} {status}" for status, n in sorted(of("status").items())),
              f"{total['flagged']:,} flagged, from a probability of {scorer.threshold:.4f} on"]
-    if rules is not None: lines += notes_of(pl.DataFrame(schema={"reason": pl.String, "value": pl.String}), _counts(total), 0, rules)
+    unnamed = pl.DataFrame(schema={"reason": pl.String, "value": pl.String})
+    if rules is not None: lines += notes_of(unnamed, _counts(total), 0, rules)
     if new := sorted(of("note").items(), key=lambda pair: -pair[1]): lines.append(f"{_many(len(new), 'new word')}, scored as rare words, e.g. " + ", ".join(f"{note} ({n:,})" for note, n in new[:3]))
     if note := spreadsheet_note(of("formula")): lines.append(note)
     return [*lines, *scorer.limits(), f"written: {out}"]
