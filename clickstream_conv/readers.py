@@ -7,13 +7,14 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
            'LEAST_FITTING', 'TEXTS', 'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'KEYS', 'TAKEN', 'RESERVED',
            'MOST_ALIASES', 'MOST_YAML', 'ROUNDED_ID', 'IDS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS',
-           'EVIDENCE', 'format_of', 'refuse_special', 'log_files', 'open_log', 'log_parts', 'refuse_encoding',
-           'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty', 'find_delimiter',
-           'lines_above_header', 'csv_pieces', 'read_csv', 'records_of', 'json_pieces', 'read_json', 'line_pieces',
-           'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'file_notes', 'Mapping',
-           'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml',
-           'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for',
-           'read_log', 'event_of_word', 'Guess', 'context_of', 'lines_above', 'propose_mapping']
+           'EVIDENCE', 'PROPOSED', 'format_of', 'refuse_special', 'log_files', 'open_log', 'log_parts',
+           'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
+           'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'records_of', 'json_pieces', 'read_json',
+           'line_pieces', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces',
+           'note_twins', 'file_notes', 'Mapping', 'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of',
+           'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping',
+           'refuse_unreadable', 'rules_for', 'read_log', 'event_of_word', 'Guess', 'context_of', 'lines_above',
+           'files_proposed', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, os, re, reprlib, unicodedata, zipfile, zlib
@@ -35,7 +36,7 @@ from .log.archives import Member, is_archive, members_of, open_member, refuse_mi
 from .log.dialects import (BACKSLASH, DIALECT_KEYS, NO_QUOTE, Dialect, LeftOut, comments_in, dialect_from, dialect_of_head,
     prepared_blocks, without_comments, without_words)
 from .log.headers import looks_like_data, names_beside, names_for, names_of_file, refuse_data_as_header, refuse_other_width
-from .log.line_patterns import columns_of, lines_as_table, pattern_of_head
+from .log.line_patterns import WEB_TIME, columns_of, lines_as_table, pattern_of_head
 from .log.records import find_records, record_lines
 from .log.together import as_texts, note_lacking, refuse_apart, twins_among, without_twins
 from .events import COLUMNS, EVENTS, RESOLUTIONS, TICKS, Checked, Rules, as_number, check_events, fitting_formats
@@ -1137,7 +1138,9 @@ def read_pieces(
             yield table.with_columns(_file=pl.lit(str(path))) if len(files) > 1 else table
 
 # %% ../nbs/01b_readers.ipynb #6d48791f
-def _note_twins(files: list) -> list:
+def note_twins(
+    files: list, # Paths of the files of a log
+) -> list: # A sentence; none where each day stands in one file
     "Which files of a day in progress were left out."
     twins = twins_among(files)
     if not twins: return []
@@ -1169,11 +1172,12 @@ def file_notes(
     "What to say about the files of a log: empty ones, twins, comments, wrapped events, columns that some lack."
     found = log_files(paths, format)
     parts = log_parts(found, dialect.names_file)
-    notes = [*note_empty(parts), *_note_twins(found)]
+    notes = [*note_empty(parts), *note_twins(found)]
     parts = with_rows(parts)
     forms = [_form_of(path, format, skip_lines, dialect) for path in parts]
     notes += _note_comments(parts, forms, dialect.comment) + _note_records(parts, forms, encoding, dialect)
-    known = {str(path): [*_columns_ahead(path, form, delimiter, encoding, skip_lines, dialect)] for path, form in zip(parts, forms) if form != "json"}
+    typed = [(path, form) for path, form in zip(parts, forms) if form != "json"] if len(parts) > 1 else []
+    known = {str(path): [*_columns_ahead(path, form, delimiter, encoding, skip_lines, dialect)] for path, form in typed}
     return notes + note_lacking({_short(path, known): columns for path, columns in known.items()})
 
 def _short(path: str, others: dict) -> str:
@@ -1809,18 +1813,83 @@ def lines_above(
         if (format_of(path) or _format_by_content(path)) != "csv": return 0, ""
         return lines_above_header(_head_text(path, encoding))
 
+def _with_comments(text: str) -> bool:
+    "Whether some lines that begin with # stand between those of a CSV, not only above them."
+    lines = [line for line in text.splitlines() if line.strip()]
+    first = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return any(line.startswith("#") for line in lines[first:])
+
+def _names_to_state(path: Path, rows: list) -> dict:
+    "Names for a file whose first line is data: those of a file beside it, or places."
+    if not looks_like_data(rows): return {}
+    if beside := names_beside(path, len(rows[0])): return dict(names_file=beside)
+    return dict(names=[f"column_{place}" for place in range(1, len(rows[0]) + 1)])
+
+def _text_proposed(path: Path, text: str, delimiter: str) -> dict:
+    "Keys about a CSV or a log of lines, and the values that its head suggests."
+    if not format_of(path) and (pattern := pattern_of_head(text)): return dict(line_pattern=pattern)
+    comment = dict(comment="#") if _with_comments(text) else {}
+    above, _ = lines_above_header(text, Dialect(**comment))
+    rest = without_comments("".join(text.splitlines(keepends=True)[above:]), Dialect(**comment))
+    mark = delimiter or find_delimiter(rest, Dialect(quote=NO_QUOTE) if "\t" in rest.split("\n")[0] else Dialect())
+    written = dialect_of_head(rest, mark)
+    rows = [row for _, row in _numbered_rows(rest, mark, Dialect(**written))]
+    skipped = dict(skip_lines=above) if above else {}
+    return skipped | comment | written | _names_to_state(path, rows)
+
+PROPOSED = {  # key about the files: why it is proposed
+    "line_pattern": "its lines are those of a web server",
+    "comment": "lines that begin so stand between the rows",
+    "quote": "some values begin with a quote that is never closed, or closed too early",
+    "escape": "a backslash stands before tabs, line breaks or itself",
+    "names": "line 1 looks like data and not like a header: write what the columns are called",
+    "names_file": "line 1 looks like data and not like a header, and this file beside it has as many names",
+    "records": "the file is one object, and this is its only list of objects",
+}
+
+def files_proposed(
+    path: Path, # A file of a log
+    delimiter: str = "", # Of a CSV; empty: found
+    encoding: str = "utf8", # How text was written
+) -> dict: # Key of a mapping: value
+    "What a mapping has to say about how a file is written."
+    with _plain_errors(path, encoding):
+        form = format_of(Path(path.name)) or _format_by_content(path)
+        if form == "json": return dict(records=found) if (found := records_of(path, encoding)) else {}
+        return _text_proposed(path, _head_text(path, encoding), delimiter) if form == "csv" else {}
+
+def _file_lines(stated: dict, header: str) -> list:
+    "Lines of a mapping about how its files are written."
+    reasons = PROPOSED | {"skip_lines": f"line 1 is no header; line {stated.get('skip_lines', 0) + 1} reads like it: {header[:60]}"}
+    shown = {key: f"[{', '.join(value)}]" if isinstance(value, list) else value if isinstance(value, int) else _scalar(value) for key, value in stated.items()}
+    return [f"{key}: {value}  # ? {reasons[key]}" for key, value in shown.items()]
+
+def _web_guesses(stated: dict) -> dict:
+    "Who and when, in the log of a web server."
+    if "line_pattern" not in stated: return {}
+    who = Guess("host", "an address, behind which several people may be; a gap of 30 minutes begins a new visit", sure=False)
+    return dict(visitor_id=who, t=Guess("time", "the time of the request"))
+
+def _first_part(path) -> Path:
+    "The first file of a log that holds something, one of names left out where others are there."
+    parts = with_rows(log_parts(log_files(path)))
+    rest = [part for part in parts if not re.search("header|names", part.name.lower())]
+    return (rest or parts)[0]
+
 def propose_mapping(
     path: str | Path, # A log: a file, a folder or a pattern
     delimiter: str = "", # Of a CSV; empty: found
     encoding: str = "utf8", # How text was written
 ) -> str: # YAML with comments, to be read and edited
     "Propose a mapping from the head of a log's first file that is not empty."
-    file = with_rows(log_files(path))[0]
-    above, header = lines_above(file, encoding)
-    raw = read_table(file, delimiter=delimiter, encoding=encoding, lines=PROPOSAL_LINES, skip_lines=above)
+    file = _first_part(path)
+    stated = files_proposed(file, delimiter, encoding)
+    header = lines_above(file, encoding)[1] if stated.get("skip_lines") else ""
+    dialect = Dialect(**dialect_from(stated))
+    raw = read_table(file, delimiter=delimiter, encoding=encoding, lines=PROPOSAL_LINES, skip_lines=stated.get("skip_lines", 0), dialect=dialect)
     raw = raw.filter(~pl.col("_broken")) if "_broken" in raw.columns else raw
     columns = [column for column in raw.columns if column not in READER_COLUMNS]
-    guesses = _by_values(raw, columns, _by_name(raw, columns))
+    guesses = _by_values(raw, columns, _by_name(raw, columns) | _web_guesses(stated))
     if not {"session_id", "visitor_id"} & set(guesses):
         raise ValueError(f"{file.name}: no column looks like the id of a session or a visitor; it has: {', '.join(columns)}. "
                          "Write the mapping by hand, beginning with columns: {session_id: ...}")
@@ -1829,10 +1898,12 @@ def propose_mapping(
     who = guesses.get("session_id", guesses.get("visitor_id")).column
     other = {"delimiter": delimiter, "encoding": encoding if encoding != "utf8" else ""}
     lines = [f"# proposed from the first {len(raw):,} rows of {file.name}; look at the lines marked with ?"]
-    if above: lines.append(f"skip_lines: {above}  # ? line 1 is no header; line {above + 1} reads like it: {header[:60]}")
+    lines += _file_lines(stated, header)
     lines += _column_lines(guesses)
     lines += _guess_events(raw, guesses.get("event"))
-    lines += (_guess_time(raw, guesses["t"]) if "t" in guesses else []) + _guess_decimal(raw, guesses.get("price"))
+    if "line_pattern" in stated: lines.append(f"time_format: {json.dumps(WEB_TIME)}")
+    else: lines += _guess_time(raw, guesses["t"]) if "t" in guesses else []
+    lines += _guess_decimal(raw, guesses.get("price"))
     lines += _context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
     lines += [f"{key}: {json.dumps(value)}" for key, value in other.items() if value]
     return "\n".join(lines) + "\n"

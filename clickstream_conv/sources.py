@@ -7,7 +7,7 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CATEGORIES', 'SHOPP
            'GA4_PRODUCT_EVENTS', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'YEAR', 'FAR', 'PLAUSIBLE', 'NINES',
            'MANY_NINES', 'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB',
            'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'flatten_ga4',
-           'read_ga4', 'own_source', 'find_source', 'contract_for', 'source_of', 'fetch', 'read_source',
+           'read_ga4', 'own_source', 'find_source', 'contract_for', 'source_of', 'fetch', 'with_names', 'read_source',
            'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans',
            'set_aside', 'origins_of', 'split_sessions', 'warnings', 'day', 'odd_values', 'oddities', 'visitor_groups',
            'moment', 'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card',
@@ -30,8 +30,10 @@ from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
 from .findings import EXACT_SHARE, Figure, Sentence, as_kept, exact_count
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
-from clickstream_conv.readers import (BYTES_READ, PACKED, Mapping, apply_mapping, format_of, free_memory, load_mapping, log_files, note_empty, read_pieces, read_table, refuse_reserved, rules_for,
-    with_rows)
+from .log.headers import names_for
+from .log.together import without_twins
+from .readers import (BYTES_READ, PACKED, Mapping, apply_mapping, file_notes, format_of, free_memory, load_mapping, log_files, log_parts, note_empty, note_twins, read_pieces,
+    read_table, refuse_reserved, rules_for, with_rows)
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -337,6 +339,22 @@ def _files_for(source: Source, path: str) -> list:
     place = Path(path)
     return [place] if source.reader and place.is_dir() else log_files(path, source.mapping.format)
 
+def _notes_on(source: Source, files: list) -> list:
+    "What to say about the files of a log; a source with a reader of its own knows what its columns are."
+    if not source.reader: return file_notes(files, **source.mapping.reading())
+    found = log_files(files, source.mapping.format)
+    return [*note_empty(without_twins(found)), *note_twins(found)]
+
+def with_names(
+    source: Source, # Which log
+    path: str = "", # File, folder or pattern
+) -> Source: # The same with the names themselves, so that whoever reads the next log needs no other file
+    "A source whose columns are named in a file beside the log."
+    mapping = source.mapping
+    if not path or mapping.names or not mapping.names_file: return source
+    first = log_parts(log_files(path, mapping.format), mapping.names_file)[0]
+    return replace(source, mapping=replace(mapping, names=names_for(first, mapping.names, mapping.names_file)))
+
 def read_source(
     source: Source, # Which log
     path: str = "", # File, folder or pattern; empty: the demo shop or a download
@@ -345,15 +363,16 @@ def read_source(
     max_rejected: float = 0.05, # Largest share of rows that may be rejected
 ) -> Checked: # Events, rejected rows, notes
     "Read a log of events by its source."
-    mapping, name, files = source.mapping, Path(path).name if path else source.title, []
+    mapping, name, notes = source.mapping, Path(path).name if path else source.title, []
     if source.name == "demo" and not path: raw = simulate(sessions, seed)
     else:
         files = _files_for(source, path or fetch(source.name))
         raw = source.reader(files) if source.reader else read_table(files, **mapping.reading())
+        notes = _notes_on(source, files)
     if source.prepare: raw = source.prepare(raw)
     rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
     checked = check_events(apply_mapping(raw, mapping, name), rules, (*source.context, *several), max_rejected, name)
-    return replace(checked, notes=[*note_empty(files), *checked.notes])
+    return replace(checked, notes=[*notes, *checked.notes])
 
 # %% ../nbs/02_sources.ipynb #a2b0948f
 def read_ready_made(
@@ -737,7 +756,7 @@ def prepare(
     memory: float = 0.0, # Gigabytes that reading may take; 0: read the log whole
 ) -> dict: # The card of the log
     "Read a log, set its test part aside, keep both in the run's folder."
-    known = find_source(source)
+    known = with_names(find_source(source), path)
     chosen = known.outcome(outcome)
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
     if path and not known.ready_made: refuse_too_large(path, known.mapping.format)
@@ -811,7 +830,7 @@ def raw_pieces(
     known = log_files(files, mapping.format)
     rows = guessed_rows(known, mapping.format or format_of(known[0]) or "csv")
     if not source.reader: return read_pieces(files, **mapping.reading()), rows
-    return (source.reader([file]) for file in with_rows(known)) if source.by_file else iter([source.reader(files)]), rows
+    return (source.reader([file]) for file in with_rows(without_twins(known))) if source.by_file else iter([source.reader(files)]), rows
 
 # %% ../nbs/02_sources.ipynb #f770438a
 def chosen_by_hash(
@@ -863,7 +882,7 @@ def prepare_in_partitions(
     finally: shutil.rmtree(work, ignore_errors=True)
     details = split_details(spans, parts, how)
     card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
-    if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
+    if path: card["notes"] = [*_notes_on(source, _files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     card["warnings"] = [*card["warnings"], *oddities(source.mapping, counted, spans)]
     write_table(run, "rejected.parquet", checked.rejected)

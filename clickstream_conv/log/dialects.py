@@ -159,9 +159,11 @@ def _kept_lines(lines: list, number: int, mark: bytes, skip: int, left_out: Left
     return kept
 
 def _blank_cells(text: bytes, delimiter: bytes) -> bytes:
-    "Whole lines in which a cell that is nothing but a backslash and an N keeps its backslash."
-    edge = re.escape(delimiter) + rb"\n"
-    return re.sub(rb"(?:(?<=[" + edge + rb"])|\A)\\N(?=[" + edge + rb"\r]|\Z)", rb"\\\\N", text)
+    "Whole lines in which a cell that is nothing but a backslash and an N is empty."
+    mark = re.escape(delimiter)
+    later = rb"(?<=" + mark + rb")\\N(?=" + mark + rb"|[\r\n]|\Z)"
+    first = rb"^\\N(?=" + mark + rb")"
+    return re.sub(later + rb"|" + first, b"", text, flags=re.MULTILINE)
 
 def prepared_blocks(
     blocks, # Blocks of bytes in UTF-8
@@ -224,5 +226,5 @@ def dialect_of_head(
     cells = [cell for line in lines for cell in line.split("\t") if '"' in cell]
     loose = [cell for cell in cells if cell.startswith('"') and not re.fullmatch(r'"(?:[^"]|"")*"', cell)]
     escaped = "\\\t" in text or "\\\n" in text or "\\\\" in text
-    found = dict(quote=NO_QUOTE) if loose else {}
+    found = dict(quote=NO_QUOTE) if loose or escaped and cells else {}
     return found | (dict(escape=BACKSLASH) if escaped else {})
