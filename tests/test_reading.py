@@ -71,7 +71,7 @@ def patterns_in(code):
 def test_no_call_takes_a_path_for_a_pattern():
     assert list(patterns_in("pl.read_parquet(a); pl.scan_csv(b, glob=True); glob.glob(c); pl.read_parquet_schema(d); spark.read.parquet(e)")) != []
     assert list(patterns_in("pl.read_parquet(a, glob=False); pd.read_parquet(b); spark.read.parquet(spark_path(c))")) == []
-    found = {path.name: list(patterns_in(path.read_text())) for path in sorted((ROOT / "clickstream_conv").glob("*.py"))}
+    found = {path.name: list(patterns_in(path.read_text())) for path in sorted((ROOT / "clickstream_conv").rglob("*.py"))}
     assert {name: calls for name, calls in found.items() if calls} == {}
 
 
