@@ -562,7 +562,7 @@ HALVES = {"a.csv": text_of(GOOD[:400]), "b.csv": text_of(GOOD[400:])}
 odd("103_folder_two_formats", in_parts({"a.csv": text_of(), "b.jsonl": b"{}\n"}), refuses("b.jsonl", "other columns than a.csv"))
 odd("103b_folder_good", in_parts(HALVES), accepts())
 odd("103c_folder_other_columns", in_parts({"a.csv": text_of(GOOD[:400]), "b.csv": text_of(GOOD[400:], HEADER.replace("kind", "sort"))}), accepts(says=("b.csv lacks the column kind", "a.csv lacks the column sort")))
-odd("103h_folder_of_two_logs", in_parts({"a.csv": text_of(GOOD[:400]), "b.csv": b"sku,brand\np1,x\n"}), refuses("b.csv", "other columns than a.csv"))
+odd("103i_folder_of_two_logs", in_parts({"a.csv": text_of(GOOD[:400]), "b.csv": b"sku,brand\np1,x\n"}), refuses("b.csv", "other columns than a.csv"))
 odd("103d_folder_empty_part", in_parts(HALVES | {"c.csv": b""}), accepts(says=("c.csv",)))
 odd("103e_folder_header_only_part", in_parts(HALVES | {"c.csv": text_of([])}), accepts())
 odd("103f_folder_hidden_files", in_parts(HALVES | {".c.csv": b"junk", "_SUCCESS": b""}), accepts())
