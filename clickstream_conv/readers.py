@@ -164,6 +164,8 @@ def _plain_errors(path: Path, encoding: str = "utf8"):
     except PermissionError: raise ValueError(f"no permission to read {path}. Change its rights, or copy it to a place of your own") from None
     except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name} is packed, and damaged or cut short ({error}). Download or copy it again") from None
+    except NotImplementedError:
+        raise ValueError(f"{path.name} is packed by a method that cannot be read here. Unpack it, or pack it anew with gzip") from None
     except csv.Error as error: raise ValueError(f"{path.name} could not be read as CSV: {error}. Check its delimiter and quotes") from None
     except UnicodeDecodeError as error: raise ValueError(_undecodable(path, encoding, f", e.g. the byte {error.object[error.start]:02x}")) from None
     except UnicodeError: raise ValueError(_undecodable(path, encoding)) from None

@@ -331,6 +331,14 @@ def test_archives_in_archives_and_locked_ones(tmp_path):
     refused(lambda: read_table(tmp_path / "locked.zip"), "locked.zip is locked with a password")
 
 
+def test_an_archive_packed_by_another_method(tmp_path):
+    data = bytearray(zip_of(tmp_path / "log.zip", {"a.csv": "sid\nx\n", "b.csv": "sid\nx\n"}).read_bytes())
+    for place in range(len(data) - 4):
+        if data[place:place + 4] == b"PK\x01\x02": data[place + 10] = 9
+    (tmp_path / "log.zip").write_bytes(data)
+    refused(lambda: read_table(tmp_path / "log.zip"), "log.zip", "packed by a method that cannot be read here")
+
+
 def test_an_archive_that_unpacks_to_more_than_memory(tmp_path, monkeypatch):
     bomb = gzip.compress(b"sid\n" + b"x\n" * 3_000_000)
     zip_of(tmp_path / "log.zip", {"a.csv.gz": bomb, "b.csv.gz": bomb})
