@@ -7,10 +7,10 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATE
            'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'YEAR', 'PLAUSIBLE', 'NINES', 'MANY_NINES',
            'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'Outcome',
            'Source', 'register', 'fill_category', 'name_eshop_codes', 'read_yoochoose', 'own_source', 'known_sources',
-           'find_source', 'contract_for', 'source_of', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash',
-           'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of',
-           'split_sessions', 'as_warnings', 'warnings', 'day', 'odd_values', 'oddities', 'visitor_groups', 'moment',
-           'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card',
+           'find_source', 'contract_for', 'source_of', 'fetch', 'with_names', 'read_source', 'read_ready_made',
+           'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside',
+           'origins_of', 'split_sessions', 'as_warnings', 'warnings', 'day', 'odd_values', 'oddities', 'visitor_groups',
+           'moment', 'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card',
            'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'load_visitor_groups',
            'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
@@ -32,8 +32,10 @@ from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_
 from .log.trackers import shipped_mapping, shipped_mappings
 from .profiling import FAR
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
-from clickstream_conv.readers import (BYTES_READ, PACKED, Mapping, apply_mapping, format_of, free_memory, load_mapping, log_files, note_empty, read_pieces, read_table, refuse_reserved, rules_for,
-    with_rows)
+from .log.headers import names_for
+from .log.together import without_twins
+from .readers import (BYTES_READ, PACKED, Mapping, apply_mapping, file_notes, format_of, free_memory, load_mapping, log_files, log_parts, note_empty, note_twins, read_pieces,
+    read_table, refuse_reserved, rules_for, with_rows)
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -307,6 +309,22 @@ def _files_for(source: Source, path: str) -> list:
     place = Path(path)
     return [place] if source.reader and place.is_dir() else log_files(path, source.mapping.format)
 
+def _notes_on(source: Source, files: list) -> list:
+    "What to say about the files of a log; a source with a reader of its own knows what its columns are."
+    if not source.reader: return file_notes(files, **source.mapping.reading())
+    found = log_files(files, source.mapping.format)
+    return [*note_empty(without_twins(found)), *note_twins(found)]
+
+def with_names(
+    source: Source, # Which log
+    path: str = "", # File, folder or pattern
+) -> Source: # The same with the names themselves, so that whoever reads the next log needs no other file
+    "A source whose columns are named in a file beside the log."
+    mapping = source.mapping
+    if not path or mapping.names or not mapping.names_file: return source
+    first = log_parts(log_files(path, mapping.format), mapping.names_file)[0]
+    return replace(source, mapping=replace(mapping, names=names_for(first, mapping.names, mapping.names_file)))
+
 def read_source(
     source: Source, # Which log
     path: str = "", # File, folder or pattern; empty: the demo shop or a download
@@ -315,15 +333,16 @@ def read_source(
     max_rejected: float = 0.05, # Largest share of rows that may be rejected
 ) -> Checked: # Events, rejected rows, notes
     "Read a log of events by its source."
-    mapping, name, files = source.mapping, Path(path).name if path else source.title, []
+    mapping, name, notes = source.mapping, Path(path).name if path else source.title, []
     if source.name == "demo" and not path: raw = simulate(sessions, seed)
     else:
         files = _files_for(source, path or fetch(source.name))
         raw = source.reader(files) if source.reader else read_table(files, **mapping.reading())
+        notes = _notes_on(source, files)
     if source.prepare: raw = source.prepare(raw)
     rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
     checked = check_events(apply_mapping(raw, mapping, name), rules, (*source.context, *several), max_rejected, name)
-    return replace(checked, notes=[*note_empty(files), *checked.notes])
+    return replace(checked, notes=[*notes, *checked.notes])
 
 # %% ../nbs/02_sources.ipynb #a2b0948f
 def read_ready_made(
@@ -713,7 +732,7 @@ def prepare(
     memory: float = 0.0, # Gigabytes that reading may take; 0: read the log whole
 ) -> dict: # The card of the log
     "Read a log, set its test part aside, keep both in the run's folder."
-    known = find_source(source)
+    known = with_names(find_source(source), path)
     chosen = known.outcome(outcome)
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
     if path and not known.ready_made: refuse_too_large(path, known.mapping.format)
@@ -789,6 +808,7 @@ def raw_pieces(
     if not source.reader: return read_pieces(files, **mapping.reading()), rows
     return iter([source.reader(files)]), rows
 
+
 # %% ../nbs/02_sources.ipynb #f770438a
 def chosen_by_hash(
     ids: pl.Series, # session_id of rows
@@ -839,7 +859,7 @@ def prepare_in_partitions(
     finally: shutil.rmtree(work, ignore_errors=True)
     details = split_details(spans, parts, how)
     card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
-    if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
+    if path: card["notes"] = [*_notes_on(source, _files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     card = with_warnings(card, as_warnings(oddities(source.mapping, counted, spans)))
     write_table(run, "rejected.parquet", checked.rejected)
