@@ -34,6 +34,7 @@ import pyarrow.parquet as pq
 
 from .events import EVENTS
 from .judging import TOO_FEW
+from .findings import in_interval
 from .pictures import COLOURS, LIMIT, POOLED, Chart, style_of
 from .log.recognition import recognised
 from .log.trackers import shipped_mapping
@@ -167,8 +168,8 @@ def plot_ranking(
                            customdata=part[["converted", "rows"]], hovertemplate="after %{x} events: %{y:.3f}, %{customdata[0]:,.0f} of %{customdata[1]:,.0f} convert")
     figure.add_hline(y=0.5, line=dict(color=COLOURS["chance"], dash="dot", width=1), annotation_text="chance", annotation_position="bottom right")
     figure.update_layout(xaxis=dict(title="events seen before predicting", type="category"), yaxis_title="ROC-AUC, 95 % interval", legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0), hovermode="x unified")
-    first, last = (shown[shown["model"] != LIMIT].iloc[i] for i in (0, -1))
-    return Chart(figure, f"ROC-AUC {first['roc_auc']:.2f} after {first['landmark']} events, {last['roc_auc']:.2f} after {last['landmark']}" + (", with the exact limit beside it." if (shown['model'] == LIMIT).any() else "."), height=340)
+    ends = [f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} after {row['landmark']}" for row in (shown[shown["model"] != LIMIT].iloc[i] for i in (0, -1))]
+    return Chart(figure, f"ROC-AUC {ends[0]} events, {ends[1]}" + (", with the exact limit beside it." if (shown['model'] == LIMIT).any() else "."), height=340)
 
 # %% ../nbs/11_app.ipynb #81cd82f6
 MOST_MB = 200  # megabytes of an upload
@@ -287,6 +288,14 @@ def _source_of_tracker(name: str, scorer: Scorer, encoding: str) -> Source:
     contexts = {key: {name: column for name, column in getattr(mapping, key).items() if name in scorer.card[key]} for key in ("session_context", "event_context")}
     return Source("upload", "the upload", replace(mapping, encoding=encoding, **contexts))
 
+def _head_of(path: Path, own: Source | None, encoding: str) -> pl.DataFrame:
+    "The head of an upload, read as the run's own log is, or else as it comes."
+    above = own.mapping.skip_lines if own is not None and lines_above(path, encoding)[0] == own.mapping.skip_lines else 0
+    plain = dict(encoding=encoding, lines=LOOKED_AT, skip_lines=above)
+    if own is None: return read_table(path, **plain)
+    try: return read_table(path, **plain, dialect=own.mapping.dialect())
+    except ValueError: return read_table(path, **plain)
+
 def first_look(
     data: bytes, # The content of an upload
     name: str, # What a browser calls it
@@ -297,8 +306,7 @@ def first_look(
     with briefly_on_disk(data, name) as path:
         refuse_large(path)
         own = own_source(scorer)
-        above = own.mapping.skip_lines if own is not None and lines_above(path, encoding)[0] == own.mapping.skip_lines else 0
-        head = read_table(path, encoding=encoding, lines=LOOKED_AT, skip_lines=above)
+        head = _head_of(path, own, encoding)
         columns = [column for column in head.columns if column not in READER_COLUMNS]
         if scorer.card["ready_made"]: return Look(columns, own_source(scorer))
         if (source := _source_for(path, head, scorer)) is not None: return Look(columns, replace(source, mapping=replace(source.mapping, encoding=encoding)))

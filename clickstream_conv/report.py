@@ -11,14 +11,14 @@ __all__ = ['DIRECTIVE', 'ECHO_OFF', 'EVAL_OFF', 'FOLD', 'LINK', 'MADE', 'WIDGET'
            'readme_text', 'defined_names', 'fold_line', 'folded', 'joined_line', 'together', 'picture_html',
            'chart_html', 'tame_chart', 'table_html', 'printed', 'page_output', 'Site', 'relinked', 'with_pictures',
            'page_title', 'typed_commands', 'notebook_page', 'setup', 'sphinx_settings', 'listed_pages', 'plotly_script',
-           'build_site', 'faults', 'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'share_in_words',
+           'build_site', 'faults', 'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'in_percent',
            'figure_or_unknown', 'overall', 'answer_classification', 'answer_regression', 'judged_segments',
            'beyond_chance', 'answer_clustering', 'answer_explain', 'answers', 'first_step', 'verdict_of', 'fit_for_use',
            'actions', 'about_the_split', 'doubts', 'answer_html', 'facts', 'lead', 'front_page', 'log_read',
            'terminal_sentences', 'first_page_sentences', 'all_sentences', 'sentences_page', 'figure_tables', 'as_csv',
            'formulas_in', 'tables_page', 'run_report', 'exported_names', 'reference_links', 'parameter_table',
-           'reference_entry', 'reference_page', 'modules_of', 'execute_notebook', 'is_kept', 'in_order_named',
-           'collected', 'study_card', 'gallery_page', 'repository_of', 'build_docs']
+           'reference_entry', 'reference_page', 'numbered_notebooks', 'modules_of', 'execute_notebook', 'is_kept',
+           'in_order_named', 'collected', 'study_card', 'gallery_page', 'repository_of', 'module_file', 'build_docs']
 
 # %% ../nbs/12_report.ipynb #d046fa7e
 import ast, base64, csv, html, io, json, re, shutil, struct, tempfile
@@ -27,7 +27,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of
+from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of, share_in_words, warnings_of
 from .runs import Run
 from .texts import cell_for_spreadsheet, file_name, for_html, for_markdown, for_terminal, from_markdown, safe_html, spreadsheet_note, without_markup
 
@@ -627,8 +627,6 @@ def _write(folder: Path, files: dict) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
-
-
 # %% ../nbs/12_report.ipynb #9f46b594
 def _lay_out(pages: dict, work: Path, site: Site, extra: dict) -> dict:
     "Write what Sphinx reads; what its templates read."
@@ -819,12 +817,11 @@ class Answer:
     rests: tuple = () # Each Figure in its words
     names: tuple = () # Words of the log in them
 
-def share_in_words(
+def in_percent(
     figure: Figure, # A share
 ) -> str: # Such as 74 % (71 % to 77 %)
     "A share with its interval."
-    ends = f" ({percent(figure.low)} to {percent(figure.high)})" if figure.known else ""
-    return f"{percent(figure.value)}{ends}"
+    return share_in_words(figure, percent)
 
 def _bar(name: str, figure: Figure, length=lambda share: share) -> Bar:
     "A bar of a share; without an interval where that is not known."
@@ -867,7 +864,7 @@ def _pooled_beside(row: dict) -> tuple:
     "The pooled figure, named as such, and what the landmark alone would give."
     pooled = figure_or_unknown(row, "roc_auc", "ROC-AUC, pooled over landmarks", "share of pairs", AT_ANY, row["rows"])
     alone = figure_or_unknown(row, "landmark_alone", "ROC-AUC of the landmark's number alone", "share of pairs", AT_ANY, row["rows"])
-    return f" Pooled over all moments, which differ in how many convert, it is {share_in_words(pooled)}, and {share_in_words(alone)} by the number of events alone.", (pooled, alone)
+    return f" Pooled over all moments, which differ in how many convert, it is {in_percent(pooled)}, and {in_percent(alone)} by the number of events alone.", (pooled, alone)
 
 def answer_classification(
     figures: dict, # From read_figures
@@ -882,14 +879,14 @@ def answer_classification(
     what, best, rests = _part(figures, "source", "outcome").get("says") or "the session converts", "", [own.rest]
     if limit:
         bars.append(bar(limit, "the limit"))
-        best, rests = f" The best that anyone could reach on this log is {share_in_words(bars[1].rest)}.", [*rests, bars[1].rest]
+        best, rests = f" The best that anyone could reach on this log is {in_percent(bars[1].rest)}.", [*rests, bars[1].rest]
     if counts: bars.append(bar(counts, "counting events alone"))
     says = f"of {pairs} are put in the right order: one where {what}, one where not. Guessing orders half of them right.{best}"
     converts, of_counts = _sessions_in_words(row, rows)
     sure = f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of visitors (95 %)."
     if within and limit and limit.get("roc_auc_within_low", 0) > 0.5:
         share = figure_or_unknown(row, "share_of_limit_within", "share of the limit: AUC above chance over the limit's", "share", rows, row["rows"])
-        sure, rests = f"{sure} {share_in_words(share)} of the way from guessing to the limit.", [*rests, share]
+        sure, rests = f"{sure} {in_percent(share)} of the way from guessing to the limit.", [*rests, share]
     if within and row.get("landmark") == POOLED and row.get("landmark_alone") is not None:
         beside, of_pooled = _pooled_beside(row)
         sure, rests = f"{sure}{beside}", [*rests, *of_pooled]
@@ -919,7 +916,7 @@ def _ranges_held(of: dict) -> tuple:
     counts = [exact_count(held["rows"], "rows", rows), *([exact_count(held["sessions"], "sessions", rows)] if "sessions" in held else [])]
     sessions = f" of {held['sessions']:,} sessions" if "sessions" in held else ""
     settings = (chosen_value(0.9, "share that a range is meant to hold", "share"), chosen_value(0.1, "probability of a purchase", "probability"))
-    return f" Ranges meant to hold 90 % of the outcomes held {share_in_words(figure)} of them, in the {held['rows']:,} rows{sessions} {where}.", (figure, *counts, *settings)
+    return f" Ranges meant to hold 90 % of the outcomes held {in_percent(figure)} of them, in the {held['rows']:,} rows{sessions} {where}.", (figure, *counts, *settings)
 
 def answer_regression(
     figures: dict, # From read_figures
@@ -969,7 +966,7 @@ def _otherwise_here(rows: list, part: str) -> tuple:
     most, least = max(rows, key=lambda row: row["conversion"]), min(rows, key=lambda row: row["conversion"])
     ends = (("Highest", rows[0], most), ("Lowest", rows[-1], least))
     others = [(which, found["segment"], _converts(found, part)) for which, expected, found in ends if found["conversion"] != expected["conversion"]]
-    words = "".join(f" {which} here: '{name}', {share_in_words(figure)}." for which, name, figure in others)
+    words = "".join(f" {which} here: '{name}', {in_percent(figure)}." for which, name, figure in others)
     return words, tuple(figure for _, _, figure in others)
 
 def answer_clustering(
@@ -992,7 +989,7 @@ def answer_clustering(
     ends = [_converts(row, part) for row in (first, last)]
     named = "" if part == "training" else ", the highest and the lowest of the training part"
     others, of_others = _otherwise_here(rows, part)
-    says = f"as often: '{first['segment']}' converts in {share_in_words(ends[0])} of the sessions, '{last['segment']}' in {share_in_words(ends[1])}{named}.{others} {len(rows)} kinds of session {when}."
+    says = f"as often: '{first['segment']}' converts in {in_percent(ends[0])} of the sessions, '{last['segment']}' in {in_percent(ends[1])}{named}.{others} {len(rows)} kinds of session {when}."
     sure = f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part."
     return Answer(question, f"{ratio['ratio']:.{0 if ratio['ratio'] >= 10 else 1}f} times", says, sure, page, bars, True, (times, *ends, *of_others, kinds, level), names)
 
@@ -1008,7 +1005,7 @@ def answer_explain(
     shares = [figure_or_unknown(row, "share", f"share of all contributions by {row['title']}", "share of contributions", rows, of.get("rows")) for row in first]
     bars = tuple(_bar(name, share, lambda value: value / most) for name, share in zip(named, shares))
     together = figure_or_unknown(of.get("first_five") or dict(share=sum(row["share"] for row in first)), "share", f"share of all contributions by the first {len(first)}", "share of contributions", rows, of.get("rows"))
-    says = f"is what the model leans on most, with {share_in_words(shares[0])} of all contributions; the first {len(first)} have {share_in_words(together)}."
+    says = f"is what the model leans on most, with {in_percent(shares[0])} of all contributions; the first {len(first)} have {in_percent(together)}."
     sure = f"From {of['rows']:,} rows of the training part. Contributions describe the model, not causes." if isinstance(of.get("rows"), int) else "Contributions describe the model, not causes."
     counts = (exact_count(len(first), "columns", rows), *([exact_count(of["rows"], "rows", rows)] if isinstance(of.get("rows"), int) else []))
     return Answer(QUESTIONS["explain"][0], first[0]["title"], says, sure, QUESTIONS["explain"][1], bars, True, (shares[0], together, *counts), tuple(named) + (first[0]["title"],))
@@ -1053,8 +1050,8 @@ def _act_line(figures: dict):
     shares = dict(share_flagged=("share flagged", done["decided"]), precision=("precision", done["flagged"]), recall=("recall", done["converted"]))
     made = {name: figure_or_unknown(done, name, title, "share of sessions", rows, count) for name, (title, count) in shares.items()}
     f1, decided = figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"]), exact_count(done["decided"], "sessions", rows)
-    text = (f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part {share_in_words(made['share_flagged'])} of {done['decided']:,} sessions are flagged; "
-            f"{share_in_words(made['precision'])} of these convert, and they are {share_in_words(made['recall'])} of those who convert (F1 {f1:.2f}).")
+    text = (f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part {in_percent(made['share_flagged'])} of {done['decided']:,} sessions are flagged; "
+            f"{in_percent(made['precision'])} of these convert, and they are {in_percent(made['recall'])} of those who convert (F1 {f1:.2f}).")
     return Sentence("act.line", text, (value, *made.values(), f1, decided), names=(aim,)), page
 
 def _moment(k) -> str:
@@ -1083,8 +1080,8 @@ def _act_moment(figures: dict):
     of_same = f"test part, the sessions that get to {late['landmark']} events, a row a session"
     order = [figure_or_unknown(row, "roc_auc", f"ROC-AUC {_moment(row['landmark'])}", "share of pairs", of_same, row["sessions"]) for row in (early, late)]
     text = (f"If you ask once, ask {_moment(best['landmark'])}: {WON_SHORT[purpose]} is then {values[best['landmark']]:{form}}{chance}; {said}. "
-            f"Waiting costs: {_moment(gone['landmark'])}, {share_in_words(share)} of the conversions have happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to {late['landmark']} events, "
-            f"{share_in_words(order[1])} of pairs are put in order {_moment(late['landmark'])}, {share_in_words(order[0])} {_moment(early['landmark'])}.")
+            f"Waiting costs: {_moment(gone['landmark'])}, {in_percent(share)} of the conversions have happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to {late['landmark']} events, "
+            f"{in_percent(order[1])} of pairs are put in order {_moment(late['landmark'])}, {in_percent(order[0])} {_moment(early['landmark'])}.")
     events = tuple(chosen_value(k, "events seen", "events") for k in {best["landmark"], *others, *rivals, gone["landmark"], early["landmark"]} if k != POOLED)
     shown = tuple(values[k] for k in (best["landmark"], *others))
     return Sentence("act.moment", text, (*shown, share, *order, exact_count(late["sessions"], "sessions", of_same), *events), names=(WON_SHORT[purpose],)), QUESTIONS["classification"][1]
@@ -1098,7 +1095,7 @@ def _act_segment(figures: dict):
     own, total = rows[0], sum(row.get("sessions") or 0 for row in rows)
     size = figure_or_unknown(own, "share", f"share of '{own['segment']}'", "share of sessions", f"{part} part, a row a session", total)
     converts = _converts(own, part)
-    text = f"Treat '{own['segment']}' as a group of its own: {share_in_words(size)} of the sessions, of which {share_in_words(converts)} convert."
+    text = f"Treat '{own['segment']}' as a group of its own: {in_percent(size)} of the sessions, of which {in_percent(converts)} convert."
     return Sentence("act.segment", text, (size, converts), names=(own["segment"],)), QUESTIONS["clustering"][1]
 
 def _act_funnel(figures: dict):
@@ -1106,7 +1103,7 @@ def _act_funnel(figures: dict):
     steps = figures["eda"]["funnel"]
     before, narrow = min(zip(steps, steps[1:]), key=lambda pair: pair[1]["went_on"])
     own = figure_or_unknown(narrow, "went_on", f"share that goes on from {before['step']} to {narrow['step']}", "share of sessions", f"training part, sessions with a {before['step']}, a row a session", narrow.get("came_from"))
-    text = f"Look at the step from {before['step']} to {narrow['step']}: {share_in_words(own)} of the sessions go on."
+    text = f"Look at the step from {before['step']} to {narrow['step']}: {in_percent(own)} of the sessions go on."
     return Sentence("act.funnel", text, (own,), names=(before["step"], narrow["step"])), "03_eda"
 
 # %% ../nbs/12_report.ipynb #7e4e1581
@@ -1187,7 +1184,8 @@ def _of_log(figures: dict) -> list:
     if outcome.get("proxy"): found.append(Sentence("report.proxy", f"The outcome is a proxy ({outcome.get('says')}), not a purchase; nothing here says that anybody buys", (), "caution", (str(outcome.get("says")),)))
     if card.get("ready_made"): found.append(Sentence("report.finished", "The log holds finished sessions. What is known of a session at its end is not known while it goes on, so these figures flatter what could be predicted in time", (), "caution"))
     if card.get("source") == "demo": found.append(Sentence("report.simulated", "The log is simulated; it shows what the method can do, not what your shop will show", (), "caution"))
-    return found + [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in _lines(card, "warnings") if not (outcome.get("proxy") and "proxy" in line)]
+    told = ["source.warning.proxy"] if outcome.get("proxy") else []  # said above, in other words
+    return found + [one for one in warnings_of(card) if one.code not in told]
 
 def _not_used(figures: dict) -> list:
     "Rows of the log that could not be used."
@@ -1299,7 +1297,7 @@ def terminal_sentences(
     card = figures["source"]
     said = [Sentence("source.title", f"log: {card['title']}", names=(card["title"],)), log_read(card)]
     said += [Sentence("source.note", f"note: {note}", why=AS_COUNTED) for note in card["notes"]]
-    said += [Sentence("source.warning", f"warning: {warning}", (), "caution", why=AS_COUNTED) for warning in card["warnings"]]
+    said += [replace(one, text=f"warning: {one.text}") for one in warnings_of(card)]
     return said + [one for name, kept in figures.items() if name not in ("model_card", "run") and isinstance(kept, dict) for one in sentences_of(kept, name)]
 
 def _answer_sentences(answer: Answer) -> list:
@@ -1482,8 +1480,6 @@ def parameter_table(
     lines = ["| " + " | ".join(row[i] for i in kept) + " |" for row in [head, ["---"] * len(head), *rows]]
     return "\n".join(lines) if len(kept) > 1 else ""
 
-
-
 # %% ../nbs/12_report.ipynb #fd1443ca
 def _signature(name: str, thing) -> str:
     "A name with its parameters."
@@ -1533,24 +1529,33 @@ def reference_page(
     notebook: str, # File name of its notebook
     title: str, # Title of that notebook
     package: str = "clickstream_conv", # The package
+    name: str = "", # The module as the package has it, such as log.dialects; empty: the file's name
 ) -> str: # Markdown; empty if it exports nothing
     "The reference of one module."
     from importlib import import_module
-    names, loaded = exported_names(module), import_module(f"{package}.{module.stem}")
+    name = name or module.stem
+    names, loaded = exported_names(module), import_module(f"{package}.{name}")
     says = _constants(module.read_text(encoding="utf-8"))
-    things = [(name, getattr(loaded, name)) for name in names if hasattr(loaded, name) and not name.startswith("_")]
-    group = lambda kept: "\n\n".join(reference_entry(module.stem, name, thing, says.get(name, "")) for name, thing in kept)
+    things = [(exported, getattr(loaded, exported)) for exported in names if hasattr(loaded, exported) and not exported.startswith("_")]
+    group = lambda kept: "\n\n".join(reference_entry(name, exported, thing, says.get(exported, "")) for exported, thing in kept)
     constants = [one for one in things if not callable(one[1]) or not hasattr(one[1], "__name__")]
     rest = [one for one in things if one not in constants]
     parts = [f"## {caption}\n\n{group(kept)}" for caption, kept in (("Functions and classes", rest), ("Constants", constants)) if kept]
-    return f"# {module.stem}\n\n> What the notebook [{title}]({notebook}) exports: `from {package}.{module.stem} import ...`\n\n" + "\n\n".join(parts) + "\n" if things else ""
+    return f"# {name}\n\n> What the notebook [{title}]({notebook}) exports: `from {package}.{name} import ...`\n\n" + "\n\n".join(parts) + "\n" if things else ""
+
+def numbered_notebooks(
+    checkout: Path, # Folder of the repository
+) -> list: # Paths
+    "The notebooks of the stages, then those of the package's parts, which lie in folders of their own."
+    folder = checkout / "nbs"
+    return [*sorted(folder.glob("[0-9]*.ipynb")), *sorted(folder.glob("*/[0-9]*.ipynb"))]
 
 def modules_of(
     checkout: Path, # Folder of the repository
 ) -> dict: # Module: its notebook
     "Which notebook a module comes from."
-    exports = re.compile(r"^#\|\s*default_exp\s+(\w+)", re.MULTILINE)
-    notebooks = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted((checkout / "nbs").glob("[0-9]*.ipynb"))}
+    exports = re.compile(r"^#\|\s*default_exp\s+([\w.]+)", re.MULTILINE)
+    notebooks = {path: json.loads(path.read_text(encoding="utf-8")) for path in numbered_notebooks(checkout)}
     found = {name[1]: path for path, notebook in notebooks.items() for cell in notebook["cells"] if (name := exports.search(_text(cell["source"])))}
     return {name: path for name, path in found.items()}
 
@@ -1646,12 +1651,22 @@ def _gallery(files: list, work: Path, extra: dict) -> Path:
     (work / "gallery.md").write_text(gallery_page(files, extra), encoding="utf-8")
     return work / "gallery.md"
 
-def _reference_files(checkout: Path, work: Path, modules: dict) -> list:
-    "The pages of the reference, written down."
-    package = checkout / "clickstream_conv"
-    texts = {name: reference_page(package / f"{name}.py", path.name, page_title(json.loads(path.read_text(encoding="utf-8")))) for name, path in modules.items() if (package / f"{name}.py").is_file()}
-    files = [work / f"api-{name}.md" for name, text in texts.items() if text]
-    for file in files: file.write_text(texts[file.stem.removeprefix("api-")], encoding="utf-8")
+def module_file(
+    checkout: Path, # Folder of the repository
+    name: str, # A module, such as log.dialects
+) -> Path: # Its file
+    "Where a module lies."
+    return checkout / "clickstream_conv" / f"{name.replace('.', '/')}.py"
+
+def _reference_files(checkout: Path, work: Path, modules: dict) -> dict:
+    "The pages of the reference, written down: module and page."
+    files = {}
+    for name, path in modules.items():
+        module, title = module_file(checkout, name), page_title(json.loads(path.read_text(encoding="utf-8")))
+        text = reference_page(module, path.name, title, name=name) if module.is_file() else ""
+        if not text: continue
+        files[name] = work / f"api-{name}.md"
+        files[name].write_text(text, encoding="utf-8")
     return files
 
 # %% ../nbs/12_report.ipynb #b7ccea3f
@@ -1668,7 +1683,7 @@ def build_docs(
     if not (checkout / "nbs" / "index.ipynb").is_file(): raise ValueError(f"{checkout} is no checkout of the project: there is no nbs/index.ipynb. Get one with: git clone")
     repository, branch, title = repository_of(checkout)
     modules = {name: path for name, path in modules_of(checkout).items() if not only or path.stem in only}
-    notebooks = [path for path in sorted((checkout / "nbs").glob("[0-9]*.ipynb")) if not only or path.stem in only]
+    notebooks = [path for path in numbered_notebooks(checkout) if not only or path.stem in only]
     collections, extra = collected(checkout, only), {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -1678,8 +1693,8 @@ def build_docs(
         if shown["Case studies"]: shown["Case studies"] = [_gallery(shown["Case studies"], work, extra), *shown["Case studies"]]
         reference = _reference_files(checkout, work, modules)
         project = [path for path in (checkout / "CONTRIBUTING.md", checkout / "CHANGELOG.md") if path.is_file()]
-        pages = {"": [work / "index.ipynb"], **shown, **groups, "Notebooks": [work / path.name for path in notebooks], "Reference": reference, "Project": project}
-        documented = {name: path for name, path in modules.items() if work / f"api-{name}.md" in reference}
-        names = reference_links({name: exported_names(checkout / "clickstream_conv" / f"{name}.py") for name in documented})
+        pages = {"": [work / "index.ipynb"], **shown, **groups, "Notebooks": [work / path.name for path in notebooks], "Reference": [*reference.values()], "Project": project}
+        documented = {name: path for name, path in modules.items() if name in reference}
+        names = reference_links({name: exported_names(module_file(checkout, name)) for name in documented})
         site = Site(title, names=names, references={path.name: f"api-{name}.html" for name, path in documented.items()}, repository=repository, branch=branch, checkout=checkout)
         return build_site(pages, out, site, extra, strict)

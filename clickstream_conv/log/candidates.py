@@ -53,6 +53,7 @@ class Draft:
     guesses: dict = field(default_factory=dict) # Canonical name: Guess
     extra: tuple = () # Lines of YAML beside those on columns, events and values
     questions: tuple = () # Comments
+    time_format: str = "" # Of its times; empty: found from the values
 
     def column(self, canonical: str) -> str: # Empty where there is none
         "The column of the flat table that was guessed."
@@ -87,7 +88,7 @@ class Draft:
     def text(self) -> str: # YAML
         "The mapping as far as it goes."
         ruled = any(line.startswith("event_rules:") for line in self.extra)
-        lines = [line for line in mapping_lines(self.flat, self.guesses) if not (ruled and line.startswith("# no column of event names"))]
+        lines = [line for line in mapping_lines(self.flat, self.guesses, self.time_format) if not (ruled and line.startswith("# no column of event names"))]
         return "\n".join(one_line(line) for line in (*lines, *self.extra))
 
     def read(self) -> Checked | None: # None where it cannot be read so
@@ -109,12 +110,14 @@ def draft_of(
     raw: pl.DataFrame, # A log's head, as read_table returns it
     extra: tuple = (), # Lines of YAML that its rows need
     rows: pl.DataFrame | None = None, # The rows that are events, where they are not those of the head
+    known: dict | None = None, # Guesses that are known already
+    time_format: str = "", # Of its times; empty: found from the values
 ) -> Draft: # The first one
     "What the names and values of columns tell."
     flat = flattened(raw if rows is None else rows)
     columns = [column for column in flat.columns if column not in READER_COLUMNS]
-    guesses = {name: guess for name, guess in guess_columns(flat, columns).items() if guess.sure or not _is_called_otherwise(guess, name)}
-    return Draft(raw, flat, guesses, extra)
+    guesses = {name: guess for name, guess in guess_columns(flat, columns, known).items() if guess.sure or name in (known or {}) or not _is_called_otherwise(guess, name)}
+    return Draft(raw, flat, guesses, extra, time_format=time_format)
 
 def _is_called_otherwise(guess: Guess, canonical: str) -> bool:
     "Whether a guess by values alone goes against what the column is called."
@@ -150,10 +153,12 @@ def list_of_events(
 
 def draft_of_events(
     raw: pl.DataFrame, # A log's head, as read_table returns it
+    known: dict | None = None, # Guesses that are known already
+    time_format: str = "", # Of its times; empty: found from the values
 ) -> Draft: # The first one
     "A draft, whether each row is an event or holds a list of them."
     column = list_of_events(raw)
-    if not column: return draft_of(raw)
+    if not column: return draft_of(raw, (), None, known, time_format)
     line = f"rows: {flow_yaml(column)}  # each entry of this list is an event"
     return draft_of(raw, (line,), expand_rows(raw, column))
 

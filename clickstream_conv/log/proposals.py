@@ -20,17 +20,10 @@ from .language import as_words
 from .readings import Figures, filled_afterwards, named_afterwards, one_line
 from .recognition import proposal_of_tracker, recognised
 from .worth import (class_lines, money_in_micros, products_in_cells, products_in_lists, products_in_rows, purchases_by_orders, purchases_in, revenue_of_orders, total_of_lines)
-from ..readers import (PROPOSAL_LINES, READER_COLUMNS, Guess, context_lines, context_of, event_of_word, flow_yaml, lines_above, log_files,
-    plain_name, read_table, with_rows)
+from ..readers import PROPOSAL_LINES, Guess, Head, context_lines, context_of, event_of_word, flow_yaml, head_of_file, parts_with_rows, plain_name
 
 # %% ../../nbs/log/05_proposals.ipynb #8ae61212
 MOST_FILES = 50  # files of a log whose heads are looked at
-
-def _head_of(path: Path, delimiter: str, encoding: str, lines: int) -> pl.DataFrame:
-    "The first lines of a file, broken ones left out."
-    above, _ = lines_above(path, encoding)
-    raw = read_table(path, delimiter=delimiter, encoding=encoding, lines=lines, skip_lines=above)
-    return raw.filter(~pl.col("_broken")).drop("_broken", "_text", strict=False) if "_broken" in raw.columns else raw
 
 def _told_by_names(files: list) -> bool:
     "Whether files are named after events, so that each of them has to be looked at."
@@ -46,13 +39,14 @@ def head_of_log(
     path: str | Path, # A log: a file, a folder or a pattern
     delimiter: str = "", # Of a CSV; empty: found
     encoding: str = "utf8", # How text was written
-) -> tuple[Path, pl.DataFrame]: # The first file that is not empty, and the first rows: of all files where their names tell what their events are
+) -> Head: # The first rows of the first file that is not empty: of all files where their names tell what their events are
     "What a proposal looks at."
-    files = with_rows(log_files(path))
-    if not _told_by_names(files): return files[0], _head_of(files[0], delimiter, encoding, PROPOSAL_LINES)
+    files = parts_with_rows(path)
+    if not _told_by_names(files): return head_of_file(files[0], delimiter, encoding)
     some = files[:MOST_FILES]
-    heads = [_head_of(file, delimiter, encoding, PROPOSAL_LINES // len(some)).with_columns(_file=pl.lit(str(file))) for file in some]
-    return files[0], pl.concat(heads, how="diagonal_relaxed")
+    heads = [head_of_file(file, delimiter, encoding, PROPOSAL_LINES // len(some)) for file in some]
+    named = [head.raw.with_columns(_file=pl.lit(str(head.file))) for head in heads]
+    return replace(heads[0], raw=pl.concat(named, how="diagonal_relaxed"))
 
 # %% ../../nbs/log/05_proposals.ipynb #7ab51b74
 ORDER_EXPORT = ("lineitem", "financialstatus", "fulfillmentstatus", "subtotal", "paidat", "orderstatus", "billing", "shippingname", "invoice")  # parts of names that exports of orders have
@@ -206,19 +200,18 @@ def propose(
     encoding: str = "utf8", # How text was written
 ) -> str: # YAML with comments, to be read and edited
     "Propose a mapping for a log, or refuse it with the reason."
-    file, raw = head_of_log(path, delimiter, encoding)
-    if tracker := recognised(raw): return proposal_of_tracker(raw, tracker, file, encoding)
-    draft = draft_of_events(raw)
-    refuse_orders(draft, file.name)
-    refuse_no_one(draft, file.name)
+    head = head_of_log(path, delimiter, encoding)
+    name = head.file.name
+    if tracker := recognised(head.raw): return proposal_of_tracker(head.raw, tracker, head.file, encoding, tuple(head.lines()))
+    draft = draft_of_events(head.raw, head.known(), head.time_format())
+    refuse_orders(draft, name)
+    refuse_no_one(draft, name)
     draft = event_of_files(draft)
-    refuse_no_order(draft, file.name)
+    refuse_no_order(draft, name)
     draft = refined(draft)
-    refuse_purchases_only(draft, file.name)
-    refuse_single_events(draft, file.name)
-    lines = own_proposal(draft, file.name)
-    above, header = lines_above(file, encoding)
-    if above: lines.insert(1, f"skip_lines: {above}  # ? line 1 is no header; line {above + 1} reads like it: {header[:60]}")
+    refuse_purchases_only(draft, name)
+    refuse_single_events(draft, name)
+    first, *lines = own_proposal(draft, name)
     other = {"delimiter": delimiter, "encoding": encoding if encoding != "utf8" else ""}
     lines += [f"{key}: {flow_yaml(value)}" for key, value in other.items() if value]
-    return "\n".join(lines) + "\n"
+    return "\n".join([first, *map(one_line, head.lines()), *lines]) + "\n"

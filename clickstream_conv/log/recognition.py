@@ -98,6 +98,11 @@ def _fitting_file(line: str, path: Path, encoding: str) -> list:
     if not line.startswith("delimiter:"): return [line]
     return _own_delimiter(path, encoding) if form == "csv" else []
 
+def _is_said(line: str, files: list) -> bool:
+    "Whether a line of a shipped mapping is said by this log's files in another way."
+    keys = {other.split(":")[0] for other in files}
+    return line.split(":")[0] in keys
+
 def _fitting_line(line: str, raw: pl.DataFrame, mapping: Mapping, path: Path, encoding: str) -> list:
     "A line of a shipped mapping, as this log needs it."
     if line.startswith(f"{RECOGNISED}:"): return []
@@ -110,12 +115,14 @@ def proposal_of_tracker(
     name: str, # Of a shipped mapping
     path: Path, # The file
     encoding: str = "utf8", # How its text was written
+    files: tuple = (), # Lines of YAML about how the file is written
 ) -> str: # YAML with the comments of the shipped mapping
     "The mapping of a recognised log, fitted to what it holds."
     mapping = load_mapping(shipped_mapping(name))
     rows = expand_rows(raw, mapping.rows, path.name) if mapping.rows else raw
     shipped = shipped_mapping(name).read_text(encoding="utf-8").splitlines()
-    lines = [fitted for line in shipped for fitted in _fitting_line(line, rows, mapping, path, encoding)]
+    lines = [fitted for line in shipped if not _is_said(line, files) for fitted in _fitting_line(line, rows, mapping, path, encoding)]
+    lines += [*files]
     lines += [f"encoding: {encoding}"] if encoding != "utf8" else []
     lines += unmapped_line(unmapped_words(rows, mapping))
     head = [f"# recognised as {mapping.about.get('title', name)}, by its columns {', '.join(known_by(name))}"]

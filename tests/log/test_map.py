@@ -44,7 +44,7 @@ def figures(path, text):
 def test_a_tracker_is_known_and_its_mapping_reads_it(name):
     path = CASES / "vendors" / name
     text = propose(path)
-    assert recognised(head_of_log(path)[1]) == TRACKERS[name]
+    assert recognised(head_of_log(path).raw) == TRACKERS[name]
     assert text.startswith("# recognised as ") and all(column in text.splitlines()[0] for column in known_by(TRACKERS[name]))
     if name not in READ_ELSEWHERE: assert figures(path, text) == FIGURES.get(name, STORY)
 
@@ -55,7 +55,7 @@ def test_each_tracker_says_by_what_it_is_known():
 
 @pytest.mark.parametrize("path", [path for folder in ("reports", "research") for path in sorted((CASES / folder).glob("*/*.csv"))], ids=lambda path: path.parent.name + "/" + path.name)
 def test_no_ordinary_log_is_taken_for_a_tracker(path):
-    try: raw = head_of_log(path)[1]
+    try: raw = head_of_log(path).raw
     except ValueError: return  # refused before anything is recognised
     assert recognised(raw) == ""
 
@@ -104,7 +104,7 @@ def test_a_proposal_as_it_stands_gives_the_right_figures(name):
     found = figures(path, text)
     assert found[:3] == PROPOSED[name][:3] and found[4] == PROPOSED[name][4], text
     assert found[3] == PROPOSED[name][3] or name == "research/10_gstore/train.csv", text
-    head = figures_of_text(head_of_log(path)[1], text)
+    head = figures_of_text(head_of_log(path).raw, text)
     assert f"# read so, they hold {head.sentence()}" in text
 
 
@@ -239,3 +239,16 @@ def test_a_log_that_a_run_would_refuse_is_shown_all_the_same(tmp_path):
     lines = check_log(tmp_path / "log.csv", mapping)
     assert "set aside: 5 rows, 50.0%: unknown event name (5)" in lines or any(line.startswith("set aside: 5 rows, 50.0%") for line in lines)
     assert lines[-1].startswith("a run would refuse this log: ")
+
+
+def test_rows_that_begin_with_a_number_sign_are_no_comments(tmp_path):
+    (tmp_path / "log.csv").write_text("sid,time,event,sku\n" + "".join(f"#{1000 + n // 2},2024-03-01 09:{n:02d}:00,{('view', 'purchase')[n % 2]},p{n % 3}\n" for n in range(20)))
+    text = propose(tmp_path / "log.csv")
+    assert "comment:" not in text and figures(tmp_path / "log.csv", text)[:3] == (10, 10, 10)
+
+
+def test_how_the_files_are_written_stands_in_every_proposal():
+    "A web server's log has a pattern; a wrapped object its list; a feed without a header its names."
+    assert "line_pattern: " in propose(CASES / "vendors" / "access.log")
+    assert "records: data" in propose(CASES / "vendors" / "meta_capi.json.gz")
+    assert figures(CASES / "vendors" / "meta_capi.json.gz", propose(CASES / "vendors" / "meta_capi.json.gz")) == STORY
