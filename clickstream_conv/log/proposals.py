@@ -14,10 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
-from clickstream_conv.log.candidates import (Draft, codes_of_events, draft_of_events, event_lines, event_of_files, event_of_two_columns, is_time, key_of_session, time_lines, time_within_session, unread_times,
+from clickstream_conv.log.candidates import (Draft, codes_of_events, draft_of_events, event_lines, event_of_files, event_of_two_columns, is_time, key_of_session, page_lines, time_lines, time_within_session, unread_times,
     visitor_of_long_sessions)
 from .language import as_words
-from .readings import Figures, filled_afterwards, named_afterwards, one_line
+from .readings import Figures, filled_afterwards, named_afterwards, one_line, why_not_read
 from .recognition import proposal_of_tracker, recognised
 from .worth import (class_lines, money_in_micros, products_in_cells, products_in_lists, products_in_rows, purchases_by_orders, purchases_in, revenue_of_orders, total_of_lines)
 from ..readers import PROPOSAL_LINES, Guess, Head, context_lines, context_of, event_of_word, flow_yaml, head_of_file, parts_with_rows, plain_name
@@ -32,8 +32,9 @@ def _told_by_names(files: list) -> bool:
 
 def _name_parts(file: Path) -> list:
     "What the name of a file may say of its events, and what the names of its folders say."
-    name = file.name.split(".")[0]
-    return [name, *re.findall("[A-Za-z]+$", name), *(folder.split("=")[1] for folder in file.parts[:-1] if "=" in folder)]
+    *folders, name = str(file).split("/")
+    word = name.split(".")[0]
+    return [word, *re.findall("[A-Za-z]+$", word), *(folder.split("=")[1] for folder in folders if "=" in folder)]
 
 def head_of_log(
     path: str | Path, # A log: a file, a folder or a pattern
@@ -169,10 +170,10 @@ def _names(says) -> list:
 # %% ../../nbs/log/05_proposals.ipynb #aec5446a
 def _outcome_lines(draft: Draft, found: Figures | None) -> list:
     "Comments on a log without purchases, or in which every session buys."
-    if found is None: return ["# ? so far it cannot be read: look at each line"]
+    if found is None: return [f"# ? so far it cannot be read: {why_not_read(draft.raw, draft.text())}"]
     if found.orders == 0:
         return ["# ? no purchase is recognised in these rows. If a word above means one, move it to purchase; if the log has none,",
-                "#   something like one can be predicted in its place: list that word under purchase, such as purchase: [signup]"]
+                "#   something like one can be predicted in its place: list that word under purchase, such as purchase: [signup]", *page_lines(draft)]
     if found.buying == found.sessions: return [f"# ? every one of the {found.sessions:,} sessions has a purchase: nobody is left who did not buy, so there is nothing to predict"]
     return []
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from .language import as_words, event_by_rules, expand_rows, value_of
 from .paths import has_steps, value_at
-from .readings import figures_of_text, one_line
+from .readings import figures_of_text, one_line, why_not_read
 from .trackers import shipped_mapping, shipped_mappings
 from ..readers import HEAD, RECOGNISED, Mapping, event_of_word, find_delimiter, flow_yaml, format_of, load_mapping, open_log, read_yaml
 
@@ -126,7 +126,8 @@ def proposal_of_tracker(
     lines += [f"encoding: {encoding}"] if encoding != "utf8" else []
     lines += unmapped_line(unmapped_words(rows, mapping))
     head = [f"# recognised as {mapping.about.get('title', name)}, by its columns {', '.join(known_by(name))}"]
-    found = figures_of_text(raw, "\n".join(lines))
+    text = "\n".join(lines)
+    found = figures_of_text(raw, text)
     if found and not found.orders: lines.append("# ? no purchase is counted in these rows: look at the words for events, and at the rows that are set aside")
-    said = found.sentence() if found else "nothing that can be read: look at each line"
+    said = found.sentence() if found else f"nothing that can be read yet: {why_not_read(raw, text)}"
     return "\n".join(one_line(line) for line in [*head, f"# read so, the first {len(raw):,} rows of {path.name} hold {said}", *lines]) + "\n"

@@ -2,11 +2,13 @@
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from clickstream_conv.log.headers import names_of_file
 from clickstream_conv.log.proposals import head_of_log, propose
 from clickstream_conv.log.readings import figures_of_text
 from clickstream_conv.log.recognition import known_by, recognised
@@ -21,21 +23,24 @@ TRACKERS = {  # file of tests/cases/vendors: its tracker
     "ga4_noitems.jsonl.gz": "ga4", "ga4_mp.jsonl.gz": "ga4", "ga4_brokenline.jsonl.gz": "ga4", "ga4_autoevents.jsonl.gz": "ga4", "ga4_folder": "ga4",
     "snowplow_header.tsv.gz": "snowplow", "snowplow_sdk.jsonl.gz": "snowplow-sdk", "adobe_joined.tsv.gz": "adobe", "matomo_live.json.gz": "matomo",
     "mixpanel.jsonl.gz": "mixpanel", "amplitude.json.gz": "amplitude", "segment.jsonl.gz": "segment", "posthog.jsonl.gz": "posthog", "posthog.parquet": "posthog",
-    "yandex_visits.tsv": "yandex-visits", "shopify_events.jsonl.gz": "shopify", "piwikpro.csv.gz": "piwik-pro", "ga360.jsonl.gz": "ga360", "ga360_kaggle.csv.gz": "ga360",
+    "adobe_hit_data.tsv": "adobe", "adobe_quotes.tsv": "adobe", "adobe_escaped.tsv": "adobe", "snowplow_enriched.tsv": "snowplow", "meta_capi.json.gz": "meta-capi",
+    "amplitude_export.zip": "amplitude", "yandex_visits.tsv": "yandex-visits", "shopify_events.jsonl.gz": "shopify", "piwikpro.csv.gz": "piwik-pro", "ga360.jsonl.gz": "ga360", "ga360_kaggle.csv.gz": "ga360",
 }
 PLAIN_GA4 = (24, 3, 3, 15, 159.25)  # sessions, buying sessions, orders, pieces, revenue
 STORY = (24, 5, 5, 16, 299.15)
 FIGURES = {  # those that are not the story's
     **dict.fromkeys([name for name in TRACKERS if name.startswith("ga4_")], PLAIN_GA4), "ga4_traps.jsonl.gz": STORY, "ga4_emptyitems.jsonl.gz": (24, 3, 3, 8, 159.25),
     "ga4_noquantity.jsonl.gz": (24, 3, 3, 6, 159.25), "ga4_noitems.jsonl.gz": (24, 0, 0, 0, 0.0), "ga4_mp.jsonl.gz": (24, 0, 0, 0, 0.0),
-    "adobe_joined.tsv.gz": (24, 5, 5, 17, 299.15), "matomo_live.json.gz": (24, 5, 5, 16, 318.75), "piwikpro.csv.gz": (24, 5, 5, 0, 299.15),
+    **dict.fromkeys(["adobe_joined.tsv.gz", "adobe_hit_data.tsv", "adobe_quotes.tsv", "adobe_escaped.tsv"], (24, 5, 5, 17, 299.15)), "matomo_live.json.gz": (24, 5, 5, 16, 318.75), "piwikpro.csv.gz": (24, 5, 5, 0, 299.15),
 }
 READ_ELSEWHERE = {"ga4_folder"}  # files that stand in the log twice; tests/log/test_files.py
 
 
 def figures(path, text):
     "Sessions, buying sessions, orders, pieces and revenue of a log by a mapping's text."
-    read = read_log(path, mapping_from_text(text), 1.0)
+    mapping = mapping_from_text(text)
+    mapping = replace(mapping, names=mapping.names or names_of_file(path.parent, mapping.names_file))
+    read = read_log(path, mapping, 1.0)
     bought = read.events.filter(pl.col("event") == "purchase")
     return read.events["session_id"].n_unique(), bought["session_id"].n_unique(), read.orders.orders, read.orders.pieces, round(read.orders.revenue, 2)
 
@@ -252,3 +257,17 @@ def test_how_the_files_are_written_stands_in_every_proposal():
     assert "line_pattern: " in propose(CASES / "vendors" / "access.log")
     assert "records: data" in propose(CASES / "vendors" / "meta_capi.json.gz")
     assert figures(CASES / "vendors" / "meta_capi.json.gz", propose(CASES / "vendors" / "meta_capi.json.gz")) == STORY
+
+
+def test_what_cannot_be_read_yet_says_why():
+    text = propose(CASES / "reports" / "24_two_currencies" / "log.csv")
+    assert "# ? so far it cannot be read: " in text and "which cannot be added up" in text
+
+
+def test_purchases_that_only_an_address_tells(tmp_path):
+    (tmp_path / "log.csv").write_text("user,time,url\n" + "".join(f"u{n // 2},2024-03-01 09:{n:02d}:00,{('/item/3', '/thank-you?o=7')[n % 4 == 3]}\n" for n in range(20)))
+    text = propose(tmp_path / "log.csv")
+    assert "# ? 5 rows have a url that may follow a purchase" in text
+    rules = re.search(r"event_rules: (.*)", text)[0]
+    kept = re.sub(r"(?ms)^events:.*?(?=^\w)|^  event: .*?$", "", text)
+    assert figures(tmp_path / "log.csv", kept + rules + "\n")[:3] == (10, 5, 5)
