@@ -19,7 +19,8 @@ from ..events import Checked, fitting_formats
 from .language import as_lists, as_words, expand_rows
 from .paths import decoded
 from .readings import Figures, figures_from, one_line, read_head
-from ..readers import FEW, READER_COLUMNS, SYNONYMS, Guess, event_of_word, flow_yaml, guess_columns, mapping_lines, plain_name, spellings
+from ..readers import (FEW, READER_COLUMNS, SYNONYMS, Guess, event_of_word, flow_yaml, guess_columns,
+    mapping_lines, spellings)
 
 # %% ../../nbs/log/04c_candidates.ipynb #2586a65e
 DEEPEST_FLAT = 4  # levels of nested data that are looked into
@@ -88,7 +89,8 @@ class Draft:
     def text(self) -> str: # YAML
         "The mapping as far as it goes."
         ruled = any(line.startswith("event_rules:") for line in self.extra)
-        lines = [line for line in mapping_lines(self.flat, self.guesses, self.time_format) if not (ruled and line.startswith("# no column of event names"))]
+        lines = mapping_lines(self.flat, self.guesses, self.time_format)
+        if ruled: lines = [line for line in lines if not line.startswith("# no column of event names")]
         return "\n".join(one_line(line) for line in (*lines, *self.extra))
 
     def read(self) -> Checked | None: # None where it cannot be read so
@@ -116,12 +118,15 @@ def draft_of(
     "What the names and values of columns tell."
     flat = flattened(raw if rows is None else rows)
     columns = [column for column in flat.columns if column not in READER_COLUMNS]
-    guesses = {name: guess for name, guess in guess_columns(flat, columns, known).items() if guess.sure or name in (known or {}) or not _is_called_otherwise(guess, name)}
+    found = guess_columns(flat, columns, known)
+    against = [name for name, guess in found.items() if not guess.sure and _is_called_otherwise(guess, name)]
+    guesses = {name: guess for name, guess in found.items() if name not in against or name in (known or {})}
     return Draft(raw, flat, guesses, extra, time_format=time_format)
 
 def _is_called_otherwise(guess: Guess, canonical: str) -> bool:
     "Whether a guess by values alone goes against what the column is called."
-    return any(is_called(part, other) for part in guess.parts() for other in ("event", "t", "price", "quantity") if other != canonical)
+    others = [other for other in ("event", "t", "price", "quantity") if other != canonical]
+    return any(is_called(part, other) for part in guess.parts() for other in others)
 
 # %% ../../nbs/log/04c_candidates.ipynb #b7e58a90
 def lists_of_objects(
@@ -132,7 +137,8 @@ def lists_of_objects(
     for column in flat.columns:
         values = as_lists(flat[column]) if _may_be_list(flat[column]) else flat[column]
         kind = values.dtype
-        if isinstance(kind, pl.List) and isinstance(kind.inner, pl.Struct): found[column] = [part.name for part in kind.inner.fields]
+        if not isinstance(kind, pl.List) or not isinstance(kind.inner, pl.Struct): continue
+        found[column] = [part.name for part in kind.inner.fields]
     return found
 
 def _may_be_list(values: pl.Series) -> bool:
@@ -205,7 +211,8 @@ def event_of_two_columns(
     guess = Guess(f"{other} or {event}" if says else other, "", False, says)
     both = draft.with_guess("event", guess, values if says else None)
     without, found = draft.figures(), both.figures()
-    why = f"so {found.buying:,} sessions buy; by {event} alone {without.buying:,}" if found and without else f"{event} alone tells of no purchase"
+    why = f"{event} alone tells of no purchase"
+    if found and without: why = f"so {found.buying:,} sessions buy; by {event} alone {without.buying:,}"
     return both.with_guess("event", replace(guess, why=why))
 
 # %% ../../nbs/log/04c_candidates.ipynb #c466040f
@@ -215,7 +222,11 @@ def codes_of_events(
     "Columns of codes that may be events, where no column of words was found."
     if draft.column("event"): return []
     called = [column for column in draft.free() if is_called(column, "event")]
-    return [column for column in called if 1 < as_words(draft.flat[column]).n_unique() <= FEW and as_words(draft.flat[column]).drop_nulls().str.contains(r"^-?\d+(\.0)?$").all()]
+    return [column for column in called if _are_codes(as_words(draft.flat[column]).drop_nulls())]
+
+def _are_codes(words: pl.Series) -> bool:
+    "Whether some words are a few whole numbers."
+    return 1 < words.n_unique() <= FEW and words.str.contains(r"^-?\d+(\.0)?$").all()
 
 def event_lines(
     draft: Draft, # What is known so far
@@ -225,10 +236,13 @@ def event_lines(
     for column in codes_of_events(draft):
         counts = as_words(draft.flat[column]).drop_nulls().value_counts(sort=True).head(8)
         said = ", ".join(f"{code}: {rows:,} rows" for code, rows in counts.iter_rows())
-        lines.append(f"# ? may be: event: {flow_yaml(column)}, codes ({said}); say what each means, such as events: {{view: [0], cart: [1], purchase: [2]}}")
+        example = "events: {view: [0], cart: [1], purchase: [2]}"
+        lines.append(f"# ? may be: event: {flow_yaml(column)}, codes ({said}); say what each means, such as {example}")
     return lines
 
-BOUGHT_PAGES = r"(?i)(/buy/|/bought|thank-?_?you|order-?_?(confirm|complete|received|success)|checkout/(success|complete|thank)|/danke|bestellbest|/merci)"  # addresses of pages that follow a purchase
+BOUGHT_PAGES = (  # addresses of pages that follow a purchase
+    r"(?i)(/buy/|/bought|thank-?_?you|order-?_?(confirm|complete|received|success)|"
+    r"checkout/(success|complete|thank)|/danke|bestellbest|/merci)")
 
 def page_lines(
     draft: Draft, # What is known so far
@@ -236,24 +250,29 @@ def page_lines(
     "Pages that one sees after a purchase, where nothing else tells of purchases."
     lines = []
     for column in draft.columns():
-        if not re.search(r"(?i)(url|uri|page|path|request|location)$", column) or draft.flat[column].dtype != pl.String: continue
+        if draft.flat[column].dtype != pl.String: continue
+        if not re.search(r"(?i)(url|uri|page|path|request|location)$", column): continue
         rows = draft.flat[column].str.contains(BOUGHT_PAGES).sum()
         if not rows: continue
         rules = flow_yaml([{"event": "purchase", "where": {column: {"matches": BOUGHT_PAGES}}}, {"event": "view"}])
-        lines.append(f"# ? {rows:,} rows have a {column} that may follow a purchase; if it does, in place of event and events: event_rules: {rules}")
+        said = f"{rows:,} rows have a {column} that may follow a purchase"
+        lines.append(f"# ? {said}; if it does, in place of event and events: event_rules: {rules}")
     return lines
 
 def unread_times(
     draft: Draft, # What is known so far
 ) -> list: # Columns
     "Columns that are called like a time, and hold none."
-    return [] if "t" in draft.guesses else [column for column in draft.free() if is_called(column, "t") and draft.flat[column].count()]
+    if "t" in draft.guesses: return []
+    return [column for column in draft.free() if is_called(column, "t") and draft.flat[column].count()]
 
 def time_lines(
     draft: Draft, # What is known so far
 ) -> list: # Comments
     "What a column that is called like a time holds."
-    return [f"{column} is called like a time, but its values, e.g. {draft.flat[column].drop_nulls()[0]}, are in no form that is known" for column in unread_times(draft)]
+    examples = {column: draft.flat[column].drop_nulls()[0] for column in unread_times(draft)}
+    return [f"{column} is called like a time, but its values, e.g. {value}, are in no form that is known"
+            for column, value in examples.items()]
 
 def is_time(
     column: str, # Name of a column
@@ -261,7 +280,8 @@ def is_time(
 ) -> bool: # Whether it says when
     "Whether a column that is left over is another time."
     if values.dtype.is_temporal(): return True
-    if not re.search(r"date|time|_ts$|_at$|day$", column.lower()) or values.dtype.is_nested() or values.dtype == pl.Boolean: return False
+    if values.dtype.is_nested() or values.dtype == pl.Boolean: return False
+    if not re.search(r"date|time|_ts$|_at$|day$", column.lower()): return False
     return next(iter(fitting_formats(values).values()), 0.0) >= 0.9
 
 # %% ../../nbs/log/04c_candidates.ipynb #453c8e70
@@ -281,7 +301,8 @@ def key_of_session(
     session, visitor = draft.column("session_id"), draft.column("visitor_id")
     shared, ids = _shared(draft)
     if not shared: return draft
-    values = draft.flat.select(pl.concat_str([pl.col(visitor).cast(pl.String), pl.col(session).cast(pl.String)], separator="/")).to_series()
+    parts = [pl.col(column).cast(pl.String) for column in (visitor, session)]
+    values = draft.flat.select(pl.concat_str(parts, separator="/")).to_series()
     guess = Guess(f"{visitor} and {session}", "", False, [visitor, session])
     keyed = draft.with_guess("session_id", guess, values)
     alone, both = draft.figures(), keyed.figures()
@@ -315,8 +336,10 @@ def visitor_of_long_sessions(
     visitor = draft.guesses.get("visitor_id", replace(session, sure=False))
     cut = draft.without("session_id").with_guess("visitor_id", visitor)
     as_it_is, found = figures_from(checked), cut.figures()
-    said = f"{long:,} of {len(spans):,} sessions by {session.column} last longer than a day, up to {spans.max() / A_DAY:,.0f} days, so it is a visitor's"
-    if found: said = f"{said}: cut at 30 minutes of silence {found.sentence()}; as they are {as_it_is.sentence()} (session_id: {flow_yaml(session.says or session.column)})"
+    said = f"{long:,} of {len(spans):,} sessions by {session.column} last longer than a day, "
+    said += f"up to {spans.max() / A_DAY:,.0f} days, so it is a visitor's"
+    whole = f"session_id: {flow_yaml(session.says or session.column)}"
+    if found: said = f"{said}: cut at 30 minutes of silence {found.sentence()}; as they are {as_it_is.sentence()} ({whole})"
     return cut.with_guess("visitor_id", replace(visitor, why=said, sure=False))
 
 # %% ../../nbs/log/04c_candidates.ipynb #a21898fa
@@ -330,12 +353,14 @@ def _is_offset(draft: Draft, column: str) -> bool:
     "Whether a column counts from 0 on in each session."
     number = _whole(draft, column)
     if number.null_count() or not (number > 0).any(): return False
-    first = pl.DataFrame({"who": draft.flat[draft.column("session_id")], "number": number}).group_by("who").agg(pl.col("number").min())
+    table = pl.DataFrame({"who": draft.flat[draft.column("session_id")], "number": number})
+    first = table.group_by("who").agg(pl.col("number").min())
     return bool((first["number"] == 0).all())
 
 def _begins_with_session(draft: Draft) -> bool:
     "Whether all events of a session have one time: that at which it began."
-    counts = draft.flat.group_by(draft.column("session_id")).agg(times=pl.col(draft.column("t")).n_unique(), rows=pl.len())
+    by_session = draft.flat.group_by(draft.column("session_id"))
+    counts = by_session.agg(times=pl.col(draft.column("t")).n_unique(), rows=pl.len())
     several = counts.filter(pl.col("rows") > 1)
     return len(several) > 1 and (several["times"] == 1).all()
 
@@ -343,14 +368,16 @@ def time_within_session(
     draft: Draft, # What is known so far
 ) -> Draft: # With the time of each event, where the log says when a visit began and how long after it an event was
     "A time that all events of a session share is when it began."
-    if not {"session_id", "t"} <= set(draft.guesses) or not isinstance(draft.guesses["t"].column, str) or not _begins_with_session(draft): return draft
-    if "resolution: day" in draft.text(): return draft
+    if not {"session_id", "t"} <= set(draft.guesses) or not isinstance(draft.column("t"), str): return draft
+    if "resolution: day" in draft.text() or not _begins_with_session(draft): return draft
     start = draft.column("t")
     said = f"all events of a session have one {start}: it is when the session began"
     called = [column for column in draft.free() if re.split(r"[^a-z]+", column.lower())[-1] in OFFSETS]
     offsets = [column for column in called if _is_offset(draft, column)]
-    if not offsets or _whole(draft, start).null_count() or "resolution: ms" in draft.text(): return draft.ask(f"# ? {said}, and the order within it is not known by it")
+    if not offsets or _whole(draft, start).null_count() or "resolution: ms" in draft.text():
+        return draft.ask(f"# ? {said}, and the order within it is not known by it")
     column = offsets[0]
     ticks = _whole(draft, start) * 1_000_000 + _whole(draft, column) * 1_000
     says = {"seconds": start, "milliseconds": column}
-    return draft.with_guess("t", Guess(f"{start} and {column}", f"{said}, and {column} the milliseconds since then", False, says), ticks)
+    guess = Guess(f"{start} and {column}", f"{said}, and {column} the milliseconds since then", False, says)
+    return draft.with_guess("t", guess, ticks)

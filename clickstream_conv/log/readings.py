@@ -35,7 +35,8 @@ class Figures:
 
     def sentence(self) -> str: # Without a full stop
         "The figures in words."
-        words = f"{counted(self.sessions, 'session')}, {self.buying:,} with a purchase, {counted(self.orders, 'order')} worth {self.revenue:,.2f}"
+        words = f"{counted(self.sessions, 'session')}, {self.buying:,} with a purchase, "
+        words += f"{counted(self.orders, 'order')} worth {self.revenue:,.2f}"
         if not self.rejected: return words
         return f"{words}; {counted(self.rejected, 'row')} set aside, most often: {self.reason}"
 
@@ -89,10 +90,10 @@ def one_line(
 
 # %% ../../nbs/log/04a_readings.ipynb #187dac51
 AFTERWARDS = (  # parts of names that are known only once somebody has bought, in lower case without marks
-    "transaction", "order", "purchase", "revenue", "convert", "conversion", "payment", "paid", "refund", "invoice", "fulfil", "financialstatus", "shipping",
-    "lifetimevalue", "ltv",
+    "transaction", "order", "purchase", "revenue", "convert", "conversion", "payment", "paid", "refund", "invoice",
+    "fulfil", "financialstatus", "shipping", "lifetimevalue", "ltv",
 )
-ALMOST_ALL = 0.95  # share of a column's values that stand in rows of purchases, from which on it is known only afterwards
+ALMOST_ALL = 0.95  # share of a column's values in rows of purchases, from which on it is known only afterwards
 MOST_BUYING = 0.7  # share of rows that are purchases, up to which this tells anything
 
 def named_afterwards(

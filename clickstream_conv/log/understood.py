@@ -21,7 +21,8 @@ def _period(events: pl.DataFrame, zone: str) -> str:
     "From when to when."
     times = events["t"].drop_nulls()
     if times.is_empty(): return "the log has no times"
-    ends = pl.Series([times.min(), times.max()]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone).dt.strftime("%Y-%m-%d %H:%M")
+    ends = pl.Series([times.min(), times.max()]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
+    ends = ends.dt.strftime("%Y-%m-%d %H:%M")
     return f"from {ends[0]} to {ends[1]} ({zone})"
 
 def _share(part: float, whole: float) -> str:
@@ -47,7 +48,8 @@ def kinds_line(
 ) -> str: # A line
     "How many events there are of each kind."
     counts = dict(events["event"].value_counts().iter_rows())
-    return f"events: {len(events):,}, of them " + ", ".join(f"{counts[kind]:,} {kind}" for kind in EVENTS if kind in counts)
+    kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in EVENTS if kind in counts)
+    return f"events: {len(events):,}, of them {kinds}"
 
 def largest_line(
     events: pl.DataFrame, # Canonical events
@@ -55,8 +57,10 @@ def largest_line(
     "The three visitors with the most events; without visitors, the three longest sessions."
     who = "visitor_id" if events["visitor_id"].count() else "session_id"
     kind = who.removesuffix("_id")
-    counts = events.drop_nulls(who).group_by(who).agg(events=pl.len(), sessions=pl.col("session_id").n_unique()).sort("events", who, descending=[True, False]).head(3)
-    shown = [f"{name} ({counted(rows, 'event')}, {_share(rows, len(events))}, in {counted(sessions, 'session')})" for name, rows, sessions in counts.iter_rows()]
+    counts = events.drop_nulls(who).group_by(who).agg(events=pl.len(), sessions=pl.col("session_id").n_unique())
+    largest = counts.sort("events", who, descending=[True, False]).head(3)
+    shown = [f"{name} ({counted(rows, 'event')}, {_share(rows, len(events))}, in {counted(sessions, 'session')})"
+             for name, rows, sessions in largest.iter_rows()]
     return f"largest {kind}s: " + "; ".join(shown)
 
 # %% ../../nbs/log/06_understood.ipynb #ce566359
@@ -66,14 +70,16 @@ def _orders_line(checked: Checked) -> str:
     if not orders.orders: return "orders: none"
     mean = orders.revenue / max(orders.orders - orders.unpriced, 1)
     unknown = f"; {orders.unpriced:,} of unknown worth" if orders.unpriced else ""
-    return f"orders: {orders.orders:,}, with {counted(orders.pieces, 'piece')}, worth {orders.revenue:,.2f} in all, {mean:,.2f} on average{unknown}"
+    worth = f"worth {orders.revenue:,.2f} in all, {mean:,.2f} on average{unknown}"
+    return f"orders: {orders.orders:,}, with {counted(orders.pieces, 'piece')}, {worth}"
 
 def _aside_line(checked: Checked, rows: int) -> str:
     "What was set aside, and why."
     if checked.rejected.is_empty(): return "set aside: nothing"
     reasons = ", ".join(f"{reason} ({count:,})" for reason, count in checked.reasons().items())
     bought = _purchases_aside(checked)
-    return f"set aside: {counted(len(checked.rejected), 'row')}, {_share(len(checked.rejected), rows)}: {reasons}{bought}"
+    lost = len(checked.rejected)
+    return f"set aside: {counted(lost, 'row')}, {_share(lost, rows)}: {reasons}{bought}"
 
 def _purchases_aside(checked: Checked) -> str:
     "How many rejected rows read like purchases."
@@ -92,7 +98,8 @@ def understood(
     sessions, visitors = events["session_id"].n_unique(), events["visitor_id"].drop_nulls().n_unique()
     buying = events.filter(pl.col("event") == "purchase")["session_id"].n_unique()
     of = f" of {counted(visitors, 'visitor')}" if visitors else "; the log names no visitors"
-    lines = [f"{name}, {_period(events, rules.time_zone)}", f"sessions: {sessions:,}{of}; {buying:,} with a purchase ({_share(buying, sessions)})"]
+    lines = [f"{name}, {_period(events, rules.time_zone)}"]
+    lines += [f"sessions: {sessions:,}{of}; {buying:,} with a purchase ({_share(buying, sessions)})"]
     lines += [kinds_line(events), _orders_line(checked), hours_line(events, rules.time_zone, rules.resolution)]
     lines += [_aside_line(checked, len(events) + len(checked.rejected)), largest_line(events)]
     return lines + [f"note: {note}" for note in checked.notes]
@@ -102,7 +109,8 @@ def mapping_called(
     given: str, # A file, or the name of a shipped mapping
 ) -> Mapping: # Checked
     "A mapping by its file, or by the name of its tracker."
-    return load_mapping(given) if Path(given).expanduser().exists() or given.endswith((".yaml", ".yml")) else load_mapping(shipped_mapping(given))
+    is_file = Path(given).expanduser().exists() or given.endswith((".yaml", ".yml"))
+    return load_mapping(given if is_file else shipped_mapping(given))
 
 def check_log(
     path: str | Path, # A log: a file, a folder or a pattern

@@ -39,7 +39,8 @@ def products_in_lists(
         parts = _parts_of(entries.select(column for column in entries.columns if not entries[column].dtype.is_nested()))
         if "item_id" not in parts: continue
         unsure = [name for name in PRODUCT_PARTS if name in draft.guesses and not draft.guesses[name].sure]
-        line = f"lines: {flow_yaml({'of': path, **parts})}  # {len(entries):,} products in {(lists.list.len() > 0).sum():,} rows"
+        rows = (lists.list.len() > 0).sum()
+        line = f"lines: {flow_yaml({'of': path, **parts})}  # {len(entries):,} products in {rows:,} rows"
         return replace(draft.without(*unsure), extra=(*draft.extra, line))
     return draft
 
@@ -52,7 +53,8 @@ def _mark_in(values: pl.Series) -> str:
     text = as_words(values).drop_nulls()
     for mark in MARKS:
         parts = text.str.split(mark)
-        if (parts.list.len() > 1).any() and parts.explode(empty_as_null=True, keep_nulls=True).str.contains(AN_ID).all(): return mark
+        if not (parts.list.len() > 1).any(): continue
+        if parts.explode(empty_as_null=True, keep_nulls=True).str.contains(AN_ID).all(): return mark
     return ""
 
 def products_in_cells(
@@ -60,13 +62,15 @@ def products_in_cells(
 ) -> Draft: # With lines, where a cell holds several products
     "Products in one cell, with bars between."
     if any(line.startswith("lines:") for line in draft.extra): return draft
-    called = [column for column in draft.columns() if is_called(column, "item_id") and draft.flat[column].dtype == pl.String]
+    texts = [column for column in draft.columns() if draft.flat[column].dtype == pl.String]
+    called = [column for column in texts if is_called(column, "item_id")]
     split = {column: mark for column in called if (mark := _mark_in(draft.flat[column]))}
     if not split: return draft
     column, mark = next(iter(split.items()))
     several = as_words(draft.flat[column]).str.contains(mark, literal=True).sum()
     line = f"lines: {flow_yaml({'of': column, 'split': mark, 'item_id': 0})}  # {several:,} rows name several products"
-    others = ("item_id",) if draft.column("item_id") == column or not draft.guesses.get("item_id", Guess("", "")).sure else ()
+    item = draft.guesses.get("item_id", Guess("", ""))
+    others = ("item_id",) if item.column == column or not item.sure else ()
     return replace(draft.without(*others), extra=(*draft.extra, line))
 
 # %% ../../nbs/log/04d_worth.ipynb #75b15bc1
@@ -86,7 +90,8 @@ def products_in_rows(
     "A purchase of several products may be several rows."
     who = draft.column("session_id") or draft.column("visitor_id")
     time, item = draft.column("t"), draft.column("item_id")
-    if not who or not item or not isinstance(time, str) or not time or any(line.startswith("lines:") for line in draft.extra): return draft
+    if any(line.startswith("lines:") for line in draft.extra): return draft
+    if not who or not item or not time or not isinstance(time, str): return draft
     if "resolution: day" in draft.text(): return draft
     bought = draft.flat.filter(purchases_in(draft)).group_by(who, time).agg(pl.col(item).n_unique())
     several = (bought[item] > 1).sum()
@@ -133,13 +138,15 @@ def revenue_of_orders(
     before, found = draft.figures(), whole.figures()
     if not before or not found or before.revenue == found.revenue: return whole
     way = "price" if column == price else "the sum of prices"
-    return whole.with_guess("order_revenue", Guess(column, f"orders are worth {found.revenue:,.2f} so; by {way} {before.revenue:,.2f}", sure=False))
+    why = f"orders are worth {found.revenue:,.2f} so; by {way} {before.revenue:,.2f}"
+    return whole.with_guess("order_revenue", Guess(column, why, sure=False))
 
 def _grows_with_quantity(draft: Draft, column: str) -> bool:
     "Whether a product's number grows with its pieces, so that it is their total."
     if not {"item_id", "quantity"} <= set(draft.guesses): return False
-    table = draft.flat.select(item=as_words(draft.flat[draft.column("item_id")]), pieces=_numbers(draft, draft.column("quantity")), number=_numbers(draft, column))
-    table = table.drop_nulls().filter(pl.col("pieces") > 0).with_columns(each=(pl.col("number") / pl.col("pieces")).round(2))
+    items, pieces = as_words(draft.flat[draft.column("item_id")]), _numbers(draft, draft.column("quantity"))
+    table = draft.flat.select(item=items, pieces=pieces, number=_numbers(draft, column)).drop_nulls()
+    table = table.filter(pl.col("pieces") > 0).with_columns(each=(pl.col("number") / pl.col("pieces")).round(2))
     by_item = table.group_by("item").agg(pl.col("pieces", "number", "each").n_unique()).filter(pl.col("pieces") > 1)
     totals, prices = (by_item["each"] == 1) & (by_item["number"] > 1), by_item["number"] == 1
     return bool(totals.any()) and not prices.any()
@@ -159,7 +166,8 @@ def total_of_lines(
     is_total = grows or _last(price.column) in TOTALS
     chosen, other = ("line_total", "price") if is_total else ("price", "line_total")
     meaning = {"price": "the price of a piece", "line_total": "the total of its pieces"}
-    why = f"read as {meaning[chosen]}, orders are worth {sums[chosen]:,.2f}; if it is {meaning[other]}, {other}: {flow_yaml(price.column)}, {sums[other]:,.2f}"
+    otherwise = f"if it is {meaning[other]}, {other}: {flow_yaml(price.column)}, {sums[other]:,.2f}"
+    why = f"read as {meaning[chosen]}, orders are worth {sums[chosen]:,.2f}; {otherwise}"
     why = f"it grows with {draft.column('quantity')}; {why}" if grows else why
     return draft.without("price").with_guess(chosen, replace(price, why=why, sure=False))
 
@@ -174,8 +182,11 @@ def class_lines(
     price = draft.column("price")
     if not price: return []
     numbers = _numbers(draft, price).drop_nulls()
-    whole = len(numbers) >= 2 * FEWEST and numbers.n_unique() >= FEWEST and (numbers == numbers.floor()).all() and 0 <= numbers.min() and numbers.max() < MOST_CLASSES
-    return [f"# ? {price} holds only whole numbers, {numbers.min():g} to {numbers.max():g}: if they are classes of prices, they are no money; leave price out"] if whole else []
+    if len(numbers) < 2 * FEWEST or numbers.n_unique() < FEWEST: return []
+    lowest, highest = numbers.min(), numbers.max()
+    if lowest < 0 or highest >= MOST_CLASSES or (numbers != numbers.floor()).any(): return []
+    said = f"{price} holds only whole numbers, {lowest:g} to {highest:g}"
+    return [f"# ? {said}: if they are classes of prices, they are no money; leave price out"]
 
 # %% ../../nbs/log/04d_worth.ipynb #1d8e0c92
 MICRO = 1_000_000  # what trackers divide money by
@@ -195,7 +206,8 @@ def money_in_micros(
         guess = draft.guesses.get(canonical)
         if guess is None or guess.says is not None or not _in_micros(draft, canonical): continue
         says = {"of": guess.column, "divide_by": MICRO}
-        draft = draft.with_guess(canonical, replace(guess, says=says, sure=False, why=f"{guess.why}: large and round, so taken for millionths"))
+        why = f"{guess.why}: large and round, so taken for millionths"
+        draft = draft.with_guess(canonical, replace(guess, says=says, sure=False, why=why))
     return draft
 
 # %% ../../nbs/log/04d_worth.ipynb #bed2540d
