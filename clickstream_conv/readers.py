@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['FORMATS', 'PACKED', 'SPECIAL', 'BINARY', 'ZIPPED', 'UTF16', 'HEAD', 'CONTROL', 'NO_CHARSETS', 'BYTES_READ',
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
-           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'KEYS', 'TAKEN', 'RESERVED', 'MOST_ALIASES', 'MOST_YAML',
-           'ROUNDED_ID', 'IDS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'format_of',
-           'refuse_special', 'log_files', 'open_log', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files',
-           'with_rows', 'note_empty', 'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'json_pieces',
-           'read_json', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping',
-           'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml',
+           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'SELECTS', 'KEYS', 'TAKEN', 'RESERVED', 'MOST_ALIASES',
+           'MOST_YAML', 'ROUNDED_ID', 'IDS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
+           'format_of', 'refuse_special', 'log_files', 'open_log', 'refuse_encoding', 'free_memory', 'readable_whole',
+           'empty_files', 'with_rows', 'note_empty', 'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv',
+           'json_pieces', 'read_json', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces',
+           'Mapping', 'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml',
            'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for',
            'read_log', 'event_of_word', 'Guess', 'context_of', 'lines_above', 'propose_mapping']
 
@@ -30,6 +30,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
+from .log.databases import database_pieces, is_address, parse_address
+from .log.sql import Workspace, refuse_query, sql_pieces
 from .events import COLUMNS, EVENTS, RESOLUTIONS, TICKS, Checked, Rules, as_number, check_events, fitting_formats
 
 # %% ../nbs/01b_readers.ipynb #44611781
@@ -124,6 +126,7 @@ def log_files(
     format: str = "", # A name of FORMATS; empty: by the files' names
 ) -> list: # Paths of files, each once
     "The files of a log, in order. Everything that reads a log finds its files here."
+    if is_address(paths): raise ValueError(f"{parse_address(paths)} is a database, and a file is needed here. Name a file, a folder or a pattern")
     if format and format not in FORMATS: raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}{_close(format, FORMATS)}")
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not paths: raise ValueError("no file was named. Give a path, several, a folder or a pattern such as 'logs/*.csv'")
@@ -874,16 +877,46 @@ def _refuse_differences(files: list, tables: list) -> None:
         differ = "; ".join(([f"it lacks {', '.join(lacks)}"] if lacks else []) + ([f"it adds {', '.join(adds)}"] if adds else []))
         raise ValueError(f"{path.name} has other columns than {files[0].name}: {differ}. Read them as separate logs, or bring them to the same columns")
 
+def _refuse_key(key: str, value: str, what: str) -> None:
+    "Refuse a key of a mapping that does not fit where the log lies."
+    if value: raise ValueError(f"the mapping has {key}, which is for {what}. Leave it out")
+
+def _selected_pieces(paths, reading: dict, sql: str, query: str, table: str, work: Workspace):
+    "What a query makes of a log in files, or in a database."
+    if is_address(paths):
+        _refuse_key("sql", sql, "logs in files; a database takes query: SELECT ...")
+        return database_pieces(paths, query, table, work)
+    _refuse_key("query", query, "databases; files take sql: SELECT ... FROM log")
+    _refuse_key("table", table, "databases")
+    return sql_pieces(read_pieces(paths, **reading), with_rows(log_files(paths, reading["format"])), sql, work)
+
+def _selected_whole(pieces, work: Workspace) -> pl.DataFrame:
+    "All that a query gives, as far as memory holds it."
+    tables, size, most = [], 0, free_memory() // 4
+    for table in pieces:
+        tables.append(table)
+        size += table.estimated_size()
+        if size > most: raise ValueError(f"{work.title}: the query gives more than {most / 1e6:,.0f} MB, which memory does not hold whole. "
+                                         "Read it in parts with a bound on memory, e.g. --memory 1")
+    return _together(tables)
+
 def read_table(
-    paths: str | Path | list, # One path, several, a folder or a pattern
+    paths: str | Path | list, # One path, several, a folder or a pattern; or the address of a database
     format: str = "", # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say nothing
     delimiter: str = "", # What separates the fields of a CSV; empty: found from the head
     encoding: str = "utf8", # How text was written
     names: tuple = (), # Column names of CSV files without a header
     lines: int = 0, # Read only so many lines of each file; 0: all of them
     skip_lines: int = 0, # Lines above the header of each CSV
+    sql: str = "", # One SELECT over the files, whose result is the log
+    query: str = "", # One SELECT to a database
+    table: str = "", # Or one of its tables
+    work: Workspace = Workspace(), # Where and within which bounds a query runs
 ) -> pl.DataFrame: # The log's columns, and _row; _broken and _text where lines were broken; _file where there are several
     "The files of one log as one table, broken lines kept."
+    if sql or query or table or is_address(paths):
+        reading = dict(format=format, delimiter=delimiter, encoding=encoding, skip_lines=skip_lines)
+        return _selected_whole(_selected_pieces(paths, reading, sql, query, table, work), work)
     files = with_rows(log_files(paths, format))
     tables = [_read_file(path, format, delimiter, encoding, names, lines, skip_lines) for path in files]
     if not any(map(len, tables)):
@@ -924,14 +957,22 @@ def parquet_pieces(
             raise ValueError(f"{path.name} is a damaged Parquet file: {str(error).splitlines()[0]}. Download or copy it again") from None
 
 def read_pieces(
-    paths: str | Path | list, # One path, several, a folder or a pattern
+    paths: str | Path | list, # One path, several, a folder or a pattern; or the address of a database
     format: str = "", # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say nothing
     delimiter: str = "", # What separates the fields of a CSV; empty: found from the head
     encoding: str = "utf8", # How text was written
     size: int | None = None, # Bytes of a piece; None: PIECE
     skip_lines: int = 0, # Lines above the header of each CSV
+    sql: str = "", # One SELECT over the files, whose result is the log
+    query: str = "", # One SELECT to a database
+    table: str = "", # Or one of its tables
+    work: Workspace = Workspace(), # Where and within which bounds a query runs
 ): # Tables as read_table makes them; a column that only earlier pieces had is empty
     "The files of one log in pieces."
+    if sql or query or table or is_address(paths):
+        reading = dict(format=format, delimiter=delimiter, encoding=encoding, skip_lines=skip_lines)
+        yield from _gathered(_selected_pieces(paths, reading, sql, query, table, work), size or PIECE)
+        return
     files, first, seen = with_rows(log_files(paths, format)), None, {}
     for path in files:
         form = _form_of(path, format, skip_lines)
@@ -950,7 +991,8 @@ NAMES = ("session_id", "visitor_id", "t", "order", "event", "item_id", "category
 RULES = ("time_format", "time_zone", "resolution", "decimal", "gap_minutes", "duplicates")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
-KEYS = ("columns", "events", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines")  # keys of a mapping file
+SELECTS = ("sql", "query", "table")  # keys that say what of the files, or of a database, is the log
+KEYS = ("columns", "events", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *SELECTS)  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
@@ -964,10 +1006,14 @@ class Mapping:
     delimiter: str = "" # Of a CSV; empty: found
     encoding: str = "utf8" # How text was written
     skip_lines: int = 0 # Lines above the header of a CSV
+    sql: str = "" # One SELECT over the files, whose result is the log
+    query: str = "" # One SELECT to a database
+    table: str = "" # Or one of its tables
 
     def reading(self) -> dict: # Arguments of read_table and read_pieces
         "How the files are read."
-        return dict(format=self.format, delimiter=self.delimiter, encoding=self.encoding, skip_lines=self.skip_lines)
+        files = dict(format=self.format, delimiter=self.delimiter, encoding=self.encoding, skip_lines=self.skip_lines)
+        return files | dict(sql=self.sql, query=self.query, table=self.table)
 
     def context(self) -> tuple: # Names of all context columns
         "What is kept beside the canonical columns."
@@ -1118,6 +1164,14 @@ def _skip_lines(given: dict, name: str) -> int:
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0: raise ValueError(f"{name}: skip_lines is {_shown(lines)}. It should be a whole number, such as skip_lines: 2")
     return lines
 
+def _selects(given: dict, name: str) -> dict:
+    "What a mapping selects of the files, or of a database."
+    found = {key: _word(given[key], key, name).strip() for key in SELECTS if given.get(key) is not None}
+    found = {key: text for key, text in found.items() if text}
+    if len(found) > 1: raise ValueError(f"{name}: it has {' and '.join(found)}. Keep one: sql is for files, query and table are for databases")
+    if "sql" in found: refuse_query(found["sql"], name)
+    return found
+
 def mapping_from(
     given: dict, # The content of a mapping file
     name: str = "the mapping", # What it is called in messages
@@ -1137,6 +1191,7 @@ def mapping_from(
     if other.get("encoding"): refuse_encoding(other["encoding"])
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
     other["skip_lines"] = _skip_lines(given, name)
+    other |= _selects(given, name)
     return Mapping(columns=columns, rules=_rules_from(given, name), outcome=_section(given, "outcome", name), **contexts, **other)
 
 # %% ../nbs/01b_readers.ipynb #a2c41e07

@@ -43,6 +43,8 @@ from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, 
     repeats)
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import probability
+from .log.databases import is_address, parse_address
+from .log.sql import Workspace
 from .partitions import as_log, settled_rules
 from .readers import READER_COLUMNS, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
@@ -924,7 +926,7 @@ class Sorting:
     "A log on its way into drawers."
     source: Source # How it is read
     canonical: bool # Whether it holds events already
-    path: Path # The file
+    path: Path # The file, or the address of a database
     folder: Path # Where drawers are
     drawers: int # How many
     rules: object = None # Rules, once settled
@@ -967,7 +969,7 @@ def _pieces_of(sorting: Sorting, size: int | None = None) -> Iterator:
     "The pieces of a file as raw tables; a log with a reader of its own is one piece."
     if sorting.canonical: return read_pieces(sorting.path, "parquet", size=size)
     if sorting.source.reader: return iter([sorting.source.reader([sorting.path])])
-    return read_pieces(sorting.path, **sorting.source.mapping.reading(), size=size)
+    return read_pieces(sorting.path, **sorting.source.mapping.reading(), size=size, work=Workspace(sorting.source.title))
 
 # %% ../nbs/08_scoring.ipynb #c4b6b12b
 def sort_log(
@@ -1011,10 +1013,12 @@ def appender(
 # %% ../nbs/08_scoring.ipynb #015e5ba1
 def _targets(events_path: str, out_path: str) -> tuple[Path, Path]:
     "The one file to read and the one to write, or a refusal before any work is done."
-    files, out = log_files(events_path), Path(out_path).expanduser().absolute()
+    files = [parse_address(events_path)] if is_address(events_path) else log_files(events_path)
+    out = Path(out_path).expanduser().absolute()
     if len(files) > 1: raise ValueError(f"{events_path} stands for {len(files)} files, and a log is scored file by file. Name one, e.g. {files[0]}; sessions that go on in the next file would be cut")
     if out.suffix not in WRITTEN: raise ValueError(f"scores are written to a file ending in {', '.join(WRITTEN)}; found {out.name!r}, e.g. scored.parquet")
-    if out.is_dir() or out == files[0].absolute(): raise ValueError(f"{out} is {'a folder' if out.is_dir() else 'the log itself'}. Name another file for the scores, e.g. scored.parquet")
+    log = files[0].file if is_address(files[0]) else files[0]
+    if out.is_dir() or log and out == log.absolute(): raise ValueError(f"{out} is {'a folder' if out.is_dir() else 'the log itself'}. Name another file for the scores, e.g. scored.parquet")
     return files[0], out
 
 def _tally(scores: pl.DataFrame, checked: Checked, left_out: dict, total: Counter) -> None:
@@ -1066,6 +1070,12 @@ def _score_drawers(scorer: Scorer, sorting: Sorting, out: Path, landmarks, max_r
     return total
 
 # %% ../nbs/08_scoring.ipynb #862f494c
+def _drawers_for(path) -> int:
+    "Into how many drawers a log is sorted; of a database nobody knows how large it is."
+    if is_address(path): return MOST_DRAWERS
+    packed = path.suffix in (".gz", ".zip", ".parquet")
+    return int(min(MOST_DRAWERS, 1 + path.stat().st_size * (8 if packed else 1) // DRAWER))
+
 def score_file(
     run: str | Path | Run, # The folder of a finished run
     events_path: str, # A log with the columns of the training log, or the events.parquet of a run
@@ -1078,10 +1088,12 @@ def score_file(
     "Score a file of any size. Scores come session by session, in no order of the log; an earlier result stays until the new one is whole."
     scorer, (path, out) = Scorer.load(run, key), _targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
+    if is_address(path) and (source.reader or source.ready_made):
+        raise ValueError(f"this run learned from {source.title}, which is read from files, and {path} is a database. Export the new rows to a file")
     if source.ready_made: return score_finished(scorer, path, out)
     chosen_landmarks(landmarks, scorer.landmarks)
-    canonical = format_of(path) == "parquet" and canonical_columns(parquet_columns(path), scorer.card)
-    drawers = int(min(MOST_DRAWERS, 1 + path.stat().st_size * (8 if path.suffix in (".gz", ".zip", ".parquet") else 1) // DRAWER))
+    canonical = not is_address(path) and format_of(path) == "parquet" and canonical_columns(parquet_columns(path), scorer.card)
+    drawers = _drawers_for(path)
     with brief_folder() as place:
         sorting = Sorting(source, canonical, path, place, drawers)
         with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar: sort_log(sorting, max_rejected, bar)

@@ -108,7 +108,7 @@ def refuse_query(
 class Workspace:
     "Where and within which bounds a log is read."
     title: str = "the mapping" # What the mapping is called in messages
-    place: Path | None = None # A folder for what is put aside while reading; without: one of the system's
+    place: Path | None = None # A folder for what is put aside, removed afterwards; without: one of the system's
     memory: float = 0.0 # Gigabytes that reading may take; 0: half of what is free
 
     def limit(self) -> int: # Megabytes
@@ -124,11 +124,10 @@ def _folder_of(work: Workspace):
     if work.place is None:
         with brief_folder() as folder: yield folder
         return
-    folder = Path(work.place) / "sql"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try: yield folder
-    finally: shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(work.place, ignore_errors=True)
+    work.place.mkdir(parents=True)
+    try: yield work.place
+    finally: shutil.rmtree(work.place, ignore_errors=True)
 
 # %% ../../nbs/log/07_sql.ipynb #1517049e
 SHUT = {  # settings under which a stranger's query runs; the last one makes that no query can change them
@@ -280,8 +279,8 @@ def in_plain_words(
             raise ValueError(f"{title}: {key} needs more memory than it may take ({said[:200]}). Give more, e.g. "
                              "--memory 8, or select fewer columns and rows first") from None
         have = ", ".join(columns[:60]) + (f" and {len(columns) - 60} more" if len(columns) > 60 else "")
-        there = f" {LOG} has the columns: {have}. Mend the query under {key} in the mapping" if columns else ""
-        raise ValueError(f"{title}: {key} failed: {said}.{there}") from None
+        there = f"{LOG} has the columns: {have}. " if columns else ""
+        raise ValueError(f"{title}: {key} failed: {said}. {there}Mend {key} in the mapping") from None
 
 def _refuse_columns(columns: list, title: str, key: str) -> None:
     "Refuse a result with two columns of one name, or one that the reader needs for itself."
