@@ -1164,6 +1164,11 @@ def _skip_lines(given: dict, name: str) -> int:
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0: raise ValueError(f"{name}: skip_lines is {_shown(lines)}. It should be a whole number, such as skip_lines: 2")
     return lines
 
+def _refuse_encoding_of(encoding: str, name: str) -> None:
+    "Refuse what is no encoding, in a message that names the mapping."
+    try: refuse_encoding(encoding)
+    except ValueError as error: raise ValueError(f"{name}: {error}") from None
+
 def _selects(given: dict, name: str) -> dict:
     "What a mapping selects of the files, or of a database."
     found = {key: _word(given[key], key, name).strip() for key in SELECTS if given.get(key) is not None}
@@ -1188,7 +1193,7 @@ def mapping_from(
         raise ValueError(f"{name}: {min(both)!r} is in session_context and in event_context. Keep one")
     refuse_reserved(**contexts, name=name)
     other = {key: _word(given[key], key, name) for key in ("format", "delimiter", "encoding") if given.get(key) is not None}
-    if other.get("encoding"): refuse_encoding(other["encoding"])
+    if other.get("encoding"): _refuse_encoding_of(other["encoding"], name)
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
     other["skip_lines"] = _skip_lines(given, name)
     other |= _selects(given, name)
