@@ -1356,9 +1356,7 @@ def command(
 ) -> int: # Exit code: 0 if all went well
     "Run a command; never end in a traceback."
     try: code = app(arguments or ["--help"], prog_name="clickstream-conv", standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        code = STOPPED
-        if str(stop): print(f"clickstream-conv: {stop}", file=sys.stderr)
+    except (KeyboardInterrupt, typer.Abort): code = STOPPED
     except BaseException as error:  # a panic of a library in Rust is no Exception
         if os.environ.get("CLICKSTREAM_CONV_DEBUG") or isinstance(error, SystemExit): raise
         print(f"clickstream-conv: {in_words(error)}", file=sys.stderr)

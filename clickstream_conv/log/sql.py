@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOG', 'SELECT', 'NODES', 'TABLE_FUNCTIONS', 'CLOSED_FUNCTIONS', 'LONGEST_QUERY', 'SHUT', 'ROWS', 'STOPPED', 'NEEDED',
-           'one_line_of', 'refuse_query', 'Workspace', 'open_database', 'LoadedLog', 'load_log', 'in_plain_words',
-           'refuse_columns', 'select_batches', 'numbered', 'sql_pieces']
+           'UNREADABLE', 'one_line_of', 'refuse_query', 'Workspace', 'open_database', 'LoadedLog', 'load_log',
+           'in_plain_words', 'refuse_columns', 'select_batches', 'numbered', 'sql_pieces']
 
 # %% ../../nbs/log/07_sql.ipynb #0e93f253
 import json
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from ..runs import brief_folder
 
@@ -42,7 +43,9 @@ def _syntax_tree(query: str, name: str) -> dict:
         text = parser.execute("SELECT json_serialize_sql($1::VARCHAR)", [query]).fetchone()[0]
     tree = json.loads(text)
     if tree["error"]:
-        raise ValueError(f"{name}: sql cannot be read: {one_line_of(tree['error_message'])}. {SELECT}")
+        said = one_line_of(tree["error_message"])
+        raise ValueError(f"{name}: sql cannot be read: {said}. {SELECT}; a column whose name is a word of SQL "
+                         'stands in double quotes, as "at"')
     return tree
 
 def _nodes(tree) -> list:
@@ -301,14 +304,23 @@ def refuse_columns(
             raise ValueError(f"{title}: {key} gives a column {name!r}, a name that the reader needs for itself. "
                              "Name it otherwise, with AS")
 
-def _refuse_kinds(schema, title: str, key: str) -> None:
+UNREADABLE = ("interval", "union<", "extension<arrow.opaque", "extension<arrow.parquet.variant")  # kinds as Arrow names them
+
+def _parts_of(kind: pa.DataType) -> list:
+    "A kind, and the kinds of what is in it."
+    return [kind, *(part for place in range(kind.num_fields) for part in _parts_of(kind.field(place).type))]
+
+def _is_unreadable(kind: pa.DataType) -> bool:
+    "Whether a kind itself, not a name in it, is one that no table can hold."
+    name = "union<" if pa.types.is_union(kind) else str(kind)
+    return not pa.types.is_struct(kind) and any(word in name for word in UNREADABLE)
+
+def _refuse_kinds(schema: pa.Schema, title: str, key: str) -> None:
     "Refuse a result with a column that no table can hold, such as an interval."
     for part in schema:
-        try: kind = str(pl.from_arrow(schema.empty_table().select([part.name])).dtypes[0])
-        except (pl.exceptions.PolarsError, ValueError): kind = "Extension"
-        if kind.startswith("Extension"):
-            raise ValueError(f"{title}: {key} gives a column {part.name!r} of the kind {part.type}, which cannot be "
-                             f"read further. Write CAST({part.name} AS VARCHAR), or a number of seconds")
+        if not any(map(_is_unreadable, _parts_of(part.type))): continue
+        raise ValueError(f"{title}: {key} gives a column {part.name!r} of the kind {part.type}, which cannot be "
+                         f"read further. Write CAST({part.name} AS VARCHAR), or a number of seconds")
 
 def select_batches(
     connection, # A connection of DuckDB that is open for reading
