@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO_FORMS', 'NO_ZONE', 'OUTSIDE', 'SCORED', 'MODES',
            'EDGE', 'NORMAL', 'LOADED', 'ROWS_COMPARED', 'MOST_EVENTS', 'FOREIGN', 'ANSWERS', 'LACKING', 'MOST_DRAWERS',
-           'DRAWER', 'WRITTEN', 'EMPTY', 'plain_value', 'to_polars', 'as_given', 'refuse_missing', 'as_kind',
+           'DRAWER', 'WRITTEN', 'EMPTY', 'FULL', 'plain_value', 'to_polars', 'as_given', 'refuse_missing', 'as_kind',
            'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound', 'sound_events',
            'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out', 'WordTable', 'missing', 'QuickColumns',
            'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words', 'held_or_asked', 'log_loss_of', 'Live',
@@ -1070,8 +1070,22 @@ def _score_drawers(scorer: Scorer, sorting: Sorting, out: Path, landmarks, max_r
     return total
 
 # %% ../nbs/08_scoring.ipynb #862f494c
+FULL = 8 << 20  # bytes on disk of a drawer that is left alone
+
+def _merge_drawers(folder: Path) -> None:
+    "Put small drawers together; each session stays whole, and its rows stay in order."
+    target, size = None, 0
+    for drawer in sorted(path for path in folder.iterdir() if path.is_dir()):
+        more = sum(part.stat().st_size for part in drawer.iterdir())
+        if target is None or size + more > FULL:
+            target, size = drawer, more
+            continue
+        for part in drawer.iterdir(): part.rename(target / f"{part.stem}-{drawer.name}.parquet")
+        drawer.rmdir()
+        size += more
+
 def _drawers_for(path) -> int:
-    "Into how many drawers a log is sorted; of a database nobody knows how large it is."
+    "Into how many drawers a log is sorted; of a database nobody knows how large it is, see _merge_drawers."
     if is_address(path): return MOST_DRAWERS
     packed = path.suffix in (".gz", ".zip", ".parquet")
     return int(min(MOST_DRAWERS, 1 + path.stat().st_size * (8 if packed else 1) // DRAWER))
@@ -1097,6 +1111,7 @@ def score_file(
     with brief_folder() as place:
         sorting = Sorting(source, canonical, path, place, drawers)
         with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar: sort_log(sorting, max_rejected, bar)
+        if is_address(path): _merge_drawers(place)
         with tqdm(desc="scoring", total=drawers, leave=False, disable=quiet) as bar: total = _score_drawers(scorer, sorting, out, landmarks, max_rejected, bar)
     return in_words(total, scorer, out)
 
