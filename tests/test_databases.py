@@ -1,11 +1,11 @@
 """Logs in databases: the same events as from a CSV, no password anywhere, and a connection that is cut."""
-import glob, json, os, pwd, shutil, signal, socket, sqlite3, subprocess, sys, time
+import glob, json, os, pwd, shutil, signal, socket, sqlite3, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
-from conftest import command
+from conftest import command, start
 
 from clickstream_conv import readers
 from clickstream_conv.classification import quick_conversion
@@ -99,7 +99,6 @@ def server(tmp_path_factory):
     pytest.importorskip("psycopg", reason="the driver is an extra: pip install clickstream-conv[databases]")
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
     if not found: pytest.skip("no PostgreSQL is here: apt-get install postgresql")
-    import tempfile
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # the name of a socket must be short, and others must reach it
     folder.chmod(0o755)
     one = Server(found[-1], folder)
@@ -201,7 +200,7 @@ def test_kinds_that_sqlite_mixes_lose_nothing(tmp_path):
 def test_only_one_select_that_reads(files, request, kind, query):
     address = address_of(kind, files, request)
     if kind == "postgresql": request.getfixturevalue("server").ask("CREATE SEQUENCE IF NOT EXISTS s")
-    if kind != "postgresql" and "FOR UPDATE" in query and kind == "duckdb": pytest.skip("DuckDB takes it for a SELECT")
+    if kind == "duckdb" and "FOR UPDATE" in query: pytest.skip("DuckDB takes it for a SELECT")
     with pytest.raises(ValueError, match="^m.yaml: ") as refused: list(database_pieces(address, query, work=Workspace("m.yaml")))
     assert "in the mapping" in str(refused.value) and "\n" not in str(refused.value)
     assert len(read_table(address, query="SELECT * FROM events")) == len(the_log())
@@ -209,12 +208,12 @@ def test_only_one_select_that_reads(files, request, kind, query):
 
 @pytest.mark.parametrize("query", ["SELECT * FROM read_text('/etc/hostname')", "SELECT * FROM '/etc/hostname'", "ATTACH 'x.duckdb' AS x", "INSTALL httpfs", "SET threads = 2", "COPY events TO 'x.csv'"])
 def test_a_query_to_duckdb_reaches_its_file_alone(files, query):
-    with pytest.raises(ValueError, match="Permission Error|holds [A-Z]+"): list(database_pieces(f"duckdb:///{files}/shop.duckdb", query))
+    with pytest.raises(ValueError, match="Permission Error|Catalog Error|holds [A-Z]+"): list(database_pieces(f"duckdb:///{files}/shop.duckdb", query))
 
 
 @pytest.mark.parametrize("query", ["ATTACH '{folder}/x.sqlite' AS x", "PRAGMA user_version = 3", "SELECT load_extension('x')", "VACUUM INTO '{folder}/x.sqlite'"])
 def test_a_query_to_sqlite_reaches_its_file_alone(files, tmp_path, query):
-    with pytest.raises(ValueError, match="not authorized"): list(database_pieces(f"sqlite:///{files}/shop.sqlite", query.format(folder=tmp_path)))
+    with pytest.raises(ValueError, match="not authorized|authorization denied"): list(database_pieces(f"sqlite:///{files}/shop.sqlite", query.format(folder=tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -253,10 +252,14 @@ def test_without_the_driver_the_way_to_it_is_named(monkeypatch):
 
 @pytest.mark.parametrize("address", [f"postgresql://me:{SECRET}@host/db", f"postgresql://me:{SECRET}/x@host/db", f"postgresql://me:{SECRET}?x@host/db", f"postgresql://host/db?password={SECRET}", f"mysql://me:{SECRET}@host/db",
                                      f"sqlite://me:{SECRET}@host/db", f"postgresql://me:1@{SECRET}@host/db", f"postgresql://me:{SECRET}#@host/db", f"postgresql://host/db?sslpassword={SECRET}"])
-def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path, address):
-    mapping_file(tmp_path, "table: events\n")
+def test_a_password_in_an_address_is_refused_and_not_repeated(address):
     with pytest.raises(ValueError, match="holds a password.*CLICKSTREAM_CONV_PASSWORD") as refused: parse_address(address)
     assert SECRET not in str(refused.value)
+
+
+def test_no_command_repeats_a_password(tmp_path):
+    address = f"postgresql://me:{SECRET}@host/db"
+    mapping_file(tmp_path, "table: events\n")
     done = command("run", "--source", "m.yaml", "--path", address, "--out", "out", cwd=tmp_path)
     assert done.returncode == 1 and "holds a password" in done.said and SECRET not in done.said and not (tmp_path / "out").exists()
     for words in (("map", address), ("score", "--run", "out", "--events", address)):
@@ -328,14 +331,13 @@ def test_a_cut_connection_says_how_far_it_got_and_keeps_nothing(server, tmp_path
 
 def test_a_run_whose_connection_is_cut_keeps_nothing(server, tmp_path):
     server.ask("CREATE TABLE slow AS SELECT 's' || n AS session_id, '2026-03-01 10:00:00' AS t, 'view' AS event, n FROM many")
-    query = "SELECT *, CASE WHEN n % 1000 = 0 THEN pg_sleep(0.05) END AS wait FROM slow"
+    query = "SELECT *, CASE WHEN n % 1000 = 0 THEN pg_sleep(0.1) END AS wait FROM slow"
     (tmp_path / "m.yaml").write_text(f"columns: {{session_id: session_id, t: t, event: event}}\nquery: {query}\n")
-    from conftest import start
     going = start("run", "--source", "m.yaml", "--path", server.address(), "--out", "out", "--until", "02_sources", "--no-report", "--memory", "1", cwd=tmp_path)
     for _ in range(600):
         time.sleep(0.1)
-        spilled = list((tmp_path / "out").glob(".spill/raw/*/*.parquet"))
-        if spilled or going.poll() is not None: break
+        if server.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'clickstream-conv'").strip() == "1": break
+    time.sleep(6)  # some batches are read by now; all of them take 40 seconds
     server.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'clickstream-conv'")
     said, _ = going.communicate(timeout=120)
     assert going.returncode == 1 and "broke off after" in said and "nothing was kept" in said and "Traceback" not in said, said
@@ -344,7 +346,7 @@ def test_a_run_whose_connection_is_cut_keeps_nothing(server, tmp_path):
 
 @pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql"])
 def test_ctrl_c_ends_a_query_to_a_database(files, request, kind):
-    endless = "WITH RECURSIVE r AS (SELECT 1.0 AS x UNION ALL SELECT x + 1 FROM r) SELECT sum(x) FROM r"
+    endless = "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r) SELECT sum(x) FROM r"
     code = f"from clickstream_conv.log.databases import database_pieces\nprint('begun', flush=True)\nlist(database_pieces({address_of(kind, files, request)!r}, {endless!r}))"
     going = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert going.stdout.readline() == "begun\n"

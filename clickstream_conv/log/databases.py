@@ -313,12 +313,13 @@ def _is_interrupt(error: Exception) -> bool:
 
 def _way_out(error: Exception, rows: int) -> str:
     "What to do about an error of a driver."
-    kind, said = type(error).__name__, str(error)
+    said = str(error)
     if rows: return "Run the same command again"
     if "password" in said: return f"Set the variable {PASSWORDS[0]} of the environment"
     if "lock" in said.lower(): return "Close the program that has it open, or read a copy"
-    if kind == "OperationalError" and "no such" not in said: return "Check the address, and that the database runs"
-    return ONE_SELECT
+    if isinstance(error, sqlite3.Error): unreachable = "unable to open" in said or "not a database" in said
+    else: unreachable = type(error).__name__ in ("OperationalError", "IOException")
+    return "Check the address, and that the database runs" if unreachable else ONE_SELECT
 
 @contextmanager
 def _driver_in_words(address: Address, title: str, counted: dict):

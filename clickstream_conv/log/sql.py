@@ -287,7 +287,8 @@ def in_plain_words(
                              "--memory 8, or select fewer columns and rows first") from None
         have = ", ".join(columns[:60]) + (f" and {len(columns) - 60} more" if len(columns) > 60 else "")
         there = f"{LOG} has the columns: {have}. " if columns else ""
-        raise ValueError(f"{title}: {key} failed: {said}. {there}Mend {key} in the mapping") from None
+        end = "" if said.endswith(("?", "!")) else "."
+        raise ValueError(f"{title}: {key} failed: {said}{end} {there}Mend {key} in the mapping") from None
 
 NEEDED = ("_row", "_broken", "_text", "_file", "_order")  # names that the reader needs for itself
 
