@@ -14,7 +14,9 @@ from clickstream_conv.readers import load_mapping, log_files, mapping_from, read
 from clickstream_conv.log.trackers import shipped_mapping
 
 HERE = Path(__file__).resolve().parent
-CASES = yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))
+EVERY = yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))
+CASES = [case for case in EVERY if "right" in case]
+REFUSED = [case for case in EVERY if "refused" in case]
 
 
 def mapping_of(case):
@@ -73,6 +75,12 @@ def test_the_contract_reads_alike(case):
     kept = json.loads(json.dumps(asdict(contract_of(mapping, read.rules).mapping)))
     again = read_log(log_of(case), mapping_from_json(kept))
     assert again.events.equals(read.events) and again.orders == read.orders
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=[case["case"] for case in REFUSED])
+def test_refused(case):
+    with pytest.raises(ValueError) as error: read_log(log_of(case), mapping_of(case))
+    assert all(word in str(error.value) for word in case["refused"]), error.value
 
 
 def test_the_mappings_are_short():
