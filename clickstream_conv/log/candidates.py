@@ -320,8 +320,8 @@ MANY_LONG = 0.1  # share of sessions longer than a day from which on an id is ta
 def _spans(checked: Checked) -> pl.Series:
     "How long sessions of several events last, in microseconds."
     events = checked.events.drop_nulls("t")
-    spans = events.group_by("session_id").agg(span=pl.col("t").max() - pl.col("t").min(), events=pl.len())
-    return spans.filter(pl.col("events") > 1)["span"]
+    spans = events.group_by("session_id").agg(_span=pl.col("t").max() - pl.col("t").min(), events=pl.len())
+    return spans.filter(pl.col("events") > 1)["_span"]
 
 def visitor_of_long_sessions(
     draft: Draft, # What is known so far
@@ -353,9 +353,9 @@ def _is_offset(draft: Draft, column: str) -> bool:
     "Whether a column counts from 0 on in each session."
     number = _whole(draft, column)
     if number.null_count() or not (number > 0).any(): return False
-    table = pl.DataFrame({"who": draft.flat[draft.column("session_id")], "number": number})
-    first = table.group_by("who").agg(pl.col("number").min())
-    return bool((first["number"] == 0).all())
+    table = pl.DataFrame({"who": draft.flat[draft.column("session_id")], "_number": number})
+    first = table.group_by("who").agg(pl.col("_number").min())
+    return bool((first["_number"] == 0).all())
 
 def _begins_with_session(draft: Draft) -> bool:
     "Whether all events of a session have one time: that at which it began."

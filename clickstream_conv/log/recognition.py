@@ -71,9 +71,9 @@ def unmapped_words(
     if words is None: return {}
     by_rule = pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True)
     if mapping.event_rules: by_rule = event_by_rules(raw, mapping.event_rules).is_not_null()
-    left = pl.DataFrame({"word": as_words(words), "ruled": by_rule}).filter(~pl.col("ruled")).drop_nulls("word")
-    left = left.filter(~pl.col("word").is_in([*mapping.rules.event_names]))
-    return dict(left["word"].value_counts(sort=True).iter_rows())
+    left = pl.DataFrame({"_word": as_words(words), "_ruled": by_rule}).filter(~pl.col("_ruled")).drop_nulls("_word")
+    left = left.filter(~pl.col("_word").is_in([*mapping.rules.event_names]))
+    return dict(left["_word"].value_counts(sort=True).iter_rows())
 
 def unmapped_line(
     words: dict, # Word: rows

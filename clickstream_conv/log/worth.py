@@ -119,9 +119,9 @@ def _one_an_order(draft: Draft, column: str) -> bool:
     "Whether a number is the same in all rows of an order, and stands in no other row."
     order = draft.column("order_id")
     if not order: return False
-    table = draft.flat.select(order=as_words(draft.flat[order]), number=_numbers(draft, column)).drop_nulls("number")
+    table = draft.flat.select(order=as_words(draft.flat[order]), _number=_numbers(draft, column)).drop_nulls("_number")
     if table.is_empty() or table["order"].null_count(): return False
-    return bool((table.group_by("order").agg(pl.col("number").n_unique())["number"] == 1).all())
+    return bool((table.group_by("order").agg(pl.col("_number").n_unique())["_number"] == 1).all())
 
 def revenue_of_orders(
     draft: Draft, # What is known so far
@@ -145,10 +145,10 @@ def _grows_with_quantity(draft: Draft, column: str) -> bool:
     "Whether a product's number grows with its pieces, so that it is their total."
     if not {"item_id", "quantity"} <= set(draft.guesses): return False
     items, pieces = as_words(draft.flat[draft.column("item_id")]), _numbers(draft, draft.column("quantity"))
-    table = draft.flat.select(item=items, pieces=pieces, number=_numbers(draft, column)).drop_nulls()
-    table = table.filter(pl.col("pieces") > 0).with_columns(each=(pl.col("number") / pl.col("pieces")).round(2))
-    by_item = table.group_by("item").agg(pl.col("pieces", "number", "each").n_unique()).filter(pl.col("pieces") > 1)
-    totals, prices = (by_item["each"] == 1) & (by_item["number"] > 1), by_item["number"] == 1
+    table = draft.flat.select(_item=items, pieces=pieces, _number=_numbers(draft, column)).drop_nulls()
+    table = table.filter(pl.col("pieces") > 0).with_columns(_each=(pl.col("_number") / pl.col("pieces")).round(2))
+    by_item = table.group_by("_item").agg(pl.col("pieces", "_number", "_each").n_unique()).filter(pl.col("pieces") > 1)
+    totals, prices = (by_item["_each"] == 1) & (by_item["_number"] > 1), by_item["_number"] == 1
     return bool(totals.any()) and not prices.any()
 
 def total_of_lines(

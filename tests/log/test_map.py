@@ -23,7 +23,7 @@ TRACKERS = {  # file of tests/cases/vendors: its tracker
     "ga4_noitems.jsonl.gz": "ga4", "ga4_mp.jsonl.gz": "ga4", "ga4_brokenline.jsonl.gz": "ga4", "ga4_autoevents.jsonl.gz": "ga4", "ga4_folder": "ga4",
     "snowplow_header.tsv.gz": "snowplow", "snowplow_sdk.jsonl.gz": "snowplow-sdk", "adobe_joined.tsv.gz": "adobe", "matomo_live.json.gz": "matomo",
     "mixpanel.jsonl.gz": "mixpanel", "amplitude.json.gz": "amplitude", "segment.jsonl.gz": "segment", "posthog.jsonl.gz": "posthog", "posthog.parquet": "posthog",
-    "adobe_hit_data.tsv": "adobe", "adobe_quotes.tsv": "adobe", "adobe_escaped.tsv": "adobe", "snowplow_enriched.tsv": "snowplow", "meta_capi.json.gz": "meta-capi",
+    "adobe_hit_data.tsv": "adobe", "adobe_quotes.tsv": "adobe", "adobe_escaped.tsv": "adobe", "snowplow_enriched.tsv": "snowplow", "meta_capi.json": "meta-capi",
     "amplitude_export.zip": "amplitude", "yandex_visits.tsv": "yandex-visits", "shopify_events.jsonl.gz": "shopify", "piwikpro.csv.gz": "piwik-pro", "ga360.jsonl.gz": "ga360", "ga360_kaggle.csv.gz": "ga360",
 }
 PLAIN_GA4 = (24, 3, 3, 15, 159.25)  # sessions, buying sessions, orders, pieces, revenue
@@ -33,7 +33,6 @@ FIGURES = {  # those that are not the story's
     "ga4_noquantity.jsonl.gz": (24, 3, 3, 6, 159.25), "ga4_noitems.jsonl.gz": (24, 0, 0, 0, 0.0), "ga4_mp.jsonl.gz": (24, 0, 0, 0, 0.0),
     **dict.fromkeys(["adobe_joined.tsv.gz", "adobe_hit_data.tsv", "adobe_quotes.tsv", "adobe_escaped.tsv"], (24, 5, 5, 17, 299.15)), "matomo_live.json.gz": (24, 5, 5, 16, 318.75), "piwikpro.csv.gz": (24, 5, 5, 0, 299.15),
 }
-READ_ELSEWHERE = {"ga4_folder"}  # files that stand in the log twice; tests/log/test_files.py
 
 
 def figures(path, text):
@@ -51,7 +50,7 @@ def test_a_tracker_is_known_and_its_mapping_reads_it(name):
     text = propose(path)
     assert recognised(head_of_log(path).raw) == TRACKERS[name]
     assert text.startswith("# recognised as ") and all(column in text.splitlines()[0] for column in known_by(TRACKERS[name]))
-    if name not in READ_ELSEWHERE: assert figures(path, text) == FIGURES.get(name, STORY)
+    assert figures(path, text) == FIGURES.get(name, STORY)
 
 
 def test_each_tracker_says_by_what_it_is_known():
@@ -255,8 +254,8 @@ def test_rows_that_begin_with_a_number_sign_are_no_comments(tmp_path):
 def test_how_the_files_are_written_stands_in_every_proposal():
     "A web server's log has a pattern; a wrapped object its list; a feed without a header its names."
     assert "line_pattern: " in propose(CASES / "vendors" / "access.log")
-    assert "records: data" in propose(CASES / "vendors" / "meta_capi.json.gz")
-    assert figures(CASES / "vendors" / "meta_capi.json.gz", propose(CASES / "vendors" / "meta_capi.json.gz")) == STORY
+    assert "records: data" in propose(CASES / "vendors" / "meta_capi.json")
+    assert figures(CASES / "vendors" / "meta_capi.json", propose(CASES / "vendors" / "meta_capi.json")) == STORY
 
 
 def test_what_cannot_be_read_yet_says_why():
