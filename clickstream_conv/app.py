@@ -32,7 +32,7 @@ import plotly.graph_objects as go
 import polars as pl
 import pyarrow.parquet as pq
 
-from .events import EVENTS
+from .events import COLUMNS, EVENTS
 from .judging import TOO_FEW
 from .findings import in_interval
 from .pictures import COLOURS, LIMIT, POOLED, Chart, style_of
@@ -239,7 +239,7 @@ def as_kept(
 ) -> Source: # For events with canonical names
     "How events are read that have canonical names already, such as those of a run's folder."
     own = lambda names: {name: name for name in names}
-    columns = own(name for name in NAMES if name != "order") | ({"order": "step"} if numbered else {})
+    columns = own(name for name in NAMES if name in COLUMNS) | ({"order": "step"} if numbered else {})
     mapping = Mapping(columns=columns, session_context=own(card["session_context"]), event_context=own(card["event_context"]))
     rules = replace(mapping.rules, resolution=card["resolution"] if card["resolution"] != "none" else "s")
     return Source("upload", "the upload", replace(mapping, rules=rules))
@@ -317,7 +317,7 @@ def first_look(
 # %% ../nbs/11_app.ipynb #a145000b
 ABSENT = "(not in this file)"  # chosen where a file has no such column
 REJECT = "(reject)"  # chosen for a word whose rows are to be left out
-MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order"}
+MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order", "currency": "currency"}
 _EVIDENCE = re.compile(r"^  (\w+): (?:.+?)  # (.*)$", re.MULTILINE)  # a line of a proposed mapping, with its reason
 
 def _plain(word: str) -> str:
