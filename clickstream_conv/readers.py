@@ -1713,7 +1713,8 @@ def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
     "A hash of what no column of the mapping names, by which rows that look alike are told apart; only where repeats are rejected."
     if "event_id" in mapping.columns or not rejects_repeats(mapping.rules) or mapping.rows: return {}
     used = {parse_path(path)[0].name for column in _sources(mapping).values() for path in names_in(column)} | {path for column in _sources(mapping).values() for path in names_in(column)}
-    left = [column for column in raw.columns if column not in used and column not in READER_COLUMNS and not raw[column].dtype.is_nested()]
+    beside = (*READER_COLUMNS, "file", "log_file") if mapping.sql else READER_COLUMNS
+    left = [column for column in raw.columns if column not in (*used, *beside) and not raw[column].dtype.is_nested()]
     return {"_unmapped": raw.select(pl.col(left).cast(pl.String)).hash_rows().cast(pl.String)} if left else {}
 
 def _named_columns(raw: pl.DataFrame, canonical: str, column, name: str, mapping: Mapping) -> dict:
