@@ -1110,7 +1110,7 @@ def source_in_full(
     "All that is known of a source."
     from clickstream_conv.sources import find_source
     source = find_source(name)
-    said = dict(name=source.name, log=source.title, licence=source.licence, citation=source.citation, download=source.url or "not by a program", where=source.where, sha256=source.sha256,
+    said = dict(name=source.name, log=source.title, licence=source.licence, citation=source.citation, traps=source.traps, compare=source.compare, download=source.url or "not by a program", where=source.where, sha256=source.sha256,
                 clock=source.mapping.rules.resolution, columns=", ".join(f"{canonical} = {' '.join(own) if isinstance(own, list) else own}" for canonical, own in source.mapping.columns.items()),
                 context=", ".join(source.context), suspects=", ".join(source.suspects))
     outcomes = [f"outcome   {outcome.title}: {outcome.says}" for outcome in source.outcomes]

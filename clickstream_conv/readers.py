@@ -954,7 +954,7 @@ NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id
 RULES = ("time_format", "time_zone", "resolution", "decimal", "gap_minutes", "duplicates")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
-ABOUT = ("title", "where", "licence", "citation")  # what a mapping may say of its log, for people
+ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
 KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *ABOUT)  # keys of a mapping file
 
 @dataclass(frozen=True)
@@ -968,7 +968,7 @@ class Mapping:
     lines: dict = field(default_factory=dict) # Where the products of an event stand, and what each holds
     rows: str | list | dict = "" # A list within each row whose entries are the events
     drop: list = field(default_factory=list) # Rows that do not count, each with its reason
-    about: dict = field(default_factory=dict) # title, where (to get it), licence, citation: for people
+    about: dict = field(default_factory=dict) # title, where (to get it), licence, citation, traps, compare (a published figure): for people
     outcome: dict = field(default_factory=dict) # What counts as a conversion, passed on as it is
     format: str = "" # csv, parquet or json; empty: by the files' names
     delimiter: str = "" # Of a CSV; empty: found
