@@ -34,6 +34,7 @@ import pyarrow.parquet as pq
 
 from .events import EVENTS
 from .judging import TOO_FEW
+from .findings import in_interval
 from .pictures import COLOURS, LIMIT, POOLED, Chart, style_of
 from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, lines_above, mapping_from, mapping_from_text, open_log, propose_mapping, read_table
 from .runs import Run, brief_folder, read_json, read_table as read_run_table
@@ -164,8 +165,8 @@ def plot_ranking(
                            customdata=part[["converted", "rows"]], hovertemplate="after %{x} events: %{y:.3f}, %{customdata[0]:,.0f} of %{customdata[1]:,.0f} convert")
     figure.add_hline(y=0.5, line=dict(color=COLOURS["chance"], dash="dot", width=1), annotation_text="chance", annotation_position="bottom right")
     figure.update_layout(xaxis=dict(title="events seen before predicting", type="category"), yaxis_title="ROC-AUC, 95 % interval", legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0), hovermode="x unified")
-    first, last = (shown[shown["model"] != LIMIT].iloc[i] for i in (0, -1))
-    return Chart(figure, f"ROC-AUC {first['roc_auc']:.2f} after {first['landmark']} events, {last['roc_auc']:.2f} after {last['landmark']}" + (", with the exact limit beside it." if (shown['model'] == LIMIT).any() else "."), height=340)
+    ends = [f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} after {row['landmark']}" for row in (shown[shown["model"] != LIMIT].iloc[i] for i in (0, -1))]
+    return Chart(figure, f"ROC-AUC {ends[0]} events, {ends[1]}" + (", with the exact limit beside it." if (shown['model'] == LIMIT).any() else "."), height=340)
 
 # %% ../nbs/11_app.ipynb #81cd82f6
 MOST_MB = 200  # megabytes of an upload

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from .findings import AS_COUNTED, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of
+from .findings import AS_COUNTED, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, warnings_of
 from .runs import Run, atomic_write, now, read_json, write_json
 from .sources import left_out_sentences
 from .texts import for_markdown
@@ -118,9 +118,10 @@ def words_of_leaks(
 CONDITIONS = "the conditions of the verdict, each with its count where it is not met"  # why a verdict may list no figure
 
 def predicts_in_words(
-    outcome: dict, # says: what is predicted
+    outcome: dict, # says: what is predicted; kind: label where the log holds finished sessions
 ) -> str: # A sentence
-    "What a model predicts."
+    "What a model predicts, and from what."
+    if outcome.get("kind") == "label": return f"Predicts whether {outcome['says']}, from what is known of a session when it is over."
     return f"Predicts whether {outcome['says']}, at a landmark, from the events before it."
 
 def limits_of(
@@ -128,7 +129,7 @@ def limits_of(
     cautions: list, # Sentences, as text or with their figures
 ) -> list: # Of Sentence
     "What not to trust a model with."
-    warned = [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in log["warnings"]]
+    warned = warnings_of(log)
     found = [line if isinstance(line, Sentence) else Sentence("card.caution", str(line), (), "caution", why=AS_COUNTED) for line in cautions]
     learned = Sentence("card.learned_from", f"learned from {log['title']}; another shop, season or page layout is another question", (), "caution", (log["title"],))
     proxy = [Sentence("card.proxy", "the outcome stands in for a purchase that the log does not hold", (), "caution")] if log["outcome"]["proxy"] else []

@@ -244,11 +244,11 @@ def decisions(
     table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
     p: np.ndarray, # Probability of each row
     outcome: Outcome, # What is predicted
-) -> tuple[np.ndarray, np.ndarray, str]: # Outcome and probability of each decision; what a decision is about
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]: # Outcome, probability and visitor of each decision; what a decision is about
     "What is decided: a session once, or each row where the outcome is about the next event."
-    if outcome.kind == "next": return table["converted"].to_numpy(), np.asarray(p), "rows"
+    if outcome.kind == "next": return table["converted"].to_numpy(), np.asarray(p), table["visitor"].to_numpy(), "rows"
     once = one_per_session(table, p)
-    return once["converted"].to_numpy(), once["highest"].to_numpy(), "sessions"
+    return once["converted"].to_numpy(), once["highest"].to_numpy(), once["visitor"].to_numpy(), "sessions"
 
 def line_for(
     purpose: str, # f1, recall, precision, top share or profit
@@ -261,7 +261,7 @@ def line_for(
     cost: float = 1.0, # What a contact costs
 ) -> Threshold: # The line and what is expected of it
     "The threshold for a purpose."
-    y, p, unit = decisions(table, p, outcome)
+    y, p, _, unit = decisions(table, p, outcome)
     asked = {"recall": dict(at_least=at_least), "precision": dict(at_least=at_least), "top share": dict(share=top_share), "profit": dict(gain=gain, cost=cost)}
     return choose_threshold(y, p, purpose, unit=unit, **asked.get(purpose, {}))
 
@@ -289,10 +289,7 @@ def does_at(
     seed: int = 0, # Of the draws
 ) -> dict: # As made by judging.figures_at_threshold
     "What a threshold does to the sessions of a part, or to each row where the outcome is about the next event."
-    if outcome.kind == "next": y, highest, who = table["converted"].to_numpy(), np.asarray(p), table["visitor"].to_numpy()
-    else:
-        once = one_per_session(table, p)
-        y, highest, who = once["converted"].to_numpy(), once["highest"].to_numpy(), once["visitor"].to_numpy()
+    y, highest, who, _ = decisions(table, p, outcome)
     return figures_at_threshold(y, highest, who, line.value, given.get("gain"), given.get("cost"), resamples, seed)
 
 def _flags_in_words(done: dict, rows: str, unit: str) -> tuple:

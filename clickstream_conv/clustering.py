@@ -39,7 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from .events import cut_off_sessions
 from .features import load_sessions, session_features
-from .findings import AS_COUNTED, BY_RESAMPLING, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
+from .findings import AS_COUNTED, BY_RESAMPLING, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, in_interval, texts
 from .judging import TOO_FEW, draws_of_visitors
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, Picture, spread_out, wilson
 from .runs import Run, load_model, naming_damage, save_model, write_json
@@ -750,7 +750,7 @@ def plot_worth(
     "Conversion of each segment, in each part."
     first = next(iter(parts.values()))
     order = first["conversion"].sort_values(kind="stable").index
-    ends = [f"{first.loc[n, 'conversion']:.1%} of '{n}'" for n in (order[-1], order[0])]
+    ends = [f"{in_interval(first.loc[n], 'conversion', '{:.1%}'.format)} of '{n}'" for n in (order[-1], order[0])]
     title = f"{next(iter(parts)).capitalize()} part: {ends[0]} convert, and {ends[1]}" + ("" if apart else ", no more apart than chance")
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7.2, 1 + 0.56 * len(order)))

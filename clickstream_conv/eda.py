@@ -7,20 +7,21 @@ __all__ = ['FUNNEL', 'FINE', 'MONTHS', 'DEALS', 'MOST_ROWS_DRAWN', 'PERIODS', 'M
            'SILENCE', 'EXPECTED', 'THIN', 'ADVICE', 'MANY_VISITS', 'UNTRACKED', 'GROUPS', 'MEASURES', 'LENGTHS',
            'WEEKDAYS', 'BANDS', 'BAND_NAMES', 'PRICE_LINES', 'ARRIVES', 'LEAVES', 'ELSEWHERE', 'COVERED', 'FAINT',
            'OTHERS', 'VISITS', 'MOST_WORDS', 'MOST_ROWS', 'NO_FAULT', 'in_order', 'session_facts', 'finished_facts',
-           'unit_of', 'percent', 'wrapped', 'duration', 'design_effect', 'shares', 'natural_order', 'share_by',
-           'overall', 'more_than_chance', 'corrected', 'in_words', 'capital', 'stacked', 'chance_of', 'widest',
-           'readable', 'plot_shares', 'period_for', 'activity', 'gap_period', 'times', 'quality', 'quality_of_finished',
-           'activity_finding', 'plot_activity', 'funnel_kinds', 'ordered_steps', 'funnel', 'funnel_finding',
-           'plot_funnel', 'category_facts', 'funnel_by', 'plot_funnel_by', 'with_before', 'lengths', 'length_histogram',
-           'lengths_finding', 'plot_lengths', 'conversion_after', 'ahead_finding', 'plot_conversion_after',
-           'revenue_by', 'by_clock', 'clock_finding', 'plot_clock', 'category_means', 'price_pairs', 'price_bands',
-           'price_finding', 'plot_prices', 'name_places', 'walk', 'transitions', 'transition_matrix',
-           'transitions_finding', 'plot_transitions', 'flows', 'flows_finding', 'plot_flows', 'paths', 'paths_finding',
-           'with_visits', 'first_by_period', 'gini', 'lorenz', 'top_share', 'who_brings', 'concentration',
-           'concentration_finding', 'plot_concentration', 'binned', 'information', 'information_by_chance', 'relevance',
-           'relevance_finding', 'plot_relevance', 'early_table', 'by_period', 'drift_finding', 'mix_change',
-           'mix_finding', 'plot_drift', 'not_shown', 'faults_found', 'quality_finding', 'few_valued', 'records',
-           'outcome_sentence', 'funnel_sentence', 'known_sentence', 'drift_sentence']
+           'unit_of', 'percent', 'percents', 'wrapped', 'duration', 'design_effect', 'shares', 'natural_order',
+           'share_by', 'overall', 'more_than_chance', 'corrected', 'in_words', 'capital', 'stacked', 'chance_of',
+           'widest', 'readable', 'plot_shares', 'period_for', 'activity', 'gap_period', 'times', 'quality',
+           'quality_of_finished', 'activity_finding', 'plot_activity', 'funnel_kinds', 'ordered_steps', 'funnel',
+           'funnel_finding', 'plot_funnel', 'category_facts', 'funnel_by', 'plot_funnel_by', 'with_before', 'lengths',
+           'length_histogram', 'lengths_finding', 'plot_lengths', 'conversion_after', 'ahead_finding',
+           'plot_conversion_after', 'revenue_by', 'by_clock', 'clock_finding', 'plot_clock', 'category_means',
+           'price_pairs', 'cheap_shares', 'price_bands', 'price_finding', 'plot_prices', 'name_places', 'walk',
+           'transitions', 'move_counts', 'transition_matrix', 'transitions_finding', 'plot_transitions', 'flows',
+           'early_leavers', 'flows_finding', 'plot_flows', 'paths', 'paths_finding', 'with_visits', 'first_by_period',
+           'gini', 'lorenz', 'top_share', 'who_brings', 'concentration', 'concentration_finding', 'plot_concentration',
+           'binned', 'information', 'information_by_chance', 'relevance', 'relevance_finding', 'plot_relevance',
+           'early_table', 'by_period', 'drift_finding', 'mix_change', 'mix_finding', 'plot_drift', 'not_shown',
+           'faults_found', 'quality_finding', 'few_valued', 'records', 'outcome_sentence', 'funnel_sentence',
+           'known_sentence', 'drift_sentence']
 
 # %% ../nbs/03_eda.ipynb #a32eff3a
 import textwrap
@@ -33,7 +34,7 @@ import polars as pl
 from scipy.special import xlogy
 from scipy.stats import chi2, random_table
 
-from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, figure_of
+from .findings import AS_COUNTED, Figure, Sentence, as_kept, exact_count, figure_of, in_interval, share_in_words, value_in_words
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, LOW_TO_HIGH, Chart, Picture, name_lines, plain_scales, spread_out, wilson
 from .runs import Run, read_table, write_json
 from .sources import Outcome, load_card, load_events, prepare
@@ -110,6 +111,12 @@ def percent(
 ) -> str: # Such as 3.1 %
     "A share in words, with as many digits as help."
     return f"{100 * share:.{0 if abs(share) >= 0.0995 else 1 if abs(share) >= 0.00095 or share == 0 else 2}f} %"
+
+def percents(
+    row: dict, # share, low and high
+) -> str: # Such as 3.1 % (2.8 % to 3.5 %)
+    "A share of a row with its interval, for a title."
+    return value_in_words(float(row["share"]), float(row["low"]), float(row["high"]), percent)
 
 def wrapped(
     text: str, # A title
@@ -251,7 +258,7 @@ def widest(
     column = min(by, key=lambda c: (np.nan_to_num(chance[c], nan=2.0), by[c]["share"].min() - by[c]["share"].max()))
     low, high = by[column].loc[by[column]["share"].idxmin()], by[column].loc[by[column]["share"].idxmax()]
     if not chance[column] < 0.05: return f"{capital(outcome.title)} by {', '.join(by)}: groups differ {in_words(chance[column])}"
-    return f"{capital(outcome.title)} by {column}: from {percent(low['share'])} ({low['value']}) to {percent(high['share'])} ({high['value']}), {in_words(chance[column])}"
+    return f"{capital(outcome.title)} by {column}: from {percents(low)} for {low['value']} to {percents(high)} for {high['value']}, {in_words(chance[column])}"
 
 MOST_ROWS_DRAWN = 36  # groups in one picture
 
@@ -486,6 +493,12 @@ def _between(facts: pl.DataFrame, one: str, two: str) -> tuple:
     went = facts.filter(pl.col(f"at_{one}") < pl.col(f"at_{two}")).select(seconds=(pl.col(f"t_{two}") - pl.col(f"t_{one}")) / 1e6)["seconds"].drop_nulls().to_numpy()
     return facts.select((pl.col(f"at_{one}") < pl.col(f"at_{two}")).sum()).item(), np.quantile(went, [0.25, 0.5, 0.75]) if len(went) else [np.nan] * 3
 
+def _untracked(skipped: int, reached: int, spread: float) -> dict:
+    "The share of those who took a step without the one before it."
+    if not reached: return dict(untracked=0.0, untracked_low=np.nan, untracked_high=np.nan)
+    found = shares(skipped, reached, spread)
+    return dict(untracked=float(found["share"]), untracked_low=float(found["low"]), untracked_high=float(found["high"]))
+
 def funnel(
     facts: pl.DataFrame, # As made by session_facts
     spread: float = 1.0, # Design effect
@@ -501,7 +514,7 @@ def funnel(
         in_order = (ordered or {}).get(kind, pairs)
         came_from = len(facts) if before is None else rows[-1]["in_order"]
         on = {f"went_on{'' if k == 'share' else '_' + k}": float(v) for k, v in shares(in_order, came_from, spread).items()} if came_from else dict(went_on=np.nan, went_on_low=np.nan, went_on_high=np.nan)
-        rows.append(dict(step=kind, sessions=reached, **{k: float(v) for k, v in shares(reached, len(facts), spread).items()}, in_order=in_order, came_from=came_from, **on, pairs=pairs, pair_share=pairs / max(had, 1), without_it=reached - pairs,
+        rows.append(dict(step=kind, sessions=reached, **{k: float(v) for k, v in shares(reached, len(facts), spread).items()}, in_order=in_order, came_from=came_from, **on, pairs=pairs, pair_share=pairs / max(had, 1), without_it=reached - pairs, **_untracked(reached - pairs, reached, spread),
                          **dict(zip(("seconds_q25", "seconds_median", "seconds_q75"), quartiles if fine else [np.nan] * 3))))
     return pd.DataFrame(rows)
 
@@ -514,9 +527,9 @@ def funnel_finding(
     "Where most sessions are lost."
     lost = steps.iloc[1:].loc[lambda s: s["went_on"].idxmin()]
     before = steps["step"].iloc[steps.index[steps["step"] == lost["step"]][0] - 1]
-    last, untracked = steps.iloc[-1], steps["without_it"].iloc[-1] / max(steps["sessions"].iloc[-1], 1)
-    skipped = f"; but {percent(untracked)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them" if untracked > UNTRACKED else ""
-    return f"The narrowest step is {before} to {lost['step']}: {percent(lost['went_on'])} of the {lost['came_from']:,} sessions that got there in order go on{skipped}"
+    last = steps.iloc[-1]
+    skipped = f"; but {in_interval(last, 'untracked', percent)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them" if last["untracked"] > UNTRACKED else ""
+    return f"The narrowest step is {before} to {lost['step']}: {in_interval(lost, 'went_on', percent)} of the {lost['came_from']:,} sessions that got there in order go on{skipped}"
 
 def plot_funnel(
     steps: pd.DataFrame, # As made by funnel
@@ -658,7 +671,7 @@ def conversion_after(
     facts: pl.DataFrame, # As made by session_facts, of an outcome that comes once
     least: int = 30, # Sessions that a point needs
     spread: float = 1.0, # Design effect
-) -> pd.DataFrame: # events, at_risk, hits, share, low, high (looking ahead); length_sessions, length_share (looking back)
+) -> pd.DataFrame: # events, at_risk, hits, share, low, high (looking ahead); length_sessions, length_share with its ends (looking back)
     "What share of the sessions that got as far as k events still converts; beside it the share by finished length."
     rows = []
     for k, following in zip(LENGTHS, (*LENGTHS[1:], 10**9)):
@@ -666,8 +679,13 @@ def conversion_after(
         done = facts.filter(pl.col("events") >= k, pl.col("events") < following)
         if len(risk) < least or len(done) < least: break
         hits = int(risk["hits"].sum())
-        rows.append(dict(events=k, at_risk=len(risk), hits=hits, **{n: float(v) for n, v in shares(hits, len(risk), spread).items()}, length_sessions=len(done), length_share=float(done["hits"].sum() / len(done))))
+        rows.append(dict(events=k, at_risk=len(risk), hits=hits, **{n: float(v) for n, v in shares(hits, len(risk), spread).items()}, length_sessions=len(done), **_by_length(done, spread)))
     return pd.DataFrame(rows)
+
+def _by_length(done: pl.DataFrame, spread: float) -> dict:
+    "The share of finished sessions of a length that converted."
+    found = shares(int(done["hits"].sum()), len(done), spread)
+    return dict(length_share=float(found["share"]), length_share_low=float(found["low"]), length_share_high=float(found["high"]))
 
 def ahead_finding(
     ahead: pd.DataFrame, # As made by conversion_after
@@ -675,7 +693,7 @@ def ahead_finding(
     "Where looking back misleads most."
     worst = ahead.loc[(ahead["share"] - ahead["length_share"]).abs().idxmax()]
     reached = f"{worst['events']:.0f} event{'s' if worst['events'] > 1 else ''}"
-    return f"Of the sessions that reach {reached}, {percent(worst['share'])} convert later; finished sessions of about that length seem to convert at {percent(worst['length_share'])}"
+    return f"Of the sessions that reach {reached}, {percents(worst)} convert later; finished sessions of about that length seem to convert at {in_interval(worst, 'length_share', percent)}"
 
 # %% ../nbs/03_eda.ipynb #c21f0ce7
 def plot_conversion_after(
@@ -793,6 +811,18 @@ def price_pairs(
     pairs = rows.group_by("session_id", "item_id", maintain_order=True).agg(_who(rows).first().alias("visitor"), ratio=(pl.col("price") / pl.col("mean")).first(), carted=has("cart"), bought=has("purchase"))
     return pairs.with_columns(pl.Series("band", np.array(BAND_NAMES)[np.digitize(pairs["ratio"].to_numpy(), BANDS)], pl.String))
 
+def cheap_shares(
+    pairs: pl.DataFrame, # As made by price_pairs
+    kinds: list, # Those of carted and bought that happen
+) -> dict: # looked_cheap, and so for each kind: share of these pairs below their category's mean, with ends
+    "How much of what is looked at, carted and bought costs less than its kind."
+    found = {}
+    for kind, some in {"looked": pairs, **{kind: pairs.filter(kind) for kind in kinds}}.items():
+        asked = some.with_columns(trials=pl.lit(1, pl.Int64), hits=pl.col("band").is_in(BAND_NAMES[:3]).cast(pl.Int64))
+        share = shares(asked["hits"].sum(), len(asked), design_effect(asked))
+        found |= {f"{kind}_cheap": float(share["share"]), f"{kind}_cheap_low": float(share["low"]), f"{kind}_cheap_high": float(share["high"])}
+    return found
+
 def price_bands(
     pairs: pl.DataFrame, # As made by price_pairs
     least: int = 30, # Pairs that a band needs
@@ -807,7 +837,8 @@ def price_bands(
                           f"{kind}_rate": found["share"], f"{kind}_low": found["low"], f"{kind}_high": found["high"]}
         rows.append(pd.DataFrame(kept))
     both = pd.concat(rows, axis=1)
-    return both.loc[:, ~both.columns.duplicated()].rename_axis("band").reset_index()
+    both = both.loc[:, ~both.columns.duplicated()].rename_axis("band").reset_index()
+    return both.assign(**cheap_shares(pairs, [c for c in ("carted", "bought") if c in both]))
 
 # %% ../nbs/03_eda.ipynb #eca2ee4c
 PRICE_LINES = {"looked_share": ("looked at", "#7A7A7A"), "carted_share": ("put into the cart", KINDS[0]), "bought_share": ("bought", COLOURS["converted"])}
@@ -816,14 +847,15 @@ def price_finding(
     bands: pd.DataFrame, # As made by price_bands
 ) -> str: # A sentence
     "Which prices are looked at, and which lead to a purchase or a cart."
-    below = bands[bands["band"].isin(BAND_NAMES[:3])]
-    said = f"{percent(below['looked_share'].sum())} of the products looked at cost less than their category's mean"
+    first = bands.iloc[0]
+    said = f"{in_interval(first, 'looked_cheap', percent)} of the products looked at cost less than their category's mean"
     kind = next((k for k in ("bought", "carted") if k in bands), None)
     if kind is None: return said
-    said, p = f"{said}, and {percent(below[f'{kind}_share'].sum())} of those {kind}", bands[f"{kind}_p"].iloc[0]
+    said, p = f"{said}, and {in_interval(first, f'{kind}_cheap', percent)} of those {kind}", first[f"{kind}_p"]
     if not p < 0.05: return f"{said}; how often a look ends so differs {in_words(p)} between price bands"
     best, worst = bands.loc[bands[f"{kind}_rate"].idxmax()], bands.loc[bands[f"{kind}_rate"].idxmin()]
-    return f"{said}; {kind} most often at {best['band']} times the mean ({percent(best[f'{kind}_rate'])}), least at {worst['band']} ({percent(worst[f'{kind}_rate'])})"
+    most, least = (value_in_words(*row[[f"{kind}_{end}" for end in ("rate", "low", "high")]].astype(float), percent) for row in (best, worst))
+    return f"{said}; {kind} most often at {best['band']} times the mean, {most}, least at {worst['band']}, {least}"
 
 def plot_prices(
     bands: pd.DataFrame, # As made by price_bands
@@ -884,10 +916,10 @@ def walk(
     outcome: Outcome = Outcome(), # What is asked
     state: tuple = ("event",), # Columns that together say where a visitor is
     most: int = 7, # Places that keep their name
-) -> pl.DataFrame: # Events up to the conversion: _s (number of the session), step, event count of the session, place, hit, group
+) -> pl.DataFrame: # Events up to the conversion: visitor, _s (number of the session), step, event count of the session, place, hit, group
     "Sessions as walks from place to place, up to their conversion."
     rows = in_order(events)
-    rows = rows.select("step", _s=pl.col("session_id").rle_id(), hit=_hit(outcome), place=name_places(rows, state, most)).with_columns(events=pl.len().over("_s"))
+    rows = rows.select("step", visitor=_who(rows), _s=pl.col("session_id").rle_id(), hit=_hit(outcome), place=name_places(rows, state, most)).with_columns(events=pl.len().over("_s"))
     if outcome.kind == "next": return rows.with_columns(group=pl.lit("all sessions"))
     rows = rows.with_columns(_first=pl.when("hit").then("step").min().over("_s"))
     group = pl.when(pl.col("_first").is_not_null()).then(pl.lit(GROUPS[0])).otherwise(pl.lit(GROUPS[1]))
@@ -895,13 +927,34 @@ def walk(
 
 def transitions(
     walked: pl.DataFrame, # As made by walk
-) -> pd.DataFrame: # group, from, to, count, share (of those that go on from there)
+) -> pd.DataFrame: # group, from, to, count, share (of those that go on from there) with low and high
     "How often each place follows each, by group."
     same = pl.col("_s") == pl.col("_s").shift(1)
-    moves = walked.select("group", pl.when(same).then(pl.col("place").shift(1)).otherwise(pl.lit(ARRIVES)).alias("from"), pl.col("place").alias("to"))
-    ends = walked.filter((pl.col("_s") != pl.col("_s").shift(-1)).fill_null(True), pl.col("group") != GROUPS[0]).select("group", pl.col("place").alias("from"), pl.lit(LEAVES).alias("to"))
-    counts = pl.concat([moves, ends]).group_by("group", "from", "to").agg(count=pl.len().cast(pl.Int64)).sort("group", "from", "to")
-    return counts.with_columns(share=pl.col("count") / pl.col("count").sum().over("group", "from")).to_pandas()
+    moves = walked.select("visitor", "group", pl.when(same).then(pl.col("place").shift(1)).otherwise(pl.lit(ARRIVES)).alias("from"), pl.col("place").alias("to"))
+    ends = walked.filter((pl.col("_s") != pl.col("_s").shift(-1)).fill_null(True), pl.col("group") != GROUPS[0]).select("visitor", "group", pl.col("place").alias("from"), pl.lit(LEAVES).alias("to"))
+    by_visitor = pl.concat([moves, ends]).group_by("visitor", "group", "from", "to").agg(n=pl.len().cast(pl.Int64))
+    counts = move_counts(by_visitor).to_pandas()
+    return counts[["group", "from", "to", "count", "share"]].assign(**_move_ends(counts))
+
+def move_counts(
+    by_visitor: pl.DataFrame, # visitor, group, from, to, n: how often
+) -> pl.DataFrame: # group, from, to, count, left (departures), share; squares and products of a visitor's counts, for the intervals
+    "Moves of all visitors together, and how unevenly visitors make them."
+    of_visitor = by_visitor.with_columns(m=pl.col("n").sum().over("visitor", "group", "from"))
+    own = of_visitor.group_by("group", "from", "to").agg(count=pl.col("n").sum(), nn=(pl.col("n") ** 2).sum(), nm=(pl.col("n") * pl.col("m")).sum())
+    each = of_visitor.unique(["visitor", "group", "from"])
+    whole = each.group_by("group", "from").agg(left=pl.col("m").sum(), mm=(pl.col("m") ** 2).sum())
+    found = own.join(whole, on=["group", "from"]).with_columns(share=pl.col("count") / pl.col("left"))
+    return found.sort("group", "from", "to")
+
+def _move_ends(counts: pd.DataFrame) -> dict:
+    "Ends of the share of each move; a visitor's moves hang together (Kish, 1965)."
+    share = counts["share"].to_numpy()
+    alone = share * (1 - share) * counts["left"]
+    together = counts["nn"] - 2 * share * counts["nm"] + share**2 * counts["mm"]
+    spread = np.maximum(1.0, np.divide(together, alone, out=np.ones(len(counts)), where=alone > 0))
+    found = shares(counts["count"], counts["left"], spread)
+    return dict(low=found["low"], high=found["high"])
 
 # %% ../nbs/03_eda.ipynb #b21f943b
 def transition_matrix(
@@ -918,6 +971,12 @@ def transition_matrix(
     return matrix[mine.groupby("from")["count"].sum().reindex(matrix.index).fillna(0) >= least].reindex(matrix.index)
 
 # %% ../nbs/03_eda.ipynb #ce31e748
+def _move_in_words(moves: pd.DataFrame, group: str, one: str, two: str) -> str:
+    "The share of one move; none of all departures, where nobody made it."
+    left = moves[(moves["group"] == group) & (moves["from"] == one)]
+    made = left[left["to"] == two]
+    return percents(made.iloc[0]) if len(made) else f"none of {left['count'].sum():,}"
+
 def transitions_finding(
     moves: pd.DataFrame, # As made by transitions
     least: int = 30, # Departures that a place needs
@@ -925,13 +984,13 @@ def transitions_finding(
     "The move in which those who convert differ most; leaving and converting are left aside, since they made the groups."
     if (groups := moves["group"].unique()).size < 2:
         top = moves[~moves["from"].eq(ARRIVES)].nlargest(1, "count", keep="first").iloc[0]
-        return f"{capital(groups[0])}: the commonest move is {top['from']} to {top['to']}, {percent(top['share'])} of what follows {top['from']}"
+        return f"{capital(groups[0])}: the commonest move is {top['from']} to {top['to']}, {percents(top)} of what follows {top['from']}"
     apart = transition_matrix(moves, "difference", least).drop(columns=[LEAVES, "purchase"], errors="ignore").stack().dropna()
     if apart.empty: return "Too few sessions convert to compare their moves with those of the rest"
     one, two = apart.abs().idxmax()
-    mine, rest = (transition_matrix(moves, g, least).loc[one, two] for g in GROUPS)
+    mine, rest = (_move_in_words(moves, g, one, two) for g in GROUPS)
     who = "Those who convert begin at" if one == ARRIVES else f"After {one}, those who convert later go to"
-    return f"{who} {two} {percent(mine)} of the time, the rest {percent(rest)}"
+    return f"{who} {two} {mine} of the time, the rest {rest}"
 
 def _short(name: str) -> str:
     "A name that fits beside others."
@@ -980,13 +1039,22 @@ def flows(
     counts = early.filter(pl.col("to").is_not_null()).group_by("group", "step", pl.col("place").alias("from"), "to").agg(sessions=pl.len().cast(pl.Int64))
     return counts.sort("group", "step", "from", "to").to_pandas()
 
+def early_leavers(
+    walked: pl.DataFrame, # As made by walk
+    steps: int = 3, # Events from the beginning
+) -> dict: # share, low, high
+    "What share of the sessions that do not convert ends within its first events."
+    rest = walked.filter(pl.col("group") != GROUPS[0]).group_by("_s").agg(pl.col("visitor").first(), seen=pl.len())
+    asked = rest.with_columns(trials=pl.lit(1, pl.Int64), hits=(pl.col("seen") <= steps).cast(pl.Int64))
+    return shares(int(asked["hits"].sum()), max(len(asked), 1), design_effect(asked))
+
 def flows_finding(
-    flown: pd.DataFrame, # As made by flows
+    walked: pl.DataFrame, # As made by walk
+    steps: int = 3, # Events from the beginning
 ) -> str: # A sentence
     "How many leave early."
-    rest = flown[flown["group"] != GROUPS[0]]
-    left, begun, steps = rest.loc[rest["to"] == LEAVES, "sessions"].sum(), rest.loc[rest["step"] == 1, "sessions"].sum(), flown["step"].max()
-    return f"{percent(left / max(begun, 1))} of the sessions {'that do not convert ' if GROUPS[0] in set(flown['group']) else ''}end within their first {steps} events"
+    some = "that do not convert " if GROUPS[0] in set(walked["group"].unique()) else ""
+    return f"{percents(early_leavers(walked, steps))} of the sessions {some}end within their first {steps} events"
 
 def _sankey(g: pd.DataFrame, colours: dict, domain: list) -> go.Sankey:
     "One group's flow."
@@ -1003,11 +1071,13 @@ def _sankey(g: pd.DataFrame, colours: dict, domain: list) -> go.Sankey:
 FAINT = 0.005  # share of a group's sessions below which a flow is not drawn
 
 def plot_flows(
-    flown: pd.DataFrame, # As made by flows
+    walked: pl.DataFrame, # As made by walk
+    steps: int = 4, # Events from the beginning
     title: str = "", # The finding; empty: computed
 ) -> Chart: # Its data is flows
     "The first events of those who convert and of the rest, as flows."
-    groups, title = sorted(flown["group"].unique()), title or flows_finding(flown)
+    flown = flows(walked, steps)
+    groups, title = sorted(flown["group"].unique()), title or flows_finding(walked, int(flown["step"].max()))
     places = flown.groupby("from")["sessions"].sum().sort_values(ascending=False, kind="stable").index.tolist()
     colours = {**{p: "#999999" for p in flown["to"]}, **{p: KINDS[i % len(KINDS)] for i, p in enumerate(places)}, LEAVES: "#BDBDBD", ELSEWHERE: "#8C8C8C"}
     size, tall = {g: flown.loc[(flown["group"] == g) & (flown["step"] == 1), "sessions"].sum() for g in groups}, 1 / len(groups)
@@ -1038,7 +1108,17 @@ def paths(
     kept = asked.group_by("path").len().filter(pl.col("len") >= least).sort(["len", "path"], descending=[True, False]).head(most)["path"].to_list()
     named = asked.with_columns(path=pl.when(pl.col("path").is_in(kept)).then("path").otherwise(pl.lit(OTHERS)))
     found = share_by(named, "path", least, design_effect(asked)).assign(column=f"first {events} events", _rest=lambda t: t["value"] == OTHERS)
+    found = found.assign(**_parts_of(named, found["value"].tolist()))
     return found.sort_values(["_rest", "share", "value"], ascending=[True, False, True], ignore_index=True).drop(columns="_rest")
+
+def _parts_of(named: pl.DataFrame, values: list) -> dict:
+    "Which part of the sessions begins so, with ends."
+    found = []
+    for value in values:
+        asked = named.with_columns(hits=(pl.col("path") == value).cast(pl.Int64))
+        found.append(shares(int(asked["hits"].sum()), len(asked), design_effect(asked)))
+    names = dict(part="share", part_low="low", part_high="high")
+    return {name: [float(one[end]) for one in found] for name, end in names.items()}
 
 def paths_finding(
     begun: pd.DataFrame, # As made by paths
@@ -1046,13 +1126,13 @@ def paths_finding(
     spread: float = 1.0, # Design effect
 ) -> str: # A sentence
     "The commonest beginning and the best one."
-    named, rest = begun[begun["value"] != OTHERS], begun.loc[begun["value"] == OTHERS, "share"]
+    named, rest = begun[begun["value"] != OTHERS], begun[begun["value"] == OTHERS]
     if named.empty: return "No beginning is common enough to be shown"
     common, best = named.loc[named["sessions"].idxmax()], named.loc[named["share"].idxmax()]
-    said = f"The commonest beginning is {common['value']} ({percent(common['sessions'] / begun['sessions'].sum())} of those at risk)"
+    said = f"The commonest beginning is {common['value']}, {in_interval(common, 'part', percent)} of those at risk"
     if not (p := more_than_chance(begun, spread)) < 0.05: return f"{said}; {outcome.title} differs {in_words(p)} between beginnings"
-    aside = f"; after the rarer ones together in {percent(rest.iloc[0])}" if len(rest) and rest.iloc[0] > best["share"] else ""
-    return f"{said}; of the beginnings shown, {outcome.title} follows most often after {best['value']} ({percent(best['share'])}, {percent(best['low'])} to {percent(best['high'])}){aside}"
+    aside = f"; after the rarer ones together in {percents(rest.iloc[0])}" if len(rest) and rest["share"].iloc[0] > best["share"] else ""
+    return f"{said}; of the beginnings shown, {outcome.title} follows most often after {best['value']} {percents(best)}{aside}"
 
 # %% ../nbs/03_eda.ipynb #140bbc41
 VISITS = ("1st in the log", "2nd", "3rd or later")
@@ -1113,9 +1193,20 @@ def who_brings(
 
 def concentration(
     brought: dict, # As made by who_brings
-) -> pd.DataFrame: # who, number, gini, top_10, top_1: share that the largest 10 % and 1 % bring
-    "How concentrated revenue is."
-    return pd.DataFrame([dict(who=name, number=len(v), gini=gini(v), top_10=top_share(v), top_1=top_share(v, 0.01)) for name, v in brought.items()])
+) -> pd.DataFrame: # who, number, gini, top_10, top_1: share that the largest 10 % and 1 % bring, each with its ends
+    "How concentrated revenue is, with 95 % intervals over those who bring it."
+    return pd.DataFrame([dict(who=name, number=len(v), **_concentrated(v)) for name, v in brought.items()])
+
+def _concentrated(values: np.ndarray, resamples: int = 200, seed: int = 0) -> dict:
+    "The figures of some amounts, each with the middle 95 % of draws of their holders."
+    of = dict(gini=gini, top_10=top_share, top_1=lambda v: top_share(v, 0.01))
+    rng = np.random.default_rng(seed)
+    draws = [rng.choice(values, len(values)) for _ in range(resamples)]
+    found = {}
+    for name, figure in of.items():
+        low, high = np.nanquantile([figure(drawn) if drawn.sum() > 0 else np.nan for drawn in draws], (0.025, 0.975))
+        found |= {name: figure(values), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return found
 
 # %% ../nbs/03_eda.ipynb #defc6d1c
 def concentration_finding(
@@ -1123,7 +1214,8 @@ def concentration_finding(
 ) -> str: # A sentence
     "What the largest tenth brings."
     found = concentration(brought)
-    return "; ".join(f"the top 10 % of {w} bring {percent(t)} of the revenue (Gini {g:.2f})" for w, t, g in found.loc[~found["who"].str.startswith("all"), ["who", "top_10", "gini"]].to_numpy())
+    some = found[~found["who"].str.startswith("all")].to_dict("records")
+    return "; ".join(f"the top 10 % of {row['who']} bring {in_interval(row, 'top_10', percent)} of the revenue, Gini {in_interval(row, 'gini', '{:.2f}'.format)}" for row in some)
 
 def plot_concentration(
     brought: dict, # As made by who_brings
@@ -1286,11 +1378,12 @@ def drift_finding(
     "Whether the outcome moved more than chance."
     whole = periods[periods["whole"]]
     if len(whole) < 2: return f"The log holds {times(len(whole), period)} in full: too few to speak of drift"
-    if np.isnan(p := more_than_chance(whole, spread)): return f"Over {times(len(whole), period)} {outcome.title} stayed at {percent(whole['share'].iloc[0])}"
+    if np.isnan(p := more_than_chance(whole, spread)): return f"Over {times(len(whole), period)} {outcome.title} stayed at {percents(whole.iloc[0])}"
     busy = whole[whole["trials"] >= whole["trials"].mean() / 4]
     moved = f"{'moved' if p < 0.05 else 'did not move'} more than chance would ({'p < 0.001' if p < 0.001 else f'p = {p:.2f}'})"
     where = "" if len(busy) == len(whole) else " where sessions are not rare"
-    return f"Over {times(len(whole), period)} {outcome.title} {moved}: {percent(busy['share'].min())} to {percent(busy['share'].max())}{where}"
+    least, most = busy.loc[busy["share"].idxmin()], busy.loc[busy["share"].idxmax()]
+    return f"Over {times(len(whole), period)} {outcome.title} {moved}: from {percents(least)} to {percents(most)}{where}"
 
 # %% ../nbs/03_eda.ipynb #914195cb
 def mix_change(
@@ -1420,13 +1513,6 @@ def records(
     return table.assign(**{c: table[c].astype(str) for c in table.columns if pd.api.types.is_datetime64_any_dtype(table[c])}).to_dict("records")
 
 # %% ../nbs/03_eda.ipynb #6e5d841f
-def _percents(
-    figure: Figure, # A share
-) -> str: # Such as 3.2 % (2.9 % to 3.5 %)
-    "A share with its interval in words."
-    ends = f" ({percent(figure.low)} to {percent(figure.high)})" if figure.known else ""
-    return f"{percent(figure.value)}{ends}"
-
 def outcome_sentence(
     level: pd.Series, # As made by overall
     outcome: Outcome, # What is asked
@@ -1435,7 +1521,7 @@ def outcome_sentence(
     "How often the outcome happens."
     rows, unit = f"training part, {unit_of(outcome)}", unit_of(outcome)
     own = figure_of(level.to_dict() | dict(share_low=level["low"], share_high=level["high"]), "share", f"share with the outcome: {outcome.title}", f"share of {unit}", rows, level["trials"])
-    return Sentence("eda.level", f"{capital(outcome.title)}: {_percents(own)} of {level['trials']:,} {unit}, training part of {title}", (own, exact_count(level["trials"], unit, rows)), names=(title, outcome.title))
+    return Sentence("eda.level", f"{capital(outcome.title)}: {share_in_words(own, percent)} of {level['trials']:,} {unit}, training part of {title}", (own, exact_count(level["trials"], unit, rows)), names=(title, outcome.title))
 
 def funnel_sentence(
     steps: pd.DataFrame, # As made by funnel
@@ -1445,12 +1531,12 @@ def funnel_sentence(
     before, lost, last = steps.iloc[place - 1], steps.iloc[place], steps.iloc[-1]
     rows = f"training part, sessions with a {before['step']}, a row a session"
     own = figure_of(lost, "went_on", f"share that goes on from {before['step']} to {lost['step']}", "share of sessions", rows, lost["came_from"])
-    text, figures = f"The narrowest step is {before['step']} to {lost['step']}: {_percents(own)} of the {lost['came_from']:,} sessions go on", [own, exact_count(lost["came_from"], "sessions", rows)]
-    untracked = last["without_it"] / max(last["sessions"], 1)
-    if untracked > UNTRACKED:
+    text, figures = f"The narrowest step is {before['step']} to {lost['step']}: {share_in_words(own, percent)} of the {lost['came_from']:,} sessions go on", [own, exact_count(lost["came_from"], "sessions", rows)]
+    if last["untracked"] > UNTRACKED:
         rows = f"training part, sessions with a {last['step']}, a row a session"
-        figures.append(Figure(f"share without a {steps['step'].iloc[-2]} before", float(untracked), "share of sessions", rows, int(last["sessions"]), why=EXACT_SHARE))
-        text += f"; but {percent(untracked)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them"
+        skipped = figure_of(last, "untracked", f"share without a {steps['step'].iloc[-2]} before", "share of sessions", rows, last["sessions"])
+        figures.append(skipped)
+        text += f"; but {share_in_words(skipped, percent)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them"
     return Sentence("eda.funnel", text, tuple(figures), names=tuple(steps["step"]))
 
 def known_sentence(
@@ -1481,10 +1567,10 @@ def drift_sentence(
     if len(whole) < 2: return Sentence("eda.drift", f"The log holds {times(len(whole), period)} in full: too few to speak of drift", (counts,), names=(period,))
     ends = lambda row, which: figure_of(row.to_dict() | dict(share_low=row["low"], share_high=row["high"]), "share", f"share with the outcome in the {period} with the {which}", f"share of {unit}", f"{rows}, the {which}", row["trials"])
     p = more_than_chance(whole, spread)
-    if np.isnan(p): return Sentence("eda.drift", f"Over {times(len(whole), period)} {outcome.title} stayed at {percent(whole['share'].iloc[0])}", (counts, ends(whole.iloc[0], "first")), names=(period, outcome.title))
+    if np.isnan(p): return Sentence("eda.drift", f"Over {times(len(whole), period)} {outcome.title} stayed at {percents(whole.iloc[0])}", (counts, ends(whole.iloc[0], "first")), names=(period, outcome.title))
     busy = whole[whole["trials"] >= whole["trials"].mean() / 4]
     least, most = ends(busy.loc[busy["share"].idxmin()], "least"), ends(busy.loc[busy["share"].idxmax()], "most")
     chance = Figure("p of the differences between periods", float(p), "probability", rows, int(whole["trials"].sum()), why="a p-value")
     moved = f"{'moved' if p < 0.05 else 'did not move'} more than chance would ({'p < 0.001' if p < 0.001 else f'p = {p:.2f}'})"
     where = "" if len(busy) == len(whole) else " where sessions are not rare"
-    return Sentence("eda.drift", f"Over {times(len(whole), period)} {outcome.title} {moved}: from {_percents(least)} to {_percents(most)}{where}", (counts, least, most, chance), names=(period, outcome.title, "p < 0.001"))
+    return Sentence("eda.drift", f"Over {times(len(whole), period)} {outcome.title} {moved}: from {share_in_words(least, percent)} to {share_in_words(most, percent)}{where}", (counts, least, most, chance), names=(period, outcome.title, "p < 0.001"))

@@ -223,7 +223,7 @@ def _pure(model: BaseEstimator) -> tuple:
     if isinstance(model, Pipeline) and len(model) == 2 and isinstance(model[0], SimpleImputer): return model[1], lambda X: np.where(np.isnan(X), model[0].statistics_, X)
     return model, np.asarray
 
-BOOSTED = ("XGBClassifier", "HistGradientBoostingClassifier", "GradientBoostingClassifier")  # trees whose scores are log-odds
+BOOSTED = ("XGBClassifier", "BinnedClassifier", "HistGradientBoostingClassifier", "GradientBoostingClassifier")  # trees whose scores are log-odds
 
 def _contributor(model: BaseEstimator, X: np.ndarray, groups: list, walks: int, seed: int):
     "Contributions of groups of encoded columns, and their base; nothing for a model of another make."

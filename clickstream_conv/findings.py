@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['EXACT', 'EXACT_SHARE', 'CHOSEN', 'LEARNED', 'DESCRIBES', 'BY_RESAMPLING', 'AS_COUNTED', 'NOT_DRAWN', 'LEVELS',
-           'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'exact_count', 'chosen_value', 'Sentence', 'texts', 'as_kept',
-           'sentence_from', 'sentences_of', 'rests_on']
+           'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'value_in_words', 'in_interval', 'share_in_words',
+           'exact_count', 'chosen_value', 'Sentence', 'texts', 'with_warnings', 'as_kept', 'sentence_from',
+           'sentences_of', 'warnings_of', 'rests_on']
 
 # %% ../nbs/00d_findings.ipynb #95d1241e
 import math
@@ -71,6 +72,31 @@ def figure_of(
     if not known: return Figure(title, float(row[name]), unit, rows, count, why=why)
     return Figure(title, float(row[name]), unit, rows, count, float(low), float(high))
 
+def value_in_words(
+    value: float, # A figure
+    low: float | None, # Low end of its interval; None or not-a-number: there is none
+    high: float | None, # High end
+    words, # Function from a number to words, such as one that writes percent
+) -> str: # Such as 3.2 % (2.9 % to 3.5 %)
+    "A figure with its interval, where it has one, each number in the same words."
+    if not (_is_number(low) and _is_number(high)): return words(value)
+    return f"{words(value)} ({words(low)} to {words(high)})"
+
+def in_interval(
+    row: dict, # Figures with their ends: name, name_low, name_high
+    name: str, # Which of them
+    words, # Function from a number to words
+) -> str: # Such as 0.83 (0.79 to 0.87)
+    "A figure of a row with its interval, for a title."
+    return value_in_words(*(float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high")), words)
+
+def share_in_words(
+    figure: Figure, # A share
+    words, # Function from a share to words
+) -> str: # Such as 74 % (71 % to 77 %)
+    "A share with its interval."
+    return value_in_words(figure.value, figure.low, figure.high, words)
+
 def exact_count(
     count: int, # How many
     unit: str, # Of what, such as sessions
@@ -115,6 +141,13 @@ def texts(
     "Sentences in words."
     return [sentence.text for sentence in sentences]
 
+def with_warnings(
+    card: dict, # The card of a log
+    found: list, # Further Sentences
+) -> dict: # The card with them: warned as data, warnings in words
+    "A card that says more of what limits its log."
+    return card | dict(warned=[*card.get("warned", []), *(asdict(one) for one in found)], warnings=[*card.get("warnings", []), *texts(found)])
+
 def as_kept(
     sentences: list, # Of Sentence
 ) -> dict: # findings: as data; headline: in words
@@ -146,6 +179,16 @@ def sentences_of(
     if found: return [one for one in found if isinstance(one.text, str) and isinstance(one.code, str)]
     lines = figures.get("headline")
     return [Sentence(f"{name}.headline", line, why=UNKNOWN) for line in lines if isinstance(line, str) and line.strip()] if isinstance(lines, list) else []
+
+# %% ../nbs/00d_findings.ipynb #88352804
+def warnings_of(
+    card: dict, # The card of a log
+) -> list: # Of Sentence
+    "What limits a log; of a run that was made before warnings were data, in words alone."
+    if card.get("warned"): return sentences_of(dict(findings=card["warned"], headline=card.get("warnings")), "source")
+    lines = card.get("warnings")
+    lines = lines if isinstance(lines, list) else []
+    return [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in lines if isinstance(line, str)]
 
 # %% ../nbs/00d_findings.ipynb #782821ce
 NO_FIGURE = "no figure in it"  # why a sentence has none

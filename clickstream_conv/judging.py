@@ -13,9 +13,9 @@ __all__ = ['FIGURES', 'AT_THRESHOLD', 'HIGHER_IS_BETTER', 'FIGURE_TITLES', 'SURE
            'by_landmark', 'landmark_finding', 'plot_by_landmark', 'bins_of_rows', 'spread_of_sums', 'reliability',
            'calibration_error', 'ece_by_chance', 'root_axis', 'reliability_finding', 'plot_reliability',
            'first_crossings', 'one_per_session', 'gains', 'Threshold', 'best_place', 'aim_in_words', 'choose_threshold',
-           'figures_at_threshold', 'gains_finding', 'plot_gains', 'confusion', 'read_confusion', 'plot_confusion',
-           'slices_of', 'by_slice', 'slice_flags', 'plot_slices', 'share_of_visitors', 'learning_curve',
-           'learning_finding', 'plot_learning_curve']
+           'figures_at_threshold', 'reached_by', 'gains_finding', 'plot_gains', 'confusion', 'read_confusion',
+           'confusion_finding', 'plot_confusion', 'slices_of', 'by_slice', 'slice_flags', 'plot_slices',
+           'share_of_visitors', 'learning_curve', 'learning_finding', 'plot_learning_curve']
 
 # %% ../nbs/04b_judging.ipynb #17979704
 import textwrap, time
@@ -32,7 +32,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 
 from .features import feature_columns
-from .findings import Figure, Sentence, exact_count, figure_of
+from .findings import Figure, Sentence, exact_count, figure_of, in_interval
 from .pictures import BASELINE, COLOURS, LIMIT, LOOK, POOLED, Picture, name_lines, style_of, wilson
 
 # %% ../nbs/04b_judging.ipynb #81a8afe2
@@ -495,8 +495,9 @@ def by_landmark(
 
 # %% ../nbs/04b_judging.ipynb #2e545cc3
 def _from_to(g: pd.DataFrame, figure: str) -> str:
-    "A model's figure at the first and the last landmark."
-    return f"{g[figure].iloc[0]:.2f} after {g['landmark'].iloc[0]} to {g[figure].iloc[-1]:.2f} after {g['landmark'].iloc[-1]}"
+    "A model's figure at the first and the last landmark, with its intervals."
+    ends = [(in_interval(row, figure, "{:.2f}".format), row["landmark"]) for row in (g.iloc[0], g.iloc[-1])]
+    return " to ".join(f"{value} after {landmark}" for value, landmark in ends)
 
 def landmark_finding(
     found: pd.DataFrame, # As made by by_landmark
@@ -530,7 +531,7 @@ def plot_by_landmark(
             ends[name] = (x[-1], g[figure].iloc[-1])
         if figure == "roc_auc": ax.axhline(0.5, color=COLOURS["chance"], lw=0.9, ls=":")
         ax.set_xticks(np.arange(len(at)), [f"{k}\n{n:,}\n{c:,}" for k, n, c in zip(at["landmark"], at["rows"], at["converted"])])
-        ax.set(ylabel=FIGURE_TITLES.get(figure, figure), title=title or _title_by_landmark(single, figure))
+        ax.set(ylabel=FIGURE_TITLES.get(figure, figure), title=textwrap.fill(title or _title_by_landmark(single, figure), 76))
         ax.text(-0.025, -0.028, "events seen\nsessions at risk\nof which convert", transform=ax.transAxes, ha="right", va="top", color="#595959")
         ax.grid(axis="x", visible=False)
         name_lines(ax, ends)
@@ -643,9 +644,11 @@ def _title_of_reliability(said: dict, bins: int) -> str:
     "The calibration errors, or the one with what chance would give."
     if len(said) == 1: return reliability_finding(said, bins)
     errors = {name: 100 * calibration_error(*given[:2], bins) for name, given in said.items()}
+    chance = {name: 100 * ece_by_chance(*given, bins=bins) for name, given in said.items()}
     best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
-    if len(said) > 3: return f"Calibration error from {errors[best]:.2f} ({best}) to {errors[worst]:.2f} points ({worst})"
-    return "Calibration error: " + ", ".join(f"{name} {error:.2f}" for name, error in errors.items()) + " points"
+    shown = {name: f"{errors[name]:.2f} points, {chance[name]:.2f} by chance alone" for name in errors}
+    if len(said) > 3: return f"Calibration error from {best} ({shown[best]}) to {worst} ({shown[worst]})"
+    return "Calibration error: " + "; ".join(f"{name} {words}" for name, words in shown.items())
 
 # %% ../nbs/04b_judging.ipynb #cfb71279
 def first_crossings(
@@ -838,24 +841,49 @@ def _finish_gains(ax: plt.Axes, column: str, top: float) -> None:
         ax.set_yticks(marks, marks, minor=False), ax.yaxis.set_minor_locator(NullLocator())
 
 # %% ../nbs/04b_judging.ipynb #d6087ec1
+def reached_by(
+    y: np.ndarray, # 1 where the session converted, 0 where not
+    p: np.ndarray, # Probability, or the highest of a session
+    visitors: np.ndarray, # Who each belongs to
+    share: float = 0.1, # Of sessions contacted, the most promising first
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> dict: # reached, reached_low, reached_high
+    "What share of those who convert is reached; of sessions with the same probability, as many as fit."
+    ranked, y = rank_rows(y, p), np.asarray(y, float)
+    def reached(weight):
+        w = weight[ranked.order]
+        yes, contacted = (np.append(0.0, np.add.reduceat(v, ranked.first)[::-1].cumsum()) for v in (w * ranked.y, w))
+        return float(np.interp(share, contacted / contacted[-1], yes / yes[-1])) if yes[-1] > 0 else np.nan
+    value = reached(np.ones(len(y)))
+    drawn = np.array([reached(w) for w in draws_of_visitors(visitors, resamples, seed)])
+    if np.isnan(value): return dict(reached=value, reached_low=np.nan, reached_high=np.nan)
+    return share_with_ends("reached", value * y.sum(), y.sum(), drawn)
+
 def gains_finding(
-    said: dict, # Name of a model: (outcomes, probabilities)
+    said: dict, # Name of a model: (outcomes, probabilities, visitors)
     share: float = 0.1, # Of sessions contacted
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws; all models are judged on the same
 ) -> str: # What is reached at that share, by model
     "What a picture of gains shows, in words."
-    reached = {name: np.interp(share, *gains(y, p)[["share_contacted", "share_reached"]].to_numpy().T) for name, (y, p) in said.items()}
-    return f"Contacting the top {share:.0%} reaches, of those who convert, " + ", ".join(f"{r:.0%} by {name}" for name, r in reached.items())
+    reached = {name: reached_by(*given, share, resamples, seed) for name, given in said.items()}
+    shown = [f"{in_interval(found, 'reached', '{:.0%}'.format)} by {name}" for name, found in reached.items()]
+    return f"Contacting the top {share:.0%} reaches, of those who convert, {', '.join(shown)}"
 
 def plot_gains(
-    said: dict, # Name of a model: (outcomes, probabilities)
+    said: dict, # Name of a model: (outcomes, probabilities, visitors)
     threshold: float | None = None, # The chosen line, marked for the first model
     gain: float | None = None, # What a converted contact brings; None: no panel of profit
     cost: float | None = None, # What a contact costs
     title: str = "", # The finding; empty: computed
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
 ) -> Picture: # Its data is gains
     "Cumulative gain, lift and profit by the share that is contacted; dotted: contacting by chance."
     columns = {"share_reached": "converting sessions reached", "lift": "lift"} | ({"profit_per_1000": "profit per 1,000 sessions"} if gain is not None else {})
-    curves = {name: gains(y, p, gain, cost) for name, (y, p) in said.items()}
+    curves = {name: gains(y, p, gain, cost) for name, (y, p, _) in said.items()}
+    title = title or gains_finding(dict(list(said.items())[:1]), resamples=resamples, seed=seed)
     with plt.rc_context(LOOK):
         drawn, axes = plt.subplots(1, len(columns), figsize=(3.1 * len(columns), 3.1), layout="constrained")
         for ax, (column, label) in zip(axes, columns.items()):
@@ -866,8 +894,8 @@ def plot_gains(
             _finish_gains(ax, column, max(c[column].max() for c in curves.values()))
             ax.set_title(label, weight="normal", size=9.5)
         drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False)
-        drawn.suptitle(title or gains_finding(dict(list(said.items())[:1])), x=0.005, ha="left", weight="bold", size=10.5)
-    return Picture(drawn, gains_finding(said) + (". The chosen threshold is marked." if threshold is not None else "."))
+        drawn.suptitle(textwrap.fill(title, 38 * len(columns)), x=0.005, ha="left", weight="bold", size=10.5)
+    return Picture(drawn, gains_finding(said, resamples=resamples, seed=seed) + (". The chosen threshold is marked." if threshold is not None else "."))
 
 # %% ../nbs/04b_judging.ipynb #3f08edbc
 def confusion(
@@ -895,12 +923,25 @@ def read_confusion(
     return " ".join(said)
 
 # %% ../nbs/04b_judging.ipynb #ca3b2a43
+def confusion_finding(
+    counts: pd.DataFrame, # As made by confusion
+    unit: str = "sessions", # What a row is
+    done: dict | None = None, # As made by figures_at_threshold; None: counts alone
+) -> str: # A sentence
+    "How many of the flagged convert, and how many are missed."
+    (hit, false), (missed, _) = counts.to_numpy().tolist()
+    said = f"{hit:,} of {hit + false:,} flagged {unit} convert" if hit + false else "None is flagged"
+    if done is not None and hit + false: said += f", {in_interval(done, 'precision', '{:.0%}'.format)}"
+    return f"{said}; {missed:,} that convert are missed"
+
 def plot_confusion(
     counts: pd.DataFrame, # As made by confusion
     title: str = "", # The finding; empty: computed
     unit: str = "sessions", # What a row is
+    done: dict | None = None, # As made by figures_at_threshold, for the share that converts and its interval; None: the title holds counts alone
 ) -> Picture: # Its data is confusion
     "The four counts, each with its share of the row."
+    title = title or confusion_finding(counts, unit, done)
     share = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
     with plt.rc_context({**LOOK, "axes.grid": False}):
         drawn, ax = plt.subplots(figsize=(4.6, 2.3))
@@ -908,7 +949,7 @@ def plot_confusion(
             for j, outcome in enumerate(counts.columns):
                 ax.add_patch(plt.Rectangle((j, 1 - i), 0.97, 0.94, color=COLOURS[outcome], alpha=0.85 if i == j else 0.3, lw=0))
                 ax.text(j + 0.485, 1.47 - i, f"{counts.loc[flagged, outcome]:,}\n{share.loc[flagged, outcome]:.1%} of them".replace("nan% of them", "none"), ha="center", va="center", color="black", linespacing=1.5)
-        ax.set(xlim=(0, 2), ylim=(0, 2), title=textwrap.fill(title or ". ".join(read_confusion(counts, unit).split(". ")[1:2]).rstrip(".") + f"; {counts.loc['not flagged', 'converted']:,} that convert are missed", 60))
+        ax.set(xlim=(0, 2), ylim=(0, 2), title=textwrap.fill(title, 60))
         ax.set_xticks([0.485, 1.485], counts.columns), ax.set_yticks([1.47, 0.47], counts.index)
         ax.tick_params(length=0, labelcolor=COLOURS["text"])
         sns.despine(ax=ax, left=True, bottom=True)
@@ -1012,7 +1053,7 @@ def learning_curve(
     seed: int = 0, # Of the draws and the model
     resamples: int = 100, # Draws of visitors behind the intervals
     whole: list | None = None, # Probabilities from models that learned from all of the visitors, one array a pair, where they are known
-) -> pd.DataFrame: # One row a share: sessions and converted sessions to learn from (means over pairs), seconds, figures with intervals
+) -> pd.DataFrame: # One row a share: sessions and converted sessions to learn from (means over pairs), seconds, figures with intervals, and by how much each changed since the share before, with paired intervals
     "The figures by how much there was to learn from."
     learned = {share: [] for share in shares}
     for number, (learn, judge) in enumerate(pairs):
@@ -1022,11 +1063,24 @@ def learning_curve(
             p = whole[number] if whole is not None and share == 1 else make(part, seed).fit(part, part["converted"]).predict_proba(judge)[:, 1].astype(float)
             sizes = dict(learned_from=part["session_id"].nunique(), learned_converted=part.loc[part["converted"] == 1, "session_id"].nunique(), seconds=time.perf_counter() - began)
             learned[share].append((sizes, judge[["converted", "visitor"]].assign(p=p)))
-    rows = []
+    rows, before = [], None
     for share, made in learned.items():
         judged = pd.concat([j for _, j in made])
-        rows.append(dict(share=share, **pd.DataFrame([s for s, _ in made]).mean().to_dict(), **with_intervals(judged["converted"], judged["p"], judged["visitor"], resamples, seed)))
+        drawn = figures_of_draws(rank_rows(judged["converted"], judged["p"]), judged["visitor"], resamples, seed)
+        found = with_intervals(judged["converted"], judged["p"], judged["visitor"], resamples, seed, drawn=drawn)
+        sizes = pd.DataFrame([s for s, _ in made]).mean().to_dict()
+        rows.append(dict(share=share, **sizes, **found, **_changed(found, drawn, before)))
+        before = (found, drawn)
     return pd.DataFrame(rows)
+
+def _changed(found: dict, drawn: pd.DataFrame, before: tuple | None) -> dict:
+    "By how much each figure changed, with the interval of the differences on the same draws; nothing before the first."
+    changes = {}
+    for name in FIGURES:
+        value = found[name] - before[0][name] if before else np.nan
+        apart = drawn[name] - before[1][name] if before and len(drawn) else []
+        changes |= with_ends(f"{name}_change", value, apart)
+    return changes
 
 # %% ../nbs/04b_judging.ipynb #441cad39
 def learning_finding(
@@ -1034,8 +1088,11 @@ def learning_finding(
     figure: str = "log_loss", # Which figure
 ) -> str: # What the last step brought
     "What more data did, in words."
-    last, before = curve.iloc[-1], curve.iloc[-2] if len(curve) > 1 else curve.iloc[-1]
-    return f"From {before['learned_from']:,.0f} to {last['learned_from']:,.0f} sessions, {FIGURE_TITLES.get(figure, figure)} goes from {before[figure]:.4f} to {last[figure]:.4f}"
+    last, title = curve.iloc[-1], FIGURE_TITLES.get(figure, figure)
+    own = in_interval(last, figure, "{:.4f}".format)
+    if len(curve) < 2: return f"Learned from {last['learned_from']:,.0f} sessions, {title} is {own}"
+    change = in_interval(last, f"{figure}_change", "{:+.4f}".format)
+    return f"From {curve['learned_from'].iloc[-2]:,.0f} to {last['learned_from']:,.0f} sessions, {title} changes by {change}, to {own}"
 
 def plot_learning_curve(
     curves: dict, # Name of a model: as made by learning_curve

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['SMALL', 'DEFAULTS', 'THREADS', 'GROWERS', 'BLENDED', 'MODELS', 'IMBALANCE', 'NEIGHBOURS', 'SCORES', 'SPACES',
            'METHODS', 'LATEST', 'LEAST_DAYS', 'USUAL_DRIFT', 'DAY', 'logistic_regression', 'random_forest', 'xgboost',
-           'gradient_boosting', 'Network', 'neural_net', 'Blend', 'blend', 'Resample', 'Weighted', 'make_model', 'fit',
-           'probability', 'combination', 'compare', 'search', 'CalibrationMap', 'best_calibration', 'session_starts',
-           'is_later', 'training_starts', 'on_odds', 'latest_level', 'out_of_fold', 'Calibrated', 'calibrate']
+           'without_empty', 'BinnedClassifier', 'BinnedRegressor', 'gradient_boosting', 'Network', 'neural_net',
+           'Blend', 'blend', 'Resample', 'Weighted', 'make_model', 'fit', 'probability', 'combination', 'compare',
+           'search', 'CalibrationMap', 'best_calibration', 'session_starts', 'is_later', 'training_starts', 'on_odds',
+           'latest_level', 'out_of_fold', 'Calibrated', 'calibrate']
 
 # %% ../nbs/04a_models.ipynb #3361e8d3
 import time
@@ -22,7 +23,7 @@ from imblearn.pipeline import Pipeline as ResamplingPipeline
 from imblearn.under_sampling import RandomUnderSampler
 from joblib import Parallel, delayed, parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -87,6 +88,27 @@ THREADS = 1  # OpenMP threads of a fit; fixed, since sums could depend on it, an
 GROWERS = 2  # threads on which a forest grows its trees, and fits that run at a time
 
 # %% ../nbs/04a_models.ipynb #20810e2d
+def without_empty(
+    X, # Rows to learn from, as a frame or an array
+): # The same, 0 in columns of which nothing is known
+    "A column without any value, which scikit-learn 1.9 cannot bin, as a constant, which no tree splits on."
+    empty = pd.isna(X).to_numpy().all(axis=0) if isinstance(X, pd.DataFrame) else np.isnan(X).all(axis=0)
+    if not empty.any(): return X
+    if isinstance(X, pd.DataFrame): return X.assign(**dict.fromkeys(X.columns[empty], 0.0))
+    return np.where(empty, 0.0, X)
+
+class BinnedClassifier(HistGradientBoostingClassifier):
+    "Gradient boosting over bins that takes columns of which nothing is known, such as prices of a log without any."
+    def fit(self, X, y, sample_weight=None):
+        "Learn; answers need no such care, since no tree asks for such a column."
+        return super().fit(without_empty(X), y, sample_weight)
+
+class BinnedRegressor(HistGradientBoostingRegressor):
+    "The same for amounts."
+    def fit(self, X, y, sample_weight=None):
+        "Learn; answers need no such care, since no tree asks for such a column."
+        return super().fit(without_empty(X), y, sample_weight)
+
 def _exact_boosting(p: dict, seed: int) -> Pipeline:
     "Gradient boosting over exact splits, which cannot skip gaps itself."
     trees = GradientBoostingClassifier(n_estimators=p["trees"], max_leaf_nodes=p["leaves"], max_depth=None, learning_rate=p["learning_rate"], min_samples_leaf=p["least"],
@@ -100,8 +122,8 @@ def gradient_boosting(
 ) -> Pipeline: # Not fitted
     "Boosted trees as scikit-learn makes them."
     p = DEFAULTS["gradient boosting"] | dict(exact=len(table) <= SMALL) | params
-    binned = HistGradientBoostingClassifier(max_iter=p["trees"], max_leaf_nodes=p["leaves"], learning_rate=p["learning_rate"], min_samples_leaf=p["least"],
-                                            l2_regularization=p["shrink"], max_features=0.5, early_stopping=False, random_state=seed)
+    binned = BinnedClassifier(max_iter=p["trees"], max_leaf_nodes=p["leaves"], learning_rate=p["learning_rate"], min_samples_leaf=p["least"],
+                              l2_regularization=p["shrink"], max_features=0.5, early_stopping=False, random_state=seed)
     return Pipeline([_columns(table, linear=False), ("model", _exact_boosting(p, seed) if p["exact"] else binned)])
 
 # %% ../nbs/04a_models.ipynb #6167b7e9

@@ -4,18 +4,22 @@
 
 # %% auto #0
 __all__ = ['ROWS_PER_GB', 'BYTES_PER_ROW', 'UNPACKED', 'FEWEST', 'MOST', 'partition_of', 'guessed_rows', 'partitions_for',
-           'named_piece', 'as_log', 'settled_rules', 'agreed_kinds', 'spill', 'check_partitions', 'summed_up']
+           'named_piece', 'as_log', 'settled_rules', 'spill', 'check_partitions', 'summed_up']
 
 # %% ../nbs/01c_partitions.ipynb #7ca424cb
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from .events import FLOAT_ID, IDS, LARGEST_EXACT, WHOLE_FLOAT, Checked, Rules, check_events, find_time_format, hash_share, kinds_of, note_repeats, order_reports, refuse_if_lossy
+from .events import (FLOAT_ID, LARGEST_EXACT, WHOLE_FLOAT, Checked, Rules, add_rows, check_rows,
+                                     find_time_format, hash_share, notes_of, order_reports, refuse_currencies, refuse_if_lossy,
+                                     rules_from, with_times)
 from .log.orders import Orders, earliest, order_notes
+from .profiling import Profile
 from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
 
 # %% ../nbs/01c_partitions.ipynb #526fe959
@@ -51,12 +55,12 @@ def partitions_for(
 
 # %% ../nbs/01c_partitions.ipynb #e92f7bf8
 def _as_text(mapped: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
-    "A mapped piece as text, numbers written as the log writes them."
+    "A mapped piece as text, numbers written with the marks that are settled; a point while none are."
     names = [c for c in mapped.columns if c not in READER_COLUMNS]
-    numbers = [c for c in names if mapped[c].dtype.is_float() or mapped[c].dtype.is_decimal()]
-    mark = mapping.rules.decimal
+    commas = {column for column, marks in mapping.rules.marks.items() if marks.startswith(",")}
+    numbers = {c for c in names if mapped[c].dtype.is_float() or mapped[c].dtype.is_decimal()} & commas
     texts = [mapped[c].cast(pl.String) for c in names]  # ids too: what all of them look like is known at the end
-    written = [text.str.replace(".", mark, literal=True) if text.name in numbers and text.name not in IDS else text for text in texts]
+    written = [text.str.replace(".", ",", literal=True) if text.name in numbers else text for text in texts]
     return mapped.with_columns(written)
 
 def named_piece(
@@ -90,13 +94,6 @@ def settled_rules(
     try: return replace(rules, time_format=find_time_format(as_log(raw, mapping, name, set())["t"]))
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
 
-def agreed_kinds(
-    kinds: dict, # Column: kind, of the pieces so far
-    more: dict, # The same of the next piece
-) -> dict: # Of all of them
-    "What each column holds; text where pieces do not agree."
-    return {c: kind if kinds.get(c, kind) == more.get(c, kind) else "text" for c, kind in (more | kinds).items()}
-
 def spill(
     pieces: Iterable, # Raw tables, as readers.read_pieces gives them
     mapping: Mapping, # What their columns are
@@ -106,20 +103,25 @@ def spill(
     prepare: Callable | None = None, # Raw table to raw table, before the mapping
 ) -> tuple: # The rules that all are to be read by, the number of rows, and the first report of each order (None where the log has no orders)
     "Send every row of a log to its partition on disk."
-    rules, rows, seen, kinds, reports = None, 0, set(), {}, []
+    rules, seen, profile, columns, reports = None, set(), Profile(), {}, []
     for place, raw in enumerate(pieces):
         if prepare: raw = prepare(raw)
         if rules is None: rules = settled_rules(raw, mapping, name)
-        mapped, rows = named_piece(raw, mapping, name, seen), rows + len(raw)
-        piece, kinds = _as_text(mapped, mapping), agreed_kinds(kinds, kinds_of(mapped, mapping.context()))
-        reports.append(order_reports(mapped, replace(rules, kinds=kinds | rules.kinds)))
+        mapped = named_piece(raw, mapping, name, seen)
+        columns |= dict.fromkeys(mapped.columns)
+        timed = with_times(mapped, rules)
+        add_rows(profile, timed, rules, mapping.context())
+        reports.append(order_reports(timed, rules))
+        piece = _as_text(mapped, mapping)
         who = piece["session_id" if "session_id" in piece.columns else "visitor_id"]
         for (number,), rows_of_it in piece.with_columns(_partition=partition_of(who, partitions)).partition_by("_partition", as_dict=True, include_key=False).items():
             (folder / f"{number:03d}").mkdir(parents=True, exist_ok=True)
             rows_of_it.write_parquet(folder / f"{number:03d}" / f"{place:06d}.parquet", compression="lz4")
-    if not rows: raise ValueError(f"{name} holds no rows. Check that its export went through")
+    if not profile.rows: raise ValueError(f"{name} holds no rows. Check that its export went through")
     known = [one for one in reports if one is not None]
-    return replace(rules, kinds=kinds | rules.kinds), rows, earliest(known) if known else None
+    try: return rules_from(profile, rules, [*columns], mapping.context()), profile.rows, earliest(known) if known else None
+    except ValueError as error: raise ValueError(f"{name}: {error}") from None
+
 
 # %% ../nbs/01c_partitions.ipynb #8612f044
 def check_partitions(
@@ -133,7 +135,7 @@ def check_partitions(
     for part in sorted(folder.iterdir()):
         raw = pl.concat([pl.read_parquet(file, glob=False) for file in sorted(part.iterdir())], how="diagonal_relaxed")
         if "_broken" in raw.columns: raw = raw.with_columns(pl.col("_broken").fill_null(False))
-        yield check_events(raw, rules, (*context, *(c for c in ("_file",) if c in raw.columns)), 1.0, name, first)
+        yield check_rows(raw, rules, (*context, *(c for c in ("_file",) if c in raw.columns)), name, first)
         shutil.rmtree(part)
 
 def summed_up(
@@ -146,7 +148,10 @@ def summed_up(
     "What became of the rows of all partitions; a log that lost too many is refused, as a small one would be."
     rejected = pl.concat([one.rejected for one in checked], how="diagonal")
     rejected = rejected.sort([c for c in ("file", "row") if c in rejected.columns], maintain_order=True)
-    refuse_if_lossy(rejected, rows, max_rejected, name)
-    repeats, orders = sum(one.repeats for one in checked), sum((one.orders for one in checked), Orders())
-    said = [note for one in checked for note in one.notes if note not in (*note_repeats(one.repeats, rules), *order_notes(one.orders))]
-    return Checked(pl.DataFrame(), rejected, [*dict.fromkeys(said), *note_repeats(repeats, rules), *order_notes(orders)], repeats, orders)
+    repeats, counts, orders = sum(one.repeats for one in checked), Counter(), sum((one.orders for one in checked), Orders())
+    for one in checked: counts.update(one.counts)
+    refuse_if_lossy(rejected, rows, max_rejected, name, counts)
+    refuse_currencies(counts, rules, name)
+    notes = notes_of(rejected, counts, repeats, rules) + order_notes(orders)
+    return Checked(pl.DataFrame(), rejected, notes, repeats, orders, rules, counts)
+

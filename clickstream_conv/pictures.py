@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE', 'DOTS', 'OURS',
-           'style_of', 'few_colours', 'PlainMarks', 'plain_scales', 'plain_texts', 'Picture', 'spread_out',
+           'style_of', 'few_colours', 'PlainMarks', 'plain_scales', 'plain_texts', 'title_of', 'Picture', 'spread_out',
            'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
 
 # %% ../nbs/00b_pictures.ipynb #40983137
@@ -82,14 +82,23 @@ def plain_texts(
         if CONTROL.search(text.get_text()): text.set_text(for_terminal(text.get_text()))
     return figure
 
+def title_of(
+    figure: plt.Figure, # What was drawn
+) -> str: # On one line; empty where it has none
+    "What a picture says above itself: the title of the whole, or else that of its first panel."
+    first = figure.axes[:1]
+    said = [figure.get_suptitle(), *(ax.get_title(loc=place) for ax in first for place in ("left", "center"))]
+    return " ".join(next((text for text in said if text), "").split())
+
 class Picture:
-    "A still picture with its description."
+    "A still picture with its title and its description."
     def __init__(
         self,
         figure: plt.Figure, # What was drawn
         alt: str, # What it shows, in words
     ):
         self.figure, self.alt, kept = plain_texts(figure), alt, io.BytesIO()
+        self.title = title_of(self.figure)
         with plt.rc_context(LOOK): figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
         plt.close(figure)
         self.png = few_colours(kept.getvalue())
@@ -97,8 +106,9 @@ class Picture:
     def __repr__(self): return self.alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        "What a notebook shows, with the description as alternative text."
-        return {"image/png": b64encode(self.png).decode(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+        "What a notebook shows, with the description as alternative text and the title as data."
+        about = dict(alt=self.alt, title=self.title)
+        return {"image/png": b64encode(self.png).decode(), "text/plain": self.alt}, {"image/png": about}
 
 # %% ../nbs/00b_pictures.ipynb #b0ce9390
 def spread_out(
@@ -160,6 +170,7 @@ class Chart:
         alt: str, # What it shows, in words
         height: int = 420, # In pixels; the width is the page's
     ):
+        self.title = " ".join((figure.layout.title.text or "").split())
         self.figure, self.alt = plain_chart(figure), alt
         self.figure.update_layout(template=shared_template(), height=height, autosize=True)
 

@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['FORMATS', 'PACKED', 'SPECIAL', 'BINARY', 'ZIPPED', 'UTF16', 'HEAD', 'CONTROL', 'NO_CHARSETS', 'BYTES_READ',
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
-           'NAMES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE',
-           'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS',
-           'EVENT_WORDS', 'EVIDENCE', 'format_of', 'refuse_special', 'log_files', 'open_log', 'refuse_encoding',
-           'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty', 'find_delimiter',
-           'lines_above_header', 'csv_pieces', 'read_csv', 'json_pieces', 'read_json', 'parquet_columns',
-           'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping', 'is_reserved', 'refuse_reserved',
-           'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping',
-           'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log', 'event_of_word', 'Guess', 'context_of',
-           'lines_above', 'propose_mapping']
+           'NAMES', 'WORD_RULES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED',
+           'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW',
+           'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'SHAPES_WITH_MARKS', 'format_of', 'refuse_special', 'log_files',
+           'open_log', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
+           'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'json_pieces', 'read_json',
+           'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'Mapping', 'is_reserved',
+           'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text',
+           'load_mapping', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log',
+           'event_of_word', 'Guess', 'context_of', 'lines_above', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
-import codecs, csv, difflib, gzip, io, json, keyword, os, re, reprlib, unicodedata, zipfile, zlib
+import codecs, csv, difflib, gzip, io, json, keyword, math, os, re, reprlib, unicodedata, zipfile, zlib
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,6 +35,7 @@ from .events import COLUMNS, EVENTS, RESOLUTIONS, TICKS, Checked, Rules, as_numb
 from clickstream_conv.log.language import (ROWS, event_by_rules, expand_rows, lines_together, names_in, read_lines, reason_to_drop, refuse_filters, refuse_lines, refuse_rows, refuse_rules, refuse_value,
     value_of)
 from .log.paths import has_steps, parse_path
+from .profiling import FEWEST_ROWS, WHO, Profile, add_ids, number_marks, shapes_of
 
 # %% ../nbs/01b_readers.ipynb #44611781
 FORMATS = {  # the name of a format: endings of its files
@@ -950,8 +951,9 @@ def read_pieces(
             yield table.with_columns(_file=pl.lit(str(path))) if len(files) > 1 else table
 
 # %% ../nbs/01b_readers.ipynb #670e1dee
-NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id", "category", "price", "quantity", "line_total", "order_id", "order_revenue")  # what a log's column can be mapped to
-RULES = ("time_format", "time_zone", "resolution", "decimal", "gap_minutes", "duplicates")  # keys that become Rules
+NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id", "category", "price", "quantity", "line_total", "order_id", "order_revenue", "currency")  # what a log's column can be mapped to
+WORD_RULES = ("time_format", "time_zone", "epoch_zone", "resolution", "decimal", "thousands", "duplicates", "currency")  # keys of a word that become Rules
+RULES = (*WORD_RULES, "gap_minutes", "nobody", "missing_number", "convert", "kinds")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
 ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
@@ -960,7 +962,7 @@ KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "se
 @dataclass(frozen=True)
 class Mapping:
     "How the columns and values of one log become events."
-    columns: dict = field(default_factory=dict) # A name of NAMES: the log's column, or what it is made of (log.language); t may be a list of columns
+    columns: dict = field(default_factory=dict) # A name of NAMES: the log's column, or what it is made of (log.language); t and order may be a list of columns
     rules: Rules = Rules() # How values are read
     session_context: dict = field(default_factory=dict) # Context name: the log's column, the same in a whole session
     event_context: dict = field(default_factory=dict) # Context name: the log's column, may change with each event
@@ -995,11 +997,11 @@ TAKEN = {  # names that no context can have, by who makes or reads such a column
     """, "answers": """
         events flagged landmark notes probability revenue revenue_high revenue_low segment status
     """, "stages": """
-        above_noise after after_item all_no all_yes asked at_risk at_second before body both bought bounce_per_exit
+        above_noise after after_item all_no band event_id order_revenue line_total all_yes asked at_risk at_second before body both bought bounce_per_exit
         buys carted category_code category_id cells change column common contacted count decided dwell early end
         event_name event_params events_a_second example exits_in_all f1 files first first_hit fold following from
         funnel gap geo gigabytes got group held high highest hit hits index item_logged items kind last late least
-        left len length lengths lift limit logged longest_pause low margin mean middle n n_item_pauses n_priced name
+        left len length lengths lift limit logged longest_pause low m margin mm nm nn seen mean middle n n_item_pauses n_priced name
         new_category new_item no observed off order p pages partner path pause percentile pieces place predicted
         prices profit profit_per_1000 ratio read reason relation repeats roc_auc_within row rows scenario second
         seconds seconds_a_page self session sessions share share_contacted share_of_limit share_reached sides
@@ -1073,9 +1075,9 @@ KEYED = ("session_id", "visitor_id", "event_id", "order_id")  # what may be a ke
 def _mapped_to(canonical: str, column, name: str):
     "What a canonical column is made of: a column, several parts of a time, a key of several columns, or a value of the language."
     where = f"{name}: columns, {canonical},"
-    if isinstance(column, list) and column and canonical == "t": return [_word(part, f"columns, {canonical}", name) for part in column]
+    if isinstance(column, list) and column and canonical in ("t", "order"): return [_word(part, f"columns, {canonical}", name) for part in column]
     if isinstance(column, list) and canonical in KEYED: column = {"key": column}
-    if isinstance(column, list): raise ValueError(f"{where} is a list, and only t and keys ({', '.join(KEYED)}) are made of several columns. Name one")
+    if isinstance(column, list): raise ValueError(f"{where} is a list, and only t, order and keys ({', '.join(KEYED)}) are made of several columns. Name one")
     if not isinstance(column, dict): return _word(column, f"columns, {canonical}", name)
     refuse_value(column, where)
     return column
@@ -1106,11 +1108,59 @@ def _identifier(text: str) -> str:
     return f"{plain}_in_log" if is_reserved(plain) or keyword.iskeyword(plain) else plain
 
 # %% ../nbs/01b_readers.ipynb #0da69b1a
+def _numbers_from(given, name: str) -> list:
+    "Numbers that mean that there is none."
+    values = given if isinstance(given, list) else [given]
+    for value in values:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value): continue
+        raise ValueError(f"{name}: missing_number is {_shown(given)}. "
+                         "It should be numbers, such as missing_number: [-1]")
+    return [float(value) for value in values]
+
+def _nobody_from(given, name: str) -> dict:
+    "Words that mean nobody, by column of ids; an empty word of YAML always does."
+    by_column = given if isinstance(given, dict) else dict.fromkeys(WHO, given)
+    _refuse_unknown(by_column, WHO, "column of nobody", name)
+    lists = {column: words if isinstance(words, list) else [words] for column, words in by_column.items()}
+    given_words = {column: [word for word in words if word is not None] for column, words in lists.items()}
+    return {column: [_word(word, "nobody", name) for word in words] for column, words in given_words.items()}
+
+def _rates_from(given, name: str) -> dict:
+    "What one of each currency is worth."
+    example = "such as convert: {EUR: 1, JPY: 0.006}"
+    if not isinstance(given, dict): raise ValueError(f"{name}: convert should be rates, {example}, and is {_shown(given)}")
+    for code, rate in given.items():
+        if isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 < rate < math.inf: continue
+        raise ValueError(f"{name}: convert says {_shown(rate)} of {_shown(code)}. It should be what one of it is worth, {example}")
+    return {_word(code, "convert", name).strip().upper(): float(rate) for code, rate in given.items()}
+
+def _stated_kinds(given: dict, name: str) -> dict:
+    "The kinds of context columns that a mapping states."
+    kinds = _section(given, "kinds", name)
+    context = {*_section(given, "session_context", name), *_section(given, "event_context", name)}
+    _refuse_unknown(kinds, sorted(map(str, context)), "context column in kinds", name)
+    for column, kind in kinds.items(): _refuse_unknown([kind], ("text", "number", "boolean"), f"kind of {column}", name)
+    return dict(kinds)
+
+def _refuse_rules(given: dict, stated: dict, name: str) -> None:
+    "Refuse rules that do not go together."
+    currency = "currency" in _section(given, "columns", name)
+    if (stated.get("currency") or stated.get("convert")) and not currency:
+        raise ValueError(f"{name}: currency and convert need the column of currencies, "
+                         "such as columns: {currency: currency_code}")
+    if stated.get("currency") and stated.get("convert"):
+        raise ValueError(f"{name}: currency keeps the rows of one currency, convert brings all to one. "
+                         "Keep one of the two")
+    if stated.get("epoch_zone") == "local" and stated.get("time_zone", "UTC") == "UTC":
+        raise ValueError(f"{name}: epoch_zone is local, and time_zone does not say where. "
+                         "State it, such as time_zone: America/Los_Angeles")
+
 def _rules_from(given: dict, name: str) -> Rules:
     "The rules part of a mapping."
     stated = {key: given[key] for key in RULES if given.get(key) is not None}
-    for key, value in stated.items():
-        if key != "gap_minutes" and not isinstance(value, str): raise ValueError(f"{name}: {key} was read as {_shown(value)}. Put it in quotes")
+    for key in WORD_RULES:
+        if isinstance(stated.get(key, ""), str): continue
+        raise ValueError(f"{name}: {key} was read as {_shown(stated[key])}. Put it in quotes")
     gap, zone = stated.get("gap_minutes", 30), stated.get("time_zone", "UTC")
     if not isinstance(gap, (int, float)) or isinstance(gap, bool) or not 0 < gap <= LONGEST_GAP:
         raise ValueError(f"{name}: gap_minutes is {reprlib.repr(gap)}. It should be a number of minutes above 0, "
@@ -1122,6 +1172,11 @@ def _rules_from(given: dict, name: str) -> Rules:
     if form and form not in TICKS and "%" not in form:
         raise ValueError(f"{name}: time_format {form!r} holds no %. Write it like \"%d.%m.%Y %H:%M:%S\", or {', '.join(TICKS)} for a number since 1970")
     if form: stated["time_format"] = form.replace(".%f", "%.f")
+    stated |= {key: stated[key].strip().upper() for key in ("currency",) if key in stated}
+    reads = {"nobody": _nobody_from, "missing_number": _numbers_from, "convert": _rates_from}
+    stated |= {key: read(stated[key], name) for key, read in reads.items() if key in stated}
+    stated |= dict(kinds=_stated_kinds(given, name))
+    _refuse_rules(given, stated, name)
     names = _event_names(given, name)
     try: return Rules(**stated, event_names=names)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
@@ -1167,7 +1222,7 @@ def mapping_from(
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
     other["skip_lines"] = _skip_lines(given, name)
     other |= _language_of(given, name)
-    other["about"] = {key: _word(given[key], key, name) for key in ABOUT if given.get(key) is not None}
+    other |= dict(about={key: _word(given[key], key, name) for key in ABOUT if given.get(key) is not None})
     rules = replace(_rules_from(given, name), by_rows=other.get("lines", {}).get("of") == ROWS)
     return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other)
 
@@ -1234,7 +1289,6 @@ def read_yaml(
     "The content of a YAML file."
     return yaml_of(text_of_yaml(path), Path(path).name, example)
 
-
 # %% ../nbs/01b_readers.ipynb #11a7fd97
 def mapping_from_text(
     text: str, # YAML
@@ -1269,9 +1323,10 @@ def write_mapping(
     for word, event in mapping.rules.event_names.items(): events.setdefault(event, []).append(word)
     plain, default = mapping.rules, Rules()
     given = {"columns": mapping.columns, "events": events, **{key: getattr(plain, key) for key in RULES if getattr(plain, key) != getattr(default, key)}}
+    given |= dict(kinds={column: kind for column, kind in plain.kinds.items() if column in mapping.context()})
     given |= {key: getattr(mapping, key) for key in KEYS if hasattr(mapping, key) and key != "columns" and getattr(mapping, key) != getattr(Mapping(), key)}
-    given = mapping.about | given
-    return yaml.dump({key: value for key, value in given.items() if value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    given = {key: value for key, value in (mapping.about | given).items() if value or key == "thousands"}
+    return yaml.dump(given, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 # %% ../nbs/01b_readers.ipynb #9416dcf6
 def _require(raw: pl.DataFrame, column: str, canonical: str, name: str) -> None:
@@ -1329,7 +1384,7 @@ def _may_lack(raw: pl.DataFrame, canonical: str, column) -> bool:
 def _own_products(raw: pl.DataFrame, mapping: Mapping, order_id: pl.Series | None) -> dict:
     "What the lines of each row come to, for the columns that only lines tell."
     if not mapping.lines or mapping.lines["of"] == ROWS: return {}
-    together = lines_together(read_lines(raw, mapping.lines, mapping.rules.decimal, order_id), len(raw))
+    together = lines_together(read_lines(raw, mapping.lines, mapping.rules.decimal or ".", order_id), len(raw))
     return {column: together[column] for column in together.columns}
 
 def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
@@ -1338,6 +1393,17 @@ def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
     used = {parse_path(path)[0].name for column in _sources(mapping).values() for path in names_in(column)} | {path for column in _sources(mapping).values() for path in names_in(column)}
     left = [column for column in raw.columns if column not in used and column not in READER_COLUMNS and not raw[column].dtype.is_nested()]
     return {"_unmapped": raw.select(pl.col(left).cast(pl.String)).hash_rows().cast(pl.String)} if left else {}
+
+def _named_columns(raw: pl.DataFrame, canonical: str, column, name: str, mapping: Mapping) -> dict:
+    "A canonical column; several where the log numbers its clicks by more than one."
+    if canonical == "order":
+        several = column if isinstance(column, list) else [column]
+        numbers = [_mapped_value(raw, canonical, one, name) for one in several]
+        return {"_order": numbers[0]} if len(numbers) == 1 else {f"_order_{place}": one for place, one in enumerate(numbers, 1)}
+    if canonical == "currency" and canonical in mapping.columns and column == mapping.columns[canonical]:
+        values = _mapped_value(raw, canonical, column, name)
+        return {"_currency": values} | ({canonical: values} if canonical in mapping.context() else {})
+    return {canonical: _mapped_value(raw, canonical, column, name)}
 
 def _sources(mapping: Mapping) -> dict:
     "Everything that a mapping gives a name."
@@ -1359,9 +1425,9 @@ def _from_total(columns: dict, total: pl.Series, decimal: str) -> dict:
     "Price of a piece and worth of a row whose total is what the log says."
     number = _number_of(total, decimal)
     pieces = _number_of(columns["quantity"], decimal).fill_null(1.0) if "quantity" in columns else pl.repeat(1.0, len(total), eager=True)
-    table = pl.DataFrame({"total": number, "pieces": pieces, "said": total.cast(pl.String).str.strip_chars()})
-    bad = pl.col("total").is_null() & pl.col("said").is_not_null() & (pl.col("said") != "")
-    table = table.select(price=pl.when(pl.col("pieces") > 0).then(pl.col("total") / pl.col("pieces")), _value="total", _line_fault=pl.when(bad).then(pl.lit("line_total")))
+    table = pl.DataFrame({"_total": number, "_pieces": pieces, "_said": total.cast(pl.String).str.strip_chars()})
+    bad = pl.col("_total").is_null() & pl.col("_said").is_not_null() & (pl.col("_said") != "")
+    table = table.select(price=pl.when(pl.col("_pieces") > 0).then(pl.col("_total") / pl.col("_pieces")), _value="_total", _line_fault=pl.when(bad).then(pl.lit("line_total")))
     return {column: table[column] for column in table.columns if column not in columns}
 
 def apply_mapping(
@@ -1371,11 +1437,11 @@ def apply_mapping(
 ) -> pl.DataFrame: # Canonical names and context names; the reader's columns kept, and _order
     "Give the columns of a log their canonical names."
     if mapping.rows: raw = expand_rows(raw, mapping.rows, name)
-    columns = {"_order" if canonical == "order" else canonical: _mapped_value(raw, canonical, column, name)
-               for canonical, column in _sources(mapping).items()}
+    columns = {}
+    for canonical, column in _sources(mapping).items(): columns |= _named_columns(raw, canonical, column, name, mapping)
     products = _own_products(raw, mapping, columns.get("order_id"))
     columns |= {column: _filled(columns[column], values) if column in columns else values for column, values in products.items()}
-    if "line_total" in columns: columns |= _from_total(columns, columns.pop("line_total"), mapping.rules.decimal)
+    if "line_total" in columns: columns |= _from_total(columns, columns.pop("line_total"), mapping.rules.decimal or ".")
     if mapping.event_rules: columns["_rule"] = event_by_rules(raw, mapping.event_rules)
     if mapping.drop: columns["_aside"] = reason_to_drop(raw, mapping.drop)
     columns |= _unmapped(raw, mapping)
@@ -1451,6 +1517,7 @@ SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, 
     "category": "categorycode category itemcategory productcategory categoryid department page1maincategory kategorie warengruppe categorie rayon",
     "price": "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix montant",
     "quantity": "quantity qty count units pieces menge anzahl quantite",
+    "currency": "currency currencycode currencyid curr waehrung wahrung devise moneda",
 }
 EVENT_WORDS = {  # canonical event: words of logs, in lower case without marks
     "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv viewproduct produktansicht seiteangesehen vueproduit vue",
@@ -1482,12 +1549,18 @@ class Guess:
         "The log's columns, one or several."
         return self.column if isinstance(self.column, list) else [self.column]
 
+def _as_numbers(values: pl.Series) -> pl.Series:
+    "Values as numbers, by the marks that they bear out; where nothing tells, as if a comma stood between thousands."
+    marks = number_marks(shapes_of(values)) if values.dtype == pl.String else "."
+    return values.to_frame("n").select(as_number("n", (marks or ".,")[:1], (marks or ".,")[1:]))["n"]
+
 def _number_evidence(values: pl.Series, whole: bool) -> str:
     "Why a column can be numbers that are not negative, empty if it cannot."
     present = values.drop_nulls()
     if not len(present) or present.dtype.is_nested(): return ""
-    best = max((present.to_frame("n").select(as_number("n", mark))["n"] for mark in ".,"), key=lambda read: read.count())
-    good = best.filter((best >= 0) & ((best == best.floor()) | (not whole)))
+    best = _as_numbers(present)
+    fit = (best >= 0) & (best == best.floor()) if whole else (best >= 0) | (best == -1)  # a price of -1 may be none
+    good = best.filter(fit)
     return f"{len(good):,} of {len(present):,} are {'whole ' if whole else ''}numbers, {best.min():g} to {best.max():g}" if len(good) >= 0.9 * len(present) else ""
 
 def _time_evidence(values: pl.Series) -> str:
@@ -1505,6 +1578,14 @@ def _words_evidence(values: pl.Series) -> str:
     known = [word for word in words if event_of_word(word) != "other"]
     return f"{len(words)} words, e.g. {', '.join(known[:3])}" if known and len(words) <= FEW else ""
 
+def _currency_evidence(values: pl.Series) -> str:
+    "Why a column can be currencies, empty if it cannot."
+    if values.dtype.is_nested(): return ""
+    codes = values.drop_nulls().cast(pl.String, strict=False).str.strip_chars()
+    codes = codes.filter(codes != "").unique().sort()
+    fit = 0 < len(codes) <= FEW and codes.str.contains(r"^([A-Za-z]{3}|\p{Sc})$").all()
+    return f"{', '.join(codes.head(5))}" if fit else ""
+
 def _id_evidence(values: pl.Series) -> str:
     "Why a column can be ids, empty if it cannot."
     if values.dtype.is_nested() or values.dtype.is_float() and not values.drop_nulls().is_finite().all(): return ""
@@ -1514,6 +1595,7 @@ def _id_evidence(values: pl.Series) -> str:
 EVIDENCE = {  # canonical name: what its values must show
     "t": _time_evidence, "event": _words_evidence, "price": lambda v: _number_evidence(v, False), "quantity": lambda v: _number_evidence(v, True),
     "order": lambda v: _number_evidence(v, True), "session_id": _id_evidence, "visitor_id": _id_evidence, "item_id": _id_evidence, "category": _id_evidence,
+    "currency": _currency_evidence,
 }
 
 # %% ../nbs/01b_readers.ipynb #632d06b7
@@ -1585,10 +1667,16 @@ def _scalar(text: str) -> str:
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text) and yaml.safe_load(text) == text
     return text if plain else json.dumps(text, ensure_ascii=False)
 
+def _clock_of_seconds(values: pl.Series) -> str:
+    "How fine the clock is that counts seconds, as the digits behind the point show."
+    parts = values.cast(pl.String).str.extract(r"\.(\d*[1-9])").str.len_chars()
+    return {0: "s", 1: "ms", 2: "ms", 3: "ms"}.get(parts.max() or 0, "us")
+
 def _clock_of(values: pl.Series, form: str) -> str:
     "How fine the clock is that wrote these times."
-    if form in ("ms", "us"): return form
-    if form != "s" and "%H" not in form: return "day"
+    if form in ("ms", "us", "ns"): return "us" if form == "ns" else form
+    if form == "s": return _clock_of_seconds(values)
+    if "%H" not in form: return "day"
     return "ms" if "%.f" in form and values.cast(pl.String).str.contains(r":\d\d\.\d*[1-9]").any() else "s"
 
 def _guess_time(raw: pl.DataFrame, guess: Guess) -> list:
@@ -1604,10 +1692,67 @@ def _guess_time(raw: pl.DataFrame, guess: Guess) -> list:
     return [f"time_format: {json.dumps(best[0])}{unsure}", *([] if clock == "s" else [f"resolution: {clock}"])]
 
 def _guess_decimal(raw: pl.DataFrame, guess: Guess | None) -> list:
-    "A line about the mark before the decimals, where it is a comma."
+    "Lines about the marks of numbers other than a point before the decimals; a question where nothing tells."
     if guess is None or raw[guess.column].dtype != pl.String: return []
-    point, comma = (raw.select(as_number(guess.column, mark)).to_series().count() for mark in ".,")
-    return ['decimal: ","'] if comma > point else []
+    shapes = shapes_of(raw[guess.column])
+    marks = number_marks(shapes)
+    if not marks:
+        return ['decimal: "."  # ? numbers such as 1,299 may be 1299 or 1.299, and nothing tells which; '
+                'if it is 1.299: decimal: ","']
+    unsure = "  # ? numbers such as 1.299 may be 1.299 or 1299; if it is 1299: decimal: \",\""
+    if shapes["point?"] and not any(shapes[form] for form in SHAPES_WITH_MARKS): return [f'decimal: "."{unsure}']
+    lines = ['decimal: ","'] if marks[0] == "," else []
+    grouped = [form for form in shapes if form in ("'", " ", "comma?") or len(form) == 2 and form[1] == marks[1:]]
+    if not grouped or marks[1:] in ("", "."): return lines
+    return [f"decimal: {json.dumps(marks[0])}", f"thousands: {json.dumps(marks[1:])}"]
+
+SHAPES_WITH_MARKS = (".", ",", ".,", ",.", "comma?")  # shapes that tell, or that stand beside others
+
+def _missing_lines(raw: pl.DataFrame, guess: Guess | None) -> list:
+    "A comment on prices of -1, which may mean that there is none."
+    if guess is None: return []
+    negative = _as_numbers(raw[guess.column]).drop_nulls()
+    negative = negative.filter(negative < 0)
+    if not len(negative) or (negative != -1).any(): return []
+    return [f"# ? {len(negative):,} rows have the {guess.column} -1; "
+            "if that means that there is none: missing_number: [-1]"]
+
+def _guess_nobody(raw: pl.DataFrame, guesses: dict) -> list:
+    "Lines about ids that mean nobody, with their counts."
+    columns = {guesses[canonical].column: canonical for canonical in WHO if canonical in guesses}
+    profile = Profile()
+    add_ids(profile, raw.select(pl.col(column).alias(canonical) for column, canonical in columns.items()))
+    found = {canonical: words for canonical, words in profile.nobody().items() if words}
+    counts = [f"{profile.words[canonical][word]:,} rows have the {canonical} {word}"
+              for canonical, words in found.items() for word in words]
+    listed = ", ".join(f"{canonical}: {json.dumps(words)}" for canonical, words in found.items())
+    aside = "" if "session_id" in guesses else "; without sessions of the log's own they are set aside"
+    lines = [f"nobody: {{{listed}}}  # {'? ' if aside else ''}{'; '.join(counts)}{aside}"] if found else []
+    return lines + _doubtful_words(profile, found)
+
+def _doubtful_words(profile: Profile, found: dict) -> list:
+    "Questions about words that may mean nobody and have more rows than any other id, but not by far."
+    lines = []
+    for canonical, words in profile.words.items():
+        largest = profile.people[canonical]["rows"].max() or 0
+        for word, rows in words.items():
+            if word in found.get(canonical, []) or rows < FEWEST_ROWS or rows <= largest: continue
+            lines.append(f"# ? {rows:,} rows have the {canonical} {word}; if that means nobody, add it: "
+                         f"nobody: {{{canonical}: {json.dumps([word])}}}")
+    return lines
+
+def _guess_currency(raw: pl.DataFrame, guess: Guess | None) -> list:
+    "A question about several currencies, which cannot be added up."
+    if guess is None: return []
+    codes = raw[guess.column].drop_nulls().cast(pl.String).str.strip_chars().str.to_uppercase().value_counts(sort=True)
+    counts = {code: rows for code, rows in codes.iter_rows() if code}
+    if len(counts) < 2: return []
+    first = next(iter(counts))
+    rates = ", ".join(f"{code}: {1 if code == first else '...'}" for code in counts)
+    rows = ", ".join(f"{code}: {rows:,} rows" for code, rows in counts.items())
+    return [f"# ? prices are in {len(counts)} currencies ({rows}), which cannot be added up; "
+            "state what one of each is worth,",
+            f"#   convert: {{{rates}}}, or keep the rows of one, currency: {first}"]
 
 def _event_candidates(raw: pl.DataFrame) -> list:
     "Comments on columns of few words, one of which may name the events."
@@ -1683,6 +1828,8 @@ def propose_mapping(
     lines += _column_lines(guesses)
     lines += _guess_events(raw, guesses.get("event"))
     lines += (_guess_time(raw, guesses["t"]) if "t" in guesses else []) + _guess_decimal(raw, guesses.get("price"))
+    lines += _missing_lines(raw, guesses.get("price")) + _guess_nobody(raw, guesses)
+    lines += _guess_currency(raw, guesses.get("currency"))
     lines += _context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
     lines += [f"{key}: {json.dumps(value)}" for key, value in other.items() if value]
     return "\n".join(lines) + "\n"

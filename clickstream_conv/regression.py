@@ -11,11 +11,12 @@ __all__ = ['REVENUE_FIGURES', 'LARGER_IS_BETTER', 'REVENUE_TITLES', 'SPREAD', 'D
            'best_regressor', 'leader_in_words', 'choose_regressor', 'amounts_compared', 'level_of', 'drift_of',
            'revenue_colour', 'plot_revenue_models', 'ConstantQuantiles', 'fit_quantiles', 'log_quantiles', 'Column',
            'conform', 'amount_at', 'share_below', 'mixture_level', 'mixture_upper', 'held_share', 'held_by_decile',
-           'plot_held', 'totals_by_decile', 'plot_totals', 'shares_of_revenue', 'gain_curve', 'plot_revenue_gains',
-           'Worth', 'learn_intervals', 'final_model', 'exact_revenue', 'revenue_by_landmark',
-           'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
+           'plot_held', 'sums_by_tenth', 'totals_by_decile', 'plot_totals', 'shares_of_revenue', 'gain_curve',
+           'collected_by', 'plot_revenue_gains', 'Worth', 'learn_intervals', 'final_model', 'exact_revenue',
+           'revenue_by_landmark', 'plot_revenue_by_landmark', 'r2_in_words', 'few_in_words', 'revenue_headlines']
 
 # %% ../nbs/06_regression.ipynb #1a2ecd6a
+import textwrap
 from dataclasses import asdict, dataclass
 
 import matplotlib.pyplot as plt
@@ -28,7 +29,7 @@ from mapie.regression import ConformalizedQuantileRegressor
 from scipy.special import ndtr, ndtri
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
@@ -36,9 +37,9 @@ from xgboost import XGBRegressor
 
 from .classification import fold_tables, known_out_of_fold, mapped_out_of_fold
 from .features import NOT_FEATURES, load_sessions, preprocess
-from .findings import AS_COUNTED, DESCRIBES, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
+from .findings import AS_COUNTED, DESCRIBES, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, in_interval, texts
 from .judging import bins_of_rows, draws_of_visitors, share_with_ends, with_ends
-from .models import GROWERS, THREADS, Calibrated, calibrate, fit, make_model, on_odds, probability, training_starts
+from .models import GROWERS, THREADS, BinnedRegressor, Calibrated, calibrate, fit, make_model, on_odds, probability, training_starts
 from .pictures import BASELINE, COLOURS, KINDS, LIMIT, LOOK, POOLED, Picture, spread_out, style_of
 from .runs import Run, load_model, read_json, save_model, write_json
 from .simulate import best_prediction
@@ -178,7 +179,7 @@ def _boosted(seed: int, objective: str, **params) -> XGBRegressor:
 DIRECT = {  # models of the revenue of every session, zeros and all
     "ridge": lambda seed: [("logs", Logs()), ("model", Ridge(alpha=100.0))],
     "random forest": lambda seed: [("model", RandomForestRegressor(25, min_samples_leaf=20, max_features=0.2, max_samples=0.2, random_state=seed))],
-    "gradient boosting": lambda seed: [("model", HistGradientBoostingRegressor(max_iter=40, max_leaf_nodes=8, learning_rate=0.12, min_samples_leaf=50, l2_regularization=5.0, max_bins=63, early_stopping=False, random_state=seed))],
+    "gradient boosting": lambda seed: [("model", BinnedRegressor(max_iter=40, max_leaf_nodes=8, learning_rate=0.12, min_samples_leaf=50, l2_regularization=5.0, max_bins=63, early_stopping=False, random_state=seed))],
     "xgboost": lambda seed: [("model", _boosted(seed, "reg:squarederror", min_child_weight=50.0))],
     "tweedie": lambda seed: [("model", _boosted(seed, "reg:tweedie", tweedie_variance_power=SPREAD))],
 }
@@ -576,7 +577,7 @@ def plot_held(
 ) -> Picture: # Its data is held_by_decile
     "How many revenues lie in their 90 % intervals, by tenth of the prediction."
     whole = {name: shown.iloc[-1] for name, shown in panels.items()}
-    title = _titled(title or "Held by the 90 % interval: " + ", ".join(f"{row['held']:.1%} {name}" for name, row in whole.items()), what)
+    title = _titled(title or "Held by the 90 % interval: " + ", ".join(f"{in_interval(row, 'held', '{:.1%}'.format)} {name}" for name, row in whole.items()), what)
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(1, len(panels), figsize=(1.2 + 3.4 * len(panels), 3.3), sharey=True, squeeze=False)
         for ax, (name, shown), colour in zip(axes[0], panels.items(), (COLOURS["converted"], COLOURS["model"])):
@@ -594,6 +595,18 @@ def plot_held(
     return Picture(figure, title.replace("\n", " ") + ". " + "; ".join(f"{name}: " + ", ".join(f"{h:.0%}" for h in shown["held"].iloc[:-1]) + " by tenth" for name, shown in panels.items()))
 
 # %% ../nbs/06_regression.ipynb #b3e50699
+def sums_by_tenth(
+    y: np.ndarray, # Revenue that came
+    p: np.ndarray, # Revenue that was predicted
+    visitors: np.ndarray, # Who each row belongs to
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> tuple[np.ndarray, np.ndarray]: # Tenth of each row, lowest prediction first, from 0; revenue of each tenth, one row a draw
+    "Tenths of the prediction, and what each brings when visitors are drawn anew."
+    y, number = np.asarray(y, float), np.unique(bins_of_rows(p), return_inverse=True)[1]
+    drawn = [np.bincount(number, w * y, minlength=number.max() + 1) for w in draws_of_visitors(visitors, resamples, seed)]
+    return number, np.array(drawn).reshape(-1, number.max() + 1)
+
 def totals_by_decile(
     y: np.ndarray, # Revenue that came
     p: np.ndarray, # Revenue that was predicted
@@ -602,12 +615,10 @@ def totals_by_decile(
     seed: int = 0, # Of the draws
 ) -> pd.DataFrame: # One row a tenth, lowest prediction first: decile, rows, predicted, observed, low, high
     "Sums of what was predicted and of what came, with the interval of the latter."
-    y, p = np.asarray(y, float), np.asarray(p, float)
-    number = np.unique(bins_of_rows(p), return_inverse=True)[1]
-    total = lambda value: np.bincount(number, value, minlength=number.max() + 1)
-    drawn = np.array([total(w * y) for w in draws_of_visitors(visitors, resamples, seed)] or [total(y) * np.nan])
-    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-    return pd.DataFrame(dict(decile=np.arange(1, number.max() + 2), rows=np.bincount(number), predicted=total(p), observed=total(y), low=low, high=high))
+    number, drawn = sums_by_tenth(y, p, visitors, resamples, seed)
+    predicted, observed = (np.bincount(number, np.asarray(value, float)) for value in (p, y))
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0) if len(drawn) else (np.nan, np.nan)
+    return pd.DataFrame(dict(decile=np.arange(1, number.max() + 2), rows=np.bincount(number), predicted=predicted, observed=observed, low=low, high=high))
 
 def plot_totals(
     totals: pd.DataFrame, # As made by totals_by_decile
@@ -643,35 +654,58 @@ def shares_of_revenue(
     seed: int = 0, # Of the draws
 ) -> list: # One dict a part of the predictions: part, rows, share and its ends; empty where there are no ten tenths or no revenue
     "How much of the revenue the highest predictions brought, with 95 % intervals over visitors."
-    y, number = np.asarray(y, float), np.unique(bins_of_rows(p), return_inverse=True)[1]
-    if number.max() != 9 or y.sum() <= 0: return []
-    sums = lambda w: np.bincount(number, w * y, minlength=10) / max((w * y).sum(), 1e-12)
-    rows, drawn = np.bincount(number), np.array([sums(w) for w in draws_of_visitors(visitors, resamples, seed)]).reshape(-1, 10)
-    return [dict(part=name, rows=int(rows[cut].sum())) | with_ends("share", float(sums(np.ones(len(y)))[cut].sum()), drawn[:, cut].sum(axis=1)) for name, cut in CUTS.items()]
+    number, drawn = sums_by_tenth(y, p, visitors, resamples, seed)
+    rows, got = np.bincount(number), np.bincount(number, np.asarray(y, float))
+    if len(rows) != 10 or got.sum() <= 0: return []
+    drawn = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)
+    found = []
+    for name, cut in CUTS.items():
+        share = with_ends("share", float(got[cut].sum() / got.sum()), drawn[:, cut].sum(axis=1))
+        found.append(dict(part=name, rows=int(rows[cut].sum())) | share)
+    return found
 
 # %% ../nbs/06_regression.ipynb #e229a634
 def gain_curve(
     y: np.ndarray, # Revenue that came
     p: np.ndarray, # Revenue that was predicted
     points: int = 101, # How many points of the curve
+    weight: np.ndarray | None = None, # Weight of each row; None: 1
 ) -> pd.DataFrame: # share: of the rows, largest prediction first; collected: of the revenue
     "How much of the revenue the most promising share of the sessions brings."
     order, first = ties_in_order(-np.asarray(p, float))
-    mass = np.append(0.0, np.cumsum(np.diff(np.append(first, len(order))))) / len(order)
-    got = np.append(0.0, np.cumsum(np.add.reduceat(np.asarray(y, float)[order], first)))
+    w = np.ones(len(order)) if weight is None else np.asarray(weight, float)[order]
+    mass, got = (np.append(0.0, np.add.reduceat(v, first).cumsum()) for v in (w, w * np.asarray(y, float)[order]))
     share = np.linspace(0, 1, points)
-    return pd.DataFrame(dict(share=share, collected=np.interp(share, mass, got / got[-1] if got[-1] > 0 else got)))
+    return pd.DataFrame(dict(share=share, collected=np.interp(share, mass / mass[-1], got / got[-1] if got[-1] > 0 else got)))
+
+def collected_by(
+    y: np.ndarray, # Revenue that came
+    p: np.ndarray, # Revenue that was predicted
+    visitors: np.ndarray, # Who each row belongs to
+    share: float = 0.1, # Of the rows, the largest prediction first
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> dict: # collected, collected_low, collected_high
+    "How much of the revenue a share of the rows brings, with a 95 % interval over visitors."
+    def collected(weight):
+        curve = gain_curve(y, p, weight=weight)
+        return float(np.interp(share, curve["share"], curve["collected"]))
+    drawn = np.array([collected(w) for w in draws_of_visitors(visitors, resamples, seed)])
+    return with_ends("collected", collected(None), drawn)
 
 def plot_revenue_gains(
     y: np.ndarray, # Revenue that came
     said: dict, # Name of a model: its prediction of each row; the first is the model itself
+    visitors: np.ndarray, # Who each row belongs to
     what: str = "", # What stands in for revenue; empty: nothing does
-) -> Picture: # Its data is gain_curve
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> Picture: # Its data are gain_curve and collected_by
     "The Lorenz curve read from the top, of each model and of the perfect order."
     curves = {name: gain_curve(y, p) for name, p in said.items()}
     first, best = next(iter(curves)), gain_curve(y, y)
-    tenth = float(np.interp(0.1, curves[first]["share"], curves[first]["collected"]))
-    title = _titled(f"The most promising tenth brings {tenth:.0%} of the {'prices' if what else 'revenue'}", what)
+    tenth = in_interval(collected_by(y, said[first], visitors, 0.1, resamples, seed), "collected", "{:.0%}".format)
+    title = _titled(f"The most promising tenth brings {tenth} of the {'prices' if what else 'revenue'}", what)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.2, 3.8))
         ax.plot(best["share"], best["collected"], color="#BFBFBF", lw=1.2)
@@ -843,7 +877,8 @@ def plot_revenue_by_landmark(
     single = found[(found["landmark"] != POOLED) & found["model"].isin(names) & (found["buyers"] >= FEWEST)]
     places = {k: x for x, k in enumerate(single["landmark"].unique())}
     mine = single[single["model"] == names[0]]
-    title = _titled(f"{names[0]}: normalised Gini {mine['gini'].iloc[0]:.2f} after {mine['landmark'].iloc[0]} to {mine['gini'].iloc[-1]:.2f} after {mine['landmark'].iloc[-1]} events", what)
+    ends = [f"{in_interval(row, 'gini', '{:.2f}'.format)} after {row['landmark']}" for row in (mine.iloc[0], mine.iloc[-1])]
+    title = _titled(textwrap.fill(f"{names[0]}: normalised Gini {' to '.join(ends)} events", 84), what)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.6, 3.7))
         for shift, name in enumerate(names):

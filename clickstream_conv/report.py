@@ -11,7 +11,7 @@ __all__ = ['DIRECTIVE', 'ECHO_OFF', 'EVAL_OFF', 'FOLD', 'LINK', 'MADE', 'WIDGET'
            'readme_text', 'defined_names', 'fold_line', 'folded', 'joined_line', 'together', 'picture_html',
            'chart_html', 'tame_chart', 'table_html', 'printed', 'page_output', 'Site', 'relinked', 'with_pictures',
            'page_title', 'typed_commands', 'notebook_page', 'setup', 'sphinx_settings', 'listed_pages', 'plotly_script',
-           'build_site', 'faults', 'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'share_in_words',
+           'build_site', 'faults', 'read_figures', 'percent', 'whole_sentence', 'Bar', 'Answer', 'in_percent',
            'figure_or_unknown', 'overall', 'answer_classification', 'answer_regression', 'judged_segments',
            'beyond_chance', 'answer_clustering', 'answer_explain', 'answers', 'first_step', 'verdict_of', 'fit_for_use',
            'actions', 'about_the_split', 'doubts', 'answer_html', 'facts', 'lead', 'front_page', 'log_read',
@@ -27,7 +27,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of
+from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of, share_in_words, warnings_of
 from .runs import Run
 from .texts import cell_for_spreadsheet, file_name, for_html, for_markdown, for_terminal, from_markdown, safe_html, spreadsheet_note, without_markup
 
@@ -819,12 +819,11 @@ class Answer:
     rests: tuple = () # Each Figure in its words
     names: tuple = () # Words of the log in them
 
-def share_in_words(
+def in_percent(
     figure: Figure, # A share
 ) -> str: # Such as 74 % (71 % to 77 %)
     "A share with its interval."
-    ends = f" ({percent(figure.low)} to {percent(figure.high)})" if figure.known else ""
-    return f"{percent(figure.value)}{ends}"
+    return share_in_words(figure, percent)
 
 def _bar(name: str, figure: Figure, length=lambda share: share) -> Bar:
     "A bar of a share; without an interval where that is not known."
@@ -867,7 +866,7 @@ def _pooled_beside(row: dict) -> tuple:
     "The pooled figure, named as such, and what the landmark alone would give."
     pooled = figure_or_unknown(row, "roc_auc", "ROC-AUC, pooled over landmarks", "share of pairs", AT_ANY, row["rows"])
     alone = figure_or_unknown(row, "landmark_alone", "ROC-AUC of the landmark's number alone", "share of pairs", AT_ANY, row["rows"])
-    return f" Pooled over all moments, which differ in how many convert, it is {share_in_words(pooled)}, and {share_in_words(alone)} by the number of events alone.", (pooled, alone)
+    return f" Pooled over all moments, which differ in how many convert, it is {in_percent(pooled)}, and {in_percent(alone)} by the number of events alone.", (pooled, alone)
 
 def answer_classification(
     figures: dict, # From read_figures
@@ -882,14 +881,14 @@ def answer_classification(
     what, best, rests = _part(figures, "source", "outcome").get("says") or "the session converts", "", [own.rest]
     if limit:
         bars.append(bar(limit, "the limit"))
-        best, rests = f" The best that anyone could reach on this log is {share_in_words(bars[1].rest)}.", [*rests, bars[1].rest]
+        best, rests = f" The best that anyone could reach on this log is {in_percent(bars[1].rest)}.", [*rests, bars[1].rest]
     if counts: bars.append(bar(counts, "counting events alone"))
     says = f"of {pairs} are put in the right order: one where {what}, one where not. Guessing orders half of them right.{best}"
     converts, of_counts = _sessions_in_words(row, rows)
     sure = f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of visitors (95 %)."
     if within and limit and limit.get("roc_auc_within_low", 0) > 0.5:
         share = figure_or_unknown(row, "share_of_limit_within", "share of the limit: AUC above chance over the limit's", "share", rows, row["rows"])
-        sure, rests = f"{sure} {share_in_words(share)} of the way from guessing to the limit.", [*rests, share]
+        sure, rests = f"{sure} {in_percent(share)} of the way from guessing to the limit.", [*rests, share]
     if within and row.get("landmark") == POOLED and row.get("landmark_alone") is not None:
         beside, of_pooled = _pooled_beside(row)
         sure, rests = f"{sure}{beside}", [*rests, *of_pooled]
@@ -919,7 +918,7 @@ def _ranges_held(of: dict) -> tuple:
     counts = [exact_count(held["rows"], "rows", rows), *([exact_count(held["sessions"], "sessions", rows)] if "sessions" in held else [])]
     sessions = f" of {held['sessions']:,} sessions" if "sessions" in held else ""
     settings = (chosen_value(0.9, "share that a range is meant to hold", "share"), chosen_value(0.1, "probability of a purchase", "probability"))
-    return f" Ranges meant to hold 90 % of the outcomes held {share_in_words(figure)} of them, in the {held['rows']:,} rows{sessions} {where}.", (figure, *counts, *settings)
+    return f" Ranges meant to hold 90 % of the outcomes held {in_percent(figure)} of them, in the {held['rows']:,} rows{sessions} {where}.", (figure, *counts, *settings)
 
 def answer_regression(
     figures: dict, # From read_figures
@@ -969,7 +968,7 @@ def _otherwise_here(rows: list, part: str) -> tuple:
     most, least = max(rows, key=lambda row: row["conversion"]), min(rows, key=lambda row: row["conversion"])
     ends = (("Highest", rows[0], most), ("Lowest", rows[-1], least))
     others = [(which, found["segment"], _converts(found, part)) for which, expected, found in ends if found["conversion"] != expected["conversion"]]
-    words = "".join(f" {which} here: '{name}', {share_in_words(figure)}." for which, name, figure in others)
+    words = "".join(f" {which} here: '{name}', {in_percent(figure)}." for which, name, figure in others)
     return words, tuple(figure for _, _, figure in others)
 
 def answer_clustering(
@@ -992,7 +991,7 @@ def answer_clustering(
     ends = [_converts(row, part) for row in (first, last)]
     named = "" if part == "training" else ", the highest and the lowest of the training part"
     others, of_others = _otherwise_here(rows, part)
-    says = f"as often: '{first['segment']}' converts in {share_in_words(ends[0])} of the sessions, '{last['segment']}' in {share_in_words(ends[1])}{named}.{others} {len(rows)} kinds of session {when}."
+    says = f"as often: '{first['segment']}' converts in {in_percent(ends[0])} of the sessions, '{last['segment']}' in {in_percent(ends[1])}{named}.{others} {len(rows)} kinds of session {when}."
     sure = f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part."
     return Answer(question, f"{ratio['ratio']:.{0 if ratio['ratio'] >= 10 else 1}f} times", says, sure, page, bars, True, (times, *ends, *of_others, kinds, level), names)
 
@@ -1008,7 +1007,7 @@ def answer_explain(
     shares = [figure_or_unknown(row, "share", f"share of all contributions by {row['title']}", "share of contributions", rows, of.get("rows")) for row in first]
     bars = tuple(_bar(name, share, lambda value: value / most) for name, share in zip(named, shares))
     together = figure_or_unknown(of.get("first_five") or dict(share=sum(row["share"] for row in first)), "share", f"share of all contributions by the first {len(first)}", "share of contributions", rows, of.get("rows"))
-    says = f"is what the model leans on most, with {share_in_words(shares[0])} of all contributions; the first {len(first)} have {share_in_words(together)}."
+    says = f"is what the model leans on most, with {in_percent(shares[0])} of all contributions; the first {len(first)} have {in_percent(together)}."
     sure = f"From {of['rows']:,} rows of the training part. Contributions describe the model, not causes." if isinstance(of.get("rows"), int) else "Contributions describe the model, not causes."
     counts = (exact_count(len(first), "columns", rows), *([exact_count(of["rows"], "rows", rows)] if isinstance(of.get("rows"), int) else []))
     return Answer(QUESTIONS["explain"][0], first[0]["title"], says, sure, QUESTIONS["explain"][1], bars, True, (shares[0], together, *counts), tuple(named) + (first[0]["title"],))
@@ -1053,8 +1052,8 @@ def _act_line(figures: dict):
     shares = dict(share_flagged=("share flagged", done["decided"]), precision=("precision", done["flagged"]), recall=("recall", done["converted"]))
     made = {name: figure_or_unknown(done, name, title, "share of sessions", rows, count) for name, (title, count) in shares.items()}
     f1, decided = figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"]), exact_count(done["decided"], "sessions", rows)
-    text = (f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part {share_in_words(made['share_flagged'])} of {done['decided']:,} sessions are flagged; "
-            f"{share_in_words(made['precision'])} of these convert, and they are {share_in_words(made['recall'])} of those who convert (F1 {f1:.2f}).")
+    text = (f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part {in_percent(made['share_flagged'])} of {done['decided']:,} sessions are flagged; "
+            f"{in_percent(made['precision'])} of these convert, and they are {in_percent(made['recall'])} of those who convert (F1 {f1:.2f}).")
     return Sentence("act.line", text, (value, *made.values(), f1, decided), names=(aim,)), page
 
 def _moment(k) -> str:
@@ -1083,8 +1082,8 @@ def _act_moment(figures: dict):
     of_same = f"test part, the sessions that get to {late['landmark']} events, a row a session"
     order = [figure_or_unknown(row, "roc_auc", f"ROC-AUC {_moment(row['landmark'])}", "share of pairs", of_same, row["sessions"]) for row in (early, late)]
     text = (f"If you ask once, ask {_moment(best['landmark'])}: {WON_SHORT[purpose]} is then {values[best['landmark']]:{form}}{chance}; {said}. "
-            f"Waiting costs: {_moment(gone['landmark'])}, {share_in_words(share)} of the conversions have happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to {late['landmark']} events, "
-            f"{share_in_words(order[1])} of pairs are put in order {_moment(late['landmark'])}, {share_in_words(order[0])} {_moment(early['landmark'])}.")
+            f"Waiting costs: {_moment(gone['landmark'])}, {in_percent(share)} of the conversions have happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to {late['landmark']} events, "
+            f"{in_percent(order[1])} of pairs are put in order {_moment(late['landmark'])}, {in_percent(order[0])} {_moment(early['landmark'])}.")
     events = tuple(chosen_value(k, "events seen", "events") for k in {best["landmark"], *others, *rivals, gone["landmark"], early["landmark"]} if k != POOLED)
     shown = tuple(values[k] for k in (best["landmark"], *others))
     return Sentence("act.moment", text, (*shown, share, *order, exact_count(late["sessions"], "sessions", of_same), *events), names=(WON_SHORT[purpose],)), QUESTIONS["classification"][1]
@@ -1098,7 +1097,7 @@ def _act_segment(figures: dict):
     own, total = rows[0], sum(row.get("sessions") or 0 for row in rows)
     size = figure_or_unknown(own, "share", f"share of '{own['segment']}'", "share of sessions", f"{part} part, a row a session", total)
     converts = _converts(own, part)
-    text = f"Treat '{own['segment']}' as a group of its own: {share_in_words(size)} of the sessions, of which {share_in_words(converts)} convert."
+    text = f"Treat '{own['segment']}' as a group of its own: {in_percent(size)} of the sessions, of which {in_percent(converts)} convert."
     return Sentence("act.segment", text, (size, converts), names=(own["segment"],)), QUESTIONS["clustering"][1]
 
 def _act_funnel(figures: dict):
@@ -1106,7 +1105,7 @@ def _act_funnel(figures: dict):
     steps = figures["eda"]["funnel"]
     before, narrow = min(zip(steps, steps[1:]), key=lambda pair: pair[1]["went_on"])
     own = figure_or_unknown(narrow, "went_on", f"share that goes on from {before['step']} to {narrow['step']}", "share of sessions", f"training part, sessions with a {before['step']}, a row a session", narrow.get("came_from"))
-    text = f"Look at the step from {before['step']} to {narrow['step']}: {share_in_words(own)} of the sessions go on."
+    text = f"Look at the step from {before['step']} to {narrow['step']}: {in_percent(own)} of the sessions go on."
     return Sentence("act.funnel", text, (own,), names=(before["step"], narrow["step"])), "03_eda"
 
 # %% ../nbs/12_report.ipynb #7e4e1581
@@ -1187,7 +1186,8 @@ def _of_log(figures: dict) -> list:
     if outcome.get("proxy"): found.append(Sentence("report.proxy", f"The outcome is a proxy ({outcome.get('says')}), not a purchase; nothing here says that anybody buys", (), "caution", (str(outcome.get("says")),)))
     if card.get("ready_made"): found.append(Sentence("report.finished", "The log holds finished sessions. What is known of a session at its end is not known while it goes on, so these figures flatter what could be predicted in time", (), "caution"))
     if card.get("source") == "demo": found.append(Sentence("report.simulated", "The log is simulated; it shows what the method can do, not what your shop will show", (), "caution"))
-    return found + [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in _lines(card, "warnings") if not (outcome.get("proxy") and "proxy" in line)]
+    told = ["source.warning.proxy"] if outcome.get("proxy") else []  # said above, in other words
+    return found + [one for one in warnings_of(card) if one.code not in told]
 
 def _not_used(figures: dict) -> list:
     "Rows of the log that could not be used."
@@ -1299,7 +1299,7 @@ def terminal_sentences(
     card = figures["source"]
     said = [Sentence("source.title", f"log: {card['title']}", names=(card["title"],)), log_read(card)]
     said += [Sentence("source.note", f"note: {note}", why=AS_COUNTED) for note in card["notes"]]
-    said += [Sentence("source.warning", f"warning: {warning}", (), "caution", why=AS_COUNTED) for warning in card["warnings"]]
+    said += [replace(one, text=f"warning: {one.text}") for one in warnings_of(card)]
     return said + [one for name, kept in figures.items() if name not in ("model_card", "run") and isinstance(kept, dict) for one in sentences_of(kept, name)]
 
 def _answer_sentences(answer: Answer) -> list:

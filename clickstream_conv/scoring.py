@@ -39,13 +39,15 @@ from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
-from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps, as_id, as_time, as_truth, check_events, find_faults, order_reports, rejects_repeats,
+from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_rows, add_steps, as_id, as_time, as_truth, check_events, check_rows, find_faults, is_missing,
+    notes_of, order_reports, refuse_currencies, refuse_if_lossy, rejects_repeats, rules_from, with_times, without_nobody,
     repeats)
 from .log.orders import earliest
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
-from .models import probability
+from .models import BinnedClassifier, probability
 from .partitions import as_log, settled_rules
-from .readers import READER_COLUMNS, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
+from .profiling import Profile
+from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
 from .simulate import best_prediction
 from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source, source_of
@@ -183,7 +185,7 @@ def time_trouble(
 
 # %% ../nbs/08_scoring.ipynb #86681e25
 ISO_FORMS = tuple(form for form in TIME_FORMATS if form.startswith("%Y-"))  # text in which a time may be given
-NO_ZONE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?$"  # a time as text that does not name its zone
+NO_ZONE = r"^\d{4}-\d\d-\d\d([T ]\d\d(:\d\d)?(:\d\d(\.\d+)?)?)?$"  # a time as text that does not name its zone
 
 def _from_calendar(values: pl.Series, time_zone: str) -> pl.Series:
     "Microseconds from dates and datetimes."
@@ -265,6 +267,12 @@ def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return frame, moved
 
 # %% ../nbs/08_scoring.ipynb #e7b24a92
+def _without_placeholders(frame: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "Ids that mean nobody, and numbers that mean that there is none, as null: as in the run's own log."
+    frame = without_nobody(frame, rules).drop("_word_session_id", "_word_visitor_id", strict=False)
+    if not rules.missing_number: return frame
+    return frame.with_columns(pl.when(~is_missing(pl.col(pl.Float64), rules)).then(pl.col(pl.Float64)))
+
 def sound_events(
     events: pl.DataFrame, # Canonical events
     card: dict, # The log's card
@@ -283,7 +291,7 @@ def sound_events(
     frame = events.select(read[c] for c in asked if c in read)
     if "quantity" not in frame.columns: frame = frame.with_columns(quantity=pl.lit(1.0))
     frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None), pl.col("event").str.strip_chars())
-    frame = frame.with_columns(pl.col("quantity").fill_null(1))
+    frame = _without_placeholders(frame, rules).with_columns(pl.col("quantity").fill_null(1))
     faults = _faults(frame, card["resolution"], window)
     if faults.null_count() < len(faults): faults = faults.fill_null("")
     sound = (faults == "") | faults.is_null()
@@ -472,7 +480,8 @@ def _swapped(part):
     if isinstance(part, BaseEstimator):
         for name, value in vars(part).items():
             if isinstance(value, (BaseEstimator, list, tuple, dict)): setattr(part, name, _swapped(value))
-        if not type(part).__module__.startswith("clickstream_conv."): vars(part).pop("feature_names_in_", None)
+        own = type(part).__module__.startswith("clickstream_conv.") and not isinstance(part, BinnedClassifier)
+        if not own: vars(part).pop("feature_names_in_", None)
     return part
 
 # %% ../nbs/08_scoring.ipynb #56a9771e
@@ -929,6 +938,7 @@ class Sorting:
     folder: Path # Where drawers are
     drawers: int # How many
     rules: object = None # Rules, once settled
+    profile: Profile = field(default_factory=Profile) # What all rows show, such as whether the file is newest first
     rows: int = 0 # Rows sorted so far
     seen: set = field(default_factory=set) # Columns of the pieces so far
     reports: list = field(default_factory=list) # First reports of orders in the pieces so far
@@ -954,6 +964,7 @@ def _mapped(sorting: Sorting, raw: pl.DataFrame, name: str, max_rejected: float)
         _refuse_other_times(named, sorting.rules, name)
         check_events(named, sorting.rules, sorting.source.context, max(max_rejected, 0.5), name)
     if (reports := order_reports(named, sorting.rules)) is not None: sorting.reports.append(reports)
+    add_rows(sorting.profile, with_times(named, sorting.rules), sorting.rules, sorting.source.context)
     return named
 
 # %% ../nbs/08_scoring.ipynb #dc23c227
@@ -973,6 +984,10 @@ def _pieces_of(sorting: Sorting, size: int | None = None) -> Iterator:
     return read_pieces(sorting.path, **sorting.source.mapping.reading(), size=size)
 
 # %% ../nbs/08_scoring.ipynb #c4b6b12b
+def _canonical_names(mapping: Mapping) -> list:
+    "What the columns of a log are called once they are mapped."
+    return ["_order" if name == "order" else name for name in (*mapping.columns, *mapping.context())]
+
 def sort_log(
     sorting: Sorting, # What is to be sorted, and where to
     max_rejected: float, # Largest share of rows that may be unreadable
@@ -983,6 +998,9 @@ def sort_log(
     for number, piece in enumerate(_pieces_of(sorting, size)):
         _into_drawers(sorting, _mapped(sorting, piece, sorting.path.name, max_rejected), number)
         bar.update(len(piece))
+    if sorting.canonical or sorting.rules is None: return
+    names, context = _canonical_names(sorting.source.mapping), sorting.source.context
+    sorting.rules = rules_from(sorting.profile, sorting.rules, names, context)
 
 # %% ../nbs/08_scoring.ipynb #ee041edd
 def drawer_events(
@@ -993,7 +1011,7 @@ def drawer_events(
     rows = pl.concat([pl.read_parquet(part, glob=False) for part in sorted(drawer.glob("*.parquet"))], how="diagonal_relaxed")
     if sorting.canonical: return Checked(rows.filter(pl.col("session_id").is_not_null()), rows.filter(pl.col("session_id").is_null()).select(row="_row", reason=pl.lit("no session_id")), [])
     first = earliest(sorting.reports) if sorting.reports else None
-    return check_events(rows, sorting.rules, sorting.source.context, 1.0, sorting.path.name, first)
+    return check_rows(rows, sorting.rules, sorting.source.context, sorting.path.name, first)
 
 # %% ../nbs/08_scoring.ipynb #6602d328
 WRITTEN = (".parquet", ".csv", ".jsonl")  # endings of files that scores can be written to
@@ -1028,14 +1046,22 @@ def _tally(scores: pl.DataFrame, checked: Checked, left_out: dict, total: Counte
     total.update({("reason", reason): n for reason, n in left_out.items()})
     total.update({("status", s): n for s, n in scores["status"].value_counts().iter_rows()})
     total.update({("reason", r): n for r, n in checked.rejected["reason"].value_counts().iter_rows()})
+    total.update({("count", key): n for key, n in checked.counts.items()})
     total.update({("note", note): 1 for notes in scores.filter(pl.col("notes") != "")["notes"].to_list() for note in notes.split("; ")})
 
 # %% ../nbs/08_scoring.ipynb #633acb7a
-def _refuse_lossy(total: Counter, sorting: Sorting, max_rejected: float) -> None:
-    "Refuse a log that lost more rows than allowed."
-    if total["rejected"] <= max_rejected * sorting.rows: return
+def _counts(total: Counter) -> Counter:
+    "What was counted of a log's rows, see events.count_rows."
+    return Counter({key[1]: n for key, n in total.items() if key[0] == "count"})
+
+def _refuse_lossy(total: Counter, sorting: Sorting, rejected: pl.DataFrame, max_rejected: float) -> None:
+    "Refuse a log that lost more rows than allowed, or adds up several currencies."
+    counts, lost = _counts(total), total["rejected"] - total[("count", "excused")]
+    if lost <= max_rejected * sorting.rows:
+        refuse_if_lossy(rejected, sorting.rows, max_rejected, sorting.path.name, counts)
+        return refuse_currencies(counts, sorting.rules or Rules(), sorting.path.name)
     reason, count = max(((key[1], n) for key, n in total.items() if key[0] == "reason"), key=lambda pair: pair[1])
-    raise ValueError(f"{sorting.path.name}: {total['rejected']:,} of {sorting.rows:,} rows break the contract, more than the {max_rejected:.0%} allowed. Most often ({count:,} rows): {reason}. "
+    raise ValueError(f"{sorting.path.name}: {lost:,} of {sorting.rows:,} rows break the contract, more than the {max_rejected:.0%} allowed. Most often ({count:,} rows): {reason}. "
                      "Nothing was written. Mend the log, or allow more with max_rejected")
 
 # %% ../nbs/08_scoring.ipynb #fd585a12
@@ -1043,12 +1069,15 @@ def in_words(
     total: Counter, # As counted by score_file
     scorer: Scorer, # Who was asked
     out: Path, # What was written
+    rules: Rules | None = None, # By which the log was read; None: it held events already
 ) -> list: # Sentences
     "What a scored file holds."
     of = lambda kind: {key[1]: n for key, n in total.items() if isinstance(key, tuple) and key[0] == kind}
     lines = [f"{total['events']:,} events read, {total['rejected']:,} rejected" + (f" ({', '.join(f'{r}: {n:,}' for r, n in of('reason').items())})" if total["rejected"] else ""),
              f"{_many(total['rows'], 'row')}: " + ", ".join(f"{n:,} {status}" for status, n in sorted(of("status").items())),
              f"{total['flagged']:,} flagged, from a probability of {scorer.threshold:.4f} on"]
+    unnamed = pl.DataFrame(schema={"reason": pl.String, "value": pl.String})
+    if rules is not None: lines += notes_of(unnamed, _counts(total), 0, rules)
     if new := sorted(of("note").items(), key=lambda pair: -pair[1]): lines.append(f"{_many(len(new), 'new word')}, scored as rare words, e.g. " + ", ".join(f"{note} ({n:,})" for note, n in new[:3]))
     if note := spreadsheet_note(of("formula")): lines.append(note)
     return [*lines, *scorer.limits(), f"written: {out}"]
@@ -1056,7 +1085,7 @@ def in_words(
 # %% ../nbs/08_scoring.ipynb #c13f2bac
 def _score_drawers(scorer: Scorer, sorting: Sorting, out: Path, landmarks, max_rejected: float, bar: tqdm) -> Counter:
     "Score drawer after drawer into the file."
-    total = Counter()
+    total, examples = Counter(), []
     with atomic_write(out) as file, appender(file, out.suffix) as append:
         for drawer in sorted(path for path in sorting.folder.iterdir() if path.is_dir()):
             checked = drawer_events(sorting, drawer)
@@ -1064,9 +1093,10 @@ def _score_drawers(scorer: Scorer, sorting: Sorting, out: Path, landmarks, max_r
             append(scores)
             if out.suffix == ".csv": total.update({("formula", column): n for column, n in frame_for_spreadsheet(scores)[1].items()})
             _tally(scores, checked, scorer.left_out if len(checked.events) else {}, total)
+            examples.append(checked.rejected.unique("reason", keep="first", maintain_order=True))
             shutil.rmtree(drawer)
             bar.update()
-        _refuse_lossy(total, sorting, max_rejected)
+        _refuse_lossy(total, sorting, pl.concat(examples, how="diagonal_relaxed"), max_rejected)
     return total
 
 # %% ../nbs/08_scoring.ipynb #862f494c
@@ -1090,7 +1120,7 @@ def score_file(
         sorting = Sorting(source, canonical, path, place, drawers)
         with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar: sort_log(sorting, max_rejected, bar)
         with tqdm(desc="scoring", total=drawers, leave=False, disable=quiet) as bar: total = _score_drawers(scorer, sorting, out, landmarks, max_rejected, bar)
-    return in_words(total, scorer, out)
+    return in_words(total, scorer, out, sorting.rules)
 
 # %% ../nbs/08_scoring.ipynb #900cf04e
 def landmarks_in_text(

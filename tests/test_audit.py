@@ -32,7 +32,8 @@ def test_all_figures_of_a_demo_run_are_equal_or_explained(demo):
     assert done.returncode == 0, done.said
     assert ", 0 DIFFERENT" in done.said
     for item in ("training sessions that end after the cut", "cart_value, mean of all session rows", "design effect of visitors", "purchase in order",
-                 "test part: log-loss less that of event counts", "expected of the threshold: f1", "silhouette", "chi-square of segments, test"):
+                 "test part: log-loss less that of event counts", "expected of the threshold: f1", "silhouette", "chi-square of segments, test",
+                 "at risk: convert after 5 events", "finished, 5 events", "share by weekday: 3", "share by visits: 2nd", "gini of buyers, low end", "share of the revenue, highest tenth, high end"):
         assert item in done.said, item
 
 

@@ -4,7 +4,8 @@ import html, json, re
 import pytest
 from conftest import metrics
 
-from clickstream_conv.findings import NO_FIGURE, UNKNOWN, rests_on
+from clickstream_conv import report
+from clickstream_conv.findings import AS_COUNTED, NO_FIGURE, UNKNOWN, Sentence, rests_on, with_warnings
 from clickstream_conv.report import actions, read_figures
 from clickstream_conv.texts import for_markdown, from_markdown
 
@@ -150,3 +151,15 @@ def test_figures_of_the_table_are_those_of_the_stages(demo, table):
     assert f"{last['converted_sessions']:,} of {last['sessions']:,} sessions convert" in first["sentence"]
     headline = [row["text"] for row in kept["findings"]]
     assert kept["headline"] == headline
+
+
+def test_a_warning_is_left_out_by_its_code_and_not_by_a_word_in_it():
+    outcome = dict(name="cart", says="the session fills a cart", proxy=True)
+    said = [Sentence("source.warning.proxy", "the log holds no purchase; the outcome is a proxy: it fills a cart", (), "caution", why=AS_COUNTED),
+            Sentence("source.warning", "3 rows have no value in the column 'proxy_server'", (), "caution", why=AS_COUNTED)]
+    card = with_warnings(dict(outcome=outcome), said)
+    texts = [one.text for one in report._of_log(dict(source=card))]
+    assert "3 rows have no value in the column 'proxy_server'" in texts and said[0].text not in texts, texts
+    assert any(text.startswith("The outcome is a proxy") for text in texts)
+    old = report._of_log(dict(source=dict(outcome=outcome, warnings=[one.text for one in said])))
+    assert {one.text for one in said} <= {one.text for one in old}, "an old run keeps its warnings as they are"

@@ -1,10 +1,13 @@
-"""What a title or a sentence calls the best, the first or the lowest is that in its table, also where baselines, ties and rare groups come in between."""
+"""Every share, ratio and AUC in a title carries its interval, and what a title or a sentence calls the best, the first or the lowest is that in its table, also where baselines, ties and rare groups come in between."""
+import json, re
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from conftest import QUICK, command
 
-from clickstream_conv import classification, clustering, eda, regression, report
+from clickstream_conv import classification, clustering, eda, judging, regression, report
 from clickstream_conv.pictures import BASELINE
 
 
@@ -114,3 +117,141 @@ def test_a_baseline_that_leads_the_models_of_revenue_is_named_first():
     table = pd.DataFrame({regression.SIMPLEST: dict(gini=0.6), "hurdle, log-normal": dict(gini=0.5), "tweedie": dict(gini=0.4)}).T
     assert regression.leader_in_words(table) == f"{regression.SIMPLEST}, a baseline, is best by normalised Gini; hurdle, log-normal is the best of the models"
     assert regression.leader_in_words(table.drop(index=regression.SIMPLEST)) == "hurdle, log-normal is best by normalised Gini"
+
+
+NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?"
+FIGURE = rf"(?:{NUMBER}\s?%|[-+]?\d+\.\d+)"  # a share, or a number with decimals: a ratio, a loss, an AUC
+INTERVAL = rf"(?:{FIGURE}|{NUMBER}) \((?:{FIGURE}|{NUMBER}) to (?:{FIGURE}|{NUMBER})\)"
+NO_ESTIMATE = {  # what stands in titles without an interval, and why it has none
+    r"p (?:=|<|<=) [\d.]+": "a p-value",
+    r"9[05] % (?:interval|range)s?": "how sure an interval is, which was chosen",
+    r"top 10 ?%": "how many are contacted or counted, which was chosen",
+    r"at (?:under [\d.]+|[\d.]+ to [\d.]+|[\d.]+ and more)(?=,| times)": "a band of prices",
+    rf"{FIGURE} of what there is to know": "information less what chance gives; columns are told from noise by shuffling",
+    rf"off by {FIGURE} points on average, {FIGURE} by chance alone": "a calibration error, which is above 0 by chance alone: its chance level stands beside it",
+    rf"{FIGURE} points, {FIGURE} by chance alone": "the same",
+    rf"at a distance of {FIGURE}, where {FIGURE} of sessions have near neighbours": "where a curve of these sessions bends",
+    rf"Two directions hold {FIGURE} of what sets sessions apart": "a property of the plane that is drawn",
+    rf"^Probability {FIGURE}, against {FIGURE} for the usual session": "what the model says of a session",
+}
+
+
+def without_interval(title):
+    "Figures of a title that have no interval and should have one."
+    left = re.sub(INTERVAL, "", title)
+    for words in NO_ESTIMATE: left = re.sub(words, "", left)
+    return re.findall(FIGURE, left)
+
+
+def titles_of(notebook):
+    "The titles of the pictures in an executed notebook."
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    still = [output["metadata"]["image/png"]["title"] for output in outputs if "image/png" in output.get("data", {})]
+    charts = [output["data"]["application/vnd.plotly.v1+json"] for output in outputs if "application/vnd.plotly.v1+json" in output.get("data", {})]
+    return still + [chart["layout"]["title"]["text"].replace("<br>", " ") for chart in charts]
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory):
+    "Notebook: the titles of its pictures, of a small run of the demo."
+    folder = tmp_path_factory.mktemp("titles")
+    done = command("run", "--out", "run", "--sessions", 6_000, "--no-report", *QUICK, cwd=folder)
+    assert done.returncode == 0, done.said
+    paths = sorted((folder / "run" / "notebooks").glob("*.ipynb"))
+    return {path.stem: titles_of(json.loads(path.read_text())) for path in paths}
+
+
+def test_every_figure_in_the_title_of_a_picture_carries_its_interval(pictured):
+    wrong = {(name, title): found for name, titles in pictured.items() for title in titles if (found := without_interval(title))}
+    assert not wrong, "\n".join(f"{name}: {title} -> {found}" for (name, title), found in wrong.items())
+
+
+def test_the_walk_sees_the_pictures_of_every_stage(pictured):
+    told = {name for name, titles in pictured.items() if titles and all(titles)}
+    assert {"03_eda", "05_classification", "06_regression", "07_clustering", "09_explain"} <= told, {name: len(titles) for name, titles in pictured.items()}
+    shown = [title for titles in pictured.values() for title in titles]
+    assert len(shown) >= 25 and sum(len(re.findall(INTERVAL, title)) for title in shown) >= 15
+    for words in ("Contacting the top 10%", "The most promising tenth brings", "sessions, log-loss changes by", "normalised Gini"): assert any(words in title and re.search(INTERVAL, title) for title in shown), words
+
+
+def test_a_figure_without_an_interval_would_be_seen():
+    assert without_interval("The most promising tenth brings 56% of the revenue") == ["56%"]
+    assert without_interval("log-loss goes from 0.2105 to 0.2281") == ["0.2105", "0.2281"]
+    assert without_interval("Contacting the top 10% reaches, of those who convert, 75% (60% to 90%) by xgboost") == []
+
+
+def drawn_again(figure, visitors, resamples=400):
+    "The middle 95 % of a figure over draws of visitors, by counting: a function of the places that were drawn."
+    rng, places = np.random.default_rng(3), pd.Series(range(len(visitors))).groupby(np.asarray(visitors)).apply(np.array)
+    values = [figure(np.concatenate(places.sample(len(places), replace=True, random_state=rng).tolist())) for _ in range(resamples)]
+    return np.nanquantile(values, (0.025, 0.975))
+
+
+def test_the_interval_of_what_is_reached_is_that_of_plain_counting():
+    rng = np.random.default_rng(0)
+    who = rng.integers(0, 400, 2_000)
+    p = rng.random(2_000)
+    y = (rng.random(2_000) < p**3).astype(int)
+    def reached(at):
+        order = np.argsort(-p[at], kind="stable")[: len(at) // 10]
+        return y[at][order].sum() / y[at].sum()
+    found = judging.reached_by(y, p, who, 0.1, 400)
+    assert found["reached"] == pytest.approx(reached(np.arange(2_000)), abs=1e-9)
+    low, high = drawn_again(reached, who)
+    assert low - 0.025 < found["reached_low"] < low + 0.005 and high - 0.005 < found["reached_high"] < high + 0.025, "no narrower than a share of independent answers"
+
+
+def test_sessions_with_one_probability_are_reached_in_proportion():
+    y = np.array([1, 0, 0, 0] * 10)
+    assert judging.reached_by(y, np.full(40, 0.2), np.arange(40), 0.1, 0)["reached"] == pytest.approx(0.1)
+
+
+def test_the_interval_of_collected_revenue_is_that_of_plain_counting():
+    rng = np.random.default_rng(1)
+    who, p = rng.integers(0, 500, 2_000), rng.random(2_000)
+    y = np.where(rng.random(2_000) < p / 2, rng.gamma(2.0, 20.0, 2_000), 0.0)
+    def collected(at):
+        order = np.argsort(-p[at], kind="stable")[: len(at) // 10]
+        return y[at][order].sum() / y[at].sum()
+    found = regression.collected_by(y, p, who, 0.1, 400)
+    assert found["collected"] == pytest.approx(collected(np.arange(2_000)), abs=1e-9)
+    np.testing.assert_allclose([found["collected_low"], found["collected_high"]], drawn_again(collected, who), atol=0.015)
+
+
+def test_a_change_of_the_learning_curve_is_paired():
+    rng = np.random.default_rng(2)
+    came = rng.random(3_000) < 0.2
+    table = pd.DataFrame(dict(session_id=np.arange(3_000).astype(str), visitor=np.arange(3_000).astype(str), landmark=1, converted=came.astype(int), hint=came + rng.normal(0, 1, 3_000)))
+    curve = judging.learning_curve(lambda part, seed: Hint(), [(table[:1_500], table[1_500:])], shares=(0.5, 1))
+    last = curve.iloc[-1]
+    assert last["log_loss_change_low"] < last["log_loss"] - curve["log_loss"].iloc[0] < last["log_loss_change_high"]
+    alone = curve["log_loss_high"] - curve["log_loss_low"]
+    assert last["log_loss_change_high"] - last["log_loss_change_low"] < 0.5 * alone.min(), "the same sessions are judged by both"
+
+
+class Hint:
+    "A model that takes a share of a hint for the log-odds, by how much it learned from."
+    def fit(self, table, y):
+        self.level = np.log(y.mean() / (1 - y.mean()))
+        self.trust = 0.5 + len(table) / 10_000
+        return self
+
+    def predict_proba(self, table):
+        p = 1 / (1 + np.exp(-self.level - self.trust * (table["hint"].to_numpy() - 0.2)))
+        return np.column_stack([1 - p, p])
+
+
+def test_moves_of_one_visitor_hang_together():
+    rng = np.random.default_rng(4)
+    habit = rng.random(60)
+    rows = [dict(session_id=f"{v}-{s}", visitor_id=str(v), step=i + 1, t=(v * 10_000 + s * 100 + i) * 1_000_000, event="view" if i == 0 or rng.random() < habit[v] else "cart", item_id="p", category="k", price=1.0, quantity=1) for v in range(60) for s in range(20) for i in range(2)]
+    log = pl.DataFrame(rows, orient="row").sort("session_id", "step")
+    moves = eda.transitions(eda.walk(log))
+    one = moves[(moves["from"] == "k") & (moves["to"] == "cart")].iloc[0]
+    carts = np.array([[row["event"] == "cart" for row in rows if row["visitor_id"] == str(v) and row["step"] == 2] for v in range(60)])
+    draws = [carts[rng.integers(0, 60, 60)].sum() for _ in range(2_000)]
+    left = moves.loc[moves["from"] == "k", "count"].sum()
+    assert one["count"] == carts.sum() and one["share"] == pytest.approx(carts.sum() / left)
+    width = (np.quantile(draws, 0.975) - np.quantile(draws, 0.025)) / left
+    plain = 2 * 1.96 * np.sqrt(one["share"] * (1 - one["share"]) / left)
+    assert one["high"] - one["low"] > 1.5 * plain and one["high"] - one["low"] == pytest.approx(width, rel=0.3)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 # %% ../../nbs/log/03_orders.ipynb #76922014
-PLACES = ("_t", "_order", "_file", "_row")  # what orders the rows of a log, as far as present
+PLACES = ("_t", "_order", "_order_1", "_order_2", "_order_3", "_order_4", "_file", "_row")  # what orders the rows of a log, as far as present
 
 def _places(rows: pl.DataFrame) -> list:
     "The columns that tell which row is earlier."

@@ -38,7 +38,7 @@ def figures(events, rejected, orders):
 
 def read_case(case):
     "The log of a case, read."
-    return read_source(source_of(case), str(log_of(case)))
+    return read_source(source_of(case), str(log_of(case)), max_rejected=case.get("max_rejected", 0.05))
 
 
 def refusal_of(case, folder):

@@ -1,0 +1,72 @@
+"What the tests of reading share: a log read whole, in pieces and by the contract of a run, and its figures."
+from pathlib import Path
+
+import polars as pl
+
+from clickstream_conv import readers
+from clickstream_conv.partitions import check_partitions, spill, summed_up
+from clickstream_conv.readers import load_mapping, mapping_from_text, propose_mapping, read_log, read_pieces
+from clickstream_conv.scoring import Sorting, drawer_events, sort_log
+from clickstream_conv.sources import Source, contract_for, source_of
+
+CASES = Path(__file__).resolve().parents[1] / "cases"
+REPORTS = CASES / "reports"
+
+
+class NoBar:
+    "Progress that nobody looks at."
+
+    def update(self, done): pass
+
+
+def in_partitions(path, mapping, folder, size=200, max_rejected=0.05):
+    "A log read in pieces of a few rows."
+    rules, rows, first = spill(read_pieces(path, **mapping.reading(), size=size), mapping, folder / "spill", 3, Path(path).name)
+    parts = list(check_partitions(folder / "spill", rules, mapping.context(), Path(path).name, first))
+    total = summed_up(parts, rows, rules, max_rejected, Path(path).name)
+    events = pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
+    return events, total
+
+
+def by_contract(path, mapping, rules, folder, size=200):
+    "A log sorted for scoring by the contract of a run that read a log by these rules."
+    contract = contract_for(Source("mine", "mine", mapping), rules)
+    card = dict(source="mine", title="mine", outcome={}, state=[], ready_made=False)
+    (folder / "drawers").mkdir()
+    sorting = Sorting(source_of(contract, card), False, Path(path), folder / "drawers", 3)
+    sort_log(sorting, 1.0, NoBar(), size)
+    parts = [drawer_events(sorting, drawer) for drawer in sorted((folder / "drawers").iterdir())]
+    return pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
+
+
+def everywhere(path, mapping, folder, max_rejected=0.05):
+    "A log read whole; in pieces and for scoring it gives the same events, and in pieces the same notes."
+    mapping = mapping_from_text(mapping) if isinstance(mapping, str) else load_mapping(mapping)
+    whole = read_log(path, mapping, max_rejected)
+    events, total = in_partitions(path, mapping, folder, max_rejected=max_rejected)
+    own = whole.events.drop("_file", strict=False)
+    assert events.drop("_file", strict=False).equals(own)
+    assert total.notes == whole.notes and total.reasons() == whole.reasons()
+    assert total.rules == whole.rules
+    if Path(path).is_file(): assert by_contract(path, mapping, whole.rules, folder).equals(own)
+    return whole
+
+
+def proposed(path):
+    "A log read by the mapping that is proposed for it."
+    return read_log(path, mapping_from_text(propose_mapping(path)))
+
+
+def figures(events):
+    "Sessions, buying sessions, rows of purchases, pieces and revenue."
+    bought = events.filter(pl.col("event") == "purchase")
+    revenue = (bought["price"] * bought["quantity"]).sum()
+    return events["session_id"].n_unique(), bought["session_id"].n_unique(), len(bought), bought["quantity"].sum(), round(revenue, 2)
+
+
+def refusal(what, *words):
+    "The sentence of a refusal, which holds these words."
+    import pytest
+    with pytest.raises(ValueError) as error: what()
+    assert all(word in str(error.value) for word in words), error.value
+    return str(error.value)
