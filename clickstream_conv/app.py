@@ -279,6 +279,14 @@ def _source_for(path: Path, head: pl.DataFrame, scorer: Scorer) -> Source | None
     return next((way for way in ways if reads(way, head)), None)
 
 # %% ../nbs/11_app.ipynb #bef7ebb4
+def _head_of(path: Path, own: Source | None, encoding: str) -> pl.DataFrame:
+    "The head of an upload, read as the run's own log is, or else as it comes."
+    above = own.mapping.skip_lines if own is not None and lines_above(path, encoding)[0] == own.mapping.skip_lines else 0
+    plain = dict(encoding=encoding, lines=LOOKED_AT, skip_lines=above)
+    if own is None: return read_table(path, **plain)
+    try: return read_table(path, **plain, dialect=own.mapping.dialect())
+    except ValueError: return read_table(path, **plain)
+
 def first_look(
     data: bytes, # The content of an upload
     name: str, # What a browser calls it
@@ -289,8 +297,7 @@ def first_look(
     with briefly_on_disk(data, name) as path:
         refuse_large(path)
         own = own_source(scorer)
-        above = own.mapping.skip_lines if own is not None and lines_above(path, encoding)[0] == own.mapping.skip_lines else 0
-        head = read_table(path, encoding=encoding, lines=LOOKED_AT, skip_lines=above)
+        head = _head_of(path, own, encoding)
         columns = [column for column in head.columns if column not in READER_COLUMNS]
         if scorer.card["ready_made"]: return Look(columns, own_source(scorer))
         if (source := _source_for(path, head, scorer)) is not None: return Look(columns, replace(source, mapping=replace(source.mapping, encoding=encoding)))

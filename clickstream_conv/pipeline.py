@@ -455,7 +455,9 @@ def digest(
 
 def package_digest() -> str: # Version and hash of the package's code
     "What the package is: its version, and its code, which may be edited in a checkout."
-    code = {path.relative_to(package_folder()).as_posix(): path.read_text(encoding="utf-8") for path in sorted(package_folder().rglob("*.py"))}
+    home = package_folder()
+    files = [path for path in sorted(home.rglob("*.py")) if "notebooks" not in path.relative_to(home).parts]
+    code = {path.relative_to(home).as_posix(): path.read_text(encoding="utf-8") for path in files}
     return f"{version('clickstream-conv')} {digest(code)}"
 
 # %% ../nbs/13_pipeline.ipynb #9207de61

@@ -17,8 +17,8 @@ __all__ = ['DIRECTIVE', 'ECHO_OFF', 'EVAL_OFF', 'FOLD', 'LINK', 'MADE', 'WIDGET'
            'actions', 'about_the_split', 'doubts', 'answer_html', 'facts', 'lead', 'front_page', 'log_read',
            'terminal_sentences', 'first_page_sentences', 'all_sentences', 'sentences_page', 'figure_tables', 'as_csv',
            'formulas_in', 'tables_page', 'run_report', 'exported_names', 'reference_links', 'parameter_table',
-           'reference_entry', 'reference_page', 'modules_of', 'execute_notebook', 'is_kept', 'in_order_named',
-           'collected', 'study_card', 'gallery_page', 'repository_of', 'build_docs']
+           'reference_entry', 'reference_page', 'numbered_notebooks', 'modules_of', 'execute_notebook', 'is_kept',
+           'in_order_named', 'collected', 'study_card', 'gallery_page', 'repository_of', 'module_file', 'build_docs']
 
 # %% ../nbs/12_report.ipynb #d046fa7e
 import ast, base64, csv, html, io, json, re, shutil, struct, tempfile
@@ -626,8 +626,6 @@ def _write(folder: Path, files: dict) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
 
 # %% ../nbs/12_report.ipynb #9f46b594
 def _lay_out(pages: dict, work: Path, site: Site, extra: dict) -> dict:
@@ -1482,8 +1480,6 @@ def parameter_table(
     lines = ["| " + " | ".join(row[i] for i in kept) + " |" for row in [head, ["---"] * len(head), *rows]]
     return "\n".join(lines) if len(kept) > 1 else ""
 
-
-
 # %% ../nbs/12_report.ipynb #fd1443ca
 def _signature(name: str, thing) -> str:
     "A name with its parameters."
@@ -1533,24 +1529,33 @@ def reference_page(
     notebook: str, # File name of its notebook
     title: str, # Title of that notebook
     package: str = "clickstream_conv", # The package
+    name: str = "", # The module as the package has it, such as log.dialects; empty: the file's name
 ) -> str: # Markdown; empty if it exports nothing
     "The reference of one module."
     from importlib import import_module
-    names, loaded = exported_names(module), import_module(f"{package}.{module.stem}")
+    name = name or module.stem
+    names, loaded = exported_names(module), import_module(f"{package}.{name}")
     says = _constants(module.read_text(encoding="utf-8"))
-    things = [(name, getattr(loaded, name)) for name in names if hasattr(loaded, name) and not name.startswith("_")]
-    group = lambda kept: "\n\n".join(reference_entry(module.stem, name, thing, says.get(name, "")) for name, thing in kept)
+    things = [(exported, getattr(loaded, exported)) for exported in names if hasattr(loaded, exported) and not exported.startswith("_")]
+    group = lambda kept: "\n\n".join(reference_entry(name, exported, thing, says.get(exported, "")) for exported, thing in kept)
     constants = [one for one in things if not callable(one[1]) or not hasattr(one[1], "__name__")]
     rest = [one for one in things if one not in constants]
     parts = [f"## {caption}\n\n{group(kept)}" for caption, kept in (("Functions and classes", rest), ("Constants", constants)) if kept]
-    return f"# {module.stem}\n\n> What the notebook [{title}]({notebook}) exports: `from {package}.{module.stem} import ...`\n\n" + "\n\n".join(parts) + "\n" if things else ""
+    return f"# {name}\n\n> What the notebook [{title}]({notebook}) exports: `from {package}.{name} import ...`\n\n" + "\n\n".join(parts) + "\n" if things else ""
+
+def numbered_notebooks(
+    checkout: Path, # Folder of the repository
+) -> list: # Paths
+    "The notebooks of the stages, then those of the package's parts, which lie in folders of their own."
+    folder = checkout / "nbs"
+    return [*sorted(folder.glob("[0-9]*.ipynb")), *sorted(folder.glob("*/[0-9]*.ipynb"))]
 
 def modules_of(
     checkout: Path, # Folder of the repository
 ) -> dict: # Module: its notebook
     "Which notebook a module comes from."
-    exports = re.compile(r"^#\|\s*default_exp\s+(\w+)", re.MULTILINE)
-    notebooks = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted((checkout / "nbs").glob("[0-9]*.ipynb"))}
+    exports = re.compile(r"^#\|\s*default_exp\s+([\w.]+)", re.MULTILINE)
+    notebooks = {path: json.loads(path.read_text(encoding="utf-8")) for path in numbered_notebooks(checkout)}
     found = {name[1]: path for path, notebook in notebooks.items() for cell in notebook["cells"] if (name := exports.search(_text(cell["source"])))}
     return {name: path for name, path in found.items()}
 
@@ -1646,12 +1651,22 @@ def _gallery(files: list, work: Path, extra: dict) -> Path:
     (work / "gallery.md").write_text(gallery_page(files, extra), encoding="utf-8")
     return work / "gallery.md"
 
-def _reference_files(checkout: Path, work: Path, modules: dict) -> list:
-    "The pages of the reference, written down."
-    package = checkout / "clickstream_conv"
-    texts = {name: reference_page(package / f"{name}.py", path.name, page_title(json.loads(path.read_text(encoding="utf-8")))) for name, path in modules.items() if (package / f"{name}.py").is_file()}
-    files = [work / f"api-{name}.md" for name, text in texts.items() if text]
-    for file in files: file.write_text(texts[file.stem.removeprefix("api-")], encoding="utf-8")
+def module_file(
+    checkout: Path, # Folder of the repository
+    name: str, # A module, such as log.dialects
+) -> Path: # Its file
+    "Where a module lies."
+    return checkout / "clickstream_conv" / f"{name.replace('.', '/')}.py"
+
+def _reference_files(checkout: Path, work: Path, modules: dict) -> dict:
+    "The pages of the reference, written down: module and page."
+    files = {}
+    for name, path in modules.items():
+        module, title = module_file(checkout, name), page_title(json.loads(path.read_text(encoding="utf-8")))
+        text = reference_page(module, path.name, title, name=name) if module.is_file() else ""
+        if not text: continue
+        files[name] = work / f"api-{name}.md"
+        files[name].write_text(text, encoding="utf-8")
     return files
 
 # %% ../nbs/12_report.ipynb #b7ccea3f
@@ -1668,7 +1683,7 @@ def build_docs(
     if not (checkout / "nbs" / "index.ipynb").is_file(): raise ValueError(f"{checkout} is no checkout of the project: there is no nbs/index.ipynb. Get one with: git clone")
     repository, branch, title = repository_of(checkout)
     modules = {name: path for name, path in modules_of(checkout).items() if not only or path.stem in only}
-    notebooks = [path for path in sorted((checkout / "nbs").glob("[0-9]*.ipynb")) if not only or path.stem in only]
+    notebooks = [path for path in numbered_notebooks(checkout) if not only or path.stem in only]
     collections, extra = collected(checkout, only), {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -1678,8 +1693,8 @@ def build_docs(
         if shown["Case studies"]: shown["Case studies"] = [_gallery(shown["Case studies"], work, extra), *shown["Case studies"]]
         reference = _reference_files(checkout, work, modules)
         project = [path for path in (checkout / "CONTRIBUTING.md", checkout / "CHANGELOG.md") if path.is_file()]
-        pages = {"": [work / "index.ipynb"], **shown, **groups, "Notebooks": [work / path.name for path in notebooks], "Reference": reference, "Project": project}
-        documented = {name: path for name, path in modules.items() if work / f"api-{name}.md" in reference}
-        names = reference_links({name: exported_names(checkout / "clickstream_conv" / f"{name}.py") for name in documented})
+        pages = {"": [work / "index.ipynb"], **shown, **groups, "Notebooks": [work / path.name for path in notebooks], "Reference": [*reference.values()], "Project": project}
+        documented = {name: path for name, path in modules.items() if name in reference}
+        names = reference_links({name: exported_names(module_file(checkout, name)) for name in documented})
         site = Site(title, names=names, references={path.name: f"api-{name}.html" for name, path in documented.items()}, repository=repository, branch=branch, checkout=checkout)
         return build_site(pages, out, site, extra, strict)

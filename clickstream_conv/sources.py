@@ -8,15 +8,15 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATE
            'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'Outcome',
            'Source', 'register', 'fill_category', 'name_eshop_codes', 'unknown_where_zero', 'read_yoochoose',
            'price_history', 'price_at_the_time', 'read_retailrocket', 'own_source', 'known_sources', 'find_source',
-           'contract_for', 'source_of', 'fetch', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time',
-           'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions',
-           'as_warnings', 'warnings', 'day', 'refuse_no_choice', 'odd_values', 'oddities', 'visitor_groups', 'moment',
-           'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card',
-           'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'load_visitor_groups',
-           'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
+           'contract_for', 'source_of', 'fetch', 'lacks_header', 'with_names', 'read_source', 'read_ready_made',
+           'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside',
+           'origins_of', 'split_sessions', 'as_warnings', 'warnings', 'day', 'refuse_no_choice', 'odd_values',
+           'oddities', 'visitor_groups', 'moment', 'split_details', 'left_out_sentences', 'split_sentences',
+           'split_warnings', 'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card',
+           'load_visitor_groups', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
-import difflib, reprlib, shutil, zipfile
+import csv, difflib, reprlib, shutil, zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -33,8 +33,10 @@ from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_
 from .log.trackers import shipped_mapping, shipped_mappings
 from .profiling import FAR
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
-from clickstream_conv.readers import (ABOUT, BYTES_READ, PACKED, Mapping, apply_mapping, format_of, free_memory, load_mapping, log_files, note_empty, read_pieces, read_table, refuse_reserved, rules_for,
-    with_rows)
+from .log.headers import names_for
+from .log.together import without_twins
+from .readers import (ABOUT, BYTES_READ, HEAD, PACKED, Mapping, apply_mapping, file_notes, format_of, free_memory, load_mapping, log_files, log_parts, note_empty, note_twins, open_log, read_pieces,
+    read_table, refuse_reserved, rules_for, with_rows)
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -86,6 +88,7 @@ class Source:
     citation: str = "" # Who made it
     traps: str = "" # What easily goes wrong with it, in a sentence
     compare: str = "" # A published figure of it, and who says so
+    names: tuple = () # Its columns in order, for files of it that come without a header
 
     def outcome(self, name: str = "") -> Outcome:
         "One of the outcomes by name; the first without."
@@ -139,7 +142,8 @@ register(Source(
     where="https://rees46.com/en/open-datasets, or Kaggle mkechinov/ecommerce-behavior-data-from-multi-category-store",
     licence="free use with attribution to REES46", citation="eCommerce behavior data from multi category store, REES46 Open CDP, 2019-2020",
     traps="a row a piece: the same product bought twice stands twice; some prices are negative or 0; some rows have no session",
-    compare="42,448,764 events in 2019-Oct (the file)"))
+    compare="42,448,764 events in 2019-Oct, of which 742,849 purchases (rows of the file)",
+    names=("event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id", "user_session")))
 
 # %% ../nbs/02_sources.ipynb #ad62208e
 ESHOP_NAMES = {"session_id": "session ID", "page1_main_category": "page 1 (main category)", "page2_clothing_model": "page 2 (clothing model)",
@@ -362,6 +366,34 @@ def _files_for(source: Source, path: str) -> list:
     place = Path(path)
     return [place] if source.reader and place.is_dir() else log_files(path, source.mapping.format)
 
+def _notes_on(source: Source, files: list) -> list:
+    "What to say about the files of a log; a source with a reader of its own knows what its columns are."
+    if not source.reader: return file_notes(files, **source.mapping.reading())
+    found = log_files(files, source.mapping.format)
+    return [*note_empty(without_twins(found)), *note_twins(found)]
+
+def lacks_header(
+    path: Path, # A CSV file, plain or packed
+    names: tuple, # What its columns are called
+) -> bool: # Whether its first line has as many fields, and none of the names
+    "Whether a file of known columns comes without its header."
+    with open_log(path) as stream: first = stream.read(HEAD).split(b"\n")[0].decode("utf-8-sig", "replace")
+    fields = [field.strip() for field in next(csv.reader([first]), [])]
+    return len(fields) == len(names) and not set(fields) & set(names)
+
+def with_names(
+    source: Source, # Which log
+    path: str = "", # File, folder or pattern
+) -> Source: # The same with the names themselves, so that whoever reads the next log needs no other file
+    "A source whose columns are named in a file beside the log, or are known where a file lacks its header."
+    mapping = source.mapping
+    if not path or mapping.names or not (mapping.names_file or source.names): return source
+    first = log_parts(log_files(path, mapping.format), mapping.names_file)[0]
+    if not mapping.names_file:
+        headerless = format_of(first) in ("", "csv") and lacks_header(first, source.names)
+        return replace(source, mapping=replace(mapping, names=source.names)) if headerless else source
+    return replace(source, mapping=replace(mapping, names=names_for(first, mapping.names, mapping.names_file)))
+
 def read_source(
     source: Source, # Which log
     path: str = "", # File, folder or pattern; empty: the demo shop or a download
@@ -370,15 +402,17 @@ def read_source(
     max_rejected: float = 0.05, # Largest share of rows that may be rejected
 ) -> Checked: # Events, rejected rows, notes
     "Read a log of events by its source."
-    mapping, name, files = source.mapping, Path(path).name if path else source.title, []
+    source = with_names(source, path)
+    mapping, name, notes = source.mapping, Path(path).name if path else source.title, []
     if source.name == "demo" and not path: raw = simulate(sessions, seed)
     else:
         files = _files_for(source, path or fetch(source.name))
         raw = source.reader(files) if source.reader else read_table(files, **mapping.reading())
+        notes = _notes_on(source, files)
     if source.prepare: raw = source.prepare(raw)
     rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
     checked = check_events(apply_mapping(raw, mapping, name), rules, (*source.context, *several), max_rejected, name)
-    return replace(checked, notes=[*note_empty(files), *checked.notes])
+    return replace(checked, notes=[*notes, *checked.notes])
 
 # %% ../nbs/02_sources.ipynb #a2b0948f
 def read_ready_made(
@@ -786,7 +820,7 @@ def prepare(
     memory: float = 0.0, # Gigabytes that reading may take; 0: read the log whole
 ) -> dict: # The card of the log
     "Read a log, set its test part aside, keep both in the run's folder."
-    known = find_source(source)
+    known = with_names(find_source(source), path)
     chosen = known.outcome(outcome)
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
     if path and not known.ready_made: refuse_too_large(path, known.mapping.format)
@@ -913,7 +947,7 @@ def prepare_in_partitions(
     finally: shutil.rmtree(work, ignore_errors=True)
     details = split_details(spans, parts, how)
     card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
-    if path: card["notes"] = [*note_empty(_files_for(source, path)), *card["notes"]]
+    if path: card["notes"] = [*_notes_on(source, _files_for(source, path)), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     card = with_warnings(card, as_warnings(oddities(source.mapping, counted, spans)))
     write_table(run, "rejected.parquet", checked.rejected)

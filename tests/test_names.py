@@ -39,7 +39,7 @@ def is_free(name, context=CONTEXTS):
     return name.startswith("_") or name in (*COLUMNS, *RESERVED, *context, *(f"last_{c}" for c in context))
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("[a-z]*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("[a-z]*.py")), ids=lambda path: path.stem)
 def test_every_name_in_the_code_is_reserved(path):
     assert not (left := sorted(name for name in names_used(path.read_text()) if not is_free(name))), f"add to RESERVED in 01b_readers: {' '.join(left)}"
 

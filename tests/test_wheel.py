@@ -45,6 +45,7 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_carries_the_notebooks(wheel):
     names = ZipFile(wheel).namelist()
     for stage in STAGES: assert f"clickstream_conv/notebooks/{stage}.ipynb" in names
+    assert "clickstream_conv/log/dialects.py" in names
     assert not [name for name in names if name.startswith(("tests/", "data/", "nbs/"))]
 
 
@@ -59,13 +60,15 @@ def test_the_wheel_runs_in_an_empty_folder(installed, tmp_path):
 
 def test_package_and_notebooks_are_in_step(checkout):
     run("nbdev_export", cwd=checkout, env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
-    names = {path.name for folder in (ROOT, checkout) for path in (folder / "clickstream_conv").glob("*.py")}
+    packages = [folder / "clickstream_conv" for folder in (ROOT, checkout)]
+    names = {path.relative_to(package).as_posix() for package in packages for path in package.rglob("*.py")}
+    assert "log/dialects.py" in names
     different = filecmp.cmpfiles(ROOT / "clickstream_conv", checkout / "clickstream_conv", names, shallow=False)
     assert different[1:] == ([], []), "run nbdev_export"
 
 
 def test_notebooks_are_small_and_clean(checkout):
-    before = {path.name: path.read_bytes() for path in (ROOT / "nbs").glob("*.ipynb")}
+    before = {path.relative_to(ROOT / "nbs").as_posix(): path.read_bytes() for pattern in ("*.ipynb", "log/*.ipynb") for path in (ROOT / "nbs").glob(pattern)}
     assert {name: len(text) for name, text in before.items() if len(text) > LARGEST} == {}
     run("nbdev_clean", cwd=checkout, env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
     assert [name for name, text in before.items() if (checkout / "nbs" / name).read_bytes() != text] == [], "run nbdev_clean"
