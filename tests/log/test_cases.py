@@ -17,7 +17,7 @@ from clickstream_conv.sources import find_source, read_source, with_names
 READ = [case for case in CASES if "right" in case]
 REFUSED = [case for case in CASES if "refused" in case]
 PUBLIC = ("otto", "coveo-2021", "gstore", "tmall", "taobao", "synerise-2025", "diginetica")  # logs that anybody can get
-NO_FIGURE = ("synerise-2025", "diginetica")  # of which no published count is known
+NO_FIGURE = ("synerise-2025",)  # of which no published count is known
 
 
 def names(cases):
