@@ -199,10 +199,16 @@ def refuse_unknown(
         raise ValueError(f"no parameter {name!r}{f' (did you mean {close[0]}?)' if close else ''}; there are: {', '.join(known)}")
 
 # %% ../nbs/13_pipeline.ipynb #3f404036
+def _everywhere(name: str, value):
+    "A path or an address that means the same in any folder."
+    from clickstream_conv.log.databases import absolute_address, is_address
+    if name == "path" and is_address(value): return absolute_address(value)
+    return str(Path(value).expanduser().absolute())
+
 def _absolute(parameters: dict) -> dict:
     "The same, with paths that hold in any folder."
     is_path = lambda name, value: value and (name == "path" or name == "source" and Path(value).suffix in (".yaml", ".yml"))
-    return {name: str(Path(value).expanduser().absolute()) if is_path(name, value) else value for name, value in parameters.items()}
+    return {name: _everywhere(name, value) if is_path(name, value) else value for name, value in parameters.items()}
 
 def settle(
     declared: dict, # Stage: what its notebook declares, as {name: Parameter}
@@ -524,8 +530,10 @@ def followers(
 def files_of(
     path: str, # A file, a folder or a pattern
 ) -> list: # Paths of files; of a folder all that is in it
-    "The files behind a path."
+    "The files behind a path; none for a database on a server."
+    from clickstream_conv.log.databases import database_files, is_address
     from clickstream_conv.readers import log_files
+    if is_address(path): return database_files(path)
     if Path(path).is_dir(): return sorted(file for file in Path(path).rglob("*") if file.is_file())
     return log_files(path)
 
@@ -843,7 +851,7 @@ def run_side_by_side(
     if failed: raise StageFailed(failed)
 
 # %% ../nbs/13_pipeline.ipynb #ddab8f1d
-LIBRARIES = ("clickstream-conv", "numpy", "pandas", "polars", "pyarrow", "narwhals", "scikit-learn", "xgboost", "skops", "papermill")  # whose versions are kept
+LIBRARIES = ("clickstream-conv", "numpy", "pandas", "polars", "pyarrow", "duckdb", "narwhals", "scikit-learn", "xgboost", "skops", "papermill")  # whose versions are kept
 
 def describe_run(
     source: str, # Name of the source
@@ -1030,6 +1038,7 @@ def run_pipeline(
     wanted_stages = stages_until(until)
     notebooks = {name: read_notebook(name) for name in STAGES}
     parameters = settle({name: declared_parameters(notebook) for name, notebook in notebooks.items()}, given)
+    from clickstream_conv.log.databases import database_note
     from clickstream_conv.sources import find_source
     wanted = parameters[STAGES[0]]
     source = find_source(wanted["source"])
@@ -1041,6 +1050,7 @@ def run_pipeline(
     paths = [path for path in (parameters[STAGES[0]]["path"], wanted["source"] if source.name != wanted["source"] else "") if path]
     files = [file for path in paths for file in files_of(path)]
     record = run_stages(folder, source.name, {name: notebooks[name] for name in wanted_stages}, parameters, files, fresh, jobs or int(wanted["memory"] > 0))
+    if note := database_note(parameters[STAGES[0]]["path"]): say(f"clickstream-conv: {note}", err=True)
     keep_sentences(folder)
     if report: make_report(folder)
     return [*summary(folder, record), *(sign_run(Run(folder), sign) if sign else [])]
@@ -1060,7 +1070,7 @@ Text = lambda flag, says, example="TEXT": typer.Option(flag, help=says, show_def
 @app.command()
 def run(
     source: Annotated[str, Text("--source", "Name of a known source (see: clickstream-conv sources), or a mapping file ending in .yaml. [default: demo]")] = None,
-    path: Annotated[str, Text("--path", "The log: a file, a folder or a pattern. Without it the demo shop is simulated, or a public log is downloaded.")] = None,
+    path: Annotated[str, Text("--path", "The log: a file, a folder, a pattern, or the address of a database such as postgresql://user@host/name. Without it the demo shop is simulated, or a public log is downloaded.")] = None,
     out: Annotated[str, Text("--out", "Folder of the run. [default: runs/SOURCE]")] = "",
     sessions: Annotated[str, Text("--sessions", "Sessions that the demo shop simulates. [default: 20000]", "NUMBER")] = None,
     seed: Annotated[str, Text("--seed", "Seed of everything random. [default: 0]", "NUMBER")] = None,
@@ -1184,7 +1194,7 @@ def propose(
 @app.command()
 def score(
     run: Annotated[str, Text("--run", "Folder of a finished run.")],
-    events: Annotated[str, Text("--events", "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed), or the events.parquet of a run.")],
+    events: Annotated[str, Text("--events", "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed), the address of a database, or the events.parquet of a run.")],
     out: Annotated[str, Text("--out", "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default: scored.parquet]")] = "scored.parquet",
     landmarks: Annotated[str, Text("--landmarks", "last: the largest trained one reached; now: after all events; every: after each event; or trained ones, separated by commas. [default: last]")] = "last",
     verify: Annotated[str, Text("--verify", "Score only a run that was signed with this key; see run --sign.", "KEYFILE")] = "",

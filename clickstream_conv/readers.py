@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD', 'CONTROL', 'NO_CHARSETS', 'BYTES_READ',
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
-           'LEAST_FITTING', 'TEXTS', 'NAMES', 'WORD_RULES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'ABOUT', 'KEYS',
-           'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS',
+           'LEAST_FITTING', 'TEXTS', 'NAMES', 'WORD_RULES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'SELECTS', 'ABOUT',
+           'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS',
            'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'SHAPES_WITH_MARKS', 'PROPOSED',
            'format_of', 'refuse_special', 'log_files', 'open_log', 'log_parts', 'refuse_encoding', 'free_memory',
            'readable_whole', 'empty_files', 'with_rows', 'note_empty', 'find_delimiter', 'lines_above_header',
@@ -43,6 +43,8 @@ from .log.dialects import (BACKSLASH, DIALECT_KEYS, NO_QUOTE, Dialect, LeftOut, 
 from .log.headers import looks_like_data, names_beside, names_for, names_of_file, refuse_data_as_header, refuse_other_width
 from .log.line_patterns import WEB_TIME, columns_of, lines_as_table, pattern_of_head
 from .log.records import find_records, record_lines
+from .log.databases import database_pieces, is_address, parse_address
+from .log.sql import Workspace, refuse_query, sql_pieces
 from .log.together import as_texts, note_lacking, refuse_apart, twins_among, without_twins
 
 # %% ../nbs/01b_readers.ipynb #44611781
@@ -153,6 +155,7 @@ def log_files(
     format: str = "", # A name of FORMATS; empty: by the files' names
 ) -> list: # Paths of files, each once
     "The files of a log, in order. Everything that reads a log finds its files here."
+    if is_address(paths): raise ValueError(f"{parse_address(paths)} is a database, and a file is needed here. Name a file, a folder or a pattern")
     if format and format not in FORMATS: raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}{_close(format, FORMATS)}")
     if isinstance(paths, Member): return [paths]
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
@@ -1048,8 +1051,31 @@ def _alike(table: pl.DataFrame, forms: list, dialect: Dialect) -> pl.DataFrame:
     "A table as the other files of its log hold theirs."
     return as_texts(table, READER_COLUMNS, dialect.decimal) if _is_mixture(forms) else table
 
+def _refuse_key(key: str, value: str, what: str) -> None:
+    "Refuse a key of a mapping that does not fit where the log lies."
+    if value: raise ValueError(f"the mapping has {key}, which is for {what}. Leave it out")
+
+def _selected_pieces(paths, reading: dict, sql: str, query: str, table: str, work: Workspace):
+    "What a query makes of a log in files, or in a database."
+    if is_address(paths):
+        _refuse_key("sql", sql, "logs in files; a database takes query: SELECT ...")
+        return database_pieces(paths, query, table, work)
+    _refuse_key("query", query, "databases; files take sql: SELECT ... FROM log")
+    _refuse_key("table", table, "databases")
+    return sql_pieces(read_pieces(paths, **reading), with_rows(log_files(paths, reading["format"])), sql, work)
+
+def _selected_whole(pieces, work: Workspace) -> pl.DataFrame:
+    "All that a query gives, as far as memory holds it."
+    tables, size, most = [], 0, free_memory() // 4
+    for table in pieces:
+        tables.append(table)
+        size += table.estimated_size()
+        if size > most: raise ValueError(f"{work.title}: the query gives more than {most / 1e6:,.0f} MB, which memory does not hold whole. "
+                                         "Read it in parts with a bound on memory, e.g. --memory 1")
+    return _together(tables)
+
 def read_table(
-    paths: str | Path | list, # One path, several, a folder or a pattern
+    paths: str | Path | list, # One path, several, a folder or a pattern; or the address of a database
     format: str = "", # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say nothing
     delimiter: str = "", # What separates the fields of a CSV; empty: found from the head
     encoding: str = "utf8", # How text was written
@@ -1057,9 +1083,16 @@ def read_table(
     lines: int = 0, # Read only so many lines of each file; 0: all of them
     skip_lines: int = 0, # Lines above the header of each CSV
     dialect: Dialect = Dialect(), # Quotes, escapes, names, patterns and the like
+    sql: str = "", # One SELECT over the files, whose result is the log
+    query: str = "", # One SELECT to a database
+    table: str = "", # Or one of its tables
+    work: Workspace = Workspace(), # Where and within which bounds a query runs
 ) -> pl.DataFrame: # The log's columns, and _row; _broken and _text where lines were broken; _file where there are several
     "The files of one log as one table, broken lines kept."
     dialect = replace(dialect, names=tuple(names)) if names else dialect
+    if sql or query or table or is_address(paths):
+        reading = dict(format=format, delimiter=delimiter, encoding=encoding, skip_lines=skip_lines, dialect=dialect)
+        return _selected_whole(_selected_pieces(paths, reading, sql, query, table, work), work)
     files = with_rows(log_parts(log_files(paths, format), dialect.names_file))
     forms = [_form_of(path, format, skip_lines, dialect) for path in files]
     tables = [_alike(_read_file(path, form, delimiter, encoding, lines, skip_lines, dialect), forms, dialect) for path, form in zip(files, forms)]
@@ -1118,15 +1151,23 @@ def _columns_ahead(path: Path, form: str, delimiter: str, encoding: str, skip_li
     with _plain_errors(path, encoding): return dict.fromkeys(_csv_shape(path, delimiter, encoding, (), skip_lines, dialect)[0], pl.String)
 
 def read_pieces(
-    paths: str | Path | list, # One path, several, a folder or a pattern
+    paths: str | Path | list, # One path, several, a folder or a pattern; or the address of a database
     format: str = "", # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say nothing
     delimiter: str = "", # What separates the fields of a CSV; empty: found from the head
     encoding: str = "utf8", # How text was written
     size: int | None = None, # Bytes of a piece; None: PIECE
     skip_lines: int = 0, # Lines above the header of each CSV
     dialect: Dialect = Dialect(), # Quotes, escapes, names, patterns and the like
+    sql: str = "", # One SELECT over the files, whose result is the log
+    query: str = "", # One SELECT to a database
+    table: str = "", # Or one of its tables
+    work: Workspace = Workspace(), # Where and within which bounds a query runs
 ): # Tables as read_table makes them; a column that another file has, or only earlier pieces had, is empty
     "The files of one log in pieces."
+    if sql or query or table or is_address(paths):
+        reading = dict(format=format, delimiter=delimiter, encoding=encoding, skip_lines=skip_lines, dialect=dialect)
+        yield from _gathered(_selected_pieces(paths, reading, sql, query, table, work), size or PIECE)
+        return
     files = with_rows(log_parts(log_files(paths, format), dialect.names_file))
     forms = [_form_of(path, format, skip_lines, dialect) for path in files]
     known = [_columns_ahead(path, form, delimiter, encoding, skip_lines, dialect) for path, form in zip(files, forms)] if len(files) > 1 else []
@@ -1198,8 +1239,9 @@ WORD_RULES = ("time_format", "time_zone", "epoch_zone", "resolution", "decimal",
 RULES = (*WORD_RULES, "gap_minutes", "nobody", "missing_number", "convert", "kinds")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
+SELECTS = ("sql", "query", "table")  # keys that say what of the files, or of a database, is the log
 ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
-KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *ABOUT)  # keys of a mapping file
+KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT)  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
@@ -1226,14 +1268,21 @@ class Mapping:
     records: str = "" # Where the list of events stands in a JSON object
     names: tuple = () # Column names of a CSV without a header
     names_file: str = "" # A file beside the log or the mapping that holds them
+    sql: str = "" # One SELECT over the files, whose result is the log
+    query: str = "" # One SELECT to a database
+    table: str = "" # Or one of its tables
 
     def dialect(self) -> Dialect: # For read_table and read_pieces
         "How text is written."
         stated = {key: getattr(self, key) for key in DIALECT_KEYS}
-        return Dialect(**stated, decimal=self.rules.decimal)
+        return Dialect(**stated, decimal=self.rules.decimal or ".")
 
     def reading(self) -> dict: # Arguments of read_table and read_pieces
         "How the files are read."
+        return self.of_files() | dict(sql=self.sql, query=self.query, table=self.table)
+
+    def of_files(self) -> dict: # The part of it that is about files
+        "How text is written."
         return dict(format=self.format, delimiter=self.delimiter, encoding=self.encoding, skip_lines=self.skip_lines, dialect=self.dialect())
 
     def context(self) -> tuple: # Names of all context columns
@@ -1457,6 +1506,19 @@ def _language_of(given: dict, name: str) -> dict:
     for key, part in parts.items(): LANGUAGE[key](part, name)
     return parts
 
+def _refuse_encoding_of(encoding: str, name: str) -> None:
+    "Refuse what is no encoding, in a message that names the mapping."
+    try: refuse_encoding(encoding)
+    except ValueError as error: raise ValueError(f"{name}: {error}") from None
+
+def _selects(given: dict, name: str) -> dict:
+    "What a mapping selects of the files, or of a database."
+    found = {key: _word(given[key], key, name).strip() for key in SELECTS if given.get(key) is not None}
+    found = {key: text for key, text in found.items() if text}
+    if len(found) > 1: raise ValueError(f"{name}: it has {' and '.join(found)}. Keep one: sql is for files, query and table are for databases")
+    if "sql" in found: refuse_query(found["sql"], name)
+    return found
+
 def mapping_from(
     given: dict, # The content of a mapping file
     name: str = "the mapping", # What it is called in messages
@@ -1473,11 +1535,11 @@ def mapping_from(
         raise ValueError(f"{name}: {min(both)!r} is in session_context and in event_context. Keep one")
     refuse_reserved(**contexts, name=name)
     other = {key: _word(given[key], key, name) for key in ("format", "delimiter", "encoding") if given.get(key) is not None}
-    if other.get("encoding"): refuse_encoding(other["encoding"])
+    if other.get("encoding"): _refuse_encoding_of(other["encoding"], name)
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
     other |= dialect_from(given, name) | dict(skip_lines=_skip_lines(given, name))
     if other.get("line_pattern"): columns_of(other["line_pattern"], name)
-    other |= _language_of(given, name)
+    other |= _language_of(given, name) | _selects(given, name)
     other |= dict(about={key: _word(given[key], key, name) for key in ABOUT if given.get(key) is not None})
     rules = replace(_rules_from(given, name), by_rows=other.get("lines", {}).get("of") == ROWS)
     return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other)
@@ -1760,7 +1822,7 @@ def read_log(
     raw = read_table(files, **mapping.reading())
     name = name or _title(files)
     checked = check_events(apply_mapping(raw, mapping, name), rules_for(raw, mapping), mapping.context(), max_rejected, name)
-    return replace(checked, notes=[*file_notes(files, **mapping.reading()), *checked.notes])
+    return replace(checked, notes=[*file_notes(files, **mapping.of_files()), *checked.notes])
 
 # %% ../nbs/01b_readers.ipynb #9f74e892
 PROPOSAL_LINES = 10_000  # lines of a file that a proposal looks at

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO_FORMS', 'NO_ZONE', 'OUTSIDE', 'SCORED', 'MODES',
            'EDGE', 'NORMAL', 'LOADED', 'ROWS_COMPARED', 'MOST_EVENTS', 'FOREIGN', 'ANSWERS', 'LACKING', 'MOST_DRAWERS',
-           'DRAWER', 'WRITTEN', 'EMPTY', 'plain_value', 'to_polars', 'as_given', 'refuse_missing', 'as_kind',
+           'DRAWER', 'WRITTEN', 'EMPTY', 'FULL', 'plain_value', 'to_polars', 'as_given', 'refuse_missing', 'as_kind',
            'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound', 'sound_events',
            'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out', 'WordTable', 'missing', 'QuickColumns',
            'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words', 'held_or_asked', 'log_loss_of', 'Live',
@@ -45,6 +45,8 @@ from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, 
 from .log.orders import earliest
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import BinnedClassifier, probability
+from .log.databases import is_address, parse_address
+from .log.sql import Workspace
 from .partitions import as_log, settled_rules
 from .profiling import Profile
 from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
@@ -934,7 +936,7 @@ class Sorting:
     "A log on its way into drawers."
     source: Source # How it is read
     canonical: bool # Whether it holds events already
-    path: Path # The file
+    path: Path # The file, or the address of a database
     folder: Path # Where drawers are
     drawers: int # How many
     rules: object = None # Rules, once settled
@@ -981,7 +983,7 @@ def _pieces_of(sorting: Sorting, size: int | None = None) -> Iterator:
     "The pieces of a file as raw tables; a log with a reader of its own is one piece."
     if sorting.canonical: return read_pieces(sorting.path, "parquet", size=size)
     if sorting.source.reader: return iter([sorting.source.reader([sorting.path])])
-    return read_pieces(sorting.path, **sorting.source.mapping.reading(), size=size)
+    return read_pieces(sorting.path, **sorting.source.mapping.reading(), size=size, work=Workspace(sorting.source.title))
 
 # %% ../nbs/08_scoring.ipynb #c4b6b12b
 def _canonical_names(mapping: Mapping) -> list:
@@ -1033,10 +1035,12 @@ def appender(
 # %% ../nbs/08_scoring.ipynb #015e5ba1
 def _targets(events_path: str, out_path: str) -> tuple[Path, Path]:
     "The one file to read and the one to write, or a refusal before any work is done."
-    files, out = log_files(events_path), Path(out_path).expanduser().absolute()
+    files = [parse_address(events_path)] if is_address(events_path) else log_files(events_path)
+    out = Path(out_path).expanduser().absolute()
     if len(files) > 1: raise ValueError(f"{events_path} stands for {len(files)} files, and a log is scored file by file. Name one, e.g. {files[0]}; sessions that go on in the next file would be cut")
     if out.suffix not in WRITTEN: raise ValueError(f"scores are written to a file ending in {', '.join(WRITTEN)}; found {out.name!r}, e.g. scored.parquet")
-    if out.is_dir() or out == files[0].absolute(): raise ValueError(f"{out} is {'a folder' if out.is_dir() else 'the log itself'}. Name another file for the scores, e.g. scored.parquet")
+    log = files[0].file if is_address(files[0]) else files[0]
+    if out.is_dir() or log and out == log.absolute(): raise ValueError(f"{out} is {'a folder' if out.is_dir() else 'the log itself'}. Name another file for the scores, e.g. scored.parquet")
     return files[0], out
 
 def _tally(scores: pl.DataFrame, checked: Checked, left_out: dict, total: Counter) -> None:
@@ -1100,6 +1104,26 @@ def _score_drawers(scorer: Scorer, sorting: Sorting, out: Path, landmarks, max_r
     return total
 
 # %% ../nbs/08_scoring.ipynb #862f494c
+FULL = 8 << 20  # bytes on disk of a drawer that is left alone
+
+def _merge_drawers(folder: Path) -> None:
+    "Put small drawers together; each session stays whole, and its rows stay in order."
+    target, size = None, 0
+    for drawer in sorted(path for path in folder.iterdir() if path.is_dir()):
+        more = sum(part.stat().st_size for part in drawer.iterdir())
+        if target is None or size + more > FULL:
+            target, size = drawer, more
+            continue
+        for part in drawer.iterdir(): part.rename(target / f"{part.stem}-{drawer.name}.parquet")
+        drawer.rmdir()
+        size += more
+
+def _drawers_for(path) -> int:
+    "Into how many drawers a log is sorted; of a database nobody knows how large it is, see _merge_drawers."
+    if is_address(path): return MOST_DRAWERS
+    packed = path.suffix in (".gz", ".zip", ".parquet")
+    return int(min(MOST_DRAWERS, 1 + path.stat().st_size * (8 if packed else 1) // DRAWER))
+
 def score_file(
     run: str | Path | Run, # The folder of a finished run
     events_path: str, # A log with the columns of the training log, or the events.parquet of a run
@@ -1112,13 +1136,16 @@ def score_file(
     "Score a file of any size. Scores come session by session, in no order of the log; an earlier result stays until the new one is whole."
     scorer, (path, out) = Scorer.load(run, key), _targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
+    if is_address(path) and (source.reader or source.ready_made):
+        raise ValueError(f"this run learned from {source.title}, which is read from files, and {path} is a database. Export the new rows to a file")
     if source.ready_made: return score_finished(scorer, path, out)
     chosen_landmarks(landmarks, scorer.landmarks)
-    canonical = format_of(path) == "parquet" and canonical_columns(parquet_columns(path), scorer.card)
-    drawers = int(min(MOST_DRAWERS, 1 + path.stat().st_size * (8 if path.suffix in (".gz", ".zip", ".parquet") else 1) // DRAWER))
+    canonical = not is_address(path) and format_of(path) == "parquet" and canonical_columns(parquet_columns(path), scorer.card)
+    drawers = _drawers_for(path)
     with brief_folder() as place:
         sorting = Sorting(source, canonical, path, place, drawers)
         with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar: sort_log(sorting, max_rejected, bar)
+        if is_address(path): _merge_drawers(place)
         with tqdm(desc="scoring", total=drawers, leave=False, disable=quiet) as bar: total = _score_drawers(scorer, sorting, out, landmarks, max_rejected, bar)
     return in_words(total, scorer, out, sorting.rules)
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'PRICE',
            'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'YEAR', 'PLAUSIBLE', 'NINES', 'MANY_NINES',
-           'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'Outcome',
-           'Source', 'register', 'fill_category', 'name_eshop_codes', 'unknown_where_zero', 'read_yoochoose',
+           'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'ROWS_UNKNOWN',
+           'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes', 'unknown_where_zero', 'read_yoochoose',
            'price_history', 'price_at_the_time', 'read_retailrocket', 'own_source', 'known_sources', 'find_source',
            'contract_for', 'source_of', 'fetch', 'lacks_header', 'with_names', 'read_source', 'read_ready_made',
            'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside',
@@ -30,6 +30,8 @@ from .contract import Contract, contract_of, write_contract
 from .download import cache_folder, download
 from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
 from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, with_warnings
+from .log.databases import database_note, is_address, parse_address
+from .log.sql import Workspace
 from .log.trackers import shipped_mapping, shipped_mappings
 from .profiling import FAR
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
@@ -361,14 +363,28 @@ def fetch(
     return log
 
 # %% ../nbs/02_sources.ipynb #db2ba47f
+def _name_of(source: Source, path: str) -> str:
+    "What a log is called in messages."
+    if is_address(path): return parse_address(path).name
+    return Path(path).name if path else source.title
+
+def _refuse_database(source: Source, path: str) -> None:
+    "Refuse an address for a source that is read by a reader of its own."
+    if not is_address(path) or not (source.reader or source.ready_made): return
+    raise ValueError(f"source {source.name} is read from files, and {parse_address(path)} is a database. Export the log to files, "
+                     "or write a mapping of your own with query: SELECT ...")
+
 def _files_for(source: Source, path: str) -> list:
-    "The files of a log; a folder is left to a source's own reader, which knows what it looks for."
+    "The files of a log, none for one in a database; a folder is left to a source's own reader, which knows what it looks for."
+    _refuse_database(source, path)
+    if is_address(path): return []
     place = Path(path)
     return [place] if source.reader and place.is_dir() else log_files(path, source.mapping.format)
 
-def _notes_on(source: Source, files: list) -> list:
-    "What to say about the files of a log; a source with a reader of its own knows what its columns are."
-    if not source.reader: return file_notes(files, **source.mapping.reading())
+def _notes_on(source: Source, files: list, path: str = "") -> list:
+    "What to say about the files of a log, or of its database; a source with a reader of its own knows what its columns are."
+    if is_address(path): return [note] if (note := database_note(path)) else []
+    if not source.reader: return file_notes(files, **source.mapping.of_files())
     found = log_files(files, source.mapping.format)
     return [*note_empty(without_twins(found)), *note_twins(found)]
 
@@ -387,7 +403,7 @@ def with_names(
 ) -> Source: # The same with the names themselves, so that whoever reads the next log needs no other file
     "A source whose columns are named in a file beside the log, or are known where a file lacks its header."
     mapping = source.mapping
-    if not path or mapping.names or not (mapping.names_file or source.names): return source
+    if not path or is_address(path) or mapping.names or not (mapping.names_file or source.names): return source
     first = log_parts(log_files(path, mapping.format), mapping.names_file)[0]
     if not mapping.names_file:
         headerless = format_of(first) in ("", "csv") and lacks_header(first, source.names)
@@ -400,15 +416,16 @@ def read_source(
     sessions: int = 20_000, # Sessions of the demo shop
     seed: int = 0, # Of the demo shop
     max_rejected: float = 0.05, # Largest share of rows that may be rejected
+    place: Path | None = None, # A folder for what a query puts aside; without: one of the system's
 ) -> Checked: # Events, rejected rows, notes
     "Read a log of events by its source."
     source = with_names(source, path)
-    mapping, name, notes = source.mapping, Path(path).name if path else source.title, []
+    mapping, name, notes = source.mapping, _name_of(source, path), []
     if source.name == "demo" and not path: raw = simulate(sessions, seed)
     else:
         files = _files_for(source, path or fetch(source.name))
-        raw = source.reader(files) if source.reader else read_table(files, **mapping.reading())
-        notes = _notes_on(source, files)
+        raw = source.reader(files) if source.reader else read_table(files or path, **mapping.reading(), work=Workspace(source.title, place))
+        notes = _notes_on(source, files, path)
     if source.prepare: raw = source.prepare(raw)
     rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
     checked = check_events(apply_mapping(raw, mapping, name), rules, (*source.context, *several), max_rejected, name)
@@ -420,6 +437,7 @@ def read_ready_made(
     path: str = "", # The file; empty: a download
 ) -> Checked: # Sessions in place of events: session_id, the context columns, converted
     "Read finished sessions: numbers as numbers, the label, repeats set aside."
+    _refuse_database(source, path)
     raw = read_table(path or fetch(source.name), **source.mapping.reading())
     label, names = source.outcome().column, source.mapping.session_context
     if missing := [c for c in (*names.values(), label) if c not in raw.columns]:
@@ -787,17 +805,17 @@ def _refuse_outcome(outcome: Outcome, columns: list) -> None:
     if outcome.column in columns: return
     raise ValueError(f"outcome {outcome.name!r} needs a column {outcome.column!r}; the events have: {', '.join(columns)}. Add it to event_context in the mapping")
 
-def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int, seed: int, test_share: float, max_rejected: float):
+def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int, seed: int, test_share: float, max_rejected: float, place: Path):
     "The reading, its size, and the part of each session."
     if source.ready_made:
         checked = read_ready_made(source, path)
         parts = checked.events.select("session_id", visitor="session_id", part=split_by_hash(checked.events["session_id"], test_share))
         seen = dict(sessions=len(parts), buying_sessions=int(checked.events["converted"].sum()), cut_off_sessions=None)
         return checked, seen, parts, "by session", dict(begins=None, left_out=[], buying_share={}, visitors={})
-    checked = read_source(source, path, sessions, seed, max_rejected)
+    checked = read_source(source, path, sessions, seed, max_rejected, place)
     _refuse_outcome(outcome, checked.events.columns)
     seen = glance(checked.events, source.mapping.rules)
-    refuse_no_choice(seen, int((checked.events["event"] == "purchase").sum()), outcome, Path(path).name if path else source.title)
+    refuse_no_choice(seen, int((checked.events["event"] == "purchase").sum()), outcome, _name_of(source, path))
     spans = session_spans(checked.events)
     parts, how = split_sessions(spans, origins_of(checked.events), test_share)
     return checked, seen, parts, how, split_details(spans, parts, how)
@@ -824,7 +842,7 @@ def prepare(
     chosen = known.outcome(outcome)
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
     if path and not known.ready_made: refuse_too_large(path, known.mapping.format)
-    checked, seen, parts, how, details = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected)
+    checked, seen, parts, how, details = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected, run / ".spill")
     card = source_card(known, chosen, checked, seen, parts, how, details) | made_with(known, path, seed)
     table = checked.events.drop("_file", strict=False).join(parts, on="session_id", how="left", maintain_order="left")
     write_table(run, "rejected.parquet", checked.rejected)
@@ -874,26 +892,36 @@ def refuse_too_large(
     path: str, # Where the log is
     form: str = "", # Its format; empty: by the files' names
 ) -> None:
-    "Refuse to read a log whole that would not fit."
+    "Refuse to read a log whole that would not fit; of a database only its rows tell how large it is."
+    if is_address(path): return
     files, small = log_files(path, form), (*PACKED, ".parquet", ".pq")
     need, free = sum(file.stat().st_size * (UNPACKED if file.suffix in small else 1) for file in files) * BYTES_READ, free_memory()
     if need <= free: return
     raise ValueError(f"{path} would take about {need / 1e9:,.0f} GB to read whole, and {free / 1e9:,.0f} GB of memory are free. "
                      f"Read it in parts with a bound on memory, e.g. --memory {max(free / 2e9, 1):.0f}")
 
+ROWS_UNKNOWN = 50_000_000  # rows for which a log is cut where nothing tells how many it has
+
 def raw_pieces(
     source: Source, # Which log
-    path: str = "", # File, folder or pattern; empty: the demo shop or a download
+    path: str = "", # File, folder, pattern or address; empty: the demo shop or a download
     sessions: int = 20_000, # Sessions of the demo shop
     seed: int = 0, # Of the demo shop
+    place: Path | None = None, # A folder for what a query puts aside; without: one of the system's
+    memory: float = 0.0, # Gigabytes that the work may take; 0: not bounded
 ) -> tuple: # Raw tables one after the other, and about how many rows there are in all
     "A log piece by piece; a source with a reader of its own comes file by file, or whole."
+    work = Workspace(source.title, place, memory)
+    if is_address(path):
+        _refuse_database(source, path)
+        return read_pieces(path, **source.mapping.reading(), work=work), ROWS_UNKNOWN
     if source.name == "demo" and not path: raw = simulate(sessions, seed); return iter([raw]), len(raw)
     mapping = source.mapping
     files = _files_for(source, path or fetch(source.name))
     known = log_files(files, mapping.format)
     rows = guessed_rows(known, mapping.format or format_of(known[0]) or "csv")
-    if not source.reader: return read_pieces(files, **mapping.reading()), rows
+    if mapping.sql: rows *= UNPACKED  # a query may make several rows of one
+    if not source.reader: return read_pieces(files, **mapping.reading(), work=work), rows
     return iter([source.reader(files)]), rows
 
 # %% ../nbs/02_sources.ipynb #f770438a
@@ -924,10 +952,10 @@ def prepare_in_partitions(
     memory: float, # Gigabytes that the work may take
 ) -> dict: # The card of the log
     "Read a log in partitions, set its test part aside, keep all events and a sample of them."
-    work, name = run / ".spill", Path(path).name if path else source.title
+    work, name = run / ".spill", _name_of(source, path)
     shutil.rmtree(work, ignore_errors=True)
     try:
-        pieces, guess = raw_pieces(source, path, sessions, seed)
+        pieces, guess = raw_pieces(source, path, sessions, seed, work / "query", memory)
         rules, rows, first = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
         results, seen, spans, origins = [], [], [], []
         counted = []
@@ -947,7 +975,7 @@ def prepare_in_partitions(
     finally: shutil.rmtree(work, ignore_errors=True)
     details = split_details(spans, parts, how)
     card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
-    if path: card["notes"] = [*_notes_on(source, _files_for(source, path)), *card["notes"]]
+    if path: card["notes"] = [*_notes_on(source, _files_for(source, path), path), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     card = with_warnings(card, as_warnings(oddities(source.mapping, counted, spans)))
     write_table(run, "rejected.parquet", checked.rejected)

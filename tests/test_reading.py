@@ -350,6 +350,10 @@ def test_any_text_is_a_mapping_or_a_sentence(text):
     assert mapping_from_text(write_mapping(mapping)) == mapping
 
 
+def test_a_mapping_with_an_unknown_encoding_is_named():
+    with pytest.raises(ValueError, match="^m.yaml: encoding 's' is not known"): mapping_from_text("columns: {session_id: s}\nencoding: s", "m.yaml")
+
+
 NAME = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 
 

@@ -188,8 +188,8 @@ def test_a_number_of_the_context_is_one_from_csv_as_from_parquet(tmp_path):
     depth = [n / 2 for n in range(40)]
     table = pl.DataFrame(dict(s=[f"s{n // 2}" for n in range(40)], t=[f"2024-03-01 10:00:{n:02}" for n in range(40)],
                               e=["view", "purchase"] * 20, depth=depth, shop=[f"{n % 9:03}" for n in range(40)],
-                              seen=[*map(str, range(39)), "far"]))
-    text = "columns: {session_id: s, t: t, event: e}\nevent_context: [depth, shop, seen]\n"
+                              viewed=[*map(str, range(39)), "far"]))
+    text = "columns: {session_id: s, t: t, event: e}\nevent_context: [depth, shop, viewed]\n"
     table.write_csv(tmp_path / "log.csv")
     table.write_parquet(tmp_path / "log.parquet")
     table.write_ndjson(tmp_path / "log.jsonl")
@@ -198,7 +198,7 @@ def test_a_number_of_the_context_is_one_from_csv_as_from_parquet(tmp_path):
         (folder := tmp_path / name.replace(".", "_")).mkdir()
         read[name] = everywhere(tmp_path / name, text, folder)
     first = read["log.csv"]
-    assert first.rules.kinds["depth"] == "number" and first.rules.kinds["shop"] == first.rules.kinds["seen"] == "text"
+    assert first.rules.kinds["depth"] == "number" and first.rules.kinds["shop"] == first.rules.kinds["viewed"] == "text"
     in_time = first.events.sort("t")
     assert in_time["depth"].to_list() == depth and in_time["shop"][0] == "000"
     for other in read.values(): assert other.events.equals(first.events) and other.rules.kinds == first.rules.kinds
