@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'PRICE',
-           'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'YEAR', 'PLAUSIBLE', 'NINES', 'MANY_NINES',
-           'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'ROWS_UNKNOWN',
-           'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes', 'unknown_where_zero', 'read_yoochoose',
-           'price_history', 'price_at_the_time', 'read_retailrocket', 'own_source', 'known_sources', 'find_source',
-           'contract_for', 'source_of', 'fetch', 'lacks_header', 'with_names', 'read_source', 'read_ready_made',
-           'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside',
-           'origins_of', 'split_sessions', 'as_warnings', 'warnings', 'day', 'refuse_no_choice', 'odd_values',
-           'oddities', 'visitor_groups', 'moment', 'split_details', 'left_out_sentences', 'split_sentences',
-           'split_warnings', 'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card',
-           'load_visitor_groups', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
+           'MOMENT', 'ITEM', 'PROPERTY', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'YEAR', 'PLAUSIBLE',
+           'NINES', 'MANY_NINES', 'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT',
+           'EVENTS_PER_GB', 'ROWS_UNKNOWN', 'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes',
+           'unknown_where_zero', 'read_yoochoose', 'price_history', 'price_at_the_time', 'read_retailrocket',
+           'own_source', 'known_sources', 'find_source', 'contract_for', 'source_of', 'fetch', 'lacks_header',
+           'with_names', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file',
+           'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'as_warnings', 'warnings',
+           'day', 'refuse_no_choice', 'odd_values', 'oddities', 'visitor_groups', 'moment', 'split_details',
+           'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare',
+           'made_with', 'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces',
+           'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import csv, difflib, reprlib, shutil, zipfile
@@ -222,19 +223,20 @@ register(Source(
 
 # %% ../nbs/02_sources.ipynb #ae979219
 PRICE = "790"  # the property that holds a price, as n277200.000; the other names are hashed
+MOMENT, ITEM, PROPERTY = "timestamp", "itemid", "property"  # columns of the properties, beside value
 
 def price_history(
     files: list, # Files item_properties of the log
-) -> pl.DataFrame: # item, since (milliseconds), price: a row a change
+) -> pl.DataFrame: # itemid, _since (milliseconds), price: a row a change
     "What each product cost from when on."
     kept = []
     for piece in read_pieces(files, format="csv"):
-        if missing := {"timestamp", "itemid", "property", "value"} - set(piece.columns):
+        if missing := {MOMENT, ITEM, PROPERTY, "value"} - set(piece.columns):
             raise ValueError(f"no column {min(missing)!r} in {files[0].name}; it has: {', '.join(piece.columns)}. Give item_properties as Retailrocket has it, or leave it out")
-        kept.append(piece.filter(pl.col("property") == PRICE).select("timestamp", "itemid", "value"))
+        kept.append(piece.filter(pl.col(PROPERTY) == PRICE).select(MOMENT, ITEM, "value"))
     price = pl.col("value").str.strip_prefix("n").cast(pl.Float64, strict=False)
-    since = pl.col("timestamp").cast(pl.Int64, strict=False)
-    return pl.concat(kept).select(item="itemid", since=since, price=price).drop_nulls().sort("since")
+    since = pl.col(MOMENT).cast(pl.Int64, strict=False)
+    return pl.concat(kept).select(ITEM, _since=since, price=price).drop_nulls().sort("_since")
 
 def price_at_the_time(
     events: pl.DataFrame, # timestamp and itemid of each event
@@ -242,8 +244,8 @@ def price_at_the_time(
 ) -> pl.DataFrame: # The same events with price: the last one known by then; empty where there is none yet
     "The price of each event, never one that was set later."
     events = events.with_row_index("_at")
-    dated = events.select("_at", item="itemid", when=pl.col("timestamp").cast(pl.Int64, strict=False)).drop_nulls().sort("when")
-    priced = dated.join_asof(history, left_on="when", right_on="since", by="item", strategy="backward", check_sortedness=False)
+    dated = events.select("_at", ITEM, _when=pl.col(MOMENT).cast(pl.Int64, strict=False)).drop_nulls().sort("_when")
+    priced = dated.join_asof(history, left_on="_when", right_on="_since", by=ITEM, strategy="backward", check_sortedness=False)
     return events.join(priced.select("_at", "price"), on="_at", how="left", maintain_order="left").drop("_at")
 
 def read_retailrocket(
@@ -255,7 +257,7 @@ def read_retailrocket(
     logs = [f for f in files if f not in properties and not f.name.startswith("category_tree")]
     if not logs: raise ValueError(f"retailrocket needs events.csv, found: {', '.join(f.name for f in files) or 'none'}. Give that file, or the folder with it")
     events = read_table(logs, format="csv")
-    if properties and {"timestamp", "itemid"} <= set(events.columns): return price_at_the_time(events, price_history(properties))
+    if properties and {MOMENT, ITEM} <= set(events.columns): return price_at_the_time(events, price_history(properties))
     return events.with_columns(price=pl.lit(None, pl.Float64))
 
 register(Source(
