@@ -47,8 +47,6 @@ from .log.databases import database_pieces, is_address, parse_address
 from .log.sql import Workspace, refuse_query, sql_pieces
 from .log.together import as_texts, note_lacking, refuse_apart, twins_among, without_twins
 
-
-
 # %% ../nbs/01b_readers.ipynb #44611781
 FORMATS = {  # the name of a format: endings of its files
     "csv": (".csv", ".tsv", ".dat"),
@@ -1242,7 +1240,7 @@ RULES = (*WORD_RULES, "gap_minutes", "nobody", "missing_number", "convert", "kin
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
 SELECTS = ("sql", "query", "table")  # keys that say what of the files, or of a database, is the log
-ABOUT = ("title", "where", "licence", "citation")  # what a mapping may say of its log, for people
+ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
 KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT)  # keys of a mapping file
 
 @dataclass(frozen=True)
@@ -1256,7 +1254,7 @@ class Mapping:
     lines: dict = field(default_factory=dict) # Where the products of an event stand, and what each holds
     rows: str | list | dict = "" # A list within each row whose entries are the events
     drop: list = field(default_factory=list) # Rows that do not count, each with its reason
-    about: dict = field(default_factory=dict) # title, where (to get it), licence, citation: for people
+    about: dict = field(default_factory=dict) # title, where (to get it), licence, citation, traps, compare (a published figure): for people
     outcome: dict = field(default_factory=dict) # What counts as a conversion, passed on as it is
     format: str = "" # csv, parquet or json; empty: by the files' names
     delimiter: str = "" # Of a CSV; empty: found
