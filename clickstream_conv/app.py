@@ -36,7 +36,10 @@ from .events import EVENTS
 from .judging import TOO_FEW
 from .findings import in_interval
 from .pictures import COLOURS, LIMIT, POOLED, Chart, style_of
-from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, lines_above, mapping_from, mapping_from_text, open_log, propose_mapping, read_table
+from .log.recognition import recognised
+from .log.trackers import shipped_mapping
+from .log.understood import understood
+from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, lines_above, load_mapping, mapping_from, mapping_from_text, open_log, propose_mapping, read_table
 from .runs import Run, brief_folder, read_json, read_table as read_run_table
 from .scoring import LACKING, LOADED, SCORED, Scorer, canonical_columns, counted_words
 from .sources import Source, load_card, load_events, read_source
@@ -279,6 +282,12 @@ def _source_for(path: Path, head: pl.DataFrame, scorer: Scorer) -> Source | None
     return next((way for way in ways if reads(way, head)), None)
 
 # %% ../nbs/11_app.ipynb #bef7ebb4
+def _source_of_tracker(name: str, scorer: Scorer, encoding: str) -> Source:
+    "The way to read a known tracker's log, with the context that the run learned from."
+    mapping = load_mapping(shipped_mapping(name))
+    contexts = {key: {name: column for name, column in getattr(mapping, key).items() if name in scorer.card[key]} for key in ("session_context", "event_context")}
+    return Source("upload", "the upload", replace(mapping, encoding=encoding, **contexts))
+
 def _head_of(path: Path, own: Source | None, encoding: str) -> pl.DataFrame:
     "The head of an upload, read as the run's own log is, or else as it comes."
     above = own.mapping.skip_lines if own is not None and lines_above(path, encoding)[0] == own.mapping.skip_lines else 0
@@ -301,13 +310,14 @@ def first_look(
         columns = [column for column in head.columns if column not in READER_COLUMNS]
         if scorer.card["ready_made"]: return Look(columns, own_source(scorer))
         if (source := _source_for(path, head, scorer)) is not None: return Look(columns, replace(source, mapping=replace(source.mapping, encoding=encoding)))
+        if tracker := recognised(head): return Look(columns, _source_of_tracker(tracker, scorer, encoding), notes=[f"the columns are those of {tracker}, and its mapping is used"])
         try: return Look(columns, None, propose_mapping(path, encoding=encoding))
         except ValueError as error: return Look(columns, None, "", [f"no mapping could be proposed: {error}"])
 
 # %% ../nbs/11_app.ipynb #a145000b
 ABSENT = "(not in this file)"  # chosen where a file has no such column
 REJECT = "(reject)"  # chosen for a word whose rows are to be left out
-MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces"}
+MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order"}
 _EVIDENCE = re.compile(r"^  (\w+): (?:.+?)  # (.*)$", re.MULTILINE)  # a line of a proposed mapping, with its reason
 
 def _plain(word: str) -> str:
@@ -376,6 +386,7 @@ class Upload:
     rejected: pl.DataFrame # One row a rejected row: row, reason, column, value, text
     rows: int # Rows read
     notes: list # What a reader should know
+    understood: list = field(default_factory=list) # What the log was understood to say, in lines
 
     def share_rejected(self) -> float: # In [0, 1]
         "How much was lost."
@@ -401,7 +412,8 @@ def read_upload(
         checked = read_source(as_the_run(source, scorer), str(path), max_rejected=1.0)
     if checked.events.is_empty(): raise ValueError(f"{name}: none of its {len(checked.rejected):,} rows could be read. Most often: {next(iter(checked.reasons()))}, e.g. {checked.rejected['text'][0]!r}. Look at the mapping")
     events, absent = _complete(checked.events, scorer.card)
-    return Upload(name, events, checked.rejected, len(checked.events) + len(checked.rejected), [*checked.notes, *absent])
+    said = understood(replace(checked, notes=[]), name)
+    return Upload(name, events, checked.rejected, len(checked.events) + len(checked.rejected), [*checked.notes, *absent], said)
 
 def _read_finished(path: Path, source: Source | None) -> Upload:
     "A table of finished sessions."
@@ -893,6 +905,7 @@ def _score(data: bytes, name: str, source: Source | None, scorer: Scorer, most: 
     import streamlit as st
     with st.status(f"Reading {escaped(name)}", expanded=True) as status:
         upload = read_upload(data, name, source, scorer)
+        _said(upload.understood)
         if upload.share_rejected() > most:
             status.update(label="Too many rows could not be read", state="error")
             st.error(f"{upload.share_rejected():.1%} of the rows could not be used, more than the {most:.0%} allowed, so nothing was scored. Mend the file or the mapping, or allow more under File options.")
@@ -948,6 +961,8 @@ def _show_answers(scorer: Scorer, kept: dict) -> None:
     _tiles({"sessions": (f"{len(scores):,}", f"of {upload.rows:,} rows in {upload.name}"), "mean probability": (f"{asked['probability'].mean() or 0:.1%}", f"in the run's test part {own['probability'].mean() or 0:.1%}"), "flagged": (f"{int(asked['flagged'].sum()):,}", "sessions at or over the threshold"),
             **({"expected revenue": (f"{asked['revenue'].sum():,.0f}", "sum over the sessions; each has its interval in the table")} if asked["revenue"].count() else {})})
     if kept["said"]: _said(kept["said"])
+    if upload.understood:
+        with st.expander("What the log was understood to say"): _said(upload.understood)
     st.subheader("The likeliest first")
     table = predictions_table(scores)
     picked = _table(table, "Predictions, the likeliest sessions first", height=320, key="predictions", on_select="rerun" if not scorer.card["ready_made"] else "ignore", selection_mode="single-row")

@@ -540,7 +540,7 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
 def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
     "Whether each row of a log repeats an earlier one; a quantity that is not given is 1."
     own = [name for name in IDS if name in raw.columns] + [name for name in ("_t", "_event", "_price", "_currency") if name in raw.columns]
-    own += [name for name in raw.columns if is_numbering(name) or name in ("_order_revenue", "_value", "_unmapped")]
+    own += [name for name in raw.columns if is_numbering(name) or name in ("event_id", "_order_revenue", "_value", "_unmapped")]
     own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns]
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return raw.select(*own, **counted).select(repeats([*own, *counted])).to_series()

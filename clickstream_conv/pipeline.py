@@ -1173,20 +1173,30 @@ def fetch(
     from clickstream_conv.sources import fetch as fetch_log
     say(fetch_log(name, path))
 
+def _say_understood(file: str, check: str) -> None:
+    "What a log says by a mapping."
+    from clickstream_conv.log.understood import check_log, mapping_called
+    for line in check_log(file, mapping_called(check)): say(line)
+
 @app.command("map")
 def propose(
     file: Annotated[str, typer.Argument(help="A log: CSV, Parquet or JSON lines.", show_default=False)],
     delimiter: Annotated[str, Text("--delimiter", "Between the columns of a CSV file. [default: found]")] = "",
+    check: Annotated[str, Text("--check", "Read the log by this mapping, or by that of a tracker such as segment, and say what was understood; nothing is proposed or trained.", "MAPPING")] = "",
 ) -> None:
-    """Propose a mapping for a log of your own, to be read and edited.
+    """Propose a mapping for a log of your own, to be read and edited, or check one.
+
+    A log of a known tracker is recognised by its columns. Lines marked with ? are questions.
 
     \b
     Examples:
       clickstream-conv map orders.csv > orders.yaml
+      clickstream-conv map orders.csv --check orders.yaml
       clickstream-conv run --source orders.yaml --path orders.csv
     """
-    from clickstream_conv.readers import propose_mapping
-    proposal = propose_mapping(file, delimiter).rstrip()
+    if check: return _say_understood(file, check)
+    from clickstream_conv.log.proposals import propose as proposed
+    proposal = proposed(file, delimiter).rstrip()
     if sys.stdout.isatty(): say(proposal)
     else: typer.echo(proposal)  # into a file goes every letter as it is
 

@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD', 'CONTROL', 'NO_CHARSETS', 'BYTES_READ',
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
-           'LEAST_FITTING', 'TEXTS', 'NAMES', 'WORD_RULES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'SELECTS', 'ABOUT',
-           'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED', 'ROUNDED_ID', 'IDS',
-           'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE', 'SHAPES_WITH_MARKS', 'PROPOSED',
-           'format_of', 'refuse_special', 'log_files', 'open_log', 'log_parts', 'refuse_encoding', 'free_memory',
-           'readable_whole', 'empty_files', 'with_rows', 'note_empty', 'find_delimiter', 'lines_above_header',
-           'csv_pieces', 'read_csv', 'records_of', 'json_pieces', 'read_json', 'line_pieces', 'parquet_columns',
-           'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces', 'note_twins', 'file_notes', 'Mapping',
-           'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml',
-           'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for',
-           'read_log', 'event_of_word', 'Guess', 'context_of', 'lines_above', 'files_proposed', 'propose_mapping']
+           'LEAST_FITTING', 'TEXTS', 'NAMES', 'WORD_RULES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'RECOGNISED',
+           'SELECTS', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED',
+           'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
+           'MOST_GROUPS', 'SHAPES_WITH_MARKS', 'PROPOSED', 'format_of', 'refuse_special', 'log_files', 'open_log',
+           'log_parts', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
+           'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'records_of', 'json_pieces', 'read_json',
+           'line_pieces', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces',
+           'note_twins', 'file_notes', 'Mapping', 'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of',
+           'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping',
+           'refuse_unreadable', 'rules_for', 'read_log', 'plain_name', 'event_of_word', 'Guess', 'spellings',
+           'context_of', 'flow_yaml', 'context_lines', 'lines_above', 'guess_columns', 'mapping_lines',
+           'files_proposed', 'parts_with_rows', 'Head', 'head_of_file', 'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, math, os, re, reprlib, unicodedata, zipfile, zlib
@@ -1239,9 +1241,10 @@ WORD_RULES = ("time_format", "time_zone", "epoch_zone", "resolution", "decimal",
 RULES = (*WORD_RULES, "gap_minutes", "nobody", "missing_number", "convert", "kinds")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
+RECOGNISED = "known_by"  # columns and paths by which the mapping of a tracker is recognised
 SELECTS = ("sql", "query", "table")  # keys that say what of the files, or of a database, is the log
 ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
-KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT)  # keys of a mapping file
+KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT, RECOGNISED)  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
@@ -1829,26 +1832,32 @@ def read_log(
 PROPOSAL_LINES = 10_000  # lines of a file that a proposal looks at
 FEW = 50  # distinct values up to which a column may serve as context
 SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, the surest first
-    "session_id": "sessionid session sid usersession visitid visit sessid gasessionid sessionkey",
-    "visitor_id": "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid customer cookieid cookie anonymousid deviceid kundennr kundenid kunde besucher nutzer idclient",
-    "t": "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime date when zeitstempel zeitpunkt zeit datum horodatage dateheure",
+    "session_id": "sessionid session sid usersession visitid visit sessid gasessionid sessionkey sessionno idvisit",
+    "visitor_id": "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid customer cookieid cookie anonymousid deviceid kundennr kundenid kunde besucher nutzer idclient idvisitor customerno",
+    "t": "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime visitstarttime date when zeitstempel zeitpunkt zeit datum horodatage dateheure",
     "order": "order step clickorder hitnumber sequence seq eventindex",
-    "event": "eventtype event action eventname activity behavior interaction type aktion ereignis evenement",
-    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel artikelnummer artikelnr artikel produkt reference produit",
+    "event": "eventtype event action actiontype eventname activity behavior interaction type aktion ereignis evenement",
+    "event_id": "eventid messageid insertid eventuuid hitid lineid rowid uuid",
+    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel artikelnummer artikelnr artikel produkt reference produit aid itemsku",
     "category": "categorycode category itemcategory productcategory categoryid department page1maincategory kategorie warengruppe categorie rayon",
-    "price": "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix montant",
-    "quantity": "quantity qty count units pieces menge anzahl quantite",
+    "order_id": "orderid transactionid purchaseid orderno ordernr idorder bestellnummer bestellnr",
+    "order_revenue": "orderrevenue purchaserevenue transactionrevenue ordertotal ordervalue orderamount bestellwert",
+    "line_total": "linetotal rowtotal lineamount positionswert",
+    "price": "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix montant total umsatz",
+    "quantity": "quantity qty count units pieces menge anzahl quantite itemquantity productquantity",
     "currency": "currency currencycode currencyid curr waehrung wahrung devise moneda",
 }
 EVENT_WORDS = {  # canonical event: words of logs, in lower case without marks
-    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv viewproduct produktansicht seiteangesehen vueproduit vue",
-    "cart": "cart addtocart addcart add basket addtobasket carted warenkorb indenwarenkorb ajoutpanier panier",
-    "remove": "remove removefromcart removecart removefrombasket ausdemwarenkorb retraitpanier",
-    "checkout": "checkout begincheckout startcheckout kasse caisse",
-    "purchase": "purchase transaction order buy bought purchased ordered sale conversion paid checkoutcomplete kauf gekauft bestellung achat commande",
+    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv page pagevisit viewitemlist viewcontent viewcart pageviewed productviewed viewproduct produktansicht seiteangesehen vueproduit vue",
+    "cart": "cart addtocart addcart add basket addtobasket carted productadded warenkorb indenwarenkorb ajoutpanier panier",
+    "remove": "remove removefromcart removecart removefrombasket productremoved ausdemwarenkorb retraitpanier",
+    "checkout": "checkout begincheckout startcheckout checkoutstarted initiatecheckout kasse caisse",
+    "purchase": "purchase transaction order buy bought purchased ordered sale conversion paid checkoutcomplete checkoutcompleted ordercompleted orderplaced productbuy clickout clickoutitem kauf gekauft bestellung achat commande",
 }
 
-def _plain(word: str) -> str:
+def plain_name(
+    word: str, # A name
+) -> str: # Letters and digits
     "A name in lower case, without marks and accents."
     return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKD", str(word).lower().replace("ß", "ss")))
 
@@ -1856,7 +1865,9 @@ def event_of_word(
     word: str, # What a log calls an event
 ) -> str: # One of EVENTS; other for an unknown word
     "What a log's word for an event most likely means."
-    return next((event for event, words in EVENT_WORDS.items() if _plain(word) in words.split()), "other")
+    plain = plain_name(word)
+    spellings = {plain, plain.removesuffix("s")}
+    return next((event for event, words in EVENT_WORDS.items() if spellings & {*words.split()}), "other")
 
 # %% ../nbs/01b_readers.ipynb #3f29d594
 @dataclass(frozen=True)
@@ -1865,6 +1876,7 @@ class Guess:
     column: str | list # The log's column, or the parts of a time
     why: str # The evidence, in words
     sure: bool = True # False: to be looked at by the log's owner
+    says: object = None # How a mapping says it, where that is more than the name of a column
 
     def parts(self) -> list: # Names of columns
         "The log's columns, one or several."
@@ -1913,21 +1925,56 @@ def _id_evidence(values: pl.Series) -> str:
     distinct, present = values.drop_nulls().n_unique(), values.count()
     return f"{distinct:,} different in {present:,} rows" if distinct > 1 else ""
 
+def _order_evidence(values: pl.Series) -> str:
+    "Why a column can be ids of orders, empty if it cannot."
+    if values.dtype.is_nested() or not values.count(): return ""
+    return f"{values.drop_nulls().n_unique():,} different in {values.count():,} rows"
+
+def _unique_evidence(values: pl.Series) -> str:
+    "Why a column can be the id of each row, empty if it cannot."
+    if values.dtype.is_nested() or values.null_count() or values.n_unique() < 0.9 * len(values): return ""
+    return _id_evidence(values)
+
 EVIDENCE = {  # canonical name: what its values must show
     "t": _time_evidence, "event": _words_evidence, "price": lambda v: _number_evidence(v, False), "quantity": lambda v: _number_evidence(v, True),
     "order": lambda v: _number_evidence(v, True), "session_id": _id_evidence, "visitor_id": _id_evidence, "item_id": _id_evidence, "category": _id_evidence,
+    "event_id": _unique_evidence, "order_id": _order_evidence, "order_revenue": lambda v: _number_evidence(v, False), "line_total": lambda v: _number_evidence(v, False),
     "currency": _currency_evidence,
 }
 
 # %% ../nbs/01b_readers.ipynb #632d06b7
+def spellings(
+    column: str, # Name of a column, perhaps a path
+) -> list: # Words in lower case without marks
+    "A column's name as synonyms may know it, the closest first."
+    plain, last = plain_name(column), plain_name(re.split("[.:]", column)[-1])
+    bare = re.sub(r"^hashed|hash(ed)?$", "", plain)
+    return [plain, bare, bare.removesuffix("s"), last]
+
+def _by_spelling(columns: list) -> dict:
+    "Columns by each spelling of their names; a closer spelling goes first, and of two alike the first column."
+    found = {}
+    for place in range(4):
+        for column in columns: found.setdefault(spellings(column)[place], column)
+    return found
+
+MOST_GROUPS = 5  # different values of a column of visitors, up to which another column is looked for
+def _people_in_name(raw: pl.DataFrame, plain: dict) -> list:
+    "Columns that are called after visitors and hold groups of them, such as new and returning, where another holds ten times as many."
+    called = {plain[word] for word in SYNONYMS["visitor_id"].split() if word in plain}
+    distinct = {column: raw[column].n_unique() for column in called if not raw[column].dtype.is_nested()}
+    most = max(distinct.values(), default=0)
+    return [column for column, count in distinct.items() if count <= MOST_GROUPS and most > 10 * count]
+
 def _by_name(raw: pl.DataFrame, columns: list) -> dict:
     "Guesses from the names of columns, as far as the values bear them out."
-    guesses, plain = {}, {_plain(column): column for column in reversed(columns)}
+    guesses, plain = {}, _by_spelling(columns)
+    few = _people_in_name(raw, plain)
     for canonical, words in SYNONYMS.items():
         for word in words.split():
             column = plain.get(word)
             taken = {guess.column for guess in guesses.values()}
-            if column is None or column in taken or not (why := EVIDENCE[canonical](raw[column])): continue
+            if column is None or column in taken or canonical == "visitor_id" and column in few or not (why := EVIDENCE[canonical](raw[column])): continue
             guesses[canonical] = Guess(column, why)
             break
     if "t" not in guesses and {"year", "month", "day"} <= set(plain):
@@ -2093,16 +2140,26 @@ def _guess_events(raw: pl.DataFrame, guess: Guess | None) -> list:
     return ["# a word that is not listed is rejected and counted; other: \"*\" would take all of them", "events:", *lines, *missing]
 
 # %% ../nbs/01b_readers.ipynb #c49caaf9
+def flow_yaml(
+    value, # A part of a mapping
+) -> str: # One line
+    "A part of a mapping in one line."
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000).removesuffix("...\n").strip()
+
 def _column_lines(guesses: dict) -> list:
     "Lines about the columns, with the evidence."
     lines = ["columns:"]
     for canonical in (name for name in NAMES if name in guesses):
         guess = guesses[canonical]
         column = f"[{', '.join(map(_scalar, guess.column))}]" if isinstance(guess.column, list) else _scalar(guess.column)
+        if guess.says is not None: column = flow_yaml(guess.says)
         lines.append(f"  {canonical}: {column}  # {'' if guess.sure else '? '}{guess.why}")
     return lines
 
-def _context_lines(raw: pl.DataFrame, context: dict) -> list:
+def context_lines(
+    raw: pl.DataFrame, # A log's head
+    context: dict, # As context_of gives it
+) -> list: # YAML
     "Lines about context columns, and a comment on those that are left out."
     lines = []
     for where in ("session", "event"):
@@ -2125,11 +2182,39 @@ def lines_above(
         if (format_of(path) or _format_by_content(path)) != "csv": return 0, ""
         return lines_above_header(_head_text(path, encoding))
 
+def guess_columns(
+    raw: pl.DataFrame, # A log's head
+    columns: list, # The columns that may mean something
+    known: dict | None = None, # Guesses that are known already
+) -> dict: # Canonical name: Guess
+    "What columns most likely mean, by their names and values."
+    return _by_values(raw, columns, _by_name(raw, columns) | (known or {}))
+
+def mapping_lines(
+    raw: pl.DataFrame, # A log's head
+    guesses: dict, # Canonical name: Guess
+    time_format: str = "", # Of its times; empty: found from the values
+) -> list: # YAML
+    "What a mapping says of columns, events and values."
+    lines = _column_lines(guesses)
+    used = {part for guess in guesses.values() for part in guess.parts()}
+    lines += _guess_events(raw if "event" in guesses else raw.drop(used), guesses.get("event"))
+    if time_format: lines.append(f"time_format: {json.dumps(time_format)}")
+    else: lines += _guess_time(raw, guesses["t"]) if "t" in guesses else []
+    lines += _guess_decimal(raw, guesses.get("price"))
+    lines += _missing_lines(raw, guesses.get("price")) + _guess_nobody(raw, guesses)
+    lines += _guess_currency(raw, guesses.get("currency"))
+    return lines
+
 def _with_comments(text: str) -> bool:
     "Whether some lines that begin with # stand between those of a CSV, not only above them."
     lines = [line for line in text.splitlines() if line.strip()]
     first = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return any(line.startswith("#") for line in lines[first:])
+    marked = [line for line in lines[first:] if line.startswith("#")]
+    if not marked: return False
+    mark = find_delimiter("\n".join(lines[first:]))
+    fields = lines[first].count(mark)
+    return not fields or sum(line.count(mark) == fields for line in marked) < len(marked) / 2  # rows of values such as #1001 are no comments
 
 def _names_to_state(path: Path, rows: list) -> dict:
     "Names for a file whose first line is data: those of a file beside it, or places."
@@ -2182,11 +2267,46 @@ def _web_guesses(stated: dict) -> dict:
     who = Guess("host", "an address, behind which several people may be; a gap of 30 minutes begins a new visit", sure=False)
     return dict(visitor_id=who, t=Guess("time", "the time of the request"))
 
-def _first_part(path) -> Path:
-    "The first file of a log that holds something, one of names left out where others are there."
+def parts_with_rows(
+    path: str | Path, # A log: a file, a folder or a pattern
+) -> list: # Paths
+    "The files of a log that hold something, those of names left out where others are there."
     parts = with_rows(log_parts(log_files(path)))
     rest = [part for part in parts if not re.search("header|names", part.name.lower())]
-    return (rest or parts)[0]
+    return rest or parts
+
+@dataclass(frozen=True)
+class Head:
+    "The first rows of a file, and how it is written."
+    file: Path # The file
+    raw: pl.DataFrame # Its first rows, as read_table returns them, broken ones left out
+    stated: dict # Keys of a mapping about the files: values
+    header: str = "" # What reads like the header, where lines stand above it
+
+    def lines(self) -> list: # YAML
+        "What a mapping says about the files."
+        return _file_lines(self.stated, self.header)
+
+    def known(self) -> dict: # Canonical name: Guess
+        "What is known by the kind of file."
+        return _web_guesses(self.stated)
+
+    def time_format(self) -> str: # Empty: found from the values
+        "The form of times that is known by the kind of file."
+        return WEB_TIME if "line_pattern" in self.stated else ""
+
+def head_of_file(
+    file: Path, # A file of a log
+    delimiter: str = "", # Of a CSV; empty: found
+    encoding: str = "utf8", # How text was written
+    lines: int = PROPOSAL_LINES, # How many lines of it are read
+) -> Head: # Its first rows, and how it is written
+    "What a proposal looks at."
+    stated = files_proposed(file, delimiter, encoding)
+    header = lines_above(file, encoding)[1] if stated.get("skip_lines") else ""
+    dialect = Dialect(**dialect_from(stated))
+    raw = read_table(file, delimiter=delimiter, encoding=encoding, lines=lines, skip_lines=stated.get("skip_lines", 0), dialect=dialect)
+    return Head(file, raw.filter(~pl.col("_broken")) if "_broken" in raw.columns else raw, stated, header)
 
 def propose_mapping(
     path: str | Path, # A log: a file, a folder or a pattern
@@ -2194,14 +2314,10 @@ def propose_mapping(
     encoding: str = "utf8", # How text was written
 ) -> str: # YAML with comments, to be read and edited
     "Propose a mapping from the head of a log's first file that is not empty."
-    file = _first_part(path)
-    stated = files_proposed(file, delimiter, encoding)
-    header = lines_above(file, encoding)[1] if stated.get("skip_lines") else ""
-    dialect = Dialect(**dialect_from(stated))
-    raw = read_table(file, delimiter=delimiter, encoding=encoding, lines=PROPOSAL_LINES, skip_lines=stated.get("skip_lines", 0), dialect=dialect)
-    raw = raw.filter(~pl.col("_broken")) if "_broken" in raw.columns else raw
+    head = head_of_file(parts_with_rows(path)[0], delimiter, encoding)
+    file, raw = head.file, head.raw
     columns = [column for column in raw.columns if column not in READER_COLUMNS]
-    guesses = _by_values(raw, columns, _by_name(raw, columns) | _web_guesses(stated))
+    guesses = guess_columns(raw, columns, head.known())
     if not {"session_id", "visitor_id"} & set(guesses):
         raise ValueError(f"{file.name}: no column looks like the id of a session or a visitor; it has: {', '.join(columns)}. "
                          "Write the mapping by hand, beginning with columns: {session_id: ...}")
@@ -2210,14 +2326,8 @@ def propose_mapping(
     who = guesses.get("session_id", guesses.get("visitor_id")).column
     other = {"delimiter": delimiter, "encoding": encoding if encoding != "utf8" else ""}
     lines = [f"# proposed from the first {len(raw):,} rows of {file.name}; look at the lines marked with ?"]
-    lines += _file_lines(stated, header)
-    lines += _column_lines(guesses)
-    lines += _guess_events(raw, guesses.get("event"))
-    if "line_pattern" in stated: lines.append(f"time_format: {json.dumps(WEB_TIME)}")
-    else: lines += _guess_time(raw, guesses["t"]) if "t" in guesses else []
-    lines += _guess_decimal(raw, guesses.get("price"))
-    lines += _missing_lines(raw, guesses.get("price")) + _guess_nobody(raw, guesses)
-    lines += _guess_currency(raw, guesses.get("currency"))
-    lines += _context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
+    lines += head.lines()
+    lines += mapping_lines(raw, guesses, head.time_format())
+    lines += context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
     lines += [f"{key}: {json.dumps(value)}" for key, value in other.items() if value]
     return "\n".join(lines) + "\n"
