@@ -14,9 +14,9 @@ __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEF
            'locked', 'code_cells', 'Progress', 'stage_process', 'Worker', 'weigh', 'settle_files', 'StageFailed',
            'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words',
            'figures_told', 'headlines_of', 'keep_sentences', 'summary', 'told_of', 'pages_of', 'report_is_current',
-           'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'sources', 'fetch',
-           'propose', 'score', 'open_app', 'audit_run', 'benchmark', 'coverage', 'readme', 'docs', 'in_words',
-           'command', 'main']
+           'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'mapping_to_copy',
+           'sources', 'fetch', 'propose', 'score', 'open_app', 'audit_run', 'benchmark', 'coverage', 'readme', 'docs',
+           'in_words', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, errno, hashlib, json, linecache, logging, os, re, reprlib, shutil, signal, subprocess, sys, time
@@ -1122,15 +1122,29 @@ def source_in_full(
     "All that is known of a source."
     from clickstream_conv.sources import find_source
     source = find_source(name)
-    said = dict(name=source.name, log=source.title, licence=source.licence, citation=source.citation, download=source.url or "not by a program", where=source.where, sha256=source.sha256,
+    said = dict(name=source.name, log=source.title, licence=source.licence, citation=source.citation, traps=source.traps, compare=source.compare, download=source.url or "not by a program", where=source.where, sha256=source.sha256,
                 clock=source.mapping.rules.resolution, columns=", ".join(f"{canonical} = {' '.join(own) if isinstance(own, list) else own}" for canonical, own in source.mapping.columns.items()),
                 context=", ".join(source.context), suspects=", ".join(source.suspects))
     outcomes = [f"outcome   {outcome.title}: {outcome.says}" for outcome in source.outcomes]
     return [f"{key:<9} {value}" for key, value in said.items() if value] + outcomes
 
+def mapping_to_copy(
+    name: str, # Name of a source
+) -> str: # YAML
+    "The mapping of a known source as a file to be copied and changed."
+    from clickstream_conv.log.trackers import shipped_mapping, shipped_mappings
+    from clickstream_conv.readers import write_mapping
+    from clickstream_conv.sources import find_source
+    if not name: raise ValueError("--mapping prints the mapping of one source. Name it, such as: clickstream-conv sources segment --mapping")
+    if name in shipped_mappings(): return shipped_mapping(name).read_text(encoding="utf-8").rstrip()
+    source = find_source(name)
+    if source.ready_made: raise ValueError(f"{source.name} holds finished sessions and no events, so it has no mapping to copy")
+    return write_mapping(source.mapping).rstrip()
+
 @app.command()
 def sources(
     name: Annotated[str, typer.Argument(help="One source, in full.", show_default=False)] = "",
+    mapping: Annotated[bool, typer.Option("--mapping", help="Print its mapping, to be copied and changed.")] = False,
 ) -> None:
     """List the logs that are known by name.
 
@@ -1138,7 +1152,9 @@ def sources(
     Examples:
       clickstream-conv sources
       clickstream-conv sources uci-eshop
+      clickstream-conv sources segment --mapping > shop.yaml
     """
+    if mapping: return typer.echo(mapping_to_copy(name))
     for line in source_in_full(name) if name else sources_table(): say(line)
 
 # %% ../nbs/13_pipeline.ipynb #9e5f38b4

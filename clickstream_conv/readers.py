@@ -49,8 +49,6 @@ from .log.databases import database_pieces, is_address, parse_address
 from .log.sql import Workspace, refuse_query, sql_pieces
 from .log.together import as_texts, note_lacking, refuse_apart, twins_among, without_twins
 
-
-
 # %% ../nbs/01b_readers.ipynb #44611781
 FORMATS = {  # the name of a format: endings of its files
     "csv": (".csv", ".tsv", ".dat"),
@@ -1245,7 +1243,7 @@ MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
 RECOGNISED = "known_by"  # columns and paths by which the mapping of a tracker is recognised
 SELECTS = ("sql", "query", "table")  # keys that say what of the files, or of a database, is the log
-ABOUT = ("title", "where", "licence", "citation")  # what a mapping may say of its log, for people
+ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
 KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT, RECOGNISED)  # keys of a mapping file
 
 @dataclass(frozen=True)
@@ -1259,7 +1257,7 @@ class Mapping:
     lines: dict = field(default_factory=dict) # Where the products of an event stand, and what each holds
     rows: str | list | dict = "" # A list within each row whose entries are the events
     drop: list = field(default_factory=list) # Rows that do not count, each with its reason
-    about: dict = field(default_factory=dict) # title, where (to get it), licence, citation: for people
+    about: dict = field(default_factory=dict) # title, where (to get it), licence, citation, traps, compare (a published figure): for people
     outcome: dict = field(default_factory=dict) # What counts as a conversion, passed on as it is
     format: str = "" # csv, parquet or json; empty: by the files' names
     delimiter: str = "" # Of a CSV; empty: found
@@ -1716,7 +1714,8 @@ def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
     "A hash of what no column of the mapping names, by which rows that look alike are told apart; only where repeats are rejected."
     if "event_id" in mapping.columns or not rejects_repeats(mapping.rules) or mapping.rows: return {}
     used = {parse_path(path)[0].name for column in _sources(mapping).values() for path in names_in(column)} | {path for column in _sources(mapping).values() for path in names_in(column)}
-    left = [column for column in raw.columns if column not in used and column not in READER_COLUMNS and not raw[column].dtype.is_nested()]
+    beside = (*READER_COLUMNS, "file", "log_file") if mapping.sql else READER_COLUMNS
+    left = [column for column in raw.columns if column not in (*used, *beside) and not raw[column].dtype.is_nested()]
     return {"_unmapped": raw.select(pl.col(left).cast(pl.String)).hash_rows().cast(pl.String)} if left else {}
 
 def _named_columns(raw: pl.DataFrame, canonical: str, column, name: str, mapping: Mapping) -> dict:

@@ -377,7 +377,7 @@ odd("163_formulas_in_values", csv_log(lines=changed("kind", "=cmd|' /C calc'!A1"
 odd("164_markup_in_values", csv_log(lines=changed("kind", "<img src=x onerror=alert(1)>", every=3)), accepts())
 
 # ------------------------------------------------------------------ events
-odd("110_all_purchase", csv_log(lines=changed("what", "buy")), refuses("at risk"), why="whoever has bought at the first event is at risk at no landmark")
+odd("110_all_purchase", csv_log(lines=changed("what", "buy")), refuses("every row is a purchase", "nothing to predict"), why="whoever has bought at the first event is at risk at no landmark")
 odd("111_no_purchase", csv_log(lines=changed("what", "look")), accepts(changed("what", "look"), says=("buyers are few: 0",)))
 odd("112_case_space_events", csv_log(lines=changed("what", lambda text, n: f" {text.upper()} ")), refuses("'event'", "LOOK"))
 odd("113_unknown_3pct", csv_log(lines=changed("what", "wave", every=40)), accepts(without(40), rejected=20))

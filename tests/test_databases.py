@@ -235,7 +235,7 @@ def test_what_is_no_database_or_no_log_is_refused(files, tmp_path):
         with pytest.raises(ValueError, match="two columns 'event'"): list(database_pieces(f"{kind}:///{files}/shop.{kind}", "SELECT event, event FROM events"))
         with pytest.raises(ValueError, match="names neither a table nor a query"): read_source(find_source(str(mapping_file(tmp_path))), f"{kind}:///{files}/shop.{kind}")
     with pytest.raises(ValueError, match="source rees46 is read|names neither|is a database"): read_source(find_source("rees46"), f"sqlite:///{files}/shop.sqlite")
-    with pytest.raises(ValueError, match="source ga4 is read from files"): read_source(find_source("ga4"), f"sqlite:///{files}/shop.sqlite")
+    with pytest.raises(ValueError, match="source yoochoose is read from files"): read_source(find_source("yoochoose"), f"sqlite:///{files}/shop.sqlite")
     with pytest.raises(ValueError, match="is a database, and a file is needed"): readers.propose_mapping(f"sqlite:///{files}/shop.sqlite")
 
 

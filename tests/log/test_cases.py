@@ -1,39 +1,27 @@
-"""Every log of cases.yaml comes in with its right figures: whole, in pieces, and by the contract that a run keeps."""
+"""Every log of cases.yaml comes in with its right figures: whole, in pieces, and by the contract that a run keeps; or it is refused in the right words."""
 import json
-from dataclasses import asdict
-from pathlib import Path
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import polars as pl
 import pytest
-import yaml
+from table import CASES, HERE, figures, log_of, read_case, refusal_of, source_of
 
 from clickstream_conv.contract import contract_of, mapping_from_json
-from clickstream_conv.log.orders import Orders
+from clickstream_conv.log.trackers import shipped_mapping, shipped_mappings
 from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import load_mapping, log_files, mapping_from, read_log, read_pieces
-from clickstream_conv.log.trackers import shipped_mapping
+from clickstream_conv.readers import log_files, read_pieces
+from clickstream_conv.sources import find_source, read_source, with_names
 
-HERE = Path(__file__).resolve().parent
-EVERY = yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))
-CASES = [case for case in EVERY if "right" in case]
-REFUSED = [case for case in EVERY if "refused" in case]
-
-
-def mapping_of(case):
-    "The mapping of a case: shipped, or its own."
-    given = case["mapping"]
-    return load_mapping(shipped_mapping(given)) if isinstance(given, str) else mapping_from(given, "case.yaml")
+READ = [case for case in CASES if "right" in case]
+REFUSED = [case for case in CASES if "refused" in case]
+PUBLIC = ("otto", "coveo-2021", "gstore", "tmall", "taobao", "synerise-2025", "diginetica")  # logs that anybody can get
+NO_FIGURE = ("synerise-2025",)  # of which no published count is known
 
 
-def log_of(case):
-    return HERE.parent / "cases" / case["log"]
-
-
-def figures(events, rejected, orders):
-    "What reading gave."
-    counts = dict(rejected["reason"].value_counts().iter_rows())
-    return dict(sessions=events["session_id"].n_unique(), events=len(events), buying=events.filter(pl.col("event") == "purchase")["session_id"].n_unique(),
-                **{**asdict(orders), "revenue": round(orders.revenue, 6)}, rejected=counts)
+def names(cases):
+    return [case["case"] for case in cases]
 
 
 def right(case, found):
@@ -42,24 +30,31 @@ def right(case, found):
     return said, {name: found[name] for name in said}
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
+def pieces_of(source, path):
+    "A log a few rows at a time; what a reader of its own makes is cut."
+    if not source.reader:
+        return read_pieces(log_files(path), **source.mapping.reading(), size=5_000)
+    raw = source.reader([path] if path.is_dir() else log_files(path))
+    return raw.iter_slices(50)
+
+
+@pytest.mark.parametrize("case", READ, ids=names(READ))
 def test_whole(case):
-    read = read_log(log_of(case), mapping_of(case))
+    read = read_case(case)
     said, found = right(case, figures(read.events, read.rejected, read.orders))
     assert found == said, read.notes
     value = read.events.filter(pl.col("event") == "purchase")["value"]
     assert round(value.sum(), 6) == found.get("revenue", round(value.sum(), 6)) and value.null_count() == found.get("unpriced", value.null_count())
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
+@pytest.mark.parametrize("case", READ, ids=names(READ))
 def test_in_pieces(case, tmp_path):
     "The same, a few rows at a time and by partitions."
-    mapping = mapping_of(case)
-    whole = read_log(log_of(case), mapping)
-    pieces = read_pieces(log_files(log_of(case)), **mapping.reading(), size=5_000)
-    rules, rows, first = spill(pieces, mapping, tmp_path / "parts", 3)
-    parts = list(check_partitions(tmp_path / "parts", rules, mapping.context(), first=first))
-    total = summed_up(parts, rows, rules, 0.05)
+    source = with_names(source_of(case), str(log_of(case)))
+    whole = read_case(case)
+    rules, rows, first = spill(pieces_of(source, log_of(case)), source.mapping, tmp_path / "parts", 3, prepare=source.prepare)
+    parts = list(check_partitions(tmp_path / "parts", rules, source.context, first=first))
+    total = summed_up(parts, rows, rules, case.get("max_rejected", 0.05))
     events = pl.concat([part.events for part in parts]).sort("session_id", "step")
     found = figures(events, total.rejected, total.orders)
     assert found == figures(whole.events, whole.rejected, whole.orders) | {"example": found["example"]}
@@ -67,23 +62,45 @@ def test_in_pieces(case, tmp_path):
     assert events.drop("_file", strict=False).equals(own.select(events.drop("_file", strict=False).columns)) or events.select("session_id", "step", "event", "value").equals(own.select("session_id", "step", "event", "value"))
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
+@pytest.mark.parametrize("case", READ, ids=names(READ))
 def test_the_contract_reads_alike(case):
     "What a run keeps of a mapping reads the log as the mapping does."
-    mapping = mapping_of(case)
-    read = read_log(log_of(case), mapping)
-    kept = json.loads(json.dumps(asdict(contract_of(mapping, read.rules).mapping)))
-    again = read_log(log_of(case), mapping_from_json(kept))
+    source = source_of(case)
+    read = read_case(case)
+    kept = json.loads(json.dumps(asdict(contract_of(source.mapping, read.rules).mapping)))
+    again = read_source(replace(source, mapping=mapping_from_json(kept)), str(log_of(case)), max_rejected=case.get("max_rejected", 0.05))
     assert again.events.equals(read.events) and again.orders == read.orders
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=[case["case"] for case in REFUSED])
-def test_refused(case):
-    with pytest.raises(ValueError) as error: read_log(log_of(case), mapping_of(case))
-    assert all(word in str(error.value) for word in case["refused"]), error.value
+@pytest.mark.parametrize("case", REFUSED, ids=names(REFUSED))
+def test_refused(case, tmp_path):
+    "What cannot be read, or holds nothing to predict, is refused in a sentence."
+    said = refusal_of(case, tmp_path)
+    assert said and all(word in said for word in case["refused"]), said
 
 
 def test_the_mappings_are_short():
     "A tracker's mapping is a page of YAML."
     for name in ("ga4", "segment", "adobe"):
         assert len(shipped_mapping(name).read_text(encoding="utf-8").splitlines()) <= 40, name
+
+
+@pytest.mark.parametrize("name", [*PUBLIC, "yoochoose", "retailrocket", "rees46"])
+def test_a_public_log_says_what_it_is(name):
+    "How to get it, on which terms, what goes wrong with it, and a figure to compare with."
+    source = find_source(name)
+    assert all((source.where, source.licence, source.citation, source.traps)), name
+    assert bool(source.compare) == (name not in NO_FIGURE), name
+
+
+@pytest.mark.parametrize("name", shipped_mappings())
+def test_a_shipped_mapping_has_a_case(name):
+    assert any(case["mapping"] == name for case in CASES) or name == "meta-capi"
+
+
+def test_the_table_is_printed_by_one_command():
+    done = subprocess.run([sys.executable, str(HERE / "table.py")], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(CASES) + 1
+    assert sum("refused: " in line for line in lines) == len(REFUSED)
