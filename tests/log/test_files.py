@@ -23,7 +23,7 @@ ADOBE = {"quote": "none", "escape": "backslash", "delimiter": "\t"}
 
 def reading(**keys):
     "How files are read by a mapping with these keys."
-    return mapping_from({"columns": {"session_id": "sid"}} | keys).reading()
+    return mapping_from({"columns": {"session_id": "sid"}} | keys).of_files()
 
 
 def refused(what, *words):
