@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'PRICE',
-           'MOMENT', 'ITEM', 'PROPERTY', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'YEAR', 'PLAUSIBLE',
-           'NINES', 'MANY_NINES', 'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT',
-           'EVENTS_PER_GB', 'ROWS_UNKNOWN', 'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes',
-           'unknown_where_zero', 'read_yoochoose', 'price_history', 'price_at_the_time', 'read_retailrocket',
-           'own_source', 'known_sources', 'find_source', 'contract_for', 'source_of', 'fetch', 'lacks_header',
-           'with_names', 'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file',
-           'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'as_warnings', 'warnings',
-           'day', 'refuse_no_choice', 'odd_values', 'oddities', 'visitor_groups', 'moment', 'split_details',
+           'MOMENT', 'ITEM', 'PROPERTY', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'AT_FIRST',
+           'FEWEST_AT_FIRST', 'YEAR', 'PLAUSIBLE', 'NINES', 'MANY_NINES', 'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT',
+           'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'ROWS_UNKNOWN', 'Outcome', 'Source', 'register',
+           'fill_category', 'name_eshop_codes', 'unknown_where_zero', 'read_yoochoose', 'price_history',
+           'price_at_the_time', 'read_retailrocket', 'own_source', 'known_sources', 'find_source', 'contract_for',
+           'source_of', 'fetch', 'lacks_header', 'with_names', 'read_source', 'read_ready_made', 'split_by_hash',
+           'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of',
+           'split_sessions', 'as_warnings', 'warnings', 'day', 'refuse_no_choice', 'converts_at_first',
+           'refuse_known_at_first', 'odd_values', 'oddities', 'visitor_groups', 'moment', 'split_details',
            'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare',
            'made_with', 'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces',
            'chosen_by_hash', 'prepare_in_partitions']
@@ -599,6 +600,30 @@ def refuse_no_choice(
         raise ValueError(f"{name}: all {_sessions(seen['sessions'])} buy, so there is nothing to predict. Give a log that also holds sessions without a purchase; "
                          "if a session here is a visitor, map it to visitor_id")
 
+AT_FIRST = 0.9  # share of the converting sessions that may be so from their first event on
+FEWEST_AT_FIRST = 10  # converting sessions from which on that is looked at
+
+def converts_at_first(
+    events: pl.DataFrame, # Canonical events of whole sessions: all of a log, or those of a partition
+    outcome: Outcome, # What is predicted
+) -> Counter: # sessions that convert, and how many of them by their first event: counts that add up over partitions
+    "Whether an outcome is true before anything can be predicted."
+    if outcome.kind not in ("event", "any later"): return Counter()
+    hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
+    first = events.filter(hit).group_by("session_id").agg(pl.col("step").min())
+    return Counter(converting=len(first), at_first=int((first["step"] == 1).sum()))
+
+def refuse_known_at_first(
+    counts: Counter, # As converts_at_first gives them, of the whole log
+    outcome: Outcome, # What is predicted
+    name: str, # What the log is called in the message
+) -> None:
+    "Refuse an outcome that is true from the first event on: what buys would be left out as bought already."
+    converting, at_first = counts["converting"], counts["at_first"]
+    if converting < FEWEST_AT_FIRST or at_first <= AT_FIRST * converting: return
+    raise ValueError(f"{name}: outcome {outcome.name!r} is true at the first event of {at_first:,} of the {converting:,} sessions that convert, so nothing is left to predict in them. "
+                     f"If column {outcome.column!r} says of each row how its session ended, name a column that changes when it happens; if each row is a finished visit, there is nothing to follow")
+
 # %% ../nbs/02_sources.ipynb #91e4eeb1
 YEAR = 365.25 * 24 * 60 * MINUTE  # microseconds
 PLAUSIBLE = (1995, 2100)  # years between which the middle of a log should lie
@@ -780,6 +805,12 @@ def split_warnings(
     return [f"many sessions are left out by the split: {text}" for text in many]
 
 # %% ../nbs/02_sources.ipynb #0400af0b
+def _orders_on_card(checked: Checked) -> dict:
+    "What the orders come to; the sum of money to a millionth, since sums in another order differ in the last digit."
+    counts = asdict(checked.orders)
+    counts.pop("example")
+    return counts | dict(revenue=round(counts["revenue"], 6))
+
 def source_card(
     source: Source, # Which log
     outcome: Outcome, # What is predicted
@@ -798,7 +829,7 @@ def source_card(
         time_zone=source.mapping.rules.time_zone,
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
         notes=checked.notes,
-        split=how, parts=counts, split_details=details,
+        split=how, parts=counts, split_details=details, orders=_orders_on_card(checked),
         **as_kept([] if source.ready_made else split_sentences(details, counts, how, outcome.kind == "event")))
     return with_warnings(card, [*warnings(seen, outcome), *as_warnings(split_warnings(details, seen["sessions"]))])
 
@@ -818,6 +849,7 @@ def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int,
     _refuse_outcome(outcome, checked.events.columns)
     seen = glance(checked.events, source.mapping.rules)
     refuse_no_choice(seen, int((checked.events["event"] == "purchase").sum()), outcome, _name_of(source, path))
+    refuse_known_at_first(converts_at_first(checked.events, outcome), outcome, _name_of(source, path))
     spans = session_spans(checked.events)
     parts, how = split_sessions(spans, origins_of(checked.events), test_share)
     return checked, seen, parts, how, split_details(spans, parts, how)
@@ -960,14 +992,16 @@ def prepare_in_partitions(
         pieces, guess = raw_pieces(source, path, sessions, seed, work / "query", memory)
         rules, rows, first = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
         results, seen, spans, origins = [], [], [], []
-        counted = []
+        counted, known = [], Counter()
         for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name, first)):
             events = checked.events
             counted.append(odd_values(events))
             _refuse_outcome(outcome, events.columns)
+            known.update(converts_at_first(events, outcome))
             events.drop("_file", strict=False).write_parquet(work / f"part-{number:03d}.parquet")
             results.append(replace(checked, events=None)); seen.append(glance(events, rules)); spans.append(session_spans(events)); origins.append(origins_of(events))
         checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans)
+        refuse_known_at_first(known, outcome, name)
         seen = _glance_at_all(seen, spans, rules)
         refuse_no_choice(seen, sum(counted, Counter())["bought"], outcome, name)
         parts, how = split_sessions(spans, pl.concat(origins), test_share)
