@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEFAULTS', 'QUIET', 'LAUNCH', 'MOST_SAID', 'FAULT',
            'WAYS', 'MEMORY', 'NO_MEMORY', 'ENDED', 'REASONS', 'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER',
-           'SHARED', 'LIBRARIES', 'SENTENCES', 'MADE_FROM', 'app', 'Text', 'STOPPED', 'package_folder',
+           'SHARED', 'LIBRARIES', 'SENTENCES', 'MADE_FROM', 'app', 'Text', 'STOPPED', 'LEAST_MEMORY', 'package_folder',
            'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters', 'Range', 'refuse_out_of_range',
            'typed', 'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment',
            'own_kernel', 'one_line', 'say', 'shortened', 'is_ours', 'innermost', 'where_raised', 'means_no_memory',
@@ -16,7 +16,7 @@ __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEF
            'figures_told', 'headlines_of', 'keep_sentences', 'summary', 'told_of', 'pages_of', 'report_is_current',
            'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'mapping_to_copy',
            'sources', 'fetch', 'propose', 'score', 'open_app', 'audit_run', 'benchmark', 'coverage', 'readme', 'docs',
-           'in_words', 'command', 'main']
+           'in_words', 'refuse_narrow_shell', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, errno, hashlib, json, linecache, logging, os, re, reprlib, shutil, signal, subprocess, sys, time
@@ -1379,11 +1379,30 @@ def in_words(
 def _stop(*signal_and_frame): raise KeyboardInterrupt
 
 # %% ../nbs/13_pipeline.ipynb #32c55871
+LEAST_MEMORY = 1_000_000_000  # bytes of addresses that the libraries take before anything is read
+
+def refuse_narrow_shell(
+    allowed: int, # Bytes that the shell allows, -1 for all
+) -> None:
+    "Refuse to begin where libraries end the process without a word: some of them do, when they get no memory while they load."
+    if allowed < 0 or allowed >= LEAST_MEMORY: return
+    raise ValueError(f"memory ran out: the shell allows {allowed / 1e6:,.0f} MB (ulimit -v), and the libraries take up to {LEAST_MEMORY / 1e6:,.0f} MB before anything is read. "
+                     "Allow more; a run keeps itself within a bound, e.g. --memory 4")
+
+def _allowed_by_shell() -> int:
+    "Bytes of addresses that the shell allows; -1 for all, and where there is no such limit."
+    try: import resource
+    except ImportError: return -1
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return -1 if soft == resource.RLIM_INFINITY else soft
+
 def command(
     arguments: list, # Words of the command line
 ) -> int: # Exit code: 0 if all went well
     "Run a command; never end in a traceback."
-    try: code = app(arguments or ["--help"], prog_name="clickstream-conv", standalone_mode=False) or 0
+    try:
+        if arguments and not {"--help", "--version"} & set(arguments): refuse_narrow_shell(_allowed_by_shell())
+        code = app(arguments or ["--help"], prog_name="clickstream-conv", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort): code = STOPPED
     except BaseException as error:  # a panic of a library in Rust is no Exception
         if os.environ.get("CLICKSTREAM_CONV_DEBUG") or isinstance(error, SystemExit): raise

@@ -43,7 +43,8 @@ def flattened(
     raw: pl.DataFrame, # A log's head
 ) -> pl.DataFrame: # A column for each value, called by its path; lists stay
     "What is nested, side by side."
-    return pl.DataFrame([column for values in raw.get_columns() for column in _inside(values, 0)])
+    found = [column for values in raw.get_columns() for column in _inside(values, 0)]
+    return pl.DataFrame({column.name: column for column in found})
 
 # %% ../../nbs/log/12_candidates.ipynb #af801a1b
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def table_of(
 ) -> pl.DataFrame: # The same as a table
     "Rows of a driver as a table."
     columns = zip(*rows) if rows else [[] for _ in names]
-    return pl.DataFrame([column_of(list(values)).alias(name) for name, values in zip(names, columns)])
+    return pl.DataFrame({name: column_of(list(values)) for name, values in zip(names, columns)})
 
 # %% ../../nbs/log/17_databases.ipynb #9bb77ebb
 def _batches_of(cursor, title: str) -> Iterator:
