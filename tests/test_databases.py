@@ -194,13 +194,15 @@ def test_kinds_that_sqlite_mixes_lose_nothing(tmp_path):
 
 # ---- what is refused
 
-@pytest.mark.parametrize("query", ["DELETE FROM events", "INSERT INTO events SELECT * FROM events", "SELECT 1; DELETE FROM events", "SELECT 1; SELECT 2", "DROP TABLE events", "COPY events TO STDOUT",
-                                   "WITH gone AS (DELETE FROM events RETURNING *) SELECT * FROM gone", "SELECT * FROM events FOR UPDATE", "SELECT nextval('s')", "VACUUM", "SELEC", "SELECT x FROM events"])
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql"])
+WRONG = ["DELETE FROM events", "INSERT INTO events SELECT * FROM events", "SELECT 1; DELETE FROM events", "SELECT 1; SELECT 2", "DROP TABLE events", "COPY events TO STDOUT",
+                                   "WITH gone AS (DELETE FROM events RETURNING *) SELECT * FROM gone", "SELECT * FROM events FOR UPDATE", "SELECT nextval('s')", "VACUUM", "SELEC", "SELECT x FROM events"]
+NO_LOCKS = ("duckdb", "SELECT * FROM events FOR UPDATE")  # DuckDB has no locks of rows, and takes it for a SELECT
+
+
+@pytest.mark.parametrize("kind, query", [(kind, query) for kind in ("sqlite", "duckdb", "postgresql") for query in WRONG if (kind, query) != NO_LOCKS])
 def test_only_one_select_that_reads(files, request, kind, query):
     address = address_of(kind, files, request)
     if kind == "postgresql": request.getfixturevalue("server").ask("CREATE SEQUENCE IF NOT EXISTS s")
-    if kind == "duckdb" and "FOR UPDATE" in query: pytest.skip("DuckDB takes it for a SELECT")
     with pytest.raises(ValueError, match="^m.yaml: ") as refused: list(database_pieces(address, query, work=Workspace("m.yaml")))
     assert "in the mapping" in str(refused.value) and "\n" not in str(refused.value)
     assert len(read_table(address, query="SELECT * FROM events")) == len(the_log())
