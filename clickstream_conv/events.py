@@ -9,8 +9,8 @@ __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'LARGEST_AMOU
            'WAY_OUT', 'CLOCKS', 'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float', 'as_id', 'as_time',
            'fitting_formats', 'find_time_format', 'Rules', 'rejects_repeats', 'is_numbering', 'with_times', 'add_rows',
            'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth', 'is_missing', 'without_nobody',
-           'order_reports', 'Checked', 'count_rows', 'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps',
-           'note_repeats', 'notes_of', 'check_rows', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
+           'Checked', 'count_rows', 'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats',
+           'notes_of', 'order_reports', 'check_rows', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import re
@@ -545,18 +545,6 @@ def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return raw.select(*own, **counted).select(repeats([*own, *counted])).to_series()
 
-def order_reports(
-    raw: pl.DataFrame, # A piece of a log, canonical column names
-    rules: Rules, # How its values are to be read
-) -> pl.DataFrame | None: # First report of each order, see log.orders; None where the log has no orders
-    "Which orders a piece of a log reports, when and by whom."
-    if "order_id" not in raw.columns: return None
-    who = _who(raw)
-    if "_aside" in raw.columns: raw = raw.filter(pl.col("_aside").is_null())
-    raw = raw.with_columns(as_id(raw[name], None if name not in rules.kinds else rules.kinds[name] == "number") for name in (who, "order_id"))
-    raw = raw.with_columns(order_id=pl.when(~pl.col("order_id").is_in([*NOBODY])).then("order_id"))
-    return first_reports(with_times(raw, rules).with_columns(_event=_read_event(raw, rules)), who)
-
 def _sent_again(raw: pl.DataFrame, rules: Rules) -> pl.Series:
     "Whether each row was sent before: its event's id stands in an earlier one of the same event and session."
     if "event_id" not in raw.columns: return pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True)
@@ -825,17 +813,10 @@ def notes_of(
     said = [*_notes_on_ids(counts, rules), *_notes_on_times(counts, rules), *_notes_on_money(counts, rules)]
     return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *note_repeats(repeats, rules)]
 
-def check_rows(
-    raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
-    rules: Rules = Rules(), # How the values are to be read
-    context: tuple = (), # Names of context columns to keep
-    name: str = "the log", # What the log is called in messages
-    first: pl.DataFrame | None = None, # The first report of each order, where these rows are a part of a log; None: they are all of it
-) -> Checked: # Events, rejected rows, notes
-    "Read every row of a log, or of a part of one, and set aside those that break the contract, however many."
+def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple[pl.DataFrame, Rules]:
+    "Rows with what was read of them, and in _reason and _column why some are set aside; and the rules, settled."
     if raw.is_empty(): raise ValueError(f"{name} holds no rows. Check that its export went through")
     if "_row" not in raw.columns: raw = raw.with_row_index("_row", 1)
-    columns = [c for c in raw.columns if c in COLUMNS or c in ("_text", "_currency")]
     try:
         if not rules.time_format and "t" in raw.columns: rules = replace(rules, time_format=find_time_format(raw["t"]))
         raw = with_times(raw, rules)
@@ -845,11 +826,38 @@ def check_rows(
     raw = raw.with_columns(_repeat=_repeated(raw, context), _again=_sent_again(raw, rules))
     checks = _checks(raw, context, rules) + [(SENT_AGAIN, "event_id", pl.col("_again"))]
     checks += [("exact repeat", "_row", pl.col("_repeat"))] if rejects_repeats(rules) else []
-    raw = raw.with_columns(_reason=pl.coalesce(pl.when(bad).then(pl.lit(why) if isinstance(why, str) else why) for why, _, bad in checks),
-                           _column=pl.coalesce(pl.when(bad).then(pl.lit(column)) for _, column, bad in checks))
+    reasons = [pl.when(bad).then(pl.lit(why) if isinstance(why, str) else why) for why, _, bad in checks]
+    columns = [pl.when(bad).then(pl.lit(column)) for _, column, bad in checks]
+    return raw.with_columns(_reason=pl.coalesce(reasons), _column=pl.coalesce(columns)), rules
+
+def _kept(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "The rows that are not set aside, in the order in which things happened."
+    return _as_filed(raw.filter(pl.col("_reason").is_null()), rules)
+
+def order_reports(
+    raw: pl.DataFrame, # A part of a log that holds whole sessions, canonical column names
+    rules: Rules, # How the log is read, nothing left open
+    context: tuple = (), # Names of context columns
+    name: str = "the log", # What the log is called in messages
+) -> pl.DataFrame | None: # First report of each order, see log.orders; None where the log has no orders
+    "Which orders a part of a log reports, when and by whom. A row that is set aside reports none."
+    if "order_id" not in raw.columns: return None
+    kept = _kept(*_judged(raw, rules, context, name))
+    return first_reports(kept, _who(kept))
+
+def check_rows(
+    raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
+    rules: Rules = Rules(), # How the values are to be read
+    context: tuple = (), # Names of context columns to keep
+    name: str = "the log", # What the log is called in messages
+    first: pl.DataFrame | None = None, # The first report of each order, where these rows are a part of a log; None: they are all of it
+) -> Checked: # Events, rejected rows, notes
+    "Read every row of a log, or of a part of one, and set aside those that break the contract, however many."
+    columns = [c for c in raw.columns if c in COLUMNS or c in ("_text", "_currency")]
+    raw, rules = _judged(raw, rules, context, name)
     rejected = _rejected_table(raw.filter(pl.col("_reason").is_not_null()), [*columns, "_row"])
     counts = count_rows(raw, rules)
-    kept = _as_filed(raw.filter(pl.col("_reason").is_null()), rules)
+    kept = _kept(raw, rules)
     again = int(kept["_repeat"].sum())
     kept, orders = settle_orders(kept, _who(kept), first, rules.by_rows)
     notes = notes_of(rejected, counts, again, rules) + order_notes(orders)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROWS_PER_GB', 'BYTES_PER_ROW', 'UNPACKED', 'FEWEST', 'MOST', 'partition_of', 'guessed_rows', 'partitions_for',
-           'named_piece', 'as_log', 'settled_rules', 'spill', 'check_partitions', 'summed_up']
+           'named_piece', 'as_log', 'settled_rules', 'rows_of_part', 'first_of_all', 'spill', 'check_partitions',
+           'summed_up']
 
 # %% ../nbs/01c_partitions.ipynb #7ca424cb
 import shutil
@@ -94,6 +95,23 @@ def settled_rules(
     try: return replace(rules, time_format=find_time_format(as_log(raw, mapping, name, set())["t"]))
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
 
+def rows_of_part(
+    folder: Path, # A partition on disk
+) -> pl.DataFrame: # Its rows, every value as text
+    "The rows of a partition, in the order of the log."
+    raw = pl.concat([pl.read_parquet(file, glob=False) for file in sorted(folder.iterdir())], how="diagonal_relaxed")
+    return raw.with_columns(pl.col("_broken").fill_null(False)) if "_broken" in raw.columns else raw
+
+def first_of_all(
+    parts: Iterable, # Rows of each partition
+    rules: Rules, # How the log is read, nothing left open
+    context: tuple, # Names of context columns
+    name: str = "the log", # What the log is called in messages
+) -> pl.DataFrame | None: # First report of each order; None where the log has no orders
+    "Which report of each order is the first in a log that lies in partitions. Only rows that are kept report one, so that these are asked for first."
+    found = [reports for part in parts if (reports := order_reports(part, rules, context, name)) is not None]
+    return earliest(found) if found else None
+
 def spill(
     pieces: Iterable, # Raw tables, as readers.read_pieces gives them
     mapping: Mapping, # What their columns are
@@ -103,24 +121,23 @@ def spill(
     prepare: Callable | None = None, # Raw table to raw table, before the mapping
 ) -> tuple: # The rules that all are to be read by, the number of rows, and the first report of each order (None where the log has no orders)
     "Send every row of a log to its partition on disk."
-    rules, seen, profile, columns, reports = None, set(), Profile(), {}, []
+    rules, seen, profile, columns = None, set(), Profile(), {}
     for place, raw in enumerate(pieces):
         if prepare: raw = prepare(raw)
         if rules is None: rules = settled_rules(raw, mapping, name)
         mapped = named_piece(raw, mapping, name, seen)
         columns |= dict.fromkeys(mapped.columns)
-        timed = with_times(mapped, rules)
-        add_rows(profile, timed, rules, mapping.context())
-        reports.append(order_reports(timed, rules))
+        add_rows(profile, with_times(mapped, rules), rules, mapping.context())
         piece = _as_text(mapped, mapping)
         who = piece["session_id" if "session_id" in piece.columns else "visitor_id"]
         for (number,), rows_of_it in piece.with_columns(_partition=partition_of(who, partitions)).partition_by("_partition", as_dict=True, include_key=False).items():
             (folder / f"{number:03d}").mkdir(parents=True, exist_ok=True)
             rows_of_it.write_parquet(folder / f"{number:03d}" / f"{place:06d}.parquet", compression="lz4")
     if not profile.rows: raise ValueError(f"{name} holds no rows. Check that its export went through")
-    known = [one for one in reports if one is not None]
-    try: return rules_from(profile, rules, [*columns], mapping.context()), profile.rows, earliest(known) if known else None
+    try: rules = rules_from(profile, rules, [*columns], mapping.context())
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
+    parts = (rows_of_part(part) for part in sorted(folder.iterdir()))
+    return rules, profile.rows, first_of_all(parts, rules, mapping.context(), name) if "order_id" in columns else None
 
 
 # %% ../nbs/01c_partitions.ipynb #8612f044
@@ -133,8 +150,7 @@ def check_partitions(
 ) -> Iterator: # Checked of each partition with rows
     "Check the partitions, one at a time."
     for part in sorted(folder.iterdir()):
-        raw = pl.concat([pl.read_parquet(file, glob=False) for file in sorted(part.iterdir())], how="diagonal_relaxed")
-        if "_broken" in raw.columns: raw = raw.with_columns(pl.col("_broken").fill_null(False))
+        raw = rows_of_part(part)
         yield check_rows(raw, rules, (*context, *(c for c in ("_file",) if c in raw.columns)), name, first)
         shutil.rmtree(part)
 

@@ -40,14 +40,13 @@ from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
 from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_rows, add_steps, as_id, as_time, as_truth, check_events, check_rows, find_faults, is_missing,
-    notes_of, order_reports, refuse_currencies, refuse_if_lossy, rejects_repeats, rules_from, with_times, without_nobody,
+    notes_of, refuse_currencies, refuse_if_lossy, rejects_repeats, rules_from, with_times, without_nobody,
     repeats)
-from .log.orders import earliest
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import BinnedClassifier, probability
 from .log.databases import is_address, parse_address
 from .log.sql import Workspace
-from .partitions import as_log, settled_rules
+from .partitions import as_log, first_of_all, rows_of_part, settled_rules
 from .profiling import Profile
 from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
@@ -943,7 +942,7 @@ class Sorting:
     profile: Profile = field(default_factory=Profile) # What all rows show, such as whether the file is newest first
     rows: int = 0 # Rows sorted so far
     seen: set = field(default_factory=set) # Columns of the pieces so far
-    reports: list = field(default_factory=list) # First reports of orders in the pieces so far
+    first: pl.DataFrame | None = None # First report of each order, once all rows are sorted
 
 # %% ../nbs/08_scoring.ipynb #67b824a0
 def _refuse_other_times(named: pl.DataFrame, rules: Rules, name: str) -> None:
@@ -965,7 +964,6 @@ def _mapped(sorting: Sorting, raw: pl.DataFrame, name: str, max_rejected: float)
     if first:
         _refuse_other_times(named, sorting.rules, name)
         check_events(named, sorting.rules, sorting.source.context, max(max_rejected, 0.5), name)
-    if (reports := order_reports(named, sorting.rules)) is not None: sorting.reports.append(reports)
     add_rows(sorting.profile, with_times(named, sorting.rules), sorting.rules, sorting.source.context)
     return named
 
@@ -1003,6 +1001,11 @@ def sort_log(
     if sorting.canonical or sorting.rules is None: return
     names, context = _canonical_names(sorting.source.mapping), sorting.source.context
     sorting.rules = rules_from(sorting.profile, sorting.rules, names, context)
+    if "order_id" in names: sorting.first = first_of_all(map(rows_of_part, _drawers(sorting)), sorting.rules, context, sorting.path.name)
+
+def _drawers(sorting: Sorting) -> list:
+    "The folders of a sorted log."
+    return sorted(path for path in sorting.folder.iterdir() if path.is_dir())
 
 # %% ../nbs/08_scoring.ipynb #ee041edd
 def drawer_events(
@@ -1010,10 +1013,9 @@ def drawer_events(
     drawer: Path, # One of them
 ) -> Checked: # The events of its sessions
     "What lies in a drawer, checked."
-    rows = pl.concat([pl.read_parquet(part, glob=False) for part in sorted(drawer.glob("*.parquet"))], how="diagonal_relaxed")
+    rows = rows_of_part(drawer)
     if sorting.canonical: return Checked(rows.filter(pl.col("session_id").is_not_null()), rows.filter(pl.col("session_id").is_null()).select(row="_row", reason=pl.lit("no session_id")), [])
-    first = earliest(sorting.reports) if sorting.reports else None
-    return check_rows(rows, sorting.rules, sorting.source.context, sorting.path.name, first)
+    return check_rows(rows, sorting.rules, sorting.source.context, sorting.path.name, sorting.first)
 
 # %% ../nbs/08_scoring.ipynb #6602d328
 WRITTEN = (".parquet", ".csv", ".jsonl")  # endings of files that scores can be written to
@@ -1091,7 +1093,7 @@ def _score_drawers(scorer: Scorer, sorting: Sorting, out: Path, landmarks, max_r
     "Score drawer after drawer into the file."
     total, examples = Counter(), []
     with atomic_write(out) as file, appender(file, out.suffix) as append:
-        for drawer in sorted(path for path in sorting.folder.iterdir() if path.is_dir()):
+        for drawer in _drawers(sorting):
             checked = drawer_events(sorting, drawer)
             scores = scorer.score(checked.events, landmarks) if len(checked.events) else EMPTY
             append(scores)

@@ -26,17 +26,19 @@ def reported(
 def first_reports(
     rows: pl.DataFrame, # Rows that were read
     who: str, # The column that says whose event it is
-) -> pl.DataFrame: # One row an order: order_id, _first_t (null where the log has no times), _first_who
+) -> pl.DataFrame: # One row an order: order_id, _first_t (null where the log has no times), _first_who, and _first of each of PLACES
     "When and by whom each order was first reported."
     found = reported(rows).sort(_places(rows), nulls_last=True, maintain_order=True)
     t = pl.col("_t") if "_t" in rows.columns else pl.lit(None, pl.Int64)
-    return found.group_by("order_id", maintain_order=True).agg(_first_t=t.first(), _first_who=pl.col(who).first())
+    places = {f"_first{column}": pl.col(column).first() for column in _places(rows)}
+    return found.group_by("order_id", maintain_order=True).agg(**{"_first_t": t.first(), **places}, _first_who=pl.col(who).first())
 
 def earliest(
-    reports: list, # As first_reports gives them, one of each piece of a log, in the log's order
+    reports: list, # As first_reports gives them, one of each part of a log
 ) -> pl.DataFrame: # The same of all pieces
     "The first report of each order in a log that came in pieces."
-    every = pl.concat(reports).sort("_first_t", nulls_last=True, maintain_order=True)
+    every = pl.concat(reports, how="diagonal_relaxed")
+    every = every.sort([f"_first{column}" for column in PLACES if f"_first{column}" in every.columns], nulls_last=True, maintain_order=True)
     return every.unique("order_id", keep="first", maintain_order=True)
 
 # %% ../../nbs/log/08_orders.ipynb #0afe9306
@@ -75,7 +77,7 @@ def _with_parts(rows: pl.DataFrame, who: str) -> pl.DataFrame:
 
 def _kinds_of_report(rows: pl.DataFrame, first: pl.DataFrame, who: str) -> pl.DataFrame:
     "Rows with _report: first (a row of its order's first report), line (another product of it), again; null for other rows."
-    rows = rows.join(first, on="order_id", how="left", maintain_order="left")
+    rows = rows.join(first.select("order_id", "_first_t", "_first_who"), on="order_id", how="left", maintain_order="left")
     reports = (pl.col("_event") == "purchase") & pl.col("order_id").is_not_null()
     same_time = (pl.col("_t") == pl.col("_first_t")).fill_null(True) if "_t" in rows.columns else pl.lit(True)
     mine = pl.col(who) == pl.col("_first_who")
