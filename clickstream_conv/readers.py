@@ -10,8 +10,8 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
            'MOST_GROUPS', 'SHAPES_WITH_MARKS', 'PROPOSED', 'format_of', 'refuse_special', 'log_files', 'open_log',
            'log_parts', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
-           'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'records_of', 'json_pieces', 'read_json',
-           'line_pieces', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces',
+           'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'Lines', 'records_of', 'json_pieces',
+           'read_json', 'line_pieces', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces',
            'note_twins', 'file_notes', 'Mapping', 'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of',
            'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping',
            'refuse_unreadable', 'rules_for', 'read_log', 'plain_name', 'event_of_word', 'Guess', 'spellings',
@@ -699,21 +699,33 @@ def _refuse_long(path: Path, number: int, length: int, what: str = "line") -> No
     if length > LONGEST:
         raise ValueError(f"{path.name}: {what} {number:,} is longer than {LONGEST:,} bytes. Check how the log was written: one object a line, such as {{\"session\": \"x\"}}")
 
-def _json_lines(path: Path, blocks):
-    "The lines of a text with their numbers, a list for each block; blank ones, however long, are left out."
-    number, rest = 1, b""
+@dataclass(frozen=True)
+class Lines:
+    "Whole lines of a text."
+    first: int # Number of the first
+    text: bytes # The lines, one below the other
+
+    def numbered(self) -> list: # Number and line of each
+        "The lines with their numbers; blank ones are left out."
+        return [(number, line) for number, line in enumerate(self.text.split(b"\n"), self.first) if line.strip()]
+
+def _in_lines(path: Path, blocks, size: int):
+    "A text in parts of whole lines, of about so many bytes; blanks, however many, are left out."
+    number, held, count, rest = 1, [], 0, b""
     for block in blocks:
-        if not rest and not block.strip():
-            number += block.count(b"\n")
-            continue
-        first, *lines = block.split(b"\n")
-        whole, rest = ([rest + first, *lines[:-1]], lines[-1]) if lines else ([], rest + first)
-        yield [(place, line) for place, line in enumerate(whole, number) if line.strip()]
-        _refuse_long(path, number, max(map(len, whole), default=0))
-        number += len(whole)
+        end = block.rfind(b"\n") + 1
+        longest = len(rest) + (block.find(b"\n") if end else len(block))
+        if longest > LONGEST: _refuse_long(path, number + sum(part.count(b"\n") for part in held), longest)
+        if end: held.append(rest + block[:end])
+        rest = block[end:] if end else rest + block
         rest = rest if rest.strip() else b""
-        _refuse_long(path, number, len(rest))
-    if rest: yield [(number, rest)]
+        count += end
+        if count < size: continue
+        text = b"".join(held)
+        if text.strip(): yield Lines(number, text)
+        number, held, count = number + text.count(b"\n"), [], 0
+    text = b"".join([*held, rest])
+    if text.strip(): yield Lines(number, text)
 
 _DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"\s*")
@@ -763,14 +775,21 @@ def _is_object(line: bytes) -> bool:
     try: return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError): return False
 
-def _too_deep(line: bytes) -> bool:
-    "Whether a line nests too deeply."
-    if line.count(b"[") + line.count(b"{") <= DEEPEST: return False
-    depth = deepest = 0
-    for mark in re.findall(rb"[\[\]{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", line)):
-        depth += 1 if mark in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest > DEEPEST
+_NO_MARKS = bytes({*range(256)} - {*b'[]{}"\n'})  # all that says nothing of how values lie in values
+
+def _depth(text: bytes) -> int:
+    "How many levels of values in values there are in the deepest of some lines of JSON."
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS)
+    marks = np.frombuffer(re.sub(rb'"[^"\n]*"', b"", bare), dtype=np.uint8)
+    steps = np.isin(marks, [*b"[{"]).astype(np.int64) - np.isin(marks, [*b"]}"])
+    depth = np.concatenate([[0], np.cumsum(steps)])
+    starts = np.concatenate([[0], np.flatnonzero(marks == ord("\n")) + 1])
+    return int((np.maximum.reduceat(depth, starts) - depth[starts]).max())
+
+def _too_deep(text: bytes, lines: int = 1) -> bool:
+    "Whether a line, or one of several that each open a bracket at least, nests too deeply."
+    openings = text.count(b"[") + text.count(b"{")
+    return openings > DEEPEST + lines - 1 and _depth(text) > DEEPEST
 
 def _null(name: str) -> None:
     "What stands for NaN and Infinity: nothing."
@@ -793,34 +812,39 @@ def _with_infinite(table: pl.DataFrame, infinite: dict) -> pl.DataFrame:
         table = table.with_columns(pl.coalesce(there.cast(kind), pl.col(name).cast(kind)).alias(name))
     return table
 
-def _parsed(numbered: list) -> pl.DataFrame | None:
-    "Numbered lines of JSON as a table; None where they are none, or differ in kind."
-    try: return pl.read_ndjson(io.BytesIO(b"\n".join(line for _, line in numbered)), infer_schema_length=None)
+def _parsed(text: bytes) -> pl.DataFrame | None:
+    "Lines of JSON as a table; None where they are none, or differ in kind."
+    try: return pl.read_ndjson(io.BytesIO(text), infer_schema_length=None)
     except pl.exceptions.PolarsError: return None
+
+def _text_of(numbered: list) -> bytes:
+    "Numbered lines, one below the other."
+    return b"\n".join(line for _, line in numbered)
 
 def _unreadable(numbered: list) -> set:
     "The numbers of lines that cannot be read even alone, found by halves."
-    if not numbered or _parsed(numbered) is not None: return set()
+    if not numbered or _parsed(_text_of(numbered)) is not None: return set()
     if len(numbered) == 1: return {numbered[0][0]}
     half = len(numbered) // 2
     return _unreadable(numbered[:half]) | _unreadable(numbered[half:])
 
 def _refuse_kinds(path: Path, numbered: list) -> None:
     "Refuse lines that can be read one by one and not together."
-    try: pl.read_ndjson(io.BytesIO(b"\n".join(line for _, line in numbered)), infer_schema_length=None)
+    try: pl.read_ndjson(io.BytesIO(_text_of(numbered)), infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path.name} could not be read as JSON lines: {str(error).splitlines()[0]}. "
                          f"Every line should hold one object with the same kind of values") from None
 
 def _from_lines(path: Path, numbered: list) -> tuple[pl.DataFrame, set]:
     "Numbered lines of JSON as a table, and the numbers of those that are broken."
-    if (table := _parsed(numbered)) is not None: return table, set()
+    table = _parsed(_text_of(numbered))
+    if table is not None: return table, set()
     broken = {number for number, line in numbered if not _is_object(line)}
     broken |= _unreadable([(number, line) for number, line in numbered if number not in broken])
     good = [(number, line) for number, line in numbered if number not in broken]
     if not good: return pl.DataFrame(), broken
     _refuse_kinds(path, good)
-    return _parsed(good), broken
+    return _parsed(_text_of(good)), broken
 
 def _json_rows(path: Path, numbered: list) -> tuple[pl.DataFrame, int]:
     "Numbered lines as a table, those that are no JSON as broken ones; and how many are good."
@@ -837,6 +861,25 @@ def _json_rows(path: Path, numbered: list) -> tuple[pl.DataFrame, int]:
     table = table.with_columns(numbers) if table.columns else numbers.to_frame()
     lines = [(number, line.decode("utf8", "replace")) for number, line in numbered if number in broken]
     return _with_broken(_with_infinite(table, infinite), lines), len(good)
+
+def _is_plain(text: bytes, lines: int) -> bool:
+    "Whether so many lines begin as objects, nest no deeper than is read, and hold no number that JSON does not know."
+    begin = text.startswith(b"{") and text.count(b"\n{") == lines - 1
+    return begin and not any(constant in text for constant in CONSTANTS) and not _too_deep(text, lines)
+
+def _plain_rows(path: Path, part: Lines) -> pl.DataFrame | None:
+    "Lines that are all sound objects as a table; None where they are not, and each must be looked at."
+    lines = part.text.count(b"\n") + (not part.text.endswith(b"\n"))
+    table = _parsed(part.text) if _is_plain(part.text, lines) else None
+    if table is None or len(table) != lines: return None
+    _refuse_clash(path, table.columns)
+    return table.with_columns(_row=pl.int_range(part.first, part.first + lines, dtype=pl.Int64))
+
+def _rows_of(path: Path, part: Lines | list) -> tuple[pl.DataFrame, int]:
+    "Lines as a table, and how many are good."
+    if isinstance(part, list): return _json_rows(path, part)
+    table = _plain_rows(path, part)
+    return _json_rows(path, part.numbered()) if table is None else (table, len(table))
 
 def _in_groups(rows, size: int, lines: int):
     "Lists of numbered lines put together to groups of so many bytes, and up to so many lines in all."
@@ -862,7 +905,7 @@ def _json_tables(path: Path, groups):
     "Groups of lines as tables; broken lines before the first good one come with it."
     early, waiting, met = [], 0, False
     for group in groups:
-        table, good = _json_rows(path, group)
+        table, good = _rows_of(path, group)
         early.append(table)
         waiting += len(table)
         met = met or good > 0
@@ -889,13 +932,14 @@ def records_of(
     if head[:1] != "{" or rest.strip() and _is_object(first.encode()): return ""
     with open_log(path) as stream: return find_records(_blocks(stream, encoding))
 
-def _json_events(path: Path, blocks, encoding: str, records: str):
-    "The events of a file as numbered lines: one a line, in an array, in a list of an object, or each over several lines."
+def _json_parts(path: Path, blocks, encoding: str, records: str, size: int, lines: int):
+    "The events of a file in parts: one a line, in an array, in a list of an object, or each over several lines."
     head = _head_text(path, encoding).lstrip()
-    if not records and head[:1] == "[": return _array_lines(path, blocks)
+    if not records and head[:1] == "[": return _in_groups(_array_lines(path, blocks), size, lines)
     records = records or records_of(path, encoding)
-    if records or _several_lines(head): return record_lines(blocks, records, path.name)
-    return _json_lines(path, blocks)
+    if records or _several_lines(head): return _in_groups(record_lines(blocks, records, path.name), size, lines)
+    if not lines: return _in_lines(path, blocks, size)
+    return _in_groups((part.numbered() for part in _in_lines(path, blocks, BLOCK)), size, lines)
 
 def json_pieces(
     path: Path, # A file with one JSON object a line, one array of objects, or an object that holds a list of them; plain or packed
@@ -908,8 +952,8 @@ def json_pieces(
     "A file of JSON in pieces, with every broken line kept."
     with _plain_errors(path, encoding):
         with open_log(path, most) as stream:
-            events = _json_events(path, _blocks(stream, encoding), encoding, records)
-            yield from _json_tables(path, _in_groups(events, size or PIECE, lines))
+            parts = _json_parts(path, _blocks(stream, encoding), encoding, records, size or PIECE, lines)
+            yield from _json_tables(path, parts)
 
 def read_json(
     path: Path, # A file with one JSON object a line, or one array of objects; plain or packed
@@ -933,8 +977,8 @@ def _refuse_pattern(path: Path, pattern: str, fitting: int, lines: int, example:
 def _text_lines(path: Path, blocks, skip_lines: int, comment: str):
     "The lines of a text with their numbers, a list for each block; blank ones and comments are left out."
     mark = comment.encode()
-    for numbered in _json_lines(path, blocks):
-        kept = [(number, line) for number, line in numbered if number > skip_lines]
+    for part in _in_lines(path, blocks, BLOCK):
+        kept = [(number, line) for number, line in part.numbered() if number > skip_lines]
         yield [(number, line) for number, line in kept if not mark or not line.startswith(mark)]
 
 def line_pieces(
@@ -1777,7 +1821,7 @@ IDS = ("session_id", "visitor_id", "item_id")  # canonical columns whose values 
 
 def _lost_digits(ids: pl.Series) -> pl.Series:
     "The ids that a spreadsheet has rounded: written with an exponent that is larger than the digits behind the point."
-    text = ids.drop_nulls().str.strip_chars()
+    text = ids.filter(ids.str.contains("+", literal=True)).str.strip_chars()
     floats = text.filter(text.str.contains(ROUNDED_ID))
     exponent = floats.str.extract(ROUNDED_ID, 2).cast(pl.Int64, strict=False)
     return floats.filter(exponent > floats.str.extract(ROUNDED_ID, 1).str.len_chars())

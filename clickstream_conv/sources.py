@@ -20,7 +20,7 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATE
 # %% ../nbs/02_sources.ipynb #21eba186
 import csv, difflib, reprlib, shutil, zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,7 +36,7 @@ from .log.databases import database_note, is_address, parse_address
 from .log.sql import Workspace
 from .log.trackers import shipped_mapping, shipped_mappings
 from .profiling import FAR
-from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, spill, summed_up
+from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, read_part, spill, summed_up, write_part
 from .log.headers import names_for
 from .log.together import without_twins
 from .readers import (ABOUT, BYTES_READ, HEAD, PACKED, Mapping, apply_mapping, file_notes, format_of, free_memory, load_mapping, log_files, log_parts, note_empty, note_twins, open_log, read_pieces,
@@ -544,7 +544,7 @@ def split_sessions(
     "The part of each session."
     given, how = split_as_given(origins) if origins.select(in_test_file().any()).item() else (None, "")
     if not 0 < test_share < 1: raise ValueError(f"test_share is {test_share}, it must lie between 0 and 1, e.g. 0.25")
-    if given is not None: parts = spans.join(given, on="session_id", how="left")
+    if given is not None: parts = spans.join(given, on="session_id", how="left", maintain_order="left")
     elif spans["start"].null_count() == 0: parts, how = spans.with_columns(part=split_by_time(spans, test_share)), f"{how}; by time" if how else "by time"
     else: parts, how = spans.with_columns(part=split_by_hash(spans["visitor"], test_share)), f"{how}; by visitor" if how else "by visitor"
     if empty := [p for p in ("train", "test") if (parts["part"] == p).sum() == 0]:
@@ -636,7 +636,8 @@ def odd_values(
     "What in a log's values may mean something else than it says."
     shared = events.group_by("session_id").agg(pl.col("visitor_id").drop_nulls().n_unique() > 1)["visitor_id"].sum()
     bought, prices = events.filter(pl.col("event") == "purchase"), events["price"].drop_nulls()
-    nines = prices.filter(prices.cast(pl.String).str.contains(NINES)).value_counts()
+    counted = prices.value_counts()
+    nines = counted.filter(counted["price"].cast(pl.String).str.contains(NINES))
     counts = dict(shared=shared, bought=len(bought), unpriced=bought["price"].null_count(),
                   priced=len(prices), named=events["visitor_id"].count())
     return Counter({**counts, **{("nines", price): count for price, count in nines.iter_rows()}})
@@ -966,6 +967,18 @@ def chosen_by_hash(
     "Sessions that stand for all; whoever is in a small sample is in every larger one."
     return hash_share(ids.cast(pl.String) + "/sample") < share
 
+def _glance_at_part(events: pl.DataFrame, spans: pl.DataFrame) -> dict:
+    "The size of a partition; of its visitors only whether any is known."
+    known = events["visitor_id"].null_count() < len(events)
+    return dict(events=len(events), sessions=len(spans), visitors=True if known else None, buying_sessions=int(spans["buys"].sum()))
+
+def _in_turn(parts: pl.DataFrame, spans: list) -> Iterator:
+    "The rows of a table of all sessions that belong to each partition, one after the other."
+    first = 0
+    for some in spans:
+        yield parts.slice(first, len(some))
+        first += len(some)
+
 def _glance_at_all(seen: list, spans: pl.DataFrame, rules: Rules) -> dict:
     "The size of a log from the sizes of its partitions."
     total = {key: sum(one[key] for one in seen) for key in ("events", "sessions", "buying_sessions")}
@@ -991,23 +1004,26 @@ def prepare_in_partitions(
     try:
         pieces, guess = raw_pieces(source, path, sessions, seed, work / "query", memory)
         rules, rows, first = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
-        results, seen, spans, origins = [], [], [], []
+        results, seen, spans_of, origins = [], [], [], []
         counted, known = [], Counter()
         for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name, first)):
             events = checked.events
             counted.append(odd_values(events))
             _refuse_outcome(outcome, events.columns)
             known.update(converts_at_first(events, outcome))
-            events.drop("_file", strict=False).write_parquet(work / f"part-{number:03d}.parquet")
-            results.append(replace(checked, events=None)); seen.append(glance(events, rules)); spans.append(session_spans(events)); origins.append(origins_of(events))
-        checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans)
+            write_part(events.drop("_file", strict=False), work / f"part-{number:03d}.parquet")
+            results.append(replace(checked, events=None))
+            spans_of.append(session_spans(events))
+            seen.append(_glance_at_part(events, spans_of[-1]))
+            origins.append(origins_of(events))
+        checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans_of)
         refuse_known_at_first(known, outcome, name)
         seen = _glance_at_all(seen, spans, rules)
         refuse_no_choice(seen, sum(counted, Counter())["bought"], outcome, name)
         parts, how = split_sessions(spans, pl.concat(origins), test_share)
         share = min(1.0, memory * EVENTS_PER_GB / seen["events"])
         _refuse_no_sample(spans, share, memory)
-        _keep_partitions(run, work, parts, share)
+        _keep_partitions(run, work, _in_turn(parts, spans_of), share)
     finally: shutil.rmtree(work, ignore_errors=True)
     details = split_details(spans, parts, how)
     card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
@@ -1025,15 +1041,16 @@ def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
         raise ValueError(f"memory of {memory:g} GB leaves none of the log's {_sessions(len(spans))} to learn from. "
                          f"Give more, e.g. --memory 4")
 
-def _keep_partitions(run: Run, work: Path, parts: pl.DataFrame, share: float) -> None:
+def _keep_partitions(run: Run, work: Path, parts: Iterator, share: float) -> None:
     "Each partition with the part of its sessions, and the sample of all."
     sample, names = [], []
-    for file in sorted(work.glob("part-*.parquet")):
-        events = pl.read_parquet(file, glob=False)
-        mine = parts.join(events.select("session_id").unique(), on="session_id", how="semi")
+    for file, mine in zip(sorted(work.glob("part-*.parquet")), parts, strict=True):
+        events = read_part(file)
+        mine = mine.with_columns(_chosen=chosen_by_hash(mine["session_id"], share))
         events = events.join(mine, on="session_id", how="left", maintain_order="left")
+        chosen, events = events["_chosen"], events.drop("_chosen")
         names.append(write_table(run, f"events/{file.name}", events))
-        sample.append(events.filter(chosen_by_hash(events["session_id"], share)))
+        sample.append(events.filter(chosen))
         file.unlink()
     write_table(run, "events.parquet", pl.concat(sample).sort("session_id", "step"))
     for old in set(event_partitions(run)) - set(names): old.unlink()
