@@ -30,7 +30,9 @@ from zoneinfo import available_timezones
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet
 import yaml
 
@@ -786,10 +788,17 @@ def _depth(text: bytes) -> int:
     starts = np.concatenate([[0], np.flatnonzero(marks == ord("\n")) + 1])
     return int((np.maximum.reduceat(depth, starts) - depth[starts]).max())
 
-def _too_deep(text: bytes, lines: int = 1) -> bool:
-    "Whether a line, or one of several that each open a bracket at least, nests too deeply."
-    openings = text.count(b"[") + text.count(b"{")
-    return openings > DEEPEST + lines - 1 and _depth(text) > DEEPEST
+_NO_OPENINGS = bytes({*range(256)} - {*b"[{\n"})
+
+def _most_openings(text: bytes) -> int:
+    "How many brackets the line opens that opens most."
+    marks = np.frombuffer(text.translate(None, _NO_OPENINGS), dtype=np.uint8)
+    ends = np.flatnonzero(marks == ord("\n"))
+    return int(np.diff(np.concatenate([[-1], ends, [len(marks)]])).max()) - 1
+
+def _too_deep(text: bytes) -> bool:
+    "Whether a line, or one of several, nests too deeply."
+    return _most_openings(text) > DEEPEST and _depth(text) > DEEPEST
 
 def _null(name: str) -> None:
     "What stands for NaN and Infinity: nothing."
@@ -812,8 +821,36 @@ def _with_infinite(table: pl.DataFrame, infinite: dict) -> pl.DataFrame:
         table = table.with_columns(pl.coalesce(there.cast(kind), pl.col(name).cast(kind)).alias(name))
     return table
 
+def _as_written(kind: pa.DataType) -> pa.DataType:
+    "A kind of values without times: what is written as text is text."
+    if pa.types.is_timestamp(kind): return pa.string()
+    if pa.types.is_list(kind): return pa.list_(_as_written(kind.value_type))
+    if pa.types.is_struct(kind): return pa.struct([field.with_type(_as_written(field.type)) for field in kind])
+    return kind
+
+def _lost_in_floats(values: pa.Array) -> bool:
+    "Whether numbers lie beyond those that Arrow keeps as whole ones, so that it may have rounded them."
+    if pa.types.is_struct(values.type): return any(map(_lost_in_floats, values.flatten()))
+    if pa.types.is_list(values.type): return _lost_in_floats(values.flatten())
+    if not pa.types.is_floating(values.type): return False
+    return bool(pa.compute.any(pa.compute.greater_equal(pa.compute.abs(values), 2.0**63)).as_py())
+
+def _by_arrow(text: bytes) -> pl.DataFrame | None:
+    "Lines of JSON as a table, several times as fast as others are; None where Arrow refuses them, or would change a value."
+    reading = pa.json.ReadOptions(block_size=len(text) + 1)
+    try:
+        table = pa.json.read_json(io.BytesIO(text), reading)
+        schema = pa.schema([field.with_type(_as_written(field.type)) for field in table.schema])
+        if schema != table.schema: table = pa.json.read_json(io.BytesIO(text), reading, pa.json.ParseOptions(explicit_schema=schema))
+        table.validate(full=True)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError): return None
+    columns = [column.combine_chunks() for column in table.columns]
+    return None if any(map(_lost_in_floats, columns)) else pl.from_arrow(table)
+
 def _parsed(text: bytes) -> pl.DataFrame | None:
     "Lines of JSON as a table; None where they are none, or differ in kind."
+    table = _by_arrow(text)
+    if table is not None and table.columns: return table
     try: return pl.read_ndjson(io.BytesIO(text), infer_schema_length=None)
     except pl.exceptions.PolarsError: return None
 
@@ -865,7 +902,7 @@ def _json_rows(path: Path, numbered: list) -> tuple[pl.DataFrame, int]:
 def _is_plain(text: bytes, lines: int) -> bool:
     "Whether so many lines begin as objects, nest no deeper than is read, and hold no number that JSON does not know."
     begin = text.startswith(b"{") and text.count(b"\n{") == lines - 1
-    return begin and not any(constant in text for constant in CONSTANTS) and not _too_deep(text, lines)
+    return begin and not any(constant in text for constant in CONSTANTS) and not _too_deep(text)
 
 def _plain_rows(path: Path, part: Lines) -> pl.DataFrame | None:
     "Lines that are all sound objects as a table; None where they are not, and each must be looked at."
