@@ -647,7 +647,8 @@ def _example(rejected: pl.DataFrame, reason: str) -> str:
     "Where a reason was first met, and with which value."
     first = rejected.filter(pl.col("reason") == reason).row(0, named=True)
     column = "" if first["column"].startswith("_") else f" in column {first['column']!r}"
-    place = f"row {first['row']}" + (f" of {first['file']}" if "file" in first else "")
+    place = "a row" if first["row"] is None else f"row {first['row']}"
+    if first.get("file"): place += f" of {first['file']}"
     return f"{reason}{column}, e.g. {place}: {first['value']!r}"
 
 WAY_OUT = "Mend the mapping or the log, or allow more with max_rejected"

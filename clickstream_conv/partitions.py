@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROWS_PER_GB', 'BYTES_PER_ROW', 'UNPACKED', 'FEWEST', 'MOST', 'partition_of', 'guessed_rows', 'partitions_for',
-           'named_piece', 'as_log', 'settled_rules', 'rows_of_part', 'first_of_all', 'spill', 'check_partitions',
-           'summed_up']
+           'named_piece', 'settled_rules', 'rows_of_parts', 'first_of_all', 'told_nobody', 'spill', 'spill_events',
+           'partitions_in', 'rows_in_turn', 'check_partitions', 'summed_up']
 
 # %% ../nbs/01c_partitions.ipynb #7ca424cb
 import shutil
@@ -31,8 +31,10 @@ def partition_of(
     "Which partition an id belongs to."
     text = ids.cast(pl.String).str.strip_chars().str.replace(WHOLE_FLOAT, "$1")
     number = text.set(~text.str.contains(FLOAT_ID), None).cast(pl.Float64, strict=False)
-    same = number.set(number.abs() > LARGEST_EXACT, None).cast(pl.Int64, strict=False).cast(pl.String).fill_null(text)  # 7, 7.0 and 7e0 may be one id, see events.as_id
-    return (hash_share(same.fill_null("") + "/partition") * partitions).floor().cast(pl.Int64).set(same.is_null(), 0)
+    exact = number.set(number.abs() > LARGEST_EXACT, None).cast(pl.Int64, strict=False).cast(pl.String)
+    same = exact.fill_null(text)  # 7, 7.0 and 7e0 may be one id, see events.as_id
+    share = hash_share(same.fill_null("") + "/partition")
+    return (share * partitions).floor().cast(pl.Int64).set(same.is_null(), 0)
 
 # %% ../nbs/01c_partitions.ipynb #1f2fa04a
 ROWS_PER_GB = 400_000  # rows that are checked in a gigabyte of memory
@@ -75,31 +77,25 @@ def named_piece(
     raw = raw.with_columns(pl.lit(None, pl.String).alias(c) for c in seen - {*raw.columns} if c not in READER_COLUMNS)
     return apply_mapping(raw, mapping, name)
 
-def as_log(
-    raw: pl.DataFrame, # A piece of a log
-    mapping: Mapping, # What its columns are
-    name: str, # What the log is called in messages
-    seen: set, # Columns of earlier pieces; those of this one are added
-) -> pl.DataFrame: # Canonical names, every value as text
-    "A piece as it is kept on disk, so that all pieces fit together whatever their tables hold."
-    return _as_text(named_piece(raw, mapping, name, seen), mapping)
-
 def settled_rules(
     raw: pl.DataFrame, # First piece of a log
     mapping: Mapping, # What its columns are
     name: str = "the log", # What the log is called in messages
 ) -> Rules: # With a time format, if there are times
-    "The rules that all partitions are read by."
+    "The rules that all partitions are read by; what the mapping says is not asked again, as in the contract of a run."
     rules = rules_for(raw, mapping)
     if rules.time_format or "t" not in mapping.columns: return rules
-    try: return replace(rules, time_format=find_time_format(as_log(raw, mapping, name, set())["t"]))
+    times = _as_text(named_piece(raw, mapping, name, set()), mapping)["t"]
+    try: return replace(rules, time_format=find_time_format(times))
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
 
-def rows_of_part(
-    folder: Path, # A partition on disk
-) -> pl.DataFrame: # Its rows, every value as text
-    "The rows of a partition, in the order of the log."
-    raw = pl.concat([pl.read_parquet(file, glob=False) for file in sorted(folder.iterdir())], how="diagonal_relaxed")
+def rows_of_parts(
+    *folders: Path, # Partitions on disk
+) -> pl.DataFrame: # Their rows, in the order of the log as far as pieces go
+    "The rows of partitions."
+    files = [file for folder in folders for file in folder.iterdir()]
+    files = sorted(files, key=lambda file: (file.name, file.parent.name))
+    raw = pl.concat([pl.read_parquet(file, glob=False) for file in files], how="diagonal_relaxed")
     return raw.with_columns(pl.col("_broken").fill_null(False)) if "_broken" in raw.columns else raw
 
 def first_of_all(
@@ -112,47 +108,106 @@ def first_of_all(
     found = [reports for part in parts if (reports := order_reports(part, rules, context, name)) is not None]
     return earliest(found) if found else None
 
+def _put_away(rows: pl.DataFrame, who: str, folder: Path, partitions: int, place: int) -> None:
+    "Write each row of a piece to the partition of whom it belongs to."
+    numbered = rows.with_columns(_partition=partition_of(rows[who], partitions))
+    parts = numbered.partition_by("_partition", as_dict=True, include_key=False)
+    for (number,), part in parts.items():
+        there = folder / f"{number:03d}"
+        there.mkdir(parents=True, exist_ok=True)
+        part.write_parquet(there / f"{place:06d}.parquet", compression="lz4")
+
+def _refuse_no_rows(rows: int, name: str) -> None:
+    "Refuse a log that is empty."
+    if not rows: raise ValueError(f"{name} holds no rows. Check that its export went through")
+
+def told_nobody(
+    rows: int, # How many were read
+) -> None:
+    "Progress that nobody looks at."
+
 def spill(
     pieces: Iterable, # Raw tables, as readers.read_pieces gives them
-    mapping: Mapping, # What their columns are
+    mapping: Mapping, # What their columns are; its rules may leave nothing open, as those of a contract
     folder: Path, # Where the partitions go; one folder each
     partitions: int, # How many
     name: str = "the log", # What the log is called in messages
     prepare: Callable | None = None, # Raw table to raw table, before the mapping
+    told: Callable = told_nobody, # Told of the rows of each piece, to show progress
 ) -> tuple: # The rules that all are to be read by, the number of rows, and the first report of each order (None where the log has no orders)
     "Send every row of a log to its partition on disk."
-    rules, seen, profile, columns = None, set(), Profile(), {}
+    rules, seen, profile, columns, context = None, set(), Profile(), {}, mapping.context()
     for place, raw in enumerate(pieces):
         if prepare: raw = prepare(raw)
         if rules is None: rules = settled_rules(raw, mapping, name)
         mapped = named_piece(raw, mapping, name, seen)
+        if "_row" not in mapped.columns: mapped = mapped.with_row_index("_row", profile.rows + 1)
         columns |= dict.fromkeys(mapped.columns)
-        add_rows(profile, with_times(mapped, rules), rules, mapping.context())
-        piece = _as_text(mapped, mapping)
-        who = piece["session_id" if "session_id" in piece.columns else "visitor_id"]
-        for (number,), rows_of_it in piece.with_columns(_partition=partition_of(who, partitions)).partition_by("_partition", as_dict=True, include_key=False).items():
-            (folder / f"{number:03d}").mkdir(parents=True, exist_ok=True)
-            rows_of_it.write_parquet(folder / f"{number:03d}" / f"{place:06d}.parquet", compression="lz4")
-    if not profile.rows: raise ValueError(f"{name} holds no rows. Check that its export went through")
-    try: rules = rules_from(profile, rules, [*columns], mapping.context())
+        add_rows(profile, with_times(mapped, rules), rules, context)
+        who = "session_id" if "session_id" in mapped.columns else "visitor_id"
+        _put_away(_as_text(mapped, mapping), who, folder, partitions, place)
+        told(len(raw))
+    _refuse_no_rows(profile.rows, name)
+    try: rules = rules_from(profile, rules, [*columns], context)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
-    parts = (rows_of_part(part) for part in sorted(folder.iterdir()))
-    return rules, profile.rows, first_of_all(parts, rules, mapping.context(), name) if "order_id" in columns else None
+    parts = (rows_of_parts(part) for part in sorted(folder.iterdir()))
+    return rules, profile.rows, first_of_all(parts, rules, context, name) if "order_id" in columns else None
 
+def spill_events(
+    pieces: Iterable, # Tables of canonical events
+    folder: Path, # Where the partitions go; one folder each
+    partitions: int, # How many
+    name: str = "the log", # What the log is called in messages
+    told: Callable = told_nobody, # Told of the rows of each piece, to show progress
+) -> int: # How many events there are
+    "Send every event of a log that holds canonical events already to its partition on disk, as it is."
+    rows = 0
+    for place, events in enumerate(pieces):
+        rows += len(events)
+        _put_away(events, "session_id", folder, partitions, place)
+        told(len(events))
+    _refuse_no_rows(rows, name)
+    return rows
 
 # %% ../nbs/01c_partitions.ipynb #8612f044
+def _rows_in(part: Path) -> int:
+    "How many rows a partition holds."
+    return sum(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item() for file in part.iterdir())
+
+def partitions_in(
+    folder: Path, # Where spill has put them
+    together: int = 0, # Rows up to which small partitions are taken as one; 0: each on its own
+) -> Iterator: # Folders of partitions that are taken as one
+    "The partitions of a log; of a log whose size nobody knew there may be too many."
+    group, size = [], 0
+    for part in sorted(folder.iterdir()):
+        rows = _rows_in(part) if together else 0
+        if group and (not together or size + rows > together):
+            yield group
+            group, size = [], 0
+        group, size = [*group, part], size + rows
+    if group: yield group
+
+def rows_in_turn(
+    folder: Path, # Where spill has put the partitions; each is removed once it was looked at
+    together: int = 0, # Rows up to which small partitions are taken as one; 0: each on its own
+) -> Iterator: # Rows of each
+    "The rows of the partitions, one partition at a time."
+    for group in partitions_in(folder, together):
+        yield rows_of_parts(*group)
+        for part in group: shutil.rmtree(part)
+
 def check_partitions(
     folder: Path, # Where spill has put them; each is removed once it is checked
     rules: Rules, # As spill gave them
     context: tuple, # Names of context columns to keep; _file is kept too where the log came in several
     name: str = "the log", # What the log is called in messages
     first: pl.DataFrame | None = None, # The first report of each order, as spill gives it
+    together: int = 0, # Rows up to which small partitions are checked as one; 0: each on its own
 ) -> Iterator: # Checked of each partition with rows
     "Check the partitions, one at a time."
-    for part in sorted(folder.iterdir()):
-        raw = rows_of_part(part)
+    for raw in rows_in_turn(folder, together):
         yield check_rows(raw, rules, (*context, *(c for c in ("_file",) if c in raw.columns)), name, first)
-        shutil.rmtree(part)
 
 def summed_up(
     checked: list, # Checked of each partition; their events are not looked at
@@ -164,10 +219,10 @@ def summed_up(
     "What became of the rows of all partitions; a log that lost too many is refused, as a small one would be."
     rejected = pl.concat([one.rejected for one in checked], how="diagonal")
     rejected = rejected.sort([c for c in ("file", "row") if c in rejected.columns], maintain_order=True)
-    repeats, counts, orders = sum(one.repeats for one in checked), Counter(), sum((one.orders for one in checked), Orders())
+    repeats, orders = sum(one.repeats for one in checked), sum((one.orders for one in checked), Orders())
+    counts = Counter()
     for one in checked: counts.update(one.counts)
     refuse_if_lossy(rejected, rows, max_rejected, name, counts)
     refuse_currencies(counts, rules, name)
     notes = notes_of(rejected, counts, repeats, rules) + order_notes(orders)
     return Checked(pl.DataFrame(), rejected, notes, repeats, orders, rules, counts)
-

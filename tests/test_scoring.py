@@ -99,7 +99,7 @@ def test_own_log_without_sessions_in_pieces(own, monkeypatch):
     expected = scorer.score(scorer.read(folder / "log.csv").events).sort("session_id")
     (folder / "log.csv.gz").write_bytes(gzip.compress((folder / "log.csv").read_bytes()))
     monkeypatch.setattr(readers, "PIECE", 30_000)
-    monkeypatch.setattr(scoring, "DRAWER", 60_000)
+    monkeypatch.setattr(scoring, "MEMORY", 1e-3)
     for name in ("log.csv", "log.csv.gz"):
         score_file(run.folder, folder / name, folder / "out.parquet", progress=False)
         found = pl.read_parquet(folder / "out.parquet").sort("session_id")
@@ -150,7 +150,7 @@ def test_an_interrupted_file_leaves_the_old_one(shop, log, tmp_path, monkeypatch
     log.write_parquet(tmp_path / "log.parquet")
     score_file(shop.folder, tmp_path / "log.parquet", tmp_path / "out.csv", progress=False)
     before = (tmp_path / "out.csv").read_bytes()
-    monkeypatch.setattr(Scorer, "score", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
+    monkeypatch.setattr(Scorer, "score_part", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt): score_file(shop.folder, tmp_path / "log.parquet", tmp_path / "out.csv", progress=False)
     assert (tmp_path / "out.csv").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.parquet", "out.csv"]
