@@ -8,9 +8,10 @@ __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'LARGEST_AMOU
            'AMOUNTS', 'REFUND', 'FAR_OFF', 'TRUTHS', 'OTHER_CURRENCY', 'SENT_AGAIN', 'NOT_LOST', 'FEWEST_LOST',
            'WAY_OUT', 'CLOCKS', 'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float', 'as_id', 'as_time',
            'fitting_formats', 'find_time_format', 'Rules', 'rejects_repeats', 'is_numbering', 'with_times', 'add_rows',
-           'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth', 'is_missing', 'without_nobody',
-           'Checked', 'count_rows', 'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats',
-           'notes_of', 'order_reports', 'check_rows', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
+           'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth', 'as_word', 'is_missing',
+           'without_nobody', 'Checked', 'count_rows', 'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps',
+           'note_repeats', 'notes_of', 'order_reports', 'check_rows', 'check_events', 'hash_share', 'cut_off_sessions',
+           'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import re
@@ -397,6 +398,12 @@ def _marks(raw: pl.DataFrame, column: str, rules: Rules) -> tuple:
     if thousands == "," and not raw[column].str.contains(",", literal=True).any(): thousands = ""
     return decimal, thousands
 
+def as_word(
+    column: str, # Column with text, or numbers that are names
+) -> pl.Expr: # Text
+    "A word; 7.0 is 7 in every format, as for ids."
+    return pl.col(column).cast(pl.String).str.replace(WHOLE_FLOAT, "$1")
+
 def is_missing(
     value: pl.Expr, # A number
     rules: Rules, # How the log is read
@@ -413,7 +420,7 @@ def _context_read(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
     "The values of a context column, of its kind."
     kind = rules.kinds.get(column, "text")
     if kind == "number": return _number(raw, column, rules)
-    return as_truth(column) if kind == "boolean" else pl.col(column).cast(pl.String)
+    return as_truth(column) if kind == "boolean" else as_word(column)
 
 # %% ../nbs/00_events.ipynb #74b9fa80
 def _who(raw: pl.DataFrame) -> str:
@@ -538,19 +545,19 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
     return broken + aside + faults + in_lines + _faults_of_currency(raw, rules)
 
 def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
-    "Whether each row of a log repeats an earlier one; a quantity that is not given is 1."
+    "Whether each row of a log repeats an earlier one, and not one that is set aside; a quantity that is not given is 1."
     own = [name for name in IDS if name in raw.columns] + [name for name in ("_t", "_event", "_price", "_currency") if name in raw.columns]
     own += [name for name in raw.columns if is_numbering(name) or name in ("event_id", "_order_revenue", "_value", "_unmapped")]
-    own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns]
+    own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns] + ["_reason"]
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return raw.select(*own, **counted).select(repeats([*own, *counted])).to_series()
 
 def _sent_again(raw: pl.DataFrame, rules: Rules) -> pl.Series:
-    "Whether each row was sent before: its event's id stands in an earlier one of the same event and session."
+    "Whether each row was sent before: its event's id stands in an earlier one of the same event and session that is not set aside."
     if "event_id" not in raw.columns: return pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True)
     who = _who(raw)
     lines = [name for name in ("item_id", "_price", "_quantity") if rules.by_rows and name in raw.columns]
-    return raw.select(pl.col("event_id").is_not_null() & ~pl.struct([who, "_event", "event_id", *lines]).is_first_distinct()).to_series()
+    return raw.select(pl.col("event_id").is_not_null() & ~pl.struct([who, "_event", "event_id", *lines, "_reason"]).is_first_distinct()).to_series()
 
 # %% ../nbs/00_events.ipynb #7e1f0b8d
 @dataclass(frozen=True)
@@ -814,6 +821,13 @@ def notes_of(
     said = [*_notes_on_ids(counts, rules), *_notes_on_times(counts, rules), *_notes_on_money(counts, rules)]
     return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *note_repeats(repeats, rules)]
 
+def _with_reasons(raw: pl.DataFrame, checks: list) -> pl.DataFrame:
+    "Rows with the first reason that holds, and its column, in _reason and _column; a reason that they have stays."
+    reasons = [pl.when(bad).then(pl.lit(why) if isinstance(why, str) else why) for why, _, bad in checks]
+    columns = [pl.when(bad).then(pl.lit(column)) for _, column, bad in checks]
+    if "_reason" not in raw.columns: return raw.with_columns(_reason=pl.coalesce(reasons), _column=pl.coalesce(columns))
+    return raw.with_columns(_reason=pl.coalesce("_reason", *reasons), _column=pl.coalesce("_column", *columns))
+
 def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple[pl.DataFrame, Rules]:
     "Rows with what was read of them, and in _reason and _column why some are set aside; and the rules, settled."
     if raw.is_empty(): raise ValueError(f"{name} holds no rows. Check that its export went through")
@@ -824,12 +838,11 @@ def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple
         rules = settle_rules(raw, rules, context)
         raw = _parsed(raw, rules, context)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
+    raw = _with_reasons(raw, _checks(raw, context, rules))
     raw = raw.with_columns(_repeat=_repeated(raw, context), _again=_sent_again(raw, rules))
-    checks = _checks(raw, context, rules) + [(SENT_AGAIN, "event_id", pl.col("_again"))]
-    checks += [("exact repeat", "_row", pl.col("_repeat"))] if rejects_repeats(rules) else []
-    reasons = [pl.when(bad).then(pl.lit(why) if isinstance(why, str) else why) for why, _, bad in checks]
-    columns = [pl.when(bad).then(pl.lit(column)) for _, column, bad in checks]
-    return raw.with_columns(_reason=pl.coalesce(reasons), _column=pl.coalesce(columns)), rules
+    told_twice = [(SENT_AGAIN, "event_id", pl.col("_again"))]
+    if rejects_repeats(rules): told_twice.append(("exact repeat", "_row", pl.col("_repeat")))
+    return _with_reasons(raw, told_twice), rules
 
 def _kept(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "The rows that are not set aside, in the order in which things happened."

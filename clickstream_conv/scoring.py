@@ -40,7 +40,7 @@ from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
 from .events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps,
-                                     as_id, as_time, as_truth, check_events, count_rows, find_faults, is_missing,
+                                     as_id, as_time, as_truth, as_word, check_events, count_rows, find_faults, is_missing,
                                      rejects_repeats, repeats, without_nobody)
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import BinnedClassifier, probability
@@ -125,9 +125,9 @@ def as_kind(
 ) -> pl.Series: # The same as that kind
     "A column as the kind that features need, or a refusal with an example."
     if kind == pl.String and values.name in IDS: return as_id(values, False)
-    if values.dtype == kind: return values
+    if values.dtype == kind and kind != pl.String: return values
     if kind == pl.Int64 and isinstance(values.dtype, (pl.Datetime, pl.Date)): return values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("us")
-    if kind == pl.String: return values.cast(pl.String)
+    if kind == pl.String: return values.to_frame().select(as_word(values.name)).to_series()
     if values.dtype.is_float(): values = values.fill_nan(None)
     if kind == pl.Boolean: found = values.to_frame().select(as_truth(values.name)).to_series()
     elif _may_be_number(values.dtype): found = values.cast(kind, strict=False)
