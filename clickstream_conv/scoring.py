@@ -251,7 +251,24 @@ class Sound:
             said.append(f"the steps of {_many(self.moved, 'session')} did not count 1, 2, 3 in the order of time; they were numbered anew")
         return said
 
-def _judged(frame: pl.DataFrame, resolution: str, window: tuple | None, rules: Rules) -> pl.DataFrame:
+# %% ../nbs/08_scoring.ipynb #945eb3f6
+def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    "Sorted by time and given step, numbered from 1; and how many sessions were numbered otherwise."
+    given = "step" in frame.columns
+    frame = add_steps(frame.rename({"step": "_order"}) if given else frame)
+    moved = frame.filter((pl.col("step") != pl.col("_order")).fill_null(True))["session_id"].n_unique() if given else 0
+    return frame, moved
+
+def _repeats(frame: pl.DataFrame, rules: Rules, kept: bool) -> pl.Series:
+    "True for exact repeats, where the run's log was rid of them; a log that numbers its clicks tells repeats apart by the number alone."
+    none = pl.repeat(False, len(frame), dtype=pl.Boolean, eager=True)
+    numbered = "order" in rules.kinds
+    if not rejects_repeats(rules) or numbered and "step" not in frame.columns: return none
+    if not frame.select(pl.struct("session_id", "t", "event").is_duplicated().any()).item(): return none
+    if kept and not _in_order(frame)[1]: return none
+    return frame.select(repeats([name for name in frame.columns if name != "step" or numbered])).to_series()
+
+def _judged(frame: pl.DataFrame, resolution: str, window: tuple | None, rules: Rules, kept: bool) -> pl.DataFrame:
     "Events with why each cannot be used, and the column at fault; null where it can."
     numbers = [name for name, kind in frame.schema.items() if kind == pl.Float64]
     timed = ["t"] if resolution != "none" else []
@@ -262,25 +279,9 @@ def _judged(frame: pl.DataFrame, resolution: str, window: tuple | None, rules: R
     given["event"] = pl.col("event").str.len_bytes().fill_null(0) > 0
     no_session, *faults = find_faults(given, read)
     outside = ~pl.col("t").is_between(*window).fill_null(True) if window else pl.lit(False)
-    faults = [no_session, (OUTSIDE, "t", outside.any().over("session_id")), *faults, (REPEAT, "_row", pl.lit(_repeats(frame, rules)))]
+    faults = [no_session, (OUTSIDE, "t", outside.any().over("session_id")), *faults, (REPEAT, "_row", pl.lit(_repeats(frame, rules, kept)))]
     return frame.with_columns(_reason=pl.coalesce(pl.when(bad).then(pl.lit(why)) for why, _, bad in faults),
                               _column=pl.coalesce(pl.when(bad).then(pl.lit(column)) for _, column, bad in faults))
-
-# %% ../nbs/08_scoring.ipynb #945eb3f6
-def _repeats(frame: pl.DataFrame, rules: Rules) -> pl.Series:
-    "True for exact repeats, where the run's log was rid of them; a log that numbers its clicks tells repeats apart by the number alone."
-    none = pl.repeat(False, len(frame), dtype=pl.Boolean, eager=True)
-    numbered = "order" in rules.kinds
-    if not rejects_repeats(rules) or numbered and "step" not in frame.columns: return none
-    if not frame.select(pl.struct("session_id", "t", "event").is_duplicated().any()).item(): return none
-    return frame.select(repeats([name for name in frame.columns if name != "step" or numbered])).to_series()
-
-def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    "Sorted by time and given step, numbered from 1; and how many sessions were numbered otherwise."
-    given = "step" in frame.columns
-    frame = add_steps(frame.rename({"step": "_order"}) if given else frame)
-    moved = frame.filter((pl.col("step") != pl.col("_order")).fill_null(True))["session_id"].n_unique() if given else 0
-    return frame, moved
 
 # %% ../nbs/08_scoring.ipynb #e7b24a92
 def _without_placeholders(frame: pl.DataFrame, rules: Rules) -> pl.DataFrame:
@@ -307,11 +308,12 @@ def judged_events(
     kinds: dict, # Context column: its kind in the training part
     rules: Rules | None = None, # The rules that the run's log was read by; None: as the clock of the card has it
 ) -> Sound: # Those that can be scored, in order; there may be none
-    "Check events as a log is checked, put them in order, and say what was done."
+    "Check events as a log is checked, put them in order, and say what was done. What repeats another was settled when a run kept them, by all columns of its log."
     rules = rules or Rules(resolution=card["resolution"] if card["resolution"] in RESOLUTIONS else "day")
     refuse_missing(events.columns, card)
     window = time_window(card)
-    judged = _judged(_as_read(events, card, kinds, rules), card["resolution"], window, rules)
+    kept_by_a_run = {*COLUMNS} <= {*events.columns}
+    judged = _judged(_as_read(events, card, kinds, rules), card["resolution"], window, rules, kept_by_a_run)
     left_out, kept = {}, judged
     if judged["_reason"].null_count() < len(judged):
         left_out = dict(judged["_reason"].drop_nulls().value_counts().iter_rows())

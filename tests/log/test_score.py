@@ -95,3 +95,29 @@ def test_events_handed_over_know_nobody_and_missing_numbers(learned):
     expected = scorer.score(events)
     assert scorer.score(nobody).equals(expected)
     assert scorer.left_out == {"no session_id": 1}
+
+
+def test_events_that_differ_in_a_column_that_nobody_mapped_are_scored_as_they_were_learned(tmp_path):
+    "With a clock of milliseconds repeats are left out, and what differs in any column of the log is none."
+    rows = ["session,time,event,item,widget"]
+    for n in range(160):
+        day, last = f"2024-03-{1 + n // 12:02}T{8 + n % 12:02}", "purchase" if n % 3 == 0 else "view"
+        rows += [f"s{n},{day}:00:00.250,view,p{n % 7},top", f"s{n},{day}:00:00.250,view,p{n % 7},bottom", f"s{n},{day}:00:00.250,view,p{n % 7},top", f"s{n},{day}:01:00.000,{last},p1,top"]
+    (tmp_path / "m.yaml").write_text("columns: {session_id: session, t: time, event: event, item_id: item}\nresolution: ms\n")
+    (tmp_path / "log.csv").write_text("\n".join(rows))
+    run = Run(str(tmp_path / "run"))
+    prepare(run, source=str(tmp_path / "m.yaml"), path=str(tmp_path / "log.csv"), max_rejected=0.5)
+    write_json(run, "run.json", dict(source="m", parameters=dict(source=str(tmp_path / "m.yaml"))))
+    quick_conversion(run, folds=2)
+    events = pl.read_parquet(run / "events.parquet")
+    assert len(events) == 3 * 160
+    scored, said = scores_of_all(run, tmp_path / "log.csv", tmp_path / "a.parquet")
+    assert scored["events"].unique().to_list() == [3] and said[0] == "480 events read, 160 rejected (exact repeat: 160)"
+    assert Scorer.load(run).score(events).sort("session_id").equals(scored)
+    assert scores_of_all(run, run / "events.parquet", tmp_path / "b.parquet")[0].equals(scored)
+
+
+def scores_of_all(run, path, out):
+    "A file scored whatever it loses."
+    said = score_file(run.folder, str(path), str(out), max_rejected=0.5, progress=False)
+    return pl.read_parquet(out).sort("session_id"), said
