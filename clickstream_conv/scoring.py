@@ -10,7 +10,7 @@ __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO
            'refuse_no_events', 'sound_events', 'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out',
            'WordTable', 'missing', 'QuickColumns', 'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words',
            'held_or_asked', 'log_loss_of', 'Live', 'canonical_columns', 'SortedLog', 'sort_log', 'appender', 'Tally',
-           'in_words', 'score_file', 'landmarks_in_text', 'score_finished']
+           'add_part', 'refuse_unscored', 'in_words', 'score_file', 'landmarks_in_text', 'score_finished']
 
 # %% ../nbs/08_scoring.ipynb #3cd742c4
 import os
@@ -1083,11 +1083,9 @@ def _tally(scores: pl.DataFrame, checked: Checked, left_out: dict, total: Counte
 @dataclass
 class Tally:
     "What scoring a log has come to, part by part."
-    results: list = field(default_factory=list) # Checked of each part, without events
     read: int = 0 # Events that were read
     events: int = 0 # Events that were scored
     counts: Counter = field(default_factory=Counter) # rows, flagged, and by ("status", ...), ("note", ...), ("formula", ...), of scores
-    left_out: Counter = field(default_factory=Counter) # Reason: events that were read and cannot be scored
     strange: int = 0 # Events in states that the training part never showed
     states: pl.DataFrame | None = None # Such states, of one part
     sound: Sound | None = None # What was done to the events of all parts; without events
@@ -1100,28 +1098,43 @@ def _add_scores(tally: Tally, scores: pl.DataFrame) -> None:
     words = scores.filter(pl.col("notes") != "")["notes"].str.split("; ").explode()
     tally.counts.update({("note", word): n for word, n in words.value_counts().iter_rows()})
 
-def _add_sound(tally: Tally, sound: Sound) -> None:
-    "Add what was done to the events of a part."
-    before = tally.sound or Sound(EMPTY, EMPTY)
+def _both(before: Sound, sound: Sound) -> Sound:
+    "What was done to the events of two parts; without events."
     left_out = Counter(before.left_out) + Counter(sound.left_out)
-    tally.sound = Sound(EMPTY, EMPTY, dict(left_out), before.moved + sound.moved, before.zone or sound.zone, before.trouble or sound.trouble)
-    tally.events += len(sound.events)
+    return Sound(EMPTY, EMPTY, dict(left_out), before.moved + sound.moved, before.zone or sound.zone, before.trouble or sound.trouble)
 
-def _add_states(tally: Tally, states: pl.DataFrame) -> None:
-    "Count the events in states that the training part never showed."
+def add_part(
+    tally: Tally, # Is added to
+    events: pl.DataFrame, # Canonical events of a part of a log
+    scores: pl.DataFrame, # As Scorer.score_part gives them, and likewise the two that follow
+    sound: Sound, # What was done to the events
+    states: pl.DataFrame, # States that the training part never showed
+) -> None:
+    "Count a part of a log."
+    if len(events) and tally.example is None: tally.example = events.row(0, named=True)
+    tally.read += len(events)
+    tally.events += len(sound.events)
+    tally.sound = _both(tally.sound or Sound(EMPTY, EMPTY), sound)
     tally.strange += int(states["events"].sum())
     if len(states): tally.states = states.head(1)
+    _add_scores(tally, scores)
 
-# %% ../nbs/08_scoring.ipynb #fd585a12
-def _refuse_unscored(scorer: Scorer, tally: Tally, rules: Rules, name: str) -> None:
-    "Refuse a log of which no event can be scored, or in which nothing is known."
-    rejected = pl.concat([one.rejected for one in tally.results], how="diagonal")
-    unread = rejected.filter(pl.col("reason") == "unparsable time").sort("row", maintain_order=True)
-    if not tally.read and len(unread):
-        raise ValueError(f"{name}: no time can be read, e.g. {unread['value'][0]!r}. The run's own log writes times as {rules.time_format!r}, and is the measure. "
-                         "Write them so, or give the log as Parquet with a column of times")
+def refuse_unscored(
+    scorer: Scorer, # Who was asked
+    tally: Tally, # All parts of a log
+) -> None:
+    "Refuse a log of which no event can be scored, or in which nothing is known: what Scorer.score refuses, once all parts are known."
     if tally.read and not tally.events: refuse_no_events(tally.sound.left_out, tally.sound.trouble, tally.example)
     if tally.states is not None: scorer._refuse_foreign(tally.events, tally.states.with_columns(events=pl.lit(tally.strange)))
+
+# %% ../nbs/08_scoring.ipynb #fd585a12
+def _refuse_other_times(tally: Tally, results: list, rules: Rules, name: str) -> None:
+    "Refuse a log none of whose times has the form of the run's own."
+    rejected = pl.concat([one.rejected for one in results], how="diagonal")
+    unread = rejected.filter(pl.col("reason") == "unparsable time").sort("row", maintain_order=True)
+    if tally.read or unread.is_empty(): return
+    raise ValueError(f"{name}: no time can be read, e.g. {unread['value'][0]!r}. The run's own log writes times as {rules.time_format!r}, and is the measure. "
+                     "Write them so, or give the log as Parquet with a column of times")
 
 def _counts_of(tally: Tally, kind: str) -> dict:
     "What was counted of one kind."
@@ -1149,22 +1162,20 @@ def in_words(
 # %% ../nbs/08_scoring.ipynb #c13f2bac
 def _score_parts(scorer: Scorer, sorted_log: SortedLog, out: Path, landmarks, max_rejected: float, bar: tqdm) -> tuple[Tally, Checked]:
     "Score part after part into the file; a log that is refused leaves the file as it was."
-    tally = Tally()
+    tally, results = Tally(), []
+    name, rules = sorted_log.name, sorted_log.rules
     with atomic_write(out) as file, appender(file, out.suffix) as append:
         for checked in sorted_log.parts:
             scores, sound, states = scorer.score_part(checked.events, landmarks)
             append(scores)
+            add_part(tally, checked.events, scores, sound, states)
+            results.append(_set_aside(checked, sound, sorted_log.canonical, rules))
             if out.suffix == ".csv":
                 tally.counts.update({("formula", column): n for column, n in frame_for_spreadsheet(scores)[1].items()})
-            if len(checked.events) and tally.example is None: tally.example = checked.events.row(0, named=True)
-            tally.read += len(checked.events)
-            tally.results.append(_set_aside(checked, sound, sorted_log.canonical, sorted_log.rules))
-            _add_scores(tally, scores)
-            _add_sound(tally, sound)
-            _add_states(tally, states)
             bar.update()
-        _refuse_unscored(scorer, tally, sorted_log.rules, sorted_log.name)
-        total = summed_up(tally.results, sorted_log.rows, sorted_log.rules, max_rejected, sorted_log.name)
+        _refuse_other_times(tally, results, rules, name)
+        refuse_unscored(scorer, tally)
+        total = summed_up(results, sorted_log.rows, rules, max_rejected, name)
     return tally, total
 
 # %% ../nbs/08_scoring.ipynb #862f494c

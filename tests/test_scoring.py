@@ -262,3 +262,20 @@ def test_other_values_of_a_live_event(change, message, scorer, log):
 @pytest.mark.parametrize("events", [[1, 2], [[1, 2], [3, 4]], [("a", 1)], ["view"], [None]])
 def test_a_list_holds_dicts(events, scorer):
     with pytest.raises(ValueError, match="a list of events holds dicts such as"): scorer.score(events)
+
+
+def test_one_strange_visit_refuses_no_file(shop, scorer, log, tmp_path, monkeypatch):
+    "A visit to a page that nobody knew, and one of another century, each alone in its partition: left as they are, or left out, and the others scored."
+    one = log.filter(pl.col("event") == "view").head(1).drop("visitor", "part")
+    bot = pl.concat([one] * 25).with_columns(session_id=pl.lit("bot"), page=pl.lit("elsewhere"), step=pl.int_range(1, 26), t=pl.col("t") + pl.int_range(25) * 1_000_000)
+    old = one.with_columns(session_id=pl.lit("old"), t=pl.col("t") // 1_000)
+    some = log.head(300).drop("visitor", "part")
+    pl.concat([some, bot, old]).write_parquet(tmp_path / "log.parquet")
+    monkeypatch.setattr(scoring, "MEMORY", 1e-9)
+    said = score_file(shop.folder, tmp_path / "log.parquet", tmp_path / "out.parquet", progress=False)
+    found = pl.read_parquet(tmp_path / "out.parquet").sort("session_id")
+    pd.testing.assert_frame_equal(found.to_pandas(), scorer.score(pl.concat([some, bot])).sort("session_id").to_pandas(), rtol=1e-12, atol=1e-12)
+    assert said[0] == "325 events read, 1 rejected (session with a time outside of the log's range: 1)" and any("looks like milliseconds" in line for line in said)
+    bot.write_parquet(tmp_path / "bot.parquet")
+    with pytest.raises(ValueError, match="none of the 25 events is in a state that this run knows"): score_file(shop.folder, tmp_path / "bot.parquet", tmp_path / "none.parquet", progress=False)
+    assert not (tmp_path / "none.parquet").exists()

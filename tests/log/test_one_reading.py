@@ -399,3 +399,55 @@ def test_random_stories_are_read_alike(tmp_path):
         except Exception as error: raise AssertionError(f"story {seed}: {error}") from error
         seed += 1
     assert seed > FIRST + 5
+
+
+# What the random stories have found, each with its right value
+
+TWICE = "columns: {session_id: s, t: t, event: e, item_id: i, price: p}\n"
+
+
+def test_a_row_is_no_repeat_of_one_that_was_set_aside(tmp_path):
+    "A price that cannot be read is nothing, and so is one that is not there: the second row is the event."
+    rows = ["s,t,e,i,p"] + [f"s{n},2024-03-01 10:{n:02}:00.250,view,a,{price}" for n in range(30) for price in (["abc", ""] if n == 7 else [""])]
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    found = read_log(tmp_path / "log.csv", mapping_from_text(TWICE + "resolution: ms\n"))
+    assert len(found.events) == 30 and found.reasons() == {"unparsable price": 1}
+
+
+def test_an_event_that_is_sent_again_after_a_broken_one_counts(tmp_path):
+    rows = ["s,t,e,i,p,id"] + [f"s{n},2024-03-01 10:{n:02}:00,purchase,a,{price},e{n}" for n in range(30) for price in (["abc", "5", "5"] if n == 7 else ["5"])]
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    found = read_log(tmp_path / "log.csv", mapping_from_text(TWICE.replace("price: p", "price: p, event_id: id")))
+    assert (found.orders.orders, found.orders.revenue) == (30, 150.0)
+    assert found.reasons() == {"unparsable price": 1, "sent again (event_id)": 1}
+
+
+def test_files_that_hold_their_times_differently_are_read_in_pieces(tmp_path):
+    "Times in the first file, text in the second: one form for both."
+    (tmp_path / "log").mkdir()
+    text = pl.DataFrame(dict(s=[f"s{n}" for n in range(40)], t=[f"2024-03-01 10:{n:02}:00.250" for n in range(40)], e="view"))
+    text.head(20).with_columns(pl.col("t").str.to_datetime("%Y-%m-%d %H:%M:%S%.f")).write_parquet(tmp_path / "log/a.parquet")
+    text.slice(20).write_parquet(tmp_path / "log/b.parquet")
+    mapping = mapping_from_text("columns: {session_id: s, t: t, event: e}\n")
+    events, total = in_partitions(tmp_path / "log", mapping, tmp_path / "parts", 200, 3, 0.05, "log")
+    assert events.equals(whole(tmp_path / "log", mapping, 0.05, "log")[0]) and len(events) == 40 and not total.reasons()
+
+
+def test_a_word_that_is_a_number_is_one_word_in_every_format(tmp_path):
+    "A column of words in which 1.0 stands in JSON: numbers in one piece, words in another."
+    rows = [dict(s=f"s{n}", t=f"2024-03-01 10:{n:02}:00", e="view", d="deep" if n == 30 else float(n % 3)) for n in range(40)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "log.csv").write_text("s,t,e,d\n" + "".join(",".join(map(str, row.values())) + "\n" for row in rows))
+    mapping = mapping_from_text("columns: {session_id: s, t: t, event: e}\nevent_context: [d]\n")
+    ways = [whole(tmp_path / "log.csv", mapping, 0.05, "log")[0], whole(tmp_path / "log.jsonl", mapping, 0.05, "log")[0],
+            in_partitions(tmp_path / "log.jsonl", mapping, tmp_path / "parts", 200, 3, 0.05, "log")[0]]
+    for events in ways: assert events["d"].value_counts().sort("d").rows() == [("0", 13), ("1", 13), ("2", 13), ("deep", 1)]
+
+
+def test_the_order_that_is_named_in_a_note_does_not_depend_on_partitions(tmp_path):
+    rows = ["s,t,e,i,p,o"] + [f"s{n},2024-03-01 1{again}:{n:02}:00,purchase,a,5,T{n}" for n in range(30) for again in (0, 1)]
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    mapping = mapping_from_text(TWICE.replace("price: p", "price: p, order_id: o"))
+    one = whole(tmp_path / "log.csv", mapping, 0.05, "log")[1]
+    for partitions in (1, 2, 7):
+        assert in_partitions(tmp_path / "log.csv", mapping, tmp_path / f"{partitions}", 300, partitions, 0.05, "log")[1].notes == one.notes
