@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO_FORMS', 'NO_ZONE', 'OUTSIDE', 'REPEAT', 'SCORED',
            'MODES', 'EDGE', 'NORMAL', 'LOADED', 'ROWS_COMPARED', 'MOST_EVENTS', 'FOREIGN', 'ANSWERS', 'LACKING',
-           'MEMORY', 'WRITTEN', 'EMPTY', 'plain_value', 'to_polars', 'as_given', 'refuse_missing', 'as_kind',
-           'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound', 'judged_events',
+           'MEMORY', 'WRITTEN', 'OF_SESSION', 'EMPTY', 'plain_value', 'to_polars', 'as_given', 'refuse_missing',
+           'as_kind', 'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound', 'judged_events',
            'refuse_no_events', 'sound_events', 'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out',
            'WordTable', 'missing', 'QuickColumns', 'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words',
-           'held_or_asked', 'log_loss_of', 'Live', 'canonical_columns', 'SortedLog', 'sort_log', 'appender', 'Tally',
-           'add_part', 'refuse_unscored', 'in_words', 'score_file', 'landmarks_in_text', 'score_finished']
+           'held_or_asked', 'log_loss_of', 'Live', 'canonical_columns', 'is_canonical', 'SortedLog', 'sort_log',
+           'appender', 'Tally', 'add_part', 'refuse_unscored', 'in_words', 'score_file', 'landmarks_in_text',
+           'score_finished']
 
 # %% ../nbs/08_scoring.ipynb #3cd742c4
 import os
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import narwhals.stable.v2 as nw
@@ -40,19 +42,23 @@ from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
 from .events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps,
-                                     as_id, as_time, as_truth, as_word, check_events, count_rows, find_faults, is_missing,
-                                     rejects_repeats, repeats, without_nobody)
-from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
+                                     as_id, as_time, as_truth, as_word, check_events, count_rows, find_faults,
+                                     is_missing, rejects_repeats, repeats, without_nobody)
+from .features import (REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns,
+                                       complete_ready_made, session_features)
 from .models import BinnedClassifier, probability
 from .log.databases import is_address, parse_address
-from .partitions import (ROWS_PER_GB, check_partitions, partitions_for, partitions_in, rows_in_turn, spill,
-                                         spill_events, summed_up, told_nobody)
-from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
+from .partitions import (ROWS_PER_GB, check_partitions, partitions_for, partitions_in, rows_in_turn,
+                                         spill, spill_events, summed_up, told_nobody)
+from .readers import (READER_COLUMNS, apply_mapping, format_of, log_files, parquet_columns, read_pieces,
+                                      read_table, rules_for)
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
 from .simulate import best_prediction
-from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, log_notes, raw_pieces, read_source, source_of, with_names
+from .sources import (SHOPPERS_WORDS, Outcome, Source, find_source, load_card, log_notes, raw_pieces,
+                                      read_source, source_of, with_names)
 from .texts import frame_for_spreadsheet, spreadsheet_note
-from .trust import read_record, refuse_missing_columns, refuse_unsound_card, refuse_unsound_manifest, verify_run
+from .trust import (read_record, refuse_missing_columns, refuse_unsound_card, refuse_unsound_manifest,
+                                    verify_run)
 
 # %% ../nbs/08_scoring.ipynb #4050b0eb
 FLOAT32_EXACT = 2**24  # the largest whole number up to which a float32 holds them all
@@ -126,7 +132,8 @@ def as_kind(
     "A column as the kind that features need, or a refusal with an example."
     if kind == pl.String and values.name in IDS: return as_id(values, False)
     if values.dtype == kind and kind != pl.String: return values
-    if kind == pl.Int64 and isinstance(values.dtype, (pl.Datetime, pl.Date)): return values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("us")
+    if kind == pl.Int64 and isinstance(values.dtype, (pl.Datetime, pl.Date)):
+        return values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("us")
     if kind == pl.String: return values.to_frame().select(as_word(values.name)).to_series()
     if values.dtype.is_float(): values = values.fill_nan(None)
     if kind == pl.Boolean: found = values.to_frame().select(as_truth(values.name)).to_series()
@@ -243,12 +250,14 @@ class Sound:
     @property
     def notes(self) -> list: # Sentences
         "What a reader should know."
-        lost = [f"{_many(sum(self.left_out.values()), 'event')} left out: {_counted(self.left_out)}"] if self.left_out else []
-        said = lost + ([self.trouble] if self.trouble else [])
+        said = []
+        if self.left_out: said.append(f"{_many(sum(self.left_out.values()), 'event')} left out: {_counted(self.left_out)}")
+        if self.trouble: said.append(self.trouble)
         if self.zone:
             said.append(f"times that name no zone were read as {self.zone}, as in the log that the run learned from")
         if self.moved:
-            said.append(f"the steps of {_many(self.moved, 'session')} did not count 1, 2, 3 in the order of time; they were numbered anew")
+            said.append(f"the steps of {_many(self.moved, 'session')} did not count 1, 2, 3 in the order of time; "
+                        "they were numbered anew")
         return said
 
 # %% ../nbs/08_scoring.ipynb #945eb3f6
@@ -260,7 +269,7 @@ def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return frame, moved
 
 def _repeats(frame: pl.DataFrame, rules: Rules, kept: bool) -> pl.Series:
-    "True for exact repeats, where the run's log was rid of them; a log that numbers its clicks tells repeats apart by the number alone."
+    "True for exact repeats, where the run's log was rid of them; where clicks are numbered, the number tells them apart."
     none = pl.repeat(False, len(frame), dtype=pl.Boolean, eager=True)
     numbered = "order" in rules.kinds
     if not rejects_repeats(rules) or numbered and "step" not in frame.columns: return none
@@ -279,7 +288,8 @@ def _judged(frame: pl.DataFrame, resolution: str, window: tuple | None, rules: R
     given["event"] = pl.col("event").str.len_bytes().fill_null(0) > 0
     no_session, *faults = find_faults(given, read)
     outside = ~pl.col("t").is_between(*window).fill_null(True) if window else pl.lit(False)
-    faults = [no_session, (OUTSIDE, "t", outside.any().over("session_id")), *faults, (REPEAT, "_row", pl.lit(_repeats(frame, rules, kept)))]
+    faults = [no_session, (OUTSIDE, "t", outside.any().over("session_id")), *faults]
+    faults.append((REPEAT, "_row", pl.lit(_repeats(frame, rules, kept))))
     return frame.with_columns(_reason=pl.coalesce(pl.when(bad).then(pl.lit(why)) for why, _, bad in faults),
                               _column=pl.coalesce(pl.when(bad).then(pl.lit(column)) for _, column, bad in faults))
 
@@ -308,7 +318,7 @@ def judged_events(
     kinds: dict, # Context column: its kind in the training part
     rules: Rules | None = None, # The rules that the run's log was read by; None: as the clock of the card has it
 ) -> Sound: # Those that can be scored, in order; there may be none
-    "Check events as a log is checked, put them in order, and say what was done. What repeats another was settled when a run kept them, by all columns of its log."
+    "Check events as a log is checked, put them in order, and say what was done."
     rules = rules or Rules(resolution=card["resolution"] if card["resolution"] in RESOLUTIONS else "day")
     refuse_missing(events.columns, card)
     window = time_window(card)
@@ -320,8 +330,9 @@ def judged_events(
         kept = judged.filter(pl.col("_reason").is_null())
     kept, moved = _in_order(kept.with_columns(pl.col("quantity").cast(pl.Int64)))
     far = judged["t"].filter(~judged["t"].is_between(*window)) if left_out.get(OUTSIDE) else ()
-    return Sound(kept.select([*REQUIRED, *kinds]), judged, left_out, moved,
-                 card.get("time_zone", "UTC") if names_no_zone(events["t"]) else "", time_trouble(far[0], card) if len(far) else "")
+    zone = card.get("time_zone", "UTC") if names_no_zone(events["t"]) else ""
+    trouble = time_trouble(far[0], card) if len(far) else ""
+    return Sound(kept.select([*REQUIRED, *kinds]), judged, left_out, moved, zone, trouble)
 
 def refuse_no_events(
     left_out: dict, # Reason: events left out, which are all of them
@@ -671,7 +682,9 @@ def _table(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> pd.DataF
 @patch
 def _asked_about(self: Scorer, events, landmarks: str | int | list) -> tuple[Sound, pl.DataFrame]:
     "Sound events, and what is to be answered about each session."
-    if self.card["ready_made"]: raise ValueError(f"this run learned from {self.card['title']}: finished sessions, no events. Give finished sessions to scorer.score_sessions(table)")
+    if self.card["ready_made"]:
+        raise ValueError(f"this run learned from {self.card['title']}: finished sessions, no events. "
+                         "Give finished sessions to scorer.score_sessions(table)")
     asked = chosen_landmarks(landmarks, self.landmarks)
     sound = sound_events(to_polars(events), self.card, self.kinds, self.rules)
     self._refuse_foreign(len(sound.events), self._strange_states(sound.events))
@@ -694,7 +707,8 @@ FOREIGN = 20  # events from which on a log without one known state is taken to b
 @patch
 def _strange_states(self: Scorer, events: pl.DataFrame) -> pl.DataFrame:
     "States (such as event and page) that the training part never showed, with how many events are in them."
-    states = events.select(state=pl.concat_str([pl.col(c).cast(pl.String).fill_null("") for c in self.encoder.state], separator="|")).to_series()
+    parts = [pl.col(c).cast(pl.String).fill_null("") for c in self.encoder.state]
+    states = events.select(state=pl.concat_str(parts, separator="|")).to_series()
     return states.filter(~states.is_in(list(self.encoder.rates_.exits_))).value_counts(sort=True, name="events")
 
 
@@ -818,8 +832,8 @@ def limits(
 def score(
     self: Scorer,
     events, # Canonical events in any frame: one session or millions of events
-    landmarks: str | int | list = "last", # last: the largest trained one reached; now: after all events; every: after each event; or trained landmarks
-) -> pl.DataFrame | pd.DataFrame: # session_id, landmark, events, status, and ANSWERS; pandas if pandas was given, else Polars
+    landmarks: str | int | list = "last", # last: the largest one reached; now: after all events; every: after each; or trained ones
+) -> pl.DataFrame | pd.DataFrame: # session_id, landmark, events, status, and ANSWERS; pandas if pandas was given
     "What the run's models say of sessions. Sentences about the whole call are in `said`."
     sound, plan = self._asked_about(events, landmarks)
     scores = self._answered(sound.events, plan)
@@ -960,6 +974,19 @@ def canonical_columns(
     return {*COLUMNS, *card["session_context"], *card["event_context"]} <= set(columns)
 
 # %% ../nbs/08_scoring.ipynb #f49dd1b8
+def is_canonical(
+    path, # A log: file, folder, pattern or address
+    card: dict, # The card of the run's log
+) -> bool: # Whether it is a file of canonical events
+    "Whether a file holds events as a run keeps them, which need no mapping."
+    if is_address(path) or not Path(path).is_file() or format_of(Path(path)) != "parquet": return False
+    return canonical_columns(parquet_columns(Path(path)), card)
+
+def _as_events(events: pl.DataFrame) -> Checked:
+    "Canonical events as a reading; what is wrong with them is found when they are scored."
+    text = ("reason", "column", "value")
+    return Checked(events, pl.DataFrame(schema=dict(row=pl.Int64) | dict.fromkeys(text, pl.String)), [])
+
 @patch
 def read(
     self: Scorer,
@@ -968,12 +995,15 @@ def read(
 ) -> Checked: # Events to be scored, rejected rows, notes
     "A raw log as events, read as the run's own log was."
     source, path = self.source(), log if isinstance(log, (str, os.PathLike)) else None
-    if source.ready_made: raise ValueError(f"this run learned from {source.title}: finished sessions, no events. Give them to scorer.score_sessions(table)")
-    if path and format_of(Path(path)) == "parquet" and Path(path).is_file() and canonical_columns(parquet_columns(path), self.card): return Checked(pl.read_parquet(path, glob=False), pl.DataFrame({"reason": []}, schema={"reason": pl.String}), [])
+    if source.ready_made:
+        raise ValueError(f"this run learned from {source.title}: finished sessions, no events. "
+                         "Give them to scorer.score_sessions(table)")
+    if path and is_canonical(path, self.card): return _as_events(pl.read_parquet(path, glob=False))
     if path: return read_source(source, str(path), max_rejected=max_rejected)
     raw = to_polars(log)
     if source.prepare: raw = source.prepare(raw)
-    return check_events(apply_mapping(raw, source.mapping, "the log"), rules_for(raw, source.mapping), source.context, max_rejected, "the log")
+    mapped, rules = apply_mapping(raw, source.mapping, "the log"), rules_for(raw, source.mapping)
+    return check_events(mapped, rules, source.context, max_rejected, "the log")
 
 # %% ../nbs/08_scoring.ipynb #b1d55218
 MEMORY = 2.0  # gigabytes that checking and scoring a part of a log may take, about
@@ -994,11 +1024,6 @@ class SortedLog:
     parts: Iterator # Checked of each part
     count: int # How many parts there are
 
-def _unchecked(parts: Iterator) -> Iterator:
-    "The parts of a log that holds canonical events already; what is wrong with them is found when they are scored."
-    none = pl.DataFrame(schema=dict(row=pl.Int64, reason=pl.String, column=pl.String, value=pl.String))
-    for events in parts: yield Checked(events, none, [])
-
 def sort_log(
     source: Source, # How the run's log is read
     log: str, # Path of a log, or address of a database
@@ -1012,7 +1037,7 @@ def sort_log(
     number, together, folder = partitions_for(guess, MEMORY), int(MEMORY * ROWS_PER_GB), place / "parts"
     if canonical:
         rules, rows = Rules(), spill_events(pieces, folder, number, name, told)
-        parts = _unchecked(rows_in_turn(folder, together))
+        parts = map(_as_events, rows_in_turn(folder, together))
     else:
         rules, rows, first = spill(pieces, source.mapping, folder, number, name, source.prepare, told)
         parts = check_partitions(folder, rules, source.context, name, first, together)
@@ -1023,16 +1048,18 @@ def _lost_events(events: pl.DataFrame, sound: Sound) -> pl.DataFrame:
     "The events that cannot be scored, as rejected rows of a log."
     judged = sound.judged.with_columns(events["_row"]) if "_row" in events.columns else sound.judged
     lost = judged.filter(pl.col("_reason").is_not_null())
-    value = pl.coalesce(pl.when(pl.col("_column") == c).then(pl.col(c).cast(pl.String)) for c in judged.columns if not c.startswith("_"))
+    columns = [c for c in judged.columns if not c.startswith("_")]
+    value = pl.coalesce(pl.when(pl.col("_column") == c).then(pl.col(c).cast(pl.String)) for c in columns)
     row = pl.col("_row").cast(pl.Int64) if "_row" in judged.columns else pl.lit(None, pl.Int64)
     return lost.select(row=row, reason="_reason", column="_column", value=value)
 
 def _counted_events(sound: Sound, rules: Rules) -> Counter:
     "What count_rows counts of rows, of events that are handed over."
-    return count_rows(sound.judged.with_columns(_event=pl.when(pl.col("event").is_in(EVENTS)).then("event")), rules)
+    known = pl.when(pl.col("event").is_in(EVENTS)).then("event")
+    return count_rows(sound.judged.with_columns(_event=known), rules)
 
 def _set_aside(checked: Checked, sound: Sound, canonical: bool, rules: Rules) -> Checked:
-    "What became of the rows of a part, those that were read and cannot be scored among them; without events, and without the text of rows."
+    "What became of the rows of a part, those that were read and cannot be scored among them; without events and texts."
     rejected, counts = checked.rejected.drop("text", strict=False), checked.counts
     if sound.left_out: rejected = pl.concat([rejected, _lost_events(checked.events, sound)], how="diagonal")
     if canonical: counts = _counted_events(sound, rules)
@@ -1043,7 +1070,12 @@ def _set_aside(checked: Checked, sound: Sound, canonical: bool, rules: Rules) ->
 
 # %% ../nbs/08_scoring.ipynb #6602d328
 WRITTEN = (".parquet", ".csv", ".jsonl")  # endings of files that scores can be written to
-EMPTY = pl.DataFrame(schema={"session_id": pl.String, "landmark": pl.Int64, "events": pl.Int64, "status": pl.String, **ANSWERS})  # scores of nobody
+OF_SESSION = {"session_id": pl.String, "landmark": pl.Int64, "events": pl.Int64, "status": pl.String}  # what stands beside ANSWERS
+EMPTY = pl.DataFrame(schema=OF_SESSION | ANSWERS)  # scores of nobody
+
+def _append_csv(file, scores: pl.DataFrame) -> None:
+    "Write scores as text that a spreadsheet takes for no formula."
+    frame_for_spreadsheet(scores)[0].write_csv(file, include_header=False)
 
 @contextmanager
 def appender(
@@ -1052,32 +1084,32 @@ def appender(
 ): # A function that appends scores
     "Write scores one after the other."
     if ending == ".parquet":
-        with pq.ParquetWriter(file, EMPTY.to_arrow().schema) as writer: yield lambda scores: writer.write_table(scores.to_arrow().cast(writer.schema))
+        with pq.ParquetWriter(file, EMPTY.to_arrow().schema) as writer:
+            yield lambda scores: writer.write_table(scores.to_arrow().cast(writer.schema))
     elif ending == ".csv":
         EMPTY.write_csv(file)
-        yield lambda scores: frame_for_spreadsheet(scores)[0].write_csv(file, include_header=False)
+        yield partial(_append_csv, file)
     else: yield lambda scores: scores.write_ndjson(file)
 
 # %% ../nbs/08_scoring.ipynb #015e5ba1
+def _refuse_several(files: list, events_path: str) -> None:
+    "Refuse more than one file."
+    if len(files) == 1: return
+    raise ValueError(f"{events_path} stands for {len(files)} files, and a log is scored file by file. Name one, e.g. {files[0]}; "
+                     "sessions that go on in the next file would be cut")
+
 def _targets(events_path: str, out_path: str) -> tuple[Path, Path]:
     "The one file to read and the one to write, or a refusal before any work is done."
     files = [parse_address(events_path)] if is_address(events_path) else log_files(events_path)
     out = Path(out_path).expanduser().absolute()
-    if len(files) > 1: raise ValueError(f"{events_path} stands for {len(files)} files, and a log is scored file by file. Name one, e.g. {files[0]}; sessions that go on in the next file would be cut")
-    if out.suffix not in WRITTEN: raise ValueError(f"scores are written to a file ending in {', '.join(WRITTEN)}; found {out.name!r}, e.g. scored.parquet")
+    _refuse_several(files, events_path)
+    if out.suffix not in WRITTEN:
+        raise ValueError(f"scores are written to a file ending in {', '.join(WRITTEN)}; found {out.name!r}, e.g. scored.parquet")
     log = files[0].file if is_address(files[0]) else files[0]
-    if out.is_dir() or log and out == log.absolute(): raise ValueError(f"{out} is {'a folder' if out.is_dir() else 'the log itself'}. Name another file for the scores, e.g. scored.parquet")
+    if out.is_dir() or log and out == log.absolute():
+        what = "a folder" if out.is_dir() else "the log itself"
+        raise ValueError(f"{out} is {what}. Name another file for the scores, e.g. scored.parquet")
     return files[0], out
-
-def _tally(scores: pl.DataFrame, checked: Checked, left_out: dict, total: Counter) -> None:
-    "Add what one drawer gave to the counts."
-    lost = sum(left_out.values())
-    total.update({"rows": len(scores), "events": len(checked.events) - lost, "flagged": int(scores["flagged"].sum() or 0), "rejected": len(checked.rejected) + lost})
-    total.update({("reason", reason): n for reason, n in left_out.items()})
-    total.update({("status", s): n for s, n in scores["status"].value_counts().iter_rows()})
-    total.update({("reason", r): n for r, n in checked.rejected["reason"].value_counts().iter_rows()})
-    total.update({("count", key): n for key, n in checked.counts.items()})
-    total.update({("note", note): 1 for notes in scores.filter(pl.col("notes") != "")["notes"].to_list() for note in notes.split("; ")})
 
 # %% ../nbs/08_scoring.ipynb #633acb7a
 @dataclass
@@ -1085,7 +1117,7 @@ class Tally:
     "What scoring a log has come to, part by part."
     read: int = 0 # Events that were read
     events: int = 0 # Events that were scored
-    counts: Counter = field(default_factory=Counter) # rows, flagged, and by ("status", ...), ("note", ...), ("formula", ...), of scores
+    counts: Counter = field(default_factory=Counter) # rows, flagged, ("status", ...), ("note", ...), ("formula", ...)
     strange: int = 0 # Events in states that the training part never showed
     states: pl.DataFrame | None = None # Such states, of one part
     sound: Sound | None = None # What was done to the events of all parts; without events
@@ -1101,7 +1133,8 @@ def _add_scores(tally: Tally, scores: pl.DataFrame) -> None:
 def _both(before: Sound, sound: Sound) -> Sound:
     "What was done to the events of two parts; without events."
     left_out = Counter(before.left_out) + Counter(sound.left_out)
-    return Sound(EMPTY, EMPTY, dict(left_out), before.moved + sound.moved, before.zone or sound.zone, before.trouble or sound.trouble)
+    zone, trouble = before.zone or sound.zone, before.trouble or sound.trouble
+    return Sound(EMPTY, EMPTY, dict(left_out), before.moved + sound.moved, zone, trouble)
 
 def add_part(
     tally: Tally, # Is added to
@@ -1133,7 +1166,8 @@ def _refuse_other_times(tally: Tally, results: list, rules: Rules, name: str) ->
     rejected = pl.concat([one.rejected for one in results], how="diagonal")
     unread = rejected.filter(pl.col("reason") == "unparsable time").sort("row", maintain_order=True)
     if tally.read or unread.is_empty(): return
-    raise ValueError(f"{name}: no time can be read, e.g. {unread['value'][0]!r}. The run's own log writes times as {rules.time_format!r}, and is the measure. "
+    raise ValueError(f"{name}: no time can be read, e.g. {unread['value'][0]!r}. The run's own log writes times as "
+                     f"{rules.time_format!r}, and is the measure. "
                      "Write them so, or give the log as Parquet with a column of times")
 
 def _counts_of(tally: Tally, kind: str) -> dict:
@@ -1151,8 +1185,10 @@ def in_words(
     of_rejected = f" ({reasons})" if reasons else ""
     rows, flagged = tally.counts["rows"], tally.counts["flagged"]
     by_status = ", ".join(f"{n:,} {status}" for status, n in sorted(_counts_of(tally, "status").items()))
-    lines = [f"{tally.events:,} events read, {len(checked.rejected):,} rejected{of_rejected}", f"{_many(rows, 'row')}: {by_status}",
-             f"{flagged:,} flagged, from a probability of {scorer.threshold:.4f} on", *checked.notes, *tally.sound.notes[bool(tally.sound.left_out):]]
+    lines = [f"{tally.events:,} events read, {len(checked.rejected):,} rejected{of_rejected}",
+             f"{_many(rows, 'row')}: {by_status}",
+             f"{flagged:,} flagged, from a probability of {scorer.threshold:.4f} on", *checked.notes]
+    lines += replace(tally.sound, left_out={}).notes  # what was left out stands among the rejected
     new = sorted(_counts_of(tally, "note").items(), key=lambda pair: -pair[1])
     often = ", ".join(f"{note} ({n:,})" for note, n in new[:3])
     if new: lines.append(f"{_many(len(new), 'new word')}, scored as rare words, e.g. {often}")
@@ -1160,7 +1196,14 @@ def in_words(
     return [*lines, *scorer.limits(), f"written: {out}"]
 
 # %% ../nbs/08_scoring.ipynb #c13f2bac
-def _score_parts(scorer: Scorer, sorted_log: SortedLog, out: Path, landmarks, max_rejected: float, bar: tqdm) -> tuple[Tally, Checked]:
+def _score_parts(
+    scorer: Scorer, # Who is asked
+    sorted_log: SortedLog, # The log
+    out: Path, # Where the scores go
+    landmarks: str | int | list, # As for Scorer.score
+    max_rejected: float, # Largest share of rows that may be unreadable
+    bar: tqdm, # Told of each part
+) -> tuple[Tally, Checked]: # What scoring came to, and what became of all rows
     "Score part after part into the file; a log that is refused leaves the file as it was."
     tally, results = Tally(), []
     name, rules = sorted_log.name, sorted_log.rules
@@ -1188,21 +1231,23 @@ def score_file(
     progress: bool = True, # Whether to show progress, in a terminal
     key: str = "", # Path of the key that the run must be signed with, as for Scorer.load
 ) -> list: # Sentences: what was read, what was scored, what to know
-    "Score a file of any size. Scores come session by session, in no order of the log; an earlier result stays until the new one is whole."
+    "Score a file of any size, session by session in no order of the log; an earlier result stays until the new one is whole."
     scorer, (path, out) = Scorer.load(run, key), _targets(events_path, out_path)
-    source, quiet, log = scorer.source(), None if progress else True, str(events_path if is_address(events_path) else path)
+    source, quiet = scorer.source(), None if progress else True
+    log = str(events_path if is_address(path) else path)
     if is_address(path) and (source.reader or source.ready_made):
-        raise ValueError(f"this run learned from {source.title}, which is read from files, and {path} is a database. Export the new rows to a file")
+        raise ValueError(f"this run learned from {source.title}, which is read from files, and {path} is a database. "
+                         "Export the new rows to a file")
     if source.ready_made: return score_finished(scorer, path, out)
     chosen_landmarks(landmarks, scorer.landmarks)
-    canonical = not is_address(path) and format_of(path) == "parquet" and canonical_columns(parquet_columns(path), scorer.card)
+    canonical = is_canonical(log, scorer.card)
     with brief_folder() as place:
         with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar:
             sorted_log = sort_log(source, log, canonical, place, path.name, bar.update)
         with tqdm(desc="scoring", total=sorted_log.count, leave=False, disable=quiet) as bar:
             tally, checked = _score_parts(scorer, sorted_log, out, landmarks, max_rejected, bar)
-    said_of_files = [] if canonical else log_notes(source, log)
-    return in_words(tally, replace(checked, notes=[*said_of_files, *checked.notes]), scorer, out)
+    of_files = [] if canonical else log_notes(source, log)
+    return in_words(tally, replace(checked, notes=[*of_files, *checked.notes]), scorer, out)
 
 # %% ../nbs/08_scoring.ipynb #900cf04e
 def landmarks_in_text(

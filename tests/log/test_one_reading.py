@@ -2,14 +2,14 @@
 import csv, json, os, random, re, time
 from collections import defaultdict
 from datetime import datetime, timezone
-from pathlib import Path
 
 import polars as pl
 import pytest
 
 from clickstream_conv import readers, scoring
+from clickstream_conv.events import check_events
 from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import file_notes, log_files, mapping_from_text, read_log, read_pieces
+from clickstream_conv.readers import apply_mapping, mapping_from_text, read_log, read_pieces
 from clickstream_conv.sources import Source, contract_for, source_of
 
 SECONDS = float(os.environ.get("ONE_READING_SECONDS", 15))  # how long the random test looks for a story that is not read alike
@@ -451,3 +451,26 @@ def test_the_order_that_is_named_in_a_note_does_not_depend_on_partitions(tmp_pat
     one = whole(tmp_path / "log.csv", mapping, 0.05, "log")[1]
     for partitions in (1, 2, 7):
         assert in_partitions(tmp_path / "log.csv", mapping, tmp_path / f"{partitions}", 300, partitions, 0.05, "log")[1].notes == one.notes
+
+
+def test_the_form_of_times_is_what_all_pieces_show(tmp_path):
+    "The first pieces hold no time, then days of which day and month cannot be told apart: the twenty-eighth tells."
+    days = ["", "", "02/01/2024", "02/01/2024", "03/01/2024", "04/01/2024", "05/01/2024", "28/01/2024", "29/01/2024", "30/01/2024"]
+    rows = ["s,t,e"] + [f"s{n},{day and day + ' 10:00:00'},view" for n, day in enumerate(days * 3)]
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    mapping = mapping_from_text("columns: {session_id: s, t: t, event: e}\n")
+    events, total = in_partitions(tmp_path / "log.csv", mapping, tmp_path / "parts", 60, 3, 1.0, "log")
+    assert events.equals(whole(tmp_path / "log.csv", mapping, 1.0, "log")[0]) and total.reasons() == {"no time": 6}
+    assert events["t"].min() == 1_704_189_600_000_000  # 2 January, 10:00
+
+
+def test_a_log_without_numbers_of_rows_tells_first_reports_apart(tmp_path):
+    "Rows from a program have no numbers: which of two visits reports an order first is told by their order, however they fall into partitions."
+    raw = pl.DataFrame(dict(s=[f"s{n}" for n in range(60)], t="2024-03-01 10:00:00", e="purchase", i="a", p="5", o=[f"T{n % 20}" for n in range(60)]))
+    mapping = mapping_from_text(TWICE.replace("price: p", "price: p, order_id: o"))
+    one = plain(check_events(apply_mapping(raw, mapping), mapping.rules).events)
+    for partitions in (1, 2, 7):
+        rules, rows, first = spill([raw.head(25), raw.slice(25)], mapping, tmp_path / f"{partitions}", partitions)
+        parts = list(check_partitions(tmp_path / f"{partitions}", rules, (), first=first))
+        assert plain(pl.concat([part.events for part in parts])).equals(one)
+        assert one.filter(pl.col("event") == "purchase")["session_id"].str.strip_prefix("s").cast(pl.Int64).sort().to_list() == list(range(20))
