@@ -1,6 +1,7 @@
 """A run scores logs, and events, by what it found in the log that it learned from."""
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from reading import refusal
 
 from clickstream_conv.classification import quick_conversion
@@ -65,6 +66,20 @@ def test_a_file_that_is_newest_first_is_scored_alike(learned, tmp_path):
     assert any(line.startswith("the log is newest first") for line in also) and not any(line.startswith("the log is newest") for line in said)
     assert any(line.startswith("48 rows have the visitor 'NULL'") for line in said)
     assert Scorer.load(run).score(pl.read_parquet(run / "events.parquet")).sort("session_id").equals(oldest)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_sessions_scored_in_two_halves_are_told_the_same(learned, tmp_path, turned):
+    "One half holds prices such as 1,299.00 only, the other such as 19.90: what each of them means is in the contract."
+    run, folder = learned
+    whole, _ = scores(run, folder / "log.csv", tmp_path / "whole.parquet")
+    found = []
+    for half in (0, 1):
+        rows = [row for row in rows_of() if int(row.split(",")[0][1:]) % 2 == half]
+        if turned: rows.reverse()
+        (tmp_path / "half.csv").write_text("\n".join([HEAD, *rows]))
+        found.append(scores(run, tmp_path / "half.csv", tmp_path / "half.parquet")[0])
+    assert_frame_equal(pl.concat(found).sort("session_id"), whole, rel_tol=1e-12, abs_tol=1e-12)
 
 
 def test_a_file_that_loses_its_purchases_is_not_scored(learned, tmp_path):
