@@ -210,6 +210,10 @@ def partitions_in(
         group, size = [*group, part], size + rows
     if group: yield group
 
+def _removed(group: list) -> None:
+    "Remove partitions that were looked at."
+    for part in group: shutil.rmtree(part)
+
 def rows_in_turn(
     folder: Path, # Where spill has put the partitions; each is removed once it was looked at
     together: int = 0, # Rows up to which small partitions are taken as one; 0: each on its own
@@ -217,7 +221,13 @@ def rows_in_turn(
     "The rows of the partitions, one partition at a time."
     for group in partitions_in(folder, together):
         yield rows_of_parts(*group)
-        for part in group: shutil.rmtree(part)
+        _removed(group)
+
+def _checked_group(group: list, rules: Rules, context: tuple, name: str, first: pl.DataFrame | None) -> Checked:
+    "Partitions that are taken as one, checked."
+    raw = rows_of_parts(*group)
+    several = [column for column in ("_file",) if column in raw.columns]
+    return check_rows(raw, rules, (*context, *several), name, first)
 
 def check_partitions(
     folder: Path, # Where spill has put them; each is removed once it is checked
@@ -228,8 +238,9 @@ def check_partitions(
     together: int = 0, # Rows up to which small partitions are checked as one; 0: each on its own
 ) -> Iterator: # Checked of each partition with rows
     "Check the partitions, one at a time."
-    for raw in rows_in_turn(folder, together):
-        yield check_rows(raw, rules, (*context, *(c for c in ("_file",) if c in raw.columns)), name, first)
+    for group in partitions_in(folder, together):
+        yield _checked_group(group, rules, context, name, first)  # held by nobody here while the next is read
+        _removed(group)
 
 def summed_up(
     checked: list, # Checked of each partition; their events are not looked at

@@ -1006,7 +1006,7 @@ def read(
     return check_events(mapped, rules, source.context, max_rejected, "the log")
 
 # %% ../nbs/08_scoring.ipynb #b1d55218
-MEMORY = 2.0  # gigabytes that checking and scoring a part of a log may take, about
+MEMORY = 1.0  # gigabytes that checking and scoring a part of a log may take, about
 
 def _pieces_of(source: Source, log: str, canonical: bool, place: Path) -> tuple:
     "The pieces of a log, and about how many rows there are; a source with a reader of its own comes whole."
@@ -1216,6 +1216,7 @@ def _score_parts(
             if out.suffix == ".csv":
                 tally.counts.update({("formula", column): n for column, n in frame_for_spreadsheet(scores)[1].items()})
             bar.update()
+            del checked, scores, sound, states  # before the next part is read
         _refuse_other_times(tally, results, rules, name)
         refuse_unscored(scorer, tally)
         total = summed_up(results, sorted_log.rows, rules, max_rejected, name)
