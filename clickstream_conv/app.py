@@ -41,7 +41,8 @@ from .log.trackers import shipped_mapping
 from .log.understood import understood
 from .readers import FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, lines_above, load_mapping, mapping_from, mapping_from_text, open_log, propose_mapping, read_table
 from .runs import Run, brief_folder, read_json, read_table as read_run_table
-from .scoring import LACKING, LOADED, SCORED, Scorer, canonical_columns, counted_words
+from .scoring import (LACKING, LOADED, SCORED, Scorer, Tally, add_part, canonical_columns,
+                                      counted_words, refuse_unscored)
 from .sources import Source, load_card, load_events, read_source
 from .texts import for_markdown, frame_for_spreadsheet, from_markdown, spreadsheet_note, without_markup
 
@@ -472,13 +473,15 @@ def scored_upload(
     with LOCK:
         if scorer.card["ready_made"]: scores = scorer.score_sessions(upload.events)
         else:
-            portions, found, left_out = in_portions(upload.events), [], Counter()
+            portions, found, tally = in_portions(upload.events), [], Tally()
             for done, portion in enumerate(portions, 1):
-                found.append(scorer.score(portion, landmarks))
-                left_out.update(scorer.left_out)
+                scores, sound, states = scorer.score_part(portion, landmarks)
+                add_part(tally, portion, scores, sound, states)
+                found.append(scores)
                 progress(done / len(portions))
+            refuse_unscored(scorer, tally)
             scores = pl.concat(found)
-            if left_out: return scores, [left_out_sentence(left_out), *sentences_on(scores, scorer)]
+            if left_out := tally.sound.left_out: return scores, [left_out_sentence(Counter(left_out)), *sentences_on(scores, scorer)]
         return scores, sentences_on(scores, scorer)
 
 # %% ../nbs/11_app.ipynb #c2127fa5

@@ -9,7 +9,7 @@ __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'LARGEST_AMOU
            'FEWEST_LOST', 'WAY_OUT', 'CLOCKS', 'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float',
            'without_point_zero', 'as_id', 'as_time', 'fitting_formats', 'find_time_format', 'Rules', 'rejects_repeats',
            'is_numbering', 'with_times', 'add_rows', 'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth',
-           'is_missing', 'without_nobody', 'repeated_rows', 'Checked', 'count_rows', 'refuse_if_lossy',
+           'as_word', 'is_missing', 'without_nobody', 'repeated_rows', 'Checked', 'count_rows', 'refuse_if_lossy',
            'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats', 'notes_of', 'order_reports', 'check_rows',
            'check_events', 'hash_share', 'cut_off_sessions', 'glance']
 
@@ -408,6 +408,12 @@ def _marks(raw: pl.DataFrame, column: str, rules: Rules) -> tuple:
     if thousands == "," and not raw[column].str.contains(",", literal=True).any(): thousands = ""
     return decimal, thousands
 
+def as_word(
+    column: str, # Column with text, or numbers that are names
+) -> pl.Expr: # Text
+    "A word; 7.0 is 7 in every format, as for ids."
+    return pl.col(column).cast(pl.String).str.replace(WHOLE_FLOAT, "$1")
+
 def is_missing(
     value: pl.Expr, # A number
     rules: Rules, # How the log is read
@@ -424,7 +430,7 @@ def _context_read(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
     "The values of a context column, of its kind."
     kind = rules.kinds.get(column, "text")
     if kind == "number": return _number(raw, column, rules)
-    return as_truth(column) if kind == "boolean" else pl.col(column).cast(pl.String)
+    return as_truth(column) if kind == "boolean" else as_word(column)
 
 # %% ../nbs/00_events.ipynb #74b9fa80
 def _who(raw: pl.DataFrame) -> str:
@@ -560,19 +566,20 @@ def repeated_rows(
     return pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True).scatter(repeated["_i"], True)
 
 def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
-    "Whether each row of a log repeats an earlier one; a quantity that is not given is 1."
+    "Whether each row of a log repeats an earlier one, and not one that is set aside; a quantity that is not given is 1."
     own = [name for name in IDS if name in raw.columns] + [name for name in ("_t", "_event", "_price", "_currency") if name in raw.columns]
     own += [name for name in raw.columns if is_numbering(name) or name in ("event_id", "_order_revenue", "_value", "_unmapped")]
-    own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns]
+    own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns] + ["_reason"]
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return repeated_rows(raw.select(*own, **counted))
 
 def _sent_again(raw: pl.DataFrame, rules: Rules) -> pl.Series:
-    "Whether each row was sent before: its event's id stands in an earlier one of the same event and session."
+    "Whether each row was sent before: its event's id stands in an earlier one of the same event and session that is not set aside."
     if "event_id" not in raw.columns: return pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True)
     who = _who(raw)
     lines = [name for name in ("item_id", "_price", "_quantity") if rules.by_rows and name in raw.columns]
-    return raw["event_id"].is_not_null() & repeated_rows(raw.select(who, "_event", "event_id", *lines))
+    return raw["event_id"].is_not_null() & repeated_rows(raw.select(who, "_event", "event_id", *lines, "_reason"))
+
 
 # %% ../nbs/00_events.ipynb #7e1f0b8d
 @dataclass(frozen=True)
@@ -669,7 +676,8 @@ def _example(rejected: pl.DataFrame, reason: str) -> str:
     "Where a reason was first met, and with which value."
     first = rejected.filter(pl.col("reason") == reason).row(0, named=True)
     column = "" if first["column"].startswith("_") else f" in column {first['column']!r}"
-    place = f"row {first['row']}" + (f" of {first['file']}" if "file" in first else "")
+    place = "a row" if first["row"] is None else f"row {first['row']}"
+    if first.get("file"): place += f" of {first['file']}"
     return f"{reason}{column}, e.g. {place}: {first['value']!r}"
 
 WAY_OUT = "Mend the mapping or the log, or allow more with max_rejected"
@@ -838,7 +846,7 @@ def notes_of(
     return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *note_repeats(repeats, rules)]
 
 def _with_reasons(raw: pl.DataFrame, checks: list) -> pl.DataFrame:
-    "Rows with _reason and _column of the first check that is true of them; null where none is."
+    "Rows with the first reason that holds, and its column, in _reason and _column; a reason that they have stays."
     failed = [pl.when(bad).then(pl.lit(place, pl.UInt8)) for place, (_, _, bad) in enumerate(checks)]
     raw = raw.with_columns(_check=pl.coalesce(failed))
     said = {place: why for place, (why, _, _) in enumerate(checks) if isinstance(why, str)}
@@ -847,6 +855,7 @@ def _with_reasons(raw: pl.DataFrame, checks: list) -> pl.DataFrame:
     reason = pl.coalesce(*own, pl.col("_check").replace_strict(said, default=None, return_dtype=pl.String))
     column = pl.col("_check").replace_strict(columns, default=None, return_dtype=pl.String)
     if raw["_check"].null_count() == len(raw): reason = column = pl.lit(None, pl.String)
+    if "_reason" in raw.columns: reason, column = pl.coalesce("_reason", reason), pl.coalesce("_column", column)
     return raw.with_columns(_reason=reason, _column=column).drop("_check")
 
 def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple[pl.DataFrame, Rules]:
@@ -859,10 +868,11 @@ def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple
         rules = settle_rules(raw, rules, context)
         raw = _parsed(raw, rules, context)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
+    raw = _with_reasons(raw, _checks(raw, context, rules))
     raw = raw.with_columns(_repeat=_repeated(raw, context), _again=_sent_again(raw, rules))
-    checks = _checks(raw, context, rules) + [(SENT_AGAIN, "event_id", pl.col("_again"))]
-    checks += [("exact repeat", "_row", pl.col("_repeat"))] if rejects_repeats(rules) else []
-    return _with_reasons(raw, checks), rules
+    told_twice = [(SENT_AGAIN, "event_id", pl.col("_again"))]
+    if rejects_repeats(rules): told_twice.append(("exact repeat", "_row", pl.col("_repeat")))
+    return _with_reasons(raw, told_twice), rules
 
 def _kept(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "The rows that are not set aside, in the order in which things happened."

@@ -1233,6 +1233,11 @@ def _columns_ahead(path: Path, form: str, delimiter: str, encoding: str, skip_li
         return dict(pl.scan_parquet(path, glob=False).collect_schema())
     with _plain_errors(path, encoding): return dict.fromkeys(_csv_shape(path, delimiter, encoding, (), skip_lines, dialect)[0], pl.String)
 
+def _times_as_text(table: pl.DataFrame, known: list) -> pl.DataFrame:
+    "A piece whose times are text where another file of the log holds them as text, as when all are read at once."
+    texts = {name for columns in known for name, kind in columns.items() if kind == pl.String}
+    return table.with_columns(pl.col(name).cast(pl.String) for name, kind in table.schema.items() if kind.is_temporal() and name in texts)
+
 def read_pieces(
     paths: str | Path | list, # One path, several, a folder or a pattern; or the address of a database
     format: str = "", # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say nothing
@@ -1259,7 +1264,7 @@ def read_pieces(
     if _is_mixture(forms): seen = {name: kind if kind.is_nested() else pl.String for name, kind in seen.items()}
     for path, form in zip(files, forms):
         for place, table in enumerate(_pieces_of(path, form, delimiter, encoding, size, skip_lines, dialect)):
-            table = _alike(table, forms, dialect)
+            table = _times_as_text(_alike(table, forms, dialect), known)
             if first is None: first = _own_columns(table)
             if not place: _refuse_differences([files[0], path], [forms[0], form], [first, _own_columns(table)])
             absent = [pl.lit(None, kind).alias(name) for name, kind in seen.items() if name not in (*table.columns, *READER_COLUMNS)]

@@ -9,9 +9,9 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATE
            'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'ROWS_UNKNOWN', 'Outcome', 'Source', 'register',
            'fill_category', 'name_eshop_codes', 'unknown_where_zero', 'read_yoochoose', 'price_history',
            'price_at_the_time', 'read_retailrocket', 'own_source', 'known_sources', 'find_source', 'contract_for',
-           'source_of', 'fetch', 'lacks_header', 'with_names', 'read_source', 'read_ready_made', 'split_by_hash',
-           'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside', 'origins_of',
-           'split_sessions', 'as_warnings', 'warnings', 'day', 'refuse_no_choice', 'converts_at_first',
+           'source_of', 'fetch', 'log_notes', 'lacks_header', 'with_names', 'read_source', 'read_ready_made',
+           'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside',
+           'origins_of', 'split_sessions', 'as_warnings', 'warnings', 'day', 'refuse_no_choice', 'converts_at_first',
            'refuse_known_at_first', 'odd_values', 'oddities', 'visitor_groups', 'moment', 'split_details',
            'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare',
            'made_with', 'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces',
@@ -390,6 +390,13 @@ def _notes_on(source: Source, files: list, path: str = "") -> list:
     if not source.reader: return file_notes(files, **source.mapping.of_files())
     found = log_files(files, source.mapping.format)
     return [*note_empty(without_twins(found)), *note_twins(found)]
+
+def log_notes(
+    source: Source, # Which log
+    path: str, # File, folder, pattern or address
+) -> list: # Sentences
+    "What to say about where a log lies: its files, or its database."
+    return _notes_on(source, _files_for(source, path), path)
 
 def lacks_header(
     path: Path, # A CSV file, plain or packed
@@ -1027,7 +1034,7 @@ def prepare_in_partitions(
     finally: shutil.rmtree(work, ignore_errors=True)
     details = split_details(spans, parts, how)
     card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(source, path, seed)
-    if path: card["notes"] = [*_notes_on(source, _files_for(source, path), path), *card["notes"]]
+    if path: card["notes"] = [*log_notes(source, path), *card["notes"]]
     if share < 1: card["notes"] = [*card["notes"], f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events"]
     card = with_warnings(card, as_warnings(oddities(source.mapping, counted, spans)))
     write_table(run, "rejected.parquet", checked.rejected)

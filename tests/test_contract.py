@@ -12,7 +12,7 @@ from clickstream_conv.classification import quick_conversion
 from clickstream_conv.contract import CONTRACT, load_contract, mapping_note
 from clickstream_conv.events import SECOND, Rules
 from clickstream_conv.runs import Run, write_json
-from clickstream_conv.scoring import Scorer, Sorting, drawer_events, score_file, sort_log, sound_events
+from clickstream_conv.scoring import Scorer, score_file, sort_log, sound_events
 from clickstream_conv.sources import contract_for, find_source, load_card, own_source, prepare, read_source, source_of
 
 CASES = Path(__file__).parent / "cases" / "reports"
@@ -180,14 +180,8 @@ def as_events(rows, contract, card):
 
 def in_pieces(source, path, folder, name):
     "The events of a file that is scored a few lines at a time."
-    (folder / name).mkdir()
-    sorting = Sorting(source, False, path, folder / name, 3)
-    sort_log(sorting, 1.0, Bar())
-    return pl.concat([drawer_events(sorting, drawer).events for drawer in sorted((folder / name).iterdir()) if drawer.is_dir()]).sort("session_id", "step")
-
-class Bar:
-    "Progress that nobody looks at."
-    def update(self, done): pass
+    parts = sort_log(source, str(path), False, folder / name, path.name).parts
+    return pl.concat([part.events for part in parts]).sort("session_id", "step")
 
 COMPARED = ["session_id", "step", "t", "event", "item_id", "category", "price", "quantity", "theme", "depth"]
 
@@ -199,7 +193,7 @@ def numbered(rows):
 def test_training_and_scoring_keep_the_same_rows(seed, tmp_path, monkeypatch):
     "Files of three formats, whole and in pieces, and canonical events with and without steps: the rows that training keeps, in its order."
     monkeypatch.setattr(readers, "PIECE", 700)
-    monkeypatch.setattr(scoring, "DRAWER", 1_400)
+    monkeypatch.setattr(scoring, "MEMORY", 1e-5)
     rng = random.Random(seed)
     (tmp_path / "mine.yaml").write_text(mapping_text(rng))
     rows = random_rows(rng, 12)

@@ -99,7 +99,7 @@ def test_own_log_without_sessions_in_pieces(own, monkeypatch):
     expected = scorer.score(scorer.read(folder / "log.csv").events).sort("session_id")
     (folder / "log.csv.gz").write_bytes(gzip.compress((folder / "log.csv").read_bytes()))
     monkeypatch.setattr(readers, "PIECE", 30_000)
-    monkeypatch.setattr(scoring, "DRAWER", 60_000)
+    monkeypatch.setattr(scoring, "MEMORY", 1e-3)
     for name in ("log.csv", "log.csv.gz"):
         score_file(run.folder, folder / name, folder / "out.parquet", progress=False)
         found = pl.read_parquet(folder / "out.parquet").sort("session_id")
@@ -150,7 +150,7 @@ def test_an_interrupted_file_leaves_the_old_one(shop, log, tmp_path, monkeypatch
     log.write_parquet(tmp_path / "log.parquet")
     score_file(shop.folder, tmp_path / "log.parquet", tmp_path / "out.csv", progress=False)
     before = (tmp_path / "out.csv").read_bytes()
-    monkeypatch.setattr(Scorer, "score", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
+    monkeypatch.setattr(Scorer, "score_part", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt): score_file(shop.folder, tmp_path / "log.parquet", tmp_path / "out.csv", progress=False)
     assert (tmp_path / "out.csv").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.parquet", "out.csv"]
@@ -262,3 +262,20 @@ def test_other_values_of_a_live_event(change, message, scorer, log):
 @pytest.mark.parametrize("events", [[1, 2], [[1, 2], [3, 4]], [("a", 1)], ["view"], [None]])
 def test_a_list_holds_dicts(events, scorer):
     with pytest.raises(ValueError, match="a list of events holds dicts such as"): scorer.score(events)
+
+
+def test_one_strange_visit_refuses_no_file(shop, scorer, log, tmp_path, monkeypatch):
+    "A visit to a page that nobody knew, and one of another century, each alone in its partition: left as they are, or left out, and the others scored."
+    one = log.filter(pl.col("event") == "view").head(1).drop("visitor", "part")
+    bot = pl.concat([one] * 25).with_columns(session_id=pl.lit("bot"), page=pl.lit("elsewhere"), step=pl.int_range(1, 26), t=pl.col("t") + pl.int_range(25) * 1_000_000)
+    old = one.with_columns(session_id=pl.lit("old"), t=pl.col("t") // 1_000)
+    some = log.head(300).drop("visitor", "part")
+    pl.concat([some, bot, old]).write_parquet(tmp_path / "log.parquet")
+    monkeypatch.setattr(scoring, "MEMORY", 1e-9)
+    said = score_file(shop.folder, tmp_path / "log.parquet", tmp_path / "out.parquet", progress=False)
+    found = pl.read_parquet(tmp_path / "out.parquet").sort("session_id")
+    pd.testing.assert_frame_equal(found.to_pandas(), scorer.score(pl.concat([some, bot])).sort("session_id").to_pandas(), rtol=1e-12, atol=1e-12)
+    assert said[0] == "325 events read, 1 rejected (session with a time outside of the log's range: 1)" and any("looks like milliseconds" in line for line in said)
+    bot.write_parquet(tmp_path / "bot.parquet")
+    with pytest.raises(ValueError, match="none of the 25 events is in a state that this run knows"): score_file(shop.folder, tmp_path / "bot.parquet", tmp_path / "none.parquet", progress=False)
+    assert not (tmp_path / "none.parquet").exists()

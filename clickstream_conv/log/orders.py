@@ -51,12 +51,13 @@ class Orders:
     unpriced: int = 0 # Orders of unknown worth
     again: int = 0 # Reports of an order that was counted already
     merged: int = 0 # Rows that are further lines of their event
-    example: str = "" # An order that was reported again
+    example: str = "" # An order that was reported again: the first by its id, so that all parts of a log agree
 
     def __add__(self, other):
         "The same of two parts of a log."
         counts = {name: getattr(self, name) + getattr(other, name) for name in ("orders", "pieces", "revenue", "unpriced", "again", "merged")}
-        return Orders(**counts, example=self.example or other.example)
+        examples = [one.example for one in (self, other) if one.example]
+        return Orders(**counts, example=min(examples, default=""))
 
 # %% ../../nbs/log/08_orders.ipynb #186d9644
 def _is_line(rows: pl.DataFrame) -> pl.Expr:
@@ -141,7 +142,7 @@ def _valued(rows: pl.DataFrame, columns: list) -> tuple[pl.DataFrame, Orders]:
     pieces = purchases.filter("_is_line")["_quantity"].fill_null(1.0).sum()
     repeated = rows.filter("_again")
     found = Orders(len(purchases), int(round(pieces)), float(purchases["value"].sum()), purchases["value"].null_count(),
-                   len(repeated), int((rows["_rows"] - 1).sum()), repeated["order_id"][0] if len(repeated) else "")
+                   len(repeated), int((rows["_rows"] - 1).sum()), repeated["order_id"].min() or "")
     price = pl.when(bought & pl.col("value").is_not_null() & (pl.col("_quantity").fill_null(1.0) > 0)).then(pl.col("value") / pl.col("_quantity").fill_null(1.0)).otherwise("_price")
     quantity = pl.when(pl.col("_quantity") > 0).then("_quantity")
     rows = rows.with_columns(_event=pl.when("_again").then(pl.lit("other")).otherwise("_event"), _price=price, _quantity=quantity)

@@ -2,21 +2,15 @@
 from pathlib import Path
 
 import polars as pl
+import pytest
 
-from clickstream_conv import readers
+from clickstream_conv import readers, scoring
 from clickstream_conv.partitions import check_partitions, spill, summed_up
 from clickstream_conv.readers import load_mapping, mapping_from_text, propose_mapping, read_log, read_pieces
-from clickstream_conv.scoring import Sorting, drawer_events, sort_log
 from clickstream_conv.sources import Source, contract_for, source_of
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 REPORTS = CASES / "reports"
-
-
-class NoBar:
-    "Progress that nobody looks at."
-
-    def update(self, done): pass
 
 
 def in_partitions(path, mapping, folder, size=200, max_rejected=0.05):
@@ -29,13 +23,14 @@ def in_partitions(path, mapping, folder, size=200, max_rejected=0.05):
 
 
 def by_contract(path, mapping, rules, folder, size=200):
-    "A log sorted for scoring by the contract of a run that read a log by these rules."
+    "The events of a log that is scored by the contract of a run that read a log by these rules."
     contract = contract_for(Source("mine", "mine", mapping), rules)
     card = dict(source="mine", title="mine", outcome={}, state=[], ready_made=False)
-    (folder / "drawers").mkdir()
-    sorting = Sorting(source_of(contract, card), False, Path(path), folder / "drawers", 3)
-    sort_log(sorting, 1.0, NoBar(), size)
-    parts = [drawer_events(sorting, drawer) for drawer in sorted((folder / "drawers").iterdir())]
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(readers, "PIECE", size)
+        small.setattr(scoring, "MEMORY", 1e-5)
+        found = scoring.sort_log(source_of(contract, card), str(path), False, folder / "scored", Path(path).name)
+        parts = list(found.parts)
     return pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
 
 
@@ -48,7 +43,7 @@ def everywhere(path, mapping, folder, max_rejected=0.05):
     assert events.drop("_file", strict=False).equals(own)
     assert total.notes == whole.notes and total.reasons() == whole.reasons()
     assert total.rules == whole.rules
-    if Path(path).is_file(): assert by_contract(path, mapping, whole.rules, folder).equals(own)
+    if Path(path).is_file(): assert by_contract(path, mapping, whole.rules, folder).drop("_file", strict=False).equals(own)
     return whole
 
 
@@ -66,7 +61,6 @@ def figures(events):
 
 def refusal(what, *words):
     "The sentence of a refusal, which holds these words."
-    import pytest
     with pytest.raises(ValueError) as error: what()
     assert all(word in str(error.value) for word in words), error.value
     return str(error.value)

@@ -1,6 +1,7 @@
 """A run scores logs, and events, by what it found in the log that it learned from."""
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from reading import refusal
 
 from clickstream_conv.classification import quick_conversion
@@ -67,6 +68,20 @@ def test_a_file_that_is_newest_first_is_scored_alike(learned, tmp_path):
     assert Scorer.load(run).score(pl.read_parquet(run / "events.parquet")).sort("session_id").equals(oldest)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_sessions_scored_in_two_halves_are_told_the_same(learned, tmp_path, turned):
+    "One half holds prices such as 1,299.00 only, the other such as 19.90: what each of them means is in the contract."
+    run, folder = learned
+    whole, _ = scores(run, folder / "log.csv", tmp_path / "whole.parquet")
+    found = []
+    for half in (0, 1):
+        rows = [row for row in rows_of() if int(row.split(",")[0][1:]) % 2 == half]
+        if turned: rows.reverse()
+        (tmp_path / "half.csv").write_text("\n".join([HEAD, *rows]))
+        found.append(scores(run, tmp_path / "half.csv", tmp_path / "half.parquet")[0])
+    assert_frame_equal(pl.concat(found).sort("session_id"), whole, rel_tol=1e-12, abs_tol=1e-12)
+
+
 def test_a_file_that_loses_its_purchases_is_not_scored(learned, tmp_path):
     run, _ = learned
     rows = rows_of()
@@ -95,3 +110,29 @@ def test_events_handed_over_know_nobody_and_missing_numbers(learned):
     expected = scorer.score(events)
     assert scorer.score(nobody).equals(expected)
     assert scorer.left_out == {"no session_id": 1}
+
+
+def test_events_that_differ_in_a_column_that_nobody_mapped_are_scored_as_they_were_learned(tmp_path):
+    "With a clock of milliseconds repeats are left out, and what differs in any column of the log is none."
+    rows = ["session,time,event,item,widget"]
+    for n in range(160):
+        day, last = f"2024-03-{1 + n // 12:02}T{8 + n % 12:02}", "purchase" if n % 3 == 0 else "view"
+        rows += [f"s{n},{day}:00:00.250,view,p{n % 7},top", f"s{n},{day}:00:00.250,view,p{n % 7},bottom", f"s{n},{day}:00:00.250,view,p{n % 7},top", f"s{n},{day}:01:00.000,{last},p1,top"]
+    (tmp_path / "m.yaml").write_text("columns: {session_id: session, t: time, event: event, item_id: item}\nresolution: ms\n")
+    (tmp_path / "log.csv").write_text("\n".join(rows))
+    run = Run(str(tmp_path / "run"))
+    prepare(run, source=str(tmp_path / "m.yaml"), path=str(tmp_path / "log.csv"), max_rejected=0.5)
+    write_json(run, "run.json", dict(source="m", parameters=dict(source=str(tmp_path / "m.yaml"))))
+    quick_conversion(run, folds=2)
+    events = pl.read_parquet(run / "events.parquet")
+    assert len(events) == 3 * 160
+    scored, said = scores_of_all(run, tmp_path / "log.csv", tmp_path / "a.parquet")
+    assert scored["events"].unique().to_list() == [3] and said[0] == "480 events read, 160 rejected (exact repeat: 160)"
+    assert Scorer.load(run).score(events).sort("session_id").equals(scored)
+    assert scores_of_all(run, run / "events.parquet", tmp_path / "b.parquet")[0].equals(scored)
+
+
+def scores_of_all(run, path, out):
+    "A file scored whatever it loses."
+    said = score_file(run.folder, str(path), str(out), max_rejected=0.5, progress=False)
+    return pl.read_parquet(out).sort("session_id"), said
