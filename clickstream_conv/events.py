@@ -580,7 +580,6 @@ def _sent_again(raw: pl.DataFrame, rules: Rules) -> pl.Series:
     lines = [name for name in ("item_id", "_price", "_quantity") if rules.by_rows and name in raw.columns]
     return raw["event_id"].is_not_null() & repeated_rows(raw.select(who, "_event", "event_id", *lines, "_reason"))
 
-
 # %% ../nbs/00_events.ipynb #7e1f0b8d
 @dataclass(frozen=True)
 class Checked:

@@ -282,7 +282,7 @@ def reckoned(kind, rows, newest_first=False):
 def outcome(read):
     "What reading gives, or the sentence that refuses it."
     try: return read()
-    except ValueError as error: return str(error)
+    except ValueError as error: return re.sub(r"'(-?\d+)\.0'", r"'\1'", str(error))  # a number of JSON is shown as its piece holds it
 
 
 def plain(events):
