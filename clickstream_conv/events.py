@@ -409,10 +409,10 @@ def _marks(raw: pl.DataFrame, column: str, rules: Rules) -> tuple:
     return decimal, thousands
 
 def as_word(
-    column: str, # Column with text, or numbers that are names
-) -> pl.Expr: # Text
-    "A word; 7.0 is 7 in every format, as for ids."
-    return pl.col(column).cast(pl.String).str.replace(WHOLE_FLOAT, "$1")
+    values: pl.Series, # Text, or numbers that are names
+) -> pl.Series: # Text
+    "Words; 7.0 is 7 in every format, as for ids."
+    return without_point_zero(values.cast(pl.String))
 
 def is_missing(
     value: pl.Expr, # A number
@@ -430,7 +430,7 @@ def _context_read(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
     "The values of a context column, of its kind."
     kind = rules.kinds.get(column, "text")
     if kind == "number": return _number(raw, column, rules)
-    return as_truth(column) if kind == "boolean" else as_word(column)
+    return as_truth(column) if kind == "boolean" else pl.lit(as_word(raw[column]))
 
 # %% ../nbs/00_events.ipynb #74b9fa80
 def _who(raw: pl.DataFrame) -> str:

@@ -134,7 +134,7 @@ def as_kind(
     if values.dtype == kind and kind != pl.String: return values
     if kind == pl.Int64 and isinstance(values.dtype, (pl.Datetime, pl.Date)):
         return values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("us")
-    if kind == pl.String: return values.to_frame().select(as_word(values.name)).to_series()
+    if kind == pl.String: return as_word(values)
     if values.dtype.is_float(): values = values.fill_nan(None)
     if kind == pl.Boolean: found = values.to_frame().select(as_truth(values.name)).to_series()
     elif _may_be_number(values.dtype): found = values.cast(kind, strict=False)
