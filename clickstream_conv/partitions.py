@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from .events import (FLOAT_ID, LARGEST_EXACT, WHOLE_FLOAT, Checked, Rules, add_rows, check_rows,
-                                     find_time_format, hash_share, notes_of, order_reports, refuse_currencies, refuse_if_lossy,
+                                     find_time_format, hash_share, notes_of, order_reports, refuse_misread,
                                      rules_from, with_times)
 from .log.orders import Orders, earliest, order_notes
 from .profiling import Profile
@@ -166,8 +166,8 @@ def summed_up(
     rejected = rejected.sort([c for c in ("file", "row") if c in rejected.columns], maintain_order=True)
     repeats, counts, orders = sum(one.repeats for one in checked), Counter(), sum((one.orders for one in checked), Orders())
     for one in checked: counts.update(one.counts)
-    refuse_if_lossy(rejected, rows, max_rejected, name, counts)
-    refuse_currencies(counts, rules, name)
     notes = notes_of(rejected, counts, repeats, rules) + order_notes(orders)
-    return Checked(pl.DataFrame(), rejected, notes, repeats, orders, rules, counts)
+    whole = Checked(pl.DataFrame(), rejected, notes, repeats, orders, rules, counts, rows)
+    refuse_misread(whole, max_rejected, name)
+    return whole
 

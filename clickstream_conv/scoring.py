@@ -40,7 +40,7 @@ from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
 from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_rows, add_steps, as_id, as_time, as_truth, check_events, check_rows, find_faults, is_missing,
-    notes_of, refuse_currencies, refuse_if_lossy, rejects_repeats, rules_from, with_times, without_nobody,
+    notes_of, refuse_currencies, refuse_if_lossy, rejects_repeats, rules_from, way_out, with_times, without_nobody,
     repeats)
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import BinnedClassifier, probability
@@ -1067,8 +1067,8 @@ def _refuse_lossy(total: Counter, sorting: Sorting, rejected: pl.DataFrame, max_
         refuse_if_lossy(rejected, sorting.rows, max_rejected, sorting.path.name, counts)
         return refuse_currencies(counts, sorting.rules or Rules(), sorting.path.name)
     reason, count = max(((key[1], n) for key, n in total.items() if key[0] == "reason"), key=lambda pair: pair[1])
-    raise ValueError(f"{sorting.path.name}: {lost:,} of {sorting.rows:,} rows break the contract, more than the {max_rejected:.0%} allowed. Most often ({count:,} rows): {reason}. "
-                     "Nothing was written. Mend the log, or allow more with max_rejected")
+    raise ValueError(f"{sorting.path.name}: {lost:,} of {sorting.rows:,} rows break the contract, more than the {100 * max_rejected:g}% allowed. Most often ({count:,} rows): {reason}. "
+                     f"Nothing was written. {way_out(lost / sorting.rows)}")
 
 # %% ../nbs/08_scoring.ipynb #fd585a12
 def in_words(
