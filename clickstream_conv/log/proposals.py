@@ -208,6 +208,7 @@ def own_proposal(
     found = draft.figures()
     head = [f"# proposed from the first {len(draft.raw):,} rows of {name}; look at the lines marked with ?"]
     if found: head.append(f"# read so, they hold {found.sentence()}")
+    if found and found.unnamed: head.append(f"# {found.unnamed}")
     asked = [*draft.questions, *_outcome_lines(draft, found), *_single_lines(draft), *event_lines(draft)]
     asked += [f"# ? {line}" for line in time_lines(draft)] + class_lines(draft)
     lines = [*head, *draft.text().splitlines(), *asked, *context_lines(draft.flat, context_for(draft))]

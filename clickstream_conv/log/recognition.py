@@ -139,4 +139,5 @@ def proposal_of_tracker(
     if found and not found.orders: lines.append(NO_PURCHASE)
     said = found.sentence() if found else f"nothing that can be read yet: {why_not_read(raw, text)}"
     head.append(f"# read so, the first {len(raw):,} rows of {path.name} hold {said}")
+    if found and found.unnamed: head.append(f"# {found.unnamed}")
     return "\n".join(map(one_line, [*head, *lines])) + "\n"
