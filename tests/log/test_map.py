@@ -348,3 +348,74 @@ def test_purchases_that_only_an_address_tells(tmp_path):
     rules = re.search(r"event_rules: (.*)", text)[0]
     kept = re.sub(r"(?ms)^events:.*?(?=^\w)|^  event: .*?$", "", text)
     assert figures(tmp_path / "log.csv", kept + rules + "\n")[:3] == (10, 5, 5)
+
+
+HALF_HOURS = [(f"u{n}", f"2024-03-01 {9 + n % 10:02d}:{minute:02d}:00", event) for n in range(20) for minute, event in ((0, "view"), (5, ("purchase", "view")[n % 2]))]
+
+
+def tracker_without(tmp_path, name, session):
+    "A tracker's log in which no row has the id of its session."
+    messages = [json.loads(line) for line in gzip.open(CASES / "vendors" / name, "rt")]
+    for message in messages: session(message)
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(map(json.dumps, messages)) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name, session", [
+    ("segment.jsonl.gz", lambda message: message["context"].pop("sessionId", None)),
+    ("segment.jsonl.gz", lambda message: message["context"].update(sessionId="")),
+    ("posthog.jsonl.gz", lambda message: message["properties"].pop("$session_id", None)),
+    ("snowplow_sdk.jsonl.gz", lambda message: message.update(domain_sessionid=None)),
+])
+def test_a_tracker_without_sessions_falls_to_the_visitor(name, session, tmp_path):
+    "An id that the file lacks, or that is empty, made 0 sessions of the log."
+    path = tracker_without(tmp_path, name, session)
+    text = propose(path)
+    mapping = mapping_from_text(text)
+    assert "session_id" not in mapping.columns and figures(path, text)[0] == 24 and figures(path, text)[1] >= 5
+    assert mapping.rules.gap_minutes == 30
+
+
+def test_a_session_id_that_most_rows_lack_falls_to_the_visitor(tmp_path):
+    rows = [(f"s{place // 2}" if place < 8 else "", *row) for place, row in enumerate(HALF_HOURS)]
+    (tmp_path / "log.csv").write_text("session_id,user_id,time,event\n" + "".join(",".join(row) + "\n" for row in rows))
+    text = propose(tmp_path / "log.csv")
+    assert figures(tmp_path / "log.csv", text)[:3] == (20, 10, 10)
+    assert "32 of 40 rows have no session_id: cut at a silence of gap_minutes 20 sessions, 10 with a purchase" in text
+    assert "by session_id 4 sessions, 2 with a purchase" in text and "# not mapped: session_id (an id)" in text
+
+
+def test_rows_without_a_session_are_asked_about_with_both_numbers():
+    text = propose(CASES / "vendors" / "ga4_mp.jsonl.gz")
+    assert "# ? 3 rows have no session id: as it is 24 sessions, 0 with a purchase" in text
+    assert "Without session_id, and visits cut at a silence of gap_minutes: 24 sessions, 3 with a purchase, 3 orders worth 159.25" in text
+
+
+def zone_question(path):
+    "What a proposal says of the zone."
+    return [line for line in propose(path).splitlines() if "zone" in line and not line.startswith("# not mapped")]
+
+
+def test_times_without_a_zone_are_asked_about(tmp_path):
+    "With the hours that they show; where the log or its tracker names the zone, that one is proposed."
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,time,event\n" + "".join(",".join(row) + "\n" for row in HALF_HOURS))
+    asked, = zone_question(log)
+    assert asked.startswith("# ? which zone? The times name none and are read as UTC: most events at 9 h (10.0%), 10 h (10.0%), 11 h (10.0%); from 0 to 6 h 0.0%.")
+    assert asked.endswith("such as time_zone: Europe/Berlin")
+    log.write_text("user_id,time,event,timezone\n" + "".join(",".join(row) + ",Asia/Tokyo\n" for row in HALF_HOURS))
+    stated, = zone_question(log)
+    assert stated.startswith("time_zone: Asia/Tokyo  # ? the times name no zone, and timezone names this one in every row: most events at 9 h")
+    read = read_log(log, mapping_from_text(propose(log)))
+    assert read.rules.time_zone == "Asia/Tokyo" and str(pl.from_epoch(read.events["t"], "us")[0]) == "2024-03-01 00:00:00"
+    log.write_text("user_id,time,event\n" + "".join(f"{who},{time.replace(' ', 'T')}Z,{event}\n" for who, time, event in HALF_HOURS))
+    assert zone_question(log) == []
+
+
+def test_a_tracker_says_its_zone():
+    assert zone_question(CASES / "vendors" / "snowplow_header.tsv.gz") == ["time_zone: UTC  # Snowplow's times are UTC"]
+    counter, asked = zone_question(CASES / "vendors" / "yandex_visits.tsv")
+    assert counter.startswith("time_zone: Europe/Moscow") and "are read as Europe/Moscow: most events at 18 h" in asked
+    assert zone_question(CASES / "vendors" / "piwikpro.csv.gz")[0].startswith("# ? which zone? The times name none and are read as UTC")
+    assert zone_question(CASES / "vendors" / "ga4_traps.jsonl.gz") == []
