@@ -223,6 +223,7 @@ def _single_lines(draft: Draft) -> list:
 def own_proposal(
     draft: Draft, # A finished draft
     name: str, # Of the file
+    zone: str = "", # The zone of times that name none; empty: asked about
 ) -> list: # Lines of YAML
     "The text of a proposal for a log of no known tracker."
     read = draft.read()
@@ -232,7 +233,7 @@ def own_proposal(
     if found and found.unnamed: head.append(f"# {found.unnamed}")
     asked = [*draft.questions, *_outcome_lines(draft, found), *_single_lines(draft), *event_lines(draft)]
     asked += [f"# ? {line}" for line in time_lines(draft)] + class_lines(draft)
-    asked += zone_lines(read, draft.flat)
+    asked += zone_lines(read, draft.flat, "", zone)
     lines = [*head, *draft.text().splitlines(), *asked, *context_lines(draft.flat, context_for(draft))]
     return [one_line(line) for line in lines]
 
@@ -240,12 +241,13 @@ def propose(
     path: str | Path, # A log: a file, a folder or a pattern
     delimiter: str = "", # Of a CSV; empty: found
     encoding: str = "utf8", # How text was written
+    zone: str = "", # The zone of times that name none, where it is known by another log; empty: asked about
 ) -> str: # YAML with comments, to be read and edited
     "Propose a mapping for a log, or refuse it with the reason."
     head = head_of_log(path, delimiter, encoding)
     name = head.file.name
     if tracker := recognised(head.raw):
-        return proposal_of_tracker(head.raw, tracker, head.file, encoding, tuple(head.lines()))
+        return proposal_of_tracker(head.raw, tracker, head.file, encoding, tuple(head.lines()), zone)
     draft = draft_of_events(head.raw, head.known(), head.time_format())
     refuse_orders(draft, name)
     refuse_no_one(draft, name)
@@ -254,7 +256,7 @@ def propose(
     draft = refined(draft)
     refuse_purchases_only(draft, name)
     refuse_single_events(draft, name)
-    first, *lines = own_proposal(draft, name)
+    first, *lines = own_proposal(draft, name, zone)
     other = {"delimiter": delimiter, "encoding": encoding if encoding != "utf8" else ""}
     lines += [f"{key}: {flow_yaml(value)}" for key, value in other.items() if value]
     return "\n".join([first, *map(one_line, head.lines()), *lines]) + "\n"

@@ -158,6 +158,7 @@ def proposal_of_tracker(
     path: Path, # The file
     encoding: str = "utf8", # How its text was written
     files: tuple = (), # Lines of YAML about how the file is written
+    zone: str = "", # The zone of times that name none; empty: asked about
 ) -> str: # YAML with the comments of the shipped mapping
     "The mapping of a recognised log, fitted to what it holds."
     mapping = load_mapping(shipped_mapping(name))
@@ -172,7 +173,7 @@ def proposal_of_tracker(
     head = [f"# recognised as {mapping.about.get('title', name)}, by its columns {', '.join(known_by(name))}"]
     text = "\n".join(lines)
     read = read_head(raw, text)
-    lines += zone_lines(read, rows, _zone_of(lines))
+    lines += zone_lines(read, rows, _zone_of(lines), zone)
     found = figures_from(read)
     if found and not found.orders: lines.append(NO_PURCHASE)
     said = found.sentence() if found else f"nothing that can be read yet: {why_not_read(raw, text)}"

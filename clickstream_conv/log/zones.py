@@ -69,6 +69,7 @@ def zone_lines(
     checked: Checked | None, # A log's head, read by the mapping that is proposed; None where it cannot be read
     flat: pl.DataFrame, # The head, a column for each value
     stated: str = "", # The zone that the mapping states; empty: none
+    usual: str = "", # The zone to propose where nothing names one; empty: none is known
 ) -> list: # Lines of YAML
     "Ask which zone a log's times are in, with the hours that they show; propose the zone that the log states."
     if checked is None or stated == "UTC" or not names_no_zone(checked.rules): return []
@@ -80,4 +81,6 @@ def zone_lines(
         return [f"time_zone: {zone}  # ? the times name no zone, and {column} names this one in every row: {shown}"]
     if stated:
         return [f"# ? which zone? The times name none and are read as {stated}: {hours}. If the shop's clocks show other hours, change time_zone"]
+    if usual and usual != "UTC":
+        return [f"time_zone: {usual}  # ? the times name no zone: {busy_hours(checked.events, 'UTC')}"]
     return [f"# ? which zone? The times name none and are read as UTC: {hours}. If these are hours on the shop's own clocks, say where they hang, such as time_zone: Europe/Berlin"]

@@ -15,7 +15,7 @@ from clickstream_conv.log.recognition import known_by, recognised
 from clickstream_conv.log.trackers import shipped_mappings
 from clickstream_conv.log.understood import check_log
 from clickstream_conv.pipeline import command
-from clickstream_conv.readers import mapping_from_text, propose_mapping, read_log
+from clickstream_conv.readers import mapping_from_text, read_log
 from clickstream_conv.runs import Run
 from clickstream_conv.sources import Source, find_source, prepare
 
@@ -227,10 +227,6 @@ def test_a_word_of_the_log_does_not_end_its_comment(tmp_path):
     with gzip.open(tmp_path / "log.jsonl.gz", "wt") as file: file.write("\n".join(map(json.dumps, rows)))
     text = propose(tmp_path / "log.jsonl.gz")
     assert "# ? not mapped: x columns: {session_id: evil} (4 rows)" in text and figures(tmp_path / "log.jsonl.gz", text)[0] == 4
-
-
-def test_the_proposal_by_columns_alone_stays():
-    assert "session_id: session" in propose_mapping(CASES / "reports" / "03_line_total" / "log.csv")
 
 
 def test_one_screen_says_what_was_understood():
