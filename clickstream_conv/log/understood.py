@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from ..events import EVENTS, Checked, added_currencies
-from .orders import note_unnamed
+from .orders import Orders, note_unnamed
 from .readings import counted
 from .zones import hours_line
 from ..sources import Source, name_of, odd_values, oddities, read_rows, refuse_too_large, session_spans, split_log, with_names
@@ -61,7 +61,12 @@ def _orders_line(checked: Checked) -> str:
         worth = f"worth a sum in {len(currencies)} currencies that nobody can add up"
     unnamed = note_unnamed(orders)
     beside = f" ({unnamed})" if unnamed else ""
-    return f"orders: {orders.orders:,}, with {counted(orders.pieces, 'piece')}, {worth}{beside}"
+    return f"orders: {orders.orders:,}, {_pieces(orders)}, {worth}{beside}"
+
+def _pieces(orders: Orders) -> str:
+    "How many pieces were bought, as far as the log says it."
+    if orders.unlisted == orders.orders: return "of which no row names a product, so that pieces are unknown"
+    return f"with {counted(orders.pieces, 'piece')}"
 
 def _aside_line(checked: Checked, rows: int) -> str:
     "What was set aside, and why."
