@@ -69,8 +69,8 @@ def row_of(case):
     if found["unpriced"]:
         aside = "; ".join(filter(None, [aside, f"orders of unknown worth: {found['unpriced']}"]))
     unknown = ["pieces"] if found["orders"] and found["unlisted"] == found["orders"] else []
-    counts = ("unknown" if name in unknown else f"{found[name]:,}" for name in ("sessions", "buying", "orders", "pieces"))
-    revenue = "unknown" if found["orders"] and found["unpriced"] == found["orders"] else f"{found['revenue']:,.2f}"
+    counts = ("-" if name in unknown else f"{found[name]:,}" for name in ("sessions", "buying", "orders", "pieces"))
+    revenue = "-" if found["orders"] and found["unpriced"] == found["orders"] else f"{found['revenue']:,.2f}"
     return (case["case"], known, *counts, revenue, aside)
 
 
