@@ -177,7 +177,7 @@ def test_the_form_asks_what_map_asks(app, browser):
     "Before anything is scored: the questions of the proposal, and the one screen; a known tracker is recognised."
     rows = "".join(f"s{n // 2},u{n // 4},2024-03-01 09:{n:02d}:00,{('look', 'buy')[n % 2]},{n}.50,5\n" for n in range(40))
     page = opened(browser, app[0], "upload")
-    upload(page, "odd.csv", f"sid,who,when,what,amount,pieces\n{rows}".encode())
+    upload(page, "odd.csv", f"sid,user_id,when,what,amount,pieces\n{rows}".encode())
     page.get_by_text("So read, the file says").wait_for(timeout=SLOW)
     settled(page)
     is_sound(page)
