@@ -158,9 +158,9 @@ def entry_beside(
     wanted: pl.Series, # Text: the offer that counts
 ) -> pl.Series: # Text: the value at the place of that offer; null where it is not there, or where the two lists are of different lengths
     "The entry of one list at the place at which another one holds a value."
-    words = {name: lists.cast(pl.List(pl.String), strict=False) for name, lists in (("value", values), ("beside", beside))}
-    table = pl.DataFrame({"_at": pl.int_range(len(wanted), eager=True), **words, "wanted": wanted})
-    fitting = table.filter(pl.col("value").list.len() == pl.col("beside").list.len(), pl.col("value").list.len() > 0)
-    entries = fitting.explode("value", "beside", empty_as_null=True, keep_nulls=True)
-    found = entries.filter(pl.col("beside").str.strip_chars() == pl.col("wanted")).unique("_at", keep="first", maintain_order=True)
-    return table.select("_at").join(found, on="_at", how="left", maintain_order="left")["value"]
+    words = {name: lists.cast(pl.List(pl.String), strict=False) for name, lists in (("_value", values), ("_beside", beside))}
+    table = pl.DataFrame({"_at": pl.int_range(len(wanted), eager=True), **words, "_wanted": wanted})
+    fitting = table.filter(pl.col("_value").list.len() == pl.col("_beside").list.len(), pl.col("_value").list.len() > 0)
+    entries = fitting.explode("_value", "_beside", empty_as_null=True, keep_nulls=True)
+    found = entries.filter(pl.col("_beside").str.strip_chars() == pl.col("_wanted")).unique("_at", keep="first", maintain_order=True)
+    return table.select("_at").join(found, on="_at", how="left", maintain_order="left")["_value"]
