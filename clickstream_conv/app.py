@@ -952,13 +952,20 @@ def _show_rejected(upload: Upload) -> None:
     _table(reasons_table(upload.rejected), "Reasons why rows were left out, with how many and an example")
 
 # %% ../nbs/11_app.ipynb #20a2815b
+def _questions(look: Look) -> None:
+    "What a proposal asks, and the proposal itself: not all of it is in the tables."
+    import streamlit as st
+    if look.notes:
+        st.markdown("**What to look at:**")
+        _said(look.notes)
+    if look.proposal:
+        with st.expander("The proposal as a mapping file"): st.code(look.proposal, language="yaml")
+
 def _mapping_form(look: Look, data: bytes, name: str, scorer: Scorer, encoding: str) -> Source:
     "The two tables of a mapping, with the questions of its proposal; the way to read that they describe."
     import streamlit as st
     st.info("This file has other columns than the run's own log. A mapping is proposed below; correct what is wrong, then score.")
-    if look.notes:
-        st.markdown("**What to look at:**")
-        _said(look.notes)
+    _questions(look)
     proposed = column_table(look, scorer.card)
     options = [*dict.fromkeys([ABSENT, *look.columns, *proposed["column"]])]
     config = dict(name=None, meaning=st.column_config.TextColumn("an event has a", disabled=True), column=st.column_config.SelectboxColumn("column of the file", options=options, required=True), why=st.column_config.TextColumn("why", disabled=True))
@@ -1033,7 +1040,7 @@ def _pick(scorer: Scorer) -> None:
     look = first_look(data, name, scorer, encoding)
     known = scorer.card["ready_made"] or (look.source is not None and not look.proposal)
     if known: return _score(data, name, look.source, scorer, most / 100, landmarks)
-    if look.source is not None: _said(look.notes)
+    if look.source is not None: _questions(look)
     source = look.source if look.source is not None else _mapping_form(look, data, name, scorer, encoding)
     upload = _confirmed(data, name, source, scorer)
     if upload is not None: _score(data, name, source, scorer, most / 100, landmarks, upload)

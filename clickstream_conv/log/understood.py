@@ -54,14 +54,19 @@ def _orders_line(checked: Checked) -> str:
     "What was bought."
     orders = checked.orders
     if not orders.orders: return "orders: none"
-    mean = orders.revenue / max(orders.orders - orders.unpriced, 1)
-    unknown = f"; {orders.unpriced:,} of unknown worth" if orders.unpriced else ""
-    worth = f"worth {orders.revenue:,.2f} in all, {mean:,.2f} on average{unknown}"
-    if currencies := added_currencies(checked.counts, checked.rules):
-        worth = f"worth a sum in {len(currencies)} currencies that nobody can add up"
     unnamed = note_unnamed(orders)
     beside = f" ({unnamed})" if unnamed else ""
-    return f"orders: {orders.orders:,}, {_pieces(orders)}, {worth}{beside}"
+    return f"orders: {orders.orders:,}, {_pieces(orders)}, {_worth(checked)}{beside}"
+
+def _worth(checked: Checked) -> str:
+    "What the orders are worth, as far as the log says it."
+    orders = checked.orders
+    if currencies := added_currencies(checked.counts, checked.rules):
+        return f"worth a sum in {len(currencies)} currencies that nobody can add up"
+    if orders.unpriced == orders.orders: return "of unknown worth"
+    mean = orders.revenue / (orders.orders - orders.unpriced)
+    unknown = f"; {orders.unpriced:,} of unknown worth" if orders.unpriced else ""
+    return f"worth {orders.revenue:,.2f} in all, {mean:,.2f} on average{unknown}"
 
 def _pieces(orders: Orders) -> str:
     "How many pieces were bought, as far as the log says it."

@@ -2,6 +2,7 @@
 import gzip
 import json
 import re
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -311,6 +312,19 @@ def test_sessions_that_last_for_days_are_warned_about(tmp_path):
     warning = "20 of 20 sessions last longer than a day, up to 3 days: if its id stays with a visitor over several visits"
     assert any(line.startswith(f"warning: {warning}") for line in lines), lines
     assert any(line.startswith(warning) for line in prepare(Run(tmp_path / "run"), str(tmp_path / "m.yaml"), str(tmp_path / "log.csv"))["warnings"])
+
+
+def test_a_check_reads_a_database_and_a_known_source_as_a_run_does(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with sqlite3.connect("shop.sqlite") as shop:
+        shop.execute("create table events (sid text, time text, event text)")
+        shop.executemany("insert into events values (?, ?, ?)", [(f"s{n // 2}", f"2024-03-{1 + n // 2:02d} 09:0{n % 2}:00", ("view", ("purchase", "cart")[n // 2 % 2])[n % 2]) for n in range(40)])
+    Path("m.yaml").write_text("columns: {session_id: sid, t: time, event: event}\ntable: events\n")
+    assert command(["map", "sqlite:///shop.sqlite", "--check", "m.yaml"]) == 0
+    told = capsys.readouterr().out
+    assert "sessions: 20; the log names no visitors; 10 with a purchase (50.0%)" in told
+    assert "orders: 10, of which no row names a product, so that pieces are unknown, of unknown worth (each purchase event counts" in told
+    assert command(["map", "nowhere.csv", "--check", "uci-shoppers"]) == 1 and "holds finished sessions and no events" in capsys.readouterr().err
 
 
 def test_orders_are_told_by_their_ids():
