@@ -41,8 +41,8 @@ from .log.language import as_words, expand_rows, value_of
 from .log.proposals import propose
 from .log.recognition import recognised
 from .log.understood import understood
-from clickstream_conv.readers import (ABOUT, FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, flow_yaml, lines_above, mapping_from, mapping_from_text, open_log,
-    read_table, yaml_of)
+from .readers import (ABOUT, FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping, event_of_word, flow_yaml,
+    lines_above, mapping_from, mapping_from_text, open_log, read_table, yaml_of)
 from .report import QUESTIONS as REPORT_QUESTIONS, Answer, answers, doubts, judged_segments, read_figures
 from .runs import Run, brief_folder, read_json, read_table as read_run_table
 from .scoring import LACKING, LOADED, SCORED, Scorer, canonical_columns, counted_words
@@ -271,7 +271,7 @@ def as_the_run(
     source: Source, # A way to read an upload
     scorer: Scorer, # Of the run
 ) -> Source: # The same; an upload that was mapped by hand leaves to the run what it does not say itself
-    "The way to read an upload, with the run's own silence between visits, verdict on repeats, and kinds of context; the zone of its times stands in its mapping."
+    "The way to read an upload, with the run's own silence between visits, verdict on repeats, and kinds of context."
     if source.name != "upload" or scorer.rules is None: return source
     own = scorer.rules
     kinds = {name: own.kinds[name] for name in source.mapping.context() if name in own.kinds}
@@ -346,7 +346,11 @@ def first_look(
 ABSENT = "(not in this file)"  # chosen where a file has no such column
 REJECT = "(reject)"  # chosen for a word whose rows are to be left out
 MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order", "currency": "currency"}
-STATED_OF = {"t": ("time_format", "resolution", "epoch_zone"), "price": ("decimal", "thousands")}  # keys of a mapping that are about one column
+STATED_OF = {  # keys of a mapping that are about one column
+    "t": ("time_format", "resolution", "epoch_zone"),
+    "price": ("decimal", "thousands"),
+    "event": ("event_rules",),
+}
 _EVIDENCE = re.compile(r"^  (\w+): (?:.+?)  # (.*)$", re.MULTILINE)  # a line of a proposed mapping, with its reason
 
 def _plain(word: str) -> str:
@@ -386,7 +390,9 @@ def column_table(
     "What an event has, and the file's column for each."
     proposed = _proposed(look).get("columns", {})
     why = dict(_EVIDENCE.findall(look.proposal))
-    rows = [dict(name=n, meaning=MEANINGS[n], column=shown_column(proposed.get(n, ABSENT)), why=why.get(n, "") if n in proposed else "") for n in NAMES]
+    shown = {n: shown_column(proposed.get(n, ABSENT)) for n in NAMES}
+    reason = {n: why.get(n, "") for n in proposed}
+    rows = [dict(name=n, meaning=MEANINGS[n], column=shown[n], why=reason.get(n, "")) for n in NAMES]
     taken = _columns_in(proposed)
     free = [column for column in look.columns if column not in taken]
     for where in ("session_context", "event_context"):
@@ -416,10 +422,18 @@ def word_table(
     says, known = (mapping.columns["event"], mapping.rules.event_names) if same else (column, {})
     counted = _words_of(data, name, replace(mapping, encoding=encoding), says)
     if len(counted) > FEW:
-        raise ValueError(f"column {column!r} holds {len(counted):,} different words, e.g. {counted['word'][0]!r} and {counted['word'][1]!r}. "
+        first, second = counted["word"][:2]
+        raise ValueError(f"column {column!r} holds {len(counted):,} different words, e.g. {first!r} and {second!r}. "
                          "Names of events are few: choose another column for what happened")
     meant = [known.get(word, event_of_word(word)) for word in counted["word"]]
     return pd.DataFrame(dict(word=counted["word"].to_list(), rows=counted["rows"].to_list(), event=meant))
+
+def _still_true(proposed: dict, changed: list) -> dict:
+    "What a proposal says beside columns and events, without what it says of columns that are others now."
+    stale = [key for name in changed for key in STATED_OF.get(name, ())]
+    given = {key: value for key, value in proposed.items() if key not in (*ABOUT, *stale, "events")}
+    nobodies = {name: words for name, words in given.pop("nobody", {}).items() if name not in changed}
+    return given | (dict(nobody=nobodies) if nobodies else {})
 
 def mapped_source(
     look: Look, # Of an upload that has to be mapped
@@ -434,11 +448,9 @@ def mapped_source(
     says = {shown_column(column): column for column in was.values()}
     chosen = {n: says.get(c, c) for n, c in zip(columns["name"], columns["column"]) if isinstance(c, str) and c != ABSENT}
     changed = [n for n in NAMES if chosen.get(n) != was.get(n)]
-    stale = [key for n in changed for key in STATED_OF.get(n, ())] + (["event_rules"] if "event" in chosen and "event" in changed else [])
-    given = {key: value for key, value in proposed.items() if key not in (*ABOUT, *stale, "events")}
+    given = _still_true(proposed, changed)
     given |= dict(columns={n: c for n, c in chosen.items() if n in NAMES}, encoding=encoding)
     given |= {where: {n: chosen[n] for n in card[where] if n in chosen} for where in ("session_context", "event_context")}
-    if "nobody" in given: given |= dict(nobody={n: nobodies for n, nobodies in given["nobody"].items() if n in chosen and n not in changed})
     if "event" in chosen: given["events"] = {event: words.loc[words["event"] == event, "word"].tolist() for event in EVENTS if (words["event"] == event).any()}
     return Source("upload", "the upload", mapping_from({key: value for key, value in given.items() if value}, "this mapping"))
 
@@ -999,7 +1011,15 @@ def _confirmed(data: bytes, name: str, source: Source, scorer: Scorer) -> Upload
     return upload if st.button("Score with this mapping", type="primary") else None
 
 # %% ../nbs/11_app.ipynb #ebadb441
-def _score(data: bytes, name: str, source: Source | None, scorer: Scorer, most: float, landmarks: str, upload: Upload | None = None) -> None:
+def _score(
+    data: bytes, # The content of an upload
+    name: str, # What a browser calls it
+    source: Source | None, # How to read it
+    scorer: Scorer, # Of the run
+    most: float, # Largest share of rows that may be unreadable, in [0, 1]
+    landmarks: str, # When to ask
+    upload: Upload | None = None, # What was read of it already; None: nothing
+) -> None:
     "Read, where that was not done yet, and score with progress, and keep the answers for the pages."
     import streamlit as st
     with st.status(f"Reading {escaped(name)}", expanded=True) as status:

@@ -676,8 +676,9 @@ def _refuse_lost_kinds(rejected: pl.DataFrame, counts: Counter, max_rejected: fl
     beside = f" (and {', '.join(others)})" if others else ""
     share = sum(reasons.values()) / rows
     most = max(sum(more.values()) / of for of, more in lost.values())
+    example = f"Most often ({_rows(count)}): {_example(rejected, reason)}"
     raise ValueError(f"{name}: {sum(reasons.values()):,} of {rows:,} {kind} rows would be lost{beside}, {share:.1%} and "
-                     f"more than the {100 * max_rejected:g}% allowed of each kind of event. Most often ({_rows(count)}): {_example(rejected, reason)}. {way_out(most)}")
+                     f"more than the {100 * max_rejected:g}% allowed of each kind of event. {example}. {way_out(most)}")
 
 def refuse_if_lossy(
     rejected: pl.DataFrame, # Rejected rows
@@ -693,8 +694,9 @@ def refuse_if_lossy(
     reasons = Counter(rejected.filter(~excused)["reason"])
     (reason, count), *_ = reasons.most_common(1)
     kinds = [sum(more.values()) / of for of, more in _lost_kinds(counts, max_rejected).values()]
+    example = f"Most often ({_rows(count)}): {_example(rejected, reason)}"
     raise ValueError(f"{name}: {lost:,} of {total:,} rows break the contract, {lost / total:.1%} and "
-                     f"more than the {100 * max_rejected:g}% allowed. Most often ({_rows(count)}): {_example(rejected, reason)}. {way_out(max(lost / total, *kinds, 0))}")
+                     f"more than the {100 * max_rejected:g}% allowed. {example}. {way_out(max(lost / total, *kinds, 0))}")
 
 def added_currencies(
     counts: Counter, # As count_rows counts them

@@ -583,8 +583,9 @@ def as_warnings(
 
 def _cut_off(cut: int, sessions: int) -> str:
     "How many sessions the end of the log cut off."
-    if cut == 1: return f"a session is cut off: 1 of {sessions:,} was still active shortly before the log ended, and may have bought after it"
-    return f"many sessions are cut off: {cut:,} of {sessions:,} were still active shortly before the log ended, and may have bought after it"
+    active = "still active shortly before the log ended, and may have bought after it"
+    if cut == 1: return f"a session is cut off: 1 of {sessions:,} was {active}"
+    return f"many sessions are cut off: {cut:,} of {sessions:,} were {active}"
 
 def warnings(
     seen: dict, # As given by events.glance
@@ -890,8 +891,8 @@ def split_log(
     name: str, # What the log is called in messages
     test_share: float = 0.25, # Share of sessions set aside
     max_rejected: float = 0.05, # Largest share of rows that may be rejected
-) -> tuple: # Its size as given by events.glance, part of each session, how the split was made, what it did as made by split_details
-    "Everything for which a log is refused once it is read, then its size and its parts; a run and a check both call this."
+) -> tuple: # Its size as events.glance gives it, part of each session, how the split was made, what it did
+    "Everything for which a log is refused once it is read, then its parts; a run and a check both call this."
     refuse_misread(checked, max_rejected, name)
     _refuse_outcome(outcome, checked.events.columns)
     seen = glance(checked.events, source.mapping.rules)

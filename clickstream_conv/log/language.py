@@ -21,7 +21,7 @@ from .paths import decoded, entry_beside, parse_path, unwrapped, value_at
 TIME_PARTS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}  # microseconds in one
 VALUE_KEYS = ("of", "at", "in", "split", "match", "divide_by", "first", "text", "file", "key", *TIME_PARTS)  # what a value can be made of
 
-BESIDE = '{of: prices, at: reference, in: impressions, split: "|"}'  # the price at the place at which the impressions hold the reference
+BESIDE = '{of: prices, at: reference, in: impressions, split: "|"}'  # the price of the impression that the reference names
 LONGEST_PATH = 1_000  # characters of a column's name or a path
 
 def _shown(value) -> str:
@@ -50,8 +50,9 @@ def refuse_value(
     if not isinstance(value, dict) or not value: _refuse(where, f"should name a column and is {_shown(value)}", "item_id: sku")
     if strange := [key for key in value if key not in VALUE_KEYS]:
         _refuse(where, f"has {_shown(strange[0])}, and a value is made of {', '.join(VALUE_KEYS)}", "{first: [event, type]}")
-    if {"at", "in", "split"} & set(value) and not {"of", "at", "in"} <= set(value):
-        _refuse(where, f"has {_shown(sorted({'at', 'in', 'split'} & set(value))[0])}, which needs of, at and in", BESIDE)
+    beside = [key for key in ("at", "in", "split") if key in value]
+    if beside and not {"of", "at", "in"} <= set(value):
+        _refuse(where, f"has {_shown(beside[0])}, which needs of, at and in", BESIDE)
     for key, part in value.items(): _refuse_part(key, part, f"{where}, {key},")
 
 def _refuse_part(key: str, part, where: str) -> None:

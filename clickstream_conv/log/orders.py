@@ -58,7 +58,8 @@ class Orders:
 
     def __add__(self, other):
         "The same of two parts of a log."
-        counts = {name: getattr(self, name) + getattr(other, name) for name in ("orders", "pieces", "revenue", "unpriced", "again", "merged", "unnamed", "unlisted")}
+        names = ("orders", "pieces", "revenue", "unpriced", "again", "merged", "unnamed", "unlisted")
+        counts = {name: getattr(self, name) + getattr(other, name) for name in names}
         return Orders(**counts, example=self.example or other.example, mapped=self.mapped or other.mapped)
 
 # %% ../../nbs/log/08_orders.ipynb #186d9644
@@ -144,7 +145,8 @@ def _valued(rows: pl.DataFrame, columns: list) -> tuple[pl.DataFrame, Orders]:
     pieces = purchases.filter("_is_line")["_quantity"].fill_null(1.0).sum()
     repeated = rows.filter("_again")
     found = Orders(len(purchases), int(round(pieces)), float(purchases["value"].sum()), purchases["value"].null_count(),
-                   len(repeated), int((rows["_rows"] - 1).sum()), purchases["order_id"].null_count(), int((~purchases["_is_line"]).sum()),
+                   len(repeated), int((rows["_rows"] - 1).sum()),
+                   purchases["order_id"].null_count(), int((~purchases["_is_line"]).sum()),
                    repeated["order_id"][0] if len(repeated) else "", "order_id" in columns)
     price = pl.when(bought & pl.col("value").is_not_null() & (pl.col("_quantity").fill_null(1.0) > 0)).then(pl.col("value") / pl.col("_quantity").fill_null(1.0)).otherwise("_price")
     quantity = pl.when(pl.col("_quantity") > 0).then("_quantity")

@@ -14,7 +14,8 @@ from ..events import EVENTS, Checked, added_currencies
 from .orders import Orders, note_unnamed
 from .readings import counted
 from .zones import hours_line
-from ..sources import Source, name_of, odd_values, oddities, read_rows, refuse_too_large, session_spans, split_log, with_names
+from clickstream_conv.sources import (Source, name_of, odd_values, oddities, read_rows, refuse_too_large, session_spans,
+    split_log, with_names)
 
 # %% ../../nbs/log/15_understood.ipynb #96118565
 def _period(events: pl.DataFrame, zone: str) -> str:

@@ -79,8 +79,9 @@ def zone_lines(
     if zone and not stated:
         shown = busy_hours(checked.events, "UTC")  # what the clock shows, whatever its zone
         return [f"time_zone: {zone}  # ? the times name no zone, and {column} names this one in every row: {shown}"]
-    if stated:
-        return [f"# ? which zone? The times name none and are read as {stated}: {hours}. If the shop's clocks show other hours, change time_zone"]
+    asked = "# ? which zone? The times name none and are read as"
+    if stated: return [f"{asked} {stated}: {hours}. If the shop's clocks show other hours, change time_zone"]
     if usual and usual != "UTC":
         return [f"time_zone: {usual}  # ? the times name no zone: {busy_hours(checked.events, 'UTC')}"]
-    return [f"# ? which zone? The times name none and are read as UTC: {hours}. If these are hours on the shop's own clocks, say where they hang, such as time_zone: Europe/Berlin"]
+    where = "say where they hang, such as time_zone: Europe/Berlin"
+    return [f"{asked} UTC: {hours}. If these are hours on the shop's own clocks, {where}"]
