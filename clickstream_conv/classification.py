@@ -21,7 +21,7 @@ import pandas as pd
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from .cards import Verdict, compared_with_counting, counted_classes, eligibility, gate, keep_card, model_card, words_of_leaks
+from .cards import LEAST_IN_TEST, Verdict, compared_with_counting, counted_classes, eligibility, gate, keep_card, model_card, words_of_leaks
 from .features import COUNTED, NOT_FEATURES, load_sessions, session_table, visitor_folds
 from .findings import EXACT_SHARE, LEARNED, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
 from .judging import (FIGURES, HIGHER_IS_BETTER, TOO_FEW, OneFeatureRule, Threshold, by_landmark, by_slice, choose_threshold,
@@ -418,7 +418,11 @@ def _of_visitors(row: dict) -> Sentence:
     own = {name: figure_of(row, name, title, unit, where, row["rows"]) for name, (title, unit) in titles.items()}
     ranked = f"ROC-AUC of pairs at the same landmark {own['roc_auc_within']:.3f}, pooled over landmarks {own['roc_auc']:.3f}, average precision {own['average_precision']:.3f}"
     level = f"conversions predicted over observed {own['total_ratio']:.3f}"
-    return Sentence(code, f"{whom}: {ranked}, log-loss {own['log_loss']:.4f}, {level}; {converts}", (*own.values(), *counts))
+    few = row["converted_sessions"] < LEAST_IN_TEST
+    caveat = f", fewer than the {LEAST_IN_TEST} that a judgement needs" if few else ""
+    least = (chosen_value(LEAST_IN_TEST, "sessions that must convert for a judgement", "sessions"),) if few else ()
+    text = f"{whom}: {ranked}, log-loss {own['log_loss']:.4f}, {level}; {converts}{caveat}"
+    return Sentence(code, text, (*own.values(), *counts, *least), "caution" if few else "finding")
 
 def visitor_group_lines(
     found: pd.DataFrame, # As made by by_visitor_group

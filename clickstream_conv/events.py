@@ -6,15 +6,16 @@
 __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'LARGEST_AMOUNT', 'FLOAT_ID', 'WHOLE_FLOAT', 'GLANCED',
            'LARGEST_EXACT', 'TIME_FORMATS', 'TICKS', 'TICK_DIGITS', 'FRACTION_DIGITS', 'ZONED', 'HOUR', 'COLUMN_KINDS',
            'MARKS', 'IDS', 'AMOUNTS', 'REFUND', 'FAR_OFF', 'TRUTHS', 'OTHER_CURRENCY', 'SENT_AGAIN', 'NOT_LOST',
-           'FEWEST_LOST', 'WAY_OUT', 'CLOCKS', 'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float',
+           'FEWEST_LOST', 'HALF_LOST', 'CLOCKS', 'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float',
            'without_point_zero', 'as_id', 'as_time', 'fitting_formats', 'find_time_format', 'Rules', 'rejects_repeats',
            'is_numbering', 'with_times', 'add_rows', 'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth',
-           'as_word', 'is_missing', 'without_nobody', 'repeated_rows', 'Checked', 'count_rows', 'refuse_if_lossy',
-           'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats', 'notes_of', 'order_reports', 'check_rows',
-           'check_events', 'hash_share', 'cut_off_sessions', 'glance']
+           'as_word', 'is_missing', 'without_nobody', 'repeated_rows', 'Checked', 'count_rows', 'way_out',
+           'refuse_if_lossy', 'added_currencies', 'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats',
+           'notes_of', 'order_reports', 'check_rows', 'refuse_misread', 'check_events', 'hash_share',
+           'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
-import re
+import math, re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
@@ -591,6 +592,7 @@ class Checked:
     orders: Orders = Orders() # What the log's orders come to
     rules: Rules = Rules() # The rules that they were read by, nothing left open
     counts: Counter = field(default_factory=Counter) # What notes and refusals are made from, see count_rows
+    rows: int = 0 # Rows of the log, those set aside among them
 
     def reasons(self) -> dict: # Reason: count, most frequent first
         "How many rows each reason took."
@@ -679,7 +681,18 @@ def _example(rejected: pl.DataFrame, reason: str) -> str:
     if first.get("file"): place += f" of {first['file']}"
     return f"{reason}{column}, e.g. {place}: {first['value']!r}"
 
-WAY_OUT = "Mend the mapping or the log, or allow more with max_rejected"
+def _rows(count: int, many: str = "", one: str = "") -> str:
+    "So many rows, and what they do."
+    return f"1 row {one}".rstrip() if count == 1 else f"{count:,} rows {many}".rstrip()
+
+HALF_LOST = 0.5  # share of rows from which on nobody is told how to let them go
+
+def way_out(
+    share: float, # Of rows that would be lost, in [0, 1]
+) -> str: # A sentence without a full stop
+    "How to read on after a refusal, in Python and on the command line."
+    enough = f" {math.ceil(share * 100) / 100:g}" if share <= HALF_LOST else ""
+    return f"Mend the mapping or the log, or allow more with max_rejected (on the command line: --max-rejected{enough})"
 
 def _refuse_lost_kinds(rejected: pl.DataFrame, counts: Counter, max_rejected: float, name: str) -> None:
     "Refuse a log that loses too many of its purchases, or of any other kind of event."
@@ -690,8 +703,11 @@ def _refuse_lost_kinds(rejected: pl.DataFrame, counts: Counter, max_rejected: fl
     reason, count = max(reasons.items(), key=lambda pair: pair[1])
     others = [f"{sum(more.values()):,} of {of:,} {other} rows" for other, (of, more) in lost.items() if other != kind]
     beside = f" (and {', '.join(others)})" if others else ""
-    raise ValueError(f"{name}: {sum(reasons.values()):,} of {rows:,} {kind} rows would be lost{beside}, "
-                     f"more than the {max_rejected:.0%} allowed of each kind of event. Most often ({count:,} rows): {_example(rejected, reason)}. {WAY_OUT}")
+    share = sum(reasons.values()) / rows
+    most = max(sum(more.values()) / of for of, more in lost.values())
+    example = f"Most often ({_rows(count)}): {_example(rejected, reason)}"
+    raise ValueError(f"{name}: {sum(reasons.values()):,} of {rows:,} {kind} rows would be lost{beside}, {share:.1%} and "
+                     f"more than the {100 * max_rejected:g}% allowed of each kind of event. {example}. {way_out(most)}")
 
 def refuse_if_lossy(
     rejected: pl.DataFrame, # Rejected rows
@@ -706,8 +722,18 @@ def refuse_if_lossy(
     excused = pl.col("reason").is_in([REFUND, OTHER_CURRENCY, SENT_AGAIN]) | (pl.col("column") == "_aside")
     reasons = Counter(rejected.filter(~excused)["reason"])
     (reason, count), *_ = reasons.most_common(1)
-    raise ValueError(f"{name}: {lost:,} of {total:,} rows break the contract, "
-                     f"more than the {max_rejected:.0%} allowed. Most often ({count:,} rows): {_example(rejected, reason)}. {WAY_OUT}")
+    kinds = [sum(more.values()) / of for of, more in _lost_kinds(counts, max_rejected).values()]
+    example = f"Most often ({_rows(count)}): {_example(rejected, reason)}"
+    raise ValueError(f"{name}: {lost:,} of {total:,} rows break the contract, {lost / total:.1%} and "
+                     f"more than the {100 * max_rejected:g}% allowed. {example}. {way_out(max(lost / total, *kinds, 0))}")
+
+def added_currencies(
+    counts: Counter, # As count_rows counts them
+    rules: Rules, # Settled
+) -> dict: # Currency: rows; empty where all prices are in one, or are converted
+    "Currencies whose prices no rate makes one."
+    found = {key[1]: n for key, n in counts.items() if key[0] == "currency" and key[1] is not None}
+    return {} if len(found) < 2 or rules.convert else found
 
 def refuse_currencies(
     counts: Counter, # As count_rows counts them
@@ -715,8 +741,8 @@ def refuse_currencies(
     name: str, # What the log is called in the message
 ) -> None:
     "Refuse to add up prices in several currencies."
-    found = {key[1]: n for key, n in counts.items() if key[0] == "currency" and key[1] is not None}
-    if len(found) < 2 or rules.convert: return
+    found = added_currencies(counts, rules)
+    if not found: return
     most = sorted(found, key=lambda code: (-found[code], code))
     listed = ", ".join(f"{code}: {found[code]:,} rows" for code in most[:5])
     rates = ", ".join(f"{code}: {1 if code == most[0] else '...'}" for code in most[:5])
@@ -768,10 +794,6 @@ def note_repeats(
 ) -> list: # A sentence, or none
     "What a reader should know of rows that stand in the log twice."
     return [f"{repeats:,} rows repeat an earlier row exactly and were kept, since the log's clock counts no finer than one {CLOCKS[rules.resolution]}"] if repeats else []
-
-def _rows(count: int, many: str = "", one: str = "") -> str:
-    "So many rows, and what they do."
-    return f"1 row {one}".rstrip() if count == 1 else f"{count:,} rows {many}".rstrip()
 
 def _notes_on_ids(counts: Counter, rules: Rules) -> list:
     "Sentences about ids that are not what they look like."
@@ -904,7 +926,16 @@ def check_rows(
     again = int(kept["_repeat"].sum())
     kept, orders = settle_orders(kept, _who(kept), first, rules.by_rows)
     notes = notes_of(rejected, counts, again, rules) + order_notes(orders)
-    return Checked(_canonical(kept, rules, list(context)), rejected, notes, again, orders, rules, counts)
+    return Checked(_canonical(kept, rules, list(context)), rejected, notes, again, orders, rules, counts, len(raw))
+
+def refuse_misread(
+    checked: Checked, # What became of all rows of a log
+    max_rejected: float, # Largest share of rows that may be lost, in [0, 1]
+    name: str, # What the log is called in the message
+) -> None:
+    "Refuse a log that lost too much in reading, or whose prices cannot be added up: the one rule of every reader."
+    refuse_if_lossy(checked.rejected, checked.rows, max_rejected, name, checked.counts)
+    refuse_currencies(checked.counts, checked.rules, name)
 
 def check_events(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
@@ -915,8 +946,7 @@ def check_events(
 ) -> Checked: # Events, rejected rows, notes
     "Read every row, set aside those that break the contract, refuse the log if they are too many."
     checked = check_rows(raw, rules, context, name)
-    refuse_if_lossy(checked.rejected, len(raw), max_rejected, name, checked.counts)
-    refuse_currencies(checked.counts, checked.rules, name)
+    refuse_misread(checked, max_rejected, name)
     return checked
 
 # %% ../nbs/00_events.ipynb #c40142f8

@@ -17,8 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from .events import (FLOAT_ID, LARGEST_EXACT, Checked, Rules, add_rows, check_rows,
-                                     find_time_format, notes_of, order_reports, refuse_currencies,
-                                     refuse_if_lossy, rules_from, with_times, without_point_zero)
+                                     find_time_format, notes_of, order_reports, refuse_misread, rules_from,
+                                     with_times, without_point_zero)
 from .log.orders import Orders, earliest, order_notes
 from .profiling import Profile, add_times
 from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
@@ -37,7 +37,6 @@ def partition_of(
         text = exact.cast(pl.String).fill_null(text)
     place = (text.hash() % partitions).cast(pl.Int64)
     return place.set(text.is_null(), 0)
-
 
 # %% ../nbs/01c_partitions.ipynb #1f2fa04a
 ROWS_PER_GB = 400_000  # rows that are checked in a gigabyte of memory
@@ -281,7 +280,7 @@ def summed_up(
     repeats, orders = sum(one.repeats for one in checked), sum((one.orders for one in checked), Orders())
     counts = Counter()
     for one in checked: counts.update(one.counts)
-    refuse_if_lossy(rejected, rows, max_rejected, name, counts)
-    refuse_currencies(counts, rules, name)
     notes = notes_of(rejected, counts, repeats, rules) + order_notes(orders)
-    return Checked(pl.DataFrame(), rejected, notes, repeats, orders, rules, counts)
+    whole = Checked(pl.DataFrame(), rejected, notes, repeats, orders, rules, counts, rows)
+    refuse_misread(whole, max_rejected, name)
+    return whole

@@ -1173,16 +1173,21 @@ def fetch(
     from clickstream_conv.sources import fetch as fetch_log
     say(fetch_log(name, path))
 
-def _say_understood(file: str, check: str) -> None:
-    "What a log says by a mapping."
-    from clickstream_conv.log.understood import check_log, mapping_called
-    for line in check_log(file, mapping_called(check)): say(line)
+def _say_understood(file: str, check: str, max_rejected: float) -> None:
+    "What a log says by a mapping; then, as an error, why a run would refuse it."
+    from clickstream_conv.log.understood import check_log
+    from clickstream_conv.sources import find_source
+    refuse_out_of_range("max_rejected", max_rejected)
+    lines, refusal = check_log(file, find_source(check), max_rejected)
+    for line in lines: say(line)
+    if refusal: raise ValueError(f"a run would refuse this log: {refusal}")
 
 @app.command("map")
 def propose(
     file: Annotated[str, typer.Argument(help="A log: CSV, Parquet or JSON lines.", show_default=False)],
     delimiter: Annotated[str, Text("--delimiter", "Between the columns of a CSV file. [default: found]")] = "",
-    check: Annotated[str, Text("--check", "Read the log by this mapping, or by that of a tracker such as segment, and say what was understood; nothing is proposed or trained.", "MAPPING")] = "",
+    check: Annotated[str, Text("--check", "Read the log by this mapping, or by that of a tracker such as segment, and say what was understood; nothing is proposed or trained. Exit code 1 where a run would refuse the log.", "MAPPING")] = "",
+    max_rejected: Annotated[float, typer.Option("--max-rejected", help="With --check: largest share of rows that may be unreadable.", metavar="SHARE", min=0, max=1)] = 0.05,
 ) -> None:
     """Propose a mapping for a log of your own, to be read and edited, or check one.
 
@@ -1194,7 +1199,7 @@ def propose(
       clickstream-conv map orders.csv --check orders.yaml
       clickstream-conv run --source orders.yaml --path orders.csv
     """
-    if check: return _say_understood(file, check)
+    if check: return _say_understood(file, check, max_rejected)
     from clickstream_conv.log.proposals import propose as proposed
     proposal = proposed(file, delimiter).rstrip()
     if sys.stdout.isatty(): say(proposal)

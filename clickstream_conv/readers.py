@@ -16,7 +16,7 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping',
            'refuse_unreadable', 'rules_for', 'read_log', 'plain_name', 'event_of_word', 'Guess', 'spellings',
            'context_of', 'flow_yaml', 'context_lines', 'lines_above', 'guess_columns', 'mapping_lines',
-           'files_proposed', 'parts_with_rows', 'Head', 'head_of_file', 'propose_mapping']
+           'files_proposed', 'parts_with_rows', 'Head', 'head_of_file']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, math, os, re, reprlib, unicodedata, zipfile, zlib
@@ -2255,10 +2255,6 @@ def context_lines(
     left = [f"{column} ({why})" for column, why in context.items() if why not in ("session", "event")]
     return lines + ([f"# not mapped: {', '.join(left)}"] if left else [])
 
-def _as_session(guess: Guess) -> Guess:
-    "Without times a visitor cannot be cut into sessions, so each counts as one."
-    return Guess(guess.column, guess.why + "; without times each visitor is one session", sure=False)
-
 def lines_above(
     path: Path, # A file
     encoding: str = "utf8", # How text was written
@@ -2393,27 +2389,3 @@ def head_of_file(
     dialect = Dialect(**dialect_from(stated))
     raw = read_table(file, delimiter=delimiter, encoding=encoding, lines=lines, skip_lines=stated.get("skip_lines", 0), dialect=dialect)
     return Head(file, raw.filter(~pl.col("_broken")) if "_broken" in raw.columns else raw, stated, header)
-
-def propose_mapping(
-    path: str | Path, # A log: a file, a folder or a pattern
-    delimiter: str = "", # Of a CSV; empty: found
-    encoding: str = "utf8", # How text was written
-) -> str: # YAML with comments, to be read and edited
-    "Propose a mapping from the head of a log's first file that is not empty."
-    head = head_of_file(parts_with_rows(path)[0], delimiter, encoding)
-    file, raw = head.file, head.raw
-    columns = [column for column in raw.columns if column not in READER_COLUMNS]
-    guesses = guess_columns(raw, columns, head.known())
-    if not {"session_id", "visitor_id"} & set(guesses):
-        raise ValueError(f"{file.name}: no column looks like the id of a session or a visitor; it has: {', '.join(columns)}. "
-                         "Write the mapping by hand, beginning with columns: {session_id: ...}")
-    if "session_id" not in guesses and "t" not in guesses: guesses["session_id"] = _as_session(guesses.pop("visitor_id"))
-    used = {part for guess in guesses.values() for part in guess.parts()}
-    who = guesses.get("session_id", guesses.get("visitor_id")).column
-    other = {"delimiter": delimiter, "encoding": encoding if encoding != "utf8" else ""}
-    lines = [f"# proposed from the first {len(raw):,} rows of {file.name}; look at the lines marked with ?"]
-    lines += head.lines()
-    lines += mapping_lines(raw, guesses, head.time_format())
-    lines += context_lines(raw, context_of(raw, [column for column in columns if column not in used], who))
-    lines += [f"{key}: {json.dumps(value)}" for key, value in other.items() if value]
-    return "\n".join(lines) + "\n"

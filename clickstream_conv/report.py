@@ -1095,8 +1095,11 @@ def _act_segment(figures: dict):
     own, total = rows[0], sum(row.get("sessions") or 0 for row in rows)
     size = figure_or_unknown(own, "share", f"share of '{own['segment']}'", "share of sessions", f"{part} part, a row a session", total)
     converts = _converts(own, part)
-    text = f"Treat '{own['segment']}' as a group of its own: {in_percent(size)} of the sessions, of which {in_percent(converts)} convert."
-    return Sentence("act.segment", text, (size, converts), names=(own["segment"],)), QUESTIONS["clustering"][1]
+    base = f"the {part} sessions"
+    view = (chosen_value(of["view"], "events seen", "events"),) if of.get("view") else ()
+    if view: base = f"the {part} sessions that reach {of['view']} events"
+    text = f"Treat '{own['segment']}' as a group of its own: {in_percent(size)} of {base}, of which {in_percent(converts)} convert."
+    return Sentence("act.segment", text, (size, converts, *view), names=(own["segment"],)), QUESTIONS["clustering"][1]
 
 def _act_funnel(figures: dict):
     "Where sessions are lost."

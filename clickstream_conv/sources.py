@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATEGORIES', 'SHOPPERS_WORDS', 'YOOCHOOSE', 'PRICE',
-           'MOMENT', 'ITEM', 'PROPERTY', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'AT_FIRST',
-           'FEWEST_AT_FIRST', 'YEAR', 'PLAUSIBLE', 'NINES', 'MANY_NINES', 'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT',
-           'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'ROWS_UNKNOWN', 'Outcome', 'Source', 'register',
-           'fill_category', 'name_eshop_codes', 'unknown_where_zero', 'read_yoochoose', 'price_history',
-           'price_at_the_time', 'read_retailrocket', 'own_source', 'known_sources', 'find_source', 'contract_for',
-           'source_of', 'fetch', 'log_notes', 'lacks_header', 'with_names', 'read_source', 'read_ready_made',
-           'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given', 'session_spans', 'set_aside',
-           'origins_of', 'split_sessions', 'as_warnings', 'warnings', 'day', 'refuse_no_choice', 'converts_at_first',
-           'refuse_known_at_first', 'odd_values', 'oddities', 'visitor_groups', 'moment', 'split_details',
-           'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card', 'event_partitions', 'prepare',
-           'made_with', 'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces',
-           'chosen_by_hash', 'prepare_in_partitions']
+           'MOMENT', 'ITEM', 'PROPERTY', 'MOST_CUT', 'FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'AS_VISITOR',
+           'AT_FIRST', 'FEWEST_AT_FIRST', 'YEAR', 'PLAUSIBLE', 'NINES', 'MANY_NINES', 'A_DAY', 'MANY_LONG', 'GROUPS',
+           'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'EVENTS_PER_GB', 'ROWS_UNKNOWN', 'Outcome',
+           'Source', 'register', 'fill_category', 'name_eshop_codes', 'unknown_where_zero', 'read_yoochoose',
+           'price_history', 'price_at_the_time', 'read_retailrocket', 'own_source', 'known_sources', 'find_source',
+           'contract_for', 'source_of', 'fetch', 'name_of', 'log_notes', 'lacks_header', 'with_names', 'read_rows',
+           'read_source', 'read_ready_made', 'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given',
+           'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'as_warnings', 'warnings', 'day',
+           'refuse_no_choice', 'converts_at_first', 'refuse_known_at_first', 'refuse_unfit', 'odd_values', 'oddities',
+           'visitor_groups', 'moment', 'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings',
+           'source_card', 'split_log', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card',
+           'load_visitor_groups', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import csv, difflib, reprlib, shutil, zipfile
@@ -30,9 +30,10 @@ import polars as pl
 
 from .contract import Contract, contract_of, write_contract
 from .download import cache_folder, download
-from .events import MINUTE, Checked, Rules, check_events, glance, hash_share
+from .events import MINUTE, Checked, Rules, check_rows, glance, hash_share, refuse_misread
 from .findings import AS_COUNTED, EXACT_SHARE, Figure, Sentence, as_kept, exact_count, with_warnings
 from .log.databases import database_note, is_address, parse_address
+from .log.orders import note_unnamed
 from .log.sql import Workspace
 from .log.trackers import shipped_mapping, shipped_mappings
 from .profiling import FAR
@@ -366,7 +367,10 @@ def fetch(
     return log
 
 # %% ../nbs/02_sources.ipynb #db2ba47f
-def _name_of(source: Source, path: str) -> str:
+def name_of(
+    source: Source, # Which log
+    path: str, # Where it is; empty: the demo shop or a download
+) -> str: # Its file's name, or its title
     "What a log is called in messages."
     if is_address(path): return parse_address(path).name
     return Path(path).name if path else source.title
@@ -420,6 +424,26 @@ def with_names(
         return replace(source, mapping=replace(mapping, names=source.names)) if headerless else source
     return replace(source, mapping=replace(mapping, names=names_for(first, mapping.names, mapping.names_file)))
 
+def read_rows(
+    source: Source, # Which log
+    path: str = "", # File, folder or pattern; empty: the demo shop or a download
+    sessions: int = 20_000, # Sessions of the demo shop
+    seed: int = 0, # Of the demo shop
+    place: Path | None = None, # A folder for what a query puts aside; without: one of the system's
+) -> Checked: # Events, rejected rows, notes
+    "Read a log of events by its source, however much is set aside."
+    source = with_names(source, path)
+    mapping, name, notes = source.mapping, name_of(source, path), []
+    if source.name == "demo" and not path: raw = simulate(sessions, seed)
+    else:
+        files = _files_for(source, path or fetch(source.name))
+        raw = source.reader(files) if source.reader else read_table(files or path, **mapping.reading(), work=Workspace(source.title, place))
+        notes = _notes_on(source, files, path)
+    if source.prepare: raw = source.prepare(raw)
+    rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
+    checked = check_rows(apply_mapping(raw, mapping, name), rules, (*source.context, *several), name)
+    return replace(checked, notes=[*notes, *checked.notes])
+
 def read_source(
     source: Source, # Which log
     path: str = "", # File, folder or pattern; empty: the demo shop or a download
@@ -428,18 +452,10 @@ def read_source(
     max_rejected: float = 0.05, # Largest share of rows that may be rejected
     place: Path | None = None, # A folder for what a query puts aside; without: one of the system's
 ) -> Checked: # Events, rejected rows, notes
-    "Read a log of events by its source."
-    source = with_names(source, path)
-    mapping, name, notes = source.mapping, _name_of(source, path), []
-    if source.name == "demo" and not path: raw = simulate(sessions, seed)
-    else:
-        files = _files_for(source, path or fetch(source.name))
-        raw = source.reader(files) if source.reader else read_table(files or path, **mapping.reading(), work=Workspace(source.title, place))
-        notes = _notes_on(source, files, path)
-    if source.prepare: raw = source.prepare(raw)
-    rules, several = rules_for(raw, mapping), [c for c in ("_file",) if c in raw.columns]
-    checked = check_events(apply_mapping(raw, mapping, name), rules, (*source.context, *several), max_rejected, name)
-    return replace(checked, notes=[*notes, *checked.notes])
+    "Read a log of events by its source; one that lost too much is refused."
+    checked = read_rows(source, path, sessions, seed, place)
+    refuse_misread(checked, max_rejected, name_of(source, path))
+    return checked
 
 # %% ../nbs/02_sources.ipynb #a2b0948f
 def read_ready_made(
@@ -556,7 +572,7 @@ def split_sessions(
     else: parts, how = spans.with_columns(part=split_by_hash(spans["visitor"], test_share)), f"{how}; by visitor" if how else "by visitor"
     if empty := [p for p in ("train", "test") if (parts["part"] == p).sum() == 0]:
         raise ValueError(_why_empty(spans) or f"the split leaves no session in the {empty[0]} part ({_sessions(len(parts))} in all). Give a longer log, or another test_share than {test_share}; "
-                         "or check session_id in the mapping: an id that many visits share makes sessions that never end")
+                         f"or look at what a session is here: {AS_VISITOR}")
     return parts.select("session_id", "visitor", "part"), how
 
 # %% ../nbs/02_sources.ipynb #d4ea9311
@@ -572,6 +588,12 @@ def as_warnings(
     "Warnings as data."
     return [Sentence(code, line, (), "caution", why=AS_COUNTED) for line in lines]
 
+def _cut_off(cut: int, sessions: int) -> str:
+    "How many sessions the end of the log cut off."
+    active = "still active shortly before the log ended, and may have bought after it"
+    if cut == 1: return f"a session is cut off: 1 of {sessions:,} was {active}"
+    return f"many sessions are cut off: {cut:,} of {sessions:,} were {active}"
+
 def warnings(
     seen: dict, # As given by events.glance
     outcome: Outcome, # What is predicted
@@ -581,7 +603,7 @@ def warnings(
     if outcome.kind == "event" and seen["buying_sessions"] < FEW_BUYERS:
         said.append(f"buyers are few: {seen['buying_sessions']:,} of {seen['sessions']:,} sessions buy, under the {FEW_BUYERS} from which models can be told apart")
     if (seen["cut_off_sessions"] or 0) > MANY_CUT_OFF * seen["sessions"]:
-        said.append(f"many sessions are cut off: {seen['cut_off_sessions']:,} of {seen['sessions']:,} were still active shortly before the log ended, and may have bought after it")
+        said.append(_cut_off(seen["cut_off_sessions"], seen["sessions"]))
     proxy = [f"the log holds no purchase; the outcome is a proxy: {outcome.says}"] if outcome.proxy else []
     return [*as_warnings(said), *as_warnings(proxy, PROXY_WARNING)]
 
@@ -592,6 +614,9 @@ def day(
     return None if t is None else datetime.fromtimestamp(t / 1e6, timezone.utc).date().isoformat()
 
 # %% ../nbs/02_sources.ipynb #18e047fe
+AS_VISITOR = ("if its id stays with a visitor over several visits, map it to visitor_id and leave session_id out: "
+              "then a silence of gap_minutes ends a visit")  # what to do where a session is none
+
 def refuse_no_choice(
     seen: dict, # As given by events.glance
     purchases: int, # How many of the events are purchases
@@ -605,7 +630,7 @@ def refuse_no_choice(
                          "if these rows are no purchases, mend events in the mapping")
     if seen["buying_sessions"] == seen["sessions"]:
         raise ValueError(f"{name}: all {_sessions(seen['sessions'])} buy, so there is nothing to predict. Give a log that also holds sessions without a purchase; "
-                         "if a session here is a visitor, map it to visitor_id")
+                         f"or look at what a session is here: {AS_VISITOR}")
 
 AT_FIRST = 0.9  # share of the converting sessions that may be so from their first event on
 FEWEST_AT_FIRST = 10  # converting sessions from which on that is looked at
@@ -630,6 +655,17 @@ def refuse_known_at_first(
     if converting < FEWEST_AT_FIRST or at_first <= AT_FIRST * converting: return
     raise ValueError(f"{name}: outcome {outcome.name!r} is true at the first event of {at_first:,} of the {converting:,} sessions that convert, so nothing is left to predict in them. "
                      f"If column {outcome.column!r} says of each row how its session ended, name a column that changes when it happens; if each row is a finished visit, there is nothing to follow")
+
+def refuse_unfit(
+    seen: dict, # As given by events.glance
+    purchases: int, # How many of the events are purchases
+    known: Counter, # As converts_at_first gives them, of the whole log
+    outcome: Outcome, # What is predicted
+    name: str, # What the log is called in the message
+) -> None:
+    "Refuse a log that was read, and from which nothing can be learned: read whole, in partitions, or only checked."
+    refuse_no_choice(seen, purchases, outcome, name)
+    refuse_known_at_first(known, outcome, name)
 
 # %% ../nbs/02_sources.ipynb #91e4eeb1
 YEAR = 365.25 * 24 * 60 * MINUTE  # microseconds
@@ -668,6 +704,16 @@ def _odd_clocks(spans: pl.DataFrame) -> list:
             f"({when[:10]}), e.g. {_moment(far)} in session {worst['session_id']!r}: a clock that is off. The split by time and "
             "the lengths of sessions count them as they are; leave such rows out of the log, or set them right"]
 
+A_DAY = 24 * 60 * MINUTE  # microseconds
+MANY_LONG = 0.1  # share of sessions longer than a day from which on they are taken for visitors
+
+def _odd_lengths(spans: pl.DataFrame) -> list:
+    "A sentence about sessions that last for days."
+    lasts = (spans["end"] - spans["start"]).drop_nulls()
+    long = int((lasts > A_DAY).sum())
+    if not long or long < MANY_LONG * len(spans): return []
+    return [f"{long:,} of {_sessions(len(spans))} last longer than a day, up to {lasts.max() / A_DAY:,.0f} days: {AS_VISITOR}"]
+
 def _odd_columns(mapping: Mapping, counts: Counter) -> list:
     "Sentences about columns that are mapped twice, or hold nothing."
     pairs = [(column, name) for name, column in mapping.columns.items() if isinstance(column, str)]
@@ -704,7 +750,7 @@ def oddities(
     if len(spans) > 1 and spans["visitor"].n_unique() == 1:
         said.append(f"all {_sessions(len(spans))} are of one visitor, {spans['visitor'][0]!r}: what is learned is "
                     f"about that one")
-    return [*said, *_odd_columns(mapping, counts), *_odd_prices(mapping, counts)]
+    return [*said, *_odd_lengths(spans), *_odd_columns(mapping, counts), *_odd_prices(mapping, counts)]
 
 # %% ../nbs/02_sources.ipynb #e06c077d
 GROUPS = ("new", "known", "nobody")  # of test sessions: the training part has none of the visitor, has some, no visitor id
@@ -809,8 +855,8 @@ def split_warnings(
     sessions: int, # How many sessions the log holds
 ) -> list: # Sentences
     "What the split cost, where it cost much."
-    many = [one["text"] for one in details["left_out"] if one["sessions"] > MANY_LEFT_OUT * sessions]
-    return [f"many sessions are left out by the split: {text}" for text in many]
+    many = [one for one in details["left_out"] if one["sessions"] > MANY_LEFT_OUT * sessions]
+    return [f"{'a session is' if one['sessions'] == 1 else 'many sessions are'} left out by the split: {one['text']}" for one in many]
 
 # %% ../nbs/02_sources.ipynb #0400af0b
 def _orders_on_card(checked: Checked) -> dict:
@@ -836,7 +882,7 @@ def source_card(
         ready_made=source.ready_made, resolution="none" if seen.get("first") is None else source.mapping.rules.resolution,
         time_zone=source.mapping.rules.time_zone,
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
-        notes=checked.notes,
+        notes=[*checked.notes, *filter(None, [note_unnamed(checked.orders)])],
         split=how, parts=counts, split_details=details, orders=_orders_on_card(checked),
         **as_kept([] if source.ready_made else split_sentences(details, counts, how, outcome.kind == "event")))
     return with_warnings(card, [*warnings(seen, outcome), *as_warnings(split_warnings(details, seen["sessions"]))])
@@ -846,6 +892,24 @@ def _refuse_outcome(outcome: Outcome, columns: list) -> None:
     if outcome.column in columns: return
     raise ValueError(f"outcome {outcome.name!r} needs a column {outcome.column!r}; the events have: {', '.join(columns)}. Add it to event_context in the mapping")
 
+def split_log(
+    checked: Checked, # A log, read
+    source: Source, # Which log
+    outcome: Outcome, # What is predicted
+    name: str, # What the log is called in messages
+    test_share: float = 0.25, # Share of sessions set aside
+    max_rejected: float = 0.05, # Largest share of rows that may be rejected
+) -> tuple: # Its size as events.glance gives it, part of each session, how the split was made, what it did
+    "Everything for which a log is refused once it is read, then its parts; a run and a check both call this."
+    refuse_misread(checked, max_rejected, name)
+    _refuse_outcome(outcome, checked.events.columns)
+    seen = glance(checked.events, source.mapping.rules)
+    purchases = int((checked.events["event"] == "purchase").sum())
+    refuse_unfit(seen, purchases, converts_at_first(checked.events, outcome), outcome, name)
+    spans = session_spans(checked.events)
+    parts, how = split_sessions(spans, origins_of(checked.events), test_share)
+    return seen, parts, how, split_details(spans, parts, how)
+
 def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int, seed: int, test_share: float, max_rejected: float, place: Path):
     "The reading, its size, and the part of each session."
     if source.ready_made:
@@ -853,14 +917,8 @@ def _read_with_parts(source: Source, outcome: Outcome, path: str, sessions: int,
         parts = checked.events.select("session_id", visitor="session_id", part=split_by_hash(checked.events["session_id"], test_share))
         seen = dict(sessions=len(parts), buying_sessions=int(checked.events["converted"].sum()), cut_off_sessions=None)
         return checked, seen, parts, "by session", dict(begins=None, left_out=[], buying_share={}, visitors={})
-    checked = read_source(source, path, sessions, seed, max_rejected, place)
-    _refuse_outcome(outcome, checked.events.columns)
-    seen = glance(checked.events, source.mapping.rules)
-    refuse_no_choice(seen, int((checked.events["event"] == "purchase").sum()), outcome, _name_of(source, path))
-    refuse_known_at_first(converts_at_first(checked.events, outcome), outcome, _name_of(source, path))
-    spans = session_spans(checked.events)
-    parts, how = split_sessions(spans, origins_of(checked.events), test_share)
-    return checked, seen, parts, how, split_details(spans, parts, how)
+    checked = read_rows(source, path, sessions, seed, place)
+    return checked, *split_log(checked, source, outcome, name_of(source, path), test_share, max_rejected)
 
 def event_partitions(
     run: Run, # A run's folder
@@ -1006,7 +1064,7 @@ def prepare_in_partitions(
     memory: float, # Gigabytes that the work may take
 ) -> dict: # The card of the log
     "Read a log in partitions, set its test part aside, keep all events and a sample of them."
-    work, name = run / ".spill", _name_of(source, path)
+    work, name = run / ".spill", name_of(source, path)
     shutil.rmtree(work, ignore_errors=True)
     try:
         pieces, guess = raw_pieces(source, path, sessions, seed, work / "query", memory)
@@ -1024,9 +1082,8 @@ def prepare_in_partitions(
             seen.append(_glance_at_part(events, spans_of[-1]))
             origins.append(origins_of(events))
         checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans_of)
-        refuse_known_at_first(known, outcome, name)
         seen = _glance_at_all(seen, spans, rules)
-        refuse_no_choice(seen, sum(counted, Counter())["bought"], outcome, name)
+        refuse_unfit(seen, sum(counted, Counter())["bought"], known, outcome, name)
         parts, how = split_sessions(spans, pl.concat(origins), test_share)
         share = min(1.0, memory * EVENTS_PER_GB / seen["events"])
         _refuse_no_sample(spans, share, memory)

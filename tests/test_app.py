@@ -165,9 +165,33 @@ def test_a_log_with_other_columns_is_mapped(app, asked, browser, tmp_path):
     button = page.get_by_role("button", name="Score with this mapping")
     button.wait_for(timeout=SLOW)
     is_sound(page)
+    shown = page.inner_text("body")
+    assert "So read, the file says" in shown and f"sessions: {asked[2]:,} of " in shown and "local hours (UTC): most events at" in shown
     button.click()
     page.get_by_role("button", name="Download CSV").wait_for(timeout=SLOW)
     assert len(downloaded(page, tmp_path)) == asked[2]
+    page.close()
+
+
+def test_the_form_asks_what_map_asks(app, browser):
+    "Before anything is scored: the questions of the proposal, and the one screen; a known tracker is recognised."
+    rows = "".join(f"s{n // 2},u{n // 4},2024-03-01 09:{n:02d}:00,{('look', 'buy')[n % 2]},{n}.50,5\n" for n in range(40))
+    page = opened(browser, app[0], "upload")
+    upload(page, "odd.csv", f"sid,user_id,when,what,amount,pieces\n{rows}".encode())
+    page.get_by_text("So read, the file says").wait_for(timeout=SLOW)
+    settled(page)
+    is_sound(page)
+    shown = page.inner_text("body")
+    assert "which zone? The times name none and are read as UTC: most events at 9 h (100.0%)" in shown
+    assert "sessions: 20 of 10 visitors; 20 with a purchase (100.0%)" in shown and "each purchase event counts as an order, since no order_id is mapped" in shown
+    page.close()
+    sent = '{"messageId":"m%d","anonymousId":"u%d","type":"track","event":"Product Viewed","timestamp":"2024-03-01T09:0%d:00.000Z","context":{},"properties":{"sku":"p"}}'
+    page = opened(browser, app[0], "upload")
+    upload(page, "segment.jsonl", "\n".join(sent % (n, n // 2, n) for n in range(6)).encode())
+    page.get_by_text("So read, the file says").wait_for(timeout=SLOW)
+    settled(page)
+    shown = page.inner_text("body")
+    assert "the columns are those of segment, and its mapping is used" in shown and "no row has a session id, so visits are those of a visitor" in shown
     page.close()
 
 

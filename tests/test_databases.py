@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from conftest import command, start
 
+from clickstream_conv.log.proposals import propose
 from clickstream_conv import readers
 from clickstream_conv.classification import quick_conversion
 from clickstream_conv.log.databases import PASSWORDS, absolute_address, database_pieces, parse_address
@@ -238,7 +239,7 @@ def test_what_is_no_database_or_no_log_is_refused(files, tmp_path):
         with pytest.raises(ValueError, match="names neither a table nor a query"): read_source(find_source(str(mapping_file(tmp_path))), f"{kind}:///{files}/shop.{kind}")
     with pytest.raises(ValueError, match="source rees46 is read|names neither|is a database"): read_source(find_source("rees46"), f"sqlite:///{files}/shop.sqlite")
     with pytest.raises(ValueError, match="source yoochoose is read from files"): read_source(find_source("yoochoose"), f"sqlite:///{files}/shop.sqlite")
-    with pytest.raises(ValueError, match="is a database, and a file is needed"): readers.propose_mapping(f"sqlite:///{files}/shop.sqlite")
+    with pytest.raises(ValueError, match="is a database, and a file is needed"): propose(f"sqlite:///{files}/shop.sqlite")
 
 
 def test_sql_is_for_files(files, tmp_path):

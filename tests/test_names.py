@@ -7,10 +7,11 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from clickstream_conv.log.proposals import propose
 from clickstream_conv import features, scoring
 from clickstream_conv.events import COLUMNS, EVENTS
 from clickstream_conv.features import EventEncoder, session_features
-from clickstream_conv.readers import RESERVED, Mapping, mapping_from, mapping_from_text, propose_mapping, write_mapping
+from clickstream_conv.readers import RESERVED, Mapping, mapping_from, mapping_from_text, write_mapping
 from clickstream_conv.simulate import simulate
 from clickstream_conv.sources import SOURCES, Source, register
 
@@ -85,7 +86,7 @@ def test_what_is_made_of_a_name_is_not_another_name():
 def test_a_proposal_avoids_reserved_names(tmp_path):
     "And what it proposes is read back."
     (tmp_path / "log.csv").write_text("sid,at,what,status,hour\n" + "".join(f"s{i // 4},2026-03-01 10:{i:02}:00,view,{'xy'[i // 4 % 2]},{('am', 'pm')[i % 2]}\n" for i in range(40)))
-    text = propose_mapping(tmp_path / "log.csv")
+    text = propose(tmp_path / "log.csv")
     assert "hour_in_log" in set(mapping_from_text(text).context())
 
 

@@ -7,8 +7,9 @@ import pytest
 from conftest import ROOT, command
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from clickstream_conv.log.proposals import propose
 from clickstream_conv import readers
-from clickstream_conv.readers import (csv_pieces, json_pieces, load_mapping, log_files, mapping_from_text, propose_mapping, read_csv, read_json, read_log, read_pieces, read_table,
+from clickstream_conv.readers import (csv_pieces, json_pieces, load_mapping, log_files, mapping_from_text, read_csv, read_json, read_log, read_pieces, read_table,
                                       write_mapping)
 from clickstream_conv.runs import BRIEF, Run
 from clickstream_conv.sources import find_source, prepare, read_source
@@ -49,7 +50,7 @@ def test_the_same_path_is_the_same_files_everywhere():
     assert log_files(where / "logs" / "*" / "part-0.csv") == log_files(where / "logs") == log_files(where / "**" / "part-0.csv")
     both = by_its_mapping("19_paths", "logs/*/part-0.csv").events
     assert len(both) == len(by_its_mapping("19_paths", "logs").events) == sum(len(by_its_mapping("19_paths", f"logs/day=0{day}/part-0.csv").events) for day in (1, 2))
-    assert "session_id: session" in propose_mapping(where / "export[1].csv") and "session_id: session" in propose_mapping(where / "logs" / "*" / "part-0.csv")
+    assert "session_id: session" in propose(where / "export[1].csv") and "session_id: session" in propose(where / "logs" / "*" / "part-0.csv")
     assert len(by_its_mapping("19_paths", "export[1].csv").events)
 
 
@@ -92,7 +93,7 @@ def no_files(folder):
     return {folder / "pipe.csv": "a pipe", folder / "door.csv": "a socket", Path("/dev/zero"): "a device", Path("/dev/null"): "a device", folder / "link.csv": "which does not exist"}, door
 
 
-@pytest.mark.parametrize("read", [read_table, read_csv, read_json, readers.read_parquet, propose_mapping, load_mapping, lambda path: list(read_pieces(path)),
+@pytest.mark.parametrize("read", [read_table, read_csv, read_json, readers.read_parquet, propose, load_mapping, lambda path: list(read_pieces(path)),
                                   lambda path: list(csv_pieces(path)), lambda path: list(json_pieces(path))])
 def test_what_is_no_file_is_refused_at_once(tmp_path, read):
     things, door = no_files(tmp_path)
@@ -174,13 +175,13 @@ def test_an_infinite_value_costs_no_digits(tmp_path):
 def test_lines_above_the_header_are_named_and_can_be_skipped(tmp_path):
     case = CASES / "25_lines_above_the_header"
     refused(lambda: read_table(case / "log.csv"), "line 1 is no header", "line 6 reads like it: 'session,visitor,time", "skip_lines: 5")
-    proposed = propose_mapping(case / "log.csv")
+    proposed = propose(case / "log.csv")
     assert "skip_lines: 5  # ? line 1 is no header; line 6 reads like it: session,visitor,time" in proposed
     mapping, bare = mapping_from_text(proposed), tmp_path / "bare.csv"
     bare.write_text("".join((case / "log.csv").read_text().splitlines(keepends=True)[5:]))
     assert mapping.skip_lines == 5 and mapping_from_text(write_mapping(mapping)) == mapping
     whole = read_log(case / "log.csv", mapping)
-    assert whole.events.equals(read_log(bare, mapping_from_text(propose_mapping(bare))).events) and len(whole.events) and whole.rejected.is_empty()
+    assert whole.events.equals(read_log(bare, mapping_from_text(propose(bare))).events) and len(whole.events) and whole.rejected.is_empty()
     assert sum(map(len, read_pieces(case / "log.csv", **mapping.reading(), size=300))) == len(whole.events)
     refused(lambda: read_table(bare, skip_lines=10_000), "bare.csv has no line after the first 10,000")
     refused(lambda: mapping_from_text("columns: {session_id: a}\nskip_lines: -1"), "skip_lines is -1")
@@ -192,10 +193,11 @@ def test_lines_above_the_header_are_named_and_can_be_skipped(tmp_path):
 BOUND = 700  # megabytes that reading may take above what the libraries take
 MEASURED = """
 import re, sys
-from clickstream_conv.readers import read_table, read_pieces, propose_mapping
+from clickstream_conv.log.proposals import propose
+from clickstream_conv.readers import read_table, read_pieces
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024  # unlike ru_maxrss, without what the parent took
 before = peak()
-for read in (propose_mapping, lambda path: sum(map(len, read_pieces(path))), lambda path: len(read_table(path))):
+for read in (propose, lambda path: sum(map(len, read_pieces(path))), lambda path: len(read_table(path))):
     try: print(repr(read(sys.argv[1])))
     except ValueError as error: print("refused:", error)
 print(peak() - before)

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from conftest import QUICK, command
 
-from clickstream_conv import classification, clustering, eda, judging, regression, report
+from clickstream_conv import app, classification, clustering, eda, judging, regression, report
 from clickstream_conv.pictures import BASELINE
+from clickstream_conv.runs import Run, write_json
 
 
 def compared(**log_loss):
@@ -103,6 +104,34 @@ def test_the_card_says_where_another_segment_is_the_lowest():
     assert "'changes' in 3.6" in says and "the highest and the lowest of the training part" in says and "Lowest here: 'looks', 2.9" in says, says
     same = {**of, "worth": dict(training=of["worth"]["training"], test=segments(carts=0.40, looks=0.036, changes=0.029))}
     assert "Lowest here" not in report.answer_clustering(dict(clustering=same)).says
+
+
+def test_what_to_do_says_of_which_sessions_a_segment_is_a_share():
+    of = dict(view=5, worth=dict(training=segments(carts=0.40, looks=0.035), test=segments(carts=0.40, looks=0.029)),
+              chance=dict(training=dict(p=0.005), test=dict(p=0.005)), ratio=dict(test=dict(ratio=11.1, low=7.6, high=18.6)))
+    acts = [one.text for one, _ in report.actions(dict(clustering=of, model_card=dict(fit_for_use=True)))]
+    assert any("of the test sessions that reach 5 events, of which 40\xa0%" in text for text in acts), acts
+    whole = [one.text for one, _ in report.actions(dict(clustering=of | dict(view=0), model_card=dict(fit_for_use=True)))]
+    assert any("of the test sessions, of which 40\xa0%" in text for text in whole), whole
+
+
+def test_the_app_shows_the_segments_as_the_report_does(tmp_path):
+    "In the order of the training part: the lowest is not picked afterwards."
+    of = dict(view=5, worth=dict(training=segments(carts=0.40, looks=0.035, changes=0.028), test=segments(carts=0.40, looks=0.029, changes=0.036)),
+              chance=dict(training=dict(p=0.005), test=dict(p=0.005)), ratio=dict(test=dict(ratio=11.1, low=7.6, high=18.6)))
+    run = Run(str(tmp_path))
+    write_json(run, "metrics/clustering.json", of)
+    assert app.segments_of(run)["segment"].tolist() == ["carts", "looks", "changes"]
+    assert app.segments_answer(run) == report.answer_clustering(dict(clustering=of))
+
+
+def test_figures_of_few_conversions_are_called_so():
+    "Beside their intervals, as the card says it of a model."
+    row = dict(group="known", judged=True, rows=900, sessions=300, converted_sessions=21)
+    for name in ("roc_auc_within", "roc_auc", "average_precision", "log_loss", "total_ratio"): row |= {name: 0.7, f"{name}_low": 0.6, f"{name}_high": 0.8}
+    few, enough = (classification._of_visitors(row | dict(converted_sessions=count)) for count in (21, 100))
+    assert few.text.endswith("conversions predicted over observed 0.700 (0.600 to 0.800); 21 of 300 sessions convert, fewer than the 100 that a judgement needs") and few.level == "caution"
+    assert enough.text.endswith("100 of 300 sessions convert") and enough.level == "finding"
 
 
 def test_the_sentence_on_segments_does_too():

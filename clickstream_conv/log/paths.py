@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEP', 'DEEPEST_CELL', 'LONGEST_CELL', 'WRAPPED', 'Step', 'parse_path', 'value_of_text', 'decoded', 'unwrapped',
-           'follow', 'has_steps', 'value_at']
+           'follow', 'has_steps', 'value_at', 'entry_beside']
 
 # %% ../../nbs/log/06_paths.ipynb #83754c71
 import ast
@@ -150,3 +150,19 @@ def value_at(
     first, *others = parse_path(path)
     if first.name not in raw.columns: return None
     return follow(raw[first.name], tuple(others))
+
+# %% ../../nbs/log/06_paths.ipynb #cad1dfb6
+def entry_beside(
+    values: pl.Series, # Lists, such as prices
+    beside: pl.Series, # Lists, such as the offers that they belong to
+    wanted: pl.Series, # Text: the offer that counts
+) -> pl.Series: # Text: the value at that place; null where the offer is not there, or the two lists are of different lengths
+    "The entry of one list at the place at which another one holds a value."
+    words = pl.List(pl.String)
+    table = pl.DataFrame({"_at": pl.int_range(len(wanted), eager=True), "_wanted": wanted,
+                          "_value": values.cast(words, strict=False), "_beside": beside.cast(words, strict=False)})
+    fitting = table.filter(pl.col("_value").list.len() == pl.col("_beside").list.len(), pl.col("_value").list.len() > 0)
+    entries = fitting.explode("_value", "_beside", empty_as_null=True, keep_nulls=True)
+    found = entries.filter(pl.col("_beside").str.strip_chars() == pl.col("_wanted"))
+    found = found.unique("_at", keep="first", maintain_order=True)
+    return table.select("_at").join(found, on="_at", how="left", maintain_order="left")["_value"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ..events import Checked, check_events
+from .orders import note_unnamed
 from ..readers import apply_mapping, mapping_from_text, plain_name, rules_for
 
 # %% ../../nbs/log/10_readings.ipynb #fa230464
@@ -32,6 +33,7 @@ class Figures:
     revenue: float = 0.0 # What they are worth, as far as known
     rejected: int = 0 # Rows that were set aside
     reason: str = "" # Why most of them were
+    unnamed: str = "" # How orders without an id were counted
 
     def sentence(self) -> str: # Without a full stop
         "The figures in words."
@@ -70,7 +72,7 @@ def figures_from(
     bought = checked.events.filter(pl.col("event") == "purchase")
     reason = next(iter(checked.reasons()), "")
     return Figures(checked.events["session_id"].n_unique(), bought["session_id"].n_unique(), checked.orders.orders,
-                   round(checked.orders.revenue, 2), len(checked.rejected), reason)
+                   round(checked.orders.revenue, 2), len(checked.rejected), reason, note_unnamed(checked.orders))
 
 def figures_of_text(
     raw: pl.DataFrame, # A log's head, as read_table returns it

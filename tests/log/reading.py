@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 from clickstream_conv import readers, scoring
+from clickstream_conv.log.proposals import propose
 from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import load_mapping, mapping_from_text, propose_mapping, read_log, read_pieces
+from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, read_pieces
 from clickstream_conv.sources import Source, contract_for, source_of
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -49,7 +50,7 @@ def everywhere(path, mapping, folder, max_rejected=0.05):
 
 def proposed(path):
     "A log read by the mapping that is proposed for it."
-    return read_log(path, mapping_from_text(propose_mapping(path)))
+    return read_log(path, mapping_from_text(propose(path)))
 
 
 def figures(events):

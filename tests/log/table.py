@@ -68,8 +68,10 @@ def row_of(case):
         aside = "; ".join(filter(None, [aside, f"orders reported again: {found['again']}"]))
     if found["unpriced"]:
         aside = "; ".join(filter(None, [aside, f"orders of unknown worth: {found['unpriced']}"]))
-    counts = (f"{found[name]:,}" for name in ("sessions", "buying", "orders", "pieces"))
-    return (case["case"], known, *counts, f"{found['revenue']:,.2f}", aside)
+    unknown = ["pieces"] if found["orders"] and found["unlisted"] == found["orders"] else []
+    counts = ("-" if name in unknown else f"{found[name]:,}" for name in ("sessions", "buying", "orders", "pieces"))
+    revenue = "-" if found["orders"] and found["unpriced"] == found["orders"] else f"{found['revenue']:,.2f}"
+    return (case["case"], known, *counts, revenue, aside)
 
 
 def rows():

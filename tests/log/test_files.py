@@ -6,12 +6,13 @@ import pytest
 from conftest import HEADER, MAPPING, QUICK, ROOT, command, log_lines
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from clickstream_conv.log.proposals import propose
 from clickstream_conv import readers
 from clickstream_conv.contract import load_contract
 from clickstream_conv.log import archives
 from clickstream_conv.log.dialects import Dialect
 from clickstream_conv.log.records import record_lines
-from clickstream_conv.readers import (READER_COLUMNS, file_notes, load_mapping, log_files, mapping_from, mapping_from_text, propose_mapping, read_log, read_pieces,
+from clickstream_conv.readers import (READER_COLUMNS, file_notes, load_mapping, log_files, mapping_from, mapping_from_text, read_log, read_pieces,
                                       read_table, write_mapping)
 from clickstream_conv.runs import Run
 from clickstream_conv.sources import find_source, prepare, read_source
@@ -63,7 +64,7 @@ def test_a_first_row_is_not_eaten_as_a_header(tmp_path):
     refused(lambda: list(read_pieces(TAOBAO)), "line 1 looks like data")
     named = same_both_ways(TAOBAO, **reading(names=["user", "item", "category", "what", "t"]))
     assert len(named) == 70 and named["_row"].to_list() == [*range(1, 71)] and named["user"][0] == "1"
-    proposed = propose_mapping(TAOBAO)
+    proposed = propose(TAOBAO)
     assert "names: [column_1, column_2, column_3, column_4, column_5]  # ? line 1 looks like data" in proposed
     checked = read_log(TAOBAO, mapping_from_text(proposed))
     assert len(checked.events) == 70 and checked.events["session_id"].n_unique() == 30
@@ -103,7 +104,7 @@ def test_a_file_of_names_in_the_folder_of_a_log_is_no_part_of_it(tmp_path):
     for day in ("01", "02"): shutil.copy(VENDORS / "adobe_hit_data.tsv", tmp_path / f"hit_data_{day}.tsv")
     shutil.copy(VENDORS / "adobe_column_headers.tsv", tmp_path / "column_headers.tsv")
     assert len(same_both_ways(tmp_path, **reading(names_file="column_headers.tsv", **ADOBE))) == 248
-    assert 'names_file: "column_headers.tsv"  # ?' in propose_mapping(tmp_path)
+    assert 'names_file: "column_headers.tsv"  # ?' in propose(tmp_path)
 
 
 @pytest.mark.parametrize("path", ["../secret.txt", "/etc/passwd", "a/b.tsv", "..", "C:\\x"])
@@ -126,7 +127,7 @@ def test_quotes_that_mean_nothing():
     assert len(table) == 124 and "_broken" not in table.columns
     for place, name in enumerate(lines[0]): assert table[name].fill_null("").to_list() == [line[place].replace("\\\\", "\\") for line in lines[1:]]
     assert {'"Best" mugs of 2024', '"12 inch pan'} <= set(table["post_pagename"])
-    assert "quote: none  # ?" in propose_mapping(path) and "escape: backslash  # ?" in propose_mapping(path)
+    assert "quote: none  # ?" in propose(path) and "escape: backslash  # ?" in propose(path)
 
 
 def test_a_backslash_keeps_tabs_and_line_breaks():
@@ -135,7 +136,7 @@ def test_a_backslash_keeps_tabs_and_line_breaks():
     assert len(table) == 124 and "_broken" not in table.columns
     assert names.count("search\tstring") == 1 and names.count("search\nstring") == 1 and "shop: home \\ start" in names and 'shop: search: 12" pan' in names
     assert table["geo_country"].null_count() == 0 and table["currency"].unique().to_list() == ["EUR"]
-    assert "escape: backslash  # ?" in propose_mapping(VENDORS / "adobe_escaped.tsv")
+    assert "escape: backslash  # ?" in propose(VENDORS / "adobe_escaped.tsv")
 
 
 def test_another_quote(tmp_path):
@@ -195,7 +196,7 @@ def test_the_log_of_a_web_server():
     table = same_both_ways(VENDORS / "access.log", **reading(line_pattern="combined"))
     assert len(table) == 120 and not table["_broken"].any() and table["method"].unique().to_list() == ["GET"]
     assert table["user"].null_count() == 120 and table["agent"][0] == "Mozilla/5.0 (X11; Linux x86_64) u01"
-    for text in (WEB, propose_mapping(VENDORS / "access.log")):
+    for text in (WEB, propose(VENDORS / "access.log")):
         mapping = mapping_from_text(text)
         checked = read_log(VENDORS / "access.log", mapping)
         assert mapping.line_pattern == "combined" and len(checked.events) == 120 and checked.events["session_id"].n_unique() == 24
@@ -292,7 +293,7 @@ def test_an_archive_of_packed_members():
     table = same_both_ways(path)
     assert len(table) == 120 and table["_file"].n_unique() == 2
     assert set(table["_file"]) == {f"{path}/12345/12345_2024-09-02_0#1.json.gz", f"{path}/12345/12345_2024-09-03_1#1.json.gz"}
-    assert "proposed from the first 60 rows of amplitude_export.zip/12345/" in propose_mapping(path)
+    assert "the first 60 rows of amplitude_export.zip/12345/" in propose(path)
 
 
 def test_rejected_rows_name_the_member(tmp_path):

@@ -2,7 +2,8 @@
 import polars as pl
 from reading import CASES, REPORTS, everywhere, figures, in_partitions, refusal
 
-from clickstream_conv.readers import load_mapping, mapping_from_text, propose_mapping, read_log, write_mapping
+from clickstream_conv.log.proposals import propose
+from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, write_mapping
 
 NULL = REPORTS / "04_null_visitor" / "log.csv"
 VISITS = "columns: {visitor_id: visitor, t: time, event: event, item_id: item, price: price}\n"
@@ -18,7 +19,7 @@ def test_null_is_nobody(tmp_path):
     assert checked.reasons() == {"no visitor_id": 14} and set(checked.rejected["value"]) == {"NULL"}
     assert figures(checked.events) == (12, 2, 2, 2, 39.8) and "NULL" not in checked.events["visitor_id"]
     assert "14 rows have the visitor 'NULL' (2 of them purchases), which means nobody" in checked.notes
-    text = propose_mapping(NULL)
+    text = propose(NULL)
     assert 'nobody: {visitor_id: ["NULL"]}  # ? 14 rows have the visitor_id NULL; without sessions' in text
     (tmp_path / "b").mkdir()
     assert everywhere(NULL, text, tmp_path / "b").events.equals(checked.events)
@@ -36,7 +37,7 @@ def test_a_word_of_most_rows_is_nobody(tmp_path):
     assert checked.rejected.is_empty() and checked.events["session_id"].n_unique() == 200
     assert checked.events["visitor_id"].null_count() == 300 and checked.events["visitor_id"].n_unique() == 51
     assert any(note.startswith("300 rows have the visitor 'NA'") and note.endswith("which means nobody") for note in checked.notes)
-    assert 'nobody: {visitor_id: ["NA"]}  # 300 rows have the visitor_id NA' in propose_mapping(case / "log.csv")
+    assert 'nobody: {visitor_id: ["NA"]}  # 300 rows have the visitor_id NA' in propose(case / "log.csv")
     assert checked.rules.placeholders["visitor_id"] != checked.rules.placeholders["session_id"]
 
 
@@ -76,7 +77,7 @@ def test_words_that_may_be_somebody(tmp_path):
     assert found.null_count() == 50 and {"guest", "deleted"} <= set(found) and "0" not in found
     stated = read_log(log, mapping_from_text(SESSIONS + "nobody: {visitor_id: [deleted, 0]}\n"))
     assert stated.events["visitor_id"].null_count() == 54 and "guest" in stated.events["visitor_id"]
-    assert '# ? 12 rows have the visitor_id guest' in propose_mapping(words_log(tmp_path, ["guest"] * 12 + ["u1"] * 4))
+    assert '# ? 12 rows have the visitor_id guest' in propose(words_log(tmp_path, ["guest"] * 12 + ["u1"] * 4))
 
 
 def test_a_session_0_is_a_session(tmp_path):

@@ -2,6 +2,7 @@
 import gzip
 import json
 import re
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from clickstream_conv.log.proposals import head_of_log, propose
 from clickstream_conv.log.readings import figures_of_text
 from clickstream_conv.log.recognition import known_by, recognised
 from clickstream_conv.log.trackers import shipped_mappings
-from clickstream_conv.log.understood import check_log, mapping_called
-from clickstream_conv.readers import mapping_from_text, propose_mapping, read_log
+from clickstream_conv.log.understood import check_log
+from clickstream_conv.pipeline import command
+from clickstream_conv.readers import mapping_from_text, read_log
+from clickstream_conv.runs import Run
+from clickstream_conv.sources import Source, find_source, prepare
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 TRACKERS = {  # file of tests/cases/vendors: its tracker
@@ -78,7 +82,7 @@ def test_purchases_without_a_session_are_asked_about():
     "GA4 by the Measurement Protocol: all purchases come without ga_session_id."
     text = propose(CASES / "vendors" / "ga4_mp.jsonl.gz")
     assert "3 rows set aside, most often: no session_id" in text and "# ? no purchase is counted in these rows" in text
-    assert any("3 of them purchases" in line for line in check_log(CASES / "vendors" / "ga4_mp.jsonl.gz", mapping_called("ga4")))
+    assert any("3 of them purchases" in line for line in check_log(CASES / "vendors" / "ga4_mp.jsonl.gz", find_source("ga4"))[0])
 
 
 PROPOSED = {  # log: sessions, buying sessions, orders, pieces, revenue by the proposal as it stands
@@ -226,12 +230,9 @@ def test_a_word_of_the_log_does_not_end_its_comment(tmp_path):
     assert "# ? not mapped: x columns: {session_id: evil} (4 rows)" in text and figures(tmp_path / "log.jsonl.gz", text)[0] == 4
 
 
-def test_the_proposal_by_columns_alone_stays():
-    assert "session_id: session" in propose_mapping(CASES / "reports" / "03_line_total" / "log.csv")
-
-
 def test_one_screen_says_what_was_understood():
-    lines = check_log(CASES / "vendors" / "ga4_traps.jsonl.gz", mapping_called("ga4"))
+    lines, refusal = check_log(CASES / "vendors" / "ga4_traps.jsonl.gz", find_source("ga4"))
+    assert refusal == ""
     assert lines[0] == "ga4_traps.jsonl.gz, from 2024-09-02 08:16 to 2024-09-08 21:02 (UTC)" and lines[1] == "sessions: 24 of 12 visitors; 5 with a purchase (20.8%)"
     assert lines[3] == "orders: 5, with 16 pieces, worth 299.15 in all, 59.83 on average"
     assert lines[5] == "set aside: nothing" and lines[6].startswith("largest visitors: ")
@@ -240,9 +241,96 @@ def test_one_screen_says_what_was_understood():
 def test_a_log_that_a_run_would_refuse_is_shown_all_the_same(tmp_path):
     (tmp_path / "log.csv").write_text("sid,time,event\n" + "".join(f"s{n},2024-03-01 09:{n:02d}:00,{('view', '?')[n % 2]}\n" for n in range(10)))
     mapping = mapping_from_text("columns: {session_id: sid, t: time, event: event}\nevents: {view: [view]}")
-    lines = check_log(tmp_path / "log.csv", mapping)
+    lines, refusal = check_log(tmp_path / "log.csv", Source("mine", "mine", mapping))
     assert "set aside: 5 rows, 50.0%: unknown event name (5)" in lines or any(line.startswith("set aside: 5 rows, 50.0%") for line in lines)
-    assert lines[-1].startswith("a run would refuse this log: ")
+    assert refusal.startswith("log.csv: 5 of 10 rows break the contract, 50.0% and more than the 5% allowed.") and refusal.endswith("(on the command line: --max-rejected 0.5)")
+
+
+
+
+def visits(first="view", then="purchase", label="x", names="s", minutes=20):
+    "Twenty sessions of two events, as lines of a CSV file: sid, time, event, label, price."
+    moments = [(f"{names}{n},2024-03-01 09:{n:02d}", n) for n in range(minutes)]
+    return "".join(f"{start}:00,{first},{label},5\n{start}:30,{then},{label if label != 'EUR' else 'JPY'},5\n" for start, _ in moments)
+
+
+ORDERED = "outcome: {name: order, says: it orders, kind: any later, column: label, equals: y}\n"
+PRICED = "columns: {session_id: sid, t: time, event: event, price: price, currency: label}\n"
+PLAIN = "columns: {session_id: sid, t: time, event: event}\n"
+RUN_REFUSES = {  # what a run refuses after reading: the log, the mapping, words of the refusal
+    "lost rows": (visits(then="?"), f"{PLAIN}events: {{view: [view]}}\n", "20 of 40 rows break the contract"),
+    "all buy": (visits(), PLAIN, "all 20 sessions buy"),
+    "purchases only": (visits("purchase"), PLAIN, "every row is a purchase"),
+    "true at the first event": (visits(label="y") + visits(then="view", label="n", names="n"), f"{PLAIN}event_context: {{label: label}}\n{ORDERED}", "is true at the first event of 20 of the 20 sessions"),
+    "an outcome of no column": (visits(), PLAIN + ORDERED, "needs a column 'label'"),
+    "two currencies": (visits(label="EUR"), PRICED, "prices are in 2 currencies"),
+    "one session": (visits(then="view", minutes=1), PLAIN, "the log holds 1 session"),
+}
+
+
+@pytest.mark.parametrize("what", RUN_REFUSES)
+def test_a_check_refuses_what_a_run_refuses(what, tmp_path, capsys, monkeypatch):
+    "In the same words, whether the run reads whole or in partitions; after the one screen, and with exit code 1."
+    rows, mapping, words = RUN_REFUSES[what]
+    monkeypatch.chdir(tmp_path)
+    Path("log.csv").write_text("sid,time,event,label,price\n" + rows)
+    Path("m.yaml").write_text(mapping)
+    with pytest.raises(ValueError) as whole: prepare(Run("whole"), "m.yaml", "log.csv")
+    with pytest.raises(ValueError) as parted: prepare(Run("parted"), "m.yaml", "log.csv", memory=1.0)
+    assert words in str(whole.value) and str(whole.value) == str(parted.value)
+    assert command(["map", "log.csv", "--check", "m.yaml"]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith("log.csv, from 2024-03-01") and "largest sessions: " in told.out
+    assert told.err == f"clickstream-conv: a run would refuse this log: {whole.value}\n"
+    assert ("worth a sum in 2 currencies that nobody can add up" in told.out) == (what == "two currencies")
+
+
+def test_a_check_lets_go_what_a_run_lets_go(tmp_path, capsys):
+    "The share that --max-rejected allows is the same option."
+    log = str(CASES / "research" / "09_cosmetics" / "2019-Dec.csv")
+    assert command(["map", log, "--check", "rees46"]) == 1 and "1 of 17 purchase rows would be lost, 5.9% and more than the 5% allowed" in capsys.readouterr().err
+    assert command(["map", log, "--check", "rees46", "--max-rejected", "0.06"]) == 0
+    told = capsys.readouterr().out
+    assert "orders: 15, with 15 pieces, worth 39.30 in all, 2.62 on average (each purchase event counts as an order, since no order_id is mapped)" in told
+    assert prepare(Run(tmp_path), "rees46", log, max_rejected=0.06)["notes"][-1] == "each purchase event counts as an order, since no order_id is mapped"
+    assert "# each purchase event counts as an order, since no order_id is mapped" in propose(Path(log))
+
+
+def test_sessions_of_weeks_are_told_the_way_out(capsys):
+    folder = CASES / "research" / "24_session_of_weeks"
+    assert command(["map", str(folder / "log.csv"), "--check", str(folder / "human.yaml")]) == 1
+    said = capsys.readouterr().err
+    assert "all 30 sessions buy" in said and "map it to visitor_id and leave session_id out: then a silence of gap_minutes ends a visit" in said
+
+
+def test_sessions_that_last_for_days_are_warned_about(tmp_path):
+    log = "".join(f"s{n},2024-03-{day:02d} 09:{n:02d}:00,{event}\n" for n in range(20) for day, event in ((1 + n, "view"), (4 + n, ("purchase", "view")[n % 2])))
+    (tmp_path / "log.csv").write_text("sid,time,event\n" + log)
+    (tmp_path / "m.yaml").write_text("columns: {session_id: sid, t: time, event: event}\n")
+    source = find_source(str(tmp_path / "m.yaml"))
+    lines, _ = check_log(tmp_path / "log.csv", source)
+    warning = "20 of 20 sessions last longer than a day, up to 3 days: if its id stays with a visitor over several visits"
+    assert any(line.startswith(f"warning: {warning}") for line in lines), lines
+    assert any(line.startswith(warning) for line in prepare(Run(tmp_path / "run"), str(tmp_path / "m.yaml"), str(tmp_path / "log.csv"))["warnings"])
+
+
+def test_a_check_reads_a_database_and_a_known_source_as_a_run_does(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with sqlite3.connect("shop.sqlite") as shop:
+        shop.execute("create table events (sid text, time text, event text)")
+        shop.executemany("insert into events values (?, ?, ?)", [(f"s{n // 2}", f"2024-03-{1 + n // 2:02d} 09:0{n % 2}:00", ("view", ("purchase", "cart")[n // 2 % 2])[n % 2]) for n in range(40)])
+    Path("m.yaml").write_text("columns: {session_id: sid, t: time, event: event}\ntable: events\n")
+    assert command(["map", "sqlite:///shop.sqlite", "--check", "m.yaml"]) == 0
+    told = capsys.readouterr().out
+    assert "sessions: 20; the log names no visitors; 10 with a purchase (50.0%)" in told
+    assert "orders: 10, of which no row names a product, so that pieces are unknown, of unknown worth (each purchase event counts" in told
+    assert command(["map", "nowhere.csv", "--check", "uci-shoppers"]) == 1 and "holds finished sessions and no events" in capsys.readouterr().err
+
+
+def test_orders_are_told_by_their_ids():
+    "With ids nothing is said; where some purchases lack one, how many."
+    lines, _ = check_log(CASES / "vendors" / "ga4_traps.jsonl.gz", find_source("ga4"))
+    assert "order_id" not in lines[3]
 
 
 def test_rows_that_begin_with_a_number_sign_are_no_comments(tmp_path):
@@ -270,3 +358,74 @@ def test_purchases_that_only_an_address_tells(tmp_path):
     rules = re.search(r"event_rules: (.*)", text)[0]
     kept = re.sub(r"(?ms)^events:.*?(?=^\w)|^  event: .*?$", "", text)
     assert figures(tmp_path / "log.csv", kept + rules + "\n")[:3] == (10, 5, 5)
+
+
+HALF_HOURS = [(f"u{n}", f"2024-03-01 {9 + n % 10:02d}:{minute:02d}:00", event) for n in range(20) for minute, event in ((0, "view"), (5, ("purchase", "view")[n % 2]))]
+
+
+def tracker_without(tmp_path, name, session):
+    "A tracker's log in which no row has the id of its session."
+    messages = [json.loads(line) for line in gzip.open(CASES / "vendors" / name, "rt")]
+    for message in messages: session(message)
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(map(json.dumps, messages)) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name, session", [
+    ("segment.jsonl.gz", lambda message: message["context"].pop("sessionId", None)),
+    ("segment.jsonl.gz", lambda message: message["context"].update(sessionId="")),
+    ("posthog.jsonl.gz", lambda message: message["properties"].pop("$session_id", None)),
+    ("snowplow_sdk.jsonl.gz", lambda message: message.update(domain_sessionid=None)),
+])
+def test_a_tracker_without_sessions_falls_to_the_visitor(name, session, tmp_path):
+    "An id that the file lacks, or that is empty, made 0 sessions of the log."
+    path = tracker_without(tmp_path, name, session)
+    text = propose(path)
+    mapping = mapping_from_text(text)
+    assert "session_id" not in mapping.columns and figures(path, text)[0] == 24 and figures(path, text)[1] >= 5
+    assert mapping.rules.gap_minutes == 30
+
+
+def test_a_session_id_that_most_rows_lack_falls_to_the_visitor(tmp_path):
+    rows = [(f"s{place // 2}" if place < 8 else "", *row) for place, row in enumerate(HALF_HOURS)]
+    (tmp_path / "log.csv").write_text("session_id,user_id,time,event\n" + "".join(",".join(row) + "\n" for row in rows))
+    text = propose(tmp_path / "log.csv")
+    assert figures(tmp_path / "log.csv", text)[:3] == (20, 10, 10)
+    assert "32 of 40 rows have no session_id: cut at a silence of gap_minutes 20 sessions, 10 with a purchase" in text
+    assert "by session_id 4 sessions, 2 with a purchase" in text and "# not mapped: session_id (an id)" in text
+
+
+def test_rows_without_a_session_are_asked_about_with_both_numbers():
+    text = propose(CASES / "vendors" / "ga4_mp.jsonl.gz")
+    assert "# ? 3 rows have no session id: as it is 24 sessions, 0 with a purchase" in text
+    assert "Without session_id, and visits cut at a silence of gap_minutes: 24 sessions, 3 with a purchase, 3 orders worth 159.25" in text
+
+
+def zone_question(path):
+    "What a proposal says of the zone."
+    return [line for line in propose(path).splitlines() if "zone" in line and not line.startswith("# not mapped")]
+
+
+def test_times_without_a_zone_are_asked_about(tmp_path):
+    "With the hours that they show; where the log or its tracker names the zone, that one is proposed."
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,time,event\n" + "".join(",".join(row) + "\n" for row in HALF_HOURS))
+    asked, = zone_question(log)
+    assert asked.startswith("# ? which zone? The times name none and are read as UTC: most events at 9 h (10.0%), 10 h (10.0%), 11 h (10.0%); from 0 to 6 h 0.0%.")
+    assert asked.endswith("such as time_zone: Europe/Berlin")
+    log.write_text("user_id,time,event,timezone\n" + "".join(",".join(row) + ",Asia/Tokyo\n" for row in HALF_HOURS))
+    stated, = zone_question(log)
+    assert stated.startswith("time_zone: Asia/Tokyo  # ? the times name no zone, and timezone names this one in every row: most events at 9 h")
+    read = read_log(log, mapping_from_text(propose(log)))
+    assert read.rules.time_zone == "Asia/Tokyo" and str(pl.from_epoch(read.events["t"], "us")[0]) == "2024-03-01 00:00:00"
+    log.write_text("user_id,time,event\n" + "".join(f"{who},{time.replace(' ', 'T')}Z,{event}\n" for who, time, event in HALF_HOURS))
+    assert zone_question(log) == []
+
+
+def test_a_tracker_says_its_zone():
+    assert zone_question(CASES / "vendors" / "snowplow_header.tsv.gz") == ["time_zone: UTC  # Snowplow's times are UTC"]
+    counter, asked = zone_question(CASES / "vendors" / "yandex_visits.tsv")
+    assert counter.startswith("time_zone: Europe/Moscow") and "are read as Europe/Moscow: most events at 18 h" in asked
+    assert zone_question(CASES / "vendors" / "piwikpro.csv.gz")[0].startswith("# ? which zone? The times name none and are read as UTC")
+    assert zone_question(CASES / "vendors" / "ga4_traps.jsonl.gz") == []

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 from reading import CASES, REPORTS, everywhere, figures, proposed, refusal
 
-from clickstream_conv.readers import load_mapping, mapping_from_text, propose_mapping, read_log, write_mapping
+from clickstream_conv.log.proposals import propose
+from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, write_mapping
 
 PLAIN = "columns: {session_id: session, t: time, event: event, price: price}\n"
 HEAD = "session;time;event;price"
@@ -25,7 +26,7 @@ def log_of(folder, prices):
 def test_thousands_are_never_decimals(tmp_path):
     "Case 01: 899.00, 1,299.00, 49.90 and 2,150.50."
     log = REPORTS / "01_thousands" / "log.csv"
-    text = propose_mapping(log)
+    text = propose(log)
     assert 'decimal: "."\nthousands: ","' in text
     checked = everywhere(log, text, tmp_path)
     assert sorted(checked.events["price"].unique()) == [49.9, 899.0, 1299.0, 2150.5]
@@ -56,13 +57,13 @@ def test_marks_are_told_by_all_pieces(tmp_path):
 
 def test_what_nothing_tells_is_asked(tmp_path):
     log = log_of(tmp_path, ["1,299", "2,150", "12"])
-    assert 'decimal: "."  # ? numbers such as 1,299 may be 1299 or 1.299' in propose_mapping(log)
+    assert 'decimal: "."  # ? numbers such as 1,299 may be 1299 or 1.299' in propose(log)
     refusal(lambda: read_log(log, mapping_from_text(PLAIN)), "log.csv: column 'price'", "may be 1299 or 1.299", "State the mark")
     refusal(lambda: everywhere(log, PLAIN + 'decimal: "."\nthousands: ""\n', tmp_path), "rows break the contract", "'1,299'")
     for text, total in (('decimal: "."', 3461.0), ('decimal: ","\nthousands: ""', 15.449)):
         (folder := tmp_path / str(total)).mkdir()
         assert figures(everywhere(log, PLAIN + text + "\n", folder).events)[4] == pytest.approx(total, abs=0.01)
-    assert '# ? numbers such as 1.299 may be 1.299 or 1299' in propose_mapping(log_of(tmp_path, ["1.299", "2.150", "12"]))
+    assert '# ? numbers such as 1.299 may be 1.299 or 1299' in propose(log_of(tmp_path, ["1.299", "2.150", "12"]))
 
 
 def test_a_column_in_two_ways_loses_no_digit_in_silence(tmp_path):
@@ -142,7 +143,7 @@ def test_a_weight_is_no_number_of_pieces(tmp_path):
 
 def test_a_number_may_mean_that_there_is_none(tmp_path):
     log = log_of(tmp_path, ["-1", "5", "7.5"])
-    assert "# ? 2 rows have the price -1; if that means that there is none: missing_number: [-1]" in propose_mapping(log)
+    assert "# ? 2 rows have the price -1; if that means that there is none: missing_number: [-1]" in propose(log)
     text = PLAIN + "missing_number: [-1]\nevent_context: {depth: price}\n"
     checked = everywhere(log, text, tmp_path)
     assert checked.rejected.is_empty() and checked.events["price"].to_list() == [None, None, 5.0, 5.0, 7.5, 7.5]
@@ -163,7 +164,7 @@ CURRENCIES = REPORTS / "24_two_currencies" / "log.csv"
 
 def test_two_currencies_are_not_added_up(tmp_path):
     "Case 24: refused, converted at stated rates, or one of them kept."
-    text = propose_mapping(CURRENCIES)
+    text = propose(CURRENCIES)
     assert "currency: currency  # EUR, JPY" in text and "context" not in text
     from reading import in_partitions
     words = ("log.csv: prices are in 2 currencies (EUR: 20 rows, JPY: 20 rows)", "convert: {EUR: 1, JPY: ...}", "currency: EUR")

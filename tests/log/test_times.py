@@ -6,7 +6,8 @@ import pytest
 from reading import CASES, REPORTS, everywhere, figures, in_partitions, proposed, refusal
 
 from clickstream_conv.events import Rules, find_time_format
-from clickstream_conv.readers import load_mapping, mapping_from_text, propose_mapping, read_log, write_mapping
+from clickstream_conv.log.proposals import propose
+from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, write_mapping
 from clickstream_conv.runs import Run
 from clickstream_conv.sources import prepare
 
@@ -145,8 +146,8 @@ def test_clocks_that_are_not_few_are_left_alone(tmp_path):
 def test_seconds_with_a_fraction(tmp_path):
     "Case 18: proposed, and read to the millisecond."
     case = REPORTS / "18_epoch_with_fraction"
-    assert 't: time  # 40 of 40 look like times (s)' in propose_mapping(case / "log.csv")
-    assert "resolution: ms" in propose_mapping(case / "log.csv")
+    assert 't: time  # 40 of 40 look like times (s)' in propose(case / "log.csv")
+    assert "resolution: ms" in propose(case / "log.csv")
     checked = everywhere(case / "log.csv", case / "m.yaml", tmp_path)
     assert checked.rejected.is_empty() and moment(checked.events) == "2024-03-01 09:00:00.123"
     assert proposed(case / "log.csv").events["t"].equals(checked.events["t"])
