@@ -417,7 +417,8 @@ def read_upload(
 
 def _read_finished(path: Path, source: Source | None) -> Upload:
     "A table of finished sessions."
-    raw = read_table(path, delimiter=source.mapping.delimiter if source and path.suffix != ".parquet" else "")
+    reading = source.mapping.reading() if source and path.suffix != ".parquet" else {}
+    raw = read_table(path, **reading)
     sound = raw.filter(~pl.col("_broken")) if "_broken" in raw.columns else raw
     broken = raw.filter("_broken").select(row="_row", reason=pl.lit("line broken"), column=pl.lit("_text"), value="_text", text="_text") if len(sound) < len(raw) else pl.DataFrame()
     return Upload(path.name, sound.drop(*READER_COLUMNS, strict=False), broken, len(raw), [])

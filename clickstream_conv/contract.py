@@ -128,6 +128,7 @@ BEFORE = {  # what rules say that were kept before they could: nothing
 
 ADDED = {  # what mappings say that were kept before they could: nothing
     "event_rules": [], "lines": {}, "rows": "", "drop": [], "about": {}, "sql": "", "query": "", "table": "",
+    "ready_made": False, "label": "", "revenue": "", "suspects": [],
     **{key: getattr(Mapping(), key) for key in DIALECT_KEYS},
 }
 
@@ -150,7 +151,7 @@ def mapping_from_json(
     given = given | dict(rules=BEFORE | _pairs(given["rules"], "rules"))
     _same_keys(given["rules"], {field.name for field in fields(Rules)}, "rules")
     found = {name: check(given["rules"][name]) for name, check in FOUND.items()}
-    finished = _pairs(given["columns"], "columns") == {}  # a log of finished sessions has no columns of events
+    finished = _pairs(given["columns"], "columns") == {} and not given["ready_made"]  # finished sessions, kept before a mapping could say so
     checked = mapping_from(_as_written(given) | (dict(columns={"session_id": "any"}) if finished else {}), "mapping")
     checked = replace(checked, columns={}) if finished else checked
     return replace(checked, rules=replace(checked.rules, **found))

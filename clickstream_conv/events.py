@@ -8,9 +8,10 @@ __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'LARGEST_AMOU
            'AMOUNTS', 'REFUND', 'FAR_OFF', 'TRUTHS', 'OTHER_CURRENCY', 'SENT_AGAIN', 'NOT_LOST', 'FEWEST_LOST',
            'WAY_OUT', 'CLOCKS', 'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float', 'as_id', 'as_time',
            'fitting_formats', 'find_time_format', 'Rules', 'rejects_repeats', 'is_numbering', 'with_times', 'add_rows',
-           'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth', 'is_missing', 'without_nobody',
-           'Checked', 'count_rows', 'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats',
-           'notes_of', 'order_reports', 'check_rows', 'check_events', 'hash_share', 'cut_off_sessions', 'glance']
+           'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth', 'is_missing', 'context_values',
+           'without_nobody', 'Checked', 'count_rows', 'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps',
+           'note_repeats', 'notes_of', 'order_reports', 'check_rows', 'check_events', 'hash_share', 'cut_off_sessions',
+           'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import re
@@ -409,7 +410,11 @@ def _number(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
     value = as_number(column, *_marks(raw, column, rules))
     return pl.when(~is_missing(value, rules)).then(value) if rules.missing_number else value
 
-def _context_read(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
+def context_values(
+    raw: pl.DataFrame, # Rows of a log under canonical names
+    column: str, # One of its context columns
+    rules: Rules, # Settled
+) -> pl.Expr: # Numbers, truth values or text; null where the value is none
     "The values of a context column, of its kind."
     kind = rules.kinds.get(column, "text")
     if kind == "number": return _number(raw, column, rules)
@@ -498,7 +503,7 @@ def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFram
     columns |= {name: as_number(name) for name in ("_value", "_lines") if name in raw.columns}
     columns["_event"] = _read_event(raw, rules)
     columns |= {name: as_number(name) for name in raw.columns if is_numbering(name)} | _currency_of(raw)
-    columns |= {f"_of_{name}": _context_read(raw, name, rules) for name in context if not name.startswith("_")}
+    columns |= {f"_of_{name}": context_values(raw, name, rules) for name in context if not name.startswith("_")}
     raw = without_nobody((raw if "_t" in raw.columns else with_times(raw, rules)).with_columns(**columns), rules)
     return _converted(_in_doubled_hour(raw, rules), rules)
 

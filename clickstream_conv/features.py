@@ -801,19 +801,22 @@ def complete_ready_made(
 ) -> pl.DataFrame: # The same, with pages, seconds, bounce_per_exit and exits in all, where they can be known
     "What a finished session's columns say only together: totals of counts that have a duration beside them, and of rates that are means over pages."
     names = sessions.columns
-    counts = [c for c in names if f"{c}_duration" in names]
+    numbers = [c for c in names if sessions[c].dtype.is_numeric()]
+    counts = [c for c in numbers if f"{c}_duration" in numbers]
     if counts: sessions = sessions.with_columns(pages=pl.sum_horizontal(counts), seconds=pl.sum_horizontal(f"{c}_duration" for c in counts))
     sessions = sessions.with_columns(pl.when(pl.col(c) > 0).then(pl.col(f"{c}_duration") / pl.col(c)).alias(f"{c}_seconds_each") for c in counts)
     if counts: sessions = sessions.with_columns(seconds_a_page=pl.when(pl.col("pages") > 0).then(pl.col("seconds") / pl.col("pages")))
-    if "exit_rates" in names and "bounce_rates" in names: sessions = sessions.with_columns(bounce_per_exit=pl.when(pl.col("exit_rates") > 0).then(pl.col("bounce_rates") / pl.col("exit_rates")))
-    if counts and "exit_rates" in names: sessions = sessions.with_columns(exits_in_all=pl.col("exit_rates") * pl.col("pages"))
+    if "exit_rates" in numbers and "bounce_rates" in numbers: sessions = sessions.with_columns(bounce_per_exit=pl.when(pl.col("exit_rates") > 0).then(pl.col("bounce_rates") / pl.col("exit_rates")))
+    if counts and "exit_rates" in numbers: sessions = sessions.with_columns(exits_in_all=pl.col("exit_rates") * pl.col("pages"))
     return sessions
 
 def ready_made_table(
     sessions: pl.DataFrame, # Finished sessions, with converted, visitor and part
 ) -> pl.DataFrame: # The same as session rows: one landmark, 0, for the whole session
     "Finished sessions as session rows."
-    return complete_ready_made(sessions).filter(pl.col("part") != "left out").with_columns(landmark=pl.lit(0, pl.Int64), converted=pl.col("converted").cast(pl.Int64), revenue=pl.lit(None, pl.Float64))
+    rows = complete_ready_made(sessions).filter(pl.col("part") != "left out")
+    revenue = pl.col("revenue") if "revenue" in rows.columns else pl.lit(None, pl.Float64)
+    return rows.with_columns(landmark=pl.lit(0, pl.Int64), converted=pl.col("converted").cast(pl.Int64), revenue=revenue)
 
 MOST_ROWS = 250_000  # session rows of each part that models see, unless told otherwise
 MODEL_ROWS_PER_GB = 40_000  # rows that models are compared on in a gigabyte of memory, where it is bounded

@@ -1138,7 +1138,6 @@ def mapping_to_copy(
     if not name: raise ValueError("--mapping prints the mapping of one source. Name it, such as: clickstream-conv sources segment --mapping")
     if name in shipped_mappings(): return shipped_mapping(name).read_text(encoding="utf-8").rstrip()
     source = find_source(name)
-    if source.ready_made: raise ValueError(f"{source.name} holds finished sessions and no events, so it has no mapping to copy")
     return write_mapping(source.mapping).rstrip()
 
 @app.command()

@@ -37,6 +37,7 @@ import yaml
 from .events import COLUMNS, EVENTS, RESOLUTIONS, TICKS, Checked, Rules, as_number, check_events, fitting_formats, rejects_repeats
 from clickstream_conv.log.language import (ROWS, event_by_rules, expand_rows, lines_together, names_in, read_lines, reason_to_drop, refuse_filters, refuse_lines, refuse_rows, refuse_rules, refuse_value,
     value_of)
+from .log.labels import FINISHED_KEYS, finished_keys
 from .log.paths import has_steps, parse_path
 from .profiling import FEWEST_ROWS, WHO, Profile, add_ids, number_marks, shapes_of
 from .log.archives import Member, is_archive, members_of, open_member, refuse_mixture
@@ -1244,7 +1245,7 @@ LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
 RECOGNISED = "known_by"  # columns and paths by which the mapping of a tracker is recognised
 SELECTS = ("sql", "query", "table")  # keys that say what of the files, or of a database, is the log
 ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
-KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT, RECOGNISED)  # keys of a mapping file
+KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "ready_made", *FINISHED_KEYS, "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT, RECOGNISED)  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
@@ -1274,6 +1275,10 @@ class Mapping:
     sql: str = "" # One SELECT over the files, whose result is the log
     query: str = "" # One SELECT to a database
     table: str = "" # Or one of its tables
+    ready_made: bool = False # Whether each row is a finished session; see log.labels
+    label: str = "" # The column that says whether a finished session converted
+    revenue: str = "" # The column of what it paid
+    suspects: tuple = () # Names of context that may know the outcome
 
     def dialect(self) -> Dialect: # For read_table and read_pieces
         "How text is written."
@@ -1371,11 +1376,15 @@ def _mapped_columns(given: dict, name: str) -> dict:
     "The columns part of a mapping."
     columns = _section(given, "columns", name)
     _refuse_unknown(columns, NAMES, "column name", name)
+    if not given.get("ready_made"): _refuse_nobody(columns, name)
+    return {canonical: _mapped_to(canonical, column, name) for canonical, column in columns.items()}
+
+def _refuse_nobody(columns: dict, name: str) -> None:
+    "Refuse columns of events that do not say whose they are."
     if not {"session_id", "visitor_id"} & set(columns):
         raise ValueError(f"{name}: columns names neither session_id nor visitor_id. One of them is needed, such as columns: {{visitor_id: user}}")
     if "session_id" not in columns and "t" not in columns:
         raise ValueError(f"{name}: columns has visitor_id without session_id; cutting visits into sessions needs t, such as t: timestamp")
-    return {canonical: _mapped_to(canonical, column, name) for canonical, column in columns.items()}
 
 KEYED = ("session_id", "visitor_id", "event_id", "order_id")  # what may be a key of several columns
 
@@ -1529,6 +1538,7 @@ def mapping_from(
     "Check what a mapping file says."
     if not isinstance(given, dict): raise ValueError(f"{name} should hold pairs such as columns: {{session_id: sid}}, and holds {_shown(given)}")
     _refuse_unknown(given, KEYS, "key", name)
+    finished = finished_keys(given, name)
     columns = _mapped_columns(given, name)
     contexts = {key: _context(given, key, name) for key in ("session_context", "event_context")}
     if (count := sum(map(len, contexts.values()))) > MOST_CONTEXT:
@@ -1545,7 +1555,7 @@ def mapping_from(
     other |= _language_of(given, name) | _selects(given, name)
     other |= dict(about={key: _word(given[key], key, name) for key in ABOUT if given.get(key) is not None})
     rules = replace(_rules_from(given, name), by_rows=other.get("lines", {}).get("of") == ROWS)
-    return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other)
+    return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other, **finished)
 
 # %% ../nbs/01b_readers.ipynb #a2c41e07
 DEEPEST = 20  # levels of a YAML file

@@ -10,7 +10,7 @@ __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO
            'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out', 'WordTable', 'missing', 'QuickColumns',
            'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words', 'held_or_asked', 'log_loss_of', 'Live',
            'canonical_columns', 'Sorting', 'sort_log', 'drawer_events', 'appender', 'in_words', 'score_file',
-           'landmarks_in_text', 'score_finished']
+           'landmarks_in_text', 'finished_mapping', 'left_out_in_words', 'score_finished']
 
 # %% ../nbs/08_scoring.ipynb #3cd742c4
 import os, shutil
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -45,13 +45,15 @@ from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, 
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import BinnedClassifier, probability
 from .log.databases import is_address, parse_address
+from .log.finished import read_finished
+from .log.language import value_of
 from .log.sql import Workspace
 from .partitions import as_log, first_of_all, rows_of_part, settled_rules
 from .profiling import Profile
 from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
 from .simulate import best_prediction
-from .sources import SHOPPERS_WORDS, Outcome, Source, find_source, load_card, read_source, source_of
+from .sources import Outcome, Source, find_source, load_card, read_source, source_of
 from .texts import frame_for_spreadsheet, spreadsheet_note
 from .trust import read_record, refuse_missing_columns, refuse_unsound_card, refuse_unsound_manifest, verify_run
 
@@ -1138,9 +1140,9 @@ def score_file(
     "Score a file of any size. Scores come session by session, in no order of the log; an earlier result stays until the new one is whole."
     scorer, (path, out) = Scorer.load(run, key), _targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
-    if is_address(path) and (source.reader or source.ready_made):
+    if is_address(path) and source.reader:
         raise ValueError(f"this run learned from {source.title}, which is read from files, and {path} is a database. Export the new rows to a file")
-    if source.ready_made: return score_finished(scorer, path, out)
+    if source.ready_made: return score_finished(scorer, path, out, max_rejected)
     chosen_landmarks(landmarks, scorer.landmarks)
     canonical = not is_address(path) and format_of(path) == "parquet" and canonical_columns(parquet_columns(path), scorer.card)
     drawers = _drawers_for(path)
@@ -1161,6 +1163,32 @@ def landmarks_in_text(
     except ValueError: raise ValueError(f"landmarks must be {', '.join(MODES)}, or numbers such as 1,2,3; found {text!r}") from None
 
 # %% ../nbs/08_scoring.ipynb #99f70543
+def finished_mapping(
+    scorer: Scorer, # Of a run of finished sessions
+) -> Mapping: # With the columns alone that its model reads
+    "How sessions are read to be scored: their label is not asked for, nor when they were, nor what may know the outcome."
+    mapping = scorer.source().mapping
+    needed = {name: mapping.session_context[name] for name in scorer.card["session_context"] if name not in scorer.card["suspects"]}
+    ids = {name: column for name, column in mapping.columns.items() if name == "session_id"}
+    return replace(mapping, columns=ids, session_context=needed)
+
+def _where_named(mapping: Mapping, frame: pl.DataFrame, scorer: Scorer) -> Mapping:
+    "The mapping for a frame that has the log's own columns; for another, in which some have the run's names."
+    own = all(value_of(frame, old) is not None for old in mapping.session_context.values())
+    context = {new: new if new in frame.columns and not own else old for new, old in mapping.session_context.items()}
+    if missing := [new for new, old in context.items() if value_of(frame, old) is None]:
+        raise ValueError(f"the sessions have no {', '.join(missing)}; they have: {', '.join(frame.columns)}. This run learned from {scorer.card['title']}")
+    ids = {name: column if own or name not in frame.columns else name for name, column in mapping.columns.items()}
+    if not ids and "session_id" in frame.columns: ids = dict(session_id="session_id")
+    return replace(mapping, columns=ids, session_context=context)
+
+def left_out_in_words(
+    reasons: dict, # Reason: rows that were set aside for it
+) -> list: # A sentence, or none
+    "How many rows were set aside, and why."
+    if not reasons: return []
+    return [f"{_many(sum(reasons.values()), 'row')} set aside ({', '.join(f'{reason}: {count:,}' for reason, count in reasons.items())})"]
+
 @patch
 def score_sessions(
     self: Scorer,
@@ -1168,27 +1196,27 @@ def score_sessions(
 ) -> pl.DataFrame | pd.DataFrame: # As score: one row a session
     "What the model says of finished sessions."
     if not self.card["ready_made"]: raise ValueError(f"this run learned from the events of {self.card['title']}. Give events to scorer.score(events), or session rows from scorer.rows(events) to its models")
-    frame, own = to_polars(table), self.source().mapping.session_context
-    frame = frame.rename({old: new for new, old in own.items() if old in frame.columns and new not in frame.columns})
-    needed = [c for c in self.card["session_context"] if c not in self.card["suspects"]]
-    if missing := [c for c in needed if c not in frame.columns]: raise ValueError(f"the sessions have no {', '.join(missing)}; they have: {', '.join(frame.columns)}. This run learned from {self.card['title']}")
-    names = pl.col("session_id").cast(pl.String) if "session_id" in frame.columns else pl.int_range(1, pl.len() + 1).cast(pl.String)
-    frame = frame.select(names.alias("session_id"), *(as_kind(frame[c], pl.String if c in SHOPPERS_WORDS else pl.Float64) for c in needed))
-    rows = complete_ready_made(frame).with_columns(landmark=pl.lit(0, pl.Int64))
+    frame = to_polars(table)
+    mapping = _where_named(finished_mapping(self), frame, self)
+    checked = read_finished(frame, mapping, name="the sessions", max_rejected=0.0, labelled=False)
+    rows = complete_ready_made(checked.events).with_columns(landmark=pl.lit(0, pl.Int64))
     scores = rows.select("session_id", "landmark", events=pl.lit(None, pl.Int64), status=pl.lit("scored")).hstack(self._answers(rows.to_pandas()))
     if self.segments is not None: scores = scores.with_columns(self._segments(rows.to_pandas()))
-    self.said = [*counted_words(scores), *self.limits()]
+    self.said = [*left_out_in_words(checked.reasons()), *counted_words(scores), *self.limits()]
     return as_given(scores, table)
 
 # %% ../nbs/08_scoring.ipynb #cc405631
 def score_finished(
     scorer: Scorer, # Of a run of finished sessions
-    path: Path, # Their file
+    path: Path, # Their file, or the address of a database
     out: Path, # Where the scores go
+    max_rejected: float = 0.05, # Largest share of rows that may be unreadable
 ) -> list: # Sentences
     "Score a file of finished sessions."
-    raw = read_table(path)
-    broken = raw["_broken"] if "_broken" in raw.columns else pl.repeat(False, len(raw), eager=True)
-    scores = scorer.score_sessions(raw.filter(~broken).drop(c for c in READER_COLUMNS if c in raw.columns))
+    mapping = finished_mapping(scorer)
+    kept = format_of(path) == "parquet" if isinstance(path, Path) else False
+    raw = read_table(path, "parquet") if kept else read_table(path, **mapping.reading())
+    checked = read_finished(raw, _where_named(mapping, raw, scorer), name=path.name, max_rejected=max_rejected, labelled=False)
+    scores, reasons = scorer.score_sessions(checked.events), checked.reasons()
     with atomic_write(out) as file, appender(file, out.suffix) as append: append(scores)
-    return [f"{_many(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on; {int(broken.sum()):,} lines broken", *scorer.said, *([note] if out.suffix == ".csv" and (note := spreadsheet_note(frame_for_spreadsheet(scores)[1])) else []), f"written: {out}"]
+    return [f"{_many(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on", *left_out_in_words(reasons), *scorer.said, *([note] if out.suffix == ".csv" and (note := spreadsheet_note(frame_for_spreadsheet(scores)[1])) else []), f"written: {out}"]
