@@ -814,7 +814,7 @@ def ready_made_table(
     sessions: pl.DataFrame, # Finished sessions, with converted, visitor and part
 ) -> pl.DataFrame: # The same as session rows: one landmark, 0, for the whole session
     "Finished sessions as session rows."
-    rows = complete_ready_made(sessions).filter(pl.col("part") != "left out")
+    rows = complete_ready_made(sessions.drop("start", strict=False)).filter(pl.col("part") != "left out")
     revenue = pl.col("revenue") if "revenue" in rows.columns else pl.lit(None, pl.Float64)
     return rows.with_columns(landmark=pl.lit(0, pl.Int64), converted=pl.col("converted").cast(pl.Int64), revenue=revenue)
 

@@ -878,7 +878,7 @@ def _finished_parts(sessions: pl.DataFrame, test_share: float):
     if "t" in sessions.columns: seen |= dict(first=spans["start"].min(), last=spans["end"].max())
     return seen, parts, how, split_details(spans, parts, how)
 
-OF_SPANS = ("_file", "visitor_id", "t")  # columns of finished sessions that say where they belong, and are nothing to learn from
+OF_SPANS = ("_file", "visitor_id")  # columns of finished sessions that say where they belong, and are kept in visitor and part
 
 def event_partitions(
     run: Run, # A run's folder
@@ -907,6 +907,7 @@ def prepare(
     beside = OF_SPANS if known.ready_made else ("_file",)
     table = checked.events.drop(beside, strict=False).join(parts, on="session_id", how="left", maintain_order="left")
     write_table(run, "rejected.parquet", checked.rejected)
+    if known.ready_made and "t" in table.columns: table = table.rename({"t": "start"})
     write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
     for old in event_partitions(run): old.unlink()
     if not known.ready_made:
