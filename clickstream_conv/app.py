@@ -317,7 +317,7 @@ def first_look(
 # %% ../nbs/11_app.ipynb #a145000b
 ABSENT = "(not in this file)"  # chosen where a file has no such column
 REJECT = "(reject)"  # chosen for a word whose rows are to be left out
-MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order", "currency": "currency"}
+MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order", "currency": "currency", "user_agent": "user agent"}
 _EVIDENCE = re.compile(r"^  (\w+): (?:.+?)  # (.*)$", re.MULTILINE)  # a line of a proposed mapping, with its reason
 
 def _plain(word: str) -> str:

@@ -122,7 +122,7 @@ FOUND = {  # what the rules hold that no mapping file states: how it is checked
 
 # %% ../nbs/01d_contract.ipynb #e24e63c3
 BEFORE = {  # what rules say that were kept before they could: nothing
-    "epoch_zone": "UTC", "thousands": None, "nobody": {}, "missing_number": [], "currency": "", "convert": {}, "marks": {}, "placeholders": {},
+    "epoch_zone": "UTC", "bots": "keep", "thousands": None, "nobody": {}, "missing_number": [], "currency": "", "convert": {}, "marks": {}, "placeholders": {},
     "plausible": [], "newest_first": None, "by_rows": False,
 }
 

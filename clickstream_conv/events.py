@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'LARGEST_AMOUNT', 'FLOAT_ID', 'WHOLE_FLOAT', 'LARGEST_EXACT',
            'TIME_FORMATS', 'TICKS', 'TICK_DIGITS', 'FRACTION_DIGITS', 'ZONED', 'HOUR', 'COLUMN_KINDS', 'MARKS', 'IDS',
-           'AMOUNTS', 'REFUND', 'FAR_OFF', 'TRUTHS', 'OTHER_CURRENCY', 'SENT_AGAIN', 'NOT_LOST', 'FEWEST_LOST',
-           'WAY_OUT', 'CLOCKS', 'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float', 'as_id', 'as_time',
-           'fitting_formats', 'find_time_format', 'Rules', 'rejects_repeats', 'is_numbering', 'with_times', 'add_rows',
-           'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth', 'is_missing', 'context_values',
-           'without_nobody', 'Checked', 'count_rows', 'refuse_if_lossy', 'refuse_currencies', 'sessionise', 'add_steps',
-           'note_repeats', 'notes_of', 'order_reports', 'check_rows', 'check_events', 'hash_share', 'cut_off_sessions',
-           'glance']
+           'AMOUNTS', 'REFUND', 'FAR_OFF', 'TRUTHS', 'OTHER_CURRENCY', 'LEFT_OUT', 'SENT_AGAIN', 'NOT_LOST',
+           'FEWEST_LOST', 'WAY_OUT', 'CLOCKS', 'UNKNOWN_WORDS', 'FINE', 'as_number', 'fault_of_size',
+           'written_as_float', 'as_id', 'as_time', 'fitting_formats', 'find_time_format', 'Rules', 'rejects_repeats',
+           'is_numbering', 'with_times', 'add_rows', 'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth',
+           'is_missing', 'context_values', 'without_nobody', 'Checked', 'count_rows', 'refuse_if_lossy',
+           'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats', 'notes_of', 'order_reports', 'check_rows',
+           'check_events', 'hash_share', 'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import re
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 import polars as pl
 
+from .log.bots import BOTS, BY_AGENT, BY_BEHAVIOUR, ENOUGH, bot_notes, is_bot_agent, programs_among, refuse_bots
 from .log.orders import Orders, first_reports, order_notes, settle_orders
 
 from .profiling import (FAR, NOBODY, WHO, Profile, add_ids, add_shapes, add_times, holds_numbers,
@@ -195,6 +196,7 @@ class Rules:
     missing_number: list = field(default_factory=list) # Numbers that mean that there is none
     currency: str = "" # The one currency whose rows are kept; empty: there is one only, or convert says the rates
     convert: dict = field(default_factory=dict) # Currency: what one of it is worth
+    bots: str = "keep" # What is done with programs, by user agent and by behaviour: keep, or drop
     kinds: dict = field(default_factory=dict) # Column: text, number, boolean or time; empty: as its values show
     marks: dict = field(default_factory=dict) # Column: its mark before the decimals, and between thousands; empty: found
     placeholders: dict | None = None # session_id, visitor_id: all words in it that mean nobody; None: to be found
@@ -204,6 +206,7 @@ class Rules:
     def __post_init__(self):
         if self.resolution not in RESOLUTIONS: raise ValueError(f"resolution {self.resolution!r} is not one of {list(RESOLUTIONS)}")
         if self.duplicates not in ("auto", "reject", "keep"): raise ValueError(f"duplicates {self.duplicates!r} is not one of auto, reject, keep")
+        if self.bots not in BOTS: raise ValueError(f"bots {self.bots!r} is not one of {', '.join(BOTS)}")
         if self.epoch_zone not in ("UTC", "local"):
             raise ValueError(f"epoch_zone {self.epoch_zone!r} is not one of UTC, local")
         if self.thousands is not None: self._refuse_marks()
@@ -537,6 +540,7 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
         given |= {c: given[c] & ~is_none for c, is_none in missing.items()}
     broken = [("line broken", "_text", pl.col("_broken"))] if "_broken" in raw.columns else []
     aside = [(pl.col("_aside"), "_aside", pl.col("_aside").is_not_null())] if "_aside" in raw.columns else []
+    if rules.bots == "drop" and "_user_agent" in raw.columns: aside.append((BY_AGENT, "_user_agent", is_bot_agent(pl.col("_user_agent"))))
     in_lines = [(pl.format("unparsable {} in a line", "_line_fault"), "_line_fault", pl.col("_line_fault").is_not_null())] if "_line_fault" in raw.columns else []
     who = _who(raw)
     faults = find_faults(given, {who: pl.col(who)} | read, who, rules.plausible or [])
@@ -545,7 +549,7 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
 def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
     "Whether each row of a log repeats an earlier one; a quantity that is not given is 1."
     own = [name for name in IDS if name in raw.columns] + [name for name in ("_t", "_event", "_price", "_currency") if name in raw.columns]
-    own += [name for name in raw.columns if is_numbering(name) or name in ("event_id", "_order_revenue", "_value", "_unmapped")]
+    own += [name for name in raw.columns if is_numbering(name) or name in ("event_id", "_order_revenue", "_value", "_unmapped", "_user_agent")]
     own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns]
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return raw.select(*own, **counted).select(repeats([*own, *counted])).to_series()
@@ -576,7 +580,7 @@ class Checked:
 
 def _rejected_table(raw: pl.DataFrame, columns: list) -> pl.DataFrame:
     "The rejected rows with their reason, the value at fault and the row as text."
-    beside = ("_aside", "_line_fault", "order_revenue", "event_id")
+    beside = ("_aside", "_user_agent", "_program", "_line_fault", "order_revenue", "event_id")
     places = [*columns, *(name for name in raw.columns if f"_of_{name}" in raw.columns), *(name for name in beside if name in raw.columns)]
     words = {name: pl.col(f"_word_{name}") for name in WHO if f"_word_{name}" in raw.columns}
     values = {name: pl.coalesce(pl.col(name).cast(pl.String), words.get(name, pl.lit(None))) for name in places}
@@ -586,6 +590,7 @@ def _rejected_table(raw: pl.DataFrame, columns: list) -> pl.DataFrame:
     file = {"file": pl.col("_file")} if "_file" in raw.columns else {}
     return raw.select(**file, row=pl.col("_row").cast(pl.Int64), reason="_reason", column="_column", value=at_fault, text=text)
 
+LEFT_OUT = ("_aside", "_user_agent", "_program")  # where rows are marked that the mapping leaves out
 SENT_AGAIN = "sent again (event_id)"  # why a row is set aside whose event was read already
 NOT_LOST = (REFUND, OTHER_CURRENCY, SENT_AGAIN, "exact repeat")  # reasons of rows that are set aside and not lost
 FEWEST_LOST = 5  # rows of a kind of event other than purchases that must be lost before the log is refused for it
@@ -595,7 +600,7 @@ def _excused(raw: pl.DataFrame, rules: Rules) -> pl.Expr:
     who = _who(raw)
     stated = rules.nobody.get(who, [])
     nobody = pl.col(f"_word_{who}").is_in(stated) & (pl.col("_reason") == f"no {who}") if f"_word_{who}" in raw.columns else pl.lit(False)
-    left_out = pl.col("_column") == "_aside"
+    left_out = pl.col("_column").is_in(LEFT_OUT)
     return (pl.col("_reason").is_in([REFUND, OTHER_CURRENCY, SENT_AGAIN]) | nobody | left_out).fill_null(False)
 
 def _count_kinds(raw: pl.DataFrame) -> Counter:
@@ -622,13 +627,25 @@ def _count_nobody(raw: pl.DataFrame) -> Counter:
             counts[("nobody bought", column, word)] += purchases
     return counts
 
+def _count_bots(raw: pl.DataFrame) -> Counter:
+    "Rows, purchases and sessions of programs, by what gave them away; rows that are set aside for another reason are not among them."
+    counts = Counter()
+    for reason, column in ((BY_AGENT, "_agent"), (BY_BEHAVIOUR, "_program")):
+        if column not in raw.columns: continue
+        mine = raw.filter(pl.col(column).is_not_null() & pl.coalesce(pl.col("_reason") == reason, True))
+        if mine.is_empty(): continue
+        counts[("bot", reason)] = len(mine)
+        counts[("bot bought", reason)] = int((mine["_event"] == "purchase").sum())
+        counts[("bot sessions", reason)] = mine["_visit"].n_unique() if column == "_program" else mine[_who(raw)].n_unique()
+    return counts
+
 def count_rows(
     raw: pl.DataFrame, # As check_events has read it, with _reason
     rules: Rules, # Settled
 ) -> Counter: # Excused rows, kinds of events, refunds, ids of nobody, doubled hours, currencies
     "What adds up over the parts of a log."
     raw = raw.with_columns(_excused=_excused(raw, rules))
-    counts = Counter(excused=int(raw["_excused"].sum())) + _count_kinds(raw) + _count_nobody(raw)
+    counts = Counter(excused=int(raw["_excused"].sum())) + _count_kinds(raw) + _count_nobody(raw) + _count_bots(raw)
     refunds = raw.filter(pl.col("_reason") == REFUND)["_column"].value_counts()
     counts.update({("refund", column): n for column, n in refunds.iter_rows()})
     kept = raw.filter(pl.col("_reason").is_null())
@@ -679,7 +696,7 @@ def refuse_if_lossy(
     "Refuse a log that loses more than the stated share of its rows, of its purchases, or of any other kind of event."
     lost = len(rejected) - counts["excused"]
     if lost <= max_rejected * total: return _refuse_lost_kinds(rejected, counts, max_rejected, name)
-    excused = pl.col("reason").is_in([REFUND, OTHER_CURRENCY, SENT_AGAIN]) | (pl.col("column") == "_aside")
+    excused = pl.col("reason").is_in([REFUND, OTHER_CURRENCY, SENT_AGAIN]) | pl.col("column").is_in(LEFT_OUT)
     reasons = Counter(rejected.filter(~excused)["reason"])
     (reason, count), *_ = reasons.most_common(1)
     raise ValueError(f"{name}: {lost:,} of {total:,} rows break the contract, "
@@ -816,7 +833,7 @@ def notes_of(
 ) -> list: # Sentences
     "What a reader should know of how a log was read."
     said = [*_notes_on_ids(counts, rules), *_notes_on_times(counts, rules), *_notes_on_money(counts, rules)]
-    return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *note_repeats(repeats, rules)]
+    return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *bot_notes(counts, rules.bots), *note_repeats(repeats, rules)]
 
 def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple[pl.DataFrame, Rules]:
     "Rows with what was read of them, and in _reason and _column why some are set aside; and the rules, settled."
@@ -833,7 +850,40 @@ def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple
     checks += [("exact repeat", "_row", pl.col("_repeat"))] if rejects_repeats(rules) else []
     reasons = [pl.when(bad).then(pl.lit(why) if isinstance(why, str) else why) for why, _, bad in checks]
     columns = [pl.when(bad).then(pl.lit(column)) for _, column, bad in checks]
-    return raw.with_columns(_reason=pl.coalesce(reasons), _column=pl.coalesce(columns)), rules
+    return _with_programs(raw.with_columns(_reason=pl.coalesce(reasons), _column=pl.coalesce(columns)), rules), rules
+
+FINE = ("us", "ms", "s")  # resolutions at which a pause means something
+
+def _visits(rows: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "The visit of each row, in _visit."
+    if "session_id" in rows.columns: return rows.with_columns(_visit="session_id")
+    order = rows.select("_i", "visitor_id", *(c for c in ("_row",) if c in rows.columns), t="_t")
+    return rows.join(sessionise(order, rules.gap_minutes).select("_i", _visit="session_id"), on="_i", how="left")
+
+def _one_row_an_event(rows: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "The rows without further lines of their event: what was bought or shown together is one click."
+    together = pl.lit(rules.by_rows)
+    if "order_id" in rows.columns: together = together | ((pl.col("_event") == "purchase") & pl.col("order_id").is_not_null())
+    parts = [c for c in ("_t", "_event", "order_id", "event_id") if c in rows.columns]
+    return rows.with_columns(_single=pl.when(~together).then("_i")).unique(["_visit", "_single", *parts], keep="first", maintain_order=True)
+
+def _with_programs(judged: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "Rows with _agent and _program where programs made them, and set aside where the mapping says so."
+    who = _who(judged)
+    judged = judged.with_row_index("_i")
+    if "_user_agent" in judged.columns: judged = judged.with_columns(_agent=pl.when(is_bot_agent(pl.col("_user_agent"))).then("_user_agent"))
+    people = pl.col("_reason").is_null() & (pl.col("_agent").is_null() if "_agent" in judged.columns else True)
+    rows = judged.filter(people & (pl.len().over(who) >= ENOUGH))
+    if rows.is_empty(): return judged.drop("_i")
+    rows = _visits(rows, rules)
+    t = "_t" if "_t" in rows.columns and rules.resolution in FINE else ""
+    found = programs_among(_one_row_an_event(rows, rules), "_visit", t)
+    if found.is_empty(): return judged.drop("_i")
+    marked = rows.join(found, on="_visit", how="inner").select("_i", "_visit", _program="how")
+    judged = judged.join(marked, on="_i", how="left", maintain_order="left").drop("_i")
+    if rules.bots != "drop": return judged
+    program = pl.col("_program").is_not_null()
+    return judged.with_columns(_reason=pl.when(program).then(pl.lit(BY_BEHAVIOUR)).otherwise("_reason"), _column=pl.when(program).then(pl.lit("_program")).otherwise("_column"))
 
 def _kept(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "The rows that are not set aside, in the order in which things happened."
@@ -866,7 +916,9 @@ def check_rows(
     again = int(kept["_repeat"].sum())
     kept, orders = settle_orders(kept, _who(kept), first, rules.by_rows)
     notes = notes_of(rejected, counts, again, rules) + order_notes(orders)
-    return Checked(_canonical(kept, rules, list(context)), rejected, notes, again, orders, rules, counts)
+    events = _canonical(kept, rules, list(context))
+    if rules.bots == "drop": counts[("bot sessions", "all")] = events["session_id"].n_unique() + counts[("bot sessions", BY_BEHAVIOUR)]
+    return Checked(events, rejected, notes, again, orders, rules, counts)
 
 def check_events(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
@@ -879,6 +931,7 @@ def check_events(
     checked = check_rows(raw, rules, context, name)
     refuse_if_lossy(checked.rejected, len(raw), max_rejected, name, checked.counts)
     refuse_currencies(checked.counts, checked.rules, name)
+    refuse_bots(checked.counts, checked.rules.bots, name)
     return checked
 
 # %% ../nbs/00_events.ipynb #c40142f8

@@ -19,6 +19,7 @@ import polars as pl
 from .events import (FLOAT_ID, LARGEST_EXACT, WHOLE_FLOAT, Checked, Rules, add_rows, check_rows,
                                      find_time_format, hash_share, notes_of, order_reports, refuse_currencies, refuse_if_lossy,
                                      rules_from, with_times)
+from .log.bots import refuse_bots
 from .log.orders import Orders, earliest, order_notes
 from .profiling import Profile
 from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
@@ -168,6 +169,7 @@ def summed_up(
     for one in checked: counts.update(one.counts)
     refuse_if_lossy(rejected, rows, max_rejected, name, counts)
     refuse_currencies(counts, rules, name)
+    refuse_bots(counts, rules.bots, name)
     notes = notes_of(rejected, counts, repeats, rules) + order_notes(orders)
     return Checked(pl.DataFrame(), rejected, notes, repeats, orders, rules, counts)
 

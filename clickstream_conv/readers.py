@@ -7,7 +7,7 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
            'LEAST_FITTING', 'TEXTS', 'NAMES', 'WORD_RULES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'RECOGNISED',
            'SELECTS', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED',
-           'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
+           'HIDDEN', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
            'MOST_GROUPS', 'SHAPES_WITH_MARKS', 'PROPOSED', 'format_of', 'refuse_special', 'log_files', 'open_log',
            'log_parts', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
            'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'records_of', 'json_pieces', 'read_json',
@@ -1237,8 +1237,8 @@ def _short(path: str, others: dict) -> str:
     return name if same == 1 else path
 
 # %% ../nbs/01b_readers.ipynb #670e1dee
-NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id", "category", "price", "quantity", "line_total", "order_id", "order_revenue", "currency")  # what a log's column can be mapped to
-WORD_RULES = ("time_format", "time_zone", "epoch_zone", "resolution", "decimal", "thousands", "duplicates", "currency")  # keys of a word that become Rules
+NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id", "category", "price", "quantity", "line_total", "order_id", "order_revenue", "currency", "user_agent")  # what a log's column can be mapped to
+WORD_RULES = ("time_format", "time_zone", "epoch_zone", "resolution", "decimal", "thousands", "duplicates", "currency", "bots")  # keys of a word that become Rules
 RULES = (*WORD_RULES, "gap_minutes", "nobody", "missing_number", "convert", "kinds")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
@@ -1531,6 +1531,12 @@ def _selects(given: dict, name: str) -> dict:
     if "sql" in found: refuse_query(found["sql"], name)
     return found
 
+def _refuse_two_agents(columns: dict, contexts: dict, name: str) -> None:
+    "Refuse a context that is called as the user agent is and holds something else."
+    for context in contexts.values():
+        if "user_agent" not in columns or context.get("user_agent", columns["user_agent"]) == columns["user_agent"]: continue
+        raise ValueError(f"{name}: user_agent is {_shown(columns['user_agent'])} in columns and {_shown(context['user_agent'])} in a context. Name the same column in both, or call the context browser")
+
 def mapping_from(
     given: dict, # The content of a mapping file
     name: str = "the mapping", # What it is called in messages
@@ -1547,6 +1553,7 @@ def mapping_from(
     if both := set(contexts["session_context"]) & set(contexts["event_context"]):
         raise ValueError(f"{name}: {min(both)!r} is in session_context and in event_context. Keep one")
     refuse_reserved(**contexts, name=name)
+    _refuse_two_agents(columns, contexts, name)
     other = {key: _word(given[key], key, name) for key in ("format", "delimiter", "encoding") if given.get(key) is not None}
     if other.get("encoding"): _refuse_encoding_of(other["encoding"], name)
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
@@ -1728,15 +1735,17 @@ def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
     left = [column for column in raw.columns if column not in (*used, *beside) and not raw[column].dtype.is_nested()]
     return {"_unmapped": raw.select(pl.col(left).cast(pl.String)).hash_rows().cast(pl.String)} if left else {}
 
+HIDDEN = {"currency": "_currency", "user_agent": "_user_agent"}  # what rows are judged by and events do not have
+
 def _named_columns(raw: pl.DataFrame, canonical: str, column, name: str, mapping: Mapping) -> dict:
     "A canonical column; several where the log numbers its clicks by more than one."
     if canonical == "order":
         several = column if isinstance(column, list) else [column]
         numbers = [_mapped_value(raw, canonical, one, name) for one in several]
         return {"_order": numbers[0]} if len(numbers) == 1 else {f"_order_{place}": one for place, one in enumerate(numbers, 1)}
-    if canonical == "currency" and canonical in mapping.columns and column == mapping.columns[canonical]:
+    if canonical in HIDDEN and canonical in mapping.columns and column == mapping.columns[canonical]:
         values = _mapped_value(raw, canonical, column, name)
-        return {"_currency": values} | ({canonical: values} if canonical in mapping.context() else {})
+        return {HIDDEN[canonical]: values} | ({canonical: values} if canonical in mapping.context() else {})
     return {canonical: _mapped_value(raw, canonical, column, name)}
 
 def _sources(mapping: Mapping) -> dict:
@@ -2275,7 +2284,9 @@ def _web_guesses(stated: dict) -> dict:
     "Who and when, in the log of a web server."
     if "line_pattern" not in stated: return {}
     who = Guess("host", "an address, behind which several people may be; a gap of 30 minutes begins a new visit", sure=False)
-    return dict(visitor_id=who, t=Guess("time", "the time of the request"))
+    found = dict(visitor_id=who, t=Guess("time", "the time of the request"))
+    if "agent" in columns_of(stated["line_pattern"]): found["user_agent"] = Guess("agent", "what asked; bots: drop sets programs aside")
+    return found
 
 def parts_with_rows(
     path: str | Path, # A log: a file, a folder or a pattern

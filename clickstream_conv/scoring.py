@@ -6,11 +6,11 @@
 __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO_FORMS', 'NO_ZONE', 'OUTSIDE', 'SCORED', 'MODES',
            'EDGE', 'NORMAL', 'LOADED', 'ROWS_COMPARED', 'MOST_EVENTS', 'FOREIGN', 'ANSWERS', 'LACKING', 'MOST_DRAWERS',
            'DRAWER', 'WRITTEN', 'EMPTY', 'FULL', 'plain_value', 'to_polars', 'as_given', 'refuse_missing', 'as_kind',
-           'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound', 'sound_events',
-           'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out', 'WordTable', 'missing', 'QuickColumns',
-           'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words', 'held_or_asked', 'log_loss_of', 'Live',
-           'canonical_columns', 'Sorting', 'sort_log', 'drawer_events', 'appender', 'in_words', 'score_file',
-           'landmarks_in_text', 'finished_mapping', 'left_out_in_words', 'score_finished']
+           'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound', 'programs_note',
+           'sound_events', 'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out', 'WordTable', 'missing',
+           'QuickColumns', 'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words', 'held_or_asked',
+           'log_loss_of', 'Live', 'canonical_columns', 'Sorting', 'sort_log', 'drawer_events', 'appender', 'in_words',
+           'score_file', 'landmarks_in_text', 'finished_mapping', 'left_out_in_words', 'score_finished']
 
 # %% ../nbs/08_scoring.ipynb #3cd742c4
 import os, shutil
@@ -39,11 +39,12 @@ from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
-from clickstream_conv.events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_rows, add_steps, as_id, as_time, as_truth, check_events, check_rows, find_faults, is_missing,
+from clickstream_conv.events import (COLUMNS, EVENTS, FINE, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_rows, add_steps, as_id, as_time, as_truth, check_events, check_rows, find_faults, is_missing,
     notes_of, refuse_currencies, refuse_if_lossy, rejects_repeats, rules_from, with_times, without_nobody,
     repeats)
 from .features import REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns, complete_ready_made, session_features
 from .models import BinnedClassifier, probability
+from .log.bots import BY_BEHAVIOUR, programs_among
 from .log.databases import is_address, parse_address
 from .log.finished import read_finished
 from .log.language import value_of
@@ -276,6 +277,17 @@ def _without_placeholders(frame: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     if not rules.missing_number: return frame
     return frame.with_columns(pl.when(~is_missing(pl.col(pl.Float64), rules)).then(pl.col(pl.Float64)))
 
+def programs_note(
+    events: pl.DataFrame, # Canonical events
+    rules: Rules, # By which the run's log was read
+) -> list: # A sentence, or none
+    "Say which sessions behave as those do that the run's log was rid of. They are scored: a visit is a bot only once it meets the rule."
+    if rules.bots != "drop": return []
+    found = programs_among(events, t="t" if rules.resolution in FINE else "")
+    if found.is_empty(): return []
+    whose = f"session {found['session_id'][0]!r} behaves" if len(found) == 1 else f"{len(found):,} sessions behave, e.g. {found['session_id'][0]!r},"
+    return [f"{BY_BEHAVIOUR}: {whose} as no person does ({found['how'][0]}); the run learned without such"]
+
 def sound_events(
     events: pl.DataFrame, # Canonical events
     card: dict, # The log's card
@@ -309,6 +321,7 @@ def sound_events(
     notes += trouble
     if names_no_zone(events["t"]):
         notes.append(f"times that name no zone were read as {zone}, as in the log that the run learned from")
+    notes += programs_note(kept, rules)
     if moved: notes.append(f"the steps of {_many(moved, 'session')} did not count 1, 2, 3 in the order of time; they were numbered anew")
     return Sound(kept.select(list(wanted)), dict(left_out), notes)
 
@@ -889,7 +902,9 @@ def _live(self: Scorer, frame: pl.DataFrame) -> dict:
     "The answer after all events of one session."
     sound = sound_events(frame, self.card, self.kinds, self.rules)
     if sound.left_out: raise ValueError(f"the event cannot be scored: {_counted(sound.left_out)}, e.g. {frame.row(-1, named=True)}. It was not added")
-    return self._answered(sound.events, landmark_plan(standing(sound.events, self.outcome), "now", self.landmarks)).row(0, named=True)
+    answer = self._answered(sound.events, landmark_plan(standing(sound.events, self.outcome), "now", self.landmarks)).row(0, named=True)
+    if bot := [note for note in sound.notes if note.startswith(BY_BEHAVIOUR)]: answer["notes"] = "; ".join(filter(None, [answer["notes"], *bot]))
+    return answer
 
 # %% ../nbs/08_scoring.ipynb #fa41512a
 @patch

@@ -10,10 +10,10 @@ import polars as pl
 
 from .language import as_words
 
-# %% ../../nbs/log/18_labels.ipynb #ba006c7c
+# %% ../../nbs/log/18_labels.ipynb #7fef961e
 FINISHED_KEYS = ("label", "revenue", "suspects")  # keys of a mapping that only finished sessions have
 FINISHED_COLUMNS = ("session_id", "visitor_id", "t")  # what a finished session can be mapped to beside its context
-OF_EVENTS = ("events", "event_rules", "lines", "rows", "event_context", "currency", "convert", "bots", "same_visitor")  # keys that speak of single events
+OF_EVENTS = ("events", "event_rules", "lines", "rows", "event_context", "currency", "convert", "same_visitor")  # keys that speak of single events
 
 def _refuse_without(given: dict, name: str) -> None:
     "Refuse what belongs to finished sessions in a mapping of events."
@@ -53,6 +53,7 @@ def finished_keys(
         return {}
     if stray := [key for key in OF_EVENTS if given.get(key)]:
         raise ValueError(f"{name}: ready_made says that rows are finished sessions, and {stray[0]} is for single events. Leave one of the two out")
+    if given.get("bots") == "drop": raise ValueError(f"{name}: bots: drop judges single events, and ready_made says that rows are finished sessions. Leave rows of programs out with drop: a reason and where")
     columns = given.get("columns") or {}
     if isinstance(columns, dict) and (strange := [column for column in columns if column not in FINISHED_COLUMNS]):
         raise ValueError(f"{name}: columns names {str(strange[0])[:80]!r}; a finished session has {', '.join(FINISHED_COLUMNS)}. "
