@@ -23,6 +23,7 @@ import polars as pl
 
 from .log.bots import BOTS, BY_AGENT, BY_BEHAVIOUR, ENOUGH, bot_notes, is_bot_agent, programs_among, refuse_bots
 from .log.orders import Orders, first_reports, order_notes, settle_orders
+from .log.visitors import add_pairs, hand_over, people_of, person_of, plain_ids, visitor_notes
 
 from .profiling import (FAR, NOBODY, WHO, Profile, add_ids, add_shapes, add_times, holds_numbers,
                                         plausible_times, with_plain_marks)
@@ -202,6 +203,8 @@ class Rules:
     placeholders: dict | None = None # session_id, visitor_id: all words in it that mean nobody; None: to be found
     plausible: list | None = None # First and last moment that is believed; empty: all are; None: to be found
     newest_first: list | None = None # Files that are newest first; None: to be found
+    links: dict | None = None # Guest: the person that it is; None: to be found, where the mapping says how
+    unlinked: dict = field(default_factory=dict) # Guest: why it keeps its own id
 
     def __post_init__(self):
         if self.resolution not in RESOLUTIONS: raise ValueError(f"resolution {self.resolution!r} is not one of {list(RESOLUTIONS)}")
@@ -268,6 +271,9 @@ def add_rows(
         shape = "number" if written_as_float(raw[name]) else "words"
         profile.shapes.setdefault(name, Counter())[shape] += raw[name].count()
     if rules.placeholders is None: add_ids(profile, raw)
+    if {"_guest", "_user"} <= set(raw.columns) and rules.links is None:
+        profile.pairs = {} if profile.pairs is None else profile.pairs
+        add_pairs(profile.pairs, raw["_guest"], raw["_user"])
     if "_t" in raw.columns and None in (rules.plausible, rules.newest_first): add_times(profile, raw)
 
 def _marks_of(profile: Profile, column: str, rules: Rules) -> str:
@@ -299,6 +305,14 @@ def _placeholders(profile: Profile, rules: Rules) -> dict:
         words[column] = [] if stated == [] else sorted({*NOBODY, *(stated or found.get(column, []))})
     return words
 
+def _links(profile: Profile, rules: Rules, placeholders: dict) -> dict:
+    "Who is who, as all rows show it; words that mean nobody are no people."
+    if rules.links is not None or profile.pairs is None: return {}
+    words = placeholders.get("visitor_id", [])
+    known = {guest: [person for person in people if person not in words] for guest, people in profile.pairs.items() if guest not in words}
+    people, kept = people_of({guest: people for guest, people in known.items() if people})
+    return dict(links=people, unlinked=kept)
+
 def rules_from(
     profile: Profile, # Of all rows of a log
     rules: Rules, # What is known of it beside
@@ -315,8 +329,9 @@ def rules_from(
     placeholders = _placeholders(profile, rules) if rules.placeholders is None else rules.placeholders
     plausible = list(plausible_times(profile.days)) if rules.plausible is None else rules.plausible
     newest = profile.newest_first() if rules.newest_first is None else rules.newest_first
+    links = _links(profile, rules, placeholders)
     return replace(rules, duplicates="reject" if rejects_repeats(rules) else "keep", kinds=kinds, marks=marks,
-                   placeholders=placeholders, plausible=plausible, newest_first=newest)
+                   placeholders=placeholders, plausible=plausible, newest_first=newest, **links)
 
 def settle_rules(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
@@ -508,7 +523,15 @@ def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFram
     columns |= {name: as_number(name) for name in raw.columns if is_numbering(name)} | _currency_of(raw)
     columns |= {f"_of_{name}": context_values(raw, name, rules) for name in context if not name.startswith("_")}
     raw = without_nobody((raw if "_t" in raw.columns else with_times(raw, rules)).with_columns(**columns), rules)
-    return _converted(_in_doubled_hour(raw, rules), rules)
+    return _converted(_in_doubled_hour(_with_person(raw, rules), rules), rules)
+
+def _with_person(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "Rows with the person in _person, where the mapping says how ids belong together."
+    if rules.links is None: return raw
+    if "_user" in raw.columns:
+        user, words = plain_ids(raw["_user"]), (rules.placeholders or {}).get("visitor_id", [])
+        raw = raw.with_columns(_user=user.set(user.is_in(words).fill_null(False), None))
+    return raw.with_columns(_person=person_of(raw, rules.links))
 
 def _converted(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "Prices in one currency, where rates are stated."
@@ -649,6 +672,7 @@ def count_rows(
     refunds = raw.filter(pl.col("_reason") == REFUND)["_column"].value_counts()
     counts.update({("refund", column): n for column, n in refunds.iter_rows()})
     kept = raw.filter(pl.col("_reason").is_null())
+    if "_person" in raw.columns: counts["another id"] = int((kept["_person"] != kept["visitor_id"]).sum())
     if "_doubled" in raw.columns:
         counts.update({("doubled", word): n for word, n in kept["_doubled"].drop_nulls().value_counts().iter_rows()})
     if {"_currency", "_price"} <= set(raw.columns):
@@ -738,10 +762,20 @@ def add_steps(
     return events.with_columns(step=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("session_id"))
 
 # %% ../nbs/00_events.ipynb #2a4865df
+def _hands_over(raw: pl.DataFrame) -> bool:
+    "Whether visits go on from a guest to the person it logs in as: where ids come from a table of pairs and change with the login."
+    return "session_id" not in raw.columns and "_person" in raw.columns and "_user" not in raw.columns
+
+def _cut(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "Visits cut at silence, by the ids that were logged."
+    visits = sessionise(raw, rules.gap_minutes)
+    return hand_over(visits, int(rules.gap_minutes * MINUTE)) if _hands_over(raw) else visits
+
 def _canonical(raw: pl.DataFrame, rules: Rules, context: list) -> pl.DataFrame:
     "Accepted raw rows as canonical events, sorted by session and step."
     if "t" in raw.columns: raw = raw.with_columns(t="_t")
-    if "session_id" not in raw.columns: raw = sessionise(raw, rules.gap_minutes)
+    if "session_id" not in raw.columns: raw = _cut(raw, rules)
+    if "_person" in raw.columns: raw = raw.with_columns(visitor_id="_person")
     read = {"event": "_event", "price": "_price", "quantity": "_quantity"}
     raw = add_steps(raw.with_columns(**{name: column for name, column in read.items() if column in raw.columns}))
     absent = {"event": pl.lit("view"), "quantity": pl.lit(1)}
@@ -833,7 +867,7 @@ def notes_of(
 ) -> list: # Sentences
     "What a reader should know of how a log was read."
     said = [*_notes_on_ids(counts, rules), *_notes_on_times(counts, rules), *_notes_on_money(counts, rules)]
-    return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *bot_notes(counts, rules.bots), *note_repeats(repeats, rules)]
+    return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *bot_notes(counts, rules.bots), *note_repeats(repeats, rules), *visitor_notes(counts["another id"], rules.links, rules.unlinked)]
 
 def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple[pl.DataFrame, Rules]:
     "Rows with what was read of them, and in _reason and _column why some are set aside; and the rules, settled."
@@ -857,8 +891,8 @@ FINE = ("us", "ms", "s")  # resolutions at which a pause means something
 def _visits(rows: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "The visit of each row, in _visit."
     if "session_id" in rows.columns: return rows.with_columns(_visit="session_id")
-    order = rows.select("_i", "visitor_id", *(c for c in ("_row",) if c in rows.columns), t="_t")
-    return rows.join(sessionise(order, rules.gap_minutes).select("_i", _visit="session_id"), on="_i", how="left")
+    order = rows.select("_i", "visitor_id", *(c for c in ("_row", "_person", "_user") if c in rows.columns), t="_t")
+    return rows.join(_cut(order, rules).select("_i", _visit="session_id"), on="_i", how="left")
 
 def _one_row_an_event(rows: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "The rows without further lines of their event: what was bought or shown together is one click."
@@ -873,7 +907,8 @@ def _with_programs(judged: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     judged = judged.with_row_index("_i")
     if "_user_agent" in judged.columns: judged = judged.with_columns(_agent=pl.when(is_bot_agent(pl.col("_user_agent"))).then("_user_agent"))
     people = pl.col("_reason").is_null() & (pl.col("_agent").is_null() if "_agent" in judged.columns else True)
-    rows = judged.filter(people & (pl.len().over(who) >= ENOUGH))
+    rows = judged.filter(people)
+    rows = rows.filter(pl.len().over("_person" if _hands_over(rows) else who) >= ENOUGH)
     if rows.is_empty(): return judged.drop("_i")
     rows = _visits(rows, rules)
     t = "_t" if "_t" in rows.columns and rules.resolution in FINE else ""

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROWS_PER_GB', 'BYTES_PER_ROW', 'UNPACKED', 'FEWEST', 'MOST', 'partition_of', 'guessed_rows', 'partitions_for',
-           'named_piece', 'as_log', 'settled_rules', 'rows_of_part', 'first_of_all', 'spill', 'check_partitions',
-           'summed_up']
+           'named_piece', 'as_log', 'settled_rules', 'rows_of_part', 'first_of_all', 'owners', 'spill',
+           'check_partitions', 'summed_up']
 
 # %% ../nbs/01c_partitions.ipynb #7ca424cb
 import shutil
@@ -21,6 +21,7 @@ from .events import (FLOAT_ID, LARGEST_EXACT, WHOLE_FLOAT, Checked, Rules, add_r
                                      rules_from, with_times)
 from .log.bots import refuse_bots
 from .log.orders import Orders, earliest, order_notes
+from .log.visitors import plain_ids
 from .profiling import Profile
 from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
 
@@ -113,6 +114,14 @@ def first_of_all(
     found = [reports for part in parts if (reports := order_reports(part, rules, context, name)) is not None]
     return earliest(found) if found else None
 
+def owners(
+    piece: pl.DataFrame, # Rows under canonical names
+    rules: Rules, # How the log is read
+) -> pl.Series: # Ids of sessions; of people where the log has no sessions
+    "Whose rows belong together, whatever they are cut into."
+    if "session_id" in piece.columns: return piece["session_id"]
+    return plain_ids(piece["visitor_id"]).replace(rules.links) if rules.links else piece["visitor_id"]
+
 def spill(
     pieces: Iterable, # Raw tables, as readers.read_pieces gives them
     mapping: Mapping, # What their columns are
@@ -130,7 +139,7 @@ def spill(
         columns |= dict.fromkeys(mapped.columns)
         add_rows(profile, with_times(mapped, rules), rules, mapping.context())
         piece = _as_text(mapped, mapping)
-        who = piece["session_id" if "session_id" in piece.columns else "visitor_id"]
+        who = owners(piece, rules)
         for (number,), rows_of_it in piece.with_columns(_partition=partition_of(who, partitions)).partition_by("_partition", as_dict=True, include_key=False).items():
             (folder / f"{number:03d}").mkdir(parents=True, exist_ok=True)
             rows_of_it.write_parquet(folder / f"{number:03d}" / f"{place:06d}.parquet", compression="lz4")

@@ -13,10 +13,11 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'records_of', 'json_pieces', 'read_json',
            'line_pieces', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces',
            'note_twins', 'file_notes', 'Mapping', 'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of',
-           'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping',
-           'refuse_unreadable', 'rules_for', 'read_log', 'plain_name', 'event_of_word', 'Guess', 'spellings',
-           'context_of', 'flow_yaml', 'context_lines', 'lines_above', 'guess_columns', 'mapping_lines',
-           'files_proposed', 'parts_with_rows', 'Head', 'head_of_file', 'propose_mapping']
+           'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'with_pairs', 'refuse_no_pairs',
+           'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log', 'plain_name',
+           'event_of_word', 'Guess', 'spellings', 'context_of', 'flow_yaml', 'context_lines', 'lines_above',
+           'guess_columns', 'mapping_lines', 'files_proposed', 'parts_with_rows', 'Head', 'head_of_file',
+           'propose_mapping']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, math, os, re, reprlib, unicodedata, zipfile, zlib
@@ -39,6 +40,7 @@ from clickstream_conv.log.language import (ROWS, event_by_rules, expand_rows, li
     value_of)
 from .log.labels import FINISHED_KEYS, finished_keys
 from .log.paths import has_steps, parse_path
+from .log.visitors import add_pairs, people_of, plain_ids, refuse_same_visitor
 from .profiling import FEWEST_ROWS, WHO, Profile, add_ids, number_marks, shapes_of
 from .log.archives import Member, is_archive, members_of, open_member, refuse_mixture
 from .log.dialects import (BACKSLASH, DIALECT_KEYS, NO_QUOTE, Dialect, LeftOut, comments_in, dialect_from, dialect_of_head,
@@ -1245,7 +1247,7 @@ LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
 RECOGNISED = "known_by"  # columns and paths by which the mapping of a tracker is recognised
 SELECTS = ("sql", "query", "table")  # keys that say what of the files, or of a database, is the log
 ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
-KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "ready_made", *FINISHED_KEYS, "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT, RECOGNISED)  # keys of a mapping file
+KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "ready_made", *FINISHED_KEYS, "same_visitor", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT, RECOGNISED)  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
@@ -1279,6 +1281,7 @@ class Mapping:
     label: str = "" # The column that says whether a finished session converted
     revenue: str = "" # The column of what it paid
     suspects: tuple = () # Names of context that may know the outcome
+    same_visitor: dict = field(default_factory=dict) # Which ids are one person: from and to, two columns, of the log or of a file; see log.visitors
 
     def dialect(self) -> Dialect: # For read_table and read_pieces
         "How text is written."
@@ -1510,7 +1513,7 @@ def _skip_lines(given: dict, name: str) -> int:
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0: raise ValueError(f"{name}: skip_lines is {_shown(lines)}. It should be a whole number, such as skip_lines: 2")
     return lines
 
-LANGUAGE = {"event_rules": refuse_rules, "lines": refuse_lines, "rows": refuse_rows, "drop": refuse_filters}  # key of a mapping: what refuses it
+LANGUAGE = {"event_rules": refuse_rules, "lines": refuse_lines, "rows": refuse_rows, "drop": refuse_filters, "same_visitor": refuse_same_visitor}  # key of a mapping: what refuses it
 
 def _language_of(given: dict, name: str) -> dict:
     "The parts of a mapping that say more than columns, checked."
@@ -1554,6 +1557,7 @@ def mapping_from(
         raise ValueError(f"{name}: {min(both)!r} is in session_context and in event_context. Keep one")
     refuse_reserved(**contexts, name=name)
     _refuse_two_agents(columns, contexts, name)
+    if (given.get("same_visitor") or {}) and "visitor_id" not in columns: raise ValueError(f"{name}: same_visitor says which ids are one visitor, and columns has no visitor_id. Name it, such as columns: {{visitor_id: anonymous_id}}")
     other = {key: _word(given[key], key, name) for key in ("format", "delimiter", "encoding") if given.get(key) is not None}
     if other.get("encoding"): _refuse_encoding_of(other["encoding"], name)
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
@@ -1643,7 +1647,34 @@ def load_mapping(
     "A mapping from its file; a file of names that lies beside it is read at once."
     path, = log_files(path)
     mapping = mapping_from_text(text_of_yaml(path), path.name)
-    with _plain_errors(path): return replace(mapping, names=mapping.names or names_of_file(path.parent, mapping.names_file))
+    with _plain_errors(path): mapping = replace(mapping, names=mapping.names or names_of_file(path.parent, mapping.names_file))
+    return with_pairs(mapping, [path.parent])
+
+def with_pairs(
+    mapping: Mapping, # A mapping
+    folders: list, # Where a file of pairs may lie, the first that has it counts
+) -> Mapping: # The same; if it names a file of pairs and that is found, with who is who
+    "A mapping that knows which ids are one person."
+    said = mapping.same_visitor
+    if "file" not in said or mapping.rules.links is not None: return mapping
+    file = next((folder / said["file"] for folder in map(Path, folders) if (folder / said["file"]).is_file()), None)
+    if file is None: return mapping
+    table, pairs = read_table(file), {}
+    found = {key: value_of(table, said[key]) for key in ("from", "to")}
+    if absent := [key for key, values in found.items() if values is None]:
+        have = ", ".join(c for c in table.columns if c not in READER_COLUMNS)
+        raise ValueError(f"no column {said[absent[0]]!r} in {file.name}, which same_visitor names; it has: {have}. Name the columns of the pairs")
+    add_pairs(pairs, found["from"], found["to"])
+    people, kept = people_of(pairs)
+    return replace(mapping, rules=replace(mapping.rules, links=people, unlinked=kept))
+
+def refuse_no_pairs(
+    mapping: Mapping, # A mapping
+    name: str, # What the log is called in messages
+) -> None:
+    "Refuse to learn from a log whose table of pairs is not there."
+    if "file" not in mapping.same_visitor or mapping.rules.links is not None: return
+    raise ValueError(f"{name}: same_visitor names the file {mapping.same_visitor['file']!r}, which lies neither beside the mapping nor beside the log. Put it there, or leave same_visitor out")
 
 class _Dumper(yaml.SafeDumper):
     "YAML in which a text with marks that break lines is escaped."
@@ -1773,6 +1804,15 @@ def _from_total(columns: dict, total: pl.Series, decimal: str) -> dict:
     table = table.select(price=pl.when(pl.col("_pieces") > 0).then(pl.col("_total") / pl.col("_pieces")), _value="_total", _line_fault=pl.when(bad).then(pl.lit("line_total")))
     return {column: table[column] for column in table.columns if column not in columns}
 
+def _same_visitor(raw: pl.DataFrame, mapping: Mapping, columns: dict) -> dict:
+    "Guest and person of each row, where the log itself has both; the guest's id is the visitor's, as far as there is one."
+    if not mapping.same_visitor or "file" in mapping.same_visitor: return {}
+    none = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
+    found = {key: value_of(raw, mapping.same_visitor[key]) for key in ("from", "to")}
+    guest, user = (none if values is None else plain_ids(values) for values in found.values())
+    own = columns["visitor_id"].cast(pl.String)
+    return dict(_guest=guest, _user=user, visitor_id=pl.select(pl.coalesce(guest, user, own)).to_series().alias("visitor_id"))
+
 def apply_mapping(
     raw: pl.DataFrame, # A log as read_table returns it
     mapping: Mapping, # What its columns are
@@ -1787,6 +1827,7 @@ def apply_mapping(
     if "line_total" in columns: columns |= _from_total(columns, columns.pop("line_total"), mapping.rules.decimal or ".")
     if mapping.event_rules: columns["_rule"] = event_by_rules(raw, mapping.event_rules)
     if mapping.drop: columns["_aside"] = reason_to_drop(raw, mapping.drop)
+    columns |= _same_visitor(raw, mapping, columns)
     columns |= _unmapped(raw, mapping)
     return raw.select(**columns, **{column: pl.col(column) for column in READER_COLUMNS if column in raw.columns})
 
@@ -1842,8 +1883,9 @@ def read_log(
 ) -> Checked: # Events, rejected rows, notes
     "Read a log, give its columns their names, and check every row."
     files = log_files(paths, mapping.format)
+    name, mapping = name or _title(files), with_pairs(mapping, [Path(files[0]).parent])
+    refuse_no_pairs(mapping, name)
     raw = read_table(files, **mapping.reading())
-    name = name or _title(files)
     checked = check_events(apply_mapping(raw, mapping, name), rules_for(raw, mapping), mapping.context(), max_rejected, name)
     return replace(checked, notes=[*file_notes(files, **mapping.of_files()), *checked.notes])
 

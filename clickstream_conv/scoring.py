@@ -51,10 +51,10 @@ from .log.language import value_of
 from .log.sql import Workspace
 from .partitions import as_log, first_of_all, rows_of_part, settled_rules
 from .profiling import Profile
-from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for
+from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, log_files, parquet_columns, read_pieces, read_table, rules_for, with_pairs
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
 from .simulate import best_prediction
-from .sources import Outcome, Source, find_source, load_card, read_source, source_of
+from .sources import Outcome, Source, find_source, load_card, pairs_note, read_source, source_of
 from .texts import frame_for_spreadsheet, spreadsheet_note
 from .trust import read_record, refuse_missing_columns, refuse_unsound_card, refuse_unsound_manifest, verify_run
 
@@ -989,6 +989,7 @@ def _into_drawers(sorting: Sorting, named: pl.DataFrame, number: int) -> None:
     "Write each row to the drawer of its session, or of its visitor where the log has no sessions."
     who = "session_id" if "session_id" in named.columns else "visitor_id"
     ids = as_id(named[who], sorting.rules is not None and sorting.rules.kinds.get(who) == "number").fill_null("")
+    if who == "visitor_id" and sorting.rules is not None and sorting.rules.links: ids = ids.replace(sorting.rules.links)
     for (drawer,), part in named.with_columns(_drawer=ids.hash() % sorting.drawers).partition_by("_drawer", as_dict=True, include_key=False).items():
         (place := sorting.folder / f"{drawer:03}").mkdir(exist_ok=True)
         part.write_parquet(place / f"{number:06}.parquet")
@@ -1159,6 +1160,7 @@ def score_file(
         raise ValueError(f"this run learned from {source.title}, which is read from files, and {path} is a database. Export the new rows to a file")
     if source.ready_made: return score_finished(scorer, path, out, max_rejected)
     chosen_landmarks(landmarks, scorer.landmarks)
+    if not is_address(path): source = replace(source, mapping=with_pairs(source.mapping, [path.parent]))
     canonical = not is_address(path) and format_of(path) == "parquet" and canonical_columns(parquet_columns(path), scorer.card)
     drawers = _drawers_for(path)
     with brief_folder() as place:
@@ -1166,7 +1168,7 @@ def score_file(
         with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar: sort_log(sorting, max_rejected, bar)
         if is_address(path): _merge_drawers(place)
         with tqdm(desc="scoring", total=drawers, leave=False, disable=quiet) as bar: total = _score_drawers(scorer, sorting, out, landmarks, max_rejected, bar)
-    return in_words(total, scorer, out, sorting.rules)
+    return [*in_words(total, scorer, out, sorting.rules), *([] if canonical else pairs_note(source.mapping))]
 
 # %% ../nbs/08_scoring.ipynb #900cf04e
 def landmarks_in_text(

@@ -9,12 +9,12 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATE
            'GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'OF_SPANS', 'EVENTS_PER_GB',
            'ROWS_UNKNOWN', 'Outcome', 'Source', 'register', 'fill_category', 'name_eshop_codes', 'unknown_where_zero',
            'read_yoochoose', 'price_history', 'price_at_the_time', 'read_retailrocket', 'own_source', 'known_sources',
-           'find_source', 'contract_for', 'source_of', 'fetch', 'lacks_header', 'with_names', 'read_source',
-           'read_ready_made', 'finished_spans', 'split_by_hash', 'split_by_time', 'in_test_file', 'split_as_given',
-           'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'as_warnings', 'warnings', 'day',
-           'refuse_no_choice', 'converts_at_first', 'refuse_known_at_first', 'odd_values', 'oddities', 'visitor_groups',
-           'moment', 'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings', 'source_card',
-           'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'load_visitor_groups',
+           'find_source', 'contract_for', 'source_of', 'fetch', 'pairs_note', 'lacks_header', 'with_names',
+           'read_source', 'read_ready_made', 'finished_spans', 'split_by_hash', 'split_by_time', 'in_test_file',
+           'split_as_given', 'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'as_warnings', 'warnings',
+           'day', 'refuse_no_choice', 'converts_at_first', 'refuse_known_at_first', 'odd_values', 'oddities',
+           'visitor_groups', 'moment', 'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings',
+           'source_card', 'event_partitions', 'prepare', 'made_with', 'load_events', 'load_card', 'load_visitor_groups',
            'refuse_too_large', 'raw_pieces', 'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
@@ -42,7 +42,7 @@ from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for
 from .log.headers import names_for
 from .log.together import without_twins
 from .readers import (ABOUT, BYTES_READ, HEAD, PACKED, Mapping, apply_mapping, file_notes, format_of, free_memory, load_mapping, log_files, log_parts, note_empty, note_twins, open_log, read_pieces,
-    read_table, refuse_reserved, rules_for, with_rows)
+    read_table, refuse_no_pairs, refuse_reserved, rules_for, with_pairs, with_rows)
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
 from .simulate import simulate
 
@@ -395,10 +395,17 @@ def _files_for(source: Source, path: str) -> list:
     place = Path(path)
     return [place] if source.reader and place.is_dir() else log_files(path, source.mapping.format)
 
+def pairs_note(
+    mapping: Mapping, # How a log is read
+) -> list: # A sentence, or none
+    "Say that the table of pairs is not there."
+    if "file" not in mapping.same_visitor or mapping.rules.links is not None: return []
+    return [f"same_visitor: no {mapping.same_visitor['file']} lies beside the log, so every id is its own"]
+
 def _notes_on(source: Source, files: list, path: str = "") -> list:
     "What to say about the files of a log, or of its database; a source with a reader of its own knows what its columns are."
     if is_address(path): return [note] if (note := database_note(path)) else []
-    if not source.reader: return file_notes(files, **source.mapping.of_files())
+    if not source.reader: return [*pairs_note(source.mapping), *file_notes(files, **source.mapping.of_files())]
     found = log_files(files, source.mapping.format)
     return [*note_empty(without_twins(found)), *note_twins(found)]
 
@@ -416,6 +423,7 @@ def with_names(
     path: str = "", # File, folder or pattern
 ) -> Source: # The same with the names themselves, so that whoever reads the next log needs no other file
     "A source whose columns are named in a file beside the log, or are known where a file lacks its header."
+    if path and not is_address(path): source = replace(source, mapping=with_pairs(source.mapping, [Path(path).parent]))
     mapping = source.mapping
     if not path or is_address(path) or mapping.names or not (mapping.names_file or source.names): return source
     first = log_parts(log_files(path, mapping.format), mapping.names_file)[0]
@@ -900,6 +908,7 @@ def prepare(
     "Read a log, set its test part aside, keep both in the run's folder."
     known = with_names(find_source(source), path)
     chosen = known.outcome(outcome)
+    refuse_no_pairs(known.mapping, _name_of(known, path))
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
     if path: refuse_too_large(path, known.mapping.format)
     checked, seen, parts, how, details = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected, run / ".spill")

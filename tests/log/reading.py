@@ -1,11 +1,12 @@
 "What the tests of reading share: a log read whole, in pieces and by the contract of a run, and its figures."
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from clickstream_conv import readers
 from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import load_mapping, mapping_from_text, propose_mapping, read_log, read_pieces
+from clickstream_conv.readers import load_mapping, mapping_from_text, propose_mapping, read_log, read_pieces, with_pairs
 from clickstream_conv.scoring import Sorting, drawer_events, sort_log
 from clickstream_conv.sources import Source, contract_for, source_of
 
@@ -33,7 +34,9 @@ def by_contract(path, mapping, rules, folder, size=200):
     contract = contract_for(Source("mine", "mine", mapping), rules)
     card = dict(source="mine", title="mine", outcome={}, state=[], ready_made=False)
     (folder / "drawers").mkdir()
-    sorting = Sorting(source_of(contract, card), False, Path(path), folder / "drawers", 3)
+    source = source_of(contract, card)
+    source = replace(source, mapping=with_pairs(source.mapping, [Path(path).parent]))
+    sorting = Sorting(source, False, Path(path), folder / "drawers", 3)
     sort_log(sorting, 1.0, NoBar(), size)
     parts = [drawer_events(sorting, drawer) for drawer in sorted((folder / "drawers").iterdir())]
     return pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
