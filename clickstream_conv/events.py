@@ -899,23 +899,30 @@ def _one_row_an_event(rows: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     together = pl.lit(rules.by_rows)
     if "order_id" in rows.columns: together = together | ((pl.col("_event") == "purchase") & pl.col("order_id").is_not_null())
     parts = [c for c in ("_t", "_event", "order_id", "event_id") if c in rows.columns]
+    if not rules.by_rows and "order_id" not in rows.columns: return rows
     return rows.with_columns(_single=pl.when(~together).then("_i")).unique(["_visit", "_single", *parts], keep="first", maintain_order=True)
+
+def _of_many_rows(judged: pl.DataFrame) -> pl.DataFrame:
+    "The rows of whoever has enough of them to be judged, with their number in _i; rows that are set aside are not counted."
+    who = "_person" if _hands_over(judged) else _who(judged)
+    people = pl.col("_reason").is_null()
+    if "_agent" in judged.columns: people = people & pl.col("_agent").is_null()
+    many = judged.lazy().filter(people).group_by(who).len().filter(pl.col("len") >= ENOUGH).select(who)
+    needed = [c for c in (who, "session_id", "visitor_id", "_person", "_user", "_t", "_event", "order_id", "event_id", "_row") if c in judged.columns]
+    rows = judged.lazy().with_row_index("_i").filter(people).select("_i", *dict.fromkeys(needed))
+    return rows.join(many, on=who, how="semi").sort("_i").collect()
 
 def _with_programs(judged: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "Rows with _agent and _program where programs made them, and set aside where the mapping says so."
-    who = _who(judged)
-    judged = judged.with_row_index("_i")
     if "_user_agent" in judged.columns: judged = judged.with_columns(_agent=pl.when(is_bot_agent(pl.col("_user_agent"))).then("_user_agent"))
-    people = pl.col("_reason").is_null() & (pl.col("_agent").is_null() if "_agent" in judged.columns else True)
-    rows = judged.filter(people)
-    rows = rows.filter(pl.len().over("_person" if _hands_over(rows) else who) >= ENOUGH)
-    if rows.is_empty(): return judged.drop("_i")
+    rows = _of_many_rows(judged)
+    if rows.is_empty(): return judged
     rows = _visits(rows, rules)
     t = "_t" if "_t" in rows.columns and rules.resolution in FINE else ""
     found = programs_among(_one_row_an_event(rows, rules), "_visit", t)
-    if found.is_empty(): return judged.drop("_i")
+    if found.is_empty(): return judged
     marked = rows.join(found, on="_visit", how="inner").select("_i", "_visit", _program="how")
-    judged = judged.join(marked, on="_i", how="left", maintain_order="left").drop("_i")
+    judged = judged.with_row_index("_i").join(marked, on="_i", how="left", maintain_order="left").drop("_i")
     if rules.bots != "drop": return judged
     program = pl.col("_program").is_not_null()
     return judged.with_columns(_reason=pl.when(program).then(pl.lit(BY_BEHAVIOUR)).otherwise("_reason"), _column=pl.when(program).then(pl.lit("_program")).otherwise("_column"))

@@ -27,7 +27,7 @@ def is_bot_agent(
     text = agents.cast(pl.String).str.to_lowercase().str.strip_chars().str.replace_all(NO_BOTS, "", literal=True)
     return text.str.contains("|".join(AGENT_WORDS)).fill_null(False)
 
-# %% ../../nbs/log/20_bots.ipynb #7274848d
+# %% ../../nbs/log/20_bots.ipynb #e37d8bc8
 MANY_EVENTS, FAST, ENOUGH, STEADY = 200, 1.0, 10, 5.0  # events, seconds a click, events to judge by, longest pause in seconds that no person keeps to
 
 def _how(events: pl.Expr, pause: pl.Expr, longest: pl.Expr) -> pl.Expr:
@@ -42,9 +42,11 @@ def programs_among(
     t: str = "t", # The column of moments; empty where the log's clock is too coarse for pauses, or has none
 ) -> pl.DataFrame: # One row a session that behaves like a program: its id, and how
     "Sessions that no person makes, by the three rules that the look at the data counts by too."
-    known = events.filter(pl.len().over(session) >= ENOUGH)
-    pauses = pl.col(t).sort().diff() / 1e6 if t else pl.lit(None, pl.Float64)
-    facts = known.group_by(session, maintain_order=True).agg(events=pl.len(), pause=pauses.median(), longest=pauses.max())
+    rows = events.select(session, *([t] if t else [])).sort(session, *([t] if t else []), nulls_last=True)
+    begins = (pl.col(session) != pl.col(session).shift()).fill_null(True)
+    pause = pl.when(~begins).then(pl.col(t).diff() / 1e6) if t else pl.lit(None, pl.Float64)
+    rows = rows.with_columns(_run=begins.cum_sum(), _pause=pause)
+    facts = rows.group_by("_run", maintain_order=True).agg(pl.col(session).first(), events=pl.len(), pause=pl.col("_pause").median(), longest=pl.col("_pause").max())
     return facts.select(session, how=_how(pl.col("events"), pl.col("pause"), pl.col("longest"))).drop_nulls("how")
 
 # %% ../../nbs/log/20_bots.ipynb #7b650aff
