@@ -921,7 +921,7 @@ def _with_programs(judged: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     t = "_t" if "_t" in rows.columns and rules.resolution in FINE else ""
     found = programs_among(_one_row_an_event(rows, rules), "_visit", t)
     if found.is_empty(): return judged
-    marked = rows.join(found, on="_visit", how="inner").select("_i", "_visit", _program="how")
+    marked = rows.join(found, on="_visit", how="inner").select("_i", "_visit", _program="_how")
     judged = judged.with_row_index("_i").join(marked, on="_i", how="left", maintain_order="left").drop("_i")
     if rules.bots != "drop": return judged
     program = pl.col("_program").is_not_null()

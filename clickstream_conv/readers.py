@@ -2327,7 +2327,7 @@ def _web_guesses(stated: dict) -> dict:
     if "line_pattern" not in stated: return {}
     who = Guess("host", "an address, behind which several people may be; a gap of 30 minutes begins a new visit", sure=False)
     found = dict(visitor_id=who, t=Guess("time", "the time of the request"))
-    if "agent" in columns_of(stated["line_pattern"]): found["user_agent"] = Guess("agent", "what asked; bots: drop sets programs aside")
+    if "agent" in columns_of(stated["line_pattern"]): found |= dict(user_agent=Guess("agent", "what asked; bots: drop sets programs aside"))
     return found
 
 def parts_with_rows(

@@ -286,7 +286,7 @@ def programs_note(
     found = programs_among(events, t="t" if rules.resolution in FINE else "")
     if found.is_empty(): return []
     whose = f"session {found['session_id'][0]!r} behaves" if len(found) == 1 else f"{len(found):,} sessions behave, e.g. {found['session_id'][0]!r},"
-    return [f"{BY_BEHAVIOUR}: {whose} as no person does ({found['how'][0]}); the run learned without such"]
+    return [f"{BY_BEHAVIOUR}: {whose} as no person does ({found['_how'][0]}); the run learned without such"]
 
 def sound_events(
     events: pl.DataFrame, # Canonical events

@@ -40,14 +40,14 @@ def programs_among(
     events: pl.DataFrame, # One row an event: the session, and the moment in microseconds
     session: str = "session_id", # The column of sessions
     t: str = "t", # The column of moments; empty where the log's clock is too coarse for pauses, or has none
-) -> pl.DataFrame: # One row a session that behaves like a program: its id, and how
+) -> pl.DataFrame: # One row a session that behaves like a program: its id, and in _how how
     "Sessions that no person makes, by the three rules that the look at the data counts by too."
     rows = events.select(session, *([t] if t else [])).sort(session, *([t] if t else []), nulls_last=True)
     begins = (pl.col(session) != pl.col(session).shift()).fill_null(True)
     pause = pl.when(~begins).then(pl.col(t).diff() / 1e6) if t else pl.lit(None, pl.Float64)
     rows = rows.with_columns(_run=begins.cum_sum(), _pause=pause)
-    facts = rows.group_by("_run", maintain_order=True).agg(pl.col(session).first(), events=pl.len(), pause=pl.col("_pause").median(), longest=pl.col("_pause").max())
-    return facts.select(session, how=_how(pl.col("events"), pl.col("pause"), pl.col("longest"))).drop_nulls("how")
+    facts = rows.group_by("_run", maintain_order=True).agg(pl.col(session).first(), events=pl.len(), pause=pl.col("_pause").median(), _longest=pl.col("_pause").max())
+    return facts.select(session, _how=_how(pl.col("events"), pl.col("pause"), pl.col("_longest"))).drop_nulls("_how")
 
 # %% ../../nbs/log/20_bots.ipynb #7b650aff
 MOST_PROGRAMS = 0.2  # share of the sessions that may be set aside by their behaviour

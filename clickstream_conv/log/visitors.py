@@ -49,8 +49,8 @@ def add_pairs(
     people: pl.Series, # Ids of people, one beside each guest
 ) -> None:
     "Remember which ids stand in one row."
-    found = pl.DataFrame({"guest": plain_ids(guests), "person": plain_ids(people)}).drop_nulls().unique()
-    for guest, person in found.filter(pl.col("guest") != pl.col("person")).sort("guest", "person").iter_rows():
+    found = pl.DataFrame({"_guest": plain_ids(guests), "_person": plain_ids(people)}).drop_nulls().unique()
+    for guest, person in found.filter(pl.col("_guest") != pl.col("_person")).sort("_guest", "_person").iter_rows():
         known = pairs.setdefault(guest, [])
         if person not in known: known[:] = sorted([*known, person])[:2]
 
