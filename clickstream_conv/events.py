@@ -659,7 +659,7 @@ def _count_bots(raw: pl.DataFrame) -> Counter:
         if mine.is_empty(): continue
         counts[("bot", reason)] = len(mine)
         counts[("bot bought", reason)] = int((mine["_event"] == "purchase").sum())
-        counts[("bot sessions", reason)] = mine["_visit"].n_unique() if column == "_program" else mine[_who(raw)].n_unique()
+        if column == "_program": counts[("bot sessions", reason)] = mine["_visit"].n_unique()
     return counts
 
 def count_rows(

@@ -61,15 +61,14 @@ def bot_notes(
     bots: str = "keep", # What is done with them, one of BOTS
 ) -> list: # Sentences
     "What a reader should know of the programs in a log."
-    done = "were set aside" if bots == "drop" else "were kept (bots: drop sets them aside)"
-    said = []
-    for reason, whose in ((BY_AGENT, "call themselves programs in their user agent"), (BY_BEHAVIOUR, "behave as no person does")):
-        rows, bought = counts.get(("bot", reason), 0), counts.get(("bot bought", reason), 0)
-        if not rows: continue
-        who = f"{_many(counts.get(('bot sessions', reason), 0), 'session')} with {_many(rows, 'row')}"
-        beside = f"; {_many(bought, 'purchase row')} among them" if bought else ""
-        ahead = ", judged by whole sessions: a visit that goes on is scored until it meets the rule" if reason == BY_BEHAVIOUR and bots == "drop" else ""
-        said.append(f"{who} {whose}{beside}, and {done}{ahead}")
+    done = "set aside" if bots == "drop" else "kept (bots: drop sets them aside)"
+    said, rows = [], {reason: counts.get(("bot", reason), 0) for reason in (BY_AGENT, BY_BEHAVIOUR)}
+    bought = {reason: f", {counts[('bot bought', reason)]:,} of them purchases" if counts.get(("bot bought", reason)) else "" for reason in rows}
+    if rows[BY_AGENT]: said.append(f"programs by their user agent: {_many(rows[BY_AGENT], 'row')}{bought[BY_AGENT]}, {done}")
+    if rows[BY_BEHAVIOUR]:
+        sessions = _many(counts.get(("bot sessions", BY_BEHAVIOUR), 0), "session")
+        ahead = "; judged by whole sessions: a visit that goes on is scored until it meets the rule" if bots == "drop" else ""
+        said.append(f"like programs by their behaviour, or like a tracker that sends in bursts: {sessions} with {_many(rows[BY_BEHAVIOUR], 'row')}{bought[BY_BEHAVIOUR]}, {done}{ahead}")
     return said
 
 def refuse_bots(

@@ -89,8 +89,8 @@ def test_kept_and_counted_by_default(tmp_path, who):
     read = everywhere(written(tmp_path, log_rows()), mapping, tmp_path)
     assert read.rejected.is_empty() and read.orders.orders == 69
     assert [note for note in read.notes if "bots: drop" in note] == [
-        "1 session with 6 rows call themselves programs in their user agent; 1 purchase row among them, and were kept (bots: drop sets them aside)",
-        "3 sessions with 287 rows behave as no person does; 1 purchase row among them, and were kept (bots: drop sets them aside)"]
+        "programs by their user agent: 6 rows, 1 of them purchases, kept (bots: drop sets them aside)",
+        "like programs by their behaviour, or like a tracker that sends in bursts: 3 sessions with 287 rows, 1 of them purchases, kept (bots: drop sets them aside)"]
 
 
 @pytest.mark.parametrize("who", ["session_id", "visitor_id"])
@@ -186,7 +186,7 @@ def test_a_run_carries_it_and_scores_without_programs(learned, tmp_path):
     said = score_file(run.folder, str(folder / "log.csv"), str(tmp_path / "a.parquet"), progress=False)
     scored = pl.read_parquet(tmp_path / "a.parquet")
     assert len(scored) == 200 and not {"crawler", "fast", "steady", "many"} & set(scored["session_id"])
-    assert "bot by its behaviour: 287" in said[0] and any("behave as no person does" in line for line in said)
+    assert "bot by its behaviour: 287" in said[0] and any(line.startswith("like programs by their behaviour") for line in said)
 
 
 def test_a_live_visit_is_a_bot_once_it_meets_the_rule(learned):
