@@ -31,6 +31,7 @@ def named_sessions(
     if labelled and mapping.revenue: outcome[PAID] = mapping.revenue
     for column in outcome.values():
         if value_of(raw, column) is not None: continue
+        apply_mapping(raw, mapping, name)  # where the context is not there either, that is said: it is another log
         have = ", ".join(c for c in raw.columns if c not in READER_COLUMNS)
         raise ValueError(f"no column {column!r} in {name}; it has: {have}. Name the column of the outcome in the mapping")
     if "_row" not in raw.columns: raw = raw.with_row_index("_row", 1)
