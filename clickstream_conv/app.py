@@ -346,7 +346,7 @@ def first_look(
 # %% ../nbs/11_app.ipynb #a145000b
 ABSENT = "(not in this file)"  # chosen where a file has no such column
 REJECT = "(reject)"  # chosen for a word whose rows are to be left out
-MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order", "currency": "currency"}
+MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order", "currency": "currency", "user_agent": "user agent"}
 STATED_OF = {  # keys of a mapping that are about one column
     "t": ("time_format", "resolution", "epoch_zone"),
     "price": ("decimal", "thousands"),
@@ -495,7 +495,8 @@ def read_upload(
 
 def _read_finished(path: Path, source: Source | None) -> Upload:
     "A table of finished sessions."
-    raw = read_table(path, delimiter=source.mapping.delimiter if source and path.suffix != ".parquet" else "")
+    reading = source.mapping.reading() if source and path.suffix != ".parquet" else {}
+    raw = read_table(path, **reading)
     sound = raw.filter(~pl.col("_broken")) if "_broken" in raw.columns else raw
     broken = raw.filter("_broken").select(row="_row", reason=pl.lit("line broken"), column=pl.lit("_text"), value="_text", text="_text") if len(sound) < len(raw) else pl.DataFrame()
     return Upload(path.name, sound.drop(*READER_COLUMNS, strict=False), broken, len(raw), [])

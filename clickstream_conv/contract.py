@@ -53,7 +53,7 @@ def contract_of(
     kinds = dict.fromkeys((*mapping.columns, *mapping.context()), "text") | rules.kinds
     form = "" if kinds.get("t") == "time" else rules.time_format
     duplicates = "reject" if rejects_repeats(rules) else "keep"
-    settled = replace(rules, time_format=form, duplicates=duplicates, kinds=kinds, newest_first=None)
+    settled = replace(rules, time_format=form, duplicates=duplicates, kinds=kinds, newest_first=None, links=None, unlinked={})
     return Contract(replace(mapping, rules=settled), source)
 
 # %% ../nbs/01d_contract.ipynb #a30d72de
@@ -115,19 +115,25 @@ def _newest_from(given) -> list | None:
     if given is None or _all_are(given, str): return given
     raise ValueError(f"newest_first should be a list of files and is {str(given)[:60]!r}")
 
+def _links_from(given) -> dict | None:
+    "Ids that are one person: of these a contract keeps none."
+    if not given: return given
+    raise ValueError(f"links should name nobody, since a run keeps no ids of visitors, and is {str(given)[:60]!r}")
+
 FOUND = {  # what the rules hold that no mapping file states: how it is checked
     "kinds": _kinds_from, "marks": _marks_from, "placeholders": _placeholders_from, "plausible": _plausible_from,
-    "newest_first": _newest_from,
+    "newest_first": _newest_from, "links": _links_from, "unlinked": _links_from,
 }
 
 # %% ../nbs/01d_contract.ipynb #e24e63c3
 BEFORE = {  # what rules say that were kept before they could: nothing
-    "epoch_zone": "UTC", "thousands": None, "nobody": {}, "missing_number": [], "currency": "", "convert": {}, "marks": {}, "placeholders": {},
-    "plausible": [], "newest_first": None, "by_rows": False,
+    "epoch_zone": "UTC", "bots": "keep", "thousands": None, "nobody": {}, "missing_number": [], "currency": "", "convert": {}, "marks": {}, "placeholders": {},
+    "plausible": [], "newest_first": None, "by_rows": False, "links": None, "unlinked": {},
 }
 
 ADDED = {  # what mappings say that were kept before they could: nothing
     "event_rules": [], "lines": {}, "rows": "", "drop": [], "about": {}, "sql": "", "query": "", "table": "",
+    "same_visitor": {}, "ready_made": False, "label": "", "revenue": "", "suspects": [],
     **{key: getattr(Mapping(), key) for key in DIALECT_KEYS},
 }
 
@@ -150,7 +156,7 @@ def mapping_from_json(
     given = given | dict(rules=BEFORE | _pairs(given["rules"], "rules"))
     _same_keys(given["rules"], {field.name for field in fields(Rules)}, "rules")
     found = {name: check(given["rules"][name]) for name, check in FOUND.items()}
-    finished = _pairs(given["columns"], "columns") == {}  # a log of finished sessions has no columns of events
+    finished = _pairs(given["columns"], "columns") == {} and not given["ready_made"]  # finished sessions, kept before a mapping could say so
     checked = mapping_from(_as_written(given) | (dict(columns={"session_id": "any"}) if finished else {}), "mapping")
     checked = replace(checked, columns={}) if finished else checked
     return replace(checked, rules=replace(checked.rules, **found))

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['EVENTS', 'COLUMNS', 'SECOND', 'MINUTE', 'RESOLUTIONS', 'LARGEST_AMOUNT', 'FLOAT_ID', 'WHOLE_FLOAT', 'GLANCED',
            'LARGEST_EXACT', 'TIME_FORMATS', 'TICKS', 'TICK_DIGITS', 'FRACTION_DIGITS', 'ZONED', 'HOUR', 'COLUMN_KINDS',
-           'MARKS', 'IDS', 'AMOUNTS', 'REFUND', 'FAR_OFF', 'TRUTHS', 'OTHER_CURRENCY', 'SENT_AGAIN', 'NOT_LOST',
-           'FEWEST_LOST', 'HALF_LOST', 'CLOCKS', 'UNKNOWN_WORDS', 'as_number', 'fault_of_size', 'written_as_float',
-           'without_point_zero', 'as_id', 'as_time', 'fitting_formats', 'find_time_format', 'Rules', 'rejects_repeats',
-           'is_numbering', 'with_times', 'add_rows', 'rules_from', 'settle_rules', 'find_faults', 'repeats', 'as_truth',
-           'as_word', 'is_missing', 'without_nobody', 'repeated_rows', 'Checked', 'count_rows', 'way_out',
-           'refuse_if_lossy', 'added_currencies', 'refuse_currencies', 'sessionise', 'add_steps', 'note_repeats',
-           'notes_of', 'order_reports', 'check_rows', 'refuse_misread', 'check_events', 'hash_share',
-           'cut_off_sessions', 'glance']
+           'MARKS', 'IDS', 'AMOUNTS', 'REFUND', 'FAR_OFF', 'TRUTHS', 'OTHER_CURRENCY', 'LEFT_OUT', 'SENT_AGAIN',
+           'NOT_LOST', 'FEWEST_LOST', 'HALF_LOST', 'CLOCKS', 'UNKNOWN_WORDS', 'FINE', 'as_number', 'fault_of_size',
+           'written_as_float', 'without_point_zero', 'as_id', 'as_time', 'fitting_formats', 'find_time_format', 'Rules',
+           'rejects_repeats', 'is_numbering', 'with_times', 'add_rows', 'rules_from', 'settle_rules', 'find_faults',
+           'repeats', 'as_truth', 'as_word', 'is_missing', 'context_values', 'without_nobody', 'repeated_rows',
+           'Checked', 'count_rows', 'way_out', 'refuse_if_lossy', 'added_currencies', 'refuse_currencies', 'sessionise',
+           'add_steps', 'note_repeats', 'notes_of', 'order_reports', 'check_rows', 'refuse_misread', 'check_events',
+           'hash_share', 'cut_off_sessions', 'glance']
 
 # %% ../nbs/00_events.ipynb #953d875d
 import math, re
@@ -22,7 +22,9 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 import polars as pl
 
+from .log.bots import BOTS, BY_AGENT, BY_BEHAVIOUR, ENOUGH, bot_notes, is_bot_agent, programs_among, refuse_bots
 from .log.orders import Orders, first_reports, order_notes, settle_orders
+from .log.visitors import add_pairs, hand_over, people_of, person_of, plain_ids, visitor_notes
 
 from .profiling import (FAR, NOBODY, WHO, Profile, add_ids, add_shapes, add_times, holds_numbers,
                                         plausible_times, with_plain_marks)
@@ -206,15 +208,19 @@ class Rules:
     missing_number: list = field(default_factory=list) # Numbers that mean that there is none
     currency: str = "" # The one currency whose rows are kept; empty: there is one only, or convert says the rates
     convert: dict = field(default_factory=dict) # Currency: what one of it is worth
+    bots: str = "keep" # What is done with programs, by user agent and by behaviour: keep, or drop
     kinds: dict = field(default_factory=dict) # Column: text, number, boolean or time; empty: as its values show
     marks: dict = field(default_factory=dict) # Column: its mark before the decimals, and between thousands; empty: found
     placeholders: dict | None = None # session_id, visitor_id: all words in it that mean nobody; None: to be found
     plausible: list | None = None # First and last moment that is believed; empty: all are; None: to be found
     newest_first: list | None = None # Files that are newest first; None: to be found
+    links: dict | None = None # Guest: the person that it is; None: to be found, where the mapping says how
+    unlinked: dict = field(default_factory=dict) # Guest: why it keeps its own id
 
     def __post_init__(self):
         if self.resolution not in RESOLUTIONS: raise ValueError(f"resolution {self.resolution!r} is not one of {list(RESOLUTIONS)}")
         if self.duplicates not in ("auto", "reject", "keep"): raise ValueError(f"duplicates {self.duplicates!r} is not one of auto, reject, keep")
+        if self.bots not in BOTS: raise ValueError(f"bots {self.bots!r} is not one of {', '.join(BOTS)}")
         if self.epoch_zone not in ("UTC", "local"):
             raise ValueError(f"epoch_zone {self.epoch_zone!r} is not one of UTC, local")
         if self.thousands is not None: self._refuse_marks()
@@ -276,6 +282,9 @@ def add_rows(
         shape = "number" if written_as_float(raw[name]) else "words"
         profile.shapes.setdefault(name, Counter())[shape] += raw[name].count()
     if rules.placeholders is None: add_ids(profile, raw)
+    if {"_guest", "_user"} <= set(raw.columns) and rules.links is None:
+        profile.pairs = {} if profile.pairs is None else profile.pairs
+        add_pairs(profile.pairs, raw["_guest"], raw["_user"])
     if "_t" in raw.columns and None in (rules.plausible, rules.newest_first): add_times(profile, raw)
 
 def _marks_of(profile: Profile, column: str, rules: Rules) -> str:
@@ -307,6 +316,14 @@ def _placeholders(profile: Profile, rules: Rules) -> dict:
         words[column] = [] if stated == [] else sorted({*NOBODY, *(stated or found.get(column, []))})
     return words
 
+def _links(profile: Profile, rules: Rules, placeholders: dict) -> dict:
+    "Who is who, as all rows show it; words that mean nobody are no people."
+    if rules.links is not None or profile.pairs is None: return {}
+    words = placeholders.get("visitor_id", [])
+    known = {guest: [person for person in people if person not in words] for guest, people in profile.pairs.items() if guest not in words}
+    people, kept = people_of({guest: people for guest, people in known.items() if people})
+    return dict(links=people, unlinked=kept)
+
 def rules_from(
     profile: Profile, # Of all rows of a log
     rules: Rules, # What is known of it beside
@@ -323,8 +340,9 @@ def rules_from(
     placeholders = _placeholders(profile, rules) if rules.placeholders is None else rules.placeholders
     plausible = list(plausible_times(profile.days)) if rules.plausible is None else rules.plausible
     newest = profile.newest_first() if rules.newest_first is None else rules.newest_first
+    links = _links(profile, rules, placeholders)
     return replace(rules, duplicates="reject" if rejects_repeats(rules) else "keep", kinds=kinds, marks=marks,
-                   placeholders=placeholders, plausible=plausible, newest_first=newest)
+                   placeholders=placeholders, plausible=plausible, newest_first=newest, **links)
 
 def settle_rules(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values
@@ -427,7 +445,11 @@ def _number(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
     value = as_number(column, *_marks(raw, column, rules))
     return pl.when(~is_missing(value, rules)).then(value) if rules.missing_number else value
 
-def _context_read(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
+def context_values(
+    raw: pl.DataFrame, # Rows of a log under canonical names
+    column: str, # One of its context columns
+    rules: Rules, # Settled
+) -> pl.Expr: # Numbers, truth values or text; null where the value is none
     "The values of a context column, of its kind."
     kind = rules.kinds.get(column, "text")
     if kind == "number": return _number(raw, column, rules)
@@ -516,9 +538,17 @@ def _parsed(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFram
     columns |= {name: as_number(name) for name in ("_value", "_lines") if name in raw.columns}
     columns["_event"] = _read_event(raw, rules)
     columns |= {name: as_number(name) for name in raw.columns if is_numbering(name)} | _currency_of(raw)
-    columns |= {f"_of_{name}": _context_read(raw, name, rules) for name in context if not name.startswith("_")}
+    columns |= {f"_of_{name}": context_values(raw, name, rules) for name in context if not name.startswith("_")}
     raw = without_nobody((raw if "_t" in raw.columns else with_times(raw, rules)).with_columns(**columns), rules)
-    return _converted(_in_doubled_hour(raw, rules), rules)
+    return _converted(_in_doubled_hour(_with_person(raw, rules), rules), rules)
+
+def _with_person(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "Rows with the person in _person, where the mapping says how ids belong together."
+    if rules.links is None: return raw
+    if "_user" in raw.columns:
+        user, words = plain_ids(raw["_user"]), (rules.placeholders or {}).get("visitor_id", [])
+        raw = raw.with_columns(_user=user.set(user.is_in(words).fill_null(False), None))
+    return raw.with_columns(_person=person_of(raw, rules.links))
 
 def _converted(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "Prices in one currency, where rates are stated."
@@ -551,6 +581,7 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
         given |= {c: given[c] & ~is_none for c, is_none in missing.items()}
     broken = [("line broken", "_text", pl.col("_broken"))] if "_broken" in raw.columns else []
     aside = [(pl.col("_aside"), "_aside", pl.col("_aside").is_not_null())] if "_aside" in raw.columns else []
+    if rules.bots == "drop" and "_user_agent" in raw.columns: aside.append((BY_AGENT, "_user_agent", is_bot_agent(pl.col("_user_agent"))))
     in_lines = [(pl.format("unparsable {} in a line", "_line_fault"), "_line_fault", pl.col("_line_fault").is_not_null())] if "_line_fault" in raw.columns else []
     who = _who(raw)
     faults = find_faults(given, {who: pl.col(who)} | read, who, rules.plausible or [])
@@ -569,7 +600,7 @@ def repeated_rows(
 def _repeated(raw: pl.DataFrame, context: tuple) -> pl.Series:
     "Whether each row of a log repeats an earlier one, and not one that is set aside; a quantity that is not given is 1."
     own = [name for name in IDS if name in raw.columns] + [name for name in ("_t", "_event", "_price", "_currency") if name in raw.columns]
-    own += [name for name in raw.columns if is_numbering(name) or name in ("event_id", "_order_revenue", "_value", "_unmapped")]
+    own += [name for name in raw.columns if is_numbering(name) or name in ("event_id", "_order_revenue", "_value", "_unmapped", "_user_agent")]
     own += [f"_of_{name}" for name in context if f"_of_{name}" in raw.columns] + ["_reason"]
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return repeated_rows(raw.select(*own, **counted))
@@ -601,7 +632,7 @@ class Checked:
 
 def _rejected_table(raw: pl.DataFrame, columns: list) -> pl.DataFrame:
     "The rejected rows with their reason, the value at fault and the row as text."
-    beside = ("_aside", "_line_fault", "order_revenue", "event_id")
+    beside = ("_aside", "_user_agent", "_program", "_line_fault", "order_revenue", "event_id")
     places = [*columns, *(name for name in raw.columns if f"_of_{name}" in raw.columns), *(name for name in beside if name in raw.columns)]
     words = {name: pl.col(f"_word_{name}") for name in WHO if f"_word_{name}" in raw.columns}
     values = {name: pl.coalesce(pl.col(name).cast(pl.String), words.get(name, pl.lit(None))) for name in places}
@@ -611,6 +642,7 @@ def _rejected_table(raw: pl.DataFrame, columns: list) -> pl.DataFrame:
     file = {"file": pl.col("_file")} if "_file" in raw.columns else {}
     return raw.select(**file, row=pl.col("_row").cast(pl.Int64), reason="_reason", column="_column", value=at_fault, text=text)
 
+LEFT_OUT = ("_aside", "_user_agent", "_program")  # where rows are marked that the mapping leaves out
 SENT_AGAIN = "sent again (event_id)"  # why a row is set aside whose event was read already
 NOT_LOST = (REFUND, OTHER_CURRENCY, SENT_AGAIN, "exact repeat")  # reasons of rows that are set aside and not lost
 FEWEST_LOST = 5  # rows of a kind of event other than purchases that must be lost before the log is refused for it
@@ -620,7 +652,7 @@ def _excused(raw: pl.DataFrame, rules: Rules) -> pl.Expr:
     who = _who(raw)
     stated = rules.nobody.get(who, [])
     nobody = pl.col(f"_word_{who}").is_in(stated) & (pl.col("_reason") == f"no {who}") if f"_word_{who}" in raw.columns else pl.lit(False)
-    left_out = pl.col("_column") == "_aside"
+    left_out = pl.col("_column").is_in(LEFT_OUT)
     return (pl.col("_reason").is_in([REFUND, OTHER_CURRENCY, SENT_AGAIN]) | nobody | left_out).fill_null(False)
 
 def _count_kinds(raw: pl.DataFrame) -> Counter:
@@ -647,16 +679,29 @@ def _count_nobody(raw: pl.DataFrame) -> Counter:
             counts[("nobody bought", column, word)] += purchases
     return counts
 
+def _count_bots(raw: pl.DataFrame) -> Counter:
+    "Rows, purchases and sessions of programs, by what gave them away; rows that are set aside for another reason are not among them."
+    counts = Counter()
+    for reason, column in ((BY_AGENT, "_agent"), (BY_BEHAVIOUR, "_program")):
+        if column not in raw.columns: continue
+        mine = raw.filter(pl.col(column).is_not_null() & pl.coalesce(pl.col("_reason") == reason, True))
+        if mine.is_empty(): continue
+        counts[("bot", reason)] = len(mine)
+        counts[("bot bought", reason)] = int((mine["_event"] == "purchase").sum())
+        if column == "_program": counts[("bot sessions", reason)] = mine["_visit"].n_unique()
+    return counts
+
 def count_rows(
     raw: pl.DataFrame, # As check_events has read it, with _reason
     rules: Rules, # Settled
 ) -> Counter: # Excused rows, kinds of events, refunds, ids of nobody, doubled hours, currencies
     "What adds up over the parts of a log."
     raw = raw.with_columns(_excused=_excused(raw, rules))
-    counts = Counter(excused=int(raw["_excused"].sum())) + _count_kinds(raw) + _count_nobody(raw)
+    counts = Counter(excused=int(raw["_excused"].sum())) + _count_kinds(raw) + _count_nobody(raw) + _count_bots(raw)
     refunds = raw.filter(pl.col("_reason") == REFUND)["_column"].value_counts()
     counts.update({("refund", column): n for column, n in refunds.iter_rows()})
     kept = raw.filter(pl.col("_reason").is_null())
+    if "_person" in raw.columns: counts["another id"] = int((kept["_person"] != kept["visitor_id"]).sum())
     if "_doubled" in raw.columns:
         counts.update({("doubled", word): n for word, n in kept["_doubled"].drop_nulls().value_counts().iter_rows()})
     if {"_currency", "_price"} <= set(raw.columns):
@@ -719,7 +764,7 @@ def refuse_if_lossy(
     "Refuse a log that loses more than the stated share of its rows, of its purchases, or of any other kind of event."
     lost = len(rejected) - counts["excused"]
     if lost <= max_rejected * total: return _refuse_lost_kinds(rejected, counts, max_rejected, name)
-    excused = pl.col("reason").is_in([REFUND, OTHER_CURRENCY, SENT_AGAIN]) | (pl.col("column") == "_aside")
+    excused = pl.col("reason").is_in([REFUND, OTHER_CURRENCY, SENT_AGAIN]) | pl.col("column").is_in(LEFT_OUT)
     reasons = Counter(rejected.filter(~excused)["reason"])
     (reason, count), *_ = reasons.most_common(1)
     kinds = [sum(more.values()) / of for of, more in _lost_kinds(counts, max_rejected).values()]
@@ -773,10 +818,20 @@ def add_steps(
     return events.with_columns(step=place - pl.when(new).then(place).forward_fill() + 1)
 
 # %% ../nbs/00_events.ipynb #2a4865df
+def _hands_over(raw: pl.DataFrame) -> bool:
+    "Whether visits go on from a guest to the person it logs in as: where ids come from a table of pairs and change with the login."
+    return "session_id" not in raw.columns and "_person" in raw.columns and "_user" not in raw.columns
+
+def _cut(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "Visits cut at silence, by the ids that were logged."
+    visits = sessionise(raw, rules.gap_minutes)
+    return hand_over(visits, int(rules.gap_minutes * MINUTE)) if _hands_over(raw) else visits
+
 def _canonical(raw: pl.DataFrame, rules: Rules, context: list) -> pl.DataFrame:
     "Accepted raw rows as canonical events, sorted by session and step."
     if "t" in raw.columns: raw = raw.with_columns(t="_t")
-    if "session_id" not in raw.columns: raw = sessionise(raw, rules.gap_minutes)
+    if "session_id" not in raw.columns: raw = _cut(raw, rules)
+    if "_person" in raw.columns: raw = raw.with_columns(visitor_id="_person")
     read = {"event": "_event", "price": "_price", "quantity": "_quantity"}
     raw = add_steps(raw.with_columns(**{name: column for name, column in read.items() if column in raw.columns}))
     absent = {"event": pl.lit("view"), "quantity": pl.lit(1)}
@@ -864,7 +919,7 @@ def notes_of(
 ) -> list: # Sentences
     "What a reader should know of how a log was read."
     said = [*_notes_on_ids(counts, rules), *_notes_on_times(counts, rules), *_notes_on_money(counts, rules)]
-    return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *note_repeats(repeats, rules)]
+    return [*said, *_notes_on_clocks(rejected), *_notes_on_words(rejected), *bot_notes(counts, rules.bots), *note_repeats(repeats, rules), *visitor_notes(counts["another id"], rules.links, rules.unlinked)]
 
 def _with_reasons(raw: pl.DataFrame, checks: list) -> pl.DataFrame:
     "Rows with the first reason that holds, and its column, in _reason and _column; a reason that they have stays."
@@ -893,7 +948,48 @@ def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple
     raw = raw.with_columns(_repeat=_repeated(raw, context), _again=_sent_again(raw, rules))
     told_twice = [(SENT_AGAIN, "event_id", pl.col("_again"))]
     if rejects_repeats(rules): told_twice.append(("exact repeat", "_row", pl.col("_repeat")))
-    return _with_reasons(raw, told_twice), rules
+    return _with_programs(_with_reasons(raw, told_twice), rules), rules
+
+FINE = ("us", "ms", "s")  # resolutions at which a pause means something
+
+def _visits(rows: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "The visit of each row, in _visit."
+    if "session_id" in rows.columns: return rows.with_columns(_visit="session_id")
+    order = rows.select("_i", "visitor_id", *(c for c in ("_row", "_person", "_user") if c in rows.columns), t="_t")
+    return rows.join(_cut(order, rules).select("_i", _visit="session_id"), on="_i", how="left")
+
+def _one_row_an_event(rows: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "The rows without further lines of their event: what was bought or shown together is one click."
+    together = pl.lit(rules.by_rows)
+    if "order_id" in rows.columns: together = together | ((pl.col("_event") == "purchase") & pl.col("order_id").is_not_null())
+    parts = [c for c in ("_t", "_event", "order_id", "event_id") if c in rows.columns]
+    if not rules.by_rows and "order_id" not in rows.columns: return rows
+    return rows.with_columns(_single=pl.when(~together).then("_i")).unique(["_visit", "_single", *parts], keep="first", maintain_order=True)
+
+def _of_many_rows(judged: pl.DataFrame) -> pl.DataFrame:
+    "The rows of whoever has enough of them to be judged, with their number in _i; rows that are set aside are not counted."
+    who = "_person" if _hands_over(judged) else _who(judged)
+    people = pl.col("_reason").is_null()
+    if "_agent" in judged.columns: people = people & pl.col("_agent").is_null()
+    many = judged.lazy().filter(people).group_by(who).len().filter(pl.col("len") >= ENOUGH).select(who)
+    needed = [c for c in (who, "session_id", "visitor_id", "_person", "_user", "_t", "_event", "order_id", "event_id", "_row") if c in judged.columns]
+    rows = judged.lazy().with_row_index("_i").filter(people).select("_i", *dict.fromkeys(needed))
+    return rows.join(many, on=who, how="semi").sort("_i").collect()
+
+def _with_programs(judged: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    "Rows with _agent and _program where programs made them, and set aside where the mapping says so."
+    if "_user_agent" in judged.columns: judged = judged.with_columns(_agent=pl.when(is_bot_agent(pl.col("_user_agent"))).then("_user_agent"))
+    rows = _of_many_rows(judged)
+    if rows.is_empty(): return judged
+    rows = _visits(rows, rules)
+    t = "_t" if "_t" in rows.columns and rules.resolution in FINE else ""
+    found = programs_among(_one_row_an_event(rows, rules), "_visit", t)
+    if found.is_empty(): return judged
+    marked = rows.join(found, on="_visit", how="inner").select("_i", "_visit", _program="_how")
+    judged = judged.with_row_index("_i").join(marked, on="_i", how="left", maintain_order="left").drop("_i")
+    if rules.bots != "drop": return judged
+    program = pl.col("_program").is_not_null()
+    return judged.with_columns(_reason=pl.when(program).then(pl.lit(BY_BEHAVIOUR)).otherwise("_reason"), _column=pl.when(program).then(pl.lit("_program")).otherwise("_column"))
 
 def _kept(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "The rows that are not set aside, in the order in which things happened."
@@ -926,7 +1022,9 @@ def check_rows(
     again = int(kept["_repeat"].sum())
     kept, orders = settle_orders(kept, _who(kept), first, rules.by_rows)
     notes = notes_of(rejected, counts, again, rules) + order_notes(orders)
-    return Checked(_canonical(kept, rules, list(context)), rejected, notes, again, orders, rules, counts, len(raw))
+    events = _canonical(kept, rules, list(context))
+    if rules.bots == "drop": counts[("bot sessions", "all")] = events["session_id"].n_unique() + counts[("bot sessions", BY_BEHAVIOUR)]
+    return Checked(events, rejected, notes, again, orders, rules, counts, len(raw))
 
 def refuse_misread(
     checked: Checked, # What became of all rows of a log
@@ -936,6 +1034,7 @@ def refuse_misread(
     "Refuse a log that lost too much in reading, or whose prices cannot be added up: the one rule of every reader."
     refuse_if_lossy(checked.rejected, checked.rows, max_rejected, name, checked.counts)
     refuse_currencies(checked.counts, checked.rules, name)
+    refuse_bots(checked.counts, checked.rules.bots, name)
 
 def check_events(
     raw: pl.DataFrame, # One row a logged row, canonical column names, the log's own values

@@ -38,7 +38,7 @@ from tqdm.auto import tqdm
 from xgboost import XGBClassifier
 
 from .features import AsWords, feature_columns, load_sessions, preprocess, session_table, visitor_folds
-from .runs import Run, load_model, save_model
+from .runs import Run, load_model, read_table, save_model
 from .sources import load_card, load_events
 
 # %% ../nbs/04a_models.ipynb #9fbf0dc1
@@ -466,7 +466,10 @@ def training_starts(
     card: dict, # Its log's card
 ) -> pd.Series | None: # As session_starts; None too where the test part is not later than what is learned from
     "When the sessions begin whose latest ones tell the level."
-    return session_starts(load_events(run, "train")) if is_later(card) else None
+    if not is_later(card): return None
+    if not card["ready_made"]: return session_starts(load_events(run, "train"))
+    sessions = read_table(run, "sessions-read.parquet").filter(pl.col("part") == "train")
+    return sessions.sort("session_id").to_pandas().set_index("session_id")["start"]
 
 def on_odds(
     p: np.ndarray, # Probabilities

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROWS_PER_GB', 'BYTES_PER_ROW', 'UNPACKED', 'FEWEST', 'MOST', 'HELD', 'SAMPLED_TIMES', 'partition_of', 'guessed_rows',
-           'partitions_for', 'named_piece', 'write_part', 'read_part', 'rows_of_parts', 'first_of_all', 'told_nobody',
-           'spill', 'spill_events', 'partitions_in', 'rows_in_turn', 'check_partitions', 'summed_up']
+           'partitions_for', 'named_piece', 'write_part', 'read_part', 'rows_of_parts', 'first_of_all', 'owners',
+           'told_nobody', 'spill', 'spill_events', 'partitions_in', 'rows_in_turn', 'check_partitions', 'summed_up']
 
 # %% ../nbs/01c_partitions.ipynb #7ca424cb
 import shutil
@@ -20,6 +20,7 @@ from .events import (FLOAT_ID, LARGEST_EXACT, Checked, Rules, add_rows, check_ro
                                      find_time_format, notes_of, order_reports, refuse_misread, rules_from,
                                      with_times, without_point_zero)
 from .log.orders import Orders, earliest, order_notes
+from .log.visitors import plain_ids
 from .profiling import Profile, add_times
 from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
 
@@ -114,11 +115,18 @@ def first_of_all(
 
 HELD = 300_000  # rows that are held before they go to their partitions: many small files cost more than few large ones
 
-def _put_away(pieces: list, folder: Path, partitions: int, place: int) -> None:
+def owners(
+    piece: pl.DataFrame, # Rows under canonical names
+    rules: Rules, # How the log is read
+) -> pl.Series: # Ids of sessions; of people where the log has no sessions
+    "Whose rows belong together, whatever they are cut into."
+    if "session_id" in piece.columns: return piece["session_id"]
+    return plain_ids(piece["visitor_id"]).replace(rules.links) if rules.links else piece["visitor_id"]
+
+def _put_away(pieces: list, rules: Rules, folder: Path, partitions: int, place: int) -> None:
     "Write each row of some pieces to the partition of whom it belongs to."
     rows = pl.concat(pieces, how="diagonal_relaxed")
-    who = "session_id" if "session_id" in rows.columns else "visitor_id"
-    numbered = rows.with_columns(_partition=partition_of(rows[who], partitions))
+    numbered = rows.with_columns(_partition=partition_of(owners(rows, rules), partitions))
     parts = numbered.partition_by("_partition", as_dict=True, include_key=False)
     for (number,), part in parts.items():
         there = folder / f"{number:03d}"
@@ -189,9 +197,9 @@ def spill(
         held.append(text)
         told(len(raw))
         if sum(map(len, held)) < HELD: continue
-        _put_away(held, folder, partitions, place)
+        _put_away(held, rules, folder, partitions, place)
         held = []
-    if held: _put_away(held, folder, partitions, place)
+    if held: _put_away(held, rules, folder, partitions, place)
     _refuse_no_rows(profile.rows, name)
     if samples: rules = replace(rules, time_format=_form_of(samples, name))
     if samples and form != rules.time_format: _count_times_again(profile, folder, rules)
@@ -211,7 +219,7 @@ def spill_events(
     rows = 0
     for place, events in enumerate(pieces):
         rows += len(events)
-        _put_away([events], folder, partitions, place)
+        _put_away([events], Rules(), folder, partitions, place)
         told(len(events))
     _refuse_no_rows(rows, name)
     return rows

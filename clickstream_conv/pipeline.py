@@ -10,13 +10,13 @@ __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEF
            'typed', 'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment',
            'own_kernel', 'one_line', 'say', 'shortened', 'is_ours', 'innermost', 'where_raised', 'means_no_memory',
            'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due', 'followers',
-           'files_of', 'describe_data', 'refuse_foreign', 'claim', 'remove_run', 'sweep', 'drop_damaged_manifest',
-           'locked', 'code_cells', 'Progress', 'stage_process', 'Worker', 'weigh', 'settle_files', 'StageFailed',
-           'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores', 'run_stages', 'read_in_words',
-           'figures_told', 'headlines_of', 'keep_sentences', 'summary', 'told_of', 'pages_of', 'report_is_current',
-           'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table', 'source_in_full', 'mapping_to_copy',
-           'sources', 'fetch', 'propose', 'score', 'open_app', 'audit_run', 'benchmark', 'coverage', 'readme', 'docs',
-           'in_words', 'refuse_narrow_shell', 'command', 'main']
+           'files_of', 'describe_data', 'named_files', 'refuse_foreign', 'claim', 'remove_run', 'sweep',
+           'drop_damaged_manifest', 'locked', 'code_cells', 'Progress', 'stage_process', 'Worker', 'weigh',
+           'settle_files', 'StageFailed', 'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores',
+           'run_stages', 'read_in_words', 'figures_told', 'headlines_of', 'keep_sentences', 'summary', 'told_of',
+           'pages_of', 'report_is_current', 'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table',
+           'source_in_full', 'mapping_to_copy', 'sources', 'fetch', 'propose', 'score', 'open_app', 'audit_run',
+           'benchmark', 'coverage', 'readme', 'docs', 'in_words', 'refuse_narrow_shell', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, errno, hashlib, json, linecache, logging, os, re, reprlib, shutil, signal, subprocess, sys, time
@@ -548,6 +548,18 @@ def describe_data(
     found = [dict(path=str(file), size=file.stat().st_size, changed=file.stat().st_mtime_ns) for file in files]
     return [one | dict(sha256=before.get(tuple(one.values())) or sha256_of(one["path"])) for one in found]
 
+# %% ../nbs/13_pipeline.ipynb #9e8e55d5
+def named_files(
+    mapping, # How the log is read
+    paths: list, # Where the log lies, and the mapping if it is a file
+) -> list: # Paths of files
+    "The files that a mapping names, where they lie beside it or beside the log: names of columns, pairs of ids."
+    from clickstream_conv.log.databases import is_address
+    names = [name for name in (mapping.names_file, mapping.same_visitor.get("file", "")) if name]
+    folders = [Path(path).parent for path in paths if not is_address(path)]
+    found = dict.fromkeys(folder / name for name in names for folder in folders)
+    return [file for file in found if file.is_file()]
+
 # %% ../nbs/13_pipeline.ipynb #31645033
 RUN_FILES = ("run.json", "contract.json", "sentences.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "signature.json", "model_card.json", "model_card.md", "events/*.parquet", "sessions/*.parquet",
              "metrics/*.json", "notebooks/*.ipynb")  # what a run makes, beside what run.json lists
@@ -1049,6 +1061,7 @@ def run_pipeline(
     parameters = _located(parameters, source)
     paths = [path for path in (parameters[STAGES[0]]["path"], wanted["source"] if source.name != wanted["source"] else "") if path]
     files = [file for path in paths for file in files_of(path)]
+    files += [file for file in named_files(source.mapping, paths) if file not in files]
     record = run_stages(folder, source.name, {name: notebooks[name] for name in wanted_stages}, parameters, files, fresh, jobs or int(wanted["memory"] > 0))
     if note := database_note(parameters[STAGES[0]]["path"]): say(f"clickstream-conv: {note}", err=True)
     keep_sentences(folder)
@@ -1138,7 +1151,6 @@ def mapping_to_copy(
     if not name: raise ValueError("--mapping prints the mapping of one source. Name it, such as: clickstream-conv sources segment --mapping")
     if name in shipped_mappings(): return shipped_mapping(name).read_text(encoding="utf-8").rstrip()
     source = find_source(name)
-    if source.ready_made: raise ValueError(f"{source.name} holds finished sessions and no events, so it has no mapping to copy")
     return write_mapping(source.mapping).rstrip()
 
 @app.command()

@@ -201,6 +201,7 @@ class Profile:
     days: Counter = field(default_factory=Counter) # Day since 1970: rows
     turns: dict = field(default_factory=dict) # File: how often time goes back and forth, as a Counter
     last: dict = field(default_factory=dict) # File: moment and owner of its last row so far
+    pairs: dict | None = None # Guest: the people that it logged in as; None where the log does not say
 
     def marks(self, column: str, decimal: str = "", thousands: str | None = None) -> str:
         "How the numbers of a column are to be read; empty where nothing tells."

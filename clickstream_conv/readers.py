@@ -7,16 +7,16 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'DELIMITERS', 'READER_COLUMNS', 'BLOCK', 'PIECE', 'MOST_BROKEN', 'LONGEST', 'LINES', 'DEEPEST', 'CONSTANTS',
            'LEAST_FITTING', 'TEXTS', 'NAMES', 'WORD_RULES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'RECOGNISED',
            'SELECTS', 'ABOUT', 'KEYS', 'TAKEN', 'RESERVED', 'KEYED', 'LANGUAGE', 'MOST_ALIASES', 'MOST_YAML', 'NEEDED',
-           'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
+           'HIDDEN', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
            'MOST_GROUPS', 'SHAPES_WITH_MARKS', 'PROPOSED', 'format_of', 'refuse_special', 'log_files', 'open_log',
            'log_parts', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
            'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'Lines', 'records_of', 'json_pieces',
            'read_json', 'line_pieces', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces',
            'note_twins', 'file_notes', 'Mapping', 'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of',
-           'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'write_mapping', 'apply_mapping',
-           'refuse_unreadable', 'rules_for', 'read_log', 'plain_name', 'event_of_word', 'Guess', 'spellings',
-           'context_of', 'flow_yaml', 'context_lines', 'lines_above', 'guess_columns', 'mapping_lines',
-           'files_proposed', 'parts_with_rows', 'Head', 'head_of_file']
+           'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'with_pairs', 'refuse_no_pairs',
+           'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log', 'plain_name',
+           'event_of_word', 'Guess', 'spellings', 'context_of', 'flow_yaml', 'context_lines', 'lines_above',
+           'guess_columns', 'mapping_lines', 'files_proposed', 'parts_with_rows', 'Head', 'head_of_file']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, math, os, re, reprlib, unicodedata, zipfile, zlib
@@ -39,7 +39,9 @@ import yaml
 from .events import COLUMNS, EVENTS, RESOLUTIONS, TICKS, Checked, Rules, as_number, check_events, fitting_formats, rejects_repeats
 from clickstream_conv.log.language import (ROWS, event_by_rules, expand_rows, lines_together, names_in, read_lines, reason_to_drop, refuse_filters, refuse_lines, refuse_rows, refuse_rules, refuse_value,
     value_of)
+from .log.labels import FINISHED_KEYS, finished_keys
 from .log.paths import has_steps, parse_path
+from .log.visitors import add_pairs, people_of, plain_ids, refuse_same_visitor
 from .profiling import FEWEST_ROWS, WHO, Profile, add_ids, number_marks, shapes_of
 from .log.archives import Member, is_archive, members_of, open_member, refuse_mixture
 from .log.dialects import (BACKSLASH, DIALECT_KEYS, NO_QUOTE, Dialect, LeftOut, comments_in, dialect_from, dialect_of_head,
@@ -1322,15 +1324,15 @@ def _short(path: str, others: dict) -> str:
     return name if same == 1 else path
 
 # %% ../nbs/01b_readers.ipynb #670e1dee
-NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id", "category", "price", "quantity", "line_total", "order_id", "order_revenue", "currency")  # what a log's column can be mapped to
-WORD_RULES = ("time_format", "time_zone", "epoch_zone", "resolution", "decimal", "thousands", "duplicates", "currency")  # keys of a word that become Rules
+NAMES = ("session_id", "visitor_id", "t", "order", "event", "event_id", "item_id", "category", "price", "quantity", "line_total", "order_id", "order_revenue", "currency", "user_agent")  # what a log's column can be mapped to
+WORD_RULES = ("time_format", "time_zone", "epoch_zone", "resolution", "decimal", "thousands", "duplicates", "currency", "bots")  # keys of a word that become Rules
 RULES = (*WORD_RULES, "gap_minutes", "nobody", "missing_number", "convert", "kinds")  # keys that become Rules
 MOST_CONTEXT = 300  # context columns of a log
 LONGEST_GAP = 365 * 24 * 60  # minutes of silence within a visit
 RECOGNISED = "known_by"  # columns and paths by which the mapping of a tracker is recognised
 SELECTS = ("sql", "query", "table")  # keys that say what of the files, or of a database, is the log
 ABOUT = ("title", "where", "licence", "citation", "traps", "compare")  # what a mapping may say of its log, for people
-KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT, RECOGNISED)  # keys of a mapping file
+KEYS = ("columns", "events", "event_rules", "lines", "rows", "drop", *RULES, "session_context", "event_context", "outcome", "ready_made", *FINISHED_KEYS, "same_visitor", "format", "delimiter", "encoding", "skip_lines", *DIALECT_KEYS, *SELECTS, *ABOUT, RECOGNISED)  # keys of a mapping file
 
 @dataclass(frozen=True)
 class Mapping:
@@ -1360,6 +1362,11 @@ class Mapping:
     sql: str = "" # One SELECT over the files, whose result is the log
     query: str = "" # One SELECT to a database
     table: str = "" # Or one of its tables
+    ready_made: bool = False # Whether each row is a finished session; see log.labels
+    label: str = "" # The column that says whether a finished session converted
+    revenue: str = "" # The column of what it paid
+    suspects: tuple = () # Names of context that may know the outcome
+    same_visitor: dict = field(default_factory=dict) # Which ids are one person: from and to, two columns, of the log or of a file; see log.visitors
 
     def dialect(self) -> Dialect: # For read_table and read_pieces
         "How text is written."
@@ -1457,11 +1464,15 @@ def _mapped_columns(given: dict, name: str) -> dict:
     "The columns part of a mapping."
     columns = _section(given, "columns", name)
     _refuse_unknown(columns, NAMES, "column name", name)
+    if not given.get("ready_made"): _refuse_nobody(columns, name)
+    return {canonical: _mapped_to(canonical, column, name) for canonical, column in columns.items()}
+
+def _refuse_nobody(columns: dict, name: str) -> None:
+    "Refuse columns of events that do not say whose they are."
     if not {"session_id", "visitor_id"} & set(columns):
         raise ValueError(f"{name}: columns names neither session_id nor visitor_id. One of them is needed, such as columns: {{visitor_id: user}}")
     if "session_id" not in columns and "t" not in columns:
         raise ValueError(f"{name}: columns has visitor_id without session_id; cutting visits into sessions needs t, such as t: timestamp")
-    return {canonical: _mapped_to(canonical, column, name) for canonical, column in columns.items()}
 
 KEYED = ("session_id", "visitor_id", "event_id", "order_id")  # what may be a key of several columns
 
@@ -1587,7 +1598,7 @@ def _skip_lines(given: dict, name: str) -> int:
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 0: raise ValueError(f"{name}: skip_lines is {_shown(lines)}. It should be a whole number, such as skip_lines: 2")
     return lines
 
-LANGUAGE = {"event_rules": refuse_rules, "lines": refuse_lines, "rows": refuse_rows, "drop": refuse_filters}  # key of a mapping: what refuses it
+LANGUAGE = {"event_rules": refuse_rules, "lines": refuse_lines, "rows": refuse_rows, "drop": refuse_filters, "same_visitor": refuse_same_visitor}  # key of a mapping: what refuses it
 
 def _language_of(given: dict, name: str) -> dict:
     "The parts of a mapping that say more than columns, checked."
@@ -1608,6 +1619,12 @@ def _selects(given: dict, name: str) -> dict:
     if "sql" in found: refuse_query(found["sql"], name)
     return found
 
+def _refuse_two_agents(columns: dict, contexts: dict, name: str) -> None:
+    "Refuse a context that is called as the user agent is and holds something else."
+    for context in contexts.values():
+        if "user_agent" not in columns or context.get("user_agent", columns["user_agent"]) == columns["user_agent"]: continue
+        raise ValueError(f"{name}: user_agent is {_shown(columns['user_agent'])} in columns and {_shown(context['user_agent'])} in a context. Name the same column in both, or call the context browser")
+
 def mapping_from(
     given: dict, # The content of a mapping file
     name: str = "the mapping", # What it is called in messages
@@ -1615,6 +1632,7 @@ def mapping_from(
     "Check what a mapping file says."
     if not isinstance(given, dict): raise ValueError(f"{name} should hold pairs such as columns: {{session_id: sid}}, and holds {_shown(given)}")
     _refuse_unknown(given, KEYS, "key", name)
+    finished = finished_keys(given, name)
     columns = _mapped_columns(given, name)
     contexts = {key: _context(given, key, name) for key in ("session_context", "event_context")}
     if (count := sum(map(len, contexts.values()))) > MOST_CONTEXT:
@@ -1623,6 +1641,8 @@ def mapping_from(
     if both := set(contexts["session_context"]) & set(contexts["event_context"]):
         raise ValueError(f"{name}: {min(both)!r} is in session_context and in event_context. Keep one")
     refuse_reserved(**contexts, name=name)
+    _refuse_two_agents(columns, contexts, name)
+    if (given.get("same_visitor") or {}) and "visitor_id" not in columns: raise ValueError(f"{name}: same_visitor says which ids are one visitor, and columns has no visitor_id. Name it, such as columns: {{visitor_id: anonymous_id}}")
     other = {key: _word(given[key], key, name) for key in ("format", "delimiter", "encoding") if given.get(key) is not None}
     if other.get("encoding"): _refuse_encoding_of(other["encoding"], name)
     if other.get("format"): _refuse_unknown([other["format"]], FORMATS, "format", name)
@@ -1631,7 +1651,7 @@ def mapping_from(
     other |= _language_of(given, name) | _selects(given, name)
     other |= dict(about={key: _word(given[key], key, name) for key in ABOUT if given.get(key) is not None})
     rules = replace(_rules_from(given, name), by_rows=other.get("lines", {}).get("of") == ROWS)
-    return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other)
+    return Mapping(columns=columns, rules=rules, outcome=_section(given, "outcome", name), **contexts, **other, **finished)
 
 # %% ../nbs/01b_readers.ipynb #a2c41e07
 DEEPEST = 20  # levels of a YAML file
@@ -1712,7 +1732,34 @@ def load_mapping(
     "A mapping from its file; a file of names that lies beside it is read at once."
     path, = log_files(path)
     mapping = mapping_from_text(text_of_yaml(path), path.name)
-    with _plain_errors(path): return replace(mapping, names=mapping.names or names_of_file(path.parent, mapping.names_file))
+    with _plain_errors(path): mapping = replace(mapping, names=mapping.names or names_of_file(path.parent, mapping.names_file))
+    return with_pairs(mapping, [path.parent])
+
+def with_pairs(
+    mapping: Mapping, # A mapping
+    folders: list, # Where a file of pairs may lie, the first that has it counts
+) -> Mapping: # The same; if it names a file of pairs and that is found, with who is who
+    "A mapping that knows which ids are one person."
+    said = mapping.same_visitor
+    if "file" not in said or mapping.rules.links is not None: return mapping
+    file = next((folder / said["file"] for folder in map(Path, folders) if (folder / said["file"]).is_file()), None)
+    if file is None: return mapping
+    table, pairs = read_table(file), {}
+    found = {key: value_of(table, said[key]) for key in ("from", "to")}
+    if absent := [key for key, values in found.items() if values is None]:
+        have = ", ".join(c for c in table.columns if c not in READER_COLUMNS)
+        raise ValueError(f"no column {said[absent[0]]!r} in {file.name}, which same_visitor names; it has: {have}. Name the columns of the pairs")
+    add_pairs(pairs, found["from"], found["to"])
+    people, kept = people_of(pairs)
+    return replace(mapping, rules=replace(mapping.rules, links=people, unlinked=kept))
+
+def refuse_no_pairs(
+    mapping: Mapping, # A mapping
+    name: str, # What the log is called in messages
+) -> None:
+    "Refuse to learn from a log whose table of pairs is not there."
+    if "file" not in mapping.same_visitor or mapping.rules.links is not None: return
+    raise ValueError(f"{name}: same_visitor names the file {mapping.same_visitor['file']!r}, which lies neither beside the mapping nor beside the log. Put it there, or leave same_visitor out")
 
 class _Dumper(yaml.SafeDumper):
     "YAML in which a text with marks that break lines is escaped."
@@ -1804,15 +1851,17 @@ def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
     left = [column for column in raw.columns if column not in (*used, *beside) and not raw[column].dtype.is_nested()]
     return {"_unmapped": raw.select(pl.col(left).cast(pl.String)).hash_rows().cast(pl.String)} if left else {}
 
+HIDDEN = {"currency": "_currency", "user_agent": "_user_agent"}  # what rows are judged by and events do not have
+
 def _named_columns(raw: pl.DataFrame, canonical: str, column, name: str, mapping: Mapping) -> dict:
     "A canonical column; several where the log numbers its clicks by more than one."
     if canonical == "order":
         several = column if isinstance(column, list) else [column]
         numbers = [_mapped_value(raw, canonical, one, name) for one in several]
         return {"_order": numbers[0]} if len(numbers) == 1 else {f"_order_{place}": one for place, one in enumerate(numbers, 1)}
-    if canonical == "currency" and canonical in mapping.columns and column == mapping.columns[canonical]:
+    if canonical in HIDDEN and canonical in mapping.columns and column == mapping.columns[canonical]:
         values = _mapped_value(raw, canonical, column, name)
-        return {"_currency": values} | ({canonical: values} if canonical in mapping.context() else {})
+        return {HIDDEN[canonical]: values} | ({canonical: values} if canonical in mapping.context() else {})
     return {canonical: _mapped_value(raw, canonical, column, name)}
 
 def _sources(mapping: Mapping) -> dict:
@@ -1840,6 +1889,15 @@ def _from_total(columns: dict, total: pl.Series, decimal: str) -> dict:
     table = table.select(price=pl.when(pl.col("_pieces") > 0).then(pl.col("_total") / pl.col("_pieces")), _value="_total", _line_fault=pl.when(bad).then(pl.lit("line_total")))
     return {column: table[column] for column in table.columns if column not in columns}
 
+def _same_visitor(raw: pl.DataFrame, mapping: Mapping, columns: dict) -> dict:
+    "Guest and person of each row, where the log itself has both; the guest's id is the visitor's, as far as there is one."
+    if not mapping.same_visitor or "file" in mapping.same_visitor: return {}
+    none = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
+    found = {key: value_of(raw, mapping.same_visitor[key]) for key in ("from", "to")}
+    guest, user = (none if values is None else plain_ids(values) for values in found.values())
+    own = columns["visitor_id"].cast(pl.String)
+    return dict(_guest=guest, _user=user, visitor_id=pl.select(pl.coalesce(guest, user, own)).to_series().alias("visitor_id"))
+
 def apply_mapping(
     raw: pl.DataFrame, # A log as read_table returns it
     mapping: Mapping, # What its columns are
@@ -1854,6 +1912,7 @@ def apply_mapping(
     if "line_total" in columns: columns |= _from_total(columns, columns.pop("line_total"), mapping.rules.decimal or ".")
     if mapping.event_rules: columns["_rule"] = event_by_rules(raw, mapping.event_rules)
     if mapping.drop: columns["_aside"] = reason_to_drop(raw, mapping.drop)
+    columns |= _same_visitor(raw, mapping, columns)
     columns |= _unmapped(raw, mapping)
     return raw.select(**columns, **{column: pl.col(column) for column in READER_COLUMNS if column in raw.columns})
 
@@ -1909,8 +1968,9 @@ def read_log(
 ) -> Checked: # Events, rejected rows, notes
     "Read a log, give its columns their names, and check every row."
     files = log_files(paths, mapping.format)
+    name, mapping = name or _title(files), with_pairs(mapping, [Path(files[0]).parent])
+    refuse_no_pairs(mapping, name)
     raw = read_table(files, **mapping.reading())
-    name = name or _title(files)
     checked = check_events(apply_mapping(raw, mapping, name), rules_for(raw, mapping), mapping.context(), max_rejected, name)
     return replace(checked, notes=[*file_notes(files, **mapping.of_files()), *checked.notes])
 
@@ -2347,7 +2407,9 @@ def _web_guesses(stated: dict) -> dict:
     "Who and when, in the log of a web server."
     if "line_pattern" not in stated: return {}
     who = Guess("host", "an address, behind which several people may be; a gap of 30 minutes begins a new visit", sure=False)
-    return dict(visitor_id=who, t=Guess("time", "the time of the request"))
+    found = dict(visitor_id=who, t=Guess("time", "the time of the request"))
+    if "agent" in columns_of(stated["line_pattern"]): found |= dict(user_agent=Guess("agent", "what asked; bots: drop sets programs aside"))
+    return found
 
 def parts_with_rows(
     path: str | Path, # A log: a file, a folder or a pattern

@@ -232,8 +232,8 @@ def target_of(
     priced: bool, # Whether events that look at products have prices
 ) -> Target: # What can be predicted, or why nothing can
     "What a log's amounts allow."
-    paid = 0 if card["ready_made"] else train.loc[train["revenue"].fillna(0) > 0, "visitor"].nunique()
-    if card["ready_made"]: return Target("skipped", "the log holds finished sessions and whether they bought, but no amounts, so there is no revenue to learn from")
+    paid = train.loc[train["revenue"].fillna(0) > 0, "visitor"].nunique()
+    if card["ready_made"] and train["revenue"].isna().all(): return Target("skipped", "the log holds finished sessions and whether they bought, but no amounts, so there is no revenue to learn from. If a column says what was paid, name it: revenue: COLUMN")
     unknown = _share_unknown(train)
     if paid and unknown > MOST_UNKNOWN:
         return Target("skipped", f"{unknown:.0%} of the sessions that convert bought for an unknown sum, and without them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. Map the price, or what an order is worth: order_revenue")

@@ -6,12 +6,12 @@
 __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO_FORMS', 'NO_ZONE', 'OUTSIDE', 'REPEAT', 'SCORED',
            'MODES', 'EDGE', 'NORMAL', 'LOADED', 'ROWS_COMPARED', 'MOST_EVENTS', 'FOREIGN', 'ANSWERS', 'LACKING',
            'MEMORY', 'WRITTEN', 'OF_SESSION', 'EMPTY', 'plain_value', 'to_polars', 'as_given', 'refuse_missing',
-           'as_kind', 'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound', 'judged_events',
-           'refuse_no_events', 'sound_events', 'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out',
-           'WordTable', 'missing', 'QuickColumns', 'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words',
-           'held_or_asked', 'log_loss_of', 'Live', 'canonical_columns', 'is_canonical', 'SortedLog', 'sort_log',
-           'appender', 'Tally', 'add_part', 'refuse_unscored', 'in_words', 'score_file', 'landmarks_in_text',
-           'score_finished']
+           'as_kind', 'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound',
+           'programs_in_words', 'judged_events', 'refuse_no_events', 'sound_events', 'chosen_landmarks', 'standing',
+           'landmark_plan', 'evened_out', 'WordTable', 'missing', 'QuickColumns', 'QuickForest', 'quickened', 'Scorer',
+           'known_words', 'counted_words', 'held_or_asked', 'log_loss_of', 'Live', 'canonical_columns', 'is_canonical',
+           'SortedLog', 'sort_log', 'appender', 'Tally', 'add_part', 'refuse_unscored', 'in_words', 'score_file',
+           'landmarks_in_text', 'finished_mapping', 'left_out_in_words', 'score_finished']
 
 # %% ../nbs/08_scoring.ipynb #3cd742c4
 import os
@@ -41,20 +41,23 @@ from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
-from .events import (COLUMNS, EVENTS, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps,
+from .events import (COLUMNS, EVENTS, FINE, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps,
                                      as_id, as_time, as_truth, as_word, check_events, count_rows, find_faults,
                                      is_missing, rejects_repeats, repeats, without_nobody)
 from .features import (REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns,
                                        complete_ready_made, session_features)
 from .models import BinnedClassifier, probability
+from .log.bots import BY_BEHAVIOUR, programs_among
 from .log.databases import is_address, parse_address
+from .log.finished import read_finished
+from .log.language import value_of
 from .partitions import (ROWS_PER_GB, check_partitions, partitions_for, partitions_in, rows_in_turn,
                                          spill, spill_events, summed_up, told_nobody)
-from .readers import (READER_COLUMNS, apply_mapping, format_of, log_files, parquet_columns, read_pieces,
-                                      read_table, rules_for)
+from .readers import (READER_COLUMNS, Mapping, apply_mapping, format_of, log_files, parquet_columns, read_pieces,
+                                      read_table, rules_for, with_pairs)
 from .runs import Run, atomic_write, brief_folder, load_model, naming_damage, read_json
 from .simulate import best_prediction
-from .sources import (SHOPPERS_WORDS, Outcome, Source, find_source, load_card, log_notes, raw_pieces,
+from .sources import (Outcome, Source, find_source, load_card, log_notes, raw_pieces,
                                       read_source, source_of, with_names)
 from .texts import frame_for_spreadsheet, spreadsheet_note
 from .trust import (read_record, refuse_missing_columns, refuse_unsound_card, refuse_unsound_manifest,
@@ -246,6 +249,8 @@ class Sound:
     moved: int = 0 # Sessions whose steps were numbered anew
     zone: str = "" # The zone that was taken for times without one; empty: none was
     trouble: str = "" # What a time looks like that is no moment of the log; empty: all are
+    programs: int = 0 # Sessions that behave as no person does, where the run learned without such
+    program: tuple = () # One of them, and why
 
     @property
     def notes(self) -> list: # Sentences
@@ -258,7 +263,17 @@ class Sound:
         if self.moved:
             said.append(f"the steps of {_many(self.moved, 'session')} did not count 1, 2, 3 in the order of time; "
                         "they were numbered anew")
+        if self.programs: said.append(programs_in_words(self.programs, *self.program))
         return said
+
+def programs_in_words(
+    count: int, # Sessions that behave as no person does
+    session: str, # One of them
+    why: str, # What it does
+) -> str: # A sentence
+    "Say which sessions behave as those do that the run's log was rid of. They are scored: a visit is a bot only once it meets the rule."
+    whose = f"session {session!r} behaves" if count == 1 else f"{count:,} sessions behave, e.g. {session!r},"
+    return f"{BY_BEHAVIOUR}: {whose} as no person does ({why}); the run learned without such"
 
 # %% ../nbs/08_scoring.ipynb #945eb3f6
 def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -300,6 +315,12 @@ def _without_placeholders(frame: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     if not rules.missing_number: return frame
     return frame.with_columns(pl.when(~is_missing(pl.col(pl.Float64), rules)).then(pl.col(pl.Float64)))
 
+def _programs(events: pl.DataFrame, rules: Rules) -> tuple:
+    "How many sessions behave as no person does, where the run's log was rid of such; and one of them, and why."
+    if rules.bots != "drop" or events.is_empty(): return 0, ()
+    found = programs_among(events, t="t" if rules.resolution in FINE else "")
+    if found.is_empty(): return 0, ()
+    return len(found), found.select("session_id", "_how").row(0)
 
 def _as_read(events: pl.DataFrame, card: dict, kinds: dict, rules: Rules) -> pl.DataFrame:
     "Events with every column as its kind, ids of nobody and missing numbers as null."
@@ -332,7 +353,7 @@ def judged_events(
     far = judged["t"].filter(~judged["t"].is_between(*window)) if left_out.get(OUTSIDE) else ()
     zone = card.get("time_zone", "UTC") if names_no_zone(events["t"]) else ""
     trouble = time_trouble(far[0], card) if len(far) else ""
-    return Sound(kept.select([*REQUIRED, *kinds]), judged, left_out, moved, zone, trouble)
+    return Sound(kept.select([*REQUIRED, *kinds]), judged, left_out, moved, zone, trouble, *_programs(kept, rules))
 
 def refuse_no_events(
     left_out: dict, # Reason: events left out, which are all of them
@@ -356,6 +377,7 @@ def sound_events(
     sound = judged_events(events, card, kinds, rules)
     if sound.events.is_empty(): refuse_no_events(sound.left_out, sound.trouble, events.row(0, named=True))
     return sound
+
 
 # %% ../nbs/08_scoring.ipynb #7dd40da9
 def _counted(reasons: dict) -> str:
@@ -951,7 +973,9 @@ def _live(self: Scorer, frame: pl.DataFrame) -> dict:
     "The answer after all events of one session."
     sound = sound_events(frame, self.card, self.kinds, self.rules)
     if sound.left_out: raise ValueError(f"the event cannot be scored: {_counted(sound.left_out)}, e.g. {frame.row(-1, named=True)}. It was not added")
-    return self._answered(sound.events, landmark_plan(standing(sound.events, self.outcome), "now", self.landmarks)).row(0, named=True)
+    answer = self._answered(sound.events, landmark_plan(standing(sound.events, self.outcome), "now", self.landmarks)).row(0, named=True)
+    if bot := [note for note in sound.notes if note.startswith(BY_BEHAVIOUR)]: answer["notes"] = "; ".join(filter(None, [answer["notes"], *bot]))
+    return answer
 
 # %% ../nbs/08_scoring.ipynb #fa41512a
 @patch
@@ -1134,7 +1158,8 @@ def _both(before: Sound, sound: Sound) -> Sound:
     "What was done to the events of two parts; without events."
     left_out = Counter(before.left_out) + Counter(sound.left_out)
     zone, trouble = before.zone or sound.zone, before.trouble or sound.trouble
-    return Sound(EMPTY, EMPTY, dict(left_out), before.moved + sound.moved, zone, trouble)
+    programs, program = before.programs + sound.programs, before.program or sound.program
+    return Sound(EMPTY, EMPTY, dict(left_out), before.moved + sound.moved, zone, trouble, programs, program)
 
 def add_part(
     tally: Tally, # Is added to
@@ -1236,11 +1261,12 @@ def score_file(
     scorer, (path, out) = Scorer.load(run, key), _targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
     log = str(events_path if is_address(path) else path)
-    if is_address(path) and (source.reader or source.ready_made):
+    if is_address(path) and source.reader:
         raise ValueError(f"this run learned from {source.title}, which is read from files, and {path} is a database. "
                          "Export the new rows to a file")
-    if source.ready_made: return score_finished(scorer, path, out)
+    if source.ready_made: return score_finished(scorer, path, out, max_rejected)
     chosen_landmarks(landmarks, scorer.landmarks)
+    if not is_address(path): source = replace(source, mapping=with_pairs(source.mapping, [path.parent]))
     canonical = is_canonical(log, scorer.card)
     with brief_folder() as place:
         with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar:
@@ -1249,6 +1275,7 @@ def score_file(
             tally, checked = _score_parts(scorer, sorted_log, out, landmarks, max_rejected, bar)
     of_files = [] if canonical else log_notes(source, log)
     return in_words(tally, replace(checked, notes=[*of_files, *checked.notes]), scorer, out)
+
 
 # %% ../nbs/08_scoring.ipynb #900cf04e
 def landmarks_in_text(
@@ -1260,6 +1287,32 @@ def landmarks_in_text(
     except ValueError: raise ValueError(f"landmarks must be {', '.join(MODES)}, or numbers such as 1,2,3; found {text!r}") from None
 
 # %% ../nbs/08_scoring.ipynb #99f70543
+def finished_mapping(
+    scorer: Scorer, # Of a run of finished sessions
+) -> Mapping: # With the columns alone that its model reads
+    "How sessions are read to be scored: their label is not asked for, nor when they were, nor what may know the outcome."
+    mapping = scorer.source().mapping
+    needed = {name: mapping.session_context[name] for name in scorer.card["session_context"] if name not in scorer.card["suspects"]}
+    ids = {name: column for name, column in mapping.columns.items() if name == "session_id"}
+    return replace(mapping, columns=ids, session_context=needed)
+
+def _where_named(mapping: Mapping, frame: pl.DataFrame, scorer: Scorer) -> Mapping:
+    "The mapping for a frame that has the log's own columns; for another, in which some have the run's names."
+    own = all(value_of(frame, old) is not None for old in mapping.session_context.values())
+    context = {new: new if new in frame.columns and not own else old for new, old in mapping.session_context.items()}
+    if missing := [new for new, old in context.items() if value_of(frame, old) is None]:
+        raise ValueError(f"the sessions have no {', '.join(missing)}; they have: {', '.join(frame.columns)}. This run learned from {scorer.card['title']}")
+    ids = {name: column if own or name not in frame.columns else name for name, column in mapping.columns.items()}
+    if not ids and "session_id" in frame.columns: ids = dict(session_id="session_id")
+    return replace(mapping, columns=ids, session_context=context)
+
+def left_out_in_words(
+    reasons: dict, # Reason: rows that were set aside for it
+) -> list: # A sentence, or none
+    "How many rows were set aside, and why."
+    if not reasons: return []
+    return [f"{_many(sum(reasons.values()), 'row')} set aside ({', '.join(f'{reason}: {count:,}' for reason, count in reasons.items())})"]
+
 @patch
 def score_sessions(
     self: Scorer,
@@ -1267,27 +1320,27 @@ def score_sessions(
 ) -> pl.DataFrame | pd.DataFrame: # As score: one row a session
     "What the model says of finished sessions."
     if not self.card["ready_made"]: raise ValueError(f"this run learned from the events of {self.card['title']}. Give events to scorer.score(events), or session rows from scorer.rows(events) to its models")
-    frame, own = to_polars(table), self.source().mapping.session_context
-    frame = frame.rename({old: new for new, old in own.items() if old in frame.columns and new not in frame.columns})
-    needed = [c for c in self.card["session_context"] if c not in self.card["suspects"]]
-    if missing := [c for c in needed if c not in frame.columns]: raise ValueError(f"the sessions have no {', '.join(missing)}; they have: {', '.join(frame.columns)}. This run learned from {self.card['title']}")
-    names = pl.col("session_id").cast(pl.String) if "session_id" in frame.columns else pl.int_range(1, pl.len() + 1).cast(pl.String)
-    frame = frame.select(names.alias("session_id"), *(as_kind(frame[c], pl.String if c in SHOPPERS_WORDS else pl.Float64) for c in needed))
-    rows = complete_ready_made(frame).with_columns(landmark=pl.lit(0, pl.Int64))
+    frame = to_polars(table)
+    mapping = _where_named(finished_mapping(self), frame, self)
+    checked = read_finished(frame, mapping, name="the sessions", max_rejected=0.0, labelled=False)
+    rows = complete_ready_made(checked.events).with_columns(landmark=pl.lit(0, pl.Int64))
     scores = rows.select("session_id", "landmark", events=pl.lit(None, pl.Int64), status=pl.lit("scored")).hstack(self._answers(rows.to_pandas()))
     if self.segments is not None: scores = scores.with_columns(self._segments(rows.to_pandas()))
-    self.said = [*counted_words(scores), *self.limits()]
+    self.said = [*left_out_in_words(checked.reasons()), *counted_words(scores), *self.limits()]
     return as_given(scores, table)
 
 # %% ../nbs/08_scoring.ipynb #cc405631
 def score_finished(
     scorer: Scorer, # Of a run of finished sessions
-    path: Path, # Their file
+    path: Path, # Their file, or the address of a database
     out: Path, # Where the scores go
+    max_rejected: float = 0.05, # Largest share of rows that may be unreadable
 ) -> list: # Sentences
     "Score a file of finished sessions."
-    raw = read_table(path)
-    broken = raw["_broken"] if "_broken" in raw.columns else pl.repeat(False, len(raw), eager=True)
-    scores = scorer.score_sessions(raw.filter(~broken).drop(c for c in READER_COLUMNS if c in raw.columns))
+    mapping = finished_mapping(scorer)
+    kept = format_of(path) == "parquet" if isinstance(path, Path) else False
+    raw = read_table(path, "parquet") if kept else read_table(path, **mapping.reading())
+    checked = read_finished(raw, _where_named(mapping, raw, scorer), name=path.name, max_rejected=max_rejected, labelled=False)
+    scores, reasons = scorer.score_sessions(checked.events), checked.reasons()
     with atomic_write(out) as file, appender(file, out.suffix) as append: append(scores)
-    return [f"{_many(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on; {int(broken.sum()):,} lines broken", *scorer.said, *([note] if out.suffix == ".csv" and (note := spreadsheet_note(frame_for_spreadsheet(scores)[1])) else []), f"written: {out}"]
+    return [f"{_many(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on", *left_out_in_words(reasons), *scorer.said, *([note] if out.suffix == ".csv" and (note := spreadsheet_note(frame_for_spreadsheet(scores)[1])) else []), f"written: {out}"]

@@ -1,4 +1,5 @@
 "What the tests of reading share: a log read whole, in pieces and by the contract of a run, and its figures."
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -7,7 +8,7 @@ import pytest
 from clickstream_conv import readers, scoring
 from clickstream_conv.log.proposals import propose
 from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, read_pieces
+from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, read_pieces, with_pairs
 from clickstream_conv.sources import Source, contract_for, source_of
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
@@ -27,10 +28,12 @@ def by_contract(path, mapping, rules, folder, size=200):
     "The events of a log that is scored by the contract of a run that read a log by these rules."
     contract = contract_for(Source("mine", "mine", mapping), rules)
     card = dict(source="mine", title="mine", outcome={}, state=[], ready_made=False)
+    source = source_of(contract, card)
+    source = replace(source, mapping=with_pairs(source.mapping, [Path(path).parent]))
     with pytest.MonkeyPatch.context() as small:
         small.setattr(readers, "PIECE", size)
         small.setattr(scoring, "MEMORY", 1e-5)
-        found = scoring.sort_log(source_of(contract, card), str(path), False, folder / "scored", Path(path).name)
+        found = scoring.sort_log(source, str(path), False, folder / "scored", Path(path).name)
         parts = list(found.parts)
     return pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
 
