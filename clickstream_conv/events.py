@@ -509,7 +509,8 @@ def without_nobody(
     for column in WHO:
         words = (rules.placeholders or {}).get(column, [])
         if column not in raw.columns or not words: continue
-        is_word = pl.col(column).is_in(words)
+        is_word = raw[column].is_in(words)
+        if not is_word.any(): continue
         word = pl.when(is_word).then(pl.col(column)).alias(f"_word_{column}")
         raw = raw.with_columns(word, pl.when(~is_word).then(pl.col(column)).alias(column))
     return raw
@@ -833,13 +834,16 @@ def _canonical(raw: pl.DataFrame, rules: Rules, context: list) -> pl.DataFrame:
     if "session_id" not in raw.columns: raw = _cut(raw, rules)
     if "_person" in raw.columns: raw = raw.with_columns(visitor_id="_person")
     read = {"event": "_event", "price": "_price", "quantity": "_quantity"}
-    raw = add_steps(raw.with_columns(**{name: column for name, column in read.items() if column in raw.columns}))
+    raw = raw.with_columns(**{name: column for name, column in read.items() if column in raw.columns})
     absent = {"event": pl.lit("view"), "quantity": pl.lit(1)}
     have = {name: pl.col(name) if name in raw.columns else absent.get(name, pl.lit(None)) for name in COLUMNS}
     have["quantity"] = have["quantity"].fill_null(1)
     have["order_id"] = have["order_id"] if "order_id" in raw.columns else pl.lit(None)
     beside = [pl.col(f"_of_{name}").alias(name) if f"_of_{name}" in raw.columns else pl.col(name) for name in context]
-    return raw.select(*(have[name].cast(kind).alias(name) for name, kind in COLUMNS.items()), *beside)
+    wanted = [have[name].cast(kind).alias(name) for name, kind in COLUMNS.items() if name != "step"]
+    places = [name for name in raw.columns if (is_numbering(name) or name in ("_file", "_row")) and name not in context]
+    events = add_steps(raw.select(*wanted, *beside, *places))  # sorted without what is not kept
+    return events.select(*COLUMNS, *context)
 
 CLOCKS = {"us": "microsecond", "ms": "millisecond", "s": "second", "day": "day"}  # resolution, in words
 
@@ -946,9 +950,10 @@ def _judged(raw: pl.DataFrame, rules: Rules, context: tuple, name: str) -> tuple
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
     raw = _with_reasons(raw, _checks(raw, context, rules))
     raw = raw.with_columns(_repeat=_repeated(raw, context), _again=_sent_again(raw, rules))
-    told_twice = [(SENT_AGAIN, "event_id", pl.col("_again"))]
-    if rejects_repeats(rules): told_twice.append(("exact repeat", "_row", pl.col("_repeat")))
-    return _with_programs(_with_reasons(raw, told_twice), rules), rules
+    told_twice = [(SENT_AGAIN, "event_id", pl.col("_again"))] if raw["_again"].any() else []
+    if rejects_repeats(rules) and raw["_repeat"].any(): told_twice.append(("exact repeat", "_row", pl.col("_repeat")))
+    if told_twice: raw = _with_reasons(raw, told_twice)
+    return _with_programs(raw, rules), rules
 
 FINE = ("us", "ms", "s")  # resolutions at which a pause means something
 
@@ -974,7 +979,7 @@ def _of_many_rows(judged: pl.DataFrame) -> pl.DataFrame:
     many = judged.lazy().filter(people).group_by(who).len().filter(pl.col("len") >= ENOUGH).select(who)
     needed = [c for c in (who, "session_id", "visitor_id", "_person", "_user", "_t", "_event", "order_id", "event_id", "_row") if c in judged.columns]
     rows = judged.lazy().with_row_index("_i").filter(people).select("_i", *dict.fromkeys(needed))
-    return rows.join(many, on=who, how="semi").sort("_i").collect()
+    return rows.join(many, on=who, how="semi", maintain_order="left").collect()
 
 def _with_programs(judged: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "Rows with _agent and _program where programs made them, and set aside where the mapping says so."
@@ -993,7 +998,8 @@ def _with_programs(judged: pl.DataFrame, rules: Rules) -> pl.DataFrame:
 
 def _kept(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     "The rows that are not set aside, in the order in which things happened."
-    return _as_filed(raw.filter(pl.col("_reason").is_null()), rules)
+    kept = raw if raw["_reason"].null_count() == len(raw) else raw.filter(pl.col("_reason").is_null())
+    return _as_filed(kept, rules)
 
 def order_reports(
     raw: pl.DataFrame, # A part of a log that holds whole sessions, canonical column names
