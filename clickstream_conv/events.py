@@ -258,7 +258,7 @@ def with_times(
     rules: Rules, # With a time format
 ) -> pl.DataFrame: # The same, and the moments in _t where the log has times
     "The log with its times read."
-    if "t" not in raw.columns: return raw
+    if "t" not in raw.columns or "_t" in raw.columns: return raw
     return raw.with_columns(_t=as_time("t", rules.time_format, rules.time_zone, rules.epoch_zone))
 
 AMOUNTS = ("price", "quantity", "order_revenue")  # columns of numbers, whatever they look like
@@ -991,7 +991,8 @@ def _with_programs(judged: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     found = programs_among(_one_row_an_event(rows, rules), "_visit", t)
     if found.is_empty(): return judged
     marked = rows.join(found, on="_visit", how="inner").select("_i", "_visit", _program="_how")
-    judged = judged.with_row_index("_i").join(marked, on="_i", how="left", maintain_order="left").drop("_i")
+    place = pl.repeat(None, len(judged), dtype=pl.UInt32, eager=True).scatter(marked["_i"], pl.int_range(len(marked), eager=True))
+    judged = judged.with_columns(marked[name].gather(place).alias(name) for name in ("_visit", "_program"))
     if rules.bots != "drop": return judged
     program = pl.col("_program").is_not_null()
     return judged.with_columns(_reason=pl.when(program).then(pl.lit(BY_BEHAVIOUR)).otherwise("_reason"), _column=pl.when(program).then(pl.lit("_program")).otherwise("_column"))

@@ -22,7 +22,7 @@ from .events import (FLOAT_ID, LARGEST_EXACT, Checked, Rules, add_rows, check_ro
 from .log.orders import Orders, earliest, order_notes
 from .log.visitors import plain_ids
 from .profiling import Profile, add_times
-from .readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
+from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, rows_of_parquet, rules_for
 
 # %% ../nbs/01c_partitions.ipynb #526fe959
 def partition_of(
@@ -41,17 +41,23 @@ def partition_of(
 
 # %% ../nbs/01c_partitions.ipynb #1f2fa04a
 ROWS_PER_GB = 400_000  # rows that are checked in a gigabyte of memory
-BYTES_PER_ROW = {"csv": 60, "json": 150, "parquet": 12}  # of a file, a cautious guess
+BYTES_PER_ROW = {"csv": 60, "json": 150}  # of a file, a cautious guess
 UNPACKED = 8  # how many times larger a packed text becomes
 FEWEST, MOST = 4, 512  # partitions
 
+def _rows_guessed(file: Path, form: str) -> int:
+    "How many rows a file may have; a Parquet file says how many it has."
+    form = form or format_of(file) or "csv"
+    if form == "parquet": return rows_of_parquet(file)
+    size = file.stat().st_size * (UNPACKED if file.suffix in (".gz", ".zip") else 1)
+    return size // BYTES_PER_ROW.get(form, BYTES_PER_ROW["csv"])
+
 def guessed_rows(
     files: list, # The log's files
-    form: str = "csv", # csv, json or parquet
+    form: str = "", # csv, json or parquet; empty: by the files' names
 ) -> int: # Rows, as far as sizes tell
     "How many rows a log may have."
-    sizes = [file.stat().st_size * (UNPACKED if file.suffix in (".gz", ".zip") else 1) for file in files]
-    return sum(sizes) // BYTES_PER_ROW[form]
+    return sum(_rows_guessed(file, form) for file in files)
 
 def partitions_for(
     rows: int, # Rows of the log, about
@@ -169,7 +175,7 @@ def _count_times_again(profile: Profile, folder: Path, rules: Rules) -> None:
     names = sorted({file.name for part in folder.iterdir() for file in part.iterdir()})
     for name in names:
         files = [part / name for part in sorted(folder.iterdir()) if (part / name).is_file()]
-        for file in files: write_part(with_times(read_part(file), rules), file)
+        for file in files: write_part(with_times(read_part(file).drop("_t", strict=False), rules), file)
         piece = pl.concat([read_part(file) for file in files], how="diagonal_relaxed")
         add_times(profile, piece.sort("_row", maintain_order=True))
 

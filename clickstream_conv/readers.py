@@ -11,12 +11,12 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'MOST_GROUPS', 'SHAPES_WITH_MARKS', 'PROPOSED', 'format_of', 'refuse_special', 'log_files', 'open_log',
            'log_parts', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
            'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'Lines', 'records_of', 'json_pieces',
-           'read_json', 'line_pieces', 'parquet_columns', 'read_parquet', 'read_table', 'parquet_pieces', 'read_pieces',
-           'note_twins', 'file_notes', 'Mapping', 'is_reserved', 'refuse_reserved', 'mapping_from', 'yaml_of',
-           'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'with_pairs', 'refuse_no_pairs',
-           'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log', 'plain_name',
-           'event_of_word', 'Guess', 'spellings', 'context_of', 'flow_yaml', 'context_lines', 'lines_above',
-           'guess_columns', 'mapping_lines', 'files_proposed', 'parts_with_rows', 'Head', 'head_of_file']
+           'read_json', 'line_pieces', 'parquet_columns', 'rows_of_parquet', 'read_parquet', 'read_table',
+           'parquet_pieces', 'read_pieces', 'note_twins', 'file_notes', 'Mapping', 'is_reserved', 'refuse_reserved',
+           'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'with_pairs',
+           'refuse_no_pairs', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log',
+           'plain_name', 'event_of_word', 'Guess', 'spellings', 'context_of', 'flow_yaml', 'context_lines',
+           'lines_above', 'guess_columns', 'mapping_lines', 'files_proposed', 'parts_with_rows', 'Head', 'head_of_file']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, math, os, re, reprlib, unicodedata, zipfile, zlib
@@ -846,6 +846,7 @@ def _by_arrow(text: bytes) -> pl.DataFrame | None:
         if schema != table.schema: table = pa.json.read_json(io.BytesIO(text), reading, pa.json.ParseOptions(explicit_schema=schema))
         table.validate(full=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError): return None
+    finally: pa.default_memory_pool().release_unused()  # Arrow would keep what it needed for later
     columns = [column.combine_chunks() for column in table.columns]
     return None if any(map(_lost_in_floats, columns)) else pl.from_arrow(table)
 
@@ -1067,6 +1068,13 @@ def parquet_columns(
         try: return pl.scan_parquet(path, glob=False).collect_schema().names()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(f"{path.name} is a damaged Parquet file: {str(error).splitlines()[0]}. Download or copy it again") from None
+
+def rows_of_parquet(
+    path: Path, # A Parquet file
+) -> int: # As its end says; 0 where it is none
+    "How many rows a Parquet file has, without reading them."
+    try: return pa.parquet.read_metadata(path).num_rows
+    except (pa.ArrowInvalid, OSError): return 0
 
 def _refuse_large_parquet(path: Path) -> None:
     "Refuse a file that says of itself that its columns would not fit into memory."
@@ -1898,6 +1906,13 @@ def _same_visitor(raw: pl.DataFrame, mapping: Mapping, columns: dict) -> dict:
     own = columns["visitor_id"].cast(pl.String)
     return dict(_guest=guest, _user=user, visitor_id=pl.select(pl.coalesce(guest, user, own)).to_series().alias("visitor_id"))
 
+def _moments(raw: pl.DataFrame, mapping: Mapping) -> dict:
+    "The moments of a log that holds its times as such and with their zone: there is nothing to be read from text."
+    column = mapping.columns.get("t")
+    kind = raw.schema.get(column) if isinstance(column, str) else None
+    known = isinstance(kind, pl.Datetime) and kind.time_zone is not None
+    return {"_t": raw[column].dt.epoch("us")} if known else {}
+
 def apply_mapping(
     raw: pl.DataFrame, # A log as read_table returns it
     mapping: Mapping, # What its columns are
@@ -1907,6 +1922,7 @@ def apply_mapping(
     if mapping.rows: raw = expand_rows(raw, mapping.rows, name)
     columns = {}
     for canonical, column in _sources(mapping).items(): columns |= _named_columns(raw, canonical, column, name, mapping)
+    columns |= _moments(raw, mapping)
     products = _own_products(raw, mapping, columns.get("order_id"))
     columns |= {column: _filled(columns[column], values) if column in columns else values for column, values in products.items()}
     if "line_total" in columns: columns |= _from_total(columns, columns.pop("line_total"), mapping.rules.decimal or ".")

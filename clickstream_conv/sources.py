@@ -1061,7 +1061,7 @@ def raw_pieces(
     mapping = source.mapping
     files = _files_for(source, path or fetch(source.name))
     known = log_files(files, mapping.format)
-    rows = guessed_rows(known, mapping.format or format_of(known[0]) or "csv")
+    rows = guessed_rows(known, mapping.format)
     if mapping.sql: rows *= UNPACKED  # a query may make several rows of one
     if not source.reader: return read_pieces(files, **mapping.reading(), work=work), rows
     return iter([source.reader(files)]), rows
