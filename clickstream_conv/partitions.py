@@ -21,8 +21,9 @@ from .events import (FLOAT_ID, LARGEST_EXACT, Checked, Rules, add_rows, check_ro
                                      with_times, without_point_zero)
 from .log.orders import Orders, earliest, order_notes
 from .log.visitors import plain_ids
-from .profiling import Profile, add_times
-from .readers import READER_COLUMNS, Mapping, apply_mapping, format_of, rows_of_parquet, rules_for
+from .profiling import Profile, add_times, copied
+from .readers import (READER_COLUMNS, Mapping, apply_mapping, format_of, give_back, rows_of_parquet,
+                                      rules_for)
 
 # %% ../nbs/01c_partitions.ipynb #526fe959
 def partition_of(
@@ -157,7 +158,8 @@ SAMPLED_TIMES = 1_000  # of a piece
 def _sample(times: pl.Series) -> pl.Series:
     "Some times of a piece, from all over."
     present = times.drop_nulls()
-    return present.gather_every(max(len(present) // SAMPLED_TIMES, 1)).head(SAMPLED_TIMES)
+    some = present.gather_every(max(len(present) // SAMPLED_TIMES, 1)).head(SAMPLED_TIMES)
+    return copied(some.to_frame()).to_series()
 
 def _form_of(samples: list, name: str) -> str:
     "The form of the times of a log, or a refusal."
@@ -209,6 +211,8 @@ def spill(
         _put_away(held, rules, folder, partitions, place)
         held = []
     if held: _put_away(held, rules, folder, partitions, place)
+    raw = mapped = text = timed = held = None
+    give_back()
     _refuse_no_rows(profile.rows, name)
     if samples: rules = replace(rules, time_format=_form_of(samples, name))
     if samples and form != rules.time_format: _count_times_again(profile, folder, rules)

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['SPACES', 'SHAPES', 'NO_NUMBERS', 'NOBODY', 'MAYBE_NOBODY', 'SAMPLED_IDS', 'TIMES_AS_MANY', 'FEWEST_ROWS',
            'SPLIT_FLOAT', 'DAY', 'FAR', 'FEW_FAR', 'FALLING', 'FEWEST_STEPS', 'WHO', 'with_plain_marks', 'shapes_of',
-           'decimal_mark', 'thousands_mark', 'number_marks', 'holds_numbers', 'sample_of_ids', 'words_for_nobody',
-           'plausible_times', 'turns_of', 'is_newest_first', 'Profile', 'add_shapes', 'add_ids', 'add_times']
+           'decimal_mark', 'thousands_mark', 'number_marks', 'holds_numbers', 'copied', 'sample_of_ids',
+           'words_for_nobody', 'plausible_times', 'turns_of', 'is_newest_first', 'Profile', 'add_shapes', 'add_ids',
+           'add_times']
 
 # %% ../nbs/00e_profiling.ipynb #159a4bf2
 from collections import Counter
@@ -124,6 +125,12 @@ def _rows_of_ids(ids: pl.Series) -> pl.DataFrame:
     counted = counted.with_columns(pl.col("_id").str.strip_chars().str.replace(SPLIT_FLOAT, "$1"))
     return counted.filter(pl.col("_id") != "").with_columns(_word=_is_word(pl.col("_id")))
 
+def copied(
+    few: pl.DataFrame, # A few rows of a large table
+) -> pl.DataFrame: # The same
+    "Rows that no longer hold on to the table that they were taken from: their texts are written anew."
+    return few.with_columns(pl.col(pl.String) + "")
+
 def sample_of_ids(
     counted: pl.DataFrame, # _id, rows: of the pieces so far, an id may stand there several times
 ) -> pl.DataFrame: # _id, rows of those with the smallest hashes
@@ -131,7 +138,8 @@ def sample_of_ids(
     placed = counted.with_columns(_place=pl.col("_id").hash(7))
     largest = placed["_place"].unique().bottom_k(SAMPLED_IDS).max()
     chosen = placed if largest is None else placed.filter(pl.col("_place") <= largest)
-    return chosen.group_by("_id", "_place").agg(pl.col("rows").sum()).sort("_place", "_id").drop("_place")
+    few = chosen.group_by("_id", "_place").agg(pl.col("rows").sum()).sort("_place", "_id").drop("_place")
+    return copied(few)
 
 def _is_word(ids: pl.Expr) -> pl.Expr:
     "Whether an id may be a word for nobody."

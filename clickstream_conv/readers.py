@@ -10,13 +10,14 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'HIDDEN', 'ROUNDED_ID', 'IDS', 'FEW_ROWS', 'PROPOSAL_LINES', 'FEW', 'SYNONYMS', 'EVENT_WORDS', 'EVIDENCE',
            'MOST_GROUPS', 'SHAPES_WITH_MARKS', 'PROPOSED', 'format_of', 'refuse_special', 'log_files', 'open_log',
            'log_parts', 'refuse_encoding', 'free_memory', 'readable_whole', 'empty_files', 'with_rows', 'note_empty',
-           'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'Lines', 'records_of', 'json_pieces',
-           'read_json', 'line_pieces', 'parquet_columns', 'rows_of_parquet', 'read_parquet', 'read_table',
-           'parquet_pieces', 'read_pieces', 'note_twins', 'file_notes', 'Mapping', 'is_reserved', 'refuse_reserved',
-           'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text', 'load_mapping', 'with_pairs',
-           'refuse_no_pairs', 'write_mapping', 'apply_mapping', 'refuse_unreadable', 'rules_for', 'read_log',
-           'plain_name', 'event_of_word', 'Guess', 'spellings', 'context_of', 'flow_yaml', 'context_lines',
-           'lines_above', 'guess_columns', 'mapping_lines', 'files_proposed', 'parts_with_rows', 'Head', 'head_of_file']
+           'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'Lines', 'give_back', 'records_of',
+           'json_pieces', 'read_json', 'line_pieces', 'parquet_columns', 'rows_of_parquet', 'read_parquet',
+           'read_table', 'parquet_pieces', 'read_pieces', 'note_twins', 'file_notes', 'Mapping', 'is_reserved',
+           'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text',
+           'load_mapping', 'with_pairs', 'refuse_no_pairs', 'write_mapping', 'apply_mapping', 'refuse_unreadable',
+           'rules_for', 'read_log', 'plain_name', 'event_of_word', 'Guess', 'spellings', 'context_of', 'flow_yaml',
+           'context_lines', 'lines_above', 'guess_columns', 'mapping_lines', 'files_proposed', 'parts_with_rows',
+           'Head', 'head_of_file']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, math, os, re, reprlib, unicodedata, zipfile, zlib
@@ -837,6 +838,10 @@ def _lost_in_floats(values: pa.Array) -> bool:
     if not pa.types.is_floating(values.type): return False
     return bool(pa.compute.any(pa.compute.greater_equal(pa.compute.abs(values), 2.0**63)).as_py())
 
+def give_back() -> None:
+    "Give memory back that Arrow needed once and would keep for later."
+    pa.default_memory_pool().release_unused()
+
 def _by_arrow(text: bytes) -> pl.DataFrame | None:
     "Lines of JSON as a table, several times as fast as others are; None where Arrow refuses them, or would change a value."
     reading = pa.json.ReadOptions(block_size=len(text) + 1)
@@ -846,7 +851,7 @@ def _by_arrow(text: bytes) -> pl.DataFrame | None:
         if schema != table.schema: table = pa.json.read_json(io.BytesIO(text), reading, pa.json.ParseOptions(explicit_schema=schema))
         table.validate(full=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError): return None
-    finally: pa.default_memory_pool().release_unused()  # Arrow would keep what it needed for later
+    finally: give_back()
     columns = [column.combine_chunks() for column in table.columns]
     return None if any(map(_lost_in_floats, columns)) else pl.from_arrow(table)
 

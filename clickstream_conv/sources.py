@@ -44,6 +44,7 @@ from .profiling import FAR
 from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, read_part, spill, summed_up, write_part
 from .log.headers import names_for
 from .log.together import without_twins
+from .profiling import copied
 from .readers import (ABOUT, BYTES_READ, HEAD, PACKED, Mapping, apply_mapping, file_notes, format_of, free_memory, load_mapping, log_files, log_parts, note_empty, note_twins, open_log, read_pieces,
     read_table, refuse_no_pairs, refuse_reserved, rules_for, with_pairs, with_rows)
 from .runs import Run, read_json, read_table as read_kept, sha256_of, write_json, write_table
@@ -1120,9 +1121,9 @@ def prepare_in_partitions(
             known.update(converts_at_first(events, outcome))
             write_part(events.drop("_file", strict=False), work / f"part-{number:03d}.parquet")
             results.append(replace(checked, events=None))
-            spans_of.append(session_spans(events))
+            spans_of.append(copied(session_spans(events)))
             seen.append(_glance_at_part(events, spans_of[-1]))
-            origins.append(origins_of(events))
+            origins.append(copied(origins_of(events)))
         checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans_of)
         seen = _glance_at_all(seen, spans, rules)
         refuse_unfit(seen, sum(counted, Counter())["bought"], known, outcome, name)
