@@ -574,7 +574,8 @@ def _checks(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
     read |= {name: pl.col(f"_of_{name}") for name in typed}
     given = {name: _given_number(name) for name in read if name not in ("t", "event")}
     given |= {name: _given(name) for name in ("t", "event") if name in raw.columns}
-    given |= {name: pl.lit(True) for name in ("t", "event") if name in given and raw[f"_{name}"].null_count() == 0}  # what was read was given
+    own = [name for name in given if f"_{name}" in raw.columns]
+    given |= {name: pl.lit(True) for name in own if raw[f"_{name}"].null_count() == 0}  # what was read was given
     if "_rule" in raw.columns: given["event"] = given.get("event", pl.lit(False)) | pl.col("_rule").is_not_null()
     if rules.missing_number:
         numbers = [c for c in read if c in AMOUNTS or c in context and rules.kinds.get(c) == "number"]
@@ -927,8 +928,10 @@ def notes_of(
 
 def _with_reasons(raw: pl.DataFrame, checks: list) -> pl.DataFrame:
     "Rows with the first reason that holds, and its column, in _reason and _column; a reason that they have stays."
+    fired = raw.select(bad.any().alias(str(place)) for place, (_, _, bad) in enumerate(checks)).row(0)
+    checks = [check for check, any_row in zip(checks, fired) if any_row]
     failed = [pl.when(bad).then(pl.lit(place, pl.UInt8)) for place, (_, _, bad) in enumerate(checks)]
-    raw = raw.with_columns(_check=pl.coalesce(failed))
+    raw = raw.with_columns(_check=pl.coalesce(*failed, pl.lit(None, pl.UInt8)))
     said = {place: why for place, (why, _, _) in enumerate(checks) if isinstance(why, str)}
     columns = {place: column for place, (_, column, _) in enumerate(checks)}
     own = [pl.when(pl.col("_check") == place).then(why) for place, (why, _, _) in enumerate(checks) if place not in said]

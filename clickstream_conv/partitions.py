@@ -120,7 +120,7 @@ def first_of_all(
     found = [reports for part in parts if (reports := order_reports(part, rules, context, name)) is not None]
     return earliest(found) if found else None
 
-HELD = 300_000  # rows that are held before they go to their partitions: many small files cost more than few large ones
+HELD = 300_000  # rows that are held before they go to their partitions: many small files cost more than a few large ones
 
 def owners(
     piece: pl.DataFrame, # Rows under canonical names
@@ -189,6 +189,7 @@ def spill(
     name: str = "the log", # What the log is called in messages
     prepare: Callable | None = None, # Raw table to raw table, before the mapping
     told: Callable = told_nobody, # Told of the rows of each piece, to show progress
+    most: int = HELD, # Rows that are held before they go to their partitions
 ) -> tuple: # The rules that all are to be read by, the number of rows, the first report of each order (None: no orders)
     "Send every row of a log to its partition on disk."
     rules, seen, profile, columns, context = None, set(), Profile(), {}, mapping.context()
@@ -207,7 +208,7 @@ def spill(
         if "_t" in timed.columns: text = text.with_columns(timed["_t"])
         held.append(text)
         told(len(raw))
-        if sum(map(len, held)) < HELD: continue
+        if sum(map(len, held)) < most: continue
         _put_away(held, rules, folder, partitions, place)
         held = []
     if held: _put_away(held, rules, folder, partitions, place)

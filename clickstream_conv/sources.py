@@ -41,7 +41,7 @@ from .log.orders import note_unnamed
 from .log.sql import Workspace
 from .log.trackers import shipped_mapping, shipped_mappings
 from .profiling import FAR
-from .partitions import UNPACKED, check_partitions, guessed_rows, partitions_for, read_part, spill, summed_up, write_part
+from .partitions import ROWS_PER_GB, UNPACKED, check_partitions, guessed_rows, partitions_for, read_part, spill, summed_up, write_part
 from .log.headers import names_for
 from .log.together import without_twins
 from .profiling import copied
@@ -1111,7 +1111,7 @@ def prepare_in_partitions(
     shutil.rmtree(work, ignore_errors=True)
     try:
         pieces, guess = raw_pieces(source, path, sessions, seed, work / "query", memory)
-        rules, rows, first = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare)
+        rules, rows, first = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare, most=int(memory * ROWS_PER_GB))
         results, seen, spans_of, origins = [], [], [], []
         counted, known = [], Counter()
         for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name, first)):
