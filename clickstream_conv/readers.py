@@ -855,10 +855,12 @@ def _by_arrow(text: bytes) -> pl.DataFrame | None:
     columns = [column.combine_chunks() for column in table.columns]
     return None if any(map(_lost_in_floats, columns)) else pl.from_arrow(table)
 
-def _parsed(text: bytes) -> pl.DataFrame | None:
-    "Lines of JSON as a table; None where they are none, or differ in kind."
-    table = _by_arrow(text)
-    if table is not None and table.columns: return table
+_TWO_OBJECTS = re.compile(rb"\}[ \t\r]*\{")  # in one line: Arrow would read both, and an object over two lines as one
+
+def _parsed(text: bytes, lines: int) -> pl.DataFrame | None:
+    "So many lines of JSON as a table; None where they are none, or differ in kind."
+    table = None if _TWO_OBJECTS.search(text) else _by_arrow(text)
+    if table is not None and table.columns and len(table) == lines: return table
     try: return pl.read_ndjson(io.BytesIO(text), infer_schema_length=None)
     except pl.exceptions.PolarsError: return None
 
@@ -868,7 +870,7 @@ def _text_of(numbered: list) -> bytes:
 
 def _unreadable(numbered: list) -> set:
     "The numbers of lines that cannot be read even alone, found by halves."
-    if not numbered or _parsed(_text_of(numbered)) is not None: return set()
+    if not numbered or _parsed(_text_of(numbered), len(numbered)) is not None: return set()
     if len(numbered) == 1: return {numbered[0][0]}
     half = len(numbered) // 2
     return _unreadable(numbered[:half]) | _unreadable(numbered[half:])
@@ -882,14 +884,14 @@ def _refuse_kinds(path: Path, numbered: list) -> None:
 
 def _from_lines(path: Path, numbered: list) -> tuple[pl.DataFrame, set]:
     "Numbered lines of JSON as a table, and the numbers of those that are broken."
-    table = _parsed(_text_of(numbered))
+    table = _parsed(_text_of(numbered), len(numbered))
     if table is not None: return table, set()
     broken = {number for number, line in numbered if not _is_object(line)}
     broken |= _unreadable([(number, line) for number, line in numbered if number not in broken])
     good = [(number, line) for number, line in numbered if number not in broken]
     if not good: return pl.DataFrame(), broken
     _refuse_kinds(path, good)
-    return _parsed(_text_of(good)), broken
+    return _parsed(_text_of(good), len(good)), broken
 
 def _json_rows(path: Path, numbered: list) -> tuple[pl.DataFrame, int]:
     "Numbered lines as a table, those that are no JSON as broken ones; and how many are good."
@@ -915,7 +917,7 @@ def _is_plain(text: bytes, lines: int) -> bool:
 def _plain_rows(path: Path, part: Lines) -> pl.DataFrame | None:
     "Lines that are all sound objects as a table; None where they are not, and each must be looked at."
     lines = part.text.count(b"\n") + (not part.text.endswith(b"\n"))
-    table = _parsed(part.text) if _is_plain(part.text, lines) else None
+    table = _parsed(part.text, lines) if _is_plain(part.text, lines) else None
     if table is None or len(table) != lines: return None
     _refuse_clash(path, table.columns)
     return table.with_columns(_row=pl.int_range(part.first, part.first + lines, dtype=pl.Int64))
