@@ -1396,7 +1396,7 @@ def in_words(
 def _stop(*signal_and_frame): raise KeyboardInterrupt
 
 # %% ../nbs/13_pipeline.ipynb #32c55871
-LEAST_MEMORY = 1_000_000_000  # bytes of addresses that the libraries take before anything is read
+LEAST_MEMORY = 1_500_000_000  # bytes of addresses that the libraries take before anything is read, and some more: below it one may wait for ever
 
 def refuse_narrow_shell(
     allowed: int, # Bytes that the shell allows, -1 for all
