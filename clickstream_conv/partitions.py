@@ -18,10 +18,10 @@ import polars as pl
 
 from .events import (FLOAT_ID, LARGEST_EXACT, Checked, Rules, add_rows, check_rows,
                                      find_time_format, notes_of, order_reports, refuse_misread, rules_from,
-                                     with_times, without_point_zero)
+                                     with_times)
 from .log.orders import Orders, earliest, order_notes
 from .log.visitors import plain_ids
-from .profiling import Profile, add_times, copied
+from .profiling import Profile, add_times, copied, without_point_zero
 from .readers import (READER_COLUMNS, Mapping, apply_mapping, format_of, give_back, rows_of_parquet,
                                       rules_for)
 
@@ -181,18 +181,10 @@ def _count_times_again(profile: Profile, folder: Path, rules: Rules) -> None:
         piece = pl.concat([read_part(file) for file in files], how="diagonal_relaxed")
         add_times(profile, piece.sort("_row", maintain_order=True))
 
-def spill(
-    pieces: Iterable, # Raw tables, as readers.read_pieces gives them
-    mapping: Mapping, # What their columns are; its rules may leave nothing open, as those of a contract
-    folder: Path, # Where the partitions go; one folder each
-    partitions: int, # How many
-    name: str = "the log", # What the log is called in messages
-    prepare: Callable | None = None, # Raw table to raw table, before the mapping
-    told: Callable = told_nobody, # Told of the rows of each piece, to show progress
-    most: int = HELD, # Rows that are held before they go to their partitions
-) -> tuple: # The rules that all are to be read by, the number of rows, the first report of each order (None: no orders)
-    "Send every row of a log to its partition on disk."
-    rules, seen, profile, columns, context = None, set(), Profile(), {}, mapping.context()
+def _spread(pieces: Iterable, mapping: Mapping, folder: Path, partitions: int, name: str,
+            prepare: Callable | None, told: Callable, most: int) -> tuple:
+    "Send rows to their partitions: rules so far, what all rows show, columns, samples of times, and how these were read."
+    rules, seen, profile, columns = None, set(), Profile(), {}
     samples, form, held = [], "", []
     for place, raw in enumerate(pieces):
         if prepare: raw = prepare(raw)
@@ -204,7 +196,7 @@ def spill(
         if "t" in text.columns and not rules.time_format: samples.append(_sample(text["t"]))
         if not place: form = rules.time_format or (_form_at_first(samples) if samples else "")
         timed = with_times(mapped, replace(rules, time_format=form)) if form else mapped
-        add_rows(profile, timed, rules, context)
+        add_rows(profile, timed, rules, mapping.context())
         if "_t" in timed.columns: text = text.with_columns(timed["_t"])
         held.append(text)
         told(len(raw))
@@ -212,15 +204,28 @@ def spill(
         _put_away(held, rules, folder, partitions, place)
         held = []
     if held: _put_away(held, rules, folder, partitions, place)
-    raw = mapped = text = timed = held = None
+    return rules, profile, [*columns], samples, form
+
+def spill(
+    pieces: Iterable, # Raw tables, as readers.read_pieces gives them
+    mapping: Mapping, # What their columns are; its rules may leave nothing open, as those of a contract
+    folder: Path, # Where the partitions go; one folder each
+    partitions: int, # How many
+    name: str = "the log", # What the log is called in messages
+    prepare: Callable | None = None, # Raw table to raw table, before the mapping
+    told: Callable = told_nobody, # Told of the rows of each piece, to show progress
+    most: int = HELD, # Rows that are held before they go to their partitions
+) -> tuple: # The rules that all are to be read by, the number of rows, the first report of each order (None: no orders)
+    "Send every row of a log to its partition on disk."
+    rules, profile, columns, samples, form = _spread(pieces, mapping, folder, partitions, name, prepare, told, most)
     give_back()
     _refuse_no_rows(profile.rows, name)
     if samples: rules = replace(rules, time_format=_form_of(samples, name))
     if samples and form != rules.time_format: _count_times_again(profile, folder, rules)
-    try: rules = rules_from(profile, rules, [*columns], context)
+    try: rules = rules_from(profile, rules, columns, mapping.context())
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
     parts = (rows_of_parts(part) for part in sorted(folder.iterdir()))
-    return rules, profile.rows, first_of_all(parts, rules, context, name) if "order_id" in columns else None
+    return rules, profile.rows, first_of_all(parts, rules, mapping.context(), name) if "order_id" in columns else None
 
 def spill_events(
     pieces: Iterable, # Tables of canonical events
@@ -241,7 +246,7 @@ def spill_events(
 # %% ../nbs/01c_partitions.ipynb #8612f044
 def _rows_in(part: Path) -> int:
     "How many rows a partition holds."
-    return sum(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item() for file in part.iterdir())
+    return sum(map(rows_of_parquet, part.iterdir()))
 
 def partitions_in(
     folder: Path, # Where spill has put them

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SPACES', 'SHAPES', 'NO_NUMBERS', 'NOBODY', 'MAYBE_NOBODY', 'SAMPLED_IDS', 'TIMES_AS_MANY', 'FEWEST_ROWS',
-           'SPLIT_FLOAT', 'DAY', 'FAR', 'FEW_FAR', 'FALLING', 'FEWEST_STEPS', 'WHO', 'with_plain_marks', 'shapes_of',
-           'decimal_mark', 'thousands_mark', 'number_marks', 'holds_numbers', 'copied', 'sample_of_ids',
-           'words_for_nobody', 'plausible_times', 'turns_of', 'is_newest_first', 'Profile', 'add_shapes', 'add_ids',
-           'add_times']
+           'WHOLE_FLOAT', 'DAY', 'FAR', 'FEW_FAR', 'FALLING', 'FEWEST_STEPS', 'WHO', 'with_plain_marks', 'shapes_of',
+           'decimal_mark', 'thousands_mark', 'number_marks', 'holds_numbers', 'without_point_zero', 'copied',
+           'sample_of_ids', 'words_for_nobody', 'plausible_times', 'turns_of', 'is_newest_first', 'Profile',
+           'add_shapes', 'add_ids', 'add_times']
 
 # %% ../nbs/00e_profiling.ipynb #159a4bf2
 from collections import Counter
@@ -117,12 +117,19 @@ MAYBE_NOBODY = (  # may be one, in lower case
 SAMPLED_IDS = 1_000  # ids whose rows are counted
 TIMES_AS_MANY = 5  # rows that nobody has, in rows of the id that has most
 FEWEST_ROWS = 10  # rows that nobody has at least
-SPLIT_FLOAT = r"^(-?\d+)\.0+$"  # 123.0
+WHOLE_FLOAT = r"^(-?\d+)\.0+$"  # 123.0, which is 123 whatever else stands in the column
+
+def without_point_zero(
+    text: pl.Series, # Ids or words as text
+) -> pl.Series: # 123.0 as 123
+    "Texts without the point and the zeros of a whole number; where there are none, nothing is done."
+    if not text.str.contains(".0", literal=True).any(): return text
+    return text.str.replace(WHOLE_FLOAT, "$1")
 
 def _rows_of_ids(ids: pl.Series) -> pl.DataFrame:
     "How many rows each id has, and whether it may be a word for nobody; an id may stand there in two ways of writing."
     counted = ids.cast(pl.String).rename("_id").drop_nulls().value_counts(name="rows")
-    counted = counted.with_columns(pl.col("_id").str.strip_chars().str.replace(SPLIT_FLOAT, "$1"))
+    counted = counted.with_columns(without_point_zero(counted["_id"].str.strip_chars()))
     return counted.filter(pl.col("_id") != "").with_columns(_word=_is_word(pl.col("_id")))
 
 def copied(

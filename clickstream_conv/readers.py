@@ -793,15 +793,18 @@ def _depth(text: bytes) -> int:
 
 _NO_OPENINGS = bytes({*range(256)} - {*b"[{\n"})
 
-def _most_openings(text: bytes) -> int:
-    "How many brackets the line opens that opens most."
+def _openings(text: bytes) -> np.ndarray:
+    "How many brackets each line opens."
     marks = np.frombuffer(text.translate(None, _NO_OPENINGS), dtype=np.uint8)
     ends = np.flatnonzero(marks == ord("\n"))
-    return int(np.diff(np.concatenate([[-1], ends, [len(marks)]])).max()) - 1
+    return np.diff(np.concatenate([[-1], ends, [len(marks)]])) - 1
 
 def _too_deep(text: bytes) -> bool:
-    "Whether a line, or one of several, nests too deeply."
-    return _most_openings(text) > DEEPEST and _depth(text) > DEEPEST
+    "Whether a line, or one of several, nests too deeply: only those that open many brackets are looked at."
+    many = np.flatnonzero(_openings(text) > DEEPEST)
+    if not len(many): return False
+    lines = text.split(b"\n")
+    return _depth(b"\n".join(lines[place] for place in many)) > DEEPEST
 
 def _null(name: str) -> None:
     "What stands for NaN and Infinity: nothing."
@@ -861,8 +864,9 @@ def _parsed(text: bytes, lines: int) -> pl.DataFrame | None:
     "So many lines of JSON as a table; None where they are none, or differ in kind."
     table = None if _TWO_OBJECTS.search(text) else _by_arrow(text)
     if table is not None and table.columns and len(table) == lines: return table
-    try: return pl.read_ndjson(io.BytesIO(text), infer_schema_length=None)
+    try: table = pl.read_ndjson(io.BytesIO(text), infer_schema_length=None)
     except pl.exceptions.PolarsError: return None
+    return table if len(table) == lines or not table.columns else None
 
 def _text_of(numbered: list) -> bytes:
     "Numbered lines, one below the other."
@@ -918,7 +922,7 @@ def _plain_rows(path: Path, part: Lines) -> pl.DataFrame | None:
     "Lines that are all sound objects as a table; None where they are not, and each must be looked at."
     lines = part.text.count(b"\n") + (not part.text.endswith(b"\n"))
     table = _parsed(part.text, lines) if _is_plain(part.text, lines) else None
-    if table is None or len(table) != lines: return None
+    if table is None or not table.columns: return None
     _refuse_clash(path, table.columns)
     return table.with_columns(_row=pl.int_range(part.first, part.first + lines, dtype=pl.Int64))
 

@@ -43,7 +43,7 @@ from tqdm.auto import tqdm
 from .contract import Contract, load_contract, mapping_note as note_on_mapping
 from .events import (COLUMNS, EVENTS, FINE, IDS, RESOLUTIONS, SECOND, TIME_FORMATS, Checked, Rules, add_steps,
                                      as_id, as_time, as_truth, as_word, check_events, count_rows, find_faults,
-                                     is_missing, rejects_repeats, repeats, without_nobody)
+                                     is_missing, rejects_repeats, repeats, with_reasons, without_nobody)
 from .features import (REQUIRED, AsWords, Cycle, EventEncoder, Planned, WordColumns,
                                        complete_ready_made, session_features)
 from .models import BinnedClassifier, probability
@@ -305,8 +305,7 @@ def _judged(frame: pl.DataFrame, resolution: str, window: tuple | None, rules: R
     outside = ~pl.col("t").is_between(*window).fill_null(True) if window else pl.lit(False)
     faults = [no_session, (OUTSIDE, "t", outside.any().over("session_id")), *faults]
     faults.append((REPEAT, "_row", pl.lit(_repeats(frame, rules, kept))))
-    return frame.with_columns(_reason=pl.coalesce(pl.when(bad).then(pl.lit(why)) for why, _, bad in faults),
-                              _column=pl.coalesce(pl.when(bad).then(pl.lit(column)) for _, column, bad in faults))
+    return with_reasons(frame, faults)
 
 # %% ../nbs/08_scoring.ipynb #e7b24a92
 def _without_placeholders(frame: pl.DataFrame, rules: Rules) -> pl.DataFrame:

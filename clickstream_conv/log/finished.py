@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from ..events import FAR_OFF, Checked, Rules, as_id, context_values, fault_of_size, rejects_repeats, refuse_if_lossy, repeats, settle_rules, with_times, without_nobody
+from ..events import FAR_OFF, Checked, Rules, as_id, context_values, fault_of_size, rejects_repeats, refuse_if_lossy, repeats, settle_rules, with_reasons, with_times, without_nobody
 from .labels import YES, as_label
 from .language import value_of
 from .orders import Orders
@@ -93,10 +93,9 @@ def _faults(read: pl.DataFrame, mapping: Mapping, rules: Rules) -> list:
 def _judged(read: pl.DataFrame, mapping: Mapping, rules: Rules) -> pl.DataFrame:
     "Sessions with _reason, _column and _value where they are set aside."
     faults = _faults(read, mapping, rules)
-    reasons = [pl.when(bad).then(pl.lit(why) if isinstance(why, str) else why) for why, _, _, bad in faults]
-    columns = [pl.when(bad).then(pl.lit(called)) for _, called, _, bad in faults]
     words = [pl.when(bad).then(pl.coalesce(pl.col(column).cast(pl.String), pl.lit(""))) for _, _, column, bad in faults]
-    return read.with_columns(_reason=pl.coalesce(reasons), _column=pl.coalesce(columns), _value=pl.coalesce(words))
+    judged = with_reasons(read, [(why, called, bad) for why, called, _, bad in faults])
+    return judged.with_columns(_value=pl.coalesce(words))
 
 def _rejected(judged: pl.DataFrame, columns: list) -> pl.DataFrame:
     "The sessions that are set aside, as a table of reasons."

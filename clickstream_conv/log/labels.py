@@ -9,6 +9,7 @@ __all__ = ['FINISHED_KEYS', 'FINISHED_COLUMNS', 'OF_EVENTS', 'YES', 'NO', 'finis
 import polars as pl
 
 from .language import as_words
+from ..profiling import without_point_zero
 
 # %% ../../nbs/log/18_labels.ipynb #7fef961e
 FINISHED_KEYS = ("label", "revenue", "suspects")  # keys of a mapping that only finished sessions have
@@ -77,7 +78,7 @@ def as_label(
     name: str = "the log", # What the log is called in messages
 ) -> pl.Series: # Boolean; null where nothing stands
     "A column of two values as yes and no. Anything else is refused: which of three words means no is for its owner to say."
-    words = as_words(values).str.to_lowercase().str.replace(r"^(-?\d+)\.0+$", "$1")
+    words = without_point_zero(as_words(values).str.to_lowercase())
     found, wanted = words.drop_nulls().unique().sort().to_list(), equals.strip().lower()
     label = f"column {values.name!r} in {name}, the label,"
     if not found: raise ValueError(f"{label} is empty in every row. Name the column that says how a session ended")

@@ -9,7 +9,7 @@ __all__ = ['SAME_VISITOR', 'CIRCLE', 'TWO_PEOPLE', 'refuse_same_visitor', 'plain
 # %% ../../nbs/log/21_visitors.ipynb #367bf1d6
 import polars as pl
 
-from ..profiling import NOBODY, SPLIT_FLOAT
+from ..profiling import NOBODY, without_point_zero
 
 # %% ../../nbs/log/21_visitors.ipynb #b390c021
 SAME_VISITOR = ("file", "from", "to")  # keys of same_visitor
@@ -40,7 +40,7 @@ def plain_ids(
     ids: pl.Series, # Ids, text or numbers
 ) -> pl.Series: # Text without blanks; 123.0 is 123; null where they mean nobody
     "Ids as both sides of a pair write them."
-    text = ids.cast(pl.String).str.strip_chars().str.replace(SPLIT_FLOAT, "$1")
+    text = without_point_zero(ids.cast(pl.String).str.strip_chars())
     return text.set(text.is_in(["", *NOBODY]).fill_null(False), None)
 
 def add_pairs(
