@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'OF_RANKING', 'MOST_MB', 'MOST_UNPACKED_MB', 'MOST_ROWS', 'LOOKED_AT', 'QUESTION', 'ABSENT', 'REJECT',
-           'MEANINGS', 'STATED_OF', 'LOCK', 'AT_A_TIME', 'TITLES', 'EDGES', 'MOST_OWN', 'MANY_NEW', 'MARKERS', 'CSS',
-           'NARROW', 'PEOPLE', 'ASKED', 'MOST_OFFERED', 'WARNING', 'CHANGES', 'PAGES', 'OPTIONS', 'SCRIPT', 'Overview',
-           'read_sentence', 'figures_of_model', 'main_finding', 'overview_of', 'drawn_landmarks', 'soon_sentence',
-           'plot_ranking', 'safe_name', 'briefly_on_disk', 'refuse_large', 'Look', 'as_kept', 'reads', 'own_source',
-           'as_the_run', 'questions_of', 'first_look', 'like_name', 'shown_column', 'column_table', 'word_table',
-           'mapped_source', 'Upload', 'read_upload', 'reasons_table', 'in_portions', 'sentences_on',
-           'left_out_sentence', 'scored_upload', 'predictions_table', 'download_of', 'probabilities_by_range',
-           'strangeness', 'flagged_sentence', 'beside_sentence', 'plot_probabilities', 'counted_segments', 'read_kept',
-           'own_events', 'scorer_of', 'own_scores', 'followed', 'turning_point', 'plot_followed', 'segments_of',
-           'segments_answer', 'worth_table', 'profile_of', 'plot_segments', 'card_parts', 'reasons_for', 'plot_steps',
-           'scenario_from', 'gained', 'escaped', 'page_overview', 'events_table', 'page_upload', 'choices_of',
-           'page_session', 'page_what_if', 'page_segments', 'page_card', 'shown_safely', 'main', 'refuse_port',
-           'app_command', 'refuse_without_streamlit', 'start_app']
+           'MEANINGS', 'STATED_OF', 'LOCK', 'AT_A_TIME', 'TITLES', 'EDGES', 'MOST_OWN', 'MANY_NEW', 'SURE',
+           'LEAST_COMPARED', 'MARKERS', 'CSS', 'NARROW', 'PEOPLE', 'ASKED', 'MOST_OFFERED', 'WARNING', 'CHANGES',
+           'PAGES', 'OPTIONS', 'SCRIPT', 'Overview', 'read_sentence', 'figures_of_model', 'main_finding', 'overview_of',
+           'drawn_landmarks', 'soon_sentence', 'plot_ranking', 'safe_name', 'briefly_on_disk', 'refuse_large', 'Look',
+           'as_kept', 'reads', 'own_source', 'as_the_run', 'questions_of', 'first_look', 'like_name', 'shown_column',
+           'column_table', 'word_table', 'mapped_source', 'Upload', 'read_upload', 'reasons_table', 'in_portions',
+           'sentences_on', 'left_out_sentence', 'scored_upload', 'predictions_table', 'download_of',
+           'probabilities_by_range', 'strangeness', 'flagged_sentence', 'mean_difference', 'beside_sentence',
+           'plot_probabilities', 'counted_segments', 'drawn_sessions', 'read_kept', 'own_events', 'own_in_words',
+           'scorer_of', 'own_scores', 'followed', 'turning_point', 'plot_followed', 'segments_of', 'segments_answer',
+           'worth_table', 'profile_of', 'plot_segments', 'card_parts', 'reasons_for', 'plot_steps', 'scenario_from',
+           'gained', 'escaped', 'page_overview', 'events_table', 'page_upload', 'choices_of', 'page_session',
+           'page_what_if', 'page_segments', 'page_card', 'shown_safely', 'main', 'refuse_port', 'app_command',
+           'refuse_without_streamlit', 'start_app']
 
 # %% ../nbs/11_app.ipynb #dab70cf5
 import difflib, io, os, re, signal, socket, subprocess, sys, threading, time, webbrowser
@@ -587,7 +588,7 @@ def download_of(
 
 # %% ../nbs/11_app.ipynb #b4f1c44a
 EDGES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)  # of probability, finer where sessions are many
-MOST_OWN = 2_000  # sessions of the run's test part that are shown, its first ones
+MOST_OWN = 20_000  # sessions of the run's test part that an upload is held against; of a larger part a random sample
 
 def _range_name(low: float, high: float) -> str: return f"{100 * low:g}-{100 * high:g}"
 
@@ -616,16 +617,34 @@ def flagged_sentence(
     threshold: float, # From which sessions are flagged
 ) -> str: # A sentence
     "How many reach the threshold."
-    asked, share = scores.drop_nulls("probability"), lambda s: s["flagged"].drop_nulls().mean() or 0.0
-    return f"{int(asked['flagged'].sum()):,} of {len(asked):,} sessions ({share(asked):.1%}) reach the threshold of {threshold:.1%}; in the run's test part {share(own):.1%} do."
+    asked, there = scores["flagged"].drop_nulls(), own["flagged"].drop_nulls()
+    here = f"{asked.sum():,} of {len(asked):,} sessions ({asked.mean() or 0.0:.1%}) reach the threshold of {threshold:.1%}"
+    return f"{here}; of {len(there):,} sessions of the run's test part {there.mean() or 0.0:.1%} do."
+
+SURE = 2.576  # standard errors from which a difference is more than chance: one comparison of like sessions in 100 gets there
+LEAST_COMPARED = 30  # sessions from which a mean is compared with another
+
+def mean_difference(
+    here: pl.Series, # Numbers
+    there: pl.Series, # Others
+) -> tuple: # Difference of the means, and its 99 % interval (Welch, 1938, for many rows)
+    "How far two means lie apart, and how far chance may put them."
+    difference = here.mean() - there.mean()
+    error = np.sqrt(here.var() / len(here) + there.var() / len(there))
+    return difference, difference - SURE * error, difference + SURE * error
 
 def beside_sentence(
     scores: pl.DataFrame, # As made by Scorer.score
     own: pl.DataFrame, # The same of the run's test part
 ) -> str: # A sentence
-    "How the upload differs from the run's test part."
-    here, there = scores["probability"].mean(), own["probability"].mean()
-    return f"On average the model gives the upload's sessions {here or 0:.1%}, and those of the run's test part {there or 0:.1%}."
+    "How the upload differs from the run's test part, and whether that is more than chance."
+    here, there = scores["probability"].drop_nulls(), own["probability"].drop_nulls()
+    means = (f"On average the model gives the upload's {len(here):,} sessions {here.mean() or 0:.1%}, "
+             f"and {len(there):,} of the run's test part {there.mean() or 0:.1%}")
+    if min(len(here), len(there)) < LEAST_COMPARED: return f"{means}: too few to compare."
+    points, low, high = (100 * one for one in mean_difference(here, there))
+    found = "more than chance explains" if low > 0 or high < 0 else "no more than chance explains"
+    return f"{means}: {points:+.1f} points ({low:+.1f} to {high:+.1f}, 99 %), {found}."
 
 # %% ../nbs/11_app.ipynb #07ba534b
 def plot_probabilities(
@@ -651,27 +670,49 @@ def counted_segments(
     return by.assign(share=by["sessions"] / max(len(named), 1)).sort_values(["sessions", "segment"], ascending=[False, True], ignore_index=True)[["segment", "sessions", "share", "probability"]]
 
 @lru_cache(maxsize=4)
-def _own_scores(folder: str, stamp: float, most: int) -> pl.DataFrame:
+def _own_scores(folder: str, stamp: float, most: int, landmarks: str) -> pl.DataFrame:
     "The answers for the run's test part."
     scorer, run = scorer_of(folder), Run(folder)
     with LOCK:
-        if scorer.card["ready_made"]: return scorer.score_sessions(read_kept(run).head(most))
-        return scorer.score(own_events(run, most), "last")
+        if scorer.card["ready_made"]: return scorer.score_sessions(read_kept(run, most))
+        return pl.concat(scorer.score_part(portion, landmarks)[0] for portion in in_portions(own_events(run, most)))
+
+def drawn_sessions(
+    names: pl.Series, # Sessions, each once
+    most: int = MOST_OWN, # How many to keep
+    seed: int = 0, # Of the draw
+) -> pl.Series: # All of them, or a random sample, in their order
+    "The first sessions of a log are those of its first days, so a part of them is drawn from all."
+    if len(names) <= most: return names
+    places = np.random.default_rng(seed).choice(len(names), most, replace=False)
+    return names.gather(np.sort(places))
 
 def read_kept(
     run: Run, # A run that learned from finished sessions
-) -> pl.DataFrame: # Those of its test part
+    most: int = MOST_OWN, # Sessions
+) -> pl.DataFrame: # Of its test part, all or a random sample
     "The finished sessions of the test part."
-    return read_run_table(run, "sessions-read.parquet").filter(pl.col("part") == "test")
+    kept = read_run_table(run, "sessions-read.parquet").filter(pl.col("part") == "test").with_row_index("_place")
+    return kept[drawn_sessions(kept["_place"], most)].drop("_place")
 
 # %% ../nbs/11_app.ipynb #c388bd55
 def own_events(
     run: Run, # The run
     most: int = MOST_OWN, # Sessions
 ) -> pl.DataFrame: # Canonical events
-    "The first sessions of the run's test part."
+    "Sessions of the run's test part: all, or a random sample."
     events = load_events(run, "test").drop("visitor", "part")
-    return events.filter(pl.col("session_id").is_in(events["session_id"].unique(maintain_order=True).head(most).implode()))
+    names = drawn_sessions(events["session_id"].unique(maintain_order=True), most)
+    return events.filter(pl.col("session_id").is_in(names.implode()))
+
+def own_in_words(
+    card: dict, # The card of the run's log
+    own: pl.DataFrame, # As made by own_scores
+) -> str: # A sentence
+    "Whether the whole test part stands beside an upload, or a sample of it."
+    total, shown = card["parts"]["test"], own["session_id"].n_unique()
+    if shown >= total: return f"The run's test part stands here whole: {total:,} sessions."
+    return f"Of the run's test part stand here {shown:,} sessions, drawn at random from its {total:,}."
 
 @lru_cache(maxsize=2)
 def _loaded(folder: str, stamp: float) -> Scorer: return Scorer.load(folder)
@@ -691,9 +732,10 @@ def scorer_of(
 def own_scores(
     folder: str, # A run's folder
     most: int = MOST_OWN, # Sessions
+    landmarks: str = "last", # When they are asked about, as the sessions that they are held against
 ) -> pl.DataFrame: # As made by Scorer.score
     "What the model says of the run's test part."
-    with LOCK: return _own_scores(str(folder), _stamp(str(folder)), most)
+    with LOCK: return _own_scores(str(folder), _stamp(str(folder)), most, landmarks)
 
 # %% ../nbs/11_app.ipynb #0b8baaca
 def followed(
@@ -1038,7 +1080,7 @@ def _score(
         bar = st.progress(0.0)
         scores, said = scored_upload(scorer, upload, landmarks, bar.progress)
         status.update(label="Done", state="complete")
-    st.session_state["upload"] = dict(upload=upload, scores=scores, said=[*upload.notes, *said])
+    st.session_state["upload"] = dict(upload=upload, scores=scores, said=[*upload.notes, *said], landmarks=landmarks)
     st.session_state.pop("_preview", None)
     st.rerun()
 
@@ -1083,7 +1125,7 @@ def _downloads(scores: pl.DataFrame, name: str) -> None:
 def _show_answers(scorer: Scorer, kept: dict) -> None:
     "The predictions of an upload."
     import streamlit as st
-    upload, scores, own = kept["upload"], kept["scores"], own_scores(str(scorer.folder))
+    upload, scores, own = kept["upload"], kept["scores"], own_scores(str(scorer.folder), landmarks=kept["landmarks"])
     if (strange := strangeness(scores)): st.warning(escaped(strange))
     st.markdown(f"**{escaped(flagged_sentence(scores, own, scorer.threshold))}**")
     asked = scores.drop_nulls("probability")
@@ -1101,7 +1143,8 @@ def _show_answers(scorer: Scorer, kept: dict) -> None:
     _downloads(scores, upload.name)
     st.subheader("Beside the run's test part")
     _show(plot_probabilities(scores, own), beside_sentence(scores, own))
-    st.caption("Where the two differ much, the model is asked about sessions that are not like those it was tested on.")
+    st.caption(f"{own_in_words(scorer.card, own)} Where the two differ by more than chance, the model is asked about sessions that are not like those it was tested on. "
+               "The interval takes sessions for independent; of visitors who come often it should be wider.")
     if scores["segment"].count():
         st.subheader("Segments")
         _table(counted_segments(scores), "Sessions of each segment")
