@@ -1697,7 +1697,7 @@ def ratio_lines(
     worst: np.ndarray,  # Whether it is of the other
     resamples: int,  # Draws that the run took
 ) -> list:  # Of Line
-    "How many times as often one segment converts, half a conversion of a whole session added to both."
+    "How many times as often one segment converts; for the interval half a conversion of a whole session is added to both."
     y = rows["converted"].to_numpy(float)
     counts = dict(b=best * y, bn=best, w=worst * y, wn=worst)
     sums = sums_by_draw(pd.DataFrame(counts, dtype=float), rows["visitor"])
@@ -1706,8 +1706,11 @@ def ratio_lines(
     own = (b + 0.5) / (bn + 1) / ((w + 0.5) / (wn + 1))
     error = np.sqrt(1 / (b + 0.5) - 1 / (bn + 1) + 1 / (w + 0.5) - 1 / (wn + 1))  # Katz et al. (1978), a half added
     ends = reaching(own * np.exp(-1.96 * error), own * np.exp(1.96 * error))
+    plain = (b / bn) / (w / wn) if b and w else np.nan
     told = dict(ratio_low=row["low"], ratio_high=row["high"])
-    return [Line(item, row["ratio"], own), *interval_lines(item, told, "ratio", drawn, resamples, ends=ends)]
+    if not w:
+        ends = dict(low=ends["low"])  # where the other never converts, nothing bounds the ratio
+    return [Line(item, row["ratio"], plain), *interval_lines(item, told, "ratio", drawn, resamples, ends=ends)]
 
 
 def shape_lines(

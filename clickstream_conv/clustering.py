@@ -14,7 +14,7 @@ __all__ = ['ENOUGH', 'WHOLE', 'MEASURES', 'BEHAVIOUR', 'INSTEAD_OF', 'NOT_WHOLE'
            'profile', 'in_lines', 'in_its_unit', 'plot_profile', 'segment_worth', 'chi_square', 'visitor_blocks',
            'shuffled_by_visitor', 'differ_more_than_chance', 'ratio_of_counts', 'conversion_ratio', 'plot_worth', 'Map',
            'directions_in_words', 'make_map', 'plot_map', 'hidden_kinds', 'likeliest_kinds', 'agreement_with_kinds',
-           'otherwise_there', 'reason_sentence', 'headlines']
+           'otherwise_there', 'reason_sentence', 'headlines', 'times_in_words']
 
 # %% ../nbs/07_clustering.ipynb #775ec18b
 import textwrap
@@ -729,17 +729,18 @@ def conversion_ratio(
     worst: int, # Another
     resamples: int = 200, # Draws of visitors
     seed: int = 0, # Of the draws
-) -> dict: # ratio, low, high
-    "How many times as often one segment converts as another."
+) -> dict: # ratio (NaN where one of them never converts), low, high (NaN where the other never converts)
+    "How many times as often one segment converts as another. A half is added for the interval alone: where nobody converts there is no ratio."
     y = table["converted"].to_numpy(float)
     rate = lambda w, s: (w[segment == s] @ y[segment == s] + 0.5) / (w[segment == s].sum() + 1)
     of = lambda w: rate(w, best) / rate(w, worst)
     drawn = [of(w) for w in draws_of_visitors(table["visitor"], resamples, seed)] if len(y) else []
     low, high = np.quantile(drawn, (0.025, 0.975)) if drawn else (np.nan, np.nan)
-    ones = np.ones(len(y))
-    value = float(of(ones))
-    least, most = ratio_of_counts(value, *((y[segment == s].sum(), (segment == s).sum()) for s in (best, worst)))
-    return dict(ratio=value, low=float(np.fmin(low, least)), high=float(np.fmax(high, most)))
+    counts = [(y[segment == s].sum(), (segment == s).sum()) for s in (best, worst)]
+    least, most = ratio_of_counts(float(of(np.ones(len(y)))), *counts)
+    (hits, trials), (others, of_others) = counts
+    ratio = (hits / trials) / (others / of_others) if hits and others else np.nan
+    return dict(ratio=float(ratio), low=float(np.fmin(low, least)), high=float(np.fmax(high, most)) if others else np.nan)
 
 # %% ../nbs/07_clustering.ipynb #c901e262
 def plot_worth(
@@ -927,12 +928,27 @@ def _tested_in_words(worth: pd.DataFrame, ratio: dict, chance: dict, best: str, 
     (high, of_high), (low, of_low), (p, of_p) = _part_of(worth, best, "test"), _part_of(worth, worst, "test"), _by_shuffling(chance, "test")
     total, converted = int(worth["sessions"].sum()), int(worth.loc[[best, worst], "converted"].sum())
     rows = "test part, a row a session"
-    times = Figure(f"conversion of '{best}' over that of '{worst}'", ratio["ratio"], "ratio", rows, int(worth.loc[[best, worst], "sessions"].sum()), ratio["low"], ratio["high"])
+    times, of_times = times_in_words(worth, ratio, best, worst, rows)
     counts = (exact_count(total, "sessions", rows), exact_count(converted, "sessions of both that convert", rows))
     few = "" if converted >= TOO_FEW else f" (from {converted} that convert: chance)"
     others, of_others, names = otherwise_there(worth, best, worst)
-    text = f"test part, {total:,} sessions: {high} of '{best}' and {low} of '{worst}', {times:.1f} times as often{few}, {p}{others}"
-    return Sentence("clustering.tested", text, (of_high, of_low, times, of_p, *counts, *of_others), names=(best, worst, *names))
+    text = f"test part, {total:,} sessions: {high} of '{best}' and {low} of '{worst}', {times}{few}, {p}{others}"
+    return Sentence("clustering.tested", text, (of_high, of_low, *of_times, of_p, *counts, *of_others), names=(best, worst, *names))
+
+def times_in_words(
+    worth: pd.DataFrame, # As made by segment_worth, of a part
+    ratio: dict, # As made by conversion_ratio
+    best: str, # A segment
+    worst: str, # Another
+    rows: str, # Which rows these are
+) -> tuple: # Words, and the figures in them
+    "How many times as often one segment converts as another; where one of them never does, the counts alone."
+    pairs = [(int(worth.loc[name, "converted"]), int(worth.loc[name, "sessions"])) for name in (best, worst)]
+    if all(hits for hits, _ in pairs):
+        times = Figure(f"conversion of '{best}' over that of '{worst}'", ratio["ratio"], "ratio", rows, sum(trials for _, trials in pairs), ratio["low"], ratio["high"])
+        return f"{times:.1f} times as often", (times,)
+    counts = [exact_count(count, "sessions", f"{rows}, '{name}'") for name, pair in zip((best, worst), pairs) for count in pair]
+    return " against ".join(f"{hits:,} of {trials:,}" for hits, trials in pairs), tuple(counts)
 
 def _kinds_in_words(kinds: dict) -> Sentence:
     "How far segments agree with the demo's hidden kinds."

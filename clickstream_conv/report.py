@@ -969,6 +969,18 @@ def _otherwise_here(rows: list, part: str) -> tuple:
     words = "".join(f" {which} here: '{name}', {in_percent(figure)}." for which, name, figure in others)
     return words, tuple(figure for _, _, figure in others)
 
+def _counted_ends(question: str, page: str, first: dict, last: dict, bars: tuple, of: tuple) -> Answer:
+    "Two kinds of which one never converts: there is no ratio, so both are counted."
+    where, when, kinds, part = of
+    pairs = [(round(row["conversion"] * row["sessions"]), row["sessions"]) for row in (first, last)]
+    ends = [exact_count(count, "sessions", f"{where}, '{row['segment']}'") for row, pair in zip((first, last), pairs) for count in pair]
+    shares = [_converts(row, part) for row in (first, last)]
+    (hits, trials), (others, of_others) = pairs
+    says = f"sessions of '{first['segment']}' convert, against {others:,} of {of_others:,} of '{last['segment']}'. {kinds} kinds of session {when}."
+    sure = f"In shares, with 95 % intervals: {in_percent(shares[0])} against {in_percent(shares[1])}, {part} part. Where nobody converts, no ratio is known."
+    rests = (*ends, *shares, exact_count(kinds, "kinds", where), chosen_value(0.95, "level of the intervals", "share"))
+    return Answer(question, f"{hits:,} of {trials:,}", says, sure, page, bars, True, rests, (first["segment"], last["segment"], when))
+
 def answer_clustering(
     figures: dict, # From read_figures
 ) -> Answer: # For the first page
@@ -979,11 +991,12 @@ def answer_clustering(
     bars = tuple(_bar(row["segment"], _converts(row, part)) for row in rows)
     names, where = (*(row["segment"] for row in rows), when), f"{part} part, {when}, a row a session"
     kinds, level = exact_count(len(rows), "kinds", where), chosen_value(0.95, "level of the intervals", "share")
-    if chance >= 0.05 or not ratio.get("ratio"):
+    if chance >= 0.05 or len(rows) < 2 or not ratio:
         says = f"of session {when}; their rates differ no more than chance may make them differ."
         p = Figure("p of the difference between segments", chance, "share of shuffles", where, why="a p-value")
         return Answer(question, f"{len(rows)} kinds", says, f"p = {chance:.2f}; shown is the {part} part.", page, bars, True, (kinds, p), names)
     first, last = rows[0], rows[-1]
+    if not (first["conversion"] and last["conversion"]): return _counted_ends(question, page, first, last, bars, (where, when, len(rows), part))
     total = sum(row.get("sessions") or 0 for row in (first, last))
     times = Figure(f"conversion of '{first['segment']}' over that of '{last['segment']}'", ratio["ratio"], "ratio", where, total, ratio["low"], ratio["high"])
     ends = [_converts(row, part) for row in (first, last)]

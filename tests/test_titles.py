@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from conftest import QUICK, command
 
-from clickstream_conv import app, classification, clustering, eda, judging, regression, report
+from clickstream_conv import app, audit, classification, clustering, eda, judging, regression, report
 from clickstream_conv.pictures import BASELINE
 from clickstream_conv.runs import Run, write_json
 
@@ -284,3 +284,37 @@ def test_moves_of_one_visitor_hang_together():
     width = (np.quantile(draws, 0.975) - np.quantile(draws, 0.025)) / left
     plain = 2 * 1.96 * np.sqrt(one["share"] * (1 - one["share"]) / left)
     assert one["high"] - one["low"] > 1.5 * plain and one["high"] - one["low"] == pytest.approx(width, rel=0.3)
+
+
+def counted(converted, sessions):
+    "Rows of two segments with their counts."
+    rows = [dict(segment=name, converted=hits, sessions=of, conversion=hits / of, conversion_low=hits / of / 2, conversion_high=hits / of + 0.02, share=0.5)
+            for name, hits, of in zip(("buyers", "leavers"), converted, sessions)]
+    return rows
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_where_nobody_converts_there_is_no_ratio(old):
+    "The counts stand there, and never a ratio made of the half that an interval adds; also of a run that was made before."
+    ratio = dict(ratio=118.2, low=7.4, high=1_893.1) if old else dict(ratio=None, low=7.4, high=None)
+    rows = counted((102, 0), (392, 225))
+    of = dict(view=0, worth=dict(training=rows, test=rows), chance=dict(training=dict(p=0.005), test=dict(p=0.005)), ratio=dict(test=ratio))
+    found = report.answer_clustering(dict(clustering=of))
+    assert found.figure == "102 of 392" and "sessions of 'buyers' convert, against 0 of 225 of 'leavers'" in found.says
+    assert not any("118" in text or "times" in text for text in (found.figure, found.says, found.sure))
+    assert report._act_segment(dict(clustering=of)) is not None
+    words, figures = clustering.times_in_words(pd.DataFrame(rows).set_index("segment"), ratio, "buyers", "leavers", "test part")
+    assert words == "102 of 392 against 0 of 225" and [figure.value for figure in figures] == [102, 392, 0, 225]
+
+
+def test_a_ratio_is_that_of_the_shares_beside_it():
+    "102 of 392 over 1 of 225; the half is for the interval alone, and without a conversion nothing is said."
+    segment = np.repeat([0, 1], [392, 225])
+    for others, expected in ((1, (102 / 392) / (1 / 225)), (0, float("nan"))):
+        y = np.r_[np.arange(392) < 102, np.arange(225) < others].astype(float)
+        found = clustering.conversion_ratio(pd.DataFrame(dict(visitor=range(617), converted=y)), segment, 0, 1, resamples=40)
+        assert found["ratio"] == pytest.approx(expected, nan_ok=True) and 1 < found["low"] < 20
+        assert np.isnan(found["high"]) if not others else found["low"] < found["ratio"] < found["high"]
+        rows = pd.DataFrame(dict(visitor=range(617), converted=y))
+        lines = audit.ratio_lines("times", found, rows, segment == 0, segment == 1, 40)
+        assert all(not line.verdict.startswith(audit.DIFFERENT) for line in lines), lines
