@@ -4,21 +4,21 @@
 
 # %% auto #0
 __all__ = ['EQUAL', 'EXPLAINED', 'DIFFERENT', 'SAME', 'STAGES', 'UNKNOWN', 'FINE', 'SEED', 'TABLES', 'CERTAIN', 'STEPS',
-           'AS_MANY', 'LENGTHS', 'VISITS', 'DRAWS', 'OTHER_DRAWS', 'BINS', 'NEAREST', 'BASELINE', 'EVERY', 'PARTS',
-           'AREAS', 'FROM_MODELS', 'NOT_AUDITED', 'as_number', 'Line', 'Kept', 'what_is_kept', 'worth_of', 'spans_of',
-           'audit_log', 'split_lines', 'group_of', 'outcomes_at', 'both_sides', 'agree', 'audit_outcomes',
+           'AS_MANY', 'LENGTHS', 'VISITS', 'DRAWS', 'OTHER_DRAWS', 'BINS', 'NEAREST', 'BASELINE', 'BASE_RATE', 'EVERY',
+           'PARTS', 'AREAS', 'FROM_MODELS', 'NOT_AUDITED', 'as_number', 'Line', 'Kept', 'what_is_kept', 'worth_of',
+           'spans_of', 'audit_log', 'split_lines', 'group_of', 'outcomes_at', 'both_sides', 'agree', 'audit_outcomes',
            'outcomes_as_read', 'features_at', 'cart_of', 'categories_of', 'times_of', 'audit_features', 'answers_of',
            'design_effect_of', 'share_lines', 'p_of', 'audit_shares', 'in_order_of', 'funnel_lines', 'columns_of',
            'group_lines', 'value_lines', 'ahead_lines', 'clock_lines', 'period_lines', 'mix_lines', 'weights_of', 'End',
            'quantile_of', 'end_line', 'interval_lines', 'reaching', 'no_narrower_than', 'as_low_as_normal', 'lorenz_of',
            'concentration_of', 'amounts_by', 'audit_concentration', 'calibration_error_of', 'figures_of', 'auc_within',
-           'decided_of', 'counted_answers', 'figure_lines', 'answers_by_model', 'audit_conversion', 'chance_lines',
-           'pooled_intervals', 'sums_by_draw', 'losses_of', 'paired_lines', 'deviations_of', 'difference_lines',
-           'total_lines', 'group_figure_lines', 'slice_lines', 'mapped', 'out_of_fold_rows', 'decisions_of',
-           'flag_lines', 'audit_threshold', 'moment_lines', 'gini_by', 'revenue_figures_of', 'rows_with_target',
-           'coverage_lines', 'audit_revenue', 'revenue_mean', 'tenth_lines', 'part_lines', 'held_lines',
-           'audit_segments', 'worth_lines', 'share_as_far', 'ratio_lines', 'shape_lines', 'audit', 'audit_table',
-           'in_digits', 'audit_in_words', 'differing']
+           'decided_of', 'counted_answers', 'figure_lines', 'answers_by_model', 'baseline_name', 'audit_conversion',
+           'chance_lines', 'pooled_intervals', 'sums_by_draw', 'losses_of', 'paired_lines', 'deviations_of',
+           'difference_lines', 'total_lines', 'group_figure_lines', 'slice_lines', 'mapped', 'out_of_fold_rows',
+           'decisions_of', 'flag_lines', 'audit_threshold', 'moment_lines', 'gini_by', 'revenue_figures_of',
+           'rows_with_target', 'coverage_lines', 'audit_revenue', 'revenue_mean', 'tenth_lines', 'part_lines',
+           'held_lines', 'audit_segments', 'worth_lines', 'share_as_far', 'ratio_lines', 'shape_lines', 'audit',
+           'audit_table', 'in_digits', 'audit_in_words', 'differing']
 
 # %% ../nbs/12b_audit.ipynb #c316d1c4
 from collections.abc import Callable
@@ -969,6 +969,7 @@ def decided_of(
 
 # %% ../nbs/12b_audit.ipynb #57304175
 BASELINE = "event counts"  # as reports call it
+BASE_RATE = "base rate"  # as they call it where there are no events to count
 EVERY = "all"  # as reports call all landmarks together
 
 
@@ -1013,7 +1014,16 @@ def answers_by_model(
     "What the run's model and the baseline say of the test part."
     test = kept.part("test")
     chosen = load_model(kept.run, "conversion").predict_proba(test)[:, 1].astype(float)
-    return {kept.found["classification"]["model"]: chosen, BASELINE: counted_answers(kept.part("train"), test)}
+    baseline = counted_answers(kept.part("train"), test)
+    return {kept.found["classification"]["model"]: chosen, baseline_name(kept): baseline}
+
+
+def baseline_name(
+    kept: Kept,  # What the run keeps
+) -> str:  # BASELINE or BASE_RATE
+    "What the run calls its baseline."
+    judged = {row["model"] for row in kept.found["classification"]["by_landmark"]}
+    return BASE_RATE if BASE_RATE in judged else BASELINE
 
 
 def audit_conversion(
@@ -1114,7 +1124,7 @@ def losses_of(
 
 
 def paired_lines(
-    item: str,  # Of which rows
+    item: str,  # Of which rows, less what
     row: dict,  # As the run holds it: difference and its ends
     rows: pd.DataFrame,  # Session rows
     p: np.ndarray,  # What one model said
@@ -1129,12 +1139,11 @@ def paired_lines(
     )
     sums = sums_by_draw(pd.DataFrame(dict(apart=losses_of(y, p) - losses_of(y, other), rows=1.0)), rows["visitor"])
     wide, drawn = norm.ppf(1 - 0.025 / comparisons), sums["apart"] / sums["rows"]
-    named = f"{item}: log-loss less that of {BASELINE}"
-    lines = [Line(named, row["difference"], apart)]
+    lines = [Line(item, row["difference"], apart)]
     for side, sign in (("low", -1), ("high", 1)):
         lines.append(
             end_line(
-                f"{named}, {side} end", row[f"difference_{side}"], deviations_of(apart, sign * wide), drawn, resamples
+                f"{item}, {side} end", row[f"difference_{side}"], deviations_of(apart, sign * wide), drawn, resamples
             )
         )
     return lines
@@ -1157,12 +1166,13 @@ def difference_lines(
     test: pd.DataFrame,  # Session rows of the test part
     answers: dict,  # Name of a model: its probabilities
 ) -> list:  # Of Line
-    "The model against counting events."
+    "The model against its baseline."
     found = kept.found["classification"]
     if "over_counting" not in found:
         return []
     return paired_lines(
-        "test part", found["over_counting"], test, answers[found["model"]], answers[BASELINE], kept.resamples
+        f"test part: log-loss less that of {baseline_name(kept)}", found["over_counting"], test, answers[found["model"]],
+        answers[baseline_name(kept)], kept.resamples
     )
 
 
@@ -1232,11 +1242,12 @@ def slice_lines(
         at = (words == row["value"]).to_numpy()
         if row["value"] in ("(others)", "(any)"):
             at = (~words.isin(named[row["column"]])).to_numpy()
-        own, other = answers[kept.found["classification"]["model"]][at], answers[BASELINE][at]
+        own, other = answers[kept.found["classification"]["model"]][at], answers[baseline_name(kept)][at]
         item = f"{row['column']} {row['value']}"
         lines.append(Line(f"sessions, {item}", row["sessions"], test.loc[at, "session_id"].nunique()))
         lines += figure_lines(item, row, test.loc[at, "converted"].to_numpy(), own)
-        lines += paired_lines(item, row, test[at], own, other, kept.resamples, len(rows))
+        apart = f"{item}: log-loss less that of {baseline_name(kept)}"
+        lines += paired_lines(apart, row, test[at], own, other, kept.resamples, len(rows))
     return lines
 
 # %% ../nbs/12b_audit.ipynb #72955999

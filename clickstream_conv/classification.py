@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['SIMPLEST_FIRST', 'KEPT_GAIN', 'PURPOSE_NEEDS', 'MOST_VALUES', 'GROUP_COUNTS', 'GROUP_NAMES', 'SHARES', 'OUT_OF_FOLD',
-           'require_both_classes', 'fold_tables', 'counting', 'counting_probability', 'exact_probability', 'comparison',
-           'cross_validate', 'in_order_of', 'best_model', 'tied_with', 'comparison_finding', 'simplest_as_good',
-           'mapped_out_of_fold', 'plot_comparison', 'decisions', 'line_for', 'given_for', 'does_at',
-           'threshold_sentences', 'slices_by_context', 'slices_in_words', 'total_ratio', 'totals_in_words',
-           'by_visitor_group', 'visitor_group_lines', 'curve_of', 'headlines', 'level_sentence', 'verdict_sentence',
-           'waiting', 'keep_conversion', 'quick_conversion', 'keep_out_of_fold', 'known_out_of_fold']
+           'require_both_classes', 'fold_tables', 'counting', 'baseline_name', 'counting_probability',
+           'exact_probability', 'comparison', 'cross_validate', 'in_order_of', 'best_model', 'tied_with',
+           'comparison_finding', 'simplest_as_good', 'mapped_out_of_fold', 'plot_comparison', 'decisions', 'line_for',
+           'given_for', 'does_at', 'threshold_sentences', 'slices_by_context', 'slices_in_words', 'total_ratio',
+           'totals_in_words', 'by_visitor_group', 'visitor_group_lines', 'curve_of', 'headlines', 'suspects_in_words',
+           'without_twins', 'level_sentence', 'verdict_sentence', 'waiting', 'keep_conversion', 'quick_conversion',
+           'keep_out_of_fold', 'known_out_of_fold']
 
 # %% ../nbs/05_classification.ipynb #2fec3e23
 import textwrap
@@ -24,16 +25,16 @@ from threadpoolctl import threadpool_limits
 from .cards import LEAST_IN_TEST, Verdict, compared_with_counting, counted_classes, eligibility, gate, keep_card, model_card, words_of_leaks
 from .features import COUNTED, NOT_FEATURES, load_sessions, session_table, visitor_folds
 from .findings import EXACT_SHARE, LEARNED, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, texts
-from .judging import (FIGURES, HIGHER_IS_BETTER, TOO_FEW, OneFeatureRule, Threshold, by_landmark, by_slice, choose_threshold,
+from .judging import (FIGURES, FIGURE_TITLES, HIGHER_IS_BETTER, TOO_FEW, OneFeatureRule, Threshold, by_landmark, by_slice, choose_threshold,
     confusion, draws_of_visitors, figures, figures_at_threshold, learning_curve, one_per_session, paired_difference, plot_by_landmark, plot_confusion, plot_gains, plot_learning_curve, plot_reliability,
     rank_within, read_confusion, roc_auc_within, share_of_visitors, slice_flags, with_ends, with_intervals)
 from .leaks import guard_run
 from .models import SMALL, Calibrated, CalibrationMap, best_calibration, calibrate, combination, compare, fit, make_model, out_of_fold, probability, on_odds, search, training_starts
 from .moments import LEAST_CONVERTED, gone_by, moment_sentences, moments, same_sessions
-from .pictures import BASELINE, LIMIT, LOOK, POOLED, Picture, style_of
+from .pictures import BASE_RATE, BASELINE, LIMIT, LOOK, POOLED, Picture, baseline_of, style_of
 from .runs import Run, load_model, read_json, read_table, save_model, sha256_of, write_json, write_table
 from .simulate import best_prediction
-from .sources import GROUPS, Outcome, load_card, load_events, load_visitor_groups
+from .sources import GROUPS, Outcome, load_card, load_events, load_visitor_groups, twins_across
 
 # %% ../nbs/05_classification.ipynb #957a28ff
 def require_both_classes(
@@ -78,11 +79,17 @@ def counting(
     "The columns of the baseline: how often each kind of event happened, and the landmark."
     return [c for c in (*(f"n_{event}" for event in COUNTED), "landmark") if c in table.columns]
 
+def baseline_name(
+    table: pd.DataFrame, # Session rows
+) -> str: # BASELINE; BASE_RATE for finished sessions, of which no event is counted
+    "What the baseline is, which counts events where there are some."
+    return BASELINE if any(name != "landmark" for name in counting(table)) else BASE_RATE
+
 def counting_probability(
     learn: pd.DataFrame, # Session rows to learn from
     validate: pd.DataFrame, # Session rows to judge by
 ) -> np.ndarray: # Probability of each of the latter
-    "What a logistic regression over event counts says."
+    "What a logistic regression over event counts says; without any it gives all the same."
     columns = counting(learn)
     model = fit(make_model("logistic regression", learn[columns], C=1.0), learn[[*columns, "converted"]])
     return probability(model, validate[columns])
@@ -106,7 +113,8 @@ def comparison(
 ) -> pd.DataFrame: # One row a combination: the figures with intervals, seconds a fit
     "How combinations of family and imbalance compare."
     seconds = times.assign(name=[combination(m, i) for m, i in zip(times["model"], times["imbalance"])]).groupby("name")["seconds"].mean()
-    names = [BASELINE] * (BASELINE in judged.columns) + list(seconds.index)
+    baseline = baseline_of(judged.columns)
+    names = [*([baseline] if baseline else []), *seconds.index]
     found = {name: with_intervals(judged["converted"], judged[name], judged["visitor"], resamples, seed) for name in names}
     return pd.DataFrame(found).T.assign(seconds=seconds.reindex(names)).rename_axis("model")
 
@@ -120,7 +128,7 @@ def cross_validate(
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # Validated rows with a probability for the baseline and each combination; seconds of each fit
     "Probabilities of rows whose visitors the models never saw."
     judged, times = compare(pairs, families, imbalances, seed, progress, params)
-    return judged.assign(**{BASELINE: np.concatenate([counting_probability(learn, validate) for learn, validate in pairs])}), times
+    return judged.assign(**{baseline_name(pairs[0][0]): np.concatenate([counting_probability(learn, validate) for learn, validate in pairs])}), times
 
 def in_order_of(
     table: pd.DataFrame, # Session rows
@@ -136,12 +144,12 @@ def best_model(
 ) -> str: # Name of the best candidate, the baseline aside
     "The candidate with the best figure."
     if choose_by not in FIGURES: raise ValueError(f"choose_by is {choose_by!r}; it must be one of {', '.join(FIGURES)}")
-    values = compared.drop(index=BASELINE, errors="ignore")[choose_by].astype(float)
+    values = compared.drop(index=[BASELINE, BASE_RATE], errors="ignore")[choose_by].astype(float)
     return values.idxmax() if HIGHER_IS_BETTER[choose_by] else values.idxmin()
 
 # %% ../nbs/05_classification.ipynb #17e8bdc7
 SIMPLEST_FIRST = ("logistic regression", "random forest", "xgboost", "gradient boosting", "neural net", "blend")  # families; of two that tie, the earlier one is kept
-KEPT_GAIN = 0.95  # share of the best model's gain over counting events that a simpler one must keep
+KEPT_GAIN = 0.95  # share of the best model's gain over the baseline that a simpler one must keep
 
 def _lead(compared: pd.DataFrame, choose_by: str, one: str, two: str) -> float:
     "By how much the first is better than the second; negative where it is worse."
@@ -176,8 +184,9 @@ def comparison_finding(
 ) -> str: # A sentence
     "Which of all that were compared has the best figure, and what ties with it."
     best, title = best_model(compared, choose_by), choose_by.replace("_", "-")
-    baseline_leads = BASELINE in compared.index and _lead(compared, choose_by, BASELINE, best) > 0
-    leader = BASELINE if baseline_leads else best
+    baseline = baseline_of(compared.index)
+    baseline_leads = bool(baseline) and _lead(compared, choose_by, baseline, best) > 0
+    leader = baseline if baseline_leads else best
     said, aside = f"{leader}{', the baseline,' if baseline_leads else ''} has the best {title}", f"; {best} is the best of the models" if baseline_leads else ""
     if judged is None: return said + aside
     tied = tied_with(leader, compared, judged, choose_by)
@@ -192,15 +201,16 @@ def simplest_as_good(
 ) -> tuple[str, str]: # The model that is kept, and why
     "The simplest model that ties with the best and keeps most of its gain over the baseline."
     best, title = best_model(compared, choose_by), choose_by.replace("_", "-")
-    tied = [name for name in tied_with(best, compared, judged, choose_by, resamples, seed) if name != BASELINE]
-    gain = _lead(compared, choose_by, best, BASELINE) if BASELINE in compared.index else 0.0
+    tied = [name for name in tied_with(best, compared, judged, choose_by, resamples, seed) if name not in (BASELINE, BASE_RATE)]
+    baseline = baseline_of(compared.index)
+    gain = _lead(compared, choose_by, best, baseline) if baseline else 0.0
     enough = [name for name in tied if gain <= 0 or _lead(compared, choose_by, best, name) <= (1 - KEPT_GAIN) * gain]
     place = {name: i for i, name in enumerate(SIMPLEST_FIRST)}
     chosen = min([best, *enough], key=lambda name: place.get(name.split(",")[0], len(place)))
-    worse = f"; {BASELINE}, the baseline, is no worse" if gain <= 0 and BASELINE in compared.index else ""
+    worse = f"; {baseline}, the baseline, is no worse" if gain <= 0 and baseline else ""
     if not tied: return chosen, f"{best} has the best {title}, by more than chance{worse}"
-    if chosen == best: return best, f"{best} has the best {title}, a tie within chance with {_listed(tied)}; none of them is simpler and keeps {KEPT_GAIN:.0%} of its gain over {BASELINE}{worse}"
-    return chosen, f"{chosen} is kept: {best} has the best {title}, a tie within chance with {_listed(tied)}, and of those that keep {KEPT_GAIN:.0%} of its gain over {BASELINE} it is the simplest{worse}"
+    if chosen == best: return best, f"{best} has the best {title}, a tie within chance with {_listed(tied)}; none of them is simpler and keeps {KEPT_GAIN:.0%} of its gain over {baseline}{worse}"
+    return chosen, f"{chosen} is kept: {best} has the best {title}, a tie within chance with {_listed(tied)}, and of those that keep {KEPT_GAIN:.0%} of its gain over {baseline} it is the simplest{worse}"
 
 # %% ../nbs/05_classification.ipynb #797dcfbd
 def mapped_out_of_fold(
@@ -534,10 +544,37 @@ def headlines(
     said += _losses_in_words(whole, best)
     if len(mine) > 1: said += [_landmark_in_words(row, limit.get(k)) for k, row in mine.items() if k != POOLED]
     if suspects:
-        where = _rows_at(whole["landmark"])
-        both = [figure_of(row, "roc_auc", f"ROC-AUC {what}", "share of pairs", where, row["rows"]) for row, what in ((with_suspects, "with the suspects"), (whole, "without"))]
-        said.append(Sentence("classification.suspects", f"with {', '.join(suspects)}: ROC-AUC {both[0]:.3f}; without: {both[1]:.3f}. The model that is kept goes without, since the column was computed from the outcome", tuple(both), "caution", tuple(suspects)))
+        said.append(suspects_in_words(suspects, whole, with_suspects))
     return [*said, *further]
+
+def suspects_in_words(
+    suspects: list, # Columns that may know the outcome
+    without: dict, # Figures of the model that is kept
+    with_them: dict, # Figures of one that has them too
+) -> Sentence: # With its figures
+    "What was left out, and what it would have been worth."
+    where, named = _rows_at(without["landmark"]), ", ".join(suspects)
+    figure = lambda row, what: figure_of(row, "roc_auc", f"ROC-AUC {what}", "share of pairs", where, row["rows"])
+    own, other = figure(without, "without the suspects"), figure(with_them, "with the suspects")
+    why = "which may be computed from the outcome" if len(suspects) == 1 else "which may all be computed from the outcome"
+    return Sentence("classification.suspects", f"left out of the model: {named}, {why}; ROC-AUC without: {own:.3f}, with: {other:.3f}", (own, other), "caution", tuple(suspects))
+
+def without_twins(
+    test: pd.DataFrame, # Session rows of the test part
+    p: np.ndarray, # Probability of each
+    twins: list, # Sessions of it that say the same as one of the training part
+    resamples: int = 200, # Draws of visitors
+    seed: int = 0, # Of the draws
+) -> list: # Of Sentence; none where there are no twins, or too little beside them
+    "How the model does on test sessions that are no copy of a training session."
+    own = ~test["session_id"].isin(twins).to_numpy()
+    if own.all() or test.loc[own, "converted"].nunique() < 2: return []
+    rows = "test part, sessions without a twin in the training part, a row a session"
+    row = with_intervals(test.loc[own, "converted"].to_numpy(), p[own], test.loc[own, "visitor"].to_numpy(), resamples, seed)
+    auc, loss = (figure_of(row, name, FIGURE_TITLES[name], unit, rows, row["rows"]) for name, unit in (("roc_auc", "share of pairs"), ("log_loss", "nats")))
+    count, others = exact_count(int((~own).sum()), "sessions with a twin in the training part", "test part, a row a session"), exact_count(int(own.sum()), "sessions", rows)
+    text = f"without the {count.value:,} test sessions that say the same as a training session: ROC-AUC {auc:.3f}, log-loss {loss:.4f} on the other {others.value:,}"
+    return [Sentence("classification.without_twins", text, (auc, loss, count, others), "caution")]
 
 def level_sentence(
     level: dict, # As made by models.latest_level
@@ -571,6 +608,8 @@ def waiting(
     converts = test[0].groupby("landmark")["converted"].sum()
     enough = converts[converts >= LEAST_CONVERTED].index
     if outcome.kind == "next": return [Sentence("classification.moment", "moments are not compared, since the outcome is that of the next event")], {}
+    if outcome.kind == "label": return [Sentence("classification.moment", "moments are not compared: of finished sessions only the end is known")], {}
+    if len(converts) < 2: return [Sentence("classification.moment", "moments are not compared: sessions are asked about at one moment alone")], {}
     if len(enough) < 2:
         least = chosen_value(LEAST_CONVERTED, "sessions that must convert after a moment", "sessions")
         return [Sentence("classification.moment", f"moments are not compared: {LEAST_CONVERTED} sessions of the test part must convert after each, and fewer than two moments have as many", (least,))], {}

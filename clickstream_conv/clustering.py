@@ -39,7 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from .events import cut_off_sessions
 from .features import load_sessions, session_features
-from .findings import AS_COUNTED, BY_RESAMPLING, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, in_interval, texts
+from .findings import AS_COUNTED, BY_RESAMPLING, Figure, Sentence, as_kept, chosen_value, exact_count, figure_of, in_interval, sampled_as, texts
 from .judging import TOO_FEW, draws_of_visitors
 from .pictures import AWAY_FROM_ZERO, COLOURS, KINDS, LOOK, Picture, spread_out, wilson
 from .runs import Run, load_model, naming_damage, save_model, write_json
@@ -352,6 +352,7 @@ def try_numbers(
 def choose_number(
     tried: pd.DataFrame, # As made by try_numbers
     wanted: int = 0, # Number that was asked for; 0: by the rule
+    sampled: str = "visitors", # What is drawn: visitors, or sessions where nobody knows whose they are
 ) -> tuple: # The number, and the reason in a sentence
     "Among the stable numbers, the one with the best silhouette."
     if wanted < 0 or wanted == 1: raise ValueError(f"clusters is {wanted}; it must be 2 or more, or 0 for the rule")
@@ -359,10 +360,10 @@ def choose_number(
     stable = tried[tried["stability"] >= STABLE]
     if stable.empty:
         best = tried.loc[tried["stability"].fillna(-1).idxmax()]
-        return int(best["clusters"]), f"No number of segments is stable: {best['clusters']:.0f} comes nearest with {best['stability']:.2f} of the {STABLE} asked for, so another sample of visitors would give other segments"
+        return int(best["clusters"]), f"No number of segments is stable: {best['clusters']:.0f} comes nearest with {best['stability']:.2f} of the {STABLE} asked for, so another sample of {sampled} would give other segments"
     best = stable.loc[stable["silhouette"].fillna(-1).idxmax()]
     others = f"of the {len(stable)} stable numbers it has the best silhouette ({best['silhouette']:.2f})" if len(stable) > 1 else "no other number is stable"
-    return int(best["clusters"]), f"{best['clusters']:.0f} segments come back in other samples of visitors (stability {best['stability']:.2f}), and {others}"
+    return int(best["clusters"]), f"{best['clusters']:.0f} segments come back in other samples of {sampled} (stability {best['stability']:.2f}), and {others}"
 
 # %% ../nbs/07_clustering.ipynb #a5209402
 def try_algorithms(
@@ -876,10 +877,10 @@ def otherwise_there(
     words = "".join(f"; {which} in the {part} part: '{name}', {said}" for which, name, (said, _) in others)
     return words, tuple(figure for _, _, (_, figure) in others), tuple(name for _, name, _ in others)
 
-def _by_shuffling(chance: dict, part: str) -> tuple:
+def _by_shuffling(chance: dict, part: str, sampled: str = "visitors") -> tuple:
     "A share of shuffles, in words and as a figure; where none came as far, only that it is no larger than one in all of them."
     sign = "<=" if chance["p"] <= 1 / (1 + chance["shuffles"]) else "="
-    figure = Figure("p of the difference between segments", float(chance["p"]), "share of shuffles", f"{part} part, a row a session, visitors shuffled", int(chance["shuffles"]), why=BY_RESAMPLING)
+    figure = Figure("p of the difference between segments", float(chance["p"]), "share of shuffles", f"{part} part, a row a session, {sampled} shuffled", int(chance["shuffles"]), why=BY_RESAMPLING)
     return f"p {sign} {chance['p']:.3f}", figure
 
 def _sizes_in_words(when: str, model: Segmenter, train: pd.DataFrame) -> Sentence:
@@ -911,21 +912,22 @@ def headlines(
     reasons: tuple, # Of Sentence: why this number and this algorithm
     kinds: dict | None = None, # As made by agreement_with_kinds
     further: list = (), # Further sentences
+    sampled: str = "visitors", # What is shuffled: visitors, or sessions where nobody knows whose they are
 ) -> list: # Of Sentence
     "The findings in sentences."
     train, when = worth["training"], f"after {model.view} events" if model.view > 1 else "after 1 event" if model.view else "whole sessions"
     best, worst = train["conversion"].idxmax(), train["conversion"].idxmin()
-    (high, of_high), (low, of_low), (p, of_p) = _part_of(train, best, "training"), _part_of(train, worst, "training"), _by_shuffling(chance["training"], "training")
+    (high, of_high), (low, of_low), (p, of_p) = _part_of(train, best, "training"), _part_of(train, worst, "training"), _by_shuffling(chance["training"], "training", sampled)
     more = "more than chance" if chance["training"]["p"] <= 0.05 else "no more than chance"
     said = [_sizes_in_words(when, model, train), *reasons,
-            Sentence("clustering.conversion", f"{outcome.title} in training: {high} of '{best}', {low} of '{worst}', {more} ({p}, shuffling visitors)", (of_high, of_low, of_p), names=(best, worst))]
-    if "test" in worth: said.append(_tested_in_words(worth["test"], ratio["test"], chance["test"], best, worst))
+            Sentence("clustering.conversion", f"{outcome.title} in training: {high} of '{best}', {low} of '{worst}', {more} ({p}, shuffling {sampled})", (of_high, of_low, of_p), names=(best, worst))]
+    if "test" in worth: said.append(_tested_in_words(worth["test"], ratio["test"], chance["test"], best, worst, sampled))
     if kinds: said.append(_kinds_in_words(kinds))
     return [*said, *further]
 
-def _tested_in_words(worth: pd.DataFrame, ratio: dict, chance: dict, best: str, worst: str) -> Sentence:
+def _tested_in_words(worth: pd.DataFrame, ratio: dict, chance: dict, best: str, worst: str, sampled: str = "visitors") -> Sentence:
     "The segments on the test part."
-    (high, of_high), (low, of_low), (p, of_p) = _part_of(worth, best, "test"), _part_of(worth, worst, "test"), _by_shuffling(chance, "test")
+    (high, of_high), (low, of_low), (p, of_p) = _part_of(worth, best, "test"), _part_of(worth, worst, "test"), _by_shuffling(chance, "test", sampled)
     total, converted = int(worth["sessions"].sum()), int(worth.loc[[best, worst], "converted"].sum())
     rows = "test part, a row a session"
     times, of_times = times_in_words(worth, ratio, best, worst, rows)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXACT', 'EXACT_SHARE', 'CHOSEN', 'LEARNED', 'DESCRIBES', 'BY_RESAMPLING', 'AS_COUNTED', 'NOT_DRAWN', 'LEVELS',
            'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'value_in_words', 'in_interval', 'share_in_words',
-           'exact_count', 'chosen_value', 'Sentence', 'texts', 'with_warnings', 'as_kept', 'sentence_from',
-           'sentences_of', 'warnings_of', 'rests_on']
+           'exact_count', 'chosen_value', 'sampled_as', 'Sentence', 'texts', 'with_warnings', 'as_kept',
+           'sentence_from', 'sentences_of', 'warnings_of', 'rests_on']
 
 # %% ../nbs/00d_findings.ipynb #95d1241e
 import math
@@ -115,6 +115,13 @@ def chosen_value(
     return Figure(name, value, unit, "no rows", None, why=why)
 
 # %% ../nbs/00d_findings.ipynb #45afa12c
+def sampled_as(
+    card: dict, # The card of a log
+) -> str: # visitors, or sessions where the log knows no visitors
+    "What is drawn again for an interval, in a word."
+    if "visitors" not in card and "split_details" not in card: return "visitors"
+    return "visitors" if card.get("visitors") or card.get("split_details", {}).get("visitors") else "sessions"
+
 LEVELS = ("finding", "caution", "skipped")  # what a sentence is: an answer, a reason to doubt, or why there is no answer
 
 @dataclass(frozen=True)

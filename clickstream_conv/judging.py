@@ -33,7 +33,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .features import feature_columns
 from .findings import Figure, Sentence, exact_count, figure_of, in_interval
-from .pictures import BASELINE, COLOURS, LIMIT, LOOK, POOLED, Picture, name_lines, style_of, wilson
+from .pictures import BASE_RATE, BASELINE, COLOURS, LIMIT, LOOK, POOLED, Picture, name_lines, style_of, wilson
 
 # %% ../nbs/04b_judging.ipynb #81a8afe2
 FIGURES = ("roc_auc", "average_precision", "log_loss", "brier", "ece")  # in the order shown
@@ -510,7 +510,7 @@ def landmark_finding(
 
 def _title_by_landmark(single: pd.DataFrame, figure: str) -> str:
     "The finding for the first model that is neither limit nor baseline."
-    name = next((m for m in single["model"].unique() if m not in (LIMIT, BASELINE) and "single feature" not in m), single["model"].iloc[0])
+    name = next((m for m in single["model"].unique() if m not in (LIMIT, BASELINE, BASE_RATE) and "single feature" not in m), single["model"].iloc[0])
     return f"{name}: {FIGURE_TITLES.get(figure, figure)} {_from_to(single[single['model'] == name], figure)} events, each of those that get there"
 
 def plot_by_landmark(
@@ -1021,7 +1021,7 @@ def plot_slices(
     names, at = [f"{r.column}: {r.value} ({r.converted_sessions:,} of {r.sessions:,})" for r in found.itertuples()], np.arange(len(found))[::-1]
     colours = np.where(found["worse"], COLOURS["bad"], np.where(found["judged"], COLOURS["model"], COLOURS["not converted"]))
     bad = ", ".join(f"{r.column} {r.value}" for r in found[found["worse"]].itertuples())
-    finding = f"Worse than counting events: {bad}" if bad else "In no slice is the model shown to be worse than counting events"
+    finding = f"Worse than the baseline: {bad}" if bad else "In no slice is the model shown to be worse than the baseline"
     with plt.rc_context({**LOOK, "axes.spines.left": False}):
         drawn, ax = plt.subplots(figsize=(6.8, 1.2 + 0.27 * len(found)), layout="constrained")
         ax.hlines(at, found["difference_low"], found["difference_high"], color=colours, lw=1.4)

@@ -6,12 +6,12 @@
 __all__ = ['SEVERITIES', 'TOO_GOOD', 'LOOKS_AHEAD', 'ACROSS', 'FROM_OUTCOME', 'ANCHORED', 'CHECKS', 'JUDGING_FOLDS', 'PRIOR',
            'STRONG', 'PRACTICALLY_CERTAIN', 'MARGIN', 'SURE_BY', 'FEW', 'COPY', 'ENOUGH_ROWS', 'POOLED', 'SAMPLE',
            'VISITS', 'TWIN_FOLDS', 'TWIN_EXCESS', 'FEW_TWINS', 'TWIN_ERRORS', 'OUTCOME_NAMES', 'BY_CHANCE',
-           'LEAST_COVER', 'TOO_NEAR', 'SURELY', 'NEARLY_ALL', 'SIDES', 'Finding', 'word_shares', 'as_scores',
-           'ranking_auc', 'auc_error', 'single_strengths', 'reach_of_others', 'too_good', 'cut_points', 'cut_short',
-           'own_columns', 'sessions_nearby', 'differing', 'recompute', 'looks_ahead', 'shared_ids', 'overlapping_times',
-           'learned_columns', 'twins_by_chance', 'twin_rows', 'speaks_of_outcome', 'named_after_outcome',
-           'filled_with_outcome', 'last_moments', 'places_of_landmarks', 'anchored_at_outcome', 'accept_findings',
-           'guard', 'findings_table', 'in_words', 'keep_findings', 'guard_run']
+           'LEAST_COVER', 'TOO_NEAR', 'SURELY', 'NEARLY_ALL', 'SIDES', 'LEFT_OUT_ALREADY', 'Finding', 'word_shares',
+           'as_scores', 'ranking_auc', 'auc_error', 'single_strengths', 'reach_of_others', 'too_good', 'cut_points',
+           'cut_short', 'own_columns', 'sessions_nearby', 'differing', 'recompute', 'looks_ahead', 'shared_ids',
+           'overlapping_times', 'learned_columns', 'twins_by_chance', 'twin_rows', 'speaks_of_outcome',
+           'named_after_outcome', 'filled_with_outcome', 'last_moments', 'places_of_landmarks', 'anchored_at_outcome',
+           'accept_findings', 'guard', 'findings_table', 'in_words', 'keep_findings', 'guard_run']
 
 # %% ../nbs/04c_leaks.ipynb #a06d24e5
 import re
@@ -499,6 +499,8 @@ def _not_from_outcome(train: pd.DataFrame, card: dict, own: set):
     yield from named_after_outcome([c for c in features if c not in own - context], card["suspects"])
     yield from filled_with_outcome(train)
 
+LEFT_OUT_ALREADY = "The model was made without it; its figures with and without are beside each other"  # of a column that the source names a suspect
+
 def guard(
     train: pd.DataFrame, # Session rows of the training part
     test: pd.DataFrame, # Session rows of the test part
@@ -525,6 +527,7 @@ def guard(
         found += anchored_at_outcome(train, events, Outcome(**card.get("outcome", {})))
     found += [*twin_rows(train, test, plain), *_not_from_outcome(train, card, own)]
     found += too_good(train, {f.column for f in found}, seed)
+    found = [replace(f, advice=LEFT_OUT_ALREADY) if f.column in card.get("suspects", ()) else f for f in found]
     return sorted(accept_findings(found, accept, list(train.columns)), key=lambda f: (f.accepted, SEVERITIES.index(f.severity)))
 
 # %% ../nbs/04c_leaks.ipynb #7918445e

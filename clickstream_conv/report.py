@@ -27,7 +27,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sentences_of, share_in_words, warnings_of
+from .findings import AS_COUNTED, DESCRIBES, LEARNED, UNKNOWN, Figure, Sentence, chosen_value, exact_count, figure_of, rests_on, sampled_as, sentences_of, share_in_words, warnings_of
 from .runs import Run
 from .texts import cell_for_spreadsheet, file_name, for_html, for_markdown, for_terminal, from_markdown, safe_html, spreadsheet_note, without_markup
 
@@ -873,17 +873,17 @@ def answer_classification(
     of = figures["classification"]
     row, limit, counts = (overall(of["by_landmark"], name) for name in (of["model"], LIMIT, BASELINE))
     within = row.get("roc_auc_within") is not None
-    name, rows, pairs = ("roc_auc_within", AT_ONE_MOMENT, "pairs of sessions at the same moment") if within else ("roc_auc", AT_ANY, "pairs, pooled over all moments,")
+    name, rows, pairs = ("roc_auc_within", AT_ONE_MOMENT, "pairs of sessions" if _part(figures, "source").get("ready_made") else "pairs of sessions at the same moment") if within else ("roc_auc", AT_ANY, "pairs, pooled over all moments,")
     bar = lambda row, title: _of_pairs(row, title, name, rows)
     own, bars = bar(row, "this model"), [bar(row, "this model")]
     what, best, rests = _part(figures, "source", "outcome").get("says") or "the session converts", "", [own.rest]
     if limit:
         bars.append(bar(limit, "the limit"))
         best, rests = f" The best that anyone could reach on this log is {in_percent(bars[1].rest)}.", [*rests, bars[1].rest]
-    if counts: bars.append(bar(counts, "counting events alone"))
+    if counts and not _part(figures, "source").get("ready_made"): bars.append(bar(counts, "counting events alone"))
     says = f"of {pairs} are put in the right order: one where {what}, one where not. Guessing orders half of them right.{best}"
     converts, of_counts = _sessions_in_words(row, rows)
-    sure = f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of visitors (95 %)."
+    sure = f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of {sampled_as(_part(figures, 'source'))} (95 %)."
     if within and limit and limit.get("roc_auc_within_low", 0) > 0.5:
         share = figure_or_unknown(row, "share_of_limit_within", "share of the limit: AUC above chance over the limit's", "share", rows, row["rows"])
         sure, rests = f"{sure} {in_percent(share)} of the way from guessing to the limit.", [*rests, share]
@@ -935,7 +935,9 @@ def answer_regression(
     rests, names = (*rests, *of_ranges), (of["model"],)
     bars = _of_totals(of) if of["target"]["kind"] == "revenue" and len(of.get("totals", [])) == 10 else ()
     if bars:
-        brought = f"of the revenue came from the tenth of the predictions that was highest{f' ({percent(bars[0].rest.low)} to {percent(bars[0].rest.high)} in other samples of visitors, 95 %)' if bars[0].rest.known else ''}."
+        among = f"in other samples of {sampled_as(_part(figures, 'source'))}, 95 %"
+        interval_of_tenth = f" ({percent(bars[0].rest.low)} to {percent(bars[0].rest.high)} {among})" if bars[0].rest.known else ""
+        brought = f"of the revenue came from the tenth of the predictions that was highest{interval_of_tenth}."
         return Answer(question, bars[0].value, brought, f"Order of the predictions: {own.value:.2f} ({interval}) {scale}{ranges}", page, bars, True, (bars[0].rest, *rests), names)
     proxy = of["target"]["kind"] == "proxy"
     target = "price of the next product" if proxy else "revenue that a session brings"
@@ -1124,7 +1126,8 @@ def _act_funnel(figures: dict):
 
 # %% ../nbs/12_report.ipynb #7e4e1581
 FIRST_STEPS = {"leak": "Look at what the leak guard found", "few sessions": "Collect more sessions",
-               "not better than counting": "Count events instead, or collect more sessions"}  # code: what to do, the most urgent first
+               "not better than counting": "Count events instead, or collect more sessions",
+               "not better than base rate": "Collect more sessions, or columns that tell more of them"}  # code: what to do, the most urgent first
 
 def first_step(
     figures: dict, # From read_figures

@@ -15,9 +15,9 @@ __all__ = ['OUTCOME_KINDS', 'SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATE
            'session_spans', 'set_aside', 'origins_of', 'split_sessions', 'as_warnings', 'warnings', 'day',
            'refuse_no_choice', 'converts_at_first', 'refuse_known_at_first', 'refuse_unfit', 'odd_values', 'oddities',
            'visitor_groups', 'moment', 'split_details', 'left_out_sentences', 'split_sentences', 'split_warnings',
-           'source_card', 'split_log', 'finished_parts', 'event_partitions', 'prepare', 'made_with', 'load_events',
-           'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces', 'chosen_by_hash',
-           'prepare_in_partitions']
+           'twins_across', 'twins_in_words', 'source_card', 'split_log', 'finished_parts', 'event_partitions',
+           'prepare', 'made_with', 'load_events', 'load_card', 'load_visitor_groups', 'refuse_too_large', 'raw_pieces',
+           'chosen_by_hash', 'prepare_in_partitions']
 
 # %% ../nbs/02_sources.ipynb #21eba186
 import csv, difflib, reprlib, shutil, zipfile
@@ -892,6 +892,26 @@ def _orders_on_card(checked: Checked) -> dict:
     counts.pop("example")
     return counts | dict(revenue=round(counts["revenue"], 6))
 
+def twins_across(
+    sessions: pl.DataFrame, # Finished sessions and the part of each
+) -> list: # Ids of test sessions
+    "Test sessions that say the same as a training session in every value but the ids."
+    values = [name for name in sessions.columns if name not in ("session_id", "visitor_id", "visitor", "_file", "part")]
+    learned = sessions.filter(pl.col("part") == "train").select(values).unique()
+    return sessions.filter(pl.col("part") == "test").join(learned, on=values, how="semi", nulls_equal=True)["session_id"].to_list()
+
+def twins_in_words(
+    details: dict, # As made by split_details, with twins where sessions are finished
+    parts: dict, # How many sessions each part holds
+) -> list: # Of Sentence; none where there are no twins
+    "How many test sessions the model may have seen to the last value."
+    if not (count := details.get("twins")): return []
+    where = "test part, a row a session"
+    counts = (exact_count(count, "sessions with a twin in the training part", where), exact_count(parts["test"], "sessions", where))
+    text = (f"{count:,} of {parts['test']:,} test sessions say the same as a training session in every value that was read: sessions that look alike, or one "
+            "that was written twice, which a model remembers and does not predict; duplicates: reject leaves out rows that repeat an earlier one exactly")
+    return [Sentence("source.warning.twins", text, counts, "caution", ("duplicates: reject",))]
+
 def source_card(
     source: Source, # Which log
     outcome: Outcome, # What is predicted
@@ -911,8 +931,8 @@ def source_card(
         **seen, first_day=day(seen.get("first")), last_day=day(seen.get("last")), rejected=len(checked.rejected), reasons=checked.reasons(),
         notes=[*checked.notes, *filter(None, [note_unnamed(checked.orders)])],
         split=how, parts=counts, split_details=details, orders=_orders_on_card(checked),
-        **as_kept([] if how == "by session" else split_sentences(details, counts, how, outcome.kind == "event")))
-    return with_warnings(card, [*warnings(seen, outcome), *as_warnings(split_warnings(details, seen["sessions"]))])
+        **as_kept(split_sentences(details, counts, how, not outcome.proxy)))
+    return with_warnings(card, [*warnings(seen, outcome), *as_warnings(split_warnings(details, seen["sessions"])), *twins_in_words(details, counts)])
 
 def _refuse_outcome(outcome: Outcome, columns: list) -> None:
     "Refuse an outcome whose column the events do not have."
@@ -954,9 +974,9 @@ def finished_parts(
     parts, how = split_sessions(spans, origins_of(sessions), test_share)
     seen = dict(sessions=len(parts), buying_sessions=int(sessions["converted"].sum()), cut_off_sessions=None)
     if spans["visitor_id"].null_count() == len(spans): how = how.replace("by visitor", "by session")
-    if how == "by session": return seen, parts, how, dict(begins=None, left_out=[], buying_share={}, visitors={})
     if "t" in sessions.columns: seen |= dict(first=spans["start"].min(), last=spans["end"].max())
-    return seen, parts, how, split_details(spans, parts, how)
+    twins = len(twins_across(sessions.join(parts.select("session_id", "part"), on="session_id")))
+    return seen, parts, how, split_details(spans, parts, how) | dict(twins=twins)
 
 OF_SPANS = ("_file", "visitor_id")  # columns of finished sessions that say where they belong, and are kept in visitor and part
 
