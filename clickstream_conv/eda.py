@@ -414,7 +414,7 @@ def _of_log(events: pl.DataFrame, facts: pl.DataFrame, card: dict) -> list:
         rows += [(f"visitors with over {MANY_VISITS} sessions", int((visits["len"] > MANY_VISITS).sum()), len(visits), "shared ids or programs; look at them"),
                  ("sessions with more than one visitor id", int(several.sum()), len(facts), "mend the ids: folds, intervals and who is new go by them")]
     if card["cut_off_sessions"] is not None:
-        rows.append(("sessions still going on when the log ended (whole log)", card["cut_off_sessions"], card["sessions"], "their outcome may lie after the end; read the last hours with care"))
+        rows.append(("sessions still going on without a purchase when the log ended (whole log)", card["cut_off_sessions"], card["sessions"], "their outcome may lie after the end; read the last hours with care"))
     return rows
 
 def quality(
@@ -1480,7 +1480,7 @@ def not_shown(
     return no
 
 # %% ../nbs/03_eda.ipynb #803cfd71
-NO_FAULT = ("sessions with a single event", "sessions still going on when the log ended (whole log)", "columns suspected")  # findings that are told elsewhere
+NO_FAULT = ("sessions with a single event", "sessions still going on without a purchase when the log ended (whole log)", "columns suspected")  # findings that are told elsewhere
 
 def faults_found(
     found: pd.DataFrame, # As made by quality

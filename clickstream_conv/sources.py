@@ -604,7 +604,7 @@ def split_sessions(
 
 # %% ../nbs/02_sources.ipynb #d4ea9311
 FEW_BUYERS = 500  # below this many buying sessions, differences between models are mostly noise
-MANY_CUT_OFF = 0.02  # share of sessions still going on when the log ended, above which it is said
+MANY_CUT_OFF = 0.02  # share of sessions still going on without a purchase when the log ended, above which it is said
 
 PROXY_WARNING = "source.warning.proxy"  # code of the warning that the outcome is a proxy
 
@@ -617,9 +617,9 @@ def as_warnings(
 
 def _cut_off(cut: int, sessions: int) -> str:
     "How many sessions the end of the log cut off."
-    active = "still active shortly before the log ended, and may have bought after it"
-    if cut == 1: return f"a session is cut off: 1 of {sessions:,} was {active}"
-    return f"many sessions are cut off: {cut:,} of {sessions:,} were {active}"
+    after = "when the log ended, without a purchase so far, and may have bought after it"
+    if cut == 1: return f"a session is cut off: 1 of {sessions:,} was still active {after}"
+    return f"{cut:,} of {sessions:,} sessions ({cut / sessions:.1%}) are cut off: they were still active {after}"
 
 def warnings(
     seen: dict, # As given by events.glance
@@ -883,7 +883,7 @@ def split_warnings(
 ) -> list: # Sentences
     "What the split cost, where it cost much."
     many = [one for one in details["left_out"] if one["sessions"] > MANY_LEFT_OUT * sessions]
-    return [f"{'a session is' if one['sessions'] == 1 else 'many sessions are'} left out by the split: {one['text']}" for one in many]
+    return [f"{'a session is' if one['sessions'] == 1 else 'sessions are'} left out by the split: {one['text']}" for one in many]
 
 # %% ../nbs/02_sources.ipynb #0400af0b
 def _orders_on_card(checked: Checked) -> dict:
@@ -1113,7 +1113,7 @@ def _glance_at_all(seen: list, spans: pl.DataFrame, rules: Rules) -> dict:
     first, last = spans["start"].min(), spans["end"].max()
     by_day, known = rules.resolution == "day" or last is None, any(one["visitors"] is not None for one in seen)
     return dict(events=total["events"], sessions=total["sessions"], visitors=spans["visitor"].n_unique() if known else None, buying_sessions=total["buying_sessions"],
-                cut_off_sessions=None if by_day else int((spans["end"] > last - rules.gap_minutes * MINUTE).sum()), first=first, last=last)
+                cut_off_sessions=None if by_day else spans.filter(~pl.col("buys") & (pl.col("end") > last - rules.gap_minutes * MINUTE)).height, first=first, last=last)
 
 def prepare_in_partitions(
     run: Run, # The run's folder
