@@ -47,7 +47,7 @@ from .readers import (ABOUT, FEW, NAMES, READER_COLUMNS, Mapping, apply_mapping,
 from .report import QUESTIONS as REPORT_QUESTIONS, Answer, answers, doubts, judged_segments, read_figures
 from .runs import Run, brief_folder, read_json, read_table as read_run_table
 from .scoring import (LACKING, LOADED, SCORED, Scorer, Tally, add_part, canonical_columns,
-                                      counted_words, refuse_unscored)
+                                      counted_words, learned_in_words, refuse_unscored)
 from .sources import Source, load_card, load_events, read_source
 from .texts import for_markdown, frame_for_spreadsheet, from_markdown, spreadsheet_note, without_markup
 
@@ -531,6 +531,7 @@ def sentences_on(
     "What was not scored, what was new to the model, and what the run cannot say."
     count = dict(scores["status"].value_counts().iter_rows())
     said = [f"{count[s]:,} of {len(scores):,} sessions not scored: {why}" for s, why in (("converted already", "they have converted, so there is nothing left to predict"), ("too short", "they have fewer events than the model needs")) if s in count]
+    said += learned_in_words(*scorer.counted_learned(scores))
     said += [sentence.replace(" row with", " session with").replace(" rows with", " sessions with") for sentence in counted_words(scores)]
     return [*said, *(LACKING[name] for name in LOADED if getattr(scorer, name) is None)]
 
@@ -550,7 +551,7 @@ def scored_upload(
 ) -> tuple[pl.DataFrame, list]: # As made by Scorer.score; and what a reader should know
     "The model's answers for an upload."
     with LOCK:
-        if scorer.card["ready_made"]: scores = scorer.score_sessions(upload.events)
+        if scorer.card["ready_made"]: return scorer.score_sessions(upload.events), scorer.said
         else:
             portions, found, tally = in_portions(upload.events), [], Tally()
             for done, portion in enumerate(portions, 1):
@@ -560,8 +561,8 @@ def scored_upload(
                 progress(done / len(portions))
             refuse_unscored(scorer, tally)
             scores = pl.concat(found)
-            if left_out := tally.sound.left_out: return scores, [left_out_sentence(Counter(left_out)), *sentences_on(scores, scorer)]
-        return scores, sentences_on(scores, scorer)
+            lost = [left_out_sentence(Counter(tally.sound.left_out))] if tally.sound.left_out else []
+        return scores, [*scorer.unfit(), *lost, *sentences_on(scores, scorer)]
 
 # %% ../nbs/11_app.ipynb #c2127fa5
 TITLES = {"session_id": "session", "probability": "probability", "flagged": "flagged", "revenue": "expected revenue", "revenue_low": "from", "revenue_high": "to", "segment": "segment",
@@ -1097,7 +1098,7 @@ def _pick(scorer: Scorer) -> None:
     file = st.file_uploader(f"CSV, Parquet or JSON lines, also packed; at most {MOST_MB} MB", max_upload_size=MOST_MB, key="file")
     with st.expander("File options"):
         encoding = st.selectbox("Encoding of text", ["utf8", "latin-1", "cp1252", "utf16"], help="Only for text files that are not UTF-8")
-        most = st.number_input("Rows that may be unreadable, in percent", 0, 100, 5, help="A log that loses more is not scored")
+        most = st.number_input("Rows that may be unreadable, in percent", 0, 100, round(100 * scorer.allowed()), help="A log that loses more is not scored")
         landmarks = "last" if scorer.card["ready_made"] else st.radio("Ask the model", list(ASKED), format_func=ASKED.get, help="Between and beyond those numbers its answers are marked in the column status")
     if own is not None and not scorer.card["ready_made"]: st.caption("Columns of the run's own log: " + escaped(", ".join(" + ".join(c) if isinstance(c, list) else c for c in [*own.mapping.columns.values(), *own.mapping.session_context.values(), *own.mapping.event_context.values()])))
     st.caption("What you upload stays in this computer's memory until the page is closed or forgotten; no copy is kept on disk.")

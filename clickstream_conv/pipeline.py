@@ -1225,7 +1225,7 @@ def score(
     out: Annotated[str, Text("--out", "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default: scored.parquet]")] = "scored.parquet",
     landmarks: Annotated[str, Text("--landmarks", "last: the largest trained one reached; now: after all events; every: after each event; or trained ones, separated by commas. [default: last]")] = "last",
     verify: Annotated[str, Text("--verify", "Score only a run that was signed with this key; see run --sign.", "KEYFILE")] = "",
-    max_rejected: Annotated[float, typer.Option("--max-rejected", help="Largest share of rows that may be unreadable.", metavar="SHARE", min=0, max=1)] = 0.05,
+    max_rejected: Annotated[float, typer.Option("--max-rejected", help="Largest share of rows that may be unreadable. [default: as the run's own log was allowed]", metavar="SHARE", min=0, max=1, show_default=False)] = None,
 ) -> None:
     """Ask a run's models about the sessions of a log.
 
@@ -1238,7 +1238,7 @@ def score(
     from clickstream_conv.runs import Run
     from clickstream_conv.scoring import landmarks_in_text, score_file
     from clickstream_conv.trust import verify_run
-    refuse_out_of_range("max_rejected", max_rejected)
+    if max_rejected is not None: refuse_out_of_range("max_rejected", max_rejected)
     for line in verify_run(Run(run), verify) if verify else []: say(line)
     if note := mapping_note(Path(run).expanduser()): say(f"clickstream-conv: {note}", err=True)
     for line in score_file(run, events, out, landmarks_in_text(landmarks), max_rejected, key=verify): say(line)

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO_FORMS', 'NO_ZONE', 'OUTSIDE', 'REPEAT', 'SCORED',
            'MODES', 'EDGE', 'NORMAL', 'LOADED', 'ROWS_COMPARED', 'MOST_EVENTS', 'FOREIGN', 'ANSWERS', 'LACKING',
-           'MEMORY', 'WRITTEN', 'OF_SESSION', 'EMPTY', 'plain_value', 'to_polars', 'as_given', 'refuse_missing',
-           'as_kind', 'time_window', 'unit_of', 'time_trouble', 'as_moment', 'names_no_zone', 'Sound',
-           'programs_in_words', 'judged_events', 'refuse_no_events', 'sound_events', 'chosen_landmarks', 'standing',
-           'landmark_plan', 'evened_out', 'WordTable', 'missing', 'QuickColumns', 'QuickForest', 'quickened', 'Scorer',
-           'known_words', 'counted_words', 'held_or_asked', 'log_loss_of', 'Live', 'canonical_columns', 'is_canonical',
-           'SortedLog', 'sort_log', 'appender', 'Tally', 'add_part', 'refuse_unscored', 'in_words', 'score_file',
+           'NOT_KNOWN', 'MAX_REJECTED', 'MEMORY', 'WRITTEN', 'OF_SESSION', 'EMPTY', 'NUMBERED', 'plain_value',
+           'to_polars', 'as_given', 'refuse_missing', 'as_kind', 'time_window', 'unit_of', 'time_trouble', 'as_moment',
+           'names_no_zone', 'Sound', 'programs_in_words', 'judged_events', 'refuse_no_events', 'sound_events',
+           'chosen_landmarks', 'standing', 'landmark_plan', 'evened_out', 'WordTable', 'missing', 'QuickColumns',
+           'QuickForest', 'quickened', 'Scorer', 'known_words', 'counted_words', 'learned_in_words', 'held_or_asked',
+           'log_loss_of', 'Live', 'canonical_columns', 'is_canonical', 'SortedLog', 'sort_log', 'appender',
+           'notes_path', 'with_notes', 'Tally', 'add_part', 'refuse_unscored', 'in_words', 'score_file',
            'landmarks_in_text', 'finished_mapping', 'left_out_in_words', 'score_finished']
 
 # %% ../nbs/08_scoring.ipynb #3cd742c4
@@ -827,7 +828,8 @@ def counted_words(
 @patch
 def _sentences(self: Scorer, sound: Sound, scores: pl.DataFrame) -> list:
     "What a reader of the answers should know."
-    said, count = list(sound.notes), dict(scores["status"].value_counts().iter_rows())
+    said, count = [*self.unfit(), *sound.notes], dict(scores["status"].value_counts().iter_rows())
+    said += learned_in_words(*self.counted_learned(scores))
     strange = self._strange_states(sound.events)
     if len(strange): said.append(f"{_many(int(strange['events'].sum()), 'event')} in a state ({' and '.join(self.encoder.state)}) that the training part does not hold, e.g. {strange['state'][0]!r}")
     said += counted_words(scores)
@@ -839,6 +841,19 @@ def _sentences(self: Scorer, sound: Sound, scores: pl.DataFrame) -> list:
 
 # %% ../nbs/08_scoring.ipynb #6af12ba9
 @patch
+def counted_learned(
+    self: Scorer,
+    scores: pl.DataFrame, # As made by score; of whole sessions
+    named: bool | None = None, # Whether their ids are those of the run; None: as the log has it
+) -> tuple: # How many sessions were learned from (a key of NOT_KNOWN where nobody can tell), and how many were scored
+    "Scored sessions that the model has seen before, by their ids; of a model without a folder none are known."
+    asked = scores.drop_nulls("probability").select("session_id").unique()
+    if self.folder is None: return 0, len(asked)
+    if (known := self.learned_sessions()) is None: return -2, len(asked)
+    if not (self.names_sessions() if named is None else named): return -1, len(asked)
+    return len(asked.join(known, on="session_id", how="semi")), len(asked)
+
+@patch
 def limits(
     self: Scorer,
 ) -> list: # Sentences
@@ -849,6 +864,45 @@ def limits(
     return said
 
 # %% ../nbs/08_scoring.ipynb #fd0d0d94
+@patch
+def unfit(
+    self: Scorer,
+) -> list: # One sentence; none where the run's model is fit for use, or nobody judged that
+    "Whether the model may be used, as the run judged it."
+    about = self.about["conversion"]
+    if "fit_for_use" not in about and self.folder: about = read_json(Run(self.folder), "model_card.json")
+    if about.get("fit_for_use") is not False: return []
+    return [f"do not use this model yet, it is not fit for use: {str(about.get('verdict')).removeprefix('not fit for use: ')}"]
+
+@patch
+def learned_sessions(
+    self: Scorer,
+) -> pl.DataFrame | None: # session_id; None where the run kept no table of them
+    "The sessions of the training part."
+    if self.folder is None or not Run(self.folder).has("sessions.parquet"): return None
+    with naming_damage(self.folder / "sessions.parquet"):
+        rows = pl.scan_parquet(self.folder / "sessions.parquet", glob=False)
+        return rows.filter(pl.col("part") == "train").select("session_id").unique().collect()
+
+@patch
+def names_sessions(
+    self: Scorer,
+) -> bool: # Whether a session of another file that has the same id is the same session
+    "Whether ids come with the log; otherwise they are numbers of rows, or count the visits that one file shows of a visitor."
+    return "session_id" in self.source().mapping.columns or bool(self.source().reader)
+
+NOT_KNOWN = {-1: "the log has no session ids of its own", -2: "the run's table of its sessions is gone"}  # why nobody can tell
+
+def learned_in_words(
+    count: int, # Sessions that were scored and that the model has learned from; a key of NOT_KNOWN where nobody can tell
+    scored: int, # Sessions that were scored
+    how: str = "by session id", # How they were recognised
+) -> list: # One sentence, or none
+    "How many answers are about sessions whose end the model has seen."
+    if count in NOT_KNOWN: return [f"whether the model has learned from some of these sessions is not known: {NOT_KNOWN[count]}"]
+    if not count or not scored: return []
+    return [f"the model has learned from {count:,} of the {_many(scored, 'scored session')} ({how}): it has seen how they ended, and looks better on them than it is"]
+
 @patch
 def score(
     self: Scorer,
@@ -911,10 +965,10 @@ class Live:
     def __init__(
         self,
         scorer: Scorer, # Who is asked
-        session_id: str = "live", # What the session is called in the answers
+        session_id: str = "", # What the session is called in the answers; empty: as its first event says, or live
     ): self.scorer, self.session_id, self.events, self.answers = scorer, session_id, [], []
 
-    def __repr__(self): return f"Live({self.session_id!r}: {_many(len(self.events), 'event')})"
+    def __repr__(self): return f"Live({self.session_id or 'live'!r}: {_many(len(self.events), 'event')})"
 
     def add(
         self,
@@ -924,6 +978,7 @@ class Live:
         event = self._checked(event)
         frame = pl.DataFrame([*self.events, event], schema=self._schema, orient="row")
         answer = self.scorer._live(frame)
+        self.session_id = event["session_id"]
         self.events.append(event)
         self.answers.append(answer)
         return answer
@@ -939,10 +994,18 @@ def _schema(self: Live) -> dict:
 def _checked(self: Live, event: dict) -> dict:
     "The event with the columns that count, or a refusal."
     if not isinstance(event, dict): raise ValueError(f"an event is a dict such as {{'t': 1767571640078003, 'event': 'view', 'price': None}}; found {type(event).__name__}")
-    if (other := event.get("session_id", self.session_id)) != self.session_id: raise ValueError(f"the event belongs to session {other!r}, and this is session {self.session_id!r}. Open one for each: scorer.session({other!r})")
-    event = {"quantity": 1, "visitor_id": None} | event | {"session_id": self.session_id}
+    event = {"quantity": 1, "visitor_id": None} | event | {"session_id": self._name_of(event)}
     refuse_missing(list(event), self.scorer.card)
     return {name: self._read(name, event[name], kind) for name, kind in self._schema.items()}
+
+@patch
+def _name_of(self: Live, event: dict) -> str:
+    "The session that an event belongs to, or a refusal: a visit is of one session, named when it is opened or by its first event."
+    given = event.get("session_id")
+    other = None if given is None else self._read("session_id", given, pl.String)
+    if not other or other == self.session_id: return self.session_id or "live"
+    if not self.session_id: return other
+    raise ValueError(f"the event belongs to session {other!r}, and this is session {self.session_id!r}. Open one for each: scorer.session({other!r})")
 
 @patch
 def _read(self: Live, name: str, value, kind: pl.DataType):
@@ -961,7 +1024,7 @@ def _read(self: Live, name: str, value, kind: pl.DataType):
 @patch
 def session(
     self: Scorer,
-    session_id: str = "live", # What the session is called in the answers
+    session_id: str = "", # What the session is called in the answers; empty: as its first event says, or live
 ) -> Live: # A visit without events yet
     "A visit that is going on."
     if self.card["ready_made"]: raise ValueError(f"this run learned from {self.card['title']}: finished sessions, no events. There is nothing to follow live")
@@ -989,6 +1052,16 @@ def mapping_note(self: Scorer) -> str:
     "A sentence if the mapping file that the run was made with says something else by now, else nothing."
     return note_on_mapping(self.folder) if self.folder else ""
 
+MAX_REJECTED = 0.05  # share of rows that may be unreadable, where neither the run nor anybody else says
+
+@patch
+def allowed(
+    self: Scorer,
+    max_rejected: float | None = None, # What is asked for
+) -> float: # Largest share of rows that may be unreadable
+    "What is asked for, else what the run's own log was allowed."
+    return self.card.get("max_rejected", MAX_REJECTED) if max_rejected is None else max_rejected
+
 def canonical_columns(
     columns: list, # Columns of a log
     card: dict, # The card of the run's log
@@ -1014,9 +1087,10 @@ def _as_events(events: pl.DataFrame) -> Checked:
 def read(
     self: Scorer,
     log, # Path of a file, folder or pattern; or a frame with the log's own columns
-    max_rejected: float = 0.05, # Largest share of rows that may be unreadable
+    max_rejected: float | None = None, # Largest share of rows that may be unreadable; None: what the run's own log was allowed
 ) -> Checked: # Events to be scored, rejected rows, notes
     "A raw log as events, read as the run's own log was."
+    max_rejected = self.allowed(max_rejected)
     source, path = self.source(), log if isinstance(log, (str, os.PathLike)) else None
     if source.ready_made:
         raise ValueError(f"this run learned from {source.title}: finished sessions, no events. "
@@ -1115,6 +1189,20 @@ def appender(
     else: yield lambda scores: scores.write_ndjson(file)
 
 # %% ../nbs/08_scoring.ipynb #015e5ba1
+def notes_path(
+    out: Path, # A file of scores
+) -> Path: # A text file beside it
+    "Where stands what should travel with scores."
+    return out.with_name(f"{out.stem}-notes.txt")
+
+def with_notes(
+    lines: list, # What a reader of scores should know; the last one says where they are
+    out: Path, # The file of scores
+) -> list: # The same, and where they are kept
+    "Write down beside the scores what was said of them: whoever is sent the file has not seen the terminal."
+    with atomic_write(notes_path(out)) as file: file.write(("\n".join(lines) + "\n").encode())
+    return [*lines[:-1], f"{lines[-1]} (with these notes: {notes_path(out).name})"]
+
 def _refuse_several(files: list, events_path: str) -> None:
     "Refuse more than one file."
     if len(files) == 1: return
@@ -1129,8 +1217,8 @@ def _targets(events_path: str, out_path: str) -> tuple[Path, Path]:
     if out.suffix not in WRITTEN:
         raise ValueError(f"scores are written to a file ending in {', '.join(WRITTEN)}; found {out.name!r}, e.g. scored.parquet")
     log = files[0].file if is_address(files[0]) else files[0]
-    if out.is_dir() or log and out == log.absolute():
-        what = "a folder" if out.is_dir() else "the log itself"
+    if out.is_dir() or log and log.absolute() in (out, notes_path(out)):
+        what = "a folder" if out.is_dir() else "the log itself" if out == log.absolute() else f"a name whose notes, {notes_path(out).name}, would replace the log"
         raise ValueError(f"{out} is {what}. Name another file for the scores, e.g. scored.parquet")
     return files[0], out
 
@@ -1145,6 +1233,7 @@ class Tally:
     states: pl.DataFrame | None = None # Such states, of one part
     sound: Sound | None = None # What was done to the events of all parts; without events
     example: dict | None = None # An event that was read
+    unknown: int = 0 # Why nobody can tell which sessions were learned from: a key of NOT_KNOWN; 0: they are counted
 
 def _add_scores(tally: Tally, scores: pl.DataFrame) -> None:
     "Count the scores of a part."
@@ -1209,9 +1298,11 @@ def in_words(
     of_rejected = f" ({reasons})" if reasons else ""
     rows, flagged = tally.counts["rows"], tally.counts["flagged"]
     by_status = ", ".join(f"{n:,} {status}" for status, n in sorted(_counts_of(tally, "status").items()))
-    lines = [f"{tally.events:,} events read, {len(checked.rejected):,} rejected{of_rejected}",
+    learned = tally.unknown or tally.counts["learned"]
+    lines = [*scorer.unfit(), f"{tally.events:,} events read, {len(checked.rejected):,} rejected{of_rejected}",
              f"{_many(rows, 'row')}: {by_status}",
-             f"{flagged:,} flagged, from a probability of {scorer.threshold:.4f} on", *checked.notes]
+             f"{flagged:,} flagged, from a probability of {scorer.threshold:.4f} on",
+             *learned_in_words(learned, tally.counts["sessions scored"]), *checked.notes]
     lines += replace(tally.sound, left_out={}).notes  # what was left out stands among the rejected
     new = sorted(_counts_of(tally, "note").items(), key=lambda pair: -pair[1])
     often = ", ".join(f"{note} ({n:,})" for note, n in new[:3])
@@ -1236,6 +1327,9 @@ def _score_parts(
             scores, sound, states = scorer.score_part(checked.events, landmarks)
             append(scores)
             add_part(tally, checked.events, scores, sound, states)
+            learned, scored = scorer.counted_learned(scores, sorted_log.canonical or None)
+            tally.counts.update({"learned": max(learned, 0), "sessions scored": scored})
+            tally.unknown = min(learned, 0)
             results.append(_set_aside(checked, sound, sorted_log.canonical, rules))
             if out.suffix == ".csv":
                 tally.counts.update({("formula", column): n for column, n in frame_for_spreadsheet(scores)[1].items()})
@@ -1252,7 +1346,7 @@ def score_file(
     events_path: str, # A log with the columns of the training log, or the events.parquet of a run
     out_path: str, # Where the scores go: .parquet, .csv or .jsonl
     landmarks: str | int | list = "last", # As for Scorer.score
-    max_rejected: float = 0.05, # Largest share of rows that may be unreadable
+    max_rejected: float | None = None, # Largest share of rows that may be unreadable; None: what the run's own log was allowed
     progress: bool = True, # Whether to show progress, in a terminal
     key: str = "", # Path of the key that the run must be signed with, as for Scorer.load
 ) -> list: # Sentences: what was read, what was scored, what to know
@@ -1263,6 +1357,7 @@ def score_file(
     if is_address(path) and source.reader:
         raise ValueError(f"this run learned from {source.title}, which is read from files, and {path} is a database. "
                          "Export the new rows to a file")
+    max_rejected = scorer.allowed(max_rejected)
     if source.ready_made: return score_finished(scorer, path, out, max_rejected)
     chosen_landmarks(landmarks, scorer.landmarks)
     if not is_address(path): source = replace(source, mapping=with_pairs(source.mapping, [path.parent]))
@@ -1273,7 +1368,7 @@ def score_file(
         with tqdm(desc="scoring", total=sorted_log.count, leave=False, disable=quiet) as bar:
             tally, checked = _score_parts(scorer, sorted_log, out, landmarks, max_rejected, bar)
     of_files = [] if canonical else log_notes(source, log)
-    return in_words(tally, replace(checked, notes=[*of_files, *checked.notes]), scorer, out)
+    return with_notes(in_words(tally, replace(checked, notes=[*of_files, *checked.notes]), scorer, out), out)
 
 
 # %% ../nbs/08_scoring.ipynb #900cf04e
@@ -1322,11 +1417,42 @@ def score_sessions(
     frame = to_polars(table)
     mapping = _where_named(finished_mapping(self), frame, self)
     checked = read_finished(frame, mapping, name="the sessions", max_rejected=0.0, labelled=False)
-    rows = complete_ready_made(checked.events).with_columns(landmark=pl.lit(0, pl.Int64))
-    scores = rows.select("session_id", "landmark", events=pl.lit(None, pl.Int64), status=pl.lit("scored")).hstack(self._answers(rows.to_pandas()))
-    if self.segments is not None: scores = scores.with_columns(self._segments(rows.to_pandas()))
-    self.said = [*left_out_in_words(checked.reasons()), *counted_words(scores), *self.limits()]
+    scores = self._finished_answers(checked.events)
+    numbered = "session_id" not in mapping.columns
+    self.said = [*self.unfit(), *self._finished_sentences(checked, scores, numbered)]
+    if numbered: self.said.append(NUMBERED.format(what="number of its row, counted from 1"))
     return as_given(scores, table)
+
+NUMBERED = "session_id is the {what}, since the sessions have no ids of their own"  # of finished sessions
+
+@patch
+def _finished_answers(self: Scorer, sessions: pl.DataFrame) -> pl.DataFrame:
+    "What the models say of finished sessions that were read."
+    rows = complete_ready_made(sessions).with_columns(landmark=pl.lit(0, pl.Int64))
+    scores = rows.select("session_id", "landmark", events=pl.lit(None, pl.Int64), status=pl.lit("scored")).hstack(self._answers(rows.to_pandas()))
+    return scores if self.segments is None else scores.with_columns(self._segments(rows.to_pandas()))
+
+@patch
+def _finished_sentences(self: Scorer, checked: Checked, scores: pl.DataFrame, numbered: bool) -> list:
+    "What a reader of the answers should know, fitness aside."
+    return [*left_out_in_words(checked.reasons()), *self.learned_finished(checked.events, scores, numbered), *counted_words(scores), *self.limits()]
+
+@patch
+def learned_finished(
+    self: Scorer,
+    sessions: pl.DataFrame, # Finished sessions, read
+    scores: pl.DataFrame, # As made of them
+    numbered: bool, # Whether their ids are numbers of rows
+) -> list: # One sentence, or none
+    "How many finished sessions the model has learned from: by their ids, or where there are none by their values."
+    if not numbered and self.names_sessions(): return learned_in_words(*self.counted_learned(scores))
+    if self.folder is None: return []
+    if not Run(self.folder).has("sessions-read.parquet"): return learned_in_words(-2, len(scores))
+    with naming_damage(self.folder / "sessions-read.parquet"):
+        kept = pl.read_parquet(self.folder / "sessions-read.parquet", glob=False).filter(pl.col("part") == "train")
+    values = [name for name in self.card["session_context"] if name in sessions.columns and sessions[name].dtype == kept[name].dtype]
+    alike = sessions.join(kept.select(values).unique(), on=values, how="semi", nulls_equal=True)
+    return learned_in_words(len(alike), len(scores), "sessions that say the same, since the log names none")
 
 # %% ../nbs/08_scoring.ipynb #cc405631
 def score_finished(
@@ -1339,7 +1465,12 @@ def score_finished(
     mapping = finished_mapping(scorer)
     kept = format_of(path) == "parquet" if isinstance(path, Path) else False
     raw = read_table(path, "parquet") if kept else read_table(path, **mapping.reading())
-    checked = read_finished(raw, _where_named(mapping, raw, scorer), name=path.name, max_rejected=max_rejected, labelled=False)
-    scores, reasons = scorer.score_sessions(checked.events), checked.reasons()
+    named = _where_named(mapping, raw, scorer)
+    checked = read_finished(raw, named, name=path.name, max_rejected=max_rejected, labelled=False)
+    scores, numbered = scorer._finished_answers(checked.events), "session_id" not in named.columns
     with atomic_write(out) as file, appender(file, out.suffix) as append: append(scores)
-    return [f"{_many(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on", *left_out_in_words(reasons), *scorer.said, *([note] if out.suffix == ".csv" and (note := spreadsheet_note(frame_for_spreadsheet(scores)[1])) else []), f"written: {out}"]
+    said = [f"{_many(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on"]
+    said += scorer._finished_sentences(checked, scores, numbered)
+    if numbered: said.append(NUMBERED.format(what=f"{'line of its row' if '_row' in raw.columns else 'number of its row, counted from 1,'} in {path.name}"))
+    if out.suffix == ".csv" and (note := spreadsheet_note(frame_for_spreadsheet(scores)[1])): said.append(note)
+    return with_notes([*scorer.unfit(), *said, f"written: {out}"], out)

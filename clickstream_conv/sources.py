@@ -1004,7 +1004,7 @@ def prepare(
     if memory and not known.ready_made: return prepare_in_partitions(run, known, chosen, path, sessions, seed, test_share, max_rejected, memory)
     if path: refuse_too_large(path, known.mapping.format)
     checked, seen, parts, how, details = _read_with_parts(known, chosen, path, sessions, seed, test_share, max_rejected, run / ".spill")
-    card = source_card(known, chosen, checked, seen, parts, how, details) | made_with(known, path, seed)
+    card = source_card(known, chosen, checked, seen, parts, how, details) | made_with(known, path, seed) | dict(max_rejected=max_rejected)
     beside = OF_SPANS if known.ready_made else ("_file",)
     table = checked.events.drop(beside, strict=False).join(parts, on="session_id", how="left", maintain_order="left")
     write_table(run, "rejected.parquet", checked.rejected)
@@ -1159,7 +1159,7 @@ def prepare_in_partitions(
     card = with_warnings(card, as_warnings(oddities(source.mapping, counted, spans)))
     write_table(run, "rejected.parquet", checked.rejected)
     write_contract(run, contract_for(source, rules))
-    write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share))
+    write_json(run, "metrics/source.json", card := card | dict(memory=memory, sample_share=share, max_rejected=max_rejected))
     return card
 
 def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:

@@ -9,6 +9,7 @@ from clickstream_conv import report
 from clickstream_conv.audit import audit, differing
 from clickstream_conv.cards import Verdict, gate
 from clickstream_conv.findings import sampled_as
+from clickstream_conv.scoring import Scorer
 from clickstream_conv.sources import twins_across
 
 MAPPING = """\
@@ -114,3 +115,22 @@ def test_the_audit_holds_the_base_rate(finished):
     "Other people's code finds the same rival."
     lines = audit(finished[0] / "out")
     assert not differing(lines) and any("less that of base rate" in line.item for line in lines)
+
+
+def test_scores_of_finished_sessions_say_what_their_ids_are(finished):
+    "The line of the file, in the terminal and in the notes; sessions without ids are recognised by what they say."
+    folder, _ = finished
+    done = command("score", "--run", "out", "--events", "visits.csv", "--out", "scores.csv", cwd=folder)
+    assert done.returncode == 0, done.said
+    notes = (folder / "scores-notes.txt").read_text()
+    scores = pl.read_csv(folder / "scores.csv", schema_overrides=dict(session_id=pl.String))
+    assert scores["session_id"][0] == "2" and len(scores) == 1_640
+    for text in (done.stdout, notes):
+        assert "session_id is the line of its row in visits.csv, since the sessions have no ids of their own" in text
+    table = pl.read_parquet(folder / "out" / "sessions-read.parquet")
+    seen = ["looks", "read_for", "device"]
+    count = len(table.join(table.filter(pl.col("part") == "train").select(seen).unique(), on=seen, how="semi"))
+    assert f"the model has learned from {count:,} of the 1,640 scored sessions (sessions that say the same, since the log names none)" in notes
+    scorer = Scorer.load(folder / "out")
+    scorer.score_sessions(pl.read_csv(folder / "visits.csv").drop("bought").head(3))
+    assert "session_id is the number of its row, counted from 1, since the sessions have no ids of their own" in scorer.said

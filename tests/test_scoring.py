@@ -153,7 +153,7 @@ def test_an_interrupted_file_leaves_the_old_one(shop, log, tmp_path, monkeypatch
     monkeypatch.setattr(Scorer, "score_part", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt): score_file(shop.folder, tmp_path / "log.parquet", tmp_path / "out.csv", progress=False)
     assert (tmp_path / "out.csv").read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.parquet", "out.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.parquet", "out-notes.txt", "out.csv"]
 
 def test_many_threads_get_their_own_answers(scorer, log):
     "One Scorer asked from several threads gives each what it asked for."
@@ -279,3 +279,98 @@ def test_one_strange_visit_refuses_no_file(shop, scorer, log, tmp_path, monkeypa
     bot.write_parquet(tmp_path / "bot.parquet")
     with pytest.raises(ValueError, match="none of the 25 events is in a state that this run knows"): score_file(shop.folder, tmp_path / "bot.parquet", tmp_path / "none.parquet", progress=False)
     assert not (tmp_path / "none.parquet").exists()
+
+
+@pytest.fixture
+def judged(shop, tmp_path):
+    "A copy of the run whose model was judged not fit for use, as the run writes it down."
+    import shutil
+    shutil.copytree(shop.folder, tmp_path / "run")
+    run = Run(str(tmp_path / "run"))
+    entry = json.loads((tmp_path / "run" / "models" / "manifest.json").read_text())["conversion"]
+    keep = {name: value for name, value in entry.items() if name not in ("sha256", "type", "beside", "versions", "seal")}
+    save_model(run, "conversion", load_model(run, "conversion"), about=keep | dict(fit_for_use=False, verdict="not fit for use: the test part holds 20 sessions with the outcome, at least 100 are needed"))
+    return run
+
+
+UNFIT = "do not use this model yet, it is not fit for use: the test part holds 20 sessions with the outcome, at least 100 are needed"
+
+
+def test_scores_say_first_that_a_model_is_not_fit_for_use(judged, shop, log, tmp_path):
+    "In the terminal, in the notes beside the file, and of a call; of a model that is fit, or that nobody judged, nothing."
+    log.drop("visitor", "part").write_parquet(tmp_path / "log.parquet")
+    said = score_file(judged.folder, tmp_path / "log.parquet", tmp_path / "out.csv", progress=False)
+    assert said[0] == UNFIT and said[-1] == f"written: {tmp_path / 'out.csv'} (with these notes: out-notes.txt)"
+    assert (tmp_path / "out-notes.txt").read_text().splitlines()[:2] == said[:2]
+    scorer = Scorer.load(judged.folder)
+    scorer.score(log.head(40))
+    assert scorer.said[0] == UNFIT
+    assert Scorer.load(shop.folder).unfit() == []
+
+
+def test_an_older_run_says_it_on_its_card(shop, tmp_path):
+    scorer = Scorer.load(shop.folder)
+    scorer.folder = tmp_path
+    (tmp_path / "model_card.json").write_text(json.dumps(dict(fit_for_use=False, verdict="not fit for use: few")))
+    assert scorer.unfit() == ["do not use this model yet, it is not fit for use: few"]
+
+
+def test_sessions_that_the_model_has_learned_from_are_counted(shop, scorer, tmp_path):
+    "By their ids, once each however many landmarks they get to; of those that were scored."
+    events = load_events(shop, "all")
+    learned, new = (events.filter(pl.col("part") == part)["session_id"].unique(maintain_order=True) for part in ("train", "test"))
+    mixed = events.filter(pl.col("session_id").is_in(pl.concat([learned.head(30), new.head(50)]).implode())).drop("visitor", "part")
+    for landmarks in ("last", "every"):
+        scored = scorer.score(mixed, landmarks).drop_nulls("probability")["session_id"].unique()
+        count = scored.is_in(learned.implode()).sum()
+        sentence = f"the model has learned from {count:,} of the {len(scored):,} scored sessions (by session id): it has seen how they ended, and looks better on them than it is"
+        assert 0 < count <= 30 and sentence in scorer.said
+        mixed.write_parquet(tmp_path / "mixed.parquet")
+        assert sentence in score_file(shop.folder, tmp_path / "mixed.parquet", tmp_path / "out.parquet", landmarks, progress=False)
+    scorer.score(events.filter(pl.col("session_id").is_in(new.implode())).drop("visitor", "part"))
+    assert not any("learned from" in line for line in scorer.said)
+
+
+def test_where_a_log_names_no_sessions_nobody_can_tell(own, tmp_path):
+    "Visits that were cut at a silence are counted anew in each file; those of the run's own events are not."
+    run, folder = own
+    said = score_file(run.folder, folder / "log.csv", tmp_path / "a.csv", progress=False)
+    assert "whether the model has learned from some of these sessions is not known: the log has no session ids of its own" in said
+    kept = score_file(run.folder, run / "events.parquet", tmp_path / "b.csv", progress=False)
+    assert any(line.startswith("the model has learned from ") for line in kept)
+
+
+def test_a_log_is_never_replaced_by_notes(shop, tmp_path):
+    (tmp_path / "a-notes.txt").write_text("session_id,t\n")
+    with pytest.raises(ValueError, match="a name whose notes, a-notes.txt, would replace the log"): score_file(shop.folder, tmp_path / "a-notes.txt", tmp_path / "a.csv", progress=False)
+
+
+def test_a_visit_takes_the_name_of_its_first_event(scorer, log):
+    "A row of the log goes into a new visit as it is; the row of another session is refused, and without an id it is called live."
+    first, second = (log.filter(pl.col("session_id") == name).drop("visitor", "part").to_dicts() for name in log["session_id"].unique(maintain_order=True)[:2])
+    visit = scorer.session()
+    assert visit.add(first[0])["session_id"] == visit.session_id == first[0]["session_id"]
+    assert visit.add({name: value for name, value in first[0].items() if name != "session_id"} | {"t": first[0]["t"] + 5_000_000})["session_id"] == first[0]["session_id"]
+    with pytest.raises(ValueError, match=r"Open one for each: scorer.session\('"): visit.add(second[0])
+    nameless = {name: value for name, value in first[0].items() if name != "session_id"}
+    assert scorer.session().add(nameless)["session_id"] == "live"
+    broken, number = scorer.session(), scorer.session()
+    with pytest.raises(ValueError): broken.add(first[0] | {"event": "teleport"})
+    assert broken.add(second[0])["session_id"] == second[0]["session_id"]  # what was not added names no visit
+    assert number.add(first[0] | {"session_id": 12})["session_id"] == "12"
+
+
+def test_a_run_that_was_allowed_more_is_scored_with_as_much(tmp_path):
+    "A log of which a tenth cannot be read: allowed when the run was made, so when it scores; a smaller bound counts where it is given."
+    raw = simulate(1_500, 3)
+    lines = raw.select("session_id", "visitor_id", "t", "event", "item_id", "category", "price", "quantity", "channel", "device", "returning", "page").write_csv().splitlines()
+    lines[1::10] = [line.replace("view", "glance").replace("cart", "glance") + ",too,many" for line in lines[1::10]]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    run = Run(str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="max-rejected|max_rejected"): prepare(run, path=str(tmp_path / "log.csv"))
+    prepare(run, path=str(tmp_path / "log.csv"), max_rejected=0.2)
+    quick_conversion(run, folds=2)
+    assert Scorer.load(run.folder).allowed() == 0.2 and Scorer.load(run.folder).allowed(0.01) == 0.01
+    assert any("rejected" in line for line in score_file(run.folder, tmp_path / "log.csv", tmp_path / "out.csv", progress=False))
+    assert len(Scorer.load(run.folder).read(tmp_path / "log.csv").rejected) > 0
+    with pytest.raises(ValueError): score_file(run.folder, tmp_path / "log.csv", tmp_path / "out.csv", max_rejected=0.05, progress=False)
