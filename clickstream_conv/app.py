@@ -339,6 +339,8 @@ def first_look(
         tracker = recognised(head)
         try: proposal = propose(path, encoding=encoding, zone=_zone_of(scorer))
         except ValueError as error: return Look(columns, None, "", [f"no mapping could be proposed: {error}"])
+        if "\nready_made: true" in proposal:
+            return Look(columns, None, "", ["no mapping could be proposed: each row looks like a finished session, and this run learned from events. Make a run of these sessions: clickstream-conv map"])
         asked = questions_of(proposal)
         if not tracker: return Look(columns, None, proposal, asked)
         note = f"the columns are those of {tracker}, and its mapping is used"

@@ -1216,6 +1216,8 @@ def propose(
     proposal = proposed(file, delimiter).rstrip()
     if sys.stdout.isatty(): say(proposal)
     else: typer.echo(proposal)  # into a file goes every letter as it is
+    from clickstream_conv.log.understood import refusal_of
+    if refusal := refusal_of(proposal, file): say(f"clickstream-conv: warning: by this mapping as it stands a run would refuse the log: {refusal}", err=True)
 
 # %% ../nbs/13_pipeline.ipynb #83cc02fd
 @app.command()
