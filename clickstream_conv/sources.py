@@ -1157,7 +1157,7 @@ def _keep_partitions(run: Run, work: Path, parts: Iterator, share: float) -> Non
         events = events.join(mine, on="session_id", how="left", maintain_order="left")
         chosen, events = events["_chosen"], events.drop("_chosen")
         names.append(write_table(run, f"events/{file.stem}.parquet", events))
-        sample.append(events.filter(chosen))
+        sample.append(copied(events.filter(chosen)))  # else it would hold on to all of its partition
         file.unlink()
     write_table(run, "events.parquet", pl.concat(sample).sort("session_id", "step"))
     for old in set(event_partitions(run)) - set(names): old.unlink()
