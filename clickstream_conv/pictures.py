@@ -33,7 +33,7 @@ LOW_TO_HIGH, AWAY_FROM_ZERO = "Blues", "RdBu_r"  # colour maps: for amounts, and
 LOOK = {"font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.5, "axes.edgecolor": "#8C8C8C", "axes.labelcolor": "#333333",
         "text.color": "#333333", "xtick.color": "#595959", "ytick.color": "#595959", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
         "grid.color": "#E6E6E6", "grid.linewidth": 0.7, "lines.linewidth": 1.6, "lines.markersize": 4.5, "figure.facecolor": "white", "axes.facecolor": "white", "text.parse_math": False}  # no text is a formula: a log's words may hold dollars
-STYLE = {LIMIT: dict(color="#404040", marker="", linestyle="--"), BASELINE: dict(color="#E69F00", marker="s", linestyle="-"), BASE_RATE: dict(color="#E69F00", marker="s", linestyle="-"), "logistic regression": dict(color="#56B4E9", marker="^", linestyle="-"),
+STYLE = {LIMIT: dict(color="#404040", marker="", linestyle="--"), BASELINE: dict(color="#E69F00", marker="s", linestyle="-"), "logistic regression": dict(color="#56B4E9", marker="^", linestyle="-"),
          "xgboost": dict(color="#0072B2", marker="o", linestyle="-"), "random forest": dict(color="#009E73", marker="v", linestyle="-"), "gradient boosting": dict(color="#CC79A7", marker="D", linestyle="-"),
          "neural net": dict(color="#882255", marker="P", linestyle="-"), "best single feature": dict(color="#999933", marker="X", linestyle="-")}
 DOTS = 110  # a picture's dots per inch: sharp enough to read, small enough to keep
@@ -42,7 +42,8 @@ def style_of(
     name: str, # Of a model; what follows a bracket does not count
 ) -> dict: # color, marker, linestyle
     "The look of a model, the same everywhere."
-    return STYLE.get(name.split(" (")[0], dict(color=COLOURS["model"], marker="o", linestyle="-"))
+    known = BASELINE if name == BASE_RATE else name.split(" (")[0]
+    return STYLE.get(known, dict(color=COLOURS["model"], marker="o", linestyle="-"))
 
 def baseline_of(
     names, # Of models

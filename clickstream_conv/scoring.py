@@ -889,7 +889,7 @@ def names_sessions(
     self: Scorer,
 ) -> bool: # Whether a session of another file that has the same id is the same session
     "Whether ids come with the log; otherwise they are numbers of rows, or count the visits that one file shows of a visitor."
-    return "session_id" in self.source().mapping.columns or bool(self.source().reader)
+    return self.contract is None or bool(self.contract.source) or "session_id" in self.contract.mapping.columns
 
 NOT_KNOWN = {-1: "the log has no session ids of its own", -2: "the run's table of its sessions is gone"}  # why nobody can tell
 
