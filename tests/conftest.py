@@ -3,6 +3,7 @@ import json, os, subprocess, sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("CLICKSTREAM_CONV_DATA", ROOT.parent / "shared" / "data"))
@@ -60,11 +61,25 @@ def write_log(folder, lines, header=HEADER, name="log.csv"):
     return ("run", "--source", "mine.yaml", "--path", name, "--out", "out", "--landmarks", "1,2", *EARLY, *QUICK)
 
 
+def made_once(factory, name, *words):
+    "A run that all processes of pytest-xdist share, and how it went: the first that asks makes it, the others wait."
+    place = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ: place = place.parent
+    folder, told = place / name, place / f"{name}.json"
+    with FileLock(place / f"{name}.lock"):
+        if not told.is_file():
+            folder.mkdir(exist_ok=True)
+            done = command("run", *words, "--out", "run", *QUICK, cwd=folder)
+            told.write_text(json.dumps(dict(args=done.args, returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)))
+    done = subprocess.CompletedProcess(**json.loads(told.read_text()))
+    done.said = done.stdout + done.stderr
+    return folder, done
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     "A finished run of the demo shop that no test changes: its folder's parent, and how it went."
-    folder = tmp_path_factory.mktemp("demo")
-    return folder, command("run", "--sessions", 3000, "--out", "run", *QUICK, cwd=folder)
+    return made_once(tmp_path_factory, "demo-run", "--sessions", 3000)
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +89,9 @@ def real_log():
         if not (DATA / name).is_file(): pytest.skip(f"no {name} in {DATA}; set CLICKSTREAM_CONV_DATA to the folder that has it")
         return DATA / name
     return found
+
+
+@pytest.fixture(scope="session")
+def rees46(tmp_path_factory, real_log):
+    "A finished run of a real log that no test changes: its folder's parent, and how it went."
+    return made_once(tmp_path_factory, "rees46-run", "--source", "rees46", "--path", str(real_log("rees46-2019-10-sample.csv")))
