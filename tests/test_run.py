@@ -89,12 +89,6 @@ def test_a_killed_run_continues_and_equals_an_uninterrupted_one(demo, tmp_path):
     assert same_results(tmp_path / "run", demo[0] / "run")
 
 
-def test_side_by_side_or_one_after_the_other_is_the_same(demo, tmp_path):
-    alone = command(*DEMO, *EARLY, "--jobs", 1, cwd=tmp_path)
-    assert alone.returncode == 0, alone.said
-    assert same_results(tmp_path / "run", demo[0] / "run")
-
-
 def test_a_run_in_partitions_reads_and_computes_the_same(demo, tmp_path):
     bounded = command("run", "--sessions", 3000, "--memory", 1, "--out", "run", "--until", "04", "--no-report", *QUICK, cwd=tmp_path)
     assert bounded.returncode == 0, bounded.said
@@ -135,18 +129,15 @@ def test_two_runs_in_one_folder_are_kept_apart(tmp_path):
     assert second.returncode == 1 and second.said.startswith("clickstream-conv: another run is under way in ")
 
 
-def test_fresh_starts_over_and_removes_only_what_is_ours(demo, tmp_path):
+def test_fresh_starts_over_ends_early_goes_on_and_one_stage_at_a_time_is_the_same(demo, tmp_path):
+    "Only what is ours is removed; a run that ended early goes on; stages one after the other find what they find side by side."
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    again = command(*DEMO, *EARLY, "--fresh", cwd=tmp_path)
-    assert again.returncode == 0 and "02_sources: done" in again.stderr and (tmp_path / "run" / "thesis.txt").read_text() == "mine"
-    assert same_results(tmp_path / "run", demo[0] / "run")
-
-
-def test_a_run_that_ended_early_goes_on(demo, tmp_path):
-    early = command(*DEMO, "--until", "04", cwd=tmp_path)
-    assert early.returncode == 0 and list(record(tmp_path / "run")["stages"]) == STAGES[:3] and "ROC-AUC" not in early.stdout
-    again = command(*DEMO, *EARLY, cwd=tmp_path)
+    early = command(*DEMO, "--fresh", "--until", "04", "--jobs", 1, cwd=tmp_path)
+    assert early.returncode == 0 and "02_sources: done" in early.stderr and "ROC-AUC" not in early.stdout, early.said
+    assert list(record(tmp_path / "run")["stages"]) == STAGES[:3] and (tmp_path / "run" / "thesis.txt").read_text() == "mine"
+    assert not (tmp_path / "run" / "models" / "conversion.skops").exists() and (tmp_path / "run" / "site" / "index.html").is_file()
+    again = command(*DEMO, *EARLY, "--jobs", 1, cwd=tmp_path)
     assert again.stderr.splitlines()[0] == "05_classification: not run yet" and same_results(tmp_path / "run", demo[0] / "run")
 
 
