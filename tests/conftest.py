@@ -1,5 +1,5 @@
 """What the tests of the command line share."""
-import json, os, subprocess, sys
+import contextlib, io, json, os, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,17 @@ def command(*words, cwd, before=(), **options):
     done = subprocess.run([*before, *COMMAND, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600, **options)
     done.said = done.stdout + done.stderr
     assert "Traceback" not in done.said, done.said
+    return done
+
+
+def here(*words, cwd):
+    "The command line in this process, for what it refuses before anything is run: no libraries to load each time."
+    from clickstream_conv import pipeline
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = pipeline.command([str(word) for word in words])
+    done = subprocess.CompletedProcess([*words], code, out.getvalue(), errors.getvalue())
+    done.said = done.stdout + done.stderr
     return done
 
 
