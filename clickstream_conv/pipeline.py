@@ -246,7 +246,10 @@ def _directive(cell: dict, name: str) -> str | None:
     return found and found[1].strip()
 
 def _only_imports(cell: dict) -> bool:
-    "Whether a cell does nothing but import."
+    "Whether a cell does nothing but import; only what begins so is taken apart."
+    begins = next((line for line in _source(cell).splitlines() if line.strip() and not line.startswith("#")), "import")
+    if not begins.startswith(("import", "from")):
+        return False
     return all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in ast.parse(_source(cell)).body)
 
 def _clean(cell: dict) -> dict:
