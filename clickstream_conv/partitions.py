@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from .events import (FLOAT_ID, LARGEST_EXACT, Checked, Rules, add_rows, check_rows,
                                      find_time_format, notes_of, order_reports, refuse_misread, rules_from,
@@ -92,14 +93,16 @@ def write_part(
     rows: pl.DataFrame, # Some rows of a partition
     file: Path, # Where they go
 ) -> None:
-    "Put rows aside for a moment, with as little work as Parquet takes."
-    rows.write_parquet(file, compression="uncompressed", statistics=False)
+    "Put rows aside for a moment as they lie in memory: half the work of Parquet, at several times its size."
+    file.unlink(missing_ok=True)  # whoever still holds the rows of an earlier one keeps them
+    rows.write_ipc(file, compression="uncompressed")
 
 def read_part(
     file: Path, # What was put aside
 ) -> pl.DataFrame: # Its rows
-    "Take up again what was put aside."
-    return pl.read_parquet(file, glob=False)
+    "Take up again what was put aside; nothing is copied, the file's pages are the table."
+    with pa.memory_map(str(file)) as pages:
+        return pl.from_arrow(pa.ipc.open_file(pages).read_all())
 
 def rows_of_parts(
     *folders: Path, # Partitions on disk
@@ -140,7 +143,7 @@ def _put_away(pieces: list, rules: Rules, folder: Path, partitions: int, place: 
     for size, number in ends.iter_rows():
         there = folder / f"{number:03d}"
         there.mkdir(parents=True, exist_ok=True)
-        write_part(sorted_out.slice(first, size).drop("_partition"), there / f"{place:06d}.parquet")
+        write_part(sorted_out.slice(first, size).drop("_partition"), there / f"{place:06d}.arrow")
         first += size
 
 def _refuse_no_rows(rows: int, name: str) -> None:
@@ -246,7 +249,7 @@ def spill_events(
 # %% ../nbs/01c_partitions.ipynb #8612f044
 def _rows_in(part: Path) -> int:
     "How many rows a partition holds."
-    return sum(map(rows_of_parquet, part.iterdir()))
+    return sum(len(read_part(file)) for file in part.iterdir())
 
 def partitions_in(
     folder: Path, # Where spill has put them

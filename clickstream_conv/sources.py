@@ -1119,7 +1119,7 @@ def prepare_in_partitions(
             counted.append(odd_values(events))
             _refuse_outcome(outcome, events.columns)
             known.update(converts_at_first(events, outcome))
-            write_part(events.drop("_file", strict=False), work / f"part-{number:03d}.parquet")
+            write_part(events.drop("_file", strict=False), work / f"part-{number:03d}.arrow")
             results.append(replace(checked, events=None))
             spans_of.append(copied(session_spans(events)))
             seen.append(_glance_at_part(events, spans_of[-1]))
@@ -1151,13 +1151,13 @@ def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
 def _keep_partitions(run: Run, work: Path, parts: Iterator, share: float) -> None:
     "Each partition with the part of its sessions, and the sample of all."
     sample, names = [], []
-    for file, mine in zip(sorted(work.glob("part-*.parquet")), parts, strict=True):
+    for file, mine in zip(sorted(work.glob("part-*.arrow")), parts, strict=True):
         events = read_part(file)
         mine = mine.with_columns(_chosen=chosen_by_hash(mine["session_id"], share))
         events = events.join(mine, on="session_id", how="left", maintain_order="left")
         chosen, events = events["_chosen"], events.drop("_chosen")
-        names.append(write_table(run, f"events/{file.name}", events))
-        sample.append(events.filter(chosen))
+        names.append(write_table(run, f"events/{file.stem}.parquet", events))
+        sample.append(copied(events.filter(chosen)))  # else it would hold on to all of its partition
         file.unlink()
     write_table(run, "events.parquet", pl.concat(sample).sort("session_id", "step"))
     for old in set(event_partitions(run)) - set(names): old.unlink()
