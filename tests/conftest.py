@@ -79,7 +79,7 @@ def write_log(folder, lines, header=HEADER, name="log.csv"):
     return ("run", "--source", "mine.yaml", "--path", name, "--out", "out", "--landmarks", "1,2", *EARLY, *QUICK)
 
 
-def made_once(factory, name, *words):
+def made_once(factory, name, *words, before=lambda folder: None):
     "A run that all processes of pytest-xdist share, and how it went: the first that asks makes it, the others wait."
     place = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ: place = place.parent
@@ -87,6 +87,7 @@ def made_once(factory, name, *words):
     with FileLock(place / f"{name}.lock"):
         if not told.is_file():
             folder.mkdir(exist_ok=True)
+            before(folder)
             done = command("run", *words, "--out", "run", *QUICK, cwd=folder)
             told.write_text(json.dumps(dict(args=done.args, returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)))
     done = subprocess.CompletedProcess(**json.loads(told.read_text()))
