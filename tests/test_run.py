@@ -3,7 +3,7 @@ import json, re, shutil, signal, time
 
 import polars as pl
 import pytest
-from conftest import EARLY, QUICK, command, metrics, record, start
+from conftest import EARLY, QUICK, command, here, metrics, record, start
 
 STAGES = ["02_sources", "03_eda", "04_features", "05_classification", "06_regression", "07_clustering", "09_explain"]
 DEMO = ("run", "--sessions", 3000, "--out", "run", *QUICK)
@@ -193,7 +193,7 @@ def test_uci_shoppers(real_log, tmp_path):
 
 def test_help_version_and_sources(tmp_path):
     for words in ((), ("--help",), ("run", "--help"), ("sources", "--help"), ("fetch", "--help"), ("map", "--help"), ("score", "--help"), ("app", "--help"), ("docs", "--help"), ("bench", "--help"), ("coverage", "--help")):
-        shown = command(*words, cwd=tmp_path)
+        shown = (here if len(words) == 2 else command)(*words, cwd=tmp_path)
         assert shown.returncode == 0 and "Usage: clickstream-conv" in shown.stdout
         if len(words) == 2: assert f"Examples:\n    clickstream-conv {words[0]}" in shown.stdout
     assert command("--version", cwd=tmp_path).stdout.split()[0] == "clickstream-conv"
