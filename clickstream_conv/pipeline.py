@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEFAULTS', 'QUIET', 'LAUNCH', 'MOST_SAID', 'FAULT',
-           'WAYS', 'MEMORY', 'NO_MEMORY', 'ENDED', 'REASONS', 'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'WORKER',
-           'SHARED', 'LIBRARIES', 'SENTENCES', 'MADE_FROM', 'app', 'Text', 'STOPPED', 'LEAST_MEMORY', 'package_folder',
-           'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters', 'Range', 'refuse_out_of_range',
-           'typed', 'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook', 'environment',
-           'own_kernel', 'one_line', 'say', 'shortened', 'is_ours', 'innermost', 'where_raised', 'means_no_memory',
-           'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due', 'followers',
-           'files_of', 'describe_data', 'named_files', 'refuse_foreign', 'claim', 'remove_run', 'sweep',
-           'drop_damaged_manifest', 'locked', 'code_cells', 'Progress', 'stage_process', 'Worker', 'weigh',
-           'settle_files', 'StageFailed', 'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run', 'cores',
-           'run_stages', 'read_in_words', 'figures_told', 'headlines_of', 'keep_sentences', 'summary', 'told_of',
-           'pages_of', 'report_is_current', 'make_report', 'stages_until', 'run_pipeline', 'run', 'sources_table',
-           'source_in_full', 'mapping_to_copy', 'sources', 'fetch', 'propose', 'score', 'open_app', 'audit_run',
-           'benchmark', 'coverage', 'readme', 'docs', 'in_words', 'refuse_narrow_shell', 'command', 'main']
+           'WAYS', 'MEMORY', 'NO_MEMORY', 'ENDED', 'REASONS', 'NEW', 'RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'GRAMMAR',
+           'WORKER', 'SHARED', 'LIBRARIES', 'SENTENCES', 'MADE_FROM', 'app', 'Text', 'STOPPED', 'LEAST_MEMORY',
+           'package_folder', 'notebooks_folder', 'read_notebook', 'Parameter', 'declared_parameters', 'Range',
+           'refuse_out_of_range', 'typed', 'refuse_unknown', 'settle', 'read_config', 'split_pairs', 'stage_notebook',
+           'environment', 'own_kernel', 'one_line', 'say', 'shortened', 'is_ours', 'innermost', 'where_raised',
+           'means_no_memory', 'failure', 'execute', 'Stage', 'digest', 'package_digest', 'plan', 'why_again', 'due',
+           'followers', 'files_of', 'describe_data', 'named_files', 'refuse_foreign', 'claim', 'remove_run', 'sweep',
+           'drop_damaged_manifest', 'locked', 'code_cells', 'Progress', 'spare_grammar', 'stage_process', 'Worker',
+           'weigh', 'settle_files', 'StageFailed', 'begin_stage', 'finish_stage', 'run_side_by_side', 'describe_run',
+           'cores', 'run_stages', 'read_in_words', 'figures_told', 'headlines_of', 'keep_sentences', 'summary',
+           'told_of', 'pages_of', 'report_is_current', 'make_report', 'stages_until', 'run_pipeline', 'run',
+           'sources_table', 'source_in_full', 'mapping_to_copy', 'sources', 'fetch', 'propose', 'score', 'open_app',
+           'audit_run', 'benchmark', 'coverage', 'readme', 'docs', 'in_words', 'refuse_narrow_shell', 'command', 'main']
 
 # %% ../nbs/13_pipeline.ipynb #1162ad79
 import ast, difflib, errno, hashlib, json, linecache, logging, os, re, reprlib, shutil, signal, subprocess, sys, time
@@ -246,7 +246,10 @@ def _directive(cell: dict, name: str) -> str | None:
     return found and found[1].strip()
 
 def _only_imports(cell: dict) -> bool:
-    "Whether a cell does nothing but import."
+    "Whether a cell does nothing but import; only what begins so is taken apart."
+    begins = next((line for line in _source(cell).splitlines() if line.strip() and not line.startswith("#")), "import")
+    if not begins.startswith(("import", "from")):
+        return False
     return all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in ast.parse(_source(cell)).body)
 
 def _clean(cell: dict) -> dict:
@@ -694,6 +697,13 @@ class Progress:
     def __enter__(self): return self
     def __exit__(self, *error): self.bar.close()
 
+# %% ../nbs/13_pipeline.ipynb #261db821
+GRAMMAR = "rfc3987_syntax"  # builds a grammar of international web addresses when it is imported
+
+def spare_grammar() -> None:
+    "Leave out what jsonschema would import for a check that no notebook is put to; it takes a second of each process."
+    sys.modules.setdefault(GRAMMAR, None)
+
 # %% ../nbs/13_pipeline.ipynb #6d5a4cea
 WORKER = "from clickstream_conv.pipeline import stage_process; stage_process()"
 
@@ -707,6 +717,7 @@ def stage_process() -> None:
     import threading
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spare_grammar()
     task, tell = json.loads(sys.stdin.readline()), lambda **news: print(json.dumps(news), flush=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try: log, wrong = execute(task["notebook"], task["parameters"], Path(task["folder"]), lambda **cell: tell(cell=1), **task["variables"])
@@ -1434,4 +1445,5 @@ def command(
 def main() -> None:
     "The command clickstream-conv."
     signal.signal(signal.SIGTERM, _stop)
+    spare_grammar()
     sys.exit(command(sys.argv[1:]))

@@ -1,8 +1,9 @@
 """What the tests of the command line share."""
-import json, os, subprocess, sys
+import contextlib, io, json, os, subprocess, sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("CLICKSTREAM_CONV_DATA", ROOT.parent / "shared" / "data"))
@@ -17,6 +18,13 @@ events: {view: [look], cart: [add], purchase: [buy]}
 time_format: "%Y-%m-%d %H:%M:%S"
 """
 HEADER = "sid,who,when,what,sku,kind,price"
+LONGEST = ("test_run", "test_guides", "test_bad_input", "test_odd_inputs", "test_texts", "test_lowest", "test_databases", "test_split", "test_audit", "test_wheel", "test_site", "test_app", "test_whatif", "test_scale")  # files of tests
+
+
+def pytest_collection_modifyitems(items):
+    "The longest files first, so that no process of pytest-xdist is left with one of them at the end."
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def command(*words, cwd, before=(), **options):
@@ -24,6 +32,17 @@ def command(*words, cwd, before=(), **options):
     done = subprocess.run([*before, *COMMAND, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600, **options)
     done.said = done.stdout + done.stderr
     assert "Traceback" not in done.said, done.said
+    return done
+
+
+def here(*words, cwd):
+    "The command line in this process, for what it refuses before anything is run: no libraries to load each time."
+    from clickstream_conv import pipeline
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        code = pipeline.command([str(word) for word in words])
+    done = subprocess.CompletedProcess([*words], code, out.getvalue(), errors.getvalue())
+    done.said = done.stdout + done.stderr
     return done
 
 
@@ -60,11 +79,26 @@ def write_log(folder, lines, header=HEADER, name="log.csv"):
     return ("run", "--source", "mine.yaml", "--path", name, "--out", "out", "--landmarks", "1,2", *EARLY, *QUICK)
 
 
+def made_once(factory, name, *words, before=lambda folder: None):
+    "A run that all processes of pytest-xdist share, and how it went: the first that asks makes it, the others wait."
+    place = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ: place = place.parent
+    folder, told = place / name, place / f"{name}.json"
+    with FileLock(place / f"{name}.lock"):
+        if not told.is_file():
+            folder.mkdir(exist_ok=True)
+            before(folder)
+            done = command("run", *words, "--out", "run", *QUICK, cwd=folder)
+            told.write_text(json.dumps(dict(args=done.args, returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)))
+    done = subprocess.CompletedProcess(**json.loads(told.read_text()))
+    done.said = done.stdout + done.stderr
+    return folder, done
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     "A finished run of the demo shop that no test changes: its folder's parent, and how it went."
-    folder = tmp_path_factory.mktemp("demo")
-    return folder, command("run", "--sessions", 3000, "--out", "run", *QUICK, cwd=folder)
+    return made_once(tmp_path_factory, "demo-run", "--sessions", 3000)
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +108,9 @@ def real_log():
         if not (DATA / name).is_file(): pytest.skip(f"no {name} in {DATA}; set CLICKSTREAM_CONV_DATA to the folder that has it")
         return DATA / name
     return found
+
+
+@pytest.fixture(scope="session")
+def rees46(tmp_path_factory, real_log):
+    "A finished run of a real log that no test changes: its folder's parent, and how it went."
+    return made_once(tmp_path_factory, "rees46-run", "--source", "rees46", "--path", str(real_log("rees46-2019-10-sample.csv")))

@@ -4,7 +4,7 @@ import os, shutil, signal, socket, struct, subprocess, time, zlib
 import polars as pl
 import pytest
 
-from conftest import COMMAND, DATA, EARLY, QUICK, command
+from conftest import COMMAND, DATA, command
 
 pytest.importorskip("streamlit", reason="the app is an extra: pip install clickstream-conv[app]")
 PAGES = {"": "Overview", "upload": "Upload", "session": "One session", "what-if": "What if", "segments": "Segments", "card": "Model card"}
@@ -48,10 +48,10 @@ def asked(request, tmp_path_factory):
     "A run, a log to upload, and how many sessions that has: of a real log where it is there, else of the demo shop."
     folder = tmp_path_factory.mktemp("asked")
     if (DATA / REES46).is_file():
-        command("run", "--source", "rees46", "--path", DATA / REES46, "--out", folder / "run", *EARLY, *QUICK, cwd=folder)
+        place, _ = request.getfixturevalue("rees46")
         lines = (DATA / REES46).read_text().splitlines()[:4_000]
         (folder / "log.csv").write_text("\n".join(lines) + "\n")
-        return folder / "run", folder / "log.csv", len({line.split(",")[-1] for line in lines[1:]})
+        return place / "run", folder / "log.csv", len({line.split(",")[-1] for line in lines[1:]})
     from clickstream_conv.simulate import simulate
     place, _ = request.getfixturevalue("demo")
     log = simulate(400, 7)

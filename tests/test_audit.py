@@ -4,8 +4,8 @@ import shutil
 
 import polars as pl
 import pytest
-from conftest import EARLY, QUICK, ROOT, command
-from test_split import returning_log
+from conftest import ROOT, command
+from test_split import shop  # a fixture
 
 from clickstream_conv.audit import EQUAL, audit, differing
 from clickstream_conv.events import sessionise
@@ -69,11 +69,10 @@ def test_rows_that_were_changed_are_counted(copied):
     assert [(line.item, line.apart) for line in differing(audit(str(copied)))] == [("cart_value, mean of all session rows", changed)]
 
 
-def test_a_log_with_returning_visitors(tmp_path):
-    returning_log(tmp_path)
-    done = command("run", "--source", "mine.yaml", "--path", "log.csv", "--out", "out", "--landmarks", "1,2", *EARLY, *QUICK, cwd=tmp_path)
+def test_a_log_with_returning_visitors(shop):
+    folder, done = shop
     assert done.returncode == 0, done.said
-    lines = items(tmp_path / "out")
+    lines = items(folder / "run")
     assert differing(lines.values()) == []
     assert lines["test sessions of known visitors"].theirs > lines["test sessions of new visitors"].theirs > 0
     assert any("known visitors" in item and item.startswith("roc_auc") for item in lines)

@@ -3,7 +3,7 @@ import os, resource, shutil
 from pathlib import Path
 
 import pytest
-from conftest import EARLY, HEADER, QUICK, command, log_lines, metrics, write_log
+from conftest import EARLY, HEADER, QUICK, command, here, log_lines, metrics, write_log
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 
@@ -75,7 +75,7 @@ def test_a_last_line_cut_short_is_rejected_and_counted(tmp_path):
     words = write_log(tmp_path, log_lines())
     whole = (tmp_path / "log.csv").read_text()
     (tmp_path / "log.csv").write_text(whole[:-12])
-    done = command(*words, cwd=tmp_path)
+    done = command(*words, "--until", "02", cwd=tmp_path)
     assert done.returncode == 0 and "1 rejected (line broken: 1)" in done.stdout, done.said
 
 
@@ -93,7 +93,7 @@ def test_a_full_disk(tmp_path):
     done = command("run", "--sessions", 3000, "--out", "out", cwd=tmp_path, preexec_fn=limit)
     refused(done, "02_sources failed", "cannot write", "events.parquet", "make room")
     assert not (tmp_path / "out" / "events.parquet").exists() and not list((tmp_path / "out").glob(".*.part"))
-    assert command("run", "--sessions", 3000, "--out", "out", "--landmarks", "1,2", *EARLY, *QUICK, cwd=tmp_path).returncode == 0
+    assert command("run", "--sessions", 3000, "--out", "out", "--until", "02", "--no-report", cwd=tmp_path).returncode == 0
 
 
 def test_a_folder_below_a_file(tmp_path):
@@ -111,14 +111,14 @@ def test_a_read_only_folder(tmp_path):
 
 
 def test_a_folder_that_takes_no_files(tmp_path):
-    refused(command("run", "--out", "/proc/self", cwd=tmp_path), "/proc/", "not empty and holds no run")
-    refused(command("run", "--out", "/proc/self/run", cwd=tmp_path), "/proc/")
+    refused(here("run", "--out", "/proc/self", cwd=tmp_path), "/proc/", "not empty and holds no run")
+    refused(here("run", "--out", "/proc/self/run", cwd=tmp_path), "/proc/")
 
 
 def test_a_folder_of_someone_else(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("cat")
-    for fresh in ((), ("--fresh",)): refused(command("run", "--out", "photos", *fresh, cwd=tmp_path), "photos", "not empty and holds no run")
+    for fresh in ((), ("--fresh",)): refused(here("run", "--out", "photos", *fresh, cwd=tmp_path), "photos", "not empty and holds no run")
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
 
 
@@ -148,7 +148,7 @@ WRONG_WORDS = {
 @pytest.mark.parametrize("name", WRONG_WORDS)
 def test_wrong_words_are_refused_before_anything_is_made(name, tmp_path):
     words, expected = WRONG_WORDS[name]
-    done = command("run", *words, cwd=tmp_path)
+    done = here("run", *words, cwd=tmp_path)
     refused(done, *expected)
     assert len(done.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
 
@@ -157,20 +157,20 @@ def test_wrong_words_are_refused_before_anything_is_made(name, tmp_path):
 def test_a_bad_mapping(text, tmp_path):
     write_log(tmp_path, log_lines())
     (tmp_path / "mine.yaml").write_text(text)
-    refused(command("run", "--source", "mine.yaml", "--path", "log.csv", cwd=tmp_path), "mine.yaml")
+    refused(here("run", "--source", "mine.yaml", "--path", "log.csv", cwd=tmp_path), "mine.yaml")
 
 
 def test_a_test_share_that_leaves_nothing(tmp_path):
-    refused(command("run", "--out", "out", "--sessions", 500, "--test-share", 1.5, cwd=tmp_path), "test_share must be 0.001 to 0.999", "found 1.5")
+    refused(here("run", "--out", "out", "--sessions", 500, "--test-share", 1.5, cwd=tmp_path), "test_share must be 0.001 to 0.999", "found 1.5")
     assert not (tmp_path / "out").exists()
 
 
 def test_maps_that_cannot_be_proposed(tmp_path):
-    refused(command("map", "nowhere.csv", cwd=tmp_path), "no such file")
+    refused(here("map", "nowhere.csv", cwd=tmp_path), "no such file")
     (tmp_path / "photo.csv").write_bytes(PNG)
-    refused(command("map", "photo.csv", cwd=tmp_path), "PNG picture")
-    refused(command("fetch", "retailrocket", cwd=tmp_path), "Get it by hand")
-    refused(command("sources", "rees64", cwd=tmp_path), "did you mean rees46")
+    refused(here("map", "photo.csv", cwd=tmp_path), "PNG picture")
+    refused(here("fetch", "retailrocket", cwd=tmp_path), "Get it by hand")
+    refused(here("sources", "rees64", cwd=tmp_path), "did you mean rees46")
 
 
 def test_a_disk_that_fills_while_the_report_is_written(tmp_path, monkeypatch):
@@ -199,12 +199,12 @@ def test_too_little_memory(megabytes, tmp_path):
 
 @pytest.mark.parametrize("given", ["nan", "-1", "2"])
 def test_options_of_score_are_in_range(given, tmp_path):
-    refused(command("score", "--run", "nowhere", "--events", "nowhere.csv", "--max-rejected", given, cwd=tmp_path), "max")
+    refused(here("score", "--run", "nowhere", "--events", "nowhere.csv", "--max-rejected", given, cwd=tmp_path), "max")
 
 
 @pytest.mark.parametrize("words, said", [(("app", "--port", "99999"), "port must be 1 to 65,535"), (("bench", "--limit", "inf"), "limit must be 1 to"), (("bench", "--sizes", "99999999999999999999"), "sizes must be 1 to")])
 def test_options_of_other_commands_are_in_range(words, said, tmp_path):
-    refused(command(*words, cwd=tmp_path), said)
+    refused(here(*words, cwd=tmp_path), said)
 
 
 def test_every_number_that_can_be_given_has_a_range():

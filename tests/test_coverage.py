@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import command
+from conftest import command, here
 
 
 def test_the_command_counts_and_ends_accordingly(tmp_path):
@@ -33,7 +33,7 @@ def test_the_command_counts_and_ends_accordingly(tmp_path):
                                          (("--draws", "0"), "draws must be 1 to")])
 def test_what_cannot_be_counted_is_refused(tmp_path, words, said):
     "A wrong option is named before anything is drawn."
-    done = command("coverage", *words, cwd=tmp_path)
+    done = here("coverage", *words, cwd=tmp_path)
     assert done.returncode == 1 and said in done.said, done.said
 
 

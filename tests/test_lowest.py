@@ -9,7 +9,8 @@ UNREACHABLE = ("Failed to fetch", "dns error", "Could not connect", "error sendi
 
 def run(*words, cwd):
     "A command in an environment that knows nothing of this checkout."
-    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    foreign = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")  # the last: uv compiles nothing, so each process would
+    clean = {name: value for name, value in os.environ.items() if name not in foreign}
     return subprocess.run([str(word) for word in words], cwd=cwd, env=clean, capture_output=True, text=True, timeout=900)
 
 

@@ -1,11 +1,11 @@
 """The split on logs whose visitors return: who is learned from, who is judged, and what a model must show before it is called fit for use."""
-import random
+import random, shutil
 from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
-from conftest import QUICK, command, metrics
+from conftest import QUICK, command, made_once, metrics
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from clickstream_conv.leaks import twin_rows
@@ -81,22 +81,22 @@ def test_the_shop_of_a_peer_trains_at_its_true_conversion(real_log, tmp_path):
     assert card["split_details"]["visitors"] == dict(new=14, known=888, nobody=0)
 
 
-@pytest.fixture(scope="module")
+WORDS = ("--source", "mine.yaml", "--path", "log.csv", "--landmarks", "1,2,3", "--until", "05_classification")
+
+
+@pytest.fixture(scope="session")
 def shop(tmp_path_factory):
-    "A run on the shop whose visitors return, with the column that gives the outcome away; how it went."
-    folder = tmp_path_factory.mktemp("returning")
-    returning_log(folder)
-    words = ("run", "--source", "mine.yaml", "--path", "log.csv", "--out", "out", "--landmarks", "1,2,3", "--until", "05_classification", *QUICK)
-    return folder, words, command(*words, cwd=folder)
+    "A run on the shop whose visitors return, with the column that gives the outcome away, that no test changes; how it went."
+    return made_once(tmp_path_factory, "returning-run", *WORDS, before=returning_log)
 
 
 def test_new_and_known_visitors_are_judged_apart(shop):
-    folder, _, done = shop
+    folder, done = shop
     assert done.returncode == 0, done.said
-    found, card = metrics(folder / "out"), (folder / "out" / "model_card.md").read_text()
-    rows = pl.read_parquet(folder / "out" / "sessions.parquet").filter(pl.col("part") == "test").to_pandas()
-    rows["p"] = load_model(Run(folder / "out"), "conversion").predict_proba(rows)[:, 1]
-    learned = set(load_events(Run(folder / "out"), "train")["visitor_id"])
+    found, card = metrics(folder / "run"), (folder / "run" / "model_card.md").read_text()
+    rows = pl.read_parquet(folder / "run" / "sessions.parquet").filter(pl.col("part") == "test").to_pandas()
+    rows["p"] = load_model(Run(folder / "run"), "conversion").predict_proba(rows)[:, 1]
+    learned = set(load_events(Run(folder / "run"), "train")["visitor_id"])
     for one in found["classification.json"]["visitor_groups"]:
         if one["model"] != found["classification.json"]["model"]: continue
         mine = rows[rows["visitor"].isin(learned) == (one["group"] == "known")]
@@ -108,19 +108,20 @@ def test_new_and_known_visitors_are_judged_apart(shop):
         assert one["roc_auc_low"] <= one["roc_auc"] <= one["roc_auc_high"]
     assert {one["group"] for one in found["classification.json"]["visitor_groups"]} == {"new", "known"}
     assert "## New and known visitors" in card and "known visitors (with a session in the training part): ROC-AUC of pairs at the same landmark" in done.stdout
-    first = (folder / "out" / "site" / "index.html").read_text()
+    first = (folder / "run" / "site" / "index.html").read_text()
     assert "new visitors: ROC-AUC" in first.lower().replace("roc-auc", "ROC-AUC") and "are of visitors with a session in the training part" in first
 
 
-def test_a_leak_makes_a_model_unfit_until_it_is_accepted(shop):
-    folder, words, done = shop
-    missing = metrics(folder / "out")["classification.json"]["missing"]
+def test_a_leak_makes_a_model_unfit_until_it_is_accepted(shop, tmp_path):
+    folder, done = shop
+    missing = metrics(folder / "run")["classification.json"]["missing"]
     assert "paid" in [one.get("column") for one in missing if one["code"] == "leak"]
     assert all(one["text"] in done.stdout for one in missing)
-    assert "Look at what the leak guard found before acting" in (folder / "out" / "site" / "index.html").read_text()
-    again = command(*words, "--no-report", "-p", "accept=paid", cwd=folder)
+    assert "Look at what the leak guard found before acting" in (folder / "run" / "site" / "index.html").read_text()
+    shutil.copytree(folder / "run", tmp_path / "run")
+    again = command("run", *WORDS, *QUICK, "--out", tmp_path / "run", "--no-report", "-p", "accept=paid", cwd=folder)
     assert again.returncode == 0, again.said
-    missing = metrics(folder / "out")["classification.json"]["missing"]
+    missing = metrics(tmp_path / "run")["classification.json"]["missing"]
     assert [one["code"] for one in missing if one["code"] != "few sessions"] == []
 
 

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import QUICK, command
 
 from clickstream_conv import app, audit, classification, clustering, eda, judging, regression, report
 from clickstream_conv.pictures import BASELINE
@@ -180,25 +179,23 @@ def titles_of(notebook):
     return still + [chart["layout"]["title"]["text"].replace("<br>", " ") for chart in charts]
 
 
-@pytest.fixture(scope="module")
-def pictured(tmp_path_factory):
-    "Notebook: the titles of its pictures, of a small run of the demo."
-    folder = tmp_path_factory.mktemp("titles")
-    done = command("run", "--out", "run", "--sessions", 6_000, "--no-report", *QUICK, cwd=folder)
-    assert done.returncode == 0, done.said
-    paths = sorted((folder / "run" / "notebooks").glob("*.ipynb"))
-    return {path.stem: titles_of(json.loads(path.read_text())) for path in paths}
+def pictured(run):
+    "Notebook: the titles of its pictures, of a finished run."
+    return {path.stem: titles_of(json.loads(path.read_text())) for path in sorted((run[0] / "run" / "notebooks").glob("*.ipynb"))}
 
 
-def test_every_figure_in_the_title_of_a_picture_carries_its_interval(pictured):
-    wrong = {(name, title): found for name, titles in pictured.items() for title in titles if (found := without_interval(title))}
-    assert not wrong, "\n".join(f"{name}: {title} -> {found}" for (name, title), found in wrong.items())
+@pytest.mark.parametrize("log", ["demo", "rees46"])
+def test_every_figure_in_the_title_of_a_picture_carries_its_interval(log, request):
+    walked = pictured(request.getfixturevalue(log))
+    wrong = {(name, title): found for name, titles in walked.items() for title in titles if (found := without_interval(title))}
+    assert walked and not wrong, "\n".join(f"{name}: {title} -> {found}" for (name, title), found in wrong.items())
 
 
-def test_the_walk_sees_the_pictures_of_every_stage(pictured):
-    told = {name for name, titles in pictured.items() if titles and all(titles)}
-    assert {"03_eda", "05_classification", "06_regression", "07_clustering", "09_explain"} <= told, {name: len(titles) for name, titles in pictured.items()}
-    shown = [title for titles in pictured.values() for title in titles]
+def test_the_walk_sees_the_pictures_of_every_stage(demo):
+    walked = pictured(demo)
+    told = {name for name, titles in walked.items() if titles and all(titles)}
+    assert {"03_eda", "05_classification", "06_regression", "07_clustering", "09_explain"} <= told, {name: len(titles) for name, titles in walked.items()}
+    shown = [title for titles in walked.values() for title in titles]
     assert len(shown) >= 25 and sum(len(re.findall(INTERVAL, title)) for title in shown) >= 15
     for words in ("Contacting the top 10%", "The most promising tenth brings", "sessions, log-loss changes by", "normalised Gini"): assert any(words in title and re.search(INTERVAL, title) for title in shown), words
 

@@ -15,8 +15,14 @@ CASES = Path(__file__).resolve().parents[1] / "cases"
 REPORTS = CASES / "reports"
 
 
-def in_partitions(path, mapping, folder, size=200, max_rejected=0.05):
+def few_bytes(path):
+    "How large a piece is: a few rows of a small log, a fortieth of a larger one."
+    return max(200, Path(path).stat().st_size // 40) if Path(path).is_file() else 200
+
+
+def in_partitions(path, mapping, folder, size=None, max_rejected=0.05):
     "A log read in pieces of a few rows."
+    size = size or few_bytes(path)
     rules, rows, first = spill(read_pieces(path, **mapping.reading(), size=size), mapping, folder / "spill", 3, Path(path).name)
     parts = list(check_partitions(folder / "spill", rules, mapping.context(), Path(path).name, first))
     total = summed_up(parts, rows, rules, max_rejected, Path(path).name)
@@ -24,15 +30,16 @@ def in_partitions(path, mapping, folder, size=200, max_rejected=0.05):
     return events, total
 
 
-def by_contract(path, mapping, rules, folder, size=200):
+def by_contract(path, mapping, rules, folder, size=None):
     "The events of a log that is scored by the contract of a run that read a log by these rules."
+    size = size or few_bytes(path)
     contract = contract_for(Source("mine", "mine", mapping), rules)
     card = dict(source="mine", title="mine", outcome={}, state=[], ready_made=False)
     source = source_of(contract, card)
     source = replace(source, mapping=with_pairs(source.mapping, [Path(path).parent]))
     with pytest.MonkeyPatch.context() as small:
         small.setattr(readers, "PIECE", size)
-        small.setattr(scoring, "MEMORY", 1e-5)
+        small.setattr(scoring, "MEMORY", 5e-8 * size)  # some partitions, not one for each few rows
         found = scoring.sort_log(source, str(path), False, folder / "scored", Path(path).name)
         parts = list(found.parts)
     return pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
