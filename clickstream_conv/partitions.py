@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['ROWS_PER_GB', 'BYTES_PER_ROW', 'UNPACKED', 'FEWEST', 'MOST', 'HELD', 'SAMPLED_TIMES', 'partition_of', 'guessed_rows',
            'partitions_for', 'named_piece', 'write_part', 'read_part', 'rows_of_parts', 'first_of_all', 'owners',
-           'told_nobody', 'spill', 'spill_events', 'partitions_in', 'rows_in_turn', 'check_partitions', 'summed_up']
+           'told_nobody', 'read_ahead', 'spill', 'spill_events', 'partitions_in', 'rows_in_turn', 'check_partitions',
+           'summed_up']
 
 # %% ../nbs/01c_partitions.ipynb #7ca424cb
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +158,17 @@ def told_nobody(
     "Progress that nobody looks at."
 
 # %% ../nbs/01c_partitions.ipynb #3baefdda
+def read_ahead(
+    pieces: Iterable, # Tables, each of which takes time to make
+) -> Iterator: # The same
+    "Make the next piece while somebody works on the one before; what making it raises is raised here."
+    turn, nothing = iter(pieces), object()
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, turn, nothing)
+        while (piece := coming.result()) is not nothing:
+            coming = maker.submit(next, turn, nothing)
+            yield piece
+
 SAMPLED_TIMES = 1_000  # of a piece
 
 def _sample(times: pl.Series) -> pl.Series:

@@ -41,7 +41,7 @@ from .log.orders import note_unnamed
 from .log.sql import Workspace
 from .log.trackers import shipped_mapping, shipped_mappings
 from .profiling import FAR
-from .partitions import ROWS_PER_GB, UNPACKED, check_partitions, guessed_rows, partitions_for, read_part, spill, summed_up, write_part
+from .partitions import ROWS_PER_GB, UNPACKED, check_partitions, guessed_rows, partitions_for, read_ahead, read_part, spill, summed_up, write_part
 from .log.headers import names_for
 from .log.together import without_twins
 from .profiling import copied
@@ -1084,7 +1084,9 @@ def raw_pieces(
     known = log_files(files, mapping.format)
     rows = guessed_rows(known, mapping.format)
     if mapping.sql: rows *= UNPACKED  # a query may make several rows of one
-    if not source.reader: return read_pieces(files, **mapping.reading(), work=work), rows
+    if not source.reader:
+        pieces = read_pieces(files, **mapping.reading(), work=work)
+        return pieces if mapping.sql else read_ahead(pieces), rows
     return iter([source.reader(files)]), rows
 
 # %% ../nbs/02_sources.ipynb #f770438a

@@ -28,7 +28,7 @@ def test_events_of_drawn_sessions_come_whole(tmp_path):
     "Of a session that is drawn all events are there."
     run = Run(str(tmp_path))
     given = dict(session_id=[f"s{i}" for i in range(300) for _ in range(3)], step=[1, 2, 3] * 300, visitor=["v"] * 900, part=["test"] * 900)
-    write_table(run, "events.parquet", pl.DataFrame(given))
+    write_table(run, "events.parquet", pl.from_dict(given))
     drawn = own_events(run, 50)
     assert drawn["session_id"].n_unique() == 50 and len(drawn) == 150
     assert set(drawn["session_id"]) != {f"s{i}" for i in range(50)}
