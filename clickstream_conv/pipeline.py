@@ -415,13 +415,15 @@ def _quiet():
 
 ENDED = "the process that ran it ended all at once, most likely because memory ran out. Give the run a bound, e.g. --memory 4"  # what a dead process is taken for
 
-def _attempt(run_it) -> str:
+def _attempt(run_it, again: bool = True) -> str:
     "Run a notebook and say what went wrong, if anything did."
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     try: run_it()
     except PapermillExecutionError as error: return failure(error)
     except DeadKernelError: return ENDED
+    except RuntimeError:  # it ended before it answered: another process may have taken the port that it was given
+        return _attempt(run_it, again=False) if again else ENDED
     return ""
 
 # %% ../nbs/13_pipeline.ipynb #3c022f0f

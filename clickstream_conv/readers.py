@@ -13,11 +13,11 @@ __all__ = ['FORMATS', 'PACKED', 'NO_ENDING', 'SPECIAL', 'BINARY', 'UTF16', 'HEAD
            'find_delimiter', 'lines_above_header', 'csv_pieces', 'read_csv', 'Lines', 'give_back', 'records_of',
            'json_pieces', 'read_json', 'line_pieces', 'parquet_columns', 'rows_of_parquet', 'read_parquet',
            'read_table', 'parquet_pieces', 'read_pieces', 'note_twins', 'file_notes', 'Mapping', 'is_reserved',
-           'refuse_reserved', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml', 'mapping_from_text',
-           'load_mapping', 'with_pairs', 'refuse_no_pairs', 'write_mapping', 'apply_mapping', 'refuse_unreadable',
-           'rules_for', 'read_log', 'plain_name', 'event_of_word', 'Guess', 'spellings', 'context_of', 'flow_yaml',
-           'context_lines', 'lines_above', 'guess_columns', 'mapping_lines', 'files_proposed', 'parts_with_rows',
-           'Head', 'head_of_file']
+           'refuse_reserved', 'context_name', 'mapping_from', 'yaml_of', 'text_of_yaml', 'read_yaml',
+           'mapping_from_text', 'load_mapping', 'with_pairs', 'refuse_no_pairs', 'write_mapping', 'apply_mapping',
+           'refuse_unreadable', 'rules_for', 'read_log', 'plain_name', 'event_of_word', 'Guess', 'spellings',
+           'context_of', 'flow_yaml', 'context_lines', 'lines_above', 'guess_columns', 'mapping_lines',
+           'files_proposed', 'parts_with_rows', 'Head', 'head_of_file']
 
 # %% ../nbs/01b_readers.ipynb #9e6e3ea6
 import codecs, csv, difflib, gzip, io, json, keyword, math, os, re, reprlib, unicodedata, zipfile, zlib
@@ -1521,10 +1521,10 @@ def _context(given: dict, key: str, name: str) -> dict:
     for context in section:
         if not context.isidentifier() or context.startswith("_") or keyword.iskeyword(context):
             raise ValueError(f"{name}: {key} has the name {context!r}. A name has letters, digits and _ and begins with a letter, "
-                             f"such as {_identifier(context)}")
+                             f"such as {context_name(context)}")
     return section
 
-def _identifier(text: str) -> str:
+def context_name(text: str) -> str:
     "A name made of what a column is called."
     plain = re.sub(r"\W+", "_", text.lower()).strip("_") or "column"
     plain = f"column_{plain}" if plain[0].isdigit() else plain
@@ -2332,13 +2332,14 @@ def _column_lines(guesses: dict) -> list:
 def context_lines(
     raw: pl.DataFrame, # A log's head
     context: dict, # As context_of gives it
+    finished: bool = False, # Whether each row is a session
 ) -> list: # YAML
     "Lines about context columns, and a comment on those that are left out."
-    lines = []
+    lines, same = [], "" if finished else "  # the same in every session of the head"
     for where in ("session", "event"):
         own = [column for column, place in context.items() if place == where]
-        if own: lines.append(f"{where}_context:{'' if where == 'event' else '  # the same in every session of the head'}")
-        lines += [f"  {_identifier(column)}: {_scalar(column)}  # {raw[column].drop_nulls().n_unique()} different values" for column in own]
+        if own: lines.append(f"{where}_context:{same if where == 'session' else ''}")
+        lines += [f"  {context_name(column)}: {_scalar(column)}  # {raw[column].drop_nulls().n_unique()} different values" for column in own]
     left = [f"{column} ({why})" for column, why in context.items() if why not in ("session", "event")]
     return lines + ([f"# not mapped: {', '.join(left)}"] if left else [])
 

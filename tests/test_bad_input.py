@@ -2,6 +2,7 @@
 import os, resource, shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import EARLY, HEADER, QUICK, command, here, log_lines, metrics, write_log
 
@@ -195,6 +196,17 @@ def test_too_little_memory(megabytes, tmp_path):
     "Whether a library cannot be loaded or a stage dies: what ran out is said, and what to do."
     limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
     refused(command("run", "--sessions", 300, "--out", "out", *EARLY, *QUICK, cwd=tmp_path, preexec_fn=limit), "memory ran out", "--memory 4")
+
+
+@pytest.mark.parametrize("deaths, said", [(1, ""), (2, "ended all at once")])
+def test_a_kernel_that_ends_before_it_answers_is_started_once_more(deaths, said, tmp_path, monkeypatch):
+    "Another process may have taken the port that it was given; what ends twice is said."
+    from clickstream_conv import pipeline
+    dies = f"import os; with_this = len(os.listdir({str(tmp_path)!r})); with_this < {deaths} and (open(os.path.join({str(tmp_path)!r}, str(with_this)), 'w'), os._exit(1)); "
+    monkeypatch.setattr(pipeline, "LAUNCH", dies + pipeline.LAUNCH)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('he' + 're')")])
+    executed, wrong = pipeline.execute(notebook, {}, tmp_path.with_name(f"out-{deaths}"))
+    assert (said in wrong if said else wrong == "") and (b"here" in executed) == (not said) and len(list(tmp_path.iterdir())) == deaths
 
 
 @pytest.mark.parametrize("given", ["nan", "-1", "2"])

@@ -19,14 +19,14 @@ from clickstream_conv.log.candidates import (Draft, codes_of_events, draft_of_ev
     event_of_two_columns, is_called, is_time, key_of_session, page_lines, time_lines, time_within_session, unread_times,
     visitor_of_long_sessions)
 from .finished import read_finished
-from .labels import NO, YES
+from .labels import NO, YES, label_words
 from .language import as_words
 from .readings import Figures, figures_from, filled_afterwards, named_afterwards, one_line, why_not_read
 from .recognition import NO_SESSION, proposal_of_tracker, recognised
 from .worth import (class_lines, money_in_micros, products_in_cells, products_in_lists, products_in_rows,
     purchases_by_orders, purchases_in, revenue_of_orders, total_of_lines)
 from .zones import zone_lines
-from ..readers import (FEW, PROPOSAL_LINES, READER_COLUMNS, Guess, Head, context_lines, context_of, event_of_word,
+from ..readers import (FEW, PROPOSAL_LINES, READER_COLUMNS, Guess, Head, context_lines, context_name, context_of, event_of_word,
     flow_yaml, head_of_file, mapping_from_text, parts_with_rows, plain_name)
 
 # %% ../../nbs/log/14_proposals.ipynb #8ae61212
@@ -63,6 +63,14 @@ BOUGHT_FILES = ("transactions", "purchases", "orders", "sales", "buys", "invoice
 
 class NoVisits(ValueError):
     "A log that holds no visits of several events; each of its rows may be a finished session."
+    def __init__(
+        self,
+        name: str, # What the log is called
+        reason: str, # Why it holds none
+        rest: str, # What follows from that, and the way out
+    ):
+        super().__init__(f"{name}: {reason}{rest}")
+        self.reason = reason
 
 def _listed(columns: list) -> str:
     "Some names in a sentence."
@@ -85,8 +93,8 @@ def refuse_no_one(
     "Refuse a log in which nobody can be told from anybody else."
     if {"session_id", "visitor_id"} & set(draft.guesses): return
     columns = _listed(draft.columns())
-    raise NoVisits(f"{name}: no column looks like the id of a session or a visitor; it has: {columns}. "
-                     "Write the mapping by hand, beginning with columns: {session_id: ...}")
+    raise NoVisits(name, "no column looks like the id of a session or a visitor", f"; it has: {columns}. "
+                   "Write the mapping by hand, beginning with columns: {session_id: ...}")
 
 def refuse_no_order(
     draft: Draft, # What names and values tell
@@ -97,8 +105,8 @@ def refuse_no_order(
     if {"t", "event", "order"} & set(draft.guesses) or session.sure or event_lines(draft): return
     reasons = "; ".join(time_lines(draft))
     because = f" ({reasons})" if reasons else ""
-    raise NoVisits(f"{name}: no column is a time, and none says what happened, so visits can neither be told apart nor put "
-                     f"in order{because}; it has: {_listed(draft.columns())}. Export the log with the time of each event")
+    raise NoVisits(name, "no column is a time, and none says what happened", ", so visits can neither be told apart nor put "
+                   f"in order{because}; it has: {_listed(draft.columns())}. Export the log with the time of each event")
 
 def refuse_purchases_only(
     draft: Draft, # A draft
@@ -120,8 +128,8 @@ def refuse_single_events(
     "Refuse a log without times whose sessions have one event each."
     who = draft.column("session_id") or draft.column("visitor_id")
     if "t" in draft.guesses or draft.flat[who].drop_nulls().n_unique() < len(draft.flat): return
-    raise NoVisits(f"{name}: each value of {who} stands in one row, and no column is a time, so that no visit has a second "
-                     "event. Export a row an event, with its time")
+    raise NoVisits(name, f"each value of {who} stands in one row, and no column is a time", ", so that no visit has a second "
+                   "event. Export a row an event, with its time")
 
 # %% ../../nbs/log/14_proposals.ipynb #021a948e
 MANY_WITHOUT = 0.05  # share of rows without a session id from which on visits are cut by visitor instead
@@ -237,7 +245,7 @@ def label_of(
     "The column of yes and no that says in its name how a session ended."
     found = {}
     for column in flat.columns:
-        words = as_words(flat[column]).str.to_lowercase().str.replace(r"\.0$", "").drop_nulls().unique()
+        words = label_words(flat[column]).drop_nulls().unique()
         if len(words) in (1, 2) and words.is_in([*YES, *NO]).all(): found.setdefault(plain_name(column), column)
     named = [found[word] for word in LABELS for word in (word, f"is{word}", f"has{word}") if word in found]
     return named[0] if named else ""
@@ -263,7 +271,7 @@ PAID_COLUMNS = ("revenue", "amount", "total", "ordervalue", "ordertotal", "purch
 
 def _bought(flat: pl.DataFrame, label: str) -> pl.Series:
     "Whether the label says yes."
-    return as_words(flat[label]).str.to_lowercase().str.replace(r"\.0$", "").is_in(YES).fill_null(False)
+    return label_words(flat[label]).is_in(YES).fill_null(False)
 
 def _only_bought(flat: pl.DataFrame, column: str, label: str) -> bool:
     "Whether a column holds something, zero aside, in rows that converted and in no others."
@@ -306,15 +314,15 @@ def finished_proposal(
              "ready_made: true", f"label: {flow_yaml(label)}  # ? yes in {_bought(flat, label).mean():.1%} of these rows"]
     if paid: lines.append(f"revenue: {flow_yaml(paid[0])}  # ? what was paid; nothing stands there in other rows")
     if who: lines.append(f"columns: {{session_id: {flow_yaml(who)}}}")
-    lines += context_lines(flat, dict.fromkeys(context, "session") | dict.fromkeys(many, "words of too many kinds") | dict.fromkeys(empty, "always the same"))
-    lines = [line.replace("session_context:  # the same in every session of the head", "session_context:") for line in lines]
+    left = dict.fromkeys(many, "words of too many kinds") | dict.fromkeys(empty, "always the same")
+    lines += context_lines(flat, dict.fromkeys(context, "session") | left, finished=True)
     if suspects and len(suspects) < len(context): lines += _suspect_lines(suspects)
     return [one_line(line) for line in lines]
 
 def _suspect_lines(suspects: list) -> list:
     "Columns that may know the outcome, by the names of their context."
-    names = [line.split(":")[0].strip() for line in context_lines(pl.DataFrame({c: ["a", "b"] for c in suspects}), dict.fromkeys(suspects, "session"))[1:]]
-    return [f"suspects: [{', '.join(names)}]  # ? these may be known only after a purchase; a model is made without them"]
+    names = ", ".join(map(context_name, suspects))
+    return [f"suspects: [{names}]  # ? these may be known only after a purchase; a model is made without them"]
 
 def finished_in_words(
     head: Head, # The first rows of a file
@@ -343,10 +351,9 @@ def _may_be_events(head: Head) -> bool:
     named = [column for column in draft.columns() if is_called(column, "session_id")]
     return bool(unread_times(draft)) or any(draft.flat[column].drop_nulls().is_duplicated().any() for column in named)
 
-def _finished_or_refused(head: Head, why: str) -> list:
+def _finished_or_refused(head: Head, why: NoVisits) -> list:
     "A proposal for finished sessions, or the refusal of a log without visits."
-    reason = why.removeprefix(f"{head.file.name}: ").split(";")[0].split(", so ")[0]
-    lines = [] if _may_be_events(head) else finished_proposal(head, reason)
+    lines = [] if _may_be_events(head) else finished_proposal(head, why.reason)
     if lines: return [lines[0], finished_in_words(head, [*head.lines(), *lines]), *lines[1:]]
     raise ValueError(f"{why}. If each row is a finished session with a column of yes and no that says how it ended, "
                      "write ready_made: true, label: (that column) and session_context: [...]") from None
@@ -364,7 +371,7 @@ def propose(
         return proposal_of_tracker(head.raw, tracker, head.file, encoding, tuple(head.lines()), zone)
     try: first, *lines = own_proposal(_draft_of_visits(head, name), name, zone)
     except NoVisits as error:
-        first, *lines = _finished_or_refused(head, str(error))
+        first, *lines = _finished_or_refused(head, error)
     other = {"delimiter": delimiter, "encoding": encoding if encoding != "utf8" else ""}
     lines += [f"{key}: {flow_yaml(value)}" for key, value in other.items() if value]
     return "\n".join([first, *map(one_line, head.lines()), *lines]) + "\n"
