@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import narwhals.stable.v2 as nw
@@ -874,15 +874,22 @@ def unfit(
     if about.get("fit_for_use") is not False: return []
     return [f"do not use this model yet, it is not fit for use: {str(about.get('verdict')).removeprefix('not fit for use: ')}"]
 
+@lru_cache(maxsize=4)
+def _learned_in(file: Path, *state: int) -> pl.DataFrame:
+    "The sessions of the training part, read once for all questions: a single session is asked about in less time than that takes."
+    with naming_damage(file):
+        rows = pl.scan_parquet(file, glob=False)
+        return rows.filter(pl.col("part") == "train").select("session_id").unique().collect()
+
 @patch
 def learned_sessions(
     self: Scorer,
 ) -> pl.DataFrame | None: # session_id; None where the run kept no table of them
     "The sessions of the training part."
     if self.folder is None or not Run(self.folder).has("sessions.parquet"): return None
-    with naming_damage(self.folder / "sessions.parquet"):
-        rows = pl.scan_parquet(self.folder / "sessions.parquet", glob=False)
-        return rows.filter(pl.col("part") == "train").select("session_id").unique().collect()
+    file = self.folder / "sessions.parquet"
+    about = file.stat()
+    return _learned_in(file, about.st_mtime_ns, about.st_size)
 
 @patch
 def names_sessions(

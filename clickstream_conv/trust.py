@@ -185,6 +185,9 @@ def refuse_unsound_card(
             f"{where} is damaged: resolution is {card['resolution']!r} and should be one of {', '.join(CLOCKS)}."
             f" {AGAIN}"
         )
+    most = card.get("max_rejected", 0.0)  # earlier runs do not say it
+    sound = isinstance(most, (int, float)) and not isinstance(most, bool) and 0 <= most <= 1
+    _refuse_unless(sound, where, "max_rejected", most, "a share from 0 to 1")
 
 def _refuse_unless(right: bool, where: str, name: str, found, wanted: str) -> None:
     "Refuse a value that makes no sense."

@@ -231,6 +231,11 @@ ALTERED = {
         of("metrics/source.json", put(resolution="fortnight")),
         "resolution is 'fortnight' and should be one of",
     ),
+    "card: half as many rows again may be lost": (
+        of("metrics/source.json", put(max_rejected=1.5)),
+        "max_rejected is 1.5; it must be a share from 0 to 1",
+    ),
+    "card: any number of rows may be lost": (of("metrics/source.json", put(max_rejected="any")), "max_rejected is any"),
     "card: outcome gone": (of("metrics/source.json", drop("outcome")), "says nothing of"),
     "card: cut": (cut("metrics/source.json"), "source.json is damaged"),
     "card: written otherwise": (
