@@ -208,7 +208,8 @@ def _best_in_words(by_moment: pd.DataFrame, purpose: str, aim: str) -> list:
     if not best: return [Sentence("classification.moment", f"no single moment serves the purpose ({aim})", names=(aim,))]
     others, rivals = [k for k in figures if k not in best], no_better(by_moment)
     said = "; ".join(f"{after_in_words(k)} {figures[k]:{form}}" for k in others)
-    chance = f" (by no more than chance against {' and '.join(map(after_in_words, rivals))})" if rivals else ""
+    chance = f", where it is not shown to beat {' and '.join(map(after_in_words, rivals))}" if rivals else ""
     events = tuple(chosen_value(k, "events seen", "events") for k in figures if k != POOLED)
-    text = f"asked once, {after_in_words(best[0])} wins most{chance}, for {aim}, as chosen on the training part: {WON[purpose]} {figures[best[0]]:{form}}; {said}"
+    text = (f"asked once, {after_in_words(best[0])} won most in the training part, for {aim}; in the test part{chance}: "
+            f"{WON[purpose]} {figures[best[0]]:{form}}; {said}")
     return [Sentence("classification.moment", text, (*figures.values(), *events), names=(aim, WON[purpose]))]

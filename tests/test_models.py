@@ -50,3 +50,13 @@ def test_such_a_model_is_explained_and_asked_without_pandas(rows):
 def test_a_model_of_amounts_takes_it_too():
     X = np.column_stack([np.arange(100.0), np.full(100, np.nan)])
     assert np.isfinite(BinnedRegressor(max_iter=5).fit(X, X[:, 0]).predict(X)).all()
+
+
+@pytest.mark.parametrize("converted, others", [(1, 1), (1, 4), (1, 30), (3, 6), (6, 4)])
+@pytest.mark.parametrize("family", ["logistic regression", "random forest", "xgboost", "gradient boosting", "neural net"])
+def test_every_family_learns_from_a_handful_of_rows(rows, family, converted, others):
+    "A log of a few sessions is told that it is too small for use, and not that the program is at fault."
+    few = pd.concat([rows[rows["converted"] == 1].head(converted), rows[rows["converted"] == 0].head(others)])
+    for settings in [{}, dict(exact=False)] if family == "gradient boosting" else [{}]:
+        p = make_model(family, few, **settings).fit(few, few["converted"]).predict_proba(rows)[:, 1]
+        assert np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()

@@ -14,7 +14,7 @@ import polars as pl
 from ..events import FAR_OFF, Checked, Rules, as_id, context_values, fault_of_size, rejects_repeats, refuse_if_lossy, repeats, settle_rules, with_reasons, with_times, without_nobody
 from .labels import YES, as_label
 from .language import value_of
-from .orders import Orders
+from .orders import what_is_summed, Orders
 from ..readers import READER_COLUMNS, Mapping, apply_mapping, rules_for
 
 # %% ../../nbs/log/19_finished.ipynb #00b7cb29
@@ -132,7 +132,7 @@ def _notes(kept: pl.DataFrame, orders: Orders) -> list:
     "What a reader should know of finished sessions."
     said, again = [], int(kept["_repeat"].sum()) if "_repeat" in kept.columns else 0
     if again: said.append(f"{again:,} rows repeat an earlier row exactly and were kept, since without session_id they may be sessions that look alike; duplicates: reject leaves them out")
-    if orders.unpriced: said.append(f"{orders.unpriced:,} of {orders.orders:,} sessions that converted are of unknown worth: revenue is the sum of the others")
+    if orders.unpriced: said.append(f"{orders.unpriced:,} of {orders.orders:,} sessions that converted are of unknown worth: {what_is_summed(orders)}")
     return said
 
 def _table(kept: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:

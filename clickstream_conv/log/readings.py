@@ -34,11 +34,17 @@ class Figures:
     rejected: int = 0 # Rows that were set aside
     reason: str = "" # Why most of them were
     unnamed: str = "" # How orders without an id were counted
+    unpriced: int = 0 # Orders of unknown worth
+
+    def worth(self) -> str: # Without a full stop
+        "What the orders are worth, as far as the log says it."
+        if self.orders and self.unpriced == self.orders: return "of unknown worth"
+        return f"worth {self.revenue:,.2f}"
 
     def sentence(self) -> str: # Without a full stop
         "The figures in words."
         words = f"{counted(self.sessions, 'session')}, {self.buying:,} with a purchase, "
-        words += f"{counted(self.orders, 'order')} worth {self.revenue:,.2f}"
+        words += f"{counted(self.orders, 'order')} {self.worth()}"
         if not self.rejected: return words
         return f"{words}; {counted(self.rejected, 'row')} set aside, most often: {self.reason}"
 
@@ -72,7 +78,8 @@ def figures_from(
     bought = checked.events.filter(pl.col("event") == "purchase")
     reason = next(iter(checked.reasons()), "")
     return Figures(checked.events["session_id"].n_unique(), bought["session_id"].n_unique(), checked.orders.orders,
-                   round(checked.orders.revenue, 2), len(checked.rejected), reason, note_unnamed(checked.orders))
+                   round(checked.orders.revenue, 2), len(checked.rejected), reason, note_unnamed(checked.orders),
+                   checked.orders.unpriced)
 
 def figures_of_text(
     raw: pl.DataFrame, # A log's head, as read_table returns it
