@@ -8,7 +8,7 @@ from filelock import FileLock
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("CLICKSTREAM_CONV_DATA", ROOT.parent / "shared" / "data"))
 SCRIPT = Path(sys.executable).with_name("clickstream-conv")
-COMMAND = [str(SCRIPT)] if SCRIPT.is_file() else [sys.executable, "-c", "from clickstream_conv.pipeline import main; main()"]
+COMMAND = [str(SCRIPT)] if SCRIPT.is_file() else [sys.executable, "-c", "from clickstream_conv.pipeline.command_line import main; main()"]
 FASTER = ("folds=2", "resamples=20", "families=logistic regression", "imbalances=none", "shuffles=5", "revenue_models=['hurdle, log-normal']", "stability_draws=3", "cluster_rows=800", "explained=100", "shuffled=200")
 QUICK = tuple(word for one in FASTER for word in ("-p", one))
 EARLY = ("--until", "05_classification", "--no-report")  # for what is decided before the later stages
@@ -37,7 +37,7 @@ def command(*words, cwd, before=(), **options):
 
 def here(*words, cwd):
     "The command line in this process, for what it refuses before anything is run: no libraries to load each time."
-    from clickstream_conv import pipeline
+    from clickstream_conv.pipeline import command_line as pipeline
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         code = pipeline.command([str(word) for word in words])
@@ -114,3 +114,22 @@ def real_log():
 def rees46(tmp_path_factory, real_log):
     "A finished run of a real log that no test changes: its folder's parent, and how it went."
     return made_once(tmp_path_factory, "rees46-run", "--source", "rees46", "--path", str(real_log("rees46-2019-10-sample.csv")))
+
+
+@pytest.fixture(scope="session")
+def eshop(tmp_path_factory, real_log):
+    "A finished run of a log without purchases, whose outcome is a proxy."
+    return made_once(tmp_path_factory, "eshop-run", "--source", "uci-eshop", "--path", str(real_log("uci-eshop-clothing-2008.csv")))
+
+
+@pytest.fixture(scope="session")
+def shoppers(tmp_path_factory, real_log):
+    "A finished run of a log of finished sessions."
+    log = str(real_log("uci-online-shoppers.csv"))
+    return made_once(tmp_path_factory, "shoppers-run", "--source", "uci-shoppers", "--path", log, "-p", "families=gradient boosting")
+
+
+@pytest.fixture(scope="session")
+def vendor(tmp_path_factory):
+    "The events of a small export of Google Analytics 4."
+    return made_once(tmp_path_factory, "vendor-run", "--source", "ga4", "--path", str(ROOT / "tests" / "cases" / "vendors" / "ga4_plain.parquet"), "--until", "02_sources", "--no-report")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from clickstream_conv.runs import Run
-from clickstream_conv.scoring import Scorer
-from clickstream_conv.sources import load_events
+from clickstream_conv.base.runs import Run
+from clickstream_conv.scoring.scorer import Scorer
+from clickstream_conv.sources.card import load_events
 
 FOLDER = Path(__file__).resolve().parent / "fixtures"
 OPTIONS = (

@@ -1,6 +1,7 @@
 """The app in a real browser: every page, an upload, a file that is none."""
 import os, shutil, signal, socket, struct, subprocess, time, zlib
 
+from everywhere import set_everywhere
 import polars as pl
 import pytest
 
@@ -52,7 +53,7 @@ def asked(request, tmp_path_factory):
         lines = (DATA / REES46).read_text().splitlines()[:4_000]
         (folder / "log.csv").write_text("\n".join(lines) + "\n")
         return place / "run", folder / "log.csv", len({line.split(",")[-1] for line in lines[1:]})
-    from clickstream_conv.simulate import simulate
+    from clickstream_conv.demo.simulate import simulate
     place, _ = request.getfixturevalue("demo")
     log = simulate(400, 7)
     log.drop("step", strict=False).write_csv(folder / "log.csv")
@@ -212,8 +213,8 @@ def test_the_app_refuses_in_a_sentence(asked, tmp_path):
 
 
 def test_without_streamlit_the_app_says_how_to_get_it(monkeypatch):
-    from clickstream_conv import app
-    monkeypatch.setattr(app, "find_spec", lambda name: None)
+    from clickstream_conv.app import serve as app
+    set_everywhere(monkeypatch, app, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'pip install "clickstream-conv\[app\]"'): app.start_app("run")
 
 

@@ -7,11 +7,13 @@ import pytest
 from conftest import ROOT, command
 from test_split import shop  # a fixture
 
-from clickstream_conv.audit import EQUAL, audit, differing
-from clickstream_conv.events import sessionise
-from clickstream_conv.features import load_sessions
-from clickstream_conv.runs import Run
-from clickstream_conv.sources import load_events, prepare
+from clickstream_conv.audit.audit import audit, differing
+from clickstream_conv.audit.lines import EQUAL
+from clickstream_conv.log.steps import sessionise
+from clickstream_conv.features.sessions import load_sessions
+from clickstream_conv.base.runs import Run
+from clickstream_conv.sources.card import load_events
+from clickstream_conv.sources.prepare import prepare
 
 
 def items(folder):

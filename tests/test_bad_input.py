@@ -176,7 +176,7 @@ def test_maps_that_cannot_be_proposed(tmp_path):
 
 def test_a_disk_that_fills_while_the_report_is_written(tmp_path, monkeypatch):
     "One sentence instead of a list of every file that could not be copied; the pages of before stay."
-    from clickstream_conv import report
+    from clickstream_conv.report import docs as report_docs, site as report_site
     for name in ("new", "site"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "index.html").write_text(name)
@@ -185,8 +185,8 @@ def test_a_disk_that_fills_while_the_report_is_written(tmp_path, monkeypatch):
         Path(target).mkdir()
         raise shutil.Error([(f"{source}/{n}.html", f"{target}/{n}.html", "[Errno 28] No space left on device") for n in range(500)])
 
-    monkeypatch.setattr(report.shutil, "copytree", full)
-    with pytest.raises(ValueError) as error: report._put(tmp_path / "new", tmp_path / "site")
+    monkeypatch.setattr(report_docs.shutil, "copytree", full)
+    with pytest.raises(ValueError) as error: report_site._put(tmp_path / "new", tmp_path / "site")
     assert str(error.value).startswith(f"cannot write the pages in {tmp_path / 'site'}: [Errno 28] No space left on device. What was there before is kept; make room")
     assert (tmp_path / "site" / "index.html").read_text() == "site" and sorted(path.name for path in tmp_path.iterdir()) == ["new", "site"]
 
@@ -201,11 +201,11 @@ def test_too_little_memory(megabytes, tmp_path):
 @pytest.mark.parametrize("deaths, said", [(1, ""), (2, "ended all at once")])
 def test_a_kernel_that_ends_before_it_answers_is_started_once_more(deaths, said, tmp_path, monkeypatch):
     "Another process may have taken the port that it was given; what ends twice is said."
-    from clickstream_conv import pipeline
+    from clickstream_conv.pipeline import command_line as pipeline_command_line, ending as pipeline_ending, notebooks as pipeline_notebooks
     dies = f"import os; with_this = len(os.listdir({str(tmp_path)!r})); with_this < {deaths} and (open(os.path.join({str(tmp_path)!r}, str(with_this)), 'w'), os._exit(1)); "
-    monkeypatch.setattr(pipeline, "LAUNCH", dies + pipeline.LAUNCH)
+    monkeypatch.setattr(pipeline_notebooks, "LAUNCH", dies + pipeline_notebooks.LAUNCH)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('he' + 're')")])
-    executed, wrong = pipeline.execute(notebook, {}, tmp_path.with_name(f"out-{deaths}"))
+    executed, wrong = pipeline_notebooks.execute(notebook, {}, tmp_path.with_name(f"out-{deaths}"))
     assert (said in wrong if said else wrong == "") and (b"here" in executed) == (not said) and len(list(tmp_path.iterdir())) == deaths
 
 
@@ -220,7 +220,7 @@ def test_options_of_other_commands_are_in_range(words, said, tmp_path):
 
 
 def test_every_number_that_can_be_given_has_a_range():
-    from clickstream_conv.pipeline import RANGES, STAGES, declared_parameters, read_notebook
+    from clickstream_conv.pipeline.parameters import declared_parameters, RANGES, read_notebook, STAGES
     declared = {name: parameter for stage in STAGES for name, parameter in declared_parameters(read_notebook(stage)).items()}
     numbers = {name: parameter.default for name, parameter in declared.items() if parameter.kind in ("int", "float") or name == "landmarks"}
     assert set(numbers) <= set(RANGES)
@@ -235,9 +235,9 @@ LIBRARYS = 'import json; json.loads("{")'
 @pytest.mark.parametrize("line, said", [(OURS, "Map it with price: amount"), (LIBRARYS, "please report it"), ("int('x')", "please report it"), ("{}['size']", "please report it")])
 def test_an_error_of_a_library_does_not_pass_as_ours(line, said, monkeypatch, capsys):
     "What this package raises is written for readers; whatever comes up from below is a fault to be reported, though it be a ValueError."
-    from clickstream_conv import pipeline
-    code = compile("\n" * 9 + line, pipeline.__file__, "exec")  # as if it stood in the package
-    monkeypatch.setattr(pipeline.linecache, "getline", lambda file, number: line if file == pipeline.__file__ and number == 10 else "")
-    monkeypatch.setattr(pipeline, "stages_until", lambda until: exec(code))
-    assert pipeline.command(["run"]) == 1
+    from clickstream_conv.pipeline import command_line as pipeline_command_line, ending as pipeline_ending, notebooks as pipeline_notebooks
+    code = compile("\n" * 9 + line, pipeline_command_line.__file__, "exec")  # as if it stood in the package
+    monkeypatch.setattr(pipeline_notebooks.linecache, "getline", lambda file, number: line if file == pipeline_command_line.__file__ and number == 10 else "")
+    monkeypatch.setattr(pipeline_ending, "stages_until", lambda until: exec(code))
+    assert pipeline_command_line.command(["run"]) == 1
     assert said in capsys.readouterr().err

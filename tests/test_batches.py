@@ -9,11 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from clickstream_conv.classification import quick_conversion
-from clickstream_conv.features import EventEncoder, outcomes, rows_of_both_parts, session_features
-from clickstream_conv.runs import Run
-from clickstream_conv.scoring import Scorer, score_file
-from clickstream_conv.sources import load_card, load_events, prepare
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.features.learned import EventEncoder
+from clickstream_conv.features.outcomes import outcomes
+from clickstream_conv.features.sessions import rows_of_both_parts
+from clickstream_conv.features.table import session_features
+from clickstream_conv.base.runs import Run
+from clickstream_conv.scoring.scorer import score_file, Scorer
+from clickstream_conv.sources.card import load_card, load_events
+from clickstream_conv.sources.prepare import prepare
 
 MOST = 200  # sessions of the largest batch
 CASES = Path(__file__).parent / "cases" / "reports" / "00_thirty_rows"
@@ -102,7 +106,7 @@ def test_every_composition_of_a_batch(data, scorer, log, alone):
 
 def test_every_number_of_session_rows():
     "Features of sessions, from one row to two hundred, in the engine that adds up by itself and in another."
-    from clickstream_conv.simulate import simulate
+    from clickstream_conv.demo.simulate import simulate
     events = simulate(400, 5).sort("session_id", "step")
     encoded = EventEncoder(state=("event", "page")).fit(events).transform(events)
     names = encoded["session_id"].unique(maintain_order=True)

@@ -2,8 +2,9 @@
 import numpy as np
 import polars as pl
 
-from clickstream_conv.app import beside_sentence, flagged_sentence, mean_difference, own_events, own_in_words, read_kept
-from clickstream_conv.runs import Run, write_table
+from clickstream_conv.app.predictions import (
+    beside_sentence, flagged_sentence, mean_difference, own_events, own_in_words, read_kept)
+from clickstream_conv.base.runs import Run, write_table
 
 
 def drifting(sessions):

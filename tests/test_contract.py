@@ -3,17 +3,24 @@ import json, random, shutil
 from dataclasses import replace
 from pathlib import Path
 
+from everywhere import set_everywhere
 import polars as pl
 import pytest
 from conftest import command
 
-from clickstream_conv import readers, scoring
-from clickstream_conv.classification import quick_conversion
-from clickstream_conv.contract import CONTRACT, load_contract, mapping_note
-from clickstream_conv.events import SECOND, Rules
-from clickstream_conv.runs import Run, write_json
-from clickstream_conv.scoring import Scorer, score_file, sort_log, sound_events
-from clickstream_conv.sources import contract_for, find_source, load_card, own_source, prepare, read_source, source_of
+from clickstream_conv.log import csv_files as readers
+from clickstream_conv.scoring import scorer as scoring
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.log.contract import CONTRACT, load_contract, mapping_note
+from clickstream_conv.log.rules import Rules
+from clickstream_conv.log.values import SECOND
+from clickstream_conv.base.runs import Run, write_json
+from clickstream_conv.scoring.events import sound_events
+from clickstream_conv.scoring.scorer import score_file, Scorer, sort_log
+from clickstream_conv.sources.card import load_card
+from clickstream_conv.sources.own import contract_for, find_source, own_source, source_of
+from clickstream_conv.sources.prepare import prepare
+from clickstream_conv.sources.reading import read_source
 
 CASES = Path(__file__).parent / "cases" / "reports"
 
@@ -109,7 +116,7 @@ def test_a_run_without_a_contract_is_refused(case_14, tmp_path):
 @pytest.mark.parametrize("name", ["demo", "rees46", "uci-eshop", "uci-shoppers", "yoochoose", "retailrocket", "ga4"])
 def test_every_known_source_is_carried_whole(name, tmp_path):
     "What is kept of a source reads back as the same source."
-    from clickstream_conv.contract import write_contract
+    from clickstream_conv.log.contract import write_contract
     source, run = find_source(name), Run(str(tmp_path))
     write_contract(run, contract_for(source, source.mapping.rules))
     back = source_of(load_contract(run), dict(source=name, title=source.title, outcome=vars(source.outcome()), state=source.state, ready_made=source.ready_made))
@@ -192,8 +199,8 @@ def numbered(rows):
 @pytest.mark.parametrize("seed", range(6))
 def test_training_and_scoring_keep_the_same_rows(seed, tmp_path, monkeypatch):
     "Files of three formats, whole and in pieces, and canonical events with and without steps: the rows that training keeps, in its order."
-    monkeypatch.setattr(readers, "PIECE", 700)
-    monkeypatch.setattr(scoring, "MEMORY", 1e-5)
+    set_everywhere(monkeypatch, readers, "PIECE", 700)
+    set_everywhere(monkeypatch, scoring, "MEMORY", 1e-5)
     rng = random.Random(seed)
     (tmp_path / "mine.yaml").write_text(mapping_text(rng))
     rows = random_rows(rng, 12)

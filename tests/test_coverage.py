@@ -10,7 +10,8 @@ from conftest import command, here
 
 def test_the_command_counts_and_ends_accordingly(tmp_path):
     "A small count: the table, the file and the exit code agree."
-    from clickstream_conv.coverage import JUDGED, QUESTIONS, WORLDS
+    from clickstream_conv.audit.truth import JUDGED
+    from clickstream_conv.audit.worlds import QUESTIONS, WORLDS
     done = command("coverage", "--sizes", "1000:2", "--fresh", 2000, "--draws", 2, "--family", "logistic regression",
                    "--jobs", 1, "--out", "counted.json", cwd=tmp_path)
     kept = json.loads((tmp_path / "counted.json").read_text())
@@ -39,7 +40,9 @@ def test_what_cannot_be_counted_is_refused(tmp_path, words, said):
 
 def test_too_few_and_too_many_are_faults():
     "An interval that holds the truth in 8 of 10 logs is a fault, 9 of 10 is not; a p-value that is too often small is one."
-    from clickstream_conv.coverage import JUDGED, QUESTIONS, coverage_of, faults_of_coverage, level_of
+    from clickstream_conv.audit.coverage import faults_of_coverage
+    from clickstream_conv.audit.truth import coverage_of, JUDGED
+    from clickstream_conv.audit.worlds import level_of, QUESTIONS
 
     def beside(covered):
         "Ten logs, so many of them with the truth inside."
@@ -62,8 +65,8 @@ def test_too_few_and_too_many_are_faults():
 def test_fresh_sessions_are_of_the_days_of_the_test_part():
     "They begin with the test part, on the same days, and none of them is in the log."
     import polars as pl
-    from clickstream_conv.coverage import fresh_log, from_then_on
-    from clickstream_conv.simulate import simulate
+    from clickstream_conv.audit.truth import fresh_log, from_then_on
+    from clickstream_conv.demo.simulate import simulate
     log, fresh = simulate(2_000, 0), fresh_log(2_000)
     starts = log.group_by("session_id").agg(pl.col("t").min())["t"].sort()
     cut = int(starts.quantile(0.75, "higher"))

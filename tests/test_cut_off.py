@@ -2,9 +2,14 @@
 import polars as pl
 import pytest
 
-from clickstream_conv.events import MINUTE, Rules, cut_off_sessions, glance
-from clickstream_conv.findings import texts
-from clickstream_conv.sources import Outcome, _glance_at_all, session_spans, warnings
+from clickstream_conv.log.draws import cut_off_sessions, glance
+from clickstream_conv.log.rules import Rules
+from clickstream_conv.log.values import MINUTE
+from clickstream_conv.base.findings import texts
+from clickstream_conv.sources.large import _glance_at_all
+from clickstream_conv.sources.source import Outcome
+from clickstream_conv.sources.split import session_spans
+from clickstream_conv.sources.warnings import warnings
 
 
 def log(last):

@@ -8,15 +8,17 @@ import pytest
 from conftest import command, start
 
 from clickstream_conv.log.proposals import propose
-from clickstream_conv import readers
-from clickstream_conv.classification import quick_conversion
+
+from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.log.databases import PASSWORDS, absolute_address, database_pieces, parse_address
 from clickstream_conv.log.sql import Workspace
-from clickstream_conv.readers import read_pieces, read_table
-from clickstream_conv.runs import Run
-from clickstream_conv.scoring import score_file
-from clickstream_conv.simulate import simulate
-from clickstream_conv.sources import find_source, prepare, read_source
+from clickstream_conv.log.tables import read_pieces, read_table
+from clickstream_conv.base.runs import Run
+from clickstream_conv.scoring.scorer import score_file
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.sources.own import find_source
+from clickstream_conv.sources.prepare import prepare
+from clickstream_conv.sources.reading import read_source
 
 MAPPING = """\
 columns: {session_id: session_id, visitor_id: visitor_id, t: t, event: event, item_id: item_id, category: category, price: price, quantity: quantity}

@@ -4,12 +4,15 @@ import os, shutil
 import duckdb
 import numpy as np
 import pandas as pd
+from everywhere import set_everywhere
 import polars as pl
 import pytest
 
-from clickstream_conv.features import LANDMARKS, EventEncoder, outcomes, session_features
-from clickstream_conv.simulate import simulate
-from clickstream_conv.sources import Outcome
+from clickstream_conv.features.learned import EventEncoder
+from clickstream_conv.features.outcomes import LANDMARKS, outcomes
+from clickstream_conv.features.table import session_features
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.sources.source import Outcome
 
 ENGINES = ("pandas", "polars", "polars lazy", "polars streaming", "duckdb", "spark")
 CONTEXT = dict(session_context=("device", "channel"), event_context=("page",))
@@ -167,8 +170,8 @@ def test_a_log_may_be_empty(engine, log):
 
 
 def test_a_large_frame_in_pieces_has_the_same_bits(monkeypatch, log, encoder, reference):
-    from clickstream_conv import features
-    monkeypatch.setattr(features, "PIECE", 500)
+    from clickstream_conv.features import table as features
+    set_everywhere(monkeypatch, features, "PIECE", 500)
     assert len(log) > 4 * features.PIECE
     encoded = reference["encoded"]
     for name, case in CASES.items():

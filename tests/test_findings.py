@@ -4,10 +4,11 @@ import html, json, re
 import pytest
 from conftest import metrics
 
-from clickstream_conv import report
-from clickstream_conv.findings import AS_COUNTED, NO_FIGURE, UNKNOWN, Sentence, rests_on, with_warnings
-from clickstream_conv.report import actions, read_figures
-from clickstream_conv.texts import for_markdown, from_markdown
+from clickstream_conv.report import actions as report
+from clickstream_conv.base.findings import AS_COUNTED, NO_FIGURE, rests_on, Sentence, UNKNOWN, with_warnings
+from clickstream_conv.report.actions import actions
+from clickstream_conv.report.answers import read_figures
+from clickstream_conv.base.texts import for_markdown, from_markdown
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:\s?%)?")  # a number, with its sign of percent
 

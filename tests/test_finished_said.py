@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 from conftest import EARLY, QUICK, command
 
-from clickstream_conv import report
-from clickstream_conv.audit import audit, differing
-from clickstream_conv.cards import Verdict, gate
-from clickstream_conv.findings import sampled_as
-from clickstream_conv.scoring import Scorer
-from clickstream_conv.sources import twins_across
+from clickstream_conv.report import actions as report_actions, answers as report_answers, front as report_front
+from clickstream_conv.audit.audit import audit, differing
+from clickstream_conv.judging.cards import gate, Verdict
+from clickstream_conv.base.findings import sampled_as
+from clickstream_conv.scoring.scorer import Scorer
+from clickstream_conv.sources.card import twins_across
 
 MAPPING = """\
 ready_made: true
@@ -45,11 +45,11 @@ def finished(tmp_path_factory):
 def test_the_rival_of_finished_sessions_is_the_base_rate(finished):
     "There are no events to count, so nothing is said to be better than counting them."
     folder, said = finished
-    figures = report.read_figures(folder / "out")
+    figures = report_answers.read_figures(folder / "out")
     card = (folder / "out" / "model_card.md").read_text()
-    for text in (said, card, report.verdict_of(figures).text):
+    for text in (said, card, report_actions.verdict_of(figures).text):
         assert "the model is better than the base rate (one probability for all sessions)" in text
-    page = report.front_page(figures, {})
+    page = report_front.front_page(figures, {})
     assert not any("counting" in text or "event counts" in text for text in (said, card, page))
     assert {row["model"] for row in figures["classification"]["by_landmark"]} >= {"base rate"}
     assert "Predicts whether" in card and "from what is known of a session when it is over" in card
@@ -60,7 +60,7 @@ def test_the_verdict_names_the_rival_where_it_is_not_beaten():
     assert gate(Verdict([]), level, [], rival="base rate").reasons[0].startswith("the model is not shown to be better than the base rate: its log-loss less that of the base rate")
     assert gate(Verdict([]), level, []).reasons[0].startswith("the model is not shown to be better than counting events")
     missing = gate(Verdict([]), level, [], rival="base rate").missing
-    assert report.first_step(dict(model_card=dict(missing=missing))) == "Collect more sessions, or columns that tell more of them"
+    assert report_actions.first_step(dict(model_card=dict(missing=missing))) == "Collect more sessions, or columns that tell more of them"
 
 
 def test_twins_across_the_parts_are_counted(finished):
@@ -73,7 +73,7 @@ def test_twins_across_the_parts_are_counted(finished):
     count = sum(row in learned for row in judged)
     assert count >= 5 and count == len(twins_across(table))
     sentence = f"{count} of {len(judged):,} test sessions say the same as a training session"
-    page, card = report.front_page(report.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
+    page, card = report_front.front_page(report_answers.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
     assert all(sentence in text for text in (said, card, page))
     others = f"ithout the {count} test sessions that say the same as a training session: ROC-AUC"
     assert all(others in text for text in (said, card, page)) and f"on the other {len(judged) - count:,}" in said
@@ -82,7 +82,7 @@ def test_twins_across_the_parts_are_counted(finished):
 def test_a_suspect_was_left_out_and_only_may_know(finished):
     "One sentence, on each surface."
     folder, said = finished
-    page, card = report.front_page(report.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
+    page, card = report_front.front_page(report_answers.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
     for text in (said, page, card):
         assert "eft out of the model: paid, which may be computed from the outcome" in text
         assert "was computed from the outcome" not in text and "since computed from" not in text and "Leave it out" not in text
@@ -91,7 +91,7 @@ def test_a_suspect_was_left_out_and_only_may_know(finished):
 
 def test_who_was_learned_from_is_known(finished):
     folder, said = finished
-    page = report.front_page(report.read_figures(folder / "out"), {})
+    page = report_front.front_page(report_answers.read_figures(folder / "out"), {})
     part = page.split("Who was learned from, and who was judged")[1].split("##")[0]
     assert "Split by session; learned from" in part and "Not known" not in part and "The log knows no visitors" in part
 
@@ -100,7 +100,7 @@ def test_the_right_reason_and_the_right_word(finished):
     "Moments of finished sessions are none; where no visitor is known, none is drawn."
     folder, said = finished
     assert "moments are not compared: of finished sessions only the end is known" in said
-    page, card = report.front_page(report.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
+    page, card = report_front.front_page(report_answers.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
     assert "in other samples of sessions" in page and "samples of visitors" not in page and "bootstrap over sessions" in card
     assert "at the same moment" not in page
 

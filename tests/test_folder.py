@@ -7,20 +7,14 @@ import pytest
 from conftest import QUICK, ROOT, command, record
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
-from clickstream_conv.pipeline import Stage, claim, due, make_report, remove_run
-from clickstream_conv.runs import (
-    Run,
-    load_model,
-    package_version,
-    read_json,
-    read_table,
-    save_model,
-    seal_of,
-    write_json,
-)
-from clickstream_conv.scoring import Scorer
-from clickstream_conv.sources import load_events
-from clickstream_conv.trust import SCORING_READS, files_read, sign_run, verify_run, write_record
+from clickstream_conv.pipeline.again import due, Stage
+from clickstream_conv.pipeline.ending import make_report
+from clickstream_conv.pipeline.folder import claim, remove_run
+from clickstream_conv.base.models_kept import load_model, package_version, save_model, seal_of
+from clickstream_conv.base.runs import read_json, read_table, Run, write_json
+from clickstream_conv.scoring.scorer import Scorer
+from clickstream_conv.sources.card import load_events
+from clickstream_conv.base.trust import files_read, SCORING_READS, sign_run, verify_run, write_record
 
 DEMO = ("run", "--sessions", 3000, "--out", "run", *QUICK)
 SAME = "the same numbers"

@@ -1,8 +1,10 @@
 """The funnel on a log whose figures others have counted."""
 from conftest import ROOT
 
-from clickstream_conv.eda import funnel, funnel_kinds, ordered_steps, session_facts
-from clickstream_conv.sources import own_source, read_source
+from clickstream_conv.eda.facts import session_facts
+from clickstream_conv.eda.funnel import funnel, funnel_kinds, ordered_steps
+from clickstream_conv.sources.own import own_source
+from clickstream_conv.sources.reading import read_source
 
 
 def test_the_way_in_order_and_pair_by_pair(real_log):

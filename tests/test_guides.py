@@ -4,8 +4,9 @@ import json, re
 import pytest
 from conftest import ROOT
 
-from clickstream_conv.pipeline import own_kernel
-from clickstream_conv.report import COLLECTIONS, is_kept
+from clickstream_conv.pipeline.notebooks import own_kernel
+from clickstream_conv.report.docs import is_kept
+from clickstream_conv.report.site import COLLECTIONS
 
 papermill = pytest.importorskip("papermill")
 GUIDES, CASES = (sorted((ROOT / "nbs" / folder).glob("*.ipynb")) for folder in (COLLECTIONS["Guides"], COLLECTIONS["Case studies"]))

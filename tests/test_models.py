@@ -3,9 +3,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clickstream_conv.explain import Explainer
-from clickstream_conv.models import BinnedRegressor, make_model
-from clickstream_conv.scoring import quickened
+from clickstream_conv.explain.contributions import Explainer
+from clickstream_conv.models.families import BinnedRegressor, make_model
+from clickstream_conv.scoring.quick import quickened
 
 
 @pytest.fixture(scope="module")

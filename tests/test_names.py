@@ -2,20 +2,25 @@
 import ast, keyword
 from pathlib import Path
 
+import clickstream_conv
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
 from clickstream_conv.log.proposals import propose
-from clickstream_conv import features, scoring
-from clickstream_conv.events import COLUMNS, EVENTS
-from clickstream_conv.features import EventEncoder, session_features
-from clickstream_conv.readers import RESERVED, Mapping, mapping_from, mapping_from_text, write_mapping
-from clickstream_conv.simulate import simulate
-from clickstream_conv.sources import SOURCES, Source, register
+from clickstream_conv.features import columns as features_columns, table as features_table
+from clickstream_conv.scoring import answers as scoring
+from clickstream_conv.log.values import COLUMNS, EVENTS
+from clickstream_conv.features.learned import EventEncoder
+from clickstream_conv.features.table import session_features
+from clickstream_conv.log.mapping import Mapping, mapping_from, RESERVED
+from clickstream_conv.log.mapping_files import mapping_from_text, write_mapping
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.sources.known import register, SOURCES
+from clickstream_conv.sources.source import Source
 
-PACKAGE = Path(features.__file__).parent
+PACKAGE = Path(clickstream_conv.__file__).parent
 CONTEXTS = {name for source in SOURCES.values() for name in source.context}  # of the known sources
 MAKERS, NAMERS = ("with_columns", "select", "agg", "assign"), ("alias", "with_row_index", "col")
 BASE = {"columns": {"session_id": "sid", "t": "at"}}
@@ -42,7 +47,7 @@ def is_free(name, context=CONTEXTS):
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("[a-z]*.py")), ids=lambda path: path.stem)
 def test_every_name_in_the_code_is_reserved(path):
-    assert not (left := sorted(name for name in names_used(path.read_text()) if not is_free(name))), f"add to RESERVED in 01b_readers: {' '.join(left)}"
+    assert not (left := sorted(name for name in names_used(path.read_text()) if not is_free(name))), f"add to RESERVED in nbs/log (mapping): {' '.join(left)}"
 
 
 @pytest.mark.parametrize("resolution", ("us", "day", "none"))
@@ -51,7 +56,7 @@ def test_every_feature_is_reserved(resolution):
     encoded = EventEncoder().fit(events).transform(events)
     for table in (encoded, session_features(encoded, resolution=resolution), session_features(events, None, resolution=resolution)):
         assert [name for name in table.columns if not is_free(name)] == []
-    assert [name for name in (*features.RUNNING, *features.LEARNED_COUNTS, *features.LEARNED_LAST, *features.CYCLES, *features.NOT_FEATURES) if not is_free(name, ())] == []
+    assert [name for name in (*features_table.RUNNING, *features_table.LEARNED_COUNTS, *features_table.LEARNED_LAST, *features_columns.CYCLES, *features_columns.NOT_FEATURES) if not is_free(name, ())] == []
 
 
 def test_every_answer_is_reserved():
@@ -59,7 +64,7 @@ def test_every_answer_is_reserved():
 
 
 def test_every_table_of_facts_is_reserved():
-    from clickstream_conv.eda import session_facts
+    from clickstream_conv.eda.facts import session_facts
     facts = session_facts(simulate(40, 1).with_columns(visitor="visitor_id", part=pl.lit("train")))
     assert [name for name in facts.columns if not is_free(name)] == []
 
@@ -123,9 +128,9 @@ def test_what_a_context_is_called_changes_no_answer():
                          ids=("a number called like a word of another column", "words that join to the same name", "marks that XGBoost refuses"))
 def test_words_and_columns_never_meet(family, columns):
     "What a model calls the column of a word is no other column's name, and one that every library takes."
-    from clickstream_conv.features import preprocess
-    from clickstream_conv.models import make_model, probability
-    from clickstream_conv.scoring import quickened
+    from clickstream_conv.features.columns import preprocess
+    from clickstream_conv.models.families import make_model, probability
+    from clickstream_conv.scoring.quick import quickened
     table = pd.DataFrame(dict(session_id=[f"s{i}" for i in range(160)], landmark=1, price_last=[float(i % 7) for i in range(160)], converted=[int(i % 3 == 0) for i in range(160)])
                          | {name: [values[i // (1 + place) % 2] for i in range(160)] for place, (name, values) in enumerate(columns.items())})
     names = list(preprocess(table, linear=False).fit(table).get_feature_names_out())

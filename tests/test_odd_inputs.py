@@ -29,20 +29,22 @@ class Answer:
 # ------------------------------------------------------------------ in a process of its own
 def two_stages(folder, record, stages, jobs, progress, needs=None):
     "Reading and features as a run does them, without a process for each."
-    from clickstream_conv.features import build_sessions
-    from clickstream_conv.runs import Run
-    from clickstream_conv.sources import prepare
+    from clickstream_conv.features.sessions import build_sessions
+    from clickstream_conv.base.runs import Run
+    from clickstream_conv.sources.prepare import prepare
     work = {"02_sources": prepare, "04_features": build_sessions}
     for stage in stages:
         given = {name: value for name, value in stage.parameters.items() if stage.name == "02_sources" or name in ("landmarks", "most_rows")}
         if stage.name in work: work[stage.name](Run(folder), **given)
 
 
-def once(pipeline):
+def once():
     "The command line with the two stages in this process; what never changes between inputs is worked out once."
-    if pipeline.run_side_by_side is two_stages: return
-    pipeline.run_side_by_side = two_stages
-    for name in ("read_notebook", "package_digest"): setattr(pipeline, name, functools.cache(getattr(pipeline, name)))
+    from clickstream_conv.pipeline import again, run, stages
+    if stages.run_side_by_side is two_stages: return
+    stages.run_side_by_side = two_stages
+    run.read_notebook = functools.cache(run.read_notebook)
+    again.package_digest = functools.cache(again.package_digest)
 
 
 def figures_of(folder):
@@ -61,8 +63,8 @@ def figures_of(folder):
 
 def answer(name, place, pieces=False):
     "Give one input to the command line, in this process; in pieces, only its reading."
-    from clickstream_conv import pipeline
-    once(pipeline)
+    from clickstream_conv.pipeline import command_line
+    once()
     folder = place / "here"
     folder.mkdir(parents=True)
     os.chdir(folder)
@@ -72,7 +74,7 @@ def answer(name, place, pieces=False):
     words += ["--memory", "1", "--until", "02"] if pieces else [] if "--until" in words else ["--until", "04"]
     errors, out = io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(out): code = pipeline.command(["run", *words, "--no-report"])
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(out): code = command_line.command(["run", *words, "--no-report"])
     except BaseException as error: return Answer("traceback", f"{type(error).__name__}: {str(error)[:300]}")
     if [path.name for path in place.iterdir()] != ["here"]: return Answer("accepted", "a file was written outside the folder", figures={})
     lines = errors.getvalue().strip().splitlines()
@@ -83,8 +85,8 @@ def answer(name, place, pieces=False):
 
 def serve(pipe):
     "Answer for one input after the other."
-    from clickstream_conv import features, pipeline  # before the clock runs
-    once(pipeline)
+    import clickstream_conv.features.sessions, clickstream_conv.pipeline.command_line  # before the clock runs
+    once()
     resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
     pipe.send("ready")
     while True:

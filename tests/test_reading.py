@@ -8,11 +8,17 @@ from conftest import ROOT, command
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from clickstream_conv.log.proposals import propose
-from clickstream_conv import readers
-from clickstream_conv.readers import (csv_pieces, json_pieces, load_mapping, log_files, mapping_from_text, read_csv, read_json, read_log, read_pieces, read_table,
-                                      write_mapping)
-from clickstream_conv.runs import BRIEF, Run
-from clickstream_conv.sources import find_source, prepare, read_source
+from clickstream_conv.log import csv_files as log_csv_files, mapping as log_mapping, parquet_files as log_parquet_files, streams as log_streams
+from clickstream_conv.log.csv_files import csv_pieces, read_csv
+from clickstream_conv.log.files import log_files
+from clickstream_conv.log.json_files import json_pieces, read_json
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
+from clickstream_conv.log.tables import read_pieces, read_table
+from clickstream_conv.base.runs import BRIEF, Run
+from clickstream_conv.sources.own import find_source
+from clickstream_conv.sources.prepare import prepare
+from clickstream_conv.sources.reading import read_source
 
 CASES = ROOT / "tests" / "cases" / "reports"
 PLAIN = mapping_from_text("columns: {session_id: sid, event: what, price: price}\nevents: {view: [look], purchase: [buy]}")
@@ -40,7 +46,7 @@ def test_a_run_whose_folder_holds_marks_reads_its_own_tables(tmp_path):
     for run, sessions in zip(runs, (30, 60)): prepare(run, sessions=sessions)
     for run, sessions in zip(runs, (30, 60)):
         assert pl.read_parquet(run / "events.parquet", glob=False)["session_id"].n_unique() == sessions
-        from clickstream_conv.sources import load_events
+        from clickstream_conv.sources.card import load_events
         assert load_events(run, "all")["session_id"].n_unique() == sessions
 
 
@@ -93,7 +99,7 @@ def no_files(folder):
     return {folder / "pipe.csv": "a pipe", folder / "door.csv": "a socket", Path("/dev/zero"): "a device", Path("/dev/null"): "a device", folder / "link.csv": "which does not exist"}, door
 
 
-@pytest.mark.parametrize("read", [read_table, read_csv, read_json, readers.read_parquet, propose, load_mapping, lambda path: list(read_pieces(path)),
+@pytest.mark.parametrize("read", [read_table, read_csv, read_json, log_parquet_files.read_parquet, propose, load_mapping, lambda path: list(read_pieces(path)),
                                   lambda path: list(csv_pieces(path)), lambda path: list(json_pieces(path))])
 def test_what_is_no_file_is_refused_at_once(tmp_path, read):
     things, door = no_files(tmp_path)
@@ -232,7 +238,7 @@ def test_what_unpacks_to_much_takes_little(tmp_path, name):
 
 def test_more_than_free_memory_is_refused_while_it_is_read(tmp_path, monkeypatch):
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(b"sid,what\n" + b"a,look\n" * 500_000))
-    monkeypatch.setattr(readers, "free_memory", lambda: 12_000_000)
+    monkeypatch.setattr(log_streams, "free_memory", lambda: 12_000_000)
     refused(lambda: read_table(tmp_path / "log.csv.gz"), "log.csv.gz holds more than 1 MB once unpacked", "--memory")
     assert sum(map(len, read_pieces(tmp_path / "log.csv.gz"))) == 500_000
     pl.DataFrame({"sid": ["a"] * 2_000_000}).write_parquet(tmp_path / "log.parquet")
@@ -253,7 +259,7 @@ def in_csv(rows, mark, end, quote_all, cut):
 
 def as_one(tables):
     "Pieces as a table, rows in the order of their numbers."
-    table = readers._together(list(tables))
+    table = log_csv_files.joined_pieces(list(tables))
     if "_broken" not in table.columns: table = table.with_columns(_broken=pl.lit(False), _text=pl.lit(None, pl.String))
     table = table.select(sorted(table.columns)).with_columns(pl.all().exclude("_row", "_broken").cast(pl.String))
     return table.sort("_row", "_broken", "_text", maintain_order=True)
@@ -299,7 +305,7 @@ def test_a_csv_in_pieces_is_the_csv(tmp_path, rows, mark, end, quote_all, cut, s
         longest = max(map(len, path.read_bytes().split(b"\n")), default=0)
         if junk == b"" and cut == 0 and longest * 13 < block:  # a block holds every row: where it ends makes no difference either
             expected = table_or_sentence(whole)
-            change.setattr(readers, "BLOCK", block)
+            change.setattr(log_csv_files, "BLOCK", block)
             assert same(table_or_sentence(whole), expected)
 
 
@@ -317,7 +323,7 @@ def test_json_lines_in_pieces_are_the_file(tmp_path, rows, junk, place, end, siz
     same_in_pieces(lambda: read_json(path), lambda size: json_pieces(path, size=size), sizes)
     with pytest.MonkeyPatch.context() as change:
         expected = table_or_sentence(lambda: read_json(path))
-        change.setattr(readers, "BLOCK", block)
+        change.setattr(log_csv_files, "BLOCK", block)
         assert same(table_or_sentence(lambda: read_json(path)), expected)
 
 
@@ -328,15 +334,15 @@ def test_a_json_array_is_its_lines(tmp_path, rows, indent, block, size):
     (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, rows)))
     expected = as_one([read_json(tmp_path / "lines.jsonl")])
     with pytest.MonkeyPatch.context() as change:
-        change.setattr(readers, "BLOCK", block)
+        change.setattr(log_csv_files, "BLOCK", block)
         assert as_one([read_json(tmp_path / "array.json")]).equals(expected)
         assert as_one(json_pieces(tmp_path / "array.json", size=size)).equals(expected)
 
 
 # ---- the text of a mapping
 
-KEYS = st.sampled_from([*readers.KEYS, "colums", "on", "1", "?", "- a", "!!int x", "!!timestamp x", "!!binary x", "*a", "&a b", "<<"])
-WORDS = st.one_of(st.sampled_from([*readers.NAMES, *"abc", "{", "}", "[", "]", "yes", "2024-13-45", "1e999", ".nan", ".inf", "0x", "!!bool x", "!!float x", "!!map [a]", "!!python/name:os.system", "&a [*a]", "*a", "'", '"%d"',
+KEYS = st.sampled_from([*log_mapping.KEYS, "colums", "on", "1", "?", "- a", "!!int x", "!!timestamp x", "!!binary x", "*a", "&a b", "<<"])
+WORDS = st.one_of(st.sampled_from([*log_mapping.NAMES, *"abc", "{", "}", "[", "]", "yes", "2024-13-45", "1e999", ".nan", ".inf", "0x", "!!bool x", "!!float x", "!!map [a]", "!!python/name:os.system", "&a [*a]", "*a", "'", '"%d"',
                                    "{session_id: sid}", "{visitor_id: v, t: at}", "{view: [look]}", "{a: b}", "[a, b]", "5", "-1", "|", ">"]), st.text(max_size=8))
 TEXTS = st.one_of(st.text(max_size=60), st.lists(st.tuples(KEYS, WORDS), max_size=6).map(lambda pairs: "\n".join(f"{key}: {word}" for key, word in pairs)),
                   st.lists(st.tuples(KEYS, WORDS), max_size=6).map(lambda pairs: "columns: {session_id: sid}\n" + "\n".join(f"{key}: {word}" for key, word in pairs)))
@@ -360,11 +366,11 @@ NAME = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 
 
 @settings(deadline=None, max_examples=100)
-@given(columns=st.dictionaries(st.sampled_from(readers.NAMES), NAME, max_size=9), words=st.dictionaries(NAME, st.sampled_from(["view", "cart", "purchase"]), max_size=5), context=NAME,
+@given(columns=st.dictionaries(st.sampled_from(log_mapping.NAMES), NAME, max_size=9), words=st.dictionaries(NAME, st.sampled_from(["view", "cart", "purchase"]), max_size=5), context=NAME,
        other=st.fixed_dictionaries({}, optional=dict(decimal=st.sampled_from(".,"), gap_minutes=st.integers(1, 99), skip_lines=st.integers(0, 9), delimiter=st.sampled_from(";|\t"), encoding=st.just("latin-1"), format=st.sampled_from(["csv", "json"]))))
 def test_a_mapping_is_written_and_read_back(tmp_path_factory, columns, words, context, other):
     given_ = dict(columns=columns | {"session_id": "sid"}, events={event: [word for word, of in words.items() if of == event] for event in set(words.values())}, event_context={"page": context}, **other)
-    mapping = readers.mapping_from(given_)
+    mapping = log_mapping.mapping_from(given_)
     path = tmp_path_factory.getbasetemp() / "back.yaml"
     path.write_text(write_mapping(mapping), encoding="utf-8")
     assert load_mapping(path) == mapping

@@ -172,19 +172,19 @@ def test_a_proposed_mapping_reads_rees46(rees46, real_log, tmp_path):
     assert (tmp_path / "runs" / "mine" / "run.json").is_file()
 
 
-def test_uci_eshop(real_log, tmp_path):
-    done = command("run", "--source", "uci-eshop", "--path", real_log("uci-eshop-clothing-2008.csv"), "--out", "runs/eshop", *QUICK, cwd=tmp_path)
+def test_uci_eshop(eshop):
+    folder, done = eshop
     assert done.returncode == 0, done.said
     assert "165,474 events read" in done.stdout and "24,026 sessions" in done.stdout
     named = [line for line in done.said.splitlines() if "next above average" in line]
     assert named and all("proxy" in line for line in named)
-    found = metrics(tmp_path / "runs" / "eshop")["classification.json"]
+    found = metrics(folder / "run")["classification.json"]
     first = [row["roc_auc"] for row in found["by_landmark"] if row["landmark"] == 1 and row["model"] == found["model"]]
     assert first[0] >= 0.61
 
 
-def test_uci_shoppers(real_log, tmp_path):
-    done = command("run", "--source", "uci-shoppers", "--path", real_log("uci-online-shoppers.csv"), "--out", "runs/shoppers", *QUICK, "-p", "families=gradient boosting", cwd=tmp_path)
+def test_uci_shoppers(shoppers):
+    _, done = shoppers
     assert done.returncode == 0, done.said
     assert "12,205 sessions read, 125 rejected (exact repeat: 125), 1,908 buying" in done.stdout
     found = re.search(r"left out of the model: page_values, .*ROC-AUC without: (\d\.\d+).*, with: (\d\.\d+)", done.stdout)
@@ -203,8 +203,8 @@ def test_help_version_and_sources(tmp_path):
 
 def test_no_table_has_a_column_that_a_log_may_bring(demo):
     "Whatever a stage keeps, a context column cannot be called so."
-    from clickstream_conv.events import COLUMNS
-    from clickstream_conv.readers import is_reserved
+    from clickstream_conv.log.values import COLUMNS
+    from clickstream_conv.log.mapping import is_reserved
     (folder, _), context = demo, ("channel", "device", "returning", "page", "last_page")
     files = sorted((folder / "run").rglob("*.parquet"))
     assert len(files) >= 4

@@ -6,13 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clickstream_conv import scale
-from clickstream_conv.classification import quick_conversion
-from clickstream_conv.features import KEYS, build_sessions, learn_by_fold, load_sessions
-from clickstream_conv.models import make_model, probability
-from clickstream_conv.runs import Run, load_model, read_json, save_model
-from clickstream_conv.scoring import Scorer
-from clickstream_conv.sources import load_card, load_events, prepare
+from clickstream_conv.scale import cluster as scale_cluster, out_of_memory as scale_out_of_memory, spark as scale_spark
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.features.outcomes import KEYS
+from clickstream_conv.features.sessions import build_sessions, learn_by_fold, load_sessions
+from clickstream_conv.models.families import make_model, probability
+from clickstream_conv.base.models_kept import load_model, save_model
+from clickstream_conv.base.runs import read_json, Run
+from clickstream_conv.scoring.scorer import Scorer
+from clickstream_conv.sources.card import load_card, load_events
+from clickstream_conv.sources.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +43,29 @@ pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully suppo
 @pytest.fixture(scope="module")
 def spark():
     "Executors in processes of their own."
-    if reason := scale.why_no_spark(): pytest.skip(reason)
-    session = scale.spark_session()
+    if reason := scale_spark.why_no_spark(): pytest.skip(reason)
+    session = scale_spark.spark_session()
     yield session
-    scale.stop_spark(session)
+    scale_spark.stop_spark(session)
 
 
 # What is missing, and the way out
 
 def test_no_pyspark(monkeypatch):
-    monkeypatch.setattr(scale, "find_spec", lambda name: None)
-    assert 'pip install "clickstream-conv[spark]"' in scale.why_no_spark()
-    with pytest.raises(ValueError, match="pyspark is not installed"): scale.spark_session()
+    monkeypatch.setattr(scale_spark, "find_spec", lambda name: None)
+    assert 'pip install "clickstream-conv[spark]"' in scale_spark.why_no_spark()
+    with pytest.raises(ValueError, match="pyspark is not installed"): scale_spark.spark_session()
 
 
 @pytest.mark.parametrize("said, reason", (('openjdk version "11.0.2" 2019-01-15', "has version 11"), ('java version "1.8.0_202"', "has version 8"), ("nothing of the kind", "has version unknown"), (None, "no Java in JAVA_HOME")))
 def test_no_java(monkeypatch, tmp_path, said, reason):
-    monkeypatch.setattr(scale, "find_spec", lambda name: object())
+    monkeypatch.setattr(scale_spark, "find_spec", lambda name: object())
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     if said:
         (program := tmp_path / "bin" / "java").parent.mkdir()
         program.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
         program.chmod(0o755)
-    assert reason in scale.why_no_spark() and "Java 17 or later" in scale.why_no_spark()
+    assert reason in scale_spark.why_no_spark() and "Java 17 or later" in scale_spark.why_no_spark()
 
 
 # On Spark
@@ -84,7 +87,7 @@ def test_the_session_table_is_the_same(spark, run, tmp_path, partitions):
     events = load_events(run, "all")
     encoder, others = learn_by_fold(load_events(run), load_card(run))
     frame = spark.createDataFrame(events.sample(fraction=1, shuffle=True, seed=1).to_arrow())
-    rows = scale.session_table_on(frame, load_card(run), encoder, others, out=str(tmp_path / "rows"), partitions=partitions)
+    rows = scale_spark.session_table_on(frame, load_card(run), encoder, others, out=str(tmp_path / "rows"), partitions=partitions)
     assert_same(pl.from_arrow(rows.toArrow()), pl.read_parquet(run / "sessions.parquet"))
     assert {path.name for path in (tmp_path / "rows").iterdir()} >= {"part=train", "part=test"}
 
@@ -92,31 +95,31 @@ def test_the_session_table_is_the_same(spark, run, tmp_path, partitions):
 def test_few_sessions_in_many_partitions(spark, run):
     "Most partitions are empty."
     some = load_events(run, "test").filter(pl.col("session_id").is_in(load_events(run, "test")["session_id"].unique().sort()[:3].to_list()))
-    scores = pl.from_arrow(scale.score_on_spark(spark.createDataFrame(some.to_arrow()), run, partitions=16).toArrow())
+    scores = pl.from_arrow(scale_spark.score_on_spark(spark.createDataFrame(some.to_arrow()), run, partitions=16).toArrow())
     assert_same(scores, Scorer.load(run).score(some))
 
 
 @pytest.mark.parametrize("landmarks", ("last", [1, 3]), ids=str)
 def test_scores_are_the_same(spark, run, landmarks):
     events = load_events(run, "test")
-    scores = pl.from_arrow(scale.score_on_spark(spark.createDataFrame(events.reverse().to_arrow()), str(run.folder), landmarks).toArrow())
+    scores = pl.from_arrow(scale_spark.score_on_spark(spark.createDataFrame(events.reverse().to_arrow()), str(run.folder), landmarks).toArrow())
     assert_same(scores, Scorer.load(run).score(events, landmarks))
 
 
 def test_foreign_columns_are_refused_before_any_work(spark, run):
-    with pytest.raises(ValueError, match="the events have no .*price"): scale.score_on_spark(spark.createDataFrame(load_events(run, "test").drop("price").to_arrow()), run)
-    with pytest.raises(ValueError, match="no folder"): scale.score_on_spark(spark.range(1), str(run / "nowhere"))
+    with pytest.raises(ValueError, match="the events have no .*price"): scale_spark.score_on_spark(spark.createDataFrame(load_events(run, "test").drop("price").to_arrow()), run)
+    with pytest.raises(ValueError, match="no folder"): scale_spark.score_on_spark(spark.range(1), str(run / "nowhere"))
 
 
 def test_everything_beside_one_machine(spark, run):
-    found = scale.spark_beside_one_machine(spark, run, trees=30)
+    found = scale_spark.spark_beside_one_machine(spark, run, trees=30)
     assert found.loc[["session rows", "scores of the kept model"], "largest_difference"].max() <= 1e-9
-    assert not scale.differs_too_much(found, "learned on Spark", "another seed on one machine")
+    assert not scale_spark.differs_too_much(found, "learned on Spark", "another seed on one machine")
 
 
 def test_a_model_grown_on_spark_is_kept_like_any_other(spark, run):
     train, test = load_sessions(run, "train"), load_sessions(run, "test")
-    there = scale.fit_on_spark(spark.createDataFrame(pl.from_pandas(train).to_arrow()), train, trees=5)
+    there = scale_spark.fit_on_spark(spark.createDataFrame(pl.from_pandas(train).to_arrow()), train, trees=5)
     save_model(run, "grown", there, about={})
     assert (probability(load_model(run, "grown"), test) == probability(there, test)).all()
     assert there["model"].n_estimators == 5 and list(there["model"].get_booster().feature_names) == list(there["columns"].get_feature_names_out())
@@ -124,7 +127,7 @@ def test_a_model_grown_on_spark_is_kept_like_any_other(spark, run):
 
 def test_nothing_is_left_behind():
     "Neither processes nor files, and nothing is printed."
-    if reason := scale.why_no_spark(): pytest.skip(reason)
+    if reason := scale_spark.why_no_spark(): pytest.skip(reason)
     code = """if True:
         import psutil
         from clickstream_conv.scale import _spark_home, spark_session, stop_spark
@@ -141,23 +144,23 @@ def test_nothing_is_left_behind():
 # What is sent along
 
 def test_a_packed_run_holds_models_and_no_log(run):
-    packed = scale.packed_run(run)
+    packed = scale_spark.packed_run(run)
     names = zipfile.ZipFile(BytesIO(packed)).namelist()
     assert "models/conversion.skops" in names and not [name for name in names if "events" in name]
-    assert len(pl.read_parquet(BytesIO(zipfile.ZipFile(BytesIO(packed)).read("sessions.parquet")))) <= scale.ROWS_COMPARED
+    assert len(pl.read_parquet(BytesIO(zipfile.ZipFile(BytesIO(packed)).read("sessions.parquet")))) <= scale_spark.ROWS_COMPARED
     events = load_events(run, "test")
-    assert scale.scorer_of(packed).score(events).equals(Scorer.load(run).score(events))
+    assert scale_spark.scorer_of(packed).score(events).equals(Scorer.load(run).score(events))
 
 
 # From files
 
 @pytest.mark.parametrize("size", (100, 10_000))
 def test_streamed_is_as_in_memory(parted, size):
-    files, sample = scale.row_files(parted), load_sessions(parted, "train")
-    assert len(files) > 1 and len(sample) < sum(len(scale.training_rows(pl.read_parquet(f))) for f in files)
-    every = pl.concat([scale.training_rows(pl.read_parquet(f)) for f in files]).to_pandas()
+    files, sample = scale_out_of_memory.row_files(parted), load_sessions(parted, "train")
+    assert len(files) > 1 and len(sample) < sum(len(scale_out_of_memory.training_rows(pl.read_parquet(f))) for f in files)
+    every = pl.concat([scale_out_of_memory.training_rows(pl.read_parquet(f)) for f in files]).to_pandas()
     plain = dict(trees=20, rows=1.0, columns=1.0)
-    streamed = scale.fit_out_of_memory(files, sample, size=size, **plain)
+    streamed = scale_out_of_memory.fit_out_of_memory(files, sample, size=size, **plain)
     held = make_model("xgboost", sample, **plain)
     columns = held["columns"].fit(sample)
     expected = held["model"].fit(columns.transform(every), every["converted"]).predict_proba(columns.transform(every))[:, 1]
@@ -166,13 +169,13 @@ def test_streamed_is_as_in_memory(parted, size):
 
 
 def test_nothing_to_learn_from(parted):
-    files, sample = scale.row_files(parted), load_sessions(parted, "train")
-    with pytest.raises(ValueError, match="no files"): scale.fit_out_of_memory([], sample)
-    with pytest.raises(ValueError, match="none of the rows"): scale.fit_out_of_memory(files, sample, wanted=lambda rows: rows.head(0), trees=2)
+    files, sample = scale_out_of_memory.row_files(parted), load_sessions(parted, "train")
+    with pytest.raises(ValueError, match="no files"): scale_out_of_memory.fit_out_of_memory([], sample)
+    with pytest.raises(ValueError, match="none of the rows"): scale_out_of_memory.fit_out_of_memory(files, sample, wanted=lambda rows: rows.head(0), trees=2)
 
 
 def test_a_run_keeps_a_model_of_all_rows(parted):
-    fitted = scale.conversion_out_of_memory(parted, trees=20)
+    fitted = scale_out_of_memory.conversion_out_of_memory(parted, trees=20)
     about = read_json(parted, "models/manifest.json")["conversion"]
     assert about["model"].startswith("xgboost") and set(about["threshold"]) >= {"value", "purpose"}
     events = load_events(parted, "test")
@@ -184,11 +187,11 @@ def test_a_run_keeps_a_model_of_all_rows(parted):
 
 def test_visitors_held_back_are_whole():
     rows = pl.DataFrame(dict(visitor=[f"v{i % 500}" for i in range(2_000)]))
-    held = scale.held_back(rows, 0.2)
+    held = scale_out_of_memory.held_back(rows, 0.2)
     assert 0.1 < held.mean() < 0.3
     assert not set(rows.filter(held)["visitor"]) & set(rows.filter(~held)["visitor"])
 
 
 def test_partitions_grow_with_the_log_and_shrink_with_memory():
-    assert scale.partitions_on_cluster(10**9, memory=16) > scale.partitions_on_cluster(10**9, memory=64) > scale.partitions_on_cluster(1, memory=64)
-    assert "num-executors 3" in scale.submit_command(executors=3)
+    assert scale_cluster.partitions_on_cluster(10**9, memory=16) > scale_cluster.partitions_on_cluster(10**9, memory=64) > scale_cluster.partitions_on_cluster(1, memory=64)
+    assert "num-executors 3" in scale_cluster.submit_command(executors=3)

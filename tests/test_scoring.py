@@ -5,17 +5,24 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+from everywhere import set_everywhere
 import polars as pl
 import pytest
 
-from clickstream_conv import readers, scoring
-from clickstream_conv.classification import quick_conversion
-from clickstream_conv.features import load_sessions, preprocess
-from clickstream_conv.models import calibrate, make_model, on_odds, probability, session_starts
-from clickstream_conv.runs import Run, load_model, save_model, write_json
-from clickstream_conv.scoring import QuickColumns, Scorer, score_file
-from clickstream_conv.simulate import simulate
-from clickstream_conv.sources import load_events, prepare
+from clickstream_conv.log import csv_files as readers
+from clickstream_conv.scoring import events as scoring_events, quick as scoring_quick, scorer as scoring_scorer
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.features.columns import preprocess
+from clickstream_conv.features.sessions import load_sessions
+from clickstream_conv.models.calibration import calibrate, on_odds, session_starts
+from clickstream_conv.models.families import make_model, probability
+from clickstream_conv.base.models_kept import load_model, save_model
+from clickstream_conv.base.runs import Run, write_json
+from clickstream_conv.scoring.quick import QuickColumns
+from clickstream_conv.scoring.scorer import score_file, Scorer
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.sources.card import load_events
+from clickstream_conv.sources.prepare import prepare
 
 MAPPING = """
 columns: {visitor_id: who, t: at, event: what, item_id: thing, category: shelf, price: cost, quantity: pieces}
@@ -85,7 +92,7 @@ def test_the_level_of_the_latest_sessions_is_scored(shop, tmp_path):
     back, plain = load_model(run, "conversion"), probability(model.model_, rows)
     assert (probability(back, rows) == probability(model, rows)).all()
     np.testing.assert_allclose(probability(back, rows), on_odds(plain, -0.5))
-    np.testing.assert_allclose(probability(scoring.quickened(back, probability, rows.head(50)), rows), on_odds(plain, -0.5), atol=1e-12)
+    np.testing.assert_allclose(probability(scoring_quick.quickened(back, probability, rows.head(50)), rows), on_odds(plain, -0.5), atol=1e-12)
 
 def test_no_rows_no_answers(shop):
     rows = load_sessions(shop)
@@ -98,8 +105,8 @@ def test_own_log_without_sessions_in_pieces(own, monkeypatch):
     scorer = Scorer.load(run.folder)
     expected = scorer.score(scorer.read(folder / "log.csv").events).sort("session_id")
     (folder / "log.csv.gz").write_bytes(gzip.compress((folder / "log.csv").read_bytes()))
-    monkeypatch.setattr(readers, "PIECE", 30_000)
-    monkeypatch.setattr(scoring, "MEMORY", 1e-3)
+    set_everywhere(monkeypatch, readers, "PIECE", 30_000)
+    monkeypatch.setattr(scoring_scorer, "MEMORY", 1e-3)
     for name in ("log.csv", "log.csv.gz"):
         score_file(run.folder, folder / name, folder / "out.parquet", progress=False)
         found = pl.read_parquet(folder / "out.parquet").sort("session_id")
@@ -237,18 +244,18 @@ def test_events_in_milliseconds_in_a_file_are_refused(shop, log, tmp_path):
 def test_a_log_without_times_asks_for_none(scorer, log):
     "No window, whatever the times are; and one for a log of whole days."
     card = scorer.card | dict(resolution="none", first=None, last=None)
-    sound = scoring.sound_events(log.head(20).with_columns(t=pl.lit(None, pl.Int64)), card, scorer.kinds)
+    sound = scoring_events.sound_events(log.head(20).with_columns(t=pl.lit(None, pl.Int64)), card, scorer.kinds)
     assert len(sound.events) == 20 and not sound.notes
     days = pl.col("t") // 86_400_000_000 * 86_400_000_000
     card = scorer.card | dict(resolution="day", first=scorer.card["first"] // 86_400_000_000 * 86_400_000_000)
-    for given in (log.head(20).with_columns(t=days), log.head(20).with_columns(t=pl.from_epoch("t", "us").dt.date())): assert len(scoring.sound_events(given, card, scorer.kinds).events) == 20
-    with pytest.raises(ValueError, match="looks like milliseconds"): scoring.sound_events(log.head(20).with_columns(t=days // 1_000), card, scorer.kinds)
+    for given in (log.head(20).with_columns(t=days), log.head(20).with_columns(t=pl.from_epoch("t", "us").dt.date())): assert len(scoring_events.sound_events(given, card, scorer.kinds).events) == 20
+    with pytest.raises(ValueError, match="looks like milliseconds"): scoring_events.sound_events(log.head(20).with_columns(t=days // 1_000), card, scorer.kinds)
 
 def test_a_time_without_a_zone_is_in_the_logs_own(scorer, log):
     "Noon in Berlin is ten in the morning in UTC, as the reader of the log says; and that it was taken so is said."
     card, one = scorer.card | dict(time_zone="Europe/Berlin"), log.head(1)
     for given in (one.with_columns(t=pl.lit("2026-04-08 12:00")), one.with_columns(t=pl.lit(datetime(2026, 4, 8, 12)))):
-        sound = scoring.sound_events(given, card, scorer.kinds)
+        sound = scoring_events.sound_events(given, card, scorer.kinds)
         assert sound.events["t"].to_list() == [MOMENT - 2 * 3_600_000_000]
         assert sound.notes[-1] == "times that name no zone were read as Europe/Berlin, as in the log that the run learned from"
 
@@ -271,7 +278,7 @@ def test_one_strange_visit_refuses_no_file(shop, scorer, log, tmp_path, monkeypa
     old = one.with_columns(session_id=pl.lit("old"), t=pl.col("t") // 1_000)
     some = log.head(300).drop("visitor", "part")
     pl.concat([some, bot, old]).write_parquet(tmp_path / "log.parquet")
-    monkeypatch.setattr(scoring, "MEMORY", 1e-9)
+    monkeypatch.setattr(scoring_scorer, "MEMORY", 1e-9)
     said = score_file(shop.folder, tmp_path / "log.parquet", tmp_path / "out.parquet", progress=False)
     found = pl.read_parquet(tmp_path / "out.parquet").sort("session_id")
     pd.testing.assert_frame_equal(found.to_pandas(), scorer.score(pl.concat([some, bot])).sort("session_id").to_pandas(), rtol=1e-12, atol=1e-12)

@@ -6,12 +6,14 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import ROOT
 
-from clickstream_conv.report import build_docs, faults, run_report
+from clickstream_conv.report.docs import build_docs
+from clickstream_conv.report.front import run_report
+from clickstream_conv.report.site import faults
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
-NOTEBOOKS = ("00b_pictures", "03_eda", "04_features", "own_log", "leakage", "eshop", "demo_limit")  # of the documentation that is built here
+NOTEBOOKS = ("base-01_pictures", "03_eda", "04_features", "own_log", "leakage", "eshop", "demo_limit")  # of the documentation that is built here
 SHOWN = "() => [...document.querySelectorAll('main img')].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.src)"
 DRAWN = "() => [...document.querySelectorAll('figure.chart')].filter(c => !c.querySelector('.main-svg')).length"
 

@@ -8,9 +8,11 @@ import pytest
 from conftest import QUICK, command, made_once, metrics
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from clickstream_conv.leaks import twin_rows
-from clickstream_conv.runs import Run, load_model
-from clickstream_conv.sources import load_events, load_visitor_groups, prepare
+from clickstream_conv.leaks.both_sides import twin_rows
+from clickstream_conv.base.models_kept import load_model
+from clickstream_conv.base.runs import Run
+from clickstream_conv.sources.card import load_events
+from clickstream_conv.sources.prepare import load_visitor_groups, prepare
 
 MAPPING = """\
 columns: {session_id: sid, visitor_id: who, t: when, event: what, item_id: sku, category: kind, price: price}

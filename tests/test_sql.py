@@ -6,15 +6,18 @@ import polars as pl
 import pytest
 from conftest import command
 
-from clickstream_conv import readers
-from clickstream_conv.classification import quick_conversion
-from clickstream_conv.contract import CONTRACT, load_contract
+from clickstream_conv.log import csv_files as log_csv_files, tables as log_tables
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.log.contract import CONTRACT, load_contract
 from clickstream_conv.log.sql import TABLE_FUNCTIONS, Workspace, open_database, refuse_query
-from clickstream_conv.readers import mapping_from_text, read_pieces, read_table, write_mapping
-from clickstream_conv.runs import BRIEF, Run
-from clickstream_conv.scoring import score_file
-from clickstream_conv.simulate import simulate
-from clickstream_conv.sources import find_source, prepare, read_source
+from clickstream_conv.log.mapping_files import mapping_from_text, write_mapping
+from clickstream_conv.log.tables import read_pieces, read_table
+from clickstream_conv.base.runs import BRIEF, Run
+from clickstream_conv.scoring.scorer import score_file
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.sources.own import find_source
+from clickstream_conv.sources.prepare import prepare
+from clickstream_conv.sources.reading import read_source
 
 MAPPING = """\
 columns: {session_id: session_id, visitor_id: visitor_id, t: t, event: event, item_id: item_id, category: category, price: price, quantity: quantity}
@@ -59,7 +62,7 @@ def events_of(folder, mapping, memory=0.0):
 @pytest.mark.parametrize("memory", [0.0, 4.0], ids=["whole", "in pieces"])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_way_of_reading_gives_the_same_events(logs, tmp_path, monkeypatch, form, memory):
-    monkeypatch.setattr(readers, "PIECE", 40_000)  # many pieces
+    monkeypatch.setattr(log_csv_files, "PIECE", 40_000)  # many pieces
     expected = events_of(tmp_path, mapping_file(tmp_path))(logs / "log.csv")
     by_query = mapping_file(tmp_path, "sql: SELECT * FROM log\n", "q.yaml")
     (tmp_path / "plain").mkdir()
@@ -248,11 +251,11 @@ def test_ctrl_c_ends_a_query(logs, tmp_path):
     endless = "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r) SELECT sum(x) AS session_id FROM r"
     code = f"""
 import sys
-from clickstream_conv import pipeline, readers
+from clickstream_conv.pipeline import command_line as pipeline
 @pipeline.app.command("endless")
 def endless() -> None:
     print("begun", flush=True)
-    for _ in readers.read_pieces({str(logs / 'log.csv')!r}, sql={endless!r}): pass
+    for _ in log_tables.read_pieces({str(logs / 'log.csv')!r}, sql={endless!r}): pass
 sys.exit(pipeline.command(["endless"]))
 """
     going = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})

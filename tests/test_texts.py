@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from conftest import QUICK, command
 
-from clickstream_conv.report import run_report
+from clickstream_conv.report.front import run_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SLOW = 60_000  # milliseconds to wait for an answer on a busy machine

@@ -6,22 +6,30 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from clickstream_conv import app, audit, classification, clustering, eda, judging, regression, report
-from clickstream_conv.pictures import BASELINE
-from clickstream_conv.runs import Run, write_json
+from clickstream_conv.app import details as app
+from clickstream_conv.audit import lines as audit_lines, segments as audit_segments
+from clickstream_conv.classification import comparing as classification_comparing, threshold as classification_threshold
+from clickstream_conv.judging import figures as judging_figures
+from clickstream_conv.clustering import headlines as clustering_headlines, profiles as clustering_profiles
+from clickstream_conv.eda import drift as eda_drift, facts as eda_facts, lengths as eda_lengths, moves as eda_moves, relevance as eda_relevance, visits as eda_visits
+from clickstream_conv.judging import learning_curve as judging_learning_curve, thresholds as judging_thresholds
+from clickstream_conv.regression import choosing as regression_choosing, levels as regression_levels, models as regression_models
+from clickstream_conv.report import actions as report_actions, answers as report_answers
+from clickstream_conv.base.pictures import BASELINE
+from clickstream_conv.base.runs import Run, write_json
 
 
 def compared(**log_loss):
-    "Figures of models, as classification.comparison makes them."
+    "Figures of models, as classification_comparing.comparison makes them."
     return pd.DataFrame({name: dict(log_loss=value, roc_auc=1 - value, log_loss_low=value - 0.01, log_loss_high=value + 0.01, roc_auc_low=0.5, roc_auc_high=1.0, seconds=1.0) for name, value in log_loss.items()}).T
 
 
 def test_a_baseline_that_leads_is_named_first():
     table = compared(**{BASELINE: 0.150, "random forest": 0.152, "xgboost": 0.170})
-    alt = classification.plot_comparison(table).alt
+    alt = classification_comparing.plot_comparison(table).alt
     assert alt.startswith(f"{BASELINE}, the baseline, has the best log-loss; random forest is the best of the models")
-    assert classification.plot_comparison(table.drop(index=BASELINE)).alt.startswith("random forest has the best log-loss")
-    assert classification.plot_comparison(table, "roc_auc").alt.startswith(f"{BASELINE}, the baseline, has the best roc-auc")
+    assert classification_comparing.plot_comparison(table.drop(index=BASELINE)).alt.startswith("random forest has the best log-loss")
+    assert classification_comparing.plot_comparison(table, "roc_auc").alt.startswith(f"{BASELINE}, the baseline, has the best roc-auc")
 
 
 def told(**noise):
@@ -31,29 +39,29 @@ def told(**noise):
     truth = np.where(came, 0.4, 0.15)
     said = {name: np.clip(truth + rng.normal(0, size, 4_000), 0.01, 0.99) for name, size in noise.items()}
     judged = pd.DataFrame(dict(converted=came.astype(int), visitor=np.arange(4_000).astype(str), **said, **{BASELINE: np.full(4_000, came.mean())}))
-    return judged, pd.DataFrame({name: classification.figures(judged["converted"], judged[name]) for name in judged.columns[2:]}).T
+    return judged, pd.DataFrame({name: judging_figures.figures(judged["converted"], judged[name]) for name in judged.columns[2:]}).T
 
 
 def test_of_models_that_tie_the_simplest_is_kept_and_the_tie_is_said():
     judged, table = told(**{"neural net": 0.020, "gradient boosting": 0.021, "xgboost": 0.020, "logistic regression": 0.09})
-    chosen, why = classification.simplest_as_good(table, judged)
+    chosen, why = classification_comparing.simplest_as_good(table, judged)
     assert chosen == "xgboost" and "a tie within chance" in why, why
-    assert "a tie within chance with" in classification.plot_comparison(table.assign(log_loss_low=0, log_loss_high=1, seconds=1.0), judged=judged).alt
+    assert "a tie within chance with" in classification_comparing.plot_comparison(table.assign(log_loss_low=0, log_loss_high=1, seconds=1.0), judged=judged).alt
 
 
 def test_a_simpler_model_that_gives_up_much_is_not_kept_even_where_chance_allows_it():
     judged, table = told(**{"xgboost": 0.02, "logistic regression": 0.09})
     few = judged.sample(60, random_state=0)
-    small = pd.DataFrame({name: classification.figures(few["converted"], few[name]) for name in few.columns[2:]}).T
-    chosen, _ = classification.simplest_as_good(small, few)
+    small = pd.DataFrame({name: judging_figures.figures(few["converted"], few[name]) for name in few.columns[2:]}).T
+    chosen, _ = classification_comparing.simplest_as_good(small, few)
     lead = small.loc[BASELINE, "log_loss"] - small.loc[chosen, "log_loss"]
     assert lead >= 0.9 * (small.loc[BASELINE, "log_loss"] - small["log_loss"].min())
 
 
 def test_without_draws_nothing_is_called_a_tie():
     judged, table = told(**{"xgboost": 0.02, "logistic regression": 0.02})
-    best = classification.best_model(table, "log_loss")
-    assert classification.simplest_as_good(table, judged, resamples=0)[0] == best
+    best = classification_comparing.best_model(table, "log_loss")
+    assert classification_comparing.simplest_as_good(table, judged, resamples=0)[0] == best
 
 
 def test_the_rare_beginnings_together_are_not_a_beginning():
@@ -62,33 +70,33 @@ def test_the_rare_beginnings_together_are_not_a_beginning():
     rows = [dict(session_id=f"{s:03}", visitor_id=f"{s:03}", step=i + 1, t=(1_000 * s + i) * 1_000_000, event=names[mark], item_id="p", category="k", price=1.0, quantity=1) for s, path in enumerate(events) for i, mark in enumerate(path)]
     rows += [dict(rows[0], session_id=f"{s:03}", visitor_id=f"{s:03}", step=4, t=(1_000 * s + 4) * 1_000_000, event="purchase") for s in [*range(3), *range(100, 140)]]
     log = pl.DataFrame(rows, orient="row").sort("session_id", "step")
-    begun = eda.paths(eda.walk(log), eda.session_facts(log))
-    assert begun["value"].iloc[-1] == eda.OTHERS and begun["share"].idxmax() == len(begun) - 1
-    said = eda.paths_finding(begun)
+    begun = eda_visits.paths(eda_moves.walk(log), eda_facts.session_facts(log))
+    assert begun["value"].iloc[-1] == eda_visits.OTHERS and begun["share"].idxmax() == len(begun) - 1
+    said = eda_visits.paths_finding(begun)
     assert f"most often after {begun['value'].iloc[0]} " in said and "after the rarer ones together in" in said, said
 
 
 def test_the_first_row_of_the_chart_is_the_one_that_the_title_names():
     found = pd.DataFrame(dict(column=["page_values", "channel", "hour"], values=9, missing=0, information=[0.3, 0.1, 0.01], noise=0.02, expected=0.0, share=[0.6, 0.2, 0.0], above_noise=[True, True, False]))
     honest = found[found["column"] != "page_values"]
-    picture = eda.plot_relevance(found, ("page_values",), title=eda.relevance_finding(honest, "purchase"))
+    picture = eda_relevance.plot_relevance(found, ("page_values",), title=eda_relevance.relevance_finding(honest, "purchase"))
     rows = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
     assert rows == ["channel", "hour", "page_values"] and "channel tells most" in picture.alt
     many = pd.concat([honest] * 12, ignore_index=True).assign(column=lambda t: [f"c{i}" for i in t.index])
-    kept = eda.plot_relevance(pd.concat([found, many], ignore_index=True), ("page_values",), most=5)
+    kept = eda_relevance.plot_relevance(pd.concat([found, many], ignore_index=True), ("page_values",), most=5)
     assert [label.get_text() for label in kept.figure.axes[0].get_yticklabels()] == ["channel", "hour", "c0", "c1", "page_values"]
 
 
 @pytest.mark.parametrize("one, two, word", [(9, 3, "longer"), (3, 9, "shorter"), (4, 4, "as long")])
 def test_sessions_that_convert_are_not_always_longer(one, two, word):
-    spans = pd.DataFrame([dict(measure=measure, group=group, q50=value) for group, value in zip(eda.GROUPS, (one, two)) for measure in ("events", "before")])
-    assert eda.lengths_finding(spans).startswith(f"Sessions that convert are {word}: {one} events against {two}")
+    spans = pd.DataFrame([dict(measure=measure, group=group, q50=value) for group, value in zip(eda_lengths.GROUPS, (one, two)) for measure in ("events", "before")])
+    assert eda_lengths.lengths_finding(spans).startswith(f"Sessions that convert are {word}: {one} events against {two}")
 
 
 def test_a_value_that_is_called_no_is_a_value():
     mix = pd.DataFrame(dict(column=["newsletter", "newsletter", "with a cart"], value=["no", "yes", "yes"], first_half=[0.2, 0.8, 0.1], second_half=[0.5, 0.5, 0.12], change=[0.3, -0.3, 0.02], p=0.001))
-    assert "newsletter no went from 20 % to 50 %" in eda.mix_finding(mix)
-    assert "sessions with a cart went from 10 % to 12 %" in eda.mix_finding(mix[mix["column"] == "with a cart"])
+    assert "newsletter no went from 20 % to 50 %" in eda_drift.mix_finding(mix)
+    assert "sessions with a cart went from 10 % to 12 %" in eda_drift.mix_finding(mix[mix["column"] == "with a cart"])
 
 
 def segments(**rates):
@@ -99,18 +107,18 @@ def segments(**rates):
 def test_the_card_says_where_another_segment_is_the_lowest():
     of = dict(view=5, worth=dict(training=segments(carts=0.40, looks=0.035, changes=0.028), test=segments(carts=0.40, looks=0.029, changes=0.036)),
               chance=dict(training=dict(p=0.005), test=dict(p=0.005)), ratio=dict(test=dict(ratio=11.1, low=7.6, high=18.6)))
-    says = report.answer_clustering(dict(clustering=of)).says
+    says = report_answers.answer_clustering(dict(clustering=of)).says
     assert "'changes' in 3.6" in says and "the highest and the lowest of the training part" in says and "Lowest here: 'looks', 2.9" in says, says
     same = {**of, "worth": dict(training=of["worth"]["training"], test=segments(carts=0.40, looks=0.036, changes=0.029))}
-    assert "Lowest here" not in report.answer_clustering(dict(clustering=same)).says
+    assert "Lowest here" not in report_answers.answer_clustering(dict(clustering=same)).says
 
 
 def test_what_to_do_says_of_which_sessions_a_segment_is_a_share():
     of = dict(view=5, worth=dict(training=segments(carts=0.40, looks=0.035), test=segments(carts=0.40, looks=0.029)),
               chance=dict(training=dict(p=0.005), test=dict(p=0.005)), ratio=dict(test=dict(ratio=11.1, low=7.6, high=18.6)))
-    acts = [one.text for one, _ in report.actions(dict(clustering=of, model_card=dict(fit_for_use=True)))]
+    acts = [one.text for one, _ in report_actions.actions(dict(clustering=of, model_card=dict(fit_for_use=True)))]
     assert any("of the test sessions that reach 5 events, of which 40\xa0%" in text for text in acts), acts
-    whole = [one.text for one, _ in report.actions(dict(clustering=of | dict(view=0), model_card=dict(fit_for_use=True)))]
+    whole = [one.text for one, _ in report_actions.actions(dict(clustering=of | dict(view=0), model_card=dict(fit_for_use=True)))]
     assert any("of the test sessions, of which 40\xa0%" in text for text in whole), whole
 
 
@@ -121,30 +129,30 @@ def test_the_app_shows_the_segments_as_the_report_does(tmp_path):
     run = Run(str(tmp_path))
     write_json(run, "metrics/clustering.json", of)
     assert app.segments_of(run)["segment"].tolist() == ["carts", "looks", "changes"]
-    assert app.segments_answer(run) == report.answer_clustering(dict(clustering=of))
+    assert app.segments_answer(run) == report_answers.answer_clustering(dict(clustering=of))
 
 
 def test_figures_of_few_conversions_are_called_so():
     "Beside their intervals, as the card says it of a model."
     row = dict(group="known", judged=True, rows=900, sessions=300, converted_sessions=21)
     for name in ("roc_auc_within", "roc_auc", "average_precision", "log_loss", "total_ratio"): row |= {name: 0.7, f"{name}_low": 0.6, f"{name}_high": 0.8}
-    few, enough = (classification._of_visitors(row | dict(converted_sessions=count)) for count in (21, 100))
+    few, enough = (classification_threshold._of_visitors(row | dict(converted_sessions=count)) for count in (21, 100))
     assert few.text.endswith("conversions predicted over observed 0.700 (0.600 to 0.800); 21 of 300 sessions convert, fewer than the 100 that a judgement needs") and few.level == "caution"
     assert enough.text.endswith("100 of 300 sessions convert") and enough.level == "finding"
 
 
 def test_the_sentence_on_segments_does_too():
     rates = pd.DataFrame(segments(carts=0.40, looks=0.029, changes=0.036)).set_index("segment")
-    words, figures, names = clustering.otherwise_there(rates, "carts", "changes")
+    words, figures, names = clustering_headlines.otherwise_there(rates, "carts", "changes")
     assert words == "; lowest in the test part: 'looks', 2.9% (1.5% to 5.8%)"
     assert [figure.value for figure in figures] == [0.029] and names == ("looks",)
-    assert clustering.otherwise_there(rates, "carts", "looks") == ("", (), ())
+    assert clustering_headlines.otherwise_there(rates, "carts", "looks") == ("", (), ())
 
 
 def test_a_baseline_that_leads_the_models_of_revenue_is_named_first():
-    table = pd.DataFrame({regression.SIMPLEST: dict(gini=0.6), "hurdle, log-normal": dict(gini=0.5), "tweedie": dict(gini=0.4)}).T
-    assert regression.leader_in_words(table) == f"{regression.SIMPLEST}, a baseline, is best by normalised Gini; hurdle, log-normal is the best of the models"
-    assert regression.leader_in_words(table.drop(index=regression.SIMPLEST)) == "hurdle, log-normal is best by normalised Gini"
+    table = pd.DataFrame({regression_models.SIMPLEST: dict(gini=0.6), "hurdle, log-normal": dict(gini=0.5), "tweedie": dict(gini=0.4)}).T
+    assert regression_choosing.leader_in_words(table) == f"{regression_models.SIMPLEST}, a baseline, is best by normalised Gini; hurdle, log-normal is the best of the models"
+    assert regression_choosing.leader_in_words(table.drop(index=regression_models.SIMPLEST)) == "hurdle, log-normal is best by normalised Gini"
 
 
 NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?"
@@ -221,7 +229,7 @@ def test_the_interval_of_what_is_reached_is_that_of_plain_counting():
     def reached(at):
         order = np.argsort(-p[at], kind="stable")[: len(at) // 10]
         return y[at][order].sum() / y[at].sum()
-    found = judging.reached_by(y, p, who, 0.1, 400)
+    found = judging_thresholds.reached_by(y, p, who, 0.1, 400)
     assert found["reached"] == pytest.approx(reached(np.arange(2_000)), abs=1e-9)
     low, high = drawn_again(reached, who)
     assert low - 0.025 < found["reached_low"] < low + 0.005 and high - 0.005 < found["reached_high"] < high + 0.025, "no narrower than a share of independent answers"
@@ -229,7 +237,7 @@ def test_the_interval_of_what_is_reached_is_that_of_plain_counting():
 
 def test_sessions_with_one_probability_are_reached_in_proportion():
     y = np.array([1, 0, 0, 0] * 10)
-    assert judging.reached_by(y, np.full(40, 0.2), np.arange(40), 0.1, 0)["reached"] == pytest.approx(0.1)
+    assert judging_thresholds.reached_by(y, np.full(40, 0.2), np.arange(40), 0.1, 0)["reached"] == pytest.approx(0.1)
 
 
 def test_the_interval_of_collected_revenue_is_that_of_plain_counting():
@@ -239,7 +247,7 @@ def test_the_interval_of_collected_revenue_is_that_of_plain_counting():
     def collected(at):
         order = np.argsort(-p[at], kind="stable")[: len(at) // 10]
         return y[at][order].sum() / y[at].sum()
-    found = regression.collected_by(y, p, who, 0.1, 400)
+    found = regression_levels.collected_by(y, p, who, 0.1, 400)
     assert found["collected"] == pytest.approx(collected(np.arange(2_000)), abs=1e-9)
     np.testing.assert_allclose([found["collected_low"], found["collected_high"]], drawn_again(collected, who), atol=0.015)
 
@@ -248,7 +256,7 @@ def test_a_change_of_the_learning_curve_is_paired():
     rng = np.random.default_rng(2)
     came = rng.random(3_000) < 0.2
     table = pd.DataFrame(dict(session_id=np.arange(3_000).astype(str), visitor=np.arange(3_000).astype(str), landmark=1, converted=came.astype(int), hint=came + rng.normal(0, 1, 3_000)))
-    curve = judging.learning_curve(lambda part, seed: Hint(), [(table[:1_500], table[1_500:])], shares=(0.5, 1))
+    curve = judging_learning_curve.learning_curve(lambda part, seed: Hint(), [(table[:1_500], table[1_500:])], shares=(0.5, 1))
     last = curve.iloc[-1]
     assert last["log_loss_change_low"] < last["log_loss"] - curve["log_loss"].iloc[0] < last["log_loss_change_high"]
     alone = curve["log_loss_high"] - curve["log_loss_low"]
@@ -272,7 +280,7 @@ def test_moves_of_one_visitor_hang_together():
     habit = rng.random(60)
     rows = [dict(session_id=f"{v}-{s}", visitor_id=str(v), step=i + 1, t=(v * 10_000 + s * 100 + i) * 1_000_000, event="view" if i == 0 or rng.random() < habit[v] else "cart", item_id="p", category="k", price=1.0, quantity=1) for v in range(60) for s in range(20) for i in range(2)]
     log = pl.DataFrame(rows, orient="row").sort("session_id", "step")
-    moves = eda.transitions(eda.walk(log))
+    moves = eda_moves.transitions(eda_moves.walk(log))
     one = moves[(moves["from"] == "k") & (moves["to"] == "cart")].iloc[0]
     carts = np.array([[row["event"] == "cart" for row in rows if row["visitor_id"] == str(v) and row["step"] == 2] for v in range(60)])
     draws = [carts[rng.integers(0, 60, 60)].sum() for _ in range(2_000)]
@@ -296,11 +304,11 @@ def test_where_nobody_converts_there_is_no_ratio(old):
     ratio = dict(ratio=118.2, low=7.4, high=1_893.1) if old else dict(ratio=None, low=7.4, high=None)
     rows = counted((102, 0), (392, 225))
     of = dict(view=0, worth=dict(training=rows, test=rows), chance=dict(training=dict(p=0.005), test=dict(p=0.005)), ratio=dict(test=ratio))
-    found = report.answer_clustering(dict(clustering=of))
+    found = report_answers.answer_clustering(dict(clustering=of))
     assert found.figure == "102 of 392" and "sessions of 'buyers' convert, against 0 of 225 of 'leavers'" in found.says
     assert not any("118" in text or "times" in text for text in (found.figure, found.says, found.sure))
-    assert report._act_segment(dict(clustering=of)) is not None
-    words, figures = clustering.times_in_words(pd.DataFrame(rows).set_index("segment"), ratio, "buyers", "leavers", "test part")
+    assert report_actions._act_segment(dict(clustering=of)) is not None
+    words, figures = clustering_headlines.times_in_words(pd.DataFrame(rows).set_index("segment"), ratio, "buyers", "leavers", "test part")
     assert words == "102 of 392 against 0 of 225" and [figure.value for figure in figures] == [102, 392, 0, 225]
 
 
@@ -309,9 +317,9 @@ def test_a_ratio_is_that_of_the_shares_beside_it():
     segment = np.repeat([0, 1], [392, 225])
     for others, expected in ((1, (102 / 392) / (1 / 225)), (0, float("nan"))):
         y = np.r_[np.arange(392) < 102, np.arange(225) < others].astype(float)
-        found = clustering.conversion_ratio(pd.DataFrame(dict(visitor=range(617), converted=y)), segment, 0, 1, resamples=40)
+        found = clustering_profiles.conversion_ratio(pd.DataFrame(dict(visitor=range(617), converted=y)), segment, 0, 1, resamples=40)
         assert found["ratio"] == pytest.approx(expected, nan_ok=True) and 1 < found["low"] < 20
         assert np.isnan(found["high"]) if not others else found["low"] < found["ratio"] < found["high"]
         rows = pd.DataFrame(dict(visitor=range(617), converted=y))
-        lines = audit.ratio_lines("times", found, rows, segment == 0, segment == 1, 40)
-        assert all(not line.verdict.startswith(audit.DIFFERENT) for line in lines), lines
+        lines = audit_segments.ratio_lines("times", found, rows, segment == 0, segment == 1, 40)
+        assert all(not line.verdict.startswith(audit_lines.DIFFERENT) for line in lines), lines

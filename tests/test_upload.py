@@ -8,8 +8,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "log"))
 from test_map import PROPOSED
 
-from clickstream_conv.app import ABSENT, column_table, first_look, mapped_source, questions_of, read_upload, word_table
-from clickstream_conv.events import Rules
+from clickstream_conv.app.mapping_form import ABSENT, column_table, mapped_source, read_upload, word_table
+from clickstream_conv.app.uploads import first_look, questions_of
+from clickstream_conv.log.rules import Rules
 from clickstream_conv.log.proposals import propose
 
 CASES = Path(__file__).parent / "cases"

@@ -25,8 +25,8 @@ def chromium():
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory):
     "The headless side: a small run, which the notebook will open too."
-    from clickstream_conv.scoring import Scorer
-    from clickstream_conv.whatif import small_run
+    from clickstream_conv.scoring.scorer import Scorer
+    from clickstream_conv.whatif.sessions import small_run
     return Scorer.load(small_run(str(tmp_path_factory.mktemp("run") / "demo"), sessions=SESSIONS).folder)
 
 
@@ -122,7 +122,9 @@ def shot(page, name):
 
 
 def test_session_builder(page, scorer):
-    from clickstream_conv.whatif import find_sessions, path_of, scenario_of
+    from clickstream_conv.whatif.paths import path_of
+    from clickstream_conv.whatif.scenario import scenario_of
+    from clickstream_conv.whatif.sessions import find_sessions
     chosen = find_sessions(scorer, None, (4, 12))["session_id"][0]
     scenario, said = scenario_of(scorer, chosen), lambda s: f"{path_of(scorer, s)['probability'].iloc[-1]:.4f}".replace("nan", "none")
     before = found(page, ".cc-builder .cc-probability").inner_text()
@@ -138,7 +140,8 @@ def test_session_builder(page, scorer):
 
 
 def test_sliders(page, scorer):
-    from clickstream_conv.whatif import nudge, past_of, useful_features
+    from clickstream_conv.whatif.likeness import nudge, useful_features
+    from clickstream_conv.whatif.sessions import past_of
     rows, landmark = past_of(scorer).rows, scorer.landmarks[len(scorer.landmarks) // 2]
     row = rows[rows["landmark"] == landmark].head(1)
     name = next(c for c in useful_features(scorer) if rows[c].dtype.kind in "if")
@@ -152,7 +155,7 @@ def test_sliders(page, scorer):
 
 
 def test_a_slider_by_the_keyboard(page, scorer):
-    from clickstream_conv.whatif import audience
+    from clickstream_conv.whatif.audience import audience
     handle, field = found(page, ".cc-audience [role=slider]"), page.locator(".cc-audience").get_by_label("Threshold", exact=True)
     assert float(field.input_value()) == scorer.threshold # as the run has it, not rounded to a step of the slider
     handle.press("ArrowRight")
@@ -165,7 +168,7 @@ def test_a_slider_by_the_keyboard(page, scorer):
 
 
 def test_audience(page, scorer):
-    from clickstream_conv.whatif import audience
+    from clickstream_conv.whatif.audience import audience
     found(page, ".cc-audience .cc-profit")
     page.locator(".cc-audience").get_by_label("Gain", exact=True).fill("35")
     page.locator(".cc-audience").get_by_label("Gain", exact=True).press("Tab")
@@ -175,7 +178,9 @@ def test_audience(page, scorer):
 
 
 def test_what_would_change_it(page, scorer):
-    from clickstream_conv.whatif import find_sessions, scenario_of, ways_over
+    from clickstream_conv.whatif.counterfactuals import ways_over
+    from clickstream_conv.whatif.scenario import scenario_of
+    from clickstream_conv.whatif.sessions import find_sessions
     found(page, ".cc-ways .cc-probability")
     page.locator(".cc-ways").first.get_by_label("Session").select_option(index=1)
     expected = ways_over(scorer, scenario_of(scorer, find_sessions(scorer, False, (2, 8))["session_id"][0]))

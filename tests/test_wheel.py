@@ -51,7 +51,7 @@ def test_the_wheel_carries_the_notebooks(wheel):
 
 def test_the_wheel_runs_in_an_empty_folder(installed, tmp_path):
     home = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    where = run(installed / "bin" / "python", "-c", "import clickstream_conv as c; from clickstream_conv.download import cache_folder as f; print(c.__file__, f(), sep='\\n')",
+    where = run(installed / "bin" / "python", "-c", "import clickstream_conv as c; from clickstream_conv.sources.download import cache_folder as f; print(c.__file__, f(), sep='\\n')",
                 cwd=tmp_path, env=home).stdout.splitlines()
     assert Path(where[0]).is_relative_to(installed) and where[1] == str(tmp_path / "cache" / "clickstream-conv")
     done = run(installed / "bin" / "clickstream-conv", "run", "--sessions", 1500, *QUICK, cwd=tmp_path, env=home)
@@ -68,12 +68,12 @@ def test_package_and_notebooks_are_in_step(checkout):
 
 
 def test_notebooks_are_small_and_clean(checkout):
-    before = {path.relative_to(ROOT / "nbs").as_posix(): path.read_bytes() for pattern in ("*.ipynb", "log/*.ipynb") for path in (ROOT / "nbs").glob(pattern)}
+    before = {path.relative_to(ROOT / "nbs").as_posix(): path.read_bytes() for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
     assert {name: len(text) for name, text in before.items() if len(text) > LARGEST} == {}
     run("nbdev_clean", cwd=checkout, env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
     assert [name for name, text in before.items() if (checkout / "nbs" / name).read_bytes() != text] == [], "run nbdev_clean"
 
 
 def test_the_readme_is_the_home_notebook(checkout):
-    from clickstream_conv.report import readme_text
+    from clickstream_conv.report.reading import readme_text
     assert (checkout / "README.md").read_text(encoding="utf-8") == readme_text(checkout / "nbs" / "index.ipynb"), "run: clickstream-conv readme"

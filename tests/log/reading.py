@@ -2,14 +2,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+from everywhere import set_everywhere
 import polars as pl
 import pytest
 
-from clickstream_conv import readers, scoring
+from clickstream_conv.log import csv_files as readers
+from clickstream_conv.scoring import scorer as scoring
 from clickstream_conv.log.proposals import propose
-from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, read_pieces, with_pairs
-from clickstream_conv.sources import Source, contract_for, source_of
+from clickstream_conv.log.partitions import check_partitions, spill, summed_up
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, with_pairs
+from clickstream_conv.log.tables import read_pieces
+from clickstream_conv.sources.own import contract_for, source_of
+from clickstream_conv.sources.source import Source
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 REPORTS = CASES / "reports"
@@ -38,8 +43,8 @@ def by_contract(path, mapping, rules, folder, size=None):
     source = source_of(contract, card)
     source = replace(source, mapping=with_pairs(source.mapping, [Path(path).parent]))
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(readers, "PIECE", size)
-        small.setattr(scoring, "MEMORY", 5e-8 * size)  # some partitions, not one for each few rows
+        set_everywhere(small, readers, "PIECE", size)
+        set_everywhere(small, scoring, "MEMORY", 5e-8 * size)  # some partitions, not one for each few rows
         found = scoring.sort_log(source, str(path), False, folder / "scored", Path(path).name)
         parts = list(found.parts)
     return pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")

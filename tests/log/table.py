@@ -6,9 +6,12 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from clickstream_conv.readers import mapping_from
-from clickstream_conv.runs import Run
-from clickstream_conv.sources import Source, find_source, prepare, read_source
+from clickstream_conv.log.mapping import mapping_from
+from clickstream_conv.base.runs import Run
+from clickstream_conv.sources.own import find_source
+from clickstream_conv.sources.prepare import prepare
+from clickstream_conv.sources.reading import read_source
+from clickstream_conv.sources.source import Source
 
 HERE = Path(__file__).resolve().parent
 CASES = yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))

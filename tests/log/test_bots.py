@@ -3,14 +3,16 @@ import polars as pl
 import pytest
 from reading import everywhere, refusal
 
-from clickstream_conv import eda
-from clickstream_conv.classification import quick_conversion
-from clickstream_conv.contract import load_contract
+from clickstream_conv.eda import facts as eda_facts, quality as eda_quality
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.log.contract import load_contract
 from clickstream_conv.log.bots import BY_AGENT, BY_BEHAVIOUR, is_bot_agent
-from clickstream_conv.readers import mapping_from_text, read_log
-from clickstream_conv.runs import Run, write_json
-from clickstream_conv.scoring import Scorer, score_file
-from clickstream_conv.sources import load_card, prepare
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import mapping_from_text
+from clickstream_conv.base.runs import Run, write_json
+from clickstream_conv.scoring.scorer import score_file, Scorer
+from clickstream_conv.sources.card import load_card
+from clickstream_conv.sources.prepare import prepare
 
 BROWSERS = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
@@ -109,9 +111,9 @@ def test_dropped_each_with_its_reason(tmp_path, who):
 def test_the_rule_is_the_one_of_the_look_at_the_data(tmp_path):
     "What the EDA counts in a log is what is said at reading."
     read = read_log(written(tmp_path, log_rows()), mapping_from_text(MAPPING))
-    facts = eda.session_facts(read.events.with_columns(visitor=pl.col("visitor_id"), part=pl.lit("train")))
+    facts = eda_facts.session_facts(read.events.with_columns(visitor=pl.col("visitor_id"), part=pl.lit("train")))
     c = pl.col
-    rule = (c("events") >= eda.MANY_EVENTS) | (c("events") >= eda.ENOUGH) & (c("pause") < eda.FAST) | (c("events") >= 2 * eda.ENOUGH) & (c("longest_pause") < eda.STEADY)
+    rule = (c("events") >= eda_quality.MANY_EVENTS) | (c("events") >= eda_quality.ENOUGH) & (c("pause") < eda_quality.FAST) | (c("events") >= 2 * eda_quality.ENOUGH) & (c("longest_pause") < eda_quality.STEADY)
     assert sorted(facts.filter(rule.fill_null(False))["session_id"]) == ["fast", "many", "steady"]
 
 

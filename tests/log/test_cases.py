@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 from table import CASES, HERE, figures, log_of, read_case, refusal_of, source_of
 
-from clickstream_conv.contract import contract_of, mapping_from_json
+from clickstream_conv.log.contract import contract_of, mapping_from_json
 from clickstream_conv.log.trackers import shipped_mapping, shipped_mappings
-from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import log_files, read_pieces
-from clickstream_conv.sources import find_source, read_source, with_names
+from clickstream_conv.log.partitions import check_partitions, spill, summed_up
+from clickstream_conv.log.files import log_files
+from clickstream_conv.log.tables import read_pieces
+from clickstream_conv.sources.own import find_source
+from clickstream_conv.sources.reading import read_source, with_names
 
 READ = [case for case in CASES if "right" in case]
 REFUSED = [case for case in CASES if "refused" in case]

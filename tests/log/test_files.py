@@ -1,21 +1,28 @@
 """Files as shops and trackers write them: without a header, with quotes that mean nothing, lines of a web server, wrapped JSON, archives, parts that differ."""
 import gzip, io, json, shutil, time, zipfile
 
+from everywhere import set_everywhere
 import polars as pl
 import pytest
 from conftest import HEADER, MAPPING, QUICK, ROOT, command, log_lines
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from clickstream_conv.log.proposals import propose
-from clickstream_conv import readers
-from clickstream_conv.contract import load_contract
+from clickstream_conv.log import streams as readers
+from clickstream_conv.log.contract import load_contract
 from clickstream_conv.log import archives
 from clickstream_conv.log.dialects import Dialect
 from clickstream_conv.log.records import record_lines
-from clickstream_conv.readers import (READER_COLUMNS, file_notes, load_mapping, log_files, mapping_from, mapping_from_text, read_log, read_pieces,
-                                      read_table, write_mapping)
-from clickstream_conv.runs import Run
-from clickstream_conv.sources import find_source, prepare, read_source
+from clickstream_conv.log.csv_files import READER_COLUMNS
+from clickstream_conv.log.files import log_files
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping import mapping_from
+from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
+from clickstream_conv.log.tables import file_notes, read_pieces, read_table
+from clickstream_conv.base.runs import Run
+from clickstream_conv.sources.own import find_source
+from clickstream_conv.sources.prepare import prepare
+from clickstream_conv.sources.reading import read_source
 
 CASES = ROOT / "tests" / "cases"
 VENDORS, TAOBAO = CASES / "vendors", CASES / "research" / "07_taobao_headerless" / "UserBehavior.csv"
@@ -343,7 +350,7 @@ def test_an_archive_packed_by_another_method(tmp_path):
 def test_an_archive_that_unpacks_to_more_than_memory(tmp_path, monkeypatch):
     bomb = gzip.compress(b"sid\n" + b"x\n" * 3_000_000)
     zip_of(tmp_path / "log.zip", {"a.csv.gz": bomb, "b.csv.gz": bomb})
-    monkeypatch.setattr(readers, "free_memory", lambda: 12_000_000)
+    set_everywhere(monkeypatch, readers, "free_memory", lambda: 12_000_000)
     refused(lambda: read_table(tmp_path / "log.zip"), "log.zip/a.csv.gz holds more than 1 MB once unpacked")
     monkeypatch.setattr(archives, "MOST_MEMBERS", 1)
     refused(lambda: read_table(tmp_path / "log.zip"), "log.zip holds 2 files, and no more than 1")

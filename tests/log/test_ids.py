@@ -3,7 +3,8 @@ import polars as pl
 from reading import CASES, REPORTS, everywhere, figures, in_partitions, refusal
 
 from clickstream_conv.log.proposals import propose
-from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, write_mapping
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
 
 NULL = REPORTS / "04_null_visitor" / "log.csv"
 VISITS = "columns: {visitor_id: visitor, t: time, event: event, item_id: item, price: price}\n"
@@ -43,8 +44,8 @@ def test_a_word_of_most_rows_is_nobody(tmp_path):
 
 def test_the_split_of_nobody_is_that_of_an_empty_column(tmp_path):
     "Research case 03: 150 sessions to learn from and 50 to judge by, none left out for NA."
-    from clickstream_conv.runs import Run
-    from clickstream_conv.sources import prepare
+    from clickstream_conv.base.runs import Run
+    from clickstream_conv.sources.prepare import prepare
     case = CASES / "research" / "03_na_visitor"
     card = prepare(Run(str(tmp_path / "run")), str(case / "human.yaml"), str(case / "log.csv"))
     assert card["parts"]["train"] + card["parts"]["test"] >= 197 and card["parts"]["test"] >= 48

@@ -3,9 +3,9 @@ import json
 import re
 from pathlib import Path
 
-from clickstream_conv.readers import KEYS, NAMES
+from clickstream_conv.log.mapping import KEYS, NAMES
 
-PAGE = Path(__file__).resolve().parents[2] / "nbs" / "log" / "07_language.ipynb"
+PAGE = Path(__file__).resolve().parents[2] / "nbs" / "log" / "20_language.ipynb"
 
 
 def rows_of_tables():

@@ -14,11 +14,14 @@ from clickstream_conv.log.proposals import head_of_log, propose
 from clickstream_conv.log.readings import figures_of_text
 from clickstream_conv.log.recognition import known_by, recognised
 from clickstream_conv.log.trackers import shipped_mappings
-from clickstream_conv.log.understood import check_log
-from clickstream_conv.pipeline import command
-from clickstream_conv.readers import mapping_from_text, read_log
-from clickstream_conv.runs import Run
-from clickstream_conv.sources import Source, find_source, prepare
+from clickstream_conv.sources.understood import check_log
+from clickstream_conv.pipeline.command_line import command
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import mapping_from_text
+from clickstream_conv.base.runs import Run
+from clickstream_conv.sources.own import find_source
+from clickstream_conv.sources.prepare import prepare
+from clickstream_conv.sources.source import Source
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 TRACKERS = {  # file of tests/cases/vendors: its tracker

@@ -6,7 +6,8 @@ import pytest
 from reading import CASES, REPORTS, everywhere, figures, proposed, refusal
 
 from clickstream_conv.log.proposals import propose
-from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, write_mapping
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
 
 PLAIN = "columns: {session_id: session, t: time, event: event, price: price}\n"
 HEAD = "session;time;event;price"

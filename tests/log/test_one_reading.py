@@ -4,14 +4,19 @@ from collections import defaultdict
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
+from everywhere import set_everywhere
 import polars as pl
 import pytest
 
-from clickstream_conv import readers, scoring
-from clickstream_conv.events import check_events
-from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import apply_mapping, mapping_from_text, read_log, read_pieces
-from clickstream_conv.sources import Source, contract_for, source_of
+from clickstream_conv.log import csv_files as readers
+from clickstream_conv.scoring import scorer as scoring
+from clickstream_conv.log.checking import check_events
+from clickstream_conv.log.partitions import check_partitions, spill, summed_up
+from clickstream_conv.log.mapped import apply_mapping, read_log
+from clickstream_conv.log.mapping_files import mapping_from_text
+from clickstream_conv.log.tables import read_pieces
+from clickstream_conv.sources.own import contract_for, source_of
+from clickstream_conv.sources.source import Source
 
 SECONDS = float(os.environ.get("ONE_READING_SECONDS", 15))  # how long the random test looks for a story that is not read alike
 FIRST = int(os.environ.get("ONE_READING_SEED", 0))
@@ -304,8 +309,8 @@ def by_contract(path, contract, folder, size, memory, max_rejected, name):
     "As score reads it."
     source = source_of(contract, dict(source="mine", title="mine", outcome={}, state=[], ready_made=False))
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(readers, "PIECE", size)
-        small.setattr(scoring, "MEMORY", memory)
+        set_everywhere(small, readers, "PIECE", size)
+        set_everywhere(small, scoring, "MEMORY", memory)
         log = scoring.sort_log(source, str(path), False, folder, name)
         parts = list(log.parts)
     return plain(pl.concat([part.events for part in parts])), summed_up(parts, log.rows, log.rules, max_rejected, name)

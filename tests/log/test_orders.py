@@ -5,8 +5,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from clickstream_conv.partitions import check_partitions, spill, summed_up
-from clickstream_conv.readers import mapping_from_text, read_log, read_pieces
+from clickstream_conv.log.partitions import check_partitions, spill, summed_up
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import mapping_from_text
+from clickstream_conv.log.tables import read_pieces
 
 MAPPING = mapping_from_text("columns: {session_id: s, t: t, event: e, item_id: i, price: p, order_id: o}\nduplicates: keep\n")
 HEADER = "s,t,e,i,p,o"

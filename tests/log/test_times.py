@@ -5,11 +5,13 @@ import polars as pl
 import pytest
 from reading import CASES, REPORTS, everywhere, figures, in_partitions, proposed, refusal
 
-from clickstream_conv.events import Rules, find_time_format
+from clickstream_conv.log.rules import Rules
+from clickstream_conv.log.values import find_time_format
 from clickstream_conv.log.proposals import propose
-from clickstream_conv.readers import load_mapping, mapping_from_text, read_log, write_mapping
-from clickstream_conv.runs import Run
-from clickstream_conv.sources import prepare
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
+from clickstream_conv.base.runs import Run
+from clickstream_conv.sources.prepare import prepare
 
 PLAIN = "columns: {session_id: session, t: time, event: event}\n"
 
