@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['ROWS_PER_GB', 'BYTES_PER_ROW', 'UNPACKED', 'FEWEST', 'MOST', 'HELD', 'SAMPLED_TIMES', 'partition_of', 'guessed_rows',
            'partitions_for', 'named_piece', 'write_part', 'read_part', 'rows_of_parts', 'first_of_all', 'owners',
-           'told_nobody', 'read_ahead', 'spill', 'spill_events', 'partitions_in', 'rows_in_turn', 'check_partitions',
-           'summed_up']
+           'told_nobody', 'read_ahead', 'written_behind', 'spill', 'spill_events', 'partitions_in', 'rows_in_turn',
+           'check_partitions', 'summed_up']
 
 # %% ../../nbs/log/32_partitions.ipynb #b84217aa
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +175,20 @@ def read_ahead(
             coming = maker.submit(next, turn, nothing)
             yield piece
 
+@contextmanager
+def written_behind() -> Iterator[Callable]: # later(write, what, where): returns at once, or when the one before is written
+    "Write while the next piece is worked on, one at a time; what writing raises is raised at the next, or at the end."
+    under_way = []
+
+    def later(write: Callable, *what) -> None:
+        "Write when what was given before is written."
+        if under_way: under_way.pop().result()
+        under_way.append(writer.submit(write, *what))
+
+    with ThreadPoolExecutor(1) as writer:
+        yield later
+        if under_way: under_way.pop().result()
+
 SAMPLED_TIMES = 1_000  # of a piece
 
 def _sample(times: pl.Series) -> pl.Series:
@@ -203,7 +218,7 @@ def _count_times_again(profile: Profile, folder: Path, rules: Rules) -> None:
         add_times(profile, piece.sort("_row", maintain_order=True))
 
 def _spread(pieces: Iterable, mapping: Mapping, folder: Path, partitions: int, name: str,
-            prepare: Callable | None, told: Callable, most: int) -> tuple:
+            prepare: Callable | None, told: Callable, most: int, later: Callable) -> tuple:
     "Send rows to their partitions: rules so far, what all rows show, columns, samples of times, and how these were read."
     rules, seen, profile, columns = None, set(), Profile(), {}
     samples, form, held = [], "", []
@@ -222,9 +237,9 @@ def _spread(pieces: Iterable, mapping: Mapping, folder: Path, partitions: int, n
         held.append(text)
         told(len(raw))
         if sum(map(len, held)) < most: continue
-        _put_away(held, rules, folder, partitions, place)
+        later(_put_away, held, rules, folder, partitions, place)
         held = []
-    if held: _put_away(held, rules, folder, partitions, place)
+    if held: later(_put_away, held, rules, folder, partitions, place)
     return rules, profile, [*columns], samples, form
 
 def spill(
@@ -238,7 +253,8 @@ def spill(
     most: int = HELD, # Rows that are held before they go to their partitions
 ) -> tuple: # The rules that all are to be read by, the number of rows, the first report of each order (None: no orders)
     "Send every row of a log to its partition on disk."
-    rules, profile, columns, samples, form = _spread(pieces, mapping, folder, partitions, name, prepare, told, most)
+    with written_behind() as later:
+        rules, profile, columns, samples, form = _spread(pieces, mapping, folder, partitions, name, prepare, told, most, later)
     give_back()
     _refuse_no_rows(profile.rows, name)
     if samples: rules = replace(rules, time_format=_form_of(samples, name))

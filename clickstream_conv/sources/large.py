@@ -21,9 +21,9 @@ from ..log.contract import write_contract
 from ..log.databases import is_address
 from ..log.draws import hash_share
 from ..log.files import log_files, PACKED
-from clickstream_conv.log.partitions import (
+from ..log.partitions import (
     check_partitions, guessed_rows, partitions_for, read_ahead, read_part, ROWS_PER_GB, spill, summed_up,
-    UNPACKED, write_part)
+    UNPACKED, write_part, written_behind)
 from ..log.profiling import copied
 from ..log.rules import Rules
 from ..log.sql import Workspace
@@ -126,16 +126,17 @@ def prepare_in_partitions(
         rules, rows, first = spill(pieces, source.mapping, work / "raw", partitions_for(guess, memory), name, source.prepare, most=int(memory * ROWS_PER_GB))
         results, seen, spans_of, origins = [], [], [], []
         counted, known = [], Counter()
-        for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name, first)):
-            events = checked.events
-            counted.append(odd_values(events))
-            refuse_outcome(outcome, events.columns)
-            known.update(converts_at_first(events, outcome))
-            write_part(events.drop("_file", strict=False), work / f"part-{number:03d}.arrow")
-            results.append(replace(checked, events=None))
-            spans_of.append(copied(session_spans(events)))
-            seen.append(_glance_at_part(events, spans_of[-1]))
-            origins.append(copied(origins_of(events)))
+        with written_behind() as later:
+            for number, checked in enumerate(check_partitions(work / "raw", rules, source.context, name, first)):
+                events = checked.events
+                counted.append(odd_values(events))
+                refuse_outcome(outcome, events.columns)
+                known.update(converts_at_first(events, outcome))
+                later(write_part, events.drop("_file", strict=False), work / f"part-{number:03d}.arrow")
+                results.append(replace(checked, events=None))
+                spans_of.append(copied(session_spans(events)))
+                seen.append(_glance_at_part(events, spans_of[-1]))
+                origins.append(copied(origins_of(events)))
         checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans_of)
         seen = _glance_at_all(seen, spans, rules)
         refuse_unfit(seen, sum(counted, Counter())["bought"], known, outcome, name)
@@ -163,13 +164,15 @@ def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
 def _keep_partitions(run: Run, work: Path, parts: Iterator, share: float) -> None:
     "Each partition with the part of its sessions, and the sample of all."
     sample, names = [], []
-    for file, mine in zip(sorted(work.glob("part-*.arrow")), parts, strict=True):
-        events = read_part(file)
-        mine = mine.with_columns(_chosen=chosen_by_hash(mine["session_id"], share))
-        events = events.join(mine, on="session_id", how="left", maintain_order="left")
-        chosen, events = events["_chosen"], events.drop("_chosen")
-        names.append(write_table(run, f"events/{file.stem}.parquet", events))
-        sample.append(copied(events.filter(chosen)))  # else it would hold on to all of its partition
-        file.unlink()
+    with written_behind() as later:
+        for file, mine in zip(sorted(work.glob("part-*.arrow")), parts, strict=True):
+            events = read_part(file)
+            mine = mine.with_columns(_chosen=chosen_by_hash(mine["session_id"], share))
+            events = events.join(mine, on="session_id", how="left", maintain_order="left")
+            chosen, events = events["_chosen"], events.drop("_chosen")
+            names.append(run / f"events/{file.stem}.parquet")
+            later(write_table, run, f"events/{file.stem}.parquet", events)
+            sample.append(copied(events.filter(chosen)))  # else it would hold on to all of its partition
+            file.unlink()
     write_table(run, "events.parquet", pl.concat(sample).sort("session_id", "step"))
     for old in set(event_partitions(run)) - set(names): old.unlink()
