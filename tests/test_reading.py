@@ -200,7 +200,7 @@ BOUND = 700  # megabytes that reading may take above what the libraries take
 MEASURED = """
 import re, sys
 from clickstream_conv.log.proposals import propose
-from clickstream_conv.readers import read_table, read_pieces
+from clickstream_conv.log.tables import read_pieces, read_table
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024  # unlike ru_maxrss, without what the parent took
 before = peak()
 for read in (propose, lambda path: sum(map(len, read_pieces(path))), lambda path: len(read_table(path))):

@@ -130,7 +130,7 @@ def test_nothing_is_left_behind():
     if reason := scale_spark.why_no_spark(): pytest.skip(reason)
     code = """if True:
         import psutil
-        from clickstream_conv.scale import _spark_home, spark_session, stop_spark
+        from clickstream_conv.scale.spark import _spark_home, spark_session, stop_spark
         session = spark_session()
         assert session.range(5).count() == 5
         work = _spark_home() / "work" / session.sparkContext.applicationId

@@ -233,7 +233,7 @@ def test_memory_stays_bounded_while_a_large_result_comes(logs, tmp_path):
 import resource
 from pathlib import Path
 from clickstream_conv.log.sql import Workspace
-from clickstream_conv.readers import read_pieces
+from clickstream_conv.log.tables import read_pieces
 rows = 0
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for piece in read_pieces({str(logs / 'log.csv')!r}, sql="SELECT l.*, r.range, repeat('x', 50) AS filling FROM log l, range(1500) r", work=Workspace("m", Path({str(tmp_path / 'aside')!r}), 0.4)): rows += len(piece)

@@ -74,7 +74,7 @@ def _beside(run: Run) -> dict:
 
 def type_name(
     model,  # An estimator
-) -> str:  # Such as clickstream_conv.models.Calibrated
+) -> str:  # Such as clickstream_conv.models.calibration.Calibrated
     "The full name of an estimator's type."
     return f"{type(model).__module__}.{type(model).__qualname__}"
 

@@ -85,11 +85,11 @@ def measure_features(
     return found | dict(megabytes=peak_memory(), megabytes_before=before)
 
 def in_a_process(
-    function: str, # Name of a function of this module
+    function, # A function of a module
     **arguments, # What it is called with: plain values
 ) -> dict: # What it returned, or dict(failed=last words)
-    "Call a function of this module in a new process, so that its memory is its own."
-    code = f"import json; from clickstream_conv.benchmark import {function}; print('\\n' + json.dumps({function}(**json.loads({json.dumps(arguments)!r}))))"
+    "Call a function in a new process, so that its memory is its own."
+    code = f"import json; from {function.__module__} import {function.__name__} as called; print('\\n' + json.dumps(called(**json.loads({json.dumps(arguments)!r}))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if done.returncode: return dict(failed=(done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1][:300])
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -362,7 +362,7 @@ def measure_run(
 ) -> dict: # events, sessions, train_rows, memory, peak_gb, seconds, stages: {name: seconds}
     "How long clickstream-conv run takes, and how much memory."
     import psutil
-    command = "from clickstream_conv.pipeline import main; main()"
+    command = "from clickstream_conv.pipeline.command_line import main; main()"
     began, peak = time.perf_counter(), 0
     process = psutil.Popen([sys.executable, "-c", command, "run", "--source", "demo", "--path", str(log), "--memory", str(memory), "--out", str(out), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while process.poll() is None:

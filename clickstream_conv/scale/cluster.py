@@ -46,7 +46,7 @@ def score_script(
 ) -> str: # Python
     "A job that scores a log."
     return f"""from pyspark.sql import SparkSession
-from clickstream_conv.scale import score_on_spark
+from clickstream_conv.scale.spark import score_on_spark
 
 spark = SparkSession.builder.appName("score").getOrCreate()
 events = spark.read.parquet({events!r})
