@@ -1,4 +1,5 @@
 """Everything this project says of itself is in settings.ini; this file only hands it to setuptools."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -14,7 +15,11 @@ statuses = {"3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
 
 package = about["lib_path"]
 notebooks = f"{package}.notebooks"  # the wheel carries the notebooks: they are what a run executes
-extras = {key.removesuffix("_requirements"): about[key].split() for key in about if key.endswith("_requirements")}
+extras = {
+    key.removesuffix("_requirements"): about[key].split()
+    for key in about
+    if key.endswith("_requirements")
+}
 
 setup(
     name=about["lib_name"],

@@ -1,4 +1,5 @@
 """What the tests of the command line share."""
+
 import contextlib, io, json, os, subprocess, sys
 from pathlib import Path
 
@@ -8,17 +9,51 @@ from filelock import FileLock
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("CLICKSTREAM_CONV_DATA", ROOT.parent / "shared" / "data"))
 SCRIPT = Path(sys.executable).with_name("clickstream-conv")
-COMMAND = [str(SCRIPT)] if SCRIPT.is_file() else [sys.executable, "-c", "from clickstream_conv.pipeline.command_line import main; main()"]
-FASTER = ("folds=2", "resamples=20", "families=logistic regression", "imbalances=none", "shuffles=5", "revenue_models=['hurdle, log-normal']", "stability_draws=3", "cluster_rows=800", "explained=100", "shuffled=200")
+COMMAND = (
+    [str(SCRIPT)]
+    if SCRIPT.is_file()
+    else [sys.executable, "-c", "from clickstream_conv.pipeline.command_line import main; main()"]
+)
+FASTER = (
+    "folds=2",
+    "resamples=20",
+    "families=logistic regression",
+    "imbalances=none",
+    "shuffles=5",
+    "revenue_models=['hurdle, log-normal']",
+    "stability_draws=3",
+    "cluster_rows=800",
+    "explained=100",
+    "shuffled=200",
+)
 QUICK = tuple(word for one in FASTER for word in ("-p", one))
-EARLY = ("--until", "05_classification", "--no-report")  # for what is decided before the later stages
+EARLY = (
+    "--until",
+    "05_classification",
+    "--no-report",
+)  # for what is decided before the later stages
 MAPPING = """\
 columns: {session_id: sid, visitor_id: who, t: when, event: what, item_id: sku, category: kind, price: price}
 events: {view: [look], cart: [add], purchase: [buy]}
 time_format: "%Y-%m-%d %H:%M:%S"
 """
 HEADER = "sid,who,when,what,sku,kind,price"
-LONGEST = ("test_run", "test_guides", "test_bad_input", "test_odd_inputs", "test_texts", "test_lowest", "test_databases", "test_split", "test_audit", "test_wheel", "test_site", "test_app", "test_whatif", "test_scale")  # files of tests
+LONGEST = (
+    "test_run",
+    "test_guides",
+    "test_bad_input",
+    "test_odd_inputs",
+    "test_texts",
+    "test_lowest",
+    "test_databases",
+    "test_split",
+    "test_audit",
+    "test_wheel",
+    "test_site",
+    "test_app",
+    "test_whatif",
+    "test_scale",
+)  # files of tests
 
 
 def pytest_collection_modifyitems(items):
@@ -29,7 +64,15 @@ def pytest_collection_modifyitems(items):
 
 def command(*words, cwd, before=(), **options):
     "Run clickstream-conv, after the words of another program if need be; what it says on both streams is in .said."
-    done = subprocess.run([*before, *COMMAND, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=600, **options)
+    done = subprocess.run(
+        [*before, *COMMAND, *map(str, words)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=600,
+        **options,
+    )
     done.said = done.stdout + done.stderr
     assert "Traceback" not in done.said, done.said
     return done
@@ -38,6 +81,7 @@ def command(*words, cwd, before=(), **options):
 def here(*words, cwd):
     "The command line in this process, for what it refuses before anything is run: no libraries to load each time."
     from clickstream_conv.pipeline import command_line as pipeline
+
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         code = pipeline.command([str(word) for word in words])
@@ -48,7 +92,13 @@ def here(*words, cwd):
 
 def start(*words, cwd):
     "Start clickstream-conv and do not wait for it."
-    return subprocess.Popen([*COMMAND, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [*COMMAND, *map(str, words)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def record(folder):
@@ -59,16 +109,25 @@ def record(folder):
 
 def metrics(folder):
     "All figures of a run."
-    return {path.name: json.loads(path.read_text()) for path in sorted((Path(folder) / "metrics").glob("*.json"))}
+    return {
+        path.name: json.loads(path.read_text())
+        for path in sorted((Path(folder) / "metrics").glob("*.json"))
+    }
 
 
 def log_lines(sessions=240, buying=80):
     "The rows of a small log, a session a minute; each buyer looks, adds and buys."
     lines = []
     for s in range(sessions):
-        steps = ["look", "look", "add", "buy"] if s * buying // sessions != (s + 1) * buying // sessions else ["look", "look", "look"]
+        steps = (
+            ["look", "look", "add", "buy"]
+            if s * buying // sessions != (s + 1) * buying // sessions
+            else ["look", "look", "look"]
+        )
         for i, what in enumerate(steps):
-            lines.append(f"s{s},v{s},2024-03-{1 + s // 60:02} {10 + s % 10}:{s % 60:02}:{i * 7:02},{what},p{(s * 7 + i) % 9},k{(s + i) % 3},{5 + (s * 3 + i) % 20}.50")
+            lines.append(
+                f"s{s},v{s},2024-03-{1 + s // 60:02} {10 + s % 10}:{s % 60:02}:{i * 7:02},{what},p{(s * 7 + i) % 9},k{(s + i) % 3},{5 + (s * 3 + i) % 20}.50"
+            )
     return lines
 
 
@@ -76,20 +135,42 @@ def write_log(folder, lines, header=HEADER, name="log.csv"):
     "A log and its mapping file; the words of the command line that read them."
     (folder / name).write_text("\n".join([header, *lines]) + "\n" if header else "\n".join(lines))
     (folder / "mine.yaml").write_text(MAPPING)
-    return ("run", "--source", "mine.yaml", "--path", name, "--out", "out", "--landmarks", "1,2", *EARLY, *QUICK)
+    return (
+        "run",
+        "--source",
+        "mine.yaml",
+        "--path",
+        name,
+        "--out",
+        "out",
+        "--landmarks",
+        "1,2",
+        *EARLY,
+        *QUICK,
+    )
 
 
 def made_once(factory, name, *words, before=lambda folder: None):
     "A run that all processes of pytest-xdist share, and how it went: the first that asks makes it, the others wait."
     place = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ: place = place.parent
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
     folder, told = place / name, place / f"{name}.json"
     with FileLock(place / f"{name}.lock"):
         if not told.is_file():
             folder.mkdir(exist_ok=True)
             before(folder)
             done = command("run", *words, "--out", "run", *QUICK, cwd=folder)
-            told.write_text(json.dumps(dict(args=done.args, returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)))
+            told.write_text(
+                json.dumps(
+                    dict(
+                        args=done.args,
+                        returncode=done.returncode,
+                        stdout=done.stdout,
+                        stderr=done.stderr,
+                    )
+                )
+            )
     done = subprocess.CompletedProcess(**json.loads(told.read_text()))
     done.said = done.stdout + done.stderr
     return folder, done
@@ -104,32 +185,68 @@ def demo(tmp_path_factory):
 @pytest.fixture(scope="session")
 def real_log():
     "The path of a real log, or a skipped test."
+
     def found(name):
-        if not (DATA / name).is_file(): pytest.skip(f"no {name} in {DATA}; set CLICKSTREAM_CONV_DATA to the folder that has it")
+        if not (DATA / name).is_file():
+            pytest.skip(f"no {name} in {DATA}; set CLICKSTREAM_CONV_DATA to the folder that has it")
         return DATA / name
+
     return found
 
 
 @pytest.fixture(scope="session")
 def rees46(tmp_path_factory, real_log):
     "A finished run of a real log that no test changes: its folder's parent, and how it went."
-    return made_once(tmp_path_factory, "rees46-run", "--source", "rees46", "--path", str(real_log("rees46-2019-10-sample.csv")))
+    return made_once(
+        tmp_path_factory,
+        "rees46-run",
+        "--source",
+        "rees46",
+        "--path",
+        str(real_log("rees46-2019-10-sample.csv")),
+    )
 
 
 @pytest.fixture(scope="session")
 def eshop(tmp_path_factory, real_log):
     "A finished run of a log without purchases, whose outcome is a proxy."
-    return made_once(tmp_path_factory, "eshop-run", "--source", "uci-eshop", "--path", str(real_log("uci-eshop-clothing-2008.csv")))
+    return made_once(
+        tmp_path_factory,
+        "eshop-run",
+        "--source",
+        "uci-eshop",
+        "--path",
+        str(real_log("uci-eshop-clothing-2008.csv")),
+    )
 
 
 @pytest.fixture(scope="session")
 def shoppers(tmp_path_factory, real_log):
     "A finished run of a log of finished sessions."
     log = str(real_log("uci-online-shoppers.csv"))
-    return made_once(tmp_path_factory, "shoppers-run", "--source", "uci-shoppers", "--path", log, "-p", "families=gradient boosting")
+    return made_once(
+        tmp_path_factory,
+        "shoppers-run",
+        "--source",
+        "uci-shoppers",
+        "--path",
+        log,
+        "-p",
+        "families=gradient boosting",
+    )
 
 
 @pytest.fixture(scope="session")
 def vendor(tmp_path_factory):
     "The events of a small export of Google Analytics 4."
-    return made_once(tmp_path_factory, "vendor-run", "--source", "ga4", "--path", str(ROOT / "tests" / "cases" / "vendors" / "ga4_plain.parquet"), "--until", "02_sources", "--no-report")
+    return made_once(
+        tmp_path_factory,
+        "vendor-run",
+        "--source",
+        "ga4",
+        "--path",
+        str(ROOT / "tests" / "cases" / "vendors" / "ga4_plain.parquet"),
+        "--until",
+        "02_sources",
+        "--no-report",
+    )

@@ -47,7 +47,17 @@ def make_run(
     "A small run, made by the command as a user would."
     words = [word for option in OPTIONS for word in ("-p", option)]
     subprocess.run(
-        ["clickstream-conv", "run", "--sessions", "1500", "--out", str(folder), "--no-report", *words], check=True
+        [
+            "clickstream-conv",
+            "run",
+            "--sessions",
+            "1500",
+            "--out",
+            str(folder),
+            "--no-report",
+            *words,
+        ],
+        check=True,
     )
     return Run(str(folder))
 
@@ -59,7 +69,9 @@ def keep_answers(
     events = load_events(run, "test").head(ASKED).drop("visitor", "part")
     events.write_parquet(run / "asked.parquet")
     answers = Scorer.load(run).score(events, "every")
-    (run / "answers.json").write_text(json.dumps(answers.to_dicts(), indent=1) + "\n", encoding="utf-8")
+    (run / "answers.json").write_text(
+        json.dumps(answers.to_dicts(), indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def pack(

@@ -1,4 +1,5 @@
 """The app in a real browser: every page, an upload, a file that is none."""
+
 import os, shutil, signal, socket, struct, subprocess, time, zlib
 
 from everywhere import set_everywhere
@@ -8,31 +9,54 @@ import pytest
 from conftest import COMMAND, DATA, command
 
 pytest.importorskip("streamlit", reason="the app is an extra: pip install clickstream-conv[app]")
-PAGES = {"": "Overview", "upload": "Upload", "session": "One session", "what-if": "What if", "segments": "Segments", "card": "Model card"}
+PAGES = {
+    "": "Overview",
+    "upload": "Upload",
+    "session": "One session",
+    "what-if": "What if",
+    "segments": "Segments",
+    "card": "Model card",
+}
 REES46 = "rees46-2019-10-sample.csv"
 SLOW = 60_000  # milliseconds to wait for an answer on a busy machine
 
 
 def free_port():
     "A port that nobody uses now."
-    with socket.create_server(("127.0.0.1", 0)) as door: return door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        return door.getsockname()[1]
 
 
 def png():
     "A picture of one pixel."
-    part = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)) + part(b"IDAT", zlib.compress(b"\0\xff\0\0")) + part(b"IEND", b"")
+    part = lambda kind, data: (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    )
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + part(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
+        + part(b"IDAT", zlib.compress(b"\0\xff\0\0"))
+        + part(b"IEND", b"")
+    )
 
 
 def serve(run, spare, *more):
     "The app of a run; its process and address. Whatever it writes to a temporary place lands in the folder spare."
     port = free_port()
-    served = subprocess.Popen([*COMMAND, "app", "--run", str(run), "--port", str(port), "--no-browser", *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              env=os.environ | {"TMPDIR": str(spare)}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a test run in the background ignores Ctrl-C
+    served = subprocess.Popen(
+        [*COMMAND, "app", "--run", str(run), "--port", str(port), "--no-browser", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(spare)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # a test run in the background ignores Ctrl-C
     for _ in range(600):
-        if served.poll() is not None: raise AssertionError(served.stdout.read())
+        if served.poll() is not None:
+            raise AssertionError(served.stdout.read())
         with socket.socket() as door:
-            if door.connect_ex(("127.0.0.1", port)) == 0: return served, f"http://127.0.0.1:{port}"
+            if door.connect_ex(("127.0.0.1", port)) == 0:
+                return served, f"http://127.0.0.1:{port}"
         time.sleep(0.1)
     raise AssertionError("the app did not start")
 
@@ -54,6 +78,7 @@ def asked(request, tmp_path_factory):
         (folder / "log.csv").write_text("\n".join(lines) + "\n")
         return place / "run", folder / "log.csv", len({line.split(",")[-1] for line in lines[1:]})
     from clickstream_conv.demo.simulate import simulate
+
     place, _ = request.getfixturevalue("demo")
     log = simulate(400, 7)
     log.drop("step", strict=False).write_csv(folder / "log.csv")
@@ -73,9 +98,13 @@ def app(asked, tmp_path_factory):
 def browser():
     "Debian's Chromium."
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not (chromium := shutil.which("chromium")): pytest.skip("no chromium on this machine")
+    if not (chromium := shutil.which("chromium")):
+        pytest.skip("no chromium on this machine")
     with playwright.sync_playwright() as tool:
-        opened = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        opened = tool.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         yield opened
         opened.close()
 
@@ -84,7 +113,14 @@ def opened(browser, address, name="", width=1280):
     "A page once it has settled, with the requests to other machines that it made."
     page = browser.new_page(viewport=dict(width=width, height=900), accept_downloads=True)
     page.foreign = []
-    page.on("request", lambda request: None if request.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else page.foreign.append(request.url))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))
+            else page.foreign.append(request.url)
+        ),
+    )
     page.goto(f"{address}/{name}")
     settled(page)
     return page
@@ -93,7 +129,10 @@ def opened(browser, address, name="", width=1280):
 def settled(page):
     "Wait until the page has been run to its end."
     page.wait_for_selector("h1", timeout=SLOW)
-    page.wait_for_function("() => document.querySelector('[data-testid=stApp]').dataset.testScriptState !== 'running'", timeout=SLOW)
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=stApp]').dataset.testScriptState !== 'running'",
+        timeout=SLOW,
+    )
 
 
 def is_sound(page):
@@ -102,7 +141,12 @@ def is_sound(page):
     assert "Traceback" not in text and page.locator("[data-testid=stException]").count() == 0, text
     assert page.locator("[data-testid=stAppDeployButton]").count() == 0
     assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
-    assert page.evaluate("() => { const main = document.querySelector('[data-testid=stMain]'); return main.scrollWidth - main.clientWidth }") <= 0
+    assert (
+        page.evaluate(
+            "() => { const main = document.querySelector('[data-testid=stMain]'); return main.scrollWidth - main.clientWidth }"
+        )
+        <= 0
+    )
     assert page.foreign == []
 
 
@@ -111,7 +155,9 @@ def test_every_page_on_a_desk(app, browser):
     is_sound(page)
     for title in list(PAGES.values())[1:]:
         page.get_by_role("link", name=title, exact=True).click()
-        page.wait_for_url(f"**/{next(name for name, one in PAGES.items() if one == title)}", timeout=SLOW)
+        page.wait_for_url(
+            f"**/{next(name for name, one in PAGES.items() if one == title)}", timeout=SLOW
+        )
         settled(page)
         is_sound(page)
     page.close()
@@ -131,7 +177,8 @@ def upload(page, name, content):
 
 def downloaded(page, folder):
     "What the button gives."
-    with page.expect_download(timeout=SLOW) as waiting: page.get_by_role("button", name="Download CSV").click()
+    with page.expect_download(timeout=SLOW) as waiting:
+        page.get_by_role("button", name="Download CSV").click()
     waiting.value.save_as(folder / "scored.csv")
     return pl.read_csv(folder / "scored.csv")
 
@@ -146,8 +193,12 @@ def test_upload_and_a_picture_with_the_name_of_a_log(app, asked, browser, tmp_pa
     assert "reach the threshold of" in page.inner_text("body")
     scored = downloaded(page, tmp_path)
     assert len(scored) == scored["session_id"].n_unique() == sessions
-    assert scored["probability"].drop_nulls().is_between(0, 1).all() and scored["probability"].drop_nulls().is_sorted(descending=True)
-    assert [path.name for path in spare.rglob("*") if path.is_file()] == ["page.py"]  # nothing of the upload is left on disk
+    assert scored["probability"].drop_nulls().is_between(0, 1).all() and scored[
+        "probability"
+    ].drop_nulls().is_sorted(descending=True)
+    assert [path.name for path in spare.rglob("*") if path.is_file()] == [
+        "page.py"
+    ]  # nothing of the upload is left on disk
 
     page.get_by_role("button", name="Forget it").click()
     page.get_by_text("at most 200 MB").wait_for(timeout=SLOW)
@@ -160,14 +211,22 @@ def test_upload_and_a_picture_with_the_name_of_a_log(app, asked, browser, tmp_pa
 
 def test_a_log_with_other_columns_is_mapped(app, asked, browser, tmp_path):
     header, _, rest = asked[1].read_text().partition("\n")
-    renamed = header.replace("user_session", "sid").replace("session_id", "sid").replace("event_time", "when")
+    renamed = (
+        header.replace("user_session", "sid")
+        .replace("session_id", "sid")
+        .replace("event_time", "when")
+    )
     page = opened(browser, app[0], "upload")
     upload(page, "odd.csv", f"{renamed}\n{rest}".encode())
     button = page.get_by_role("button", name="Score with this mapping")
     button.wait_for(timeout=SLOW)
     is_sound(page)
     shown = page.inner_text("body")
-    assert "So read, the file says" in shown and f"sessions: {asked[2]:,} of " in shown and "local hours (UTC): most events at" in shown
+    assert (
+        "So read, the file says" in shown
+        and f"sessions: {asked[2]:,} of " in shown
+        and "local hours (UTC): most events at" in shown
+    )
     button.click()
     page.get_by_role("button", name="Download CSV").wait_for(timeout=SLOW)
     assert len(downloaded(page, tmp_path)) == asked[2]
@@ -176,15 +235,23 @@ def test_a_log_with_other_columns_is_mapped(app, asked, browser, tmp_path):
 
 def test_the_form_asks_what_map_asks(app, browser):
     "Before anything is scored: the questions of the proposal, and the one screen; a known tracker is recognised."
-    rows = "".join(f"s{n // 2},u{n // 4},2024-03-01 09:{n:02d}:00,{('look', 'buy')[n % 2]},{n}.50,5\n" for n in range(40))
+    rows = "".join(
+        f"s{n // 2},u{n // 4},2024-03-01 09:{n:02d}:00,{('look', 'buy')[n % 2]},{n}.50,5\n"
+        for n in range(40)
+    )
     page = opened(browser, app[0], "upload")
     upload(page, "odd.csv", f"sid,user_id,when,what,amount,pieces\n{rows}".encode())
     page.get_by_text("So read, the file says").wait_for(timeout=SLOW)
     settled(page)
     is_sound(page)
     shown = page.inner_text("body")
-    assert "which zone? The times name none and are read as UTC: most events at 9 h (100.0%)" in shown
-    assert "sessions: 20 of 10 visitors; 20 with a purchase (100.0%)" in shown and "each purchase event counts as an order, since no order_id is mapped" in shown
+    assert (
+        "which zone? The times name none and are read as UTC: most events at 9 h (100.0%)" in shown
+    )
+    assert (
+        "sessions: 20 of 10 visitors; 20 with a purchase (100.0%)" in shown
+        and "each purchase event counts as an order, since no order_id is mapped" in shown
+    )
     page.close()
     sent = '{"messageId":"m%d","anonymousId":"u%d","type":"track","event":"Product Viewed","timestamp":"2024-03-01T09:0%d:00.000Z","context":{},"properties":{"sku":"p"}}'
     page = opened(browser, app[0], "upload")
@@ -192,7 +259,10 @@ def test_the_form_asks_what_map_asks(app, browser):
     page.get_by_text("So read, the file says").wait_for(timeout=SLOW)
     settled(page)
     shown = page.inner_text("body")
-    assert "the columns are those of segment, and its mapping is used" in shown and "no row has a session id, so visits are those of a visitor" in shown
+    assert (
+        "the columns are those of segment, and its mapping is used" in shown
+        and "no row has a session id, so visits are those of a visitor" in shown
+    )
     page.close()
 
 
@@ -209,18 +279,24 @@ def test_the_app_refuses_in_a_sentence(asked, tmp_path):
     assert refused.returncode == 1 and "there is no folder" in refused.said
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = command("app", "--run", asked[0], "--port", taken.getsockname()[1], cwd=tmp_path)
-    assert refused.returncode == 1 and "cannot be used: Address already in use. Give another with --port" in refused.said
+    assert (
+        refused.returncode == 1
+        and "cannot be used: Address already in use. Give another with --port" in refused.said
+    )
 
 
 def test_without_streamlit_the_app_says_how_to_get_it(monkeypatch):
     from clickstream_conv.app import serve as app
+
     set_everywhere(monkeypatch, app, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'pip install "clickstream-conv\[app\]"'): app.start_app("run")
+    with pytest.raises(ValueError, match=r'pip install "clickstream-conv\[app\]"'):
+        app.start_app("run")
 
 
 def test_the_app_ends_with_ctrl_c(asked, tmp_path):
     served, address = serve(asked[0], tmp_path)
     said = end(served)
     assert "The app has ended" in said and "Traceback" not in said, said
-    with socket.socket() as door: assert door.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0
+    with socket.socket() as door:
+        assert door.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) != 0
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,5 @@
 """The second opinion: figures recomputed with other people's code agree, and a figure that was changed is named."""
+
 import json
 import shutil
 
@@ -33,14 +34,28 @@ def test_all_figures_of_a_demo_run_are_equal_or_explained(demo):
     done = command("audit", "run", cwd=folder)
     assert done.returncode == 0, done.said
     assert ", 0 DIFFERENT" in done.said
-    for item in ("training sessions that end after the cut", "cart_value, mean of all session rows", "design effect of visitors", "purchase in order",
-                 "test part: log-loss less that of event counts", "expected of the threshold: f1", "silhouette", "chi-square of segments, test",
-                 "at risk: convert after 5 events", "finished, 5 events", "share by weekday: 3", "share by visits: 2nd", "gini of buyers, low end", "share of the revenue, highest tenth, high end"):
+    for item in (
+        "training sessions that end after the cut",
+        "cart_value, mean of all session rows",
+        "design effect of visitors",
+        "purchase in order",
+        "test part: log-loss less that of event counts",
+        "expected of the threshold: f1",
+        "silhouette",
+        "chi-square of segments, test",
+        "at risk: convert after 5 events",
+        "finished, 5 events",
+        "share by weekday: 3",
+        "share by visits: 2nd",
+        "gini of buyers, low end",
+        "share of the revenue, highest tenth, high end",
+    ):
         assert item in done.said, item
 
 
 def test_a_figure_that_was_changed_is_named(copied):
-    for stage in ("eda", "regression", "clustering"): (copied / "metrics" / f"{stage}.json").unlink()
+    for stage in ("eda", "regression", "clustering"):
+        (copied / "metrics" / f"{stage}.json").unlink()
     path = copied / "metrics" / "classification.json"
     found = json.loads(path.read_text())
     row = [one for one in found["by_landmark"] if one["model"] == found["model"]][-1]
@@ -54,21 +69,32 @@ def test_a_figure_that_was_changed_is_named(copied):
 
 
 def test_a_moment_that_was_changed_is_named(copied):
-    for stage in ("features", "eda", "classification", "regression", "clustering"): (copied / "metrics" / f"{stage}.json").unlink()
+    for stage in ("features", "eda", "classification", "regression", "clustering"):
+        (copied / "metrics" / f"{stage}.json").unlink()
     path = copied / "metrics" / "source.json"
     card = json.loads(path.read_text())
     card["split_details"]["begins"] += 1
     path.write_text(json.dumps(card))
-    assert [line.item for line in differing(audit(str(copied)))] == ["the cut, microseconds", "the cut by the share set aside"]
+    assert [line.item for line in differing(audit(str(copied)))] == [
+        "the cut, microseconds",
+        "the cut by the share set aside",
+    ]
 
 
 def test_rows_that_were_changed_are_counted(copied):
     rows = pl.read_parquet(copied / "sessions.parquet")
-    swapped = rows.with_columns(cart_value=pl.when(pl.col("landmark") == 3).then(pl.col("cart_value").reverse()).otherwise("cart_value"))
+    swapped = rows.with_columns(
+        cart_value=pl.when(pl.col("landmark") == 3)
+        .then(pl.col("cart_value").reverse())
+        .otherwise("cart_value")
+    )
     changed = (rows["cart_value"] != swapped["cart_value"]).sum()
     swapped.write_parquet(copied / "sessions.parquet")
-    for stage in ("eda", "classification", "regression", "clustering"): (copied / "metrics" / f"{stage}.json").unlink()
-    assert [(line.item, line.apart) for line in differing(audit(str(copied)))] == [("cart_value, mean of all session rows", changed)]
+    for stage in ("eda", "classification", "regression", "clustering"):
+        (copied / "metrics" / f"{stage}.json").unlink()
+    assert [(line.item, line.apart) for line in differing(audit(str(copied)))] == [
+        ("cart_value, mean of all session rows", changed)
+    ]
 
 
 def test_a_log_with_returning_visitors(shop):
@@ -76,7 +102,11 @@ def test_a_log_with_returning_visitors(shop):
     assert done.returncode == 0, done.said
     lines = items(folder / "run")
     assert differing(lines.values()) == []
-    assert lines["test sessions of known visitors"].theirs > lines["test sessions of new visitors"].theirs > 0
+    assert (
+        lines["test sessions of known visitors"].theirs
+        > lines["test sessions of new visitors"].theirs
+        > 0
+    )
     assert any("known visitors" in item and item.startswith("roc_auc") for item in lines)
 
 
@@ -95,7 +125,12 @@ def test_the_shop_of_a_peer_is_audited(real_log, tmp_path):
     lines = items(tmp_path / "out")
     assert {line.verdict for line in lines.values()} == {EQUAL}
     assert lines["sessions"].theirs == 3605
-    assert lines["test sessions of known visitors"].theirs > lines["test sessions of new visitors"].theirs
+    assert (
+        lines["test sessions of known visitors"].theirs
+        > lines["test sessions of new visitors"].theirs
+    )
     # Also what two other packages cut from the same log without its session ids, at 30 minutes of silence:
     # retentioneering 5.2.4, Eventstream.split_sessions(timeout="30m"), and skrub 0.11.0, SessionEncoder("timestamp", split_by="user_id", session_gap=1800).
-    assert sessionise(load_events(run, "all").drop("session_id"), 30)["session_id"].n_unique() == 3605
+    assert (
+        sessionise(load_events(run, "all").drop("session_id"), 30)["session_id"].n_unique() == 3605
+    )

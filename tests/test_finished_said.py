@@ -1,13 +1,18 @@
 """A log of finished sessions: what its run, its card and its report say of a rival without events, of twins, of what was left out, and of who was learned from."""
+
 import random
 
 import polars as pl
 import pytest
 from conftest import EARLY, QUICK, command
 
-from clickstream_conv.report import actions as report_actions, answers as report_answers, front as report_front
+from clickstream_conv.report import (
+    actions as report_actions,
+    answers as report_answers,
+    front as report_front,
+)
 from clickstream_conv.audit.audit import audit, differing
-from clickstream_conv.judging.cards import gate, Verdict
+from clickstream_conv.judging.verdict import gate, Verdict
 from clickstream_conv.base.findings import sampled_as
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.card import twins_across
@@ -27,7 +32,9 @@ def finished_lines(sessions=1_600):
         pages = rng.randint(1, 30)
         bought = int(rng.random() < pages / 45)
         paid = rng.randint(1, 90) if bought and rng.random() < 0.6 else 0
-        lines.append(f"{pages},{rng.randint(5, 900_000)},{rng.choice(('phone', 'desk'))},{paid},{bought}")
+        lines.append(
+            f"{pages},{rng.randint(5, 900_000)},{rng.choice(('phone', 'desk'))},{paid},{bought}"
+        )
     return lines + lines[::40]
 
 
@@ -35,9 +42,22 @@ def finished_lines(sessions=1_600):
 def finished(tmp_path_factory):
     "A run of finished sessions, as far as its model."
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "visits.csv").write_text("\n".join(["looks,read_for,device,paid,bought", *finished_lines()]) + "\n")
+    (folder / "visits.csv").write_text(
+        "\n".join(["looks,read_for,device,paid,bought", *finished_lines()]) + "\n"
+    )
     (folder / "visits.yaml").write_text(MAPPING)
-    done = command("run", "--source", "visits.yaml", "--path", "visits.csv", "--out", "out", *EARLY, *QUICK, cwd=folder)
+    done = command(
+        "run",
+        "--source",
+        "visits.yaml",
+        "--path",
+        "visits.csv",
+        "--out",
+        "out",
+        *EARLY,
+        *QUICK,
+        cwd=folder,
+    )
     assert done.returncode == 0, done.said
     return folder, done.said
 
@@ -57,10 +77,23 @@ def test_the_rival_of_finished_sessions_is_the_base_rate(finished):
 
 def test_the_verdict_names_the_rival_where_it_is_not_beaten():
     level = dict(difference=0.001, difference_low=-0.002, difference_high=0.004)
-    assert gate(Verdict([]), level, [], rival="base rate").reasons[0].startswith("the model is not shown to be better than the base rate: its log-loss less that of the base rate")
-    assert gate(Verdict([]), level, []).reasons[0].startswith("the model is not shown to be better than counting events")
+    assert (
+        gate(Verdict([]), level, [], rival="base rate")
+        .reasons[0]
+        .startswith(
+            "the model is not shown to be better than the base rate: its log-loss less that of the base rate"
+        )
+    )
+    assert (
+        gate(Verdict([]), level, [])
+        .reasons[0]
+        .startswith("the model is not shown to be better than counting events")
+    )
     missing = gate(Verdict([]), level, [], rival="base rate").missing
-    assert report_actions.first_step(dict(model_card=dict(missing=missing))) == "Collect more sessions, or columns that tell more of them"
+    assert (
+        report_actions.first_step(dict(model_card=dict(missing=missing)))
+        == "Collect more sessions, or columns that tell more of them"
+    )
 
 
 def test_twins_across_the_parts_are_counted(finished):
@@ -73,19 +106,32 @@ def test_twins_across_the_parts_are_counted(finished):
     count = sum(row in learned for row in judged)
     assert count >= 5 and count == len(twins_across(table))
     sentence = f"{count} of {len(judged):,} test sessions say the same as a training session"
-    page, card = report_front.front_page(report_answers.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
+    page, card = (
+        report_front.front_page(report_answers.read_figures(folder / "out"), {}),
+        (folder / "out" / "model_card.md").read_text(),
+    )
     assert all(sentence in text for text in (said, card, page))
     others = f"ithout the {count} test sessions that say the same as a training session: ROC-AUC"
-    assert all(others in text for text in (said, card, page)) and f"on the other {len(judged) - count:,}" in said
+    assert (
+        all(others in text for text in (said, card, page))
+        and f"on the other {len(judged) - count:,}" in said
+    )
 
 
 def test_a_suspect_was_left_out_and_only_may_know(finished):
     "One sentence, on each surface."
     folder, said = finished
-    page, card = report_front.front_page(report_answers.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
+    page, card = (
+        report_front.front_page(report_answers.read_figures(folder / "out"), {}),
+        (folder / "out" / "model_card.md").read_text(),
+    )
     for text in (said, page, card):
         assert "eft out of the model: paid, which may be computed from the outcome" in text
-        assert "was computed from the outcome" not in text and "since computed from" not in text and "Leave it out" not in text
+        assert (
+            "was computed from the outcome" not in text
+            and "since computed from" not in text
+            and "Leave it out" not in text
+        )
         assert "The model was made without it" in text
 
 
@@ -93,15 +139,26 @@ def test_who_was_learned_from_is_known(finished):
     folder, said = finished
     page = report_front.front_page(report_answers.read_figures(folder / "out"), {})
     part = page.split("Who was learned from, and who was judged")[1].split("##")[0]
-    assert "Split by session; learned from" in part and "Not known" not in part and "The log knows no visitors" in part
+    assert (
+        "Split by session; learned from" in part
+        and "Not known" not in part
+        and "The log knows no visitors" in part
+    )
 
 
 def test_the_right_reason_and_the_right_word(finished):
     "Moments of finished sessions are none; where no visitor is known, none is drawn."
     folder, said = finished
     assert "moments are not compared: of finished sessions only the end is known" in said
-    page, card = report_front.front_page(report_answers.read_figures(folder / "out"), {}), (folder / "out" / "model_card.md").read_text()
-    assert "in other samples of sessions" in page and "samples of visitors" not in page and "bootstrap over sessions" in card
+    page, card = (
+        report_front.front_page(report_answers.read_figures(folder / "out"), {}),
+        (folder / "out" / "model_card.md").read_text(),
+    )
+    assert (
+        "in other samples of sessions" in page
+        and "samples of visitors" not in page
+        and "bootstrap over sessions" in card
+    )
     assert "at the same moment" not in page
 
 
@@ -120,17 +177,32 @@ def test_the_audit_holds_the_base_rate(finished):
 def test_scores_of_finished_sessions_say_what_their_ids_are(finished):
     "The line of the file, in the terminal and in the notes; sessions without ids are recognised by what they say."
     folder, _ = finished
-    done = command("score", "--run", "out", "--events", "visits.csv", "--out", "scores.csv", cwd=folder)
+    done = command(
+        "score", "--run", "out", "--events", "visits.csv", "--out", "scores.csv", cwd=folder
+    )
     assert done.returncode == 0, done.said
     notes = (folder / "scores-notes.txt").read_text()
     scores = pl.read_csv(folder / "scores.csv", schema_overrides=dict(session_id=pl.String))
     assert scores["session_id"][0] == "2" and len(scores) == 1_640
     for text in (done.stdout, notes):
-        assert "session_id is the line of its row in visits.csv, since the sessions have no ids of their own" in text
+        assert (
+            "session_id is the line of its row in visits.csv, since the sessions have no ids of their own"
+            in text
+        )
     table = pl.read_parquet(folder / "out" / "sessions-read.parquet")
     seen = ["looks", "read_for", "device"]
-    count = len(table.join(table.filter(pl.col("part") == "train").select(seen).unique(), on=seen, how="semi"))
-    assert f"the model has learned from {count:,} of the 1,640 scored sessions (sessions that say the same, since the log names none)" in notes
+    count = len(
+        table.join(
+            table.filter(pl.col("part") == "train").select(seen).unique(), on=seen, how="semi"
+        )
+    )
+    assert (
+        f"the model has learned from {count:,} of the 1,640 scored sessions (sessions that say the same, since the log names none)"
+        in notes
+    )
     scorer = Scorer.load(folder / "out")
     scorer.score_sessions(pl.read_csv(folder / "visits.csv").drop("bought").head(3))
-    assert "session_id is the number of its row, counted from 1, since the sessions have no ids of their own" in scorer.said
+    assert (
+        "session_id is the number of its row, counted from 1, since the sessions have no ids of their own"
+        in scorer.said
+    )

@@ -14,7 +14,8 @@ from clickstream_conv.base.models_kept import load_model, package_version, save_
 from clickstream_conv.base.runs import read_json, read_table, Run, write_json
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.card import load_events
-from clickstream_conv.base.trust import files_read, SCORING_READS, sign_run, verify_run, write_record
+from clickstream_conv.base.signature import files_read, SCORING_READS, sign_run, verify_run
+from clickstream_conv.base.trust import write_record
 
 DEMO = ("run", "--sessions", 3000, "--out", "run", *QUICK)
 SAME = "the same numbers"
@@ -30,7 +31,11 @@ def asked(demo):
 
 def copied(demo, folder):
     "A run's files but for its pages and notebooks."
-    shutil.copytree(demo[0] / "run", folder / "run", ignore=shutil.ignore_patterns("site", "notebooks", "*.lock"))
+    shutil.copytree(
+        demo[0] / "run",
+        folder / "run",
+        ignore=shutil.ignore_patterns("site", "notebooks", "*.lock"),
+    )
     return Run(folder / "run")
 
 
@@ -71,7 +76,9 @@ def drop(name):
 
 
 def cut(name, share=0.5):
-    return lambda run: (run / name).write_bytes((run / name).read_bytes()[: int((run / name).stat().st_size * share)])
+    return lambda run: (run / name).write_bytes(
+        (run / name).read_bytes()[: int((run / name).stat().st_size * share)]
+    )
 
 
 def text(name, content):
@@ -127,15 +134,21 @@ def linked(name):
     return alter
 
 
-line = lambda value: (lambda said: said["threshold"].update(value=value))
-CHANGED, SENSELESS = "was changed after the run wrote it", "must be a probability above 0 and at most 1"
+line = lambda value: lambda said: said["threshold"].update(value=value)
+CHANGED, SENSELESS = (
+    "was changed after the run wrote it",
+    "must be a probability above 0 and at most 1",
+)
 ALTERED = {
     "model files change places": (swapped_files, "is not the file that this run made"),
     "segments as conversion, manifest fits": (
         swapped_with_manifest,
         "which is no model for 'conversion': it has no predict_proba",
     ),
-    "one byte of the model": (flipped("models/conversion.skops"), "is not the file that this run made"),
+    "one byte of the model": (
+        flipped("models/conversion.skops"),
+        "is not the file that this run made",
+    ),
     "model cut": (cut("models/conversion.skops"), "is not the file that this run made"),
     "model empty": (cut("models/revenue.skops", 0), "is not the file that this run made"),
     "model gone": (
@@ -143,8 +156,14 @@ ALTERED = {
         "holds no finished run: it has no models/conversion.skops",
     ),
     "model is a link outside": (linked("models/conversion.skops"), "leads out of the run's folder"),
-    "encoder gone": (lambda run: (run / "models/features.skops").unlink(), "holds no model 'features'"),
-    "revenue model gone": (lambda run: (run / "models/revenue.skops").unlink(), "holds no model 'revenue'"),
+    "encoder gone": (
+        lambda run: (run / "models/features.skops").unlink(),
+        "holds no model 'features'",
+    ),
+    "revenue model gone": (
+        lambda run: (run / "models/revenue.skops").unlink(),
+        "holds no model 'revenue'",
+    ),
     "threshold edited": (entry("conversion", line(0.01)), CHANGED),
     "threshold 0, sealed": (entry("conversion", line(0), True), SENSELESS),
     "threshold 7, sealed": (entry("conversion", line(7), True), SENSELESS),
@@ -152,14 +171,25 @@ ALTERED = {
     "threshold NaN": (entry("conversion", line(float("nan"))), "NaN, which is no number"),
     "threshold a huge number": (
         lambda run: (run / "models/manifest.json").write_text(
-            re.sub(r'("value": )[\d.]+', r"\g<1>1e999", (run / "models/manifest.json").read_text(), count=1)
+            re.sub(
+                r'("value": )[\d.]+',
+                r"\g<1>1e999",
+                (run / "models/manifest.json").read_text(),
+                count=1,
+            )
         ),
         "1e999, which is no number",
     ),
     "threshold twice": (same_name_twice, "it says 'threshold' more than once"),
-    "threshold gone": (entry("conversion", drop("threshold")), "says nothing of the conversion model's threshold"),
+    "threshold gone": (
+        entry("conversion", drop("threshold")),
+        "says nothing of the conversion model's threshold",
+    ),
     "threshold a list, sealed": (entry("conversion", put(threshold=[0.3]), True), SENSELESS),
-    "features in another order": (entry("conversion", lambda said: said["features"].reverse()), CHANGED),
+    "features in another order": (
+        entry("conversion", lambda said: said["features"].reverse()),
+        CHANGED,
+    ),
     "a feature less": (entry("conversion", lambda said: said["features"].pop()), CHANGED),
     "a feature that is none, sealed": (
         entry("conversion", lambda said: said["features"].append("horoscope"), True),
@@ -198,10 +228,19 @@ ALTERED = {
         "must be that of the log's card",
     ),
     "seal gone": (entry("conversion", drop("seal")), "has no seal"),
-    "type edited, sealed": (entry("conversion", put(type="os.system"), True), "and the manifest says 'os.system'"),
+    "type edited, sealed": (
+        entry("conversion", put(type="os.system"), True),
+        "and the manifest says 'os.system'",
+    ),
     "an unknown entry": (of("models/manifest.json", put(horoscope={"sha256": 1})), SAME),
-    "manifest a list": (text("models/manifest.json", "[]"), "it holds a list instead of names and values"),
-    "entry a text": (of("models/manifest.json", put(features="yes")), "holds a str instead of names and values"),
+    "manifest a list": (
+        text("models/manifest.json", "[]"),
+        "it holds a list instead of names and values",
+    ),
+    "entry a text": (
+        of("models/manifest.json", put(features="yes")),
+        "holds a str instead of names and values",
+    ),
     "manifest cut": (cut("models/manifest.json"), "manifest.json is damaged"),
     "manifest empty": (cut("models/manifest.json", 0), "manifest.json is damaged"),
     "manifest too deep": (text("models/manifest.json", "[" * 100_000), "manifest.json is damaged"),
@@ -229,11 +268,16 @@ ALTERED = {
         of("metrics/source.json", put(max_rejected=1.5)),
         "max_rejected is 1.5; it must be a share from 0 to 1",
     ),
-    "card: any number of rows may be lost": (of("metrics/source.json", put(max_rejected="any")), "max_rejected is any"),
+    "card: any number of rows may be lost": (
+        of("metrics/source.json", put(max_rejected="any")),
+        "max_rejected is any",
+    ),
     "card: outcome gone": (of("metrics/source.json", drop("outcome")), "says nothing of"),
     "card: cut": (cut("metrics/source.json"), "source.json is damaged"),
     "card: written otherwise": (
-        lambda run: (run / "metrics/source.json").write_text(json.dumps(read_json(run, "metrics/source.json"))),
+        lambda run: (run / "metrics/source.json").write_text(
+            json.dumps(read_json(run, "metrics/source.json"))
+        ),
         "source.json is not the one that the model",
     ),
     "record: source edited": (
@@ -277,7 +321,11 @@ def test_the_command_line_says_one_line(demo, tmp_path):
     run = copied(demo, tmp_path)
     ALTERED["threshold 0, sealed"][0](run)
     done = command("score", "--run", run.folder, "--events", run / "events.parquet", cwd=tmp_path)
-    assert done.returncode == 1 and len(done.said.splitlines()) == 1 and "the threshold is 0" in done.said
+    assert (
+        done.returncode == 1
+        and len(done.said.splitlines()) == 1
+        and "the threshold is 0" in done.said
+    )
 
 
 def test_what_is_said_plainly_not_to_be_guarded(demo, asked, tmp_path):
@@ -290,7 +338,9 @@ def test_what_is_said_plainly_not_to_be_guarded(demo, asked, tmp_path):
     assert expected.equals(asked[1])
     about = read_json(run, "models/manifest.json")["conversion"]
     rest = {
-        name: value for name, value in about.items() if name not in ("sha256", "type", "beside", "versions", "seal")
+        name: value
+        for name, value in about.items()
+        if name not in ("sha256", "type", "beside", "versions", "seal")
     }
     model = load_model(run, "conversion")
     model.level_["shift"] = 5.0
@@ -317,7 +367,13 @@ ODD = st.one_of(
 
 def changed_somewhere(data, value):
     "The same JSON value with one thing removed, added or replaced."
-    inner = sorted(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    inner = (
+        sorted(value)
+        if isinstance(value, dict)
+        else list(range(len(value)))
+        if isinstance(value, list)
+        else []
+    )
     if inner and data.draw(st.integers(0, 3)):
         place, copy = data.draw(st.sampled_from(inner)), value.copy()
         if data.draw(st.integers(0, 3)):
@@ -339,12 +395,19 @@ def alterable(demo, tmp_path_factory):
 
 def stages_of(kept):
     "The stages as the run's own record has them, so that nothing but its files can be a reason to run again."
-    return [Stage(name, {}, one["parameters"], one["fingerprint"]) for name, one in kept["stages"].items()]
+    return [
+        Stage(name, {}, one["parameters"], one["fingerprint"])
+        for name, one in kept["stages"].items()
+    ]
 
 
 def without_notebooks(kept):
     for stage in kept["stages"].values():
-        stage["files"] = {name: of_it for name, of_it in stage["files"].items() if not name.startswith("notebooks/")}
+        stage["files"] = {
+            name: of_it
+            for name, of_it in stage["files"].items()
+            if not name.startswith("notebooks/")
+        }
     return kept
 
 
@@ -358,7 +421,10 @@ def without_notebooks(kept):
 def test_any_single_change_of_a_json_file_is_named_or_answers_the_same(alterable, asked, data):
     run, (events, expected) = alterable, asked
     read = [name for name in files_read(run) if name.endswith(".json")]
-    others = ["model_card.json", *(path.relative_to(run.folder).as_posix() for path in run.files("metrics/*.json"))]
+    others = [
+        "model_card.json",
+        *(path.relative_to(run.folder).as_posix() for path in run.files("metrics/*.json")),
+    ]
     name = data.draw(st.sampled_from(read * 4 + others))
     whole = (run / name).read_text()
     said = json.loads(whole)
@@ -371,13 +437,15 @@ def test_any_single_change_of_a_json_file_is_named_or_answers_the_same(alterable
     (run / name).write_text(altered)
     try:
         try:
-            assert (
-                Scorer.load(run).score(events, "every").equals(expected)
-            ), f"other answers without a word after a change of {name}"
+            assert Scorer.load(run).score(events, "every").equals(expected), (
+                f"other answers without a word after a change of {name}"
+            )
         except ValueError as error:
             assert "\n" not in str(error) and len(str(error)) > 30
         try:
-            again = due(stages_of(kept), without_notebooks(claim(run.folder, "demo"))["stages"], run.folder)
+            again = due(
+                stages_of(kept), without_notebooks(claim(run.folder, "demo"))["stages"], run.folder
+            )
         except ValueError as error:
             again = {"run.json": str(error)}
         if name not in ("run.json", "models/manifest.json"):
@@ -393,7 +461,9 @@ def test_a_table_cut_short_is_made_again(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     whole = (tmp_path / "run/events.parquet").read_bytes()
     (tmp_path / "run/events.parquet").write_bytes(whole[:1000])
-    with pytest.raises(ValueError, match="events.parquet is damaged and cannot be read .* Repeat the command"):
+    with pytest.raises(
+        ValueError, match="events.parquet is damaged and cannot be read .* Repeat the command"
+    ):
         read_table(Run(tmp_path / "run"), "events.parquet")
     again = command(*DEMO, "--until", "02", "--no-report", cwd=tmp_path)
     assert (
@@ -410,7 +480,10 @@ def test_a_table_cut_short_is_made_again(demo, tmp_path):
             flipped("out_of_fold.parquet"),
             "05_classification: out_of_fold.parquet is not what the stage left (its sha256 differs)",
         ),
-        (entry("segments", put(names=["a"])), "07_clustering: models/manifest.json is not what the stage left"),
+        (
+            entry("segments", put(names=["a"])),
+            "07_clustering: models/manifest.json is not what the stage left",
+        ),
         (cut("notebooks/03_eda.ipynb"), "03_eda: notebooks/03_eda.ipynb is damaged"),
         (of("notebooks/03_eda.ipynb", lambda notebook: notebook["cells"].pop()), ""),
     ],
@@ -420,7 +493,10 @@ def test_what_is_due_after_an_accident(demo, tmp_path, alter, why):
     run = Run(tmp_path / "run")
     alter(run)
     kept = record(run.folder)["stages"]
-    found = [f"{name}: {said}" for name, said in due(stages_of(dict(stages=kept)), kept, run.folder).items()]
+    found = [
+        f"{name}: {said}"
+        for name, said in due(stages_of(dict(stages=kept)), kept, run.folder).items()
+    ]
     assert len(found) == bool(why) and why in "".join(found)
 
 
@@ -433,12 +509,18 @@ def test_a_report_is_made_again_by_what_it_tells_of_not_by_dates(demo, tmp_path)
     make_report(folder)
     assert "another log" in page.read_text().lower() and page.stat().st_mtime < 3e9
     edit(
-        Run(folder), "metrics/source.json", put(title=read_json(Run(demo[0] / "run"), "metrics/source.json")["title"])
+        Run(folder),
+        "metrics/source.json",
+        put(title=read_json(Run(demo[0] / "run"), "metrics/source.json")["title"]),
     )
     page.write_text(whole[:100])
     make_report(folder)
     made = page.stat().st_mtime_ns
-    assert len(page.read_text()) > 1000 and make_report(folder) == page and page.stat().st_mtime_ns == made
+    assert (
+        len(page.read_text()) > 1000
+        and make_report(folder) == page
+        and page.stat().st_mtime_ns == made
+    )
 
 
 # Names that lead elsewhere.
@@ -446,7 +528,13 @@ def test_a_report_is_made_again_by_what_it_tells_of_not_by_dates(demo, tmp_path)
 
 @pytest.mark.parametrize(
     "name",
-    ["../precious.txt", "/absolute/precious.txt", "metrics/../../precious.txt", "linked/precious.txt", "linked.txt"],
+    [
+        "../precious.txt",
+        "/absolute/precious.txt",
+        "metrics/../../precious.txt",
+        "linked/precious.txt",
+        "linked.txt",
+    ],
 )
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_record_cannot_reach_outside(demo, tmp_path, name, fresh):
@@ -458,8 +546,14 @@ def test_a_record_cannot_reach_outside(demo, tmp_path, name, fresh):
     kept = record(run.folder)
     kept["stages"]["02_sources"]["files"][name.replace("/absolute", str(tmp_path))] = {}
     write_record(run, kept)
-    done = command(*DEMO, "--until", "02", "--no-report", *(["--fresh"] if fresh else []), cwd=tmp_path)
-    assert done.returncode == 1 and "leads out of the run's folder" in done.said and precious.read_text() == "mine"
+    done = command(
+        *DEMO, "--until", "02", "--no-report", *(["--fresh"] if fresh else []), cwd=tmp_path
+    )
+    assert (
+        done.returncode == 1
+        and "leads out of the run's folder" in done.said
+        and precious.read_text() == "mine"
+    )
     assert (run / "events.parquet").is_file()
 
 
@@ -494,8 +588,12 @@ def signed(demo, tmp_path_factory):
 
 def test_a_signed_run_scores_and_says_what_is_not_signed(signed, tmp_path):
     folder, done = signed
-    assert done.returncode == 0 and "files that scoring reads (signature.json)" in done.stdout, done.said
-    assert "not signed, since no answer depends on it: events.parquet, model_card.json" in done.stdout
+    assert done.returncode == 0 and "files that scoring reads (signature.json)" in done.stdout, (
+        done.said
+    )
+    assert (
+        "not signed, since no answer depends on it: events.parquet, model_card.json" in done.stdout
+    )
     assert set(read_json(Run(folder / "run"), "signature.json")["signed"]) == {
         name for name in SCORING_READS if (folder / "run" / name).is_file()
     }
@@ -515,7 +613,10 @@ def test_a_signed_run_scores_and_says_what_is_not_signed(signed, tmp_path):
 @pytest.mark.parametrize(
     "alter, why",
     [
-        (of("metrics/source.json", put(licence="free")), "source.json is not the file that was signed"),
+        (
+            of("metrics/source.json", put(licence="free")),
+            "source.json is not the file that was signed",
+        ),
         (
             of("signature.json", lambda said: said["signed"]["run.json"].update(size=1)),
             "was not made with this key, or was changed since",
@@ -523,12 +624,20 @@ def test_a_signed_run_scores_and_says_what_is_not_signed(signed, tmp_path):
         (of("signature.json", put(hmac_sha256=3)), "signature.json is damaged"),
         (text("signature.json", "[]"), "signature.json is damaged"),
         (lambda run: (run / "signature.json").unlink(), "is not signed: it has no signature.json"),
-        (lambda run: (run / "contract.json").write_text("{}"), "contract.json is not the file that was signed"),
-        (lambda run: (run / "models/segments.skops").unlink(), "segments.skops was signed and is gone"),
+        (
+            lambda run: (run / "contract.json").write_text("{}"),
+            "contract.json is not the file that was signed",
+        ),
+        (
+            lambda run: (run / "models/segments.skops").unlink(),
+            "segments.skops was signed and is gone",
+        ),
     ],
 )
 def test_a_changed_signed_run_is_refused(signed, tmp_path, alter, why):
-    shutil.copytree(signed[0] / "run", tmp_path / "run", ignore=shutil.ignore_patterns("site", "notebooks"))
+    shutil.copytree(
+        signed[0] / "run", tmp_path / "run", ignore=shutil.ignore_patterns("site", "notebooks")
+    )
     run = Run(tmp_path / "run")
     alter(run)
     with pytest.raises(ValueError, match=why):
@@ -565,12 +674,18 @@ def unpacked(archive, folder):
     "A run folder of a release, what it is asked, and what that release answered."
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(folder)
-    return Run(folder), pl.read_parquet(folder / "asked.parquet"), json.loads((folder / "answers.json").read_text())
+    return (
+        Run(folder),
+        pl.read_parquet(folder / "asked.parquet"),
+        json.loads((folder / "answers.json").read_text()),
+    )
 
 
 def test_this_release_has_left_a_run():
     release = ".".join(package_version().split(".")[:2])
-    assert f"run-{release}.zip" in [path.name for path in FIXTURES], "make it: python tests/make_fixture.py"
+    assert f"run-{release}.zip" in [path.name for path in FIXTURES], (
+        "make it: python tests/make_fixture.py"
+    )
 
 
 @pytest.mark.parametrize("archive", FIXTURES, ids=lambda path: path.stem)
@@ -582,7 +697,9 @@ def test_a_run_of_a_release_answers_as_it_did_or_is_refused_in_a_sentence(archiv
     try:
         found = Scorer.load(run).score(events, "every").to_dicts()
     except ValueError as refused:
-        assert not same and "was made with" in str(refused) and "Make it again with" in str(refused), str(refused)
+        assert (
+            not same and "was made with" in str(refused) and "Make it again with" in str(refused)
+        ), str(refused)
         return
     assert len(found) == len(answers)
     for now, then in zip(found, answers):

@@ -1,4 +1,5 @@
 """The funnel on a log whose figures others have counted."""
+
 from conftest import ROOT
 
 from clickstream_conv.eda.facts import session_facts
@@ -15,4 +16,9 @@ def test_the_way_in_order_and_pair_by_pair(real_log):
     steps = funnel(facts, ordered=ordered_steps(events, funnel_kinds(facts)))
     assert steps["in_order"].tolist() == [2868, 944, 352, 118]
     assert steps["sessions"].tolist() == [2868, 1213, 632, 470]
-    assert (steps["pairs"] >= steps["in_order"]).tolist() == [True, False, True, True]  # first this after first that is another count
+    assert (steps["pairs"] >= steps["in_order"]).tolist() == [
+        True,
+        False,
+        True,
+        True,
+    ]  # first this after first that is another count

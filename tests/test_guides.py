@@ -1,4 +1,5 @@
 "Guides and case studies: pages that nbdev does not execute, since it looks at the numbered notebooks only."
+
 import json, re
 
 import pytest
@@ -6,14 +7,23 @@ from conftest import ROOT
 
 from clickstream_conv.pipeline.notebooks import own_kernel
 from clickstream_conv.report.docs import is_kept
-from clickstream_conv.report.site import COLLECTIONS
+from clickstream_conv.report.site_pages import COLLECTIONS
 
 papermill = pytest.importorskip("papermill")
-GUIDES, CASES = (sorted((ROOT / "nbs" / folder).glob("*.ipynb")) for folder in (COLLECTIONS["Guides"], COLLECTIONS["Case studies"]))
-LOGS = {"eshop": "uci-eshop-clothing-2008.csv", "online_shoppers": "uci-online-shoppers.csv", "rees46": "rees46-2019-10-sample.csv"}  # case study: the log it tells of
+GUIDES, CASES = (
+    sorted((ROOT / "nbs" / folder).glob("*.ipynb"))
+    for folder in (COLLECTIONS["Guides"], COLLECTIONS["Case studies"])
+)
+LOGS = {
+    "eshop": "uci-eshop-clothing-2008.csv",
+    "online_shoppers": "uci-online-shoppers.csv",
+    "rees46": "rees46-2019-10-sample.csv",
+}  # case study: the log it tells of
 FEWER = {"demo_limit": dict(sessions=6000, resamples=20)}  # what a case takes instead of a log
 LARGEST = 600_000  # bytes of a notebook
-PLACES = re.compile(r"/(?:work|opt|root|home|Users|tmp|mnt)/|[A-Z]:\\\\")  # folders of somebody's computer
+PLACES = re.compile(
+    r"/(?:work|opt|root|home|Users|tmp|mnt)/|[A-Z]:\\\\"
+)  # folders of somebody's computer
 
 name_of = lambda path: path.stem
 
@@ -30,42 +40,83 @@ def tags(cell):
 def execute(page, folder, monkeypatch, **parameters):
     "Execute a notebook in a folder of its own, so that what it writes does not touch the project."
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with own_kernel(): papermill.execute_notebook(str(page), str(folder / page.name), parameters=parameters, cwd=str(folder), kernel_name="python3", progress_bar=False)
+    with own_kernel():
+        papermill.execute_notebook(
+            str(page),
+            str(folder / page.name),
+            parameters=parameters,
+            cwd=str(folder),
+            kernel_name="python3",
+            progress_bar=False,
+        )
 
 
 def test_there_are_guides_and_cases():
-    assert {path.stem for path in GUIDES} >= {"own_log", "leakage", "how_fast", "how_it_fits"} and {path.stem for path in CASES} == {*LOGS, *FEWER}
+    assert {path.stem for path in GUIDES} >= {"own_log", "leakage", "how_fast", "how_it_fits"} and {
+        path.stem for path in CASES
+    } == {*LOGS, *FEWER}
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=name_of)
 def test_a_guide_runs(path, tmp_path, monkeypatch):
-    elsewhere = {"how_it_fits": dict(images=str(tmp_path / "images")), "how_fast": {name: str(path.with_name(f"{file}.json")) for name, file in (("figures", "benchmark"), ("runs", "large_run"))}}
+    elsewhere = {
+        "how_it_fits": dict(images=str(tmp_path / "images")),
+        "how_fast": {
+            name: str(path.with_name(f"{file}.json"))
+            for name, file in (("figures", "benchmark"), ("runs", "large_run"))
+        },
+    }
     execute(path, tmp_path, monkeypatch, **elsewhere.get(path.stem, {}))
 
 
 @pytest.mark.parametrize("path", CASES, ids=name_of)
 def test_a_case_runs_on_its_log(path, tmp_path, monkeypatch, real_log):
-    parameters = FEWER[path.stem] if path.stem in FEWER else dict(path=str(real_log(LOGS[path.stem])), resamples=20)
+    parameters = (
+        FEWER[path.stem]
+        if path.stem in FEWER
+        else dict(path=str(real_log(LOGS[path.stem])), resamples=20)
+    )
     execute(path, tmp_path, monkeypatch, **parameters)
 
 
 @pytest.mark.parametrize("path", CASES, ids=name_of)
 def test_a_case_is_kept_as_it_is_and_has_a_card(path):
-    found = {tag: [cell for cell in cells(path) if tag in tags(cell)] for tag in ("parameters", "injected-parameters", "gallery", "finding")}
-    assert is_kept(path) and not found["injected-parameters"] and 'path: str = ""' in "".join(found["parameters"][0]["source"])
+    found = {
+        tag: [cell for cell in cells(path) if tag in tags(cell)]
+        for tag in ("parameters", "injected-parameters", "gallery", "finding")
+    }
+    assert (
+        is_kept(path)
+        and not found["injected-parameters"]
+        and 'path: str = ""' in "".join(found["parameters"][0]["source"])
+    )
     picture, finding = (found[tag][0]["outputs"][0] for tag in ("gallery", "finding"))
-    assert picture["metadata"]["image/png"]["alt"] and len("".join(finding["data"]["text/markdown"])) < 250
+    assert (
+        picture["metadata"]["image/png"]["alt"]
+        and len("".join(finding["data"]["text/markdown"])) < 250
+    )
 
 
 @pytest.mark.parametrize("path", [*GUIDES, *CASES], ids=name_of)
 def test_pages_are_executed_small_and_of_no_computer(path):
-    text, code = path.read_text(encoding="utf-8"), [cell for cell in cells(path) if cell["cell_type"] == "code"]
-    assert len(text) < LARGEST and not PLACES.search(text.replace("mktemp", "")), PLACES.search(text)
-    assert any(cell["outputs"] for cell in code) and not any(out["output_type"] == "error" for cell in code for out in cell["outputs"])
+    text, code = (
+        path.read_text(encoding="utf-8"),
+        [cell for cell in cells(path) if cell["cell_type"] == "code"],
+    )
+    assert len(text) < LARGEST and not PLACES.search(text.replace("mktemp", "")), PLACES.search(
+        text
+    )
+    assert any(cell["outputs"] for cell in code) and not any(
+        out["output_type"] == "error" for cell in code for out in cell["outputs"]
+    )
     assert not any(out.get("name") == "stderr" for cell in code for out in cell["outputs"])
 
 
 def test_the_home_page_names_every_notebook():
     home = "".join("".join(cell["source"]) for cell in cells(ROOT / "nbs" / "index.ipynb"))
-    missing = [path.name for path in [*sorted((ROOT / "nbs").glob("[0-9]*.ipynb")), *GUIDES, *CASES] if path.name not in home]
+    missing = [
+        path.name
+        for path in [*sorted((ROOT / "nbs").glob("[0-9]*.ipynb")), *GUIDES, *CASES]
+        if path.name not in home
+    ]
     assert missing == []

@@ -1,4 +1,5 @@
 """The order of the house: a folder imports from folders above it, a notebook from notebooks before it, and nobody from what is private."""
+
 import ast
 import json
 import re
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clickstream_conv.report.docs import FOLDERS
+from clickstream_conv.report.reference import FOLDERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "clickstream_conv"
@@ -24,18 +25,27 @@ def imports_of(path):
     "Module and name of everything that a module takes from the package when it is loaded."
     here = name_of(path).split(".")
     for node in ast.parse(path.read_text()).body:
-        if not isinstance(node, ast.ImportFrom): continue
+        if not isinstance(node, ast.ImportFrom):
+            continue
         module = node.module or ""
-        if node.level: module = ".".join([*here[:len(here) - node.level], *filter(None, [module])])
-        elif module.startswith("clickstream_conv."): module = module.removeprefix("clickstream_conv.")
-        else: continue
-        for alias in node.names: yield module, alias.name
+        if node.level:
+            module = ".".join([*here[: len(here) - node.level], *filter(None, [module])])
+        elif module.startswith("clickstream_conv."):
+            module = module.removeprefix("clickstream_conv.")
+        else:
+            continue
+        for alias in node.names:
+            yield module, alias.name
 
 
 def notebook_of(name):
     "Folder and file name of a module's notebook."
     folder, _, module = name.partition(".")
-    found = [path for path in (ROOT / "nbs" / folder).glob("[0-9]*.ipynb") if re.sub(r"^\d+[a-z]?_", "", path.stem) == module]
+    found = [
+        path
+        for path in (ROOT / "nbs" / folder).glob("[0-9]*.ipynb")
+        if re.sub(r"^\d+[a-z]?_", "", path.stem) == module
+    ]
     assert len(found) == 1, f"{name} comes from {len(found)} notebooks"
     return folder, found[0].name
 
@@ -43,7 +53,8 @@ def notebook_of(name):
 def exported(path):
     "Names that a module exports."
     for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__": return ast.literal_eval(node.value)
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return ast.literal_eval(node.value)
     return []
 
 
@@ -54,7 +65,10 @@ def test_a_module_imports_only_from_above(path):
     folder, file = notebook_of(name_of(path))
     for module, name in imports_of(path):
         theirs, before = notebook_of(module)
-        assert (order.index(theirs), before if theirs == folder else "") < (order.index(folder), file), f"{name_of(path)} imports {name} from {module}"
+        assert (order.index(theirs), before if theirs == folder else "") < (
+            order.index(folder),
+            file,
+        ), f"{name_of(path)} imports {name} from {module}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -64,20 +78,34 @@ def test_nobody_imports_what_is_private(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_can_be_read_in_a_sitting(path):
-    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.strip().startswith("#")]
+    lines = [
+        line
+        for line in path.read_text().splitlines()
+        if line.strip() and not line.strip().startswith("#")
+    ]
     assert len(lines) <= LONGEST
 
 
 def test_every_folder_of_notebooks_has_its_place():
     folders = {path.parent.name for path in (ROOT / "nbs").glob("*/[0-9]*.ipynb")}
-    assert folders == {*FOLDERS} == {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert (
+        folders
+        == {*FOLDERS}
+        == {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    )
 
 
 def test_the_numbered_notebooks_are_stories():
     "They define no module: what they call lies in the folders."
     for path in (ROOT / "nbs").glob("[0-9]*.ipynb"):
-        code = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-        assert not any(re.search(r"^#\|\s*(default_exp|export)", text, re.M) for text in code), path.name
+        code = [
+            "".join(cell["source"])
+            for cell in json.loads(path.read_text())["cells"]
+            if cell["cell_type"] == "code"
+        ]
+        assert not any(re.search(r"^#\|\s*(default_exp|export)", text, re.M) for text in code), (
+            path.name
+        )
 
 
 def test_functions_and_classes_have_one_home():
@@ -85,14 +113,47 @@ def test_functions_and_classes_have_one_home():
     homes = defaultdict(set)
     for path in MODULES:
         for name in exported(path):
-            if not name.isupper() and not re.fullmatch(r"[A-Z0-9_]+", name): homes[name].add(name_of(path))
+            if not name.isupper() and not re.fullmatch(r"[A-Z0-9_]+", name):
+                homes[name].add(name_of(path))
     assert {name for name, where in homes.items() if len(where) > 1} <= TWICE
 
 
 TWICE = {  # public names that still stand in several modules
-    "Broken", "Range", "answer_html", "as_kept", "as_number", "columns_of", "context_values", "coverage_lines",
-    "differences", "differing", "fetch", "figure_lines", "findings", "followed", "headlines", "in_order_of",
-    "in_words", "level_of", "main", "names_in", "names_no_zone", "one_line", "overall", "own_source", "part_lines",
-    "peak_memory", "percent", "propose", "read_json", "read_table", "scorer_of", "small_run", "table_html",
-    "title_of", "together", "unit_of", "walk",
+    "Broken",
+    "Range",
+    "answer_html",
+    "as_kept",
+    "as_number",
+    "columns_of",
+    "context_values",
+    "coverage_lines",
+    "differences",
+    "differing",
+    "fetch",
+    "figure_lines",
+    "findings",
+    "followed",
+    "headlines",
+    "in_order_of",
+    "in_words",
+    "level_of",
+    "main",
+    "names_in",
+    "names_no_zone",
+    "one_line",
+    "overall",
+    "own_source",
+    "part_lines",
+    "peak_memory",
+    "percent",
+    "propose",
+    "read_json",
+    "read_table",
+    "scorer_of",
+    "small_run",
+    "table_html",
+    "title_of",
+    "together",
+    "unit_of",
+    "walk",
 }

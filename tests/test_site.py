@@ -1,4 +1,5 @@
 """The report of a run and the documentation, in a real browser that can reach no other host."""
+
 import functools, http.server, shutil, subprocess, threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,13 +8,23 @@ import pytest
 from conftest import ROOT
 
 from clickstream_conv.report.docs import build_docs
-from clickstream_conv.report.front import run_report
-from clickstream_conv.report.site import faults
+from clickstream_conv.report.build import run_report
+from clickstream_conv.report.faults import faults
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
-NOTEBOOKS = ("base-01_pictures", "03_eda", "04_features", "own_log", "leakage", "eshop", "demo_limit")  # of the documentation that is built here
+NOTEBOOKS = (
+    "base-01_pictures",
+    "03_eda",
+    "04_features",
+    "own_log",
+    "leakage",
+    "eshop",
+    "demo_limit",
+)  # of the documentation that is built here
 SHOWN = "() => [...document.querySelectorAll('main img')].filter(i => !(i.complete && i.naturalWidth > 0)).map(i => i.src)"
 DRAWN = "() => [...document.querySelectorAll('figure.chart')].filter(c => !c.querySelector('.main-svg')).length"
 
@@ -22,7 +33,10 @@ DRAWN = "() => [...document.querySelectorAll('figure.chart')].filter(c => !c.que
 def browser():
     "A browser."
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         yield opened
         opened.close()
 
@@ -30,21 +44,30 @@ def browser():
 @pytest.fixture(scope="module")
 def report(demo, tmp_path_factory):
     "The report of a run, as a folder."
-    return run_report(demo[0] / "run", tmp_path_factory.mktemp("report") / "site", strict=True).parent
+    return run_report(
+        demo[0] / "run", tmp_path_factory.mktemp("report") / "site", strict=True
+    ).parent
 
 
 @pytest.fixture(scope="module")
 def docs(tmp_path_factory):
     "The documentation with a few of the committed notebooks, as a folder."
-    return build_docs(ROOT, tmp_path_factory.mktemp("docs") / "site", only=NOTEBOOKS, strict=True).parent
+    return build_docs(
+        ROOT, tmp_path_factory.mktemp("docs") / "site", only=NOTEBOOKS, strict=True
+    ).parent
 
 
 @pytest.fixture(scope="module")
 def served(docs):
     "The documentation on a web server: its address."
+
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *said): pass
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(docs)))
+        def log_message(self, *said):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(docs))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -63,20 +86,33 @@ def visit(browser):
 
         def only_here(route):
             here = urlsplit(route.request.url)
-            if here.scheme in ("file", "data", "blob") or here.netloc == host: return route.continue_()
+            if here.scheme in ("file", "data", "blob") or here.netloc == host:
+                return route.continue_()
             wrong.append(f"asks for {route.request.url}")
             route.abort()
+
         context.route("**/*", only_here)
-        page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
+        page.on(
+            "console",
+            lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None,
+        )
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-        page.on("response", lambda answer: wrong.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None)
+        page.on(
+            "response",
+            lambda answer: (
+                wrong.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None
+            ),
+        )
         page.goto(address)
         page.wait_for_load_state("load")
-        if page.locator("figure.chart").count(): page.wait_for_function(f"({DRAWN})() === 0")
+        if page.locator("figure.chart").count():
+            page.wait_for_function(f"({DRAWN})() === 0")
         return page, wrong
+
     yield opened
-    for context in contexts: context.close()
+    for context in contexts:
+        context.close()
 
 
 def pages(folder):
@@ -86,7 +122,9 @@ def pages(folder):
 
 def with_chart(folder):
     "A page that has a chart."
-    return next(path for path in pages(folder) if 'class="chart"' in path.read_text(encoding="utf-8"))
+    return next(
+        path for path in pages(folder) if 'class="chart"' in path.read_text(encoding="utf-8")
+    )
 
 
 def test_nothing_is_broken(report, docs):
@@ -108,8 +146,11 @@ def test_each_page_of_a_report_shows_all_of_its_figures_from_the_file_system(rep
 def test_the_first_page_answers(report, visit):
     page, _ = visit((report / "index.html").as_uri())
     assert page.locator(".answer").count() == 4
-    for heading in ("The answers", "What to do", "What not to trust"): assert page.get_by_role("heading", name=heading).count() == 1
-    with page.expect_download() as taken: page.goto((report / "tables.html").as_uri()); page.locator("a[download]").first.click()
+    for heading in ("The answers", "What to do", "What not to trust"):
+        assert page.get_by_role("heading", name=heading).count() == 1
+    with page.expect_download() as taken:
+        page.goto((report / "tables.html").as_uri())
+        page.locator("a[download]").first.click()
     assert taken.value.suggested_filename.endswith(".csv")
 
 
@@ -121,7 +162,8 @@ def test_a_chart_answers_to_the_pointer(report, visit):
     steps = [(x / 40, y / 24) for y in range(1, 24) for x in range(1, 40)]
     for x, y in steps:
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
-        if page.locator("figure.chart .hoverlayer .hovertext, .hoverlayer .hovertext").count(): break
+        if page.locator("figure.chart .hoverlayer .hovertext, .hoverlayer .hovertext").count():
+            break
     assert page.locator(".hoverlayer .hovertext").count() >= 1 and wrong == []
 
 
@@ -135,18 +177,26 @@ def test_code_is_folded_and_opens(report, visit):
 
 def brightness(page, script):
     "How bright a colour of a page is, 0 to 1."
-    return page.evaluate("colour => { const c = document.createElement('canvas').getContext('2d'); c.fillStyle = colour; c.fillRect(0, 0, 1, 1); const d = c.getImageData(0, 0, 1, 1).data; return (d[0] + d[1] + d[2]) / 765 }", page.evaluate(script))
+    return page.evaluate(
+        "colour => { const c = document.createElement('canvas').getContext('2d'); c.fillStyle = colour; c.fillRect(0, 0, 1, 1); const d = c.getImageData(0, 0, 1, 1).data; return (d[0] + d[1] + d[2]) / 765 }",
+        page.evaluate(script),
+    )
 
 
 def test_dark_follows_the_system_and_the_button(report, visit):
-    ground, ink = "getComputedStyle(document.body).backgroundColor", "getComputedStyle(document.querySelector('figure.chart text')).fill"
+    ground, ink = (
+        "getComputedStyle(document.body).backgroundColor",
+        "getComputedStyle(document.querySelector('figure.chart text')).fill",
+    )
     page, wrong = visit(with_chart(report).as_uri(), color_scheme="dark")
     assert brightness(page, ground) < 0.2 and brightness(page, ink) > 0.6
     button = page.locator("header .theme-switch-button")
     for _ in range(3):
         button.click()
-        if page.locator("header .theme-change-button[data-mode=light]").count(): page.locator("header .theme-change-button[data-mode=light]").click()
-        if page.evaluate("document.documentElement.dataset.theme") == "light": break
+        if page.locator("header .theme-change-button[data-mode=light]").count():
+            page.locator("header .theme-change-button[data-mode=light]").click()
+        if page.evaluate("document.documentElement.dataset.theme") == "light":
+            break
     page.wait_for_timeout(500)
     assert brightness(page, ground) > 0.9 and brightness(page, ink) < 0.4 and wrong == []
 
@@ -155,7 +205,9 @@ def test_a_phone_does_not_scroll_sideways(report, docs, visit):
     for path in [*pages(report), *pages(docs)]:
         page, _ = visit(path.as_uri(), width=390)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path.name
-        assert page.evaluate("[...document.querySelectorAll('main img')].every(i => i.getBoundingClientRect().right <= 390)"), path.name
+        assert page.evaluate(
+            "[...document.querySelectorAll('main img')].every(i => i.getBoundingClientRect().right <= 390)"
+        ), path.name
         page.context.close()
 
 
@@ -178,7 +230,9 @@ def test_the_documentation_loads(docs, served, visit):
 def test_the_home_page_begins_with_pictures_that_say_what_they_show(served, visit):
     page, _ = visit(f"{served}/index.html")
     alts = page.evaluate("[...document.querySelectorAll('main img')].map(i => i.alt)")
-    assert len(alts) == 2 and all(len(alt) > 60 and any(letter.isdigit() for letter in alt) for alt in alts)
+    assert len(alts) == 2 and all(
+        len(alt) > 60 and any(letter.isdigit() for letter in alt) for alt in alts
+    )
     assert page.locator("main img").first.bounding_box()["y"] < 400
 
 
@@ -187,7 +241,10 @@ def test_the_gallery_leads_to_the_cases(served, visit):
     cards = page.locator("a.study")
     assert cards.count() == 2
     for i in range(cards.count()):
-        assert cards.nth(i).locator("img").get_attribute("alt") and len(cards.nth(i).locator("span").inner_text()) > 40
+        assert (
+            cards.nth(i).locator("img").get_attribute("alt")
+            and len(cards.nth(i).locator("span").inner_text()) > 40
+        )
     title = cards.first.locator("strong").inner_text()
     cards.first.click()
     page.wait_for_load_state("load")
@@ -213,20 +270,54 @@ def test_a_name_in_the_prose_leads_to_its_reference(served, visit):
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory):
     "The script of axe-core."
-    if not shutil.which("npm"): pytest.skip("there is no npm to get axe-core with")
+    if not shutil.which("npm"):
+        pytest.skip("there is no npm to get axe-core with")
     folder = tmp_path_factory.mktemp("axe")
-    got = subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core"], capture_output=True, text=True, timeout=300)
+    got = subprocess.run(
+        [
+            "npm",
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(folder),
+            "axe-core",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.is_file(): pytest.skip(f"npm could not get axe-core: {got.stderr.strip()[-200:]}")
+    if not script.is_file():
+        pytest.skip(f"npm could not get axe-core: {got.stderr.strip()[-200:]}")
     return script
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_nobody_is_shut_out(report, docs, visit, axe, mode):
     stages = [path for path in pages(report) if path.name.startswith(("03_", "05_"))]
-    for path in [report / "index.html", *stages, *(docs / f"{name}.html" for name in ("index", "gallery", "own_log", "leakage", "eshop", "CONTRIBUTING", "04_features", "api-features"))]:
+    for path in [
+        report / "index.html",
+        *stages,
+        *(
+            docs / f"{name}.html"
+            for name in (
+                "index",
+                "gallery",
+                "own_log",
+                "leakage",
+                "eshop",
+                "CONTRIBUTING",
+                "04_features",
+                "api-features",
+            )
+        ),
+    ]:
         page, _ = visit(path.as_uri(), color_scheme=mode)
         page.add_script_tag(path=str(axe))
-        found = page.evaluate("axe.run().then(r => r.violations.map(v => ({id: v.id, impact: v.impact, where: v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))})))")
+        found = page.evaluate(
+            "axe.run().then(r => r.violations.map(v => ({id: v.id, impact: v.impact, where: v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))})))"
+        )
         assert [one for one in found if one["impact"] in ("serious", "critical")] == [], path.name
         page.context.close()

@@ -1,18 +1,31 @@
 """The widgets of nbs/10_whatif.ipynb in JupyterLab: a control is moved, and the page shows what the headless twin says."""
+
 import json, os, shutil, socket, subprocess, sys, time, urllib.error, urllib.request
 from pathlib import Path
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+)
 
 ROOT = Path(os.environ.get("CLICKSTREAM_CONV_ROOT", Path(__file__).resolve().parents[1]))
-TOKEN, SESSIONS, SECONDS = "what-if", 800, int(os.environ.get("CLICKSTREAM_CONV_WAIT", "80"))  # seconds to wait for anything, at most
-SHOTS = os.environ.get("CLICKSTREAM_CONV_SHOTS", "")  # a folder for pictures of the widgets; empty: none are taken
+TOKEN, SESSIONS, SECONDS = (
+    "what-if",
+    800,
+    int(os.environ.get("CLICKSTREAM_CONV_WAIT", "80")),
+)  # seconds to wait for anything, at most
+SHOTS = os.environ.get(
+    "CLICKSTREAM_CONV_SHOTS", ""
+)  # a folder for pictures of the widgets; empty: none are taken
 
 SETTINGS = {  # JupyterLab: draw all cells, not only those near the window; ask nothing
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False}}
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +40,20 @@ def scorer(tmp_path_factory):
     "The headless side: a small run, which the notebook will open too."
     from clickstream_conv.scoring.scorer import Scorer
     from clickstream_conv.whatif.sessions import small_run
-    return Scorer.load(small_run(str(tmp_path_factory.mktemp("run") / "demo"), sessions=SESSIONS).folder)
+
+    return Scorer.load(
+        small_run(str(tmp_path_factory.mktemp("run") / "demo"), sessions=SESSIONS).folder
+    )
 
 
 def shortened(notebook, run):
     "The notebook as it stands, on a given run, with its outputs removed."
     for cell in notebook["cells"]:
-        if cell["cell_type"] != "code": continue
+        if cell["cell_type"] != "code":
+            continue
         cell["outputs"], cell["execution_count"] = [], None
-        if "parameters" in cell["metadata"].get("tags", []): cell["source"] = f"{''.join(cell['source'])}\nrun = {str(run)!r}"
+        if "parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = f"{''.join(cell['source'])}\nrun = {str(run)!r}"
     notebook["metadata"].pop("widgets", None)
     return notebook
 
@@ -46,46 +64,79 @@ def lab(tmp_path_factory, scorer):
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
     folder = tmp_path_factory.mktemp("lab")
     notebook = json.loads((ROOT / "nbs" / "10_whatif.ipynb").read_text(encoding="utf-8"))
-    (folder / "10_whatif.ipynb").write_text(json.dumps(shortened(notebook, scorer.folder)), encoding="utf-8")
+    (folder / "10_whatif.ipynb").write_text(
+        json.dumps(shortened(notebook, scorer.folder)), encoding="utf-8"
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    own = dict(os.environ, HOME=str(folder / ".home"), JUPYTER_CONFIG_DIR=str(folder / ".config"), JUPYTER_RUNTIME_DIR=str(folder / ".runtime"), JUPYTERLAB_SETTINGS_DIR=str(folder / ".settings"),
-               JUPYTERLAB_WORKSPACES_DIR=str(folder / ".workspaces"), OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+    own = dict(
+        os.environ,
+        HOME=str(folder / ".home"),
+        JUPYTER_CONFIG_DIR=str(folder / ".config"),
+        JUPYTER_RUNTIME_DIR=str(folder / ".runtime"),
+        JUPYTERLAB_SETTINGS_DIR=str(folder / ".settings"),
+        JUPYTERLAB_WORKSPACES_DIR=str(folder / ".workspaces"),
+        OMP_NUM_THREADS="1",
+        PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(
+            os.pathsep
+        ),
+    )
     for name, kept in SETTINGS.items():
         (folder / ".settings" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / ".settings" / name).write_text(json.dumps(kept))
-    words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}"]
-    with open(folder / "lab.log", "wb") as log: server = subprocess.Popen(words, cwd=folder, env=own, stdout=log, stderr=subprocess.STDOUT)
+    words = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={TOKEN}",
+        f"--ServerApp.root_dir={folder}",
+    ]
+    with open(folder / "lab.log", "wb") as log:
+        server = subprocess.Popen(words, cwd=folder, env=own, stdout=log, stderr=subprocess.STDOUT)
     try:
         address, until = f"http://127.0.0.1:{port}", time.monotonic() + 40
         while not answers(f"{address}/api/status?token={TOKEN}"):
-            if server.poll() is not None or time.monotonic() > until: pytest.fail((folder / "lab.log").read_text(errors="replace")[-3000:])
+            if server.poll() is not None or time.monotonic() > until:
+                pytest.fail((folder / "lab.log").read_text(errors="replace")[-3000:])
             time.sleep(0.2)
         yield address
     finally:
         server.terminate()
-        try: server.wait(10)
-        except subprocess.TimeoutExpired: server.kill()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def answers(address):
     "Whether a server answers."
     try:
-        with urllib.request.urlopen(address, timeout=2) as said: return said.status == 200
-    except (urllib.error.URLError, OSError): return False
+        with urllib.request.urlopen(address, timeout=2) as said:
+            return said.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 @pytest.fixture(scope="module")
 def page(lab, chromium):
     "The notebook in a browser, all cells run, 900 pixels wide beside JupyterLab's own columns."
     with sync_api.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        browser = player.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         page = browser.new_page(viewport=dict(width=1080, height=1000))
         page.set_default_timeout(1000 * SECONDS)
         page.goto(f"{lab}/doc/tree/10_whatif.ipynb?token={TOKEN}")
         page.locator(".jp-Notebook").wait_for()
-        page.wait_for_function("window.jupyterapp || document.querySelector('.jp-Notebook .jp-Cell')")
+        page.wait_for_function(
+            "window.jupyterapp || document.querySelector('.jp-Notebook .jp-Cell')"
+        )
         page.locator(".jp-Notebook .jp-Cell").first.click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -98,16 +149,22 @@ def page(lab, chromium):
 def found(page, selector):
     "An element, once it is there, scrolled to."
     one = page.locator(selector).first
-    try: one.wait_for(state="attached")
-    except sync_api.TimeoutError: pytest.fail(f"{selector} never came: {errors(page)}")
-    try: one.scroll_into_view_if_needed()
-    except sync_api.Error: one.scroll_into_view_if_needed() # it was drawn anew in between
+    try:
+        one.wait_for(state="attached")
+    except sync_api.TimeoutError:
+        pytest.fail(f"{selector} never came: {errors(page)}")
+    try:
+        one.scroll_into_view_if_needed()
+    except sync_api.Error:
+        one.scroll_into_view_if_needed()  # it was drawn anew in between
     return one
 
 
 def errors(page):
     "What failed in the notebook."
-    return page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()[:3]
+    return page.locator(
+        ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']"
+    ).all_inner_texts()[:3]
 
 
 def text_of(page, selector, becomes):
@@ -118,30 +175,38 @@ def text_of(page, selector, becomes):
 
 def shot(page, name):
     "A picture of a widget, where pictures are wanted."
-    if SHOTS: found(page, f".cc-{name}").screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+    if SHOTS:
+        found(page, f".cc-{name}").screenshot(path=str(Path(SHOTS) / f"{name}.png"))
 
 
 def test_session_builder(page, scorer):
     from clickstream_conv.whatif.paths import path_of
     from clickstream_conv.whatif.scenario import scenario_of
     from clickstream_conv.whatif.sessions import find_sessions
+
     chosen = find_sessions(scorer, None, (4, 12))["session_id"][0]
-    scenario, said = scenario_of(scorer, chosen), lambda s: f"{path_of(scorer, s)['probability'].iloc[-1]:.4f}".replace("nan", "none")
+    scenario, said = (
+        scenario_of(scorer, chosen),
+        lambda s: f"{path_of(scorer, s)['probability'].iloc[-1]:.4f}".replace("nan", "none"),
+    )
     before = found(page, ".cc-builder .cc-probability").inner_text()
     page.locator(".cc-builder").get_by_label("Real session").select_option(index=1)
     assert text_of(page, ".cc-builder .cc-probability", said(scenario)) != before
-    for _ in range(2): # until the question is open again, whatever the session was
+    for _ in range(2):  # until the question is open again, whatever the session was
         page.locator(".cc-builder").get_by_role("button", name="Remove").click()
         scenario = scenario.without_event(len(scenario))
         text_of(page, ".cc-builder .cc-probability", said(scenario))
     page.locator(".cc-builder").get_by_label("Kind").select_option("cart")
-    sync_api.expect(page.locator(".cc-builder .cc-probability").first).not_to_have_text(said(scenario))
+    sync_api.expect(page.locator(".cc-builder .cc-probability").first).not_to_have_text(
+        said(scenario)
+    )
     shot(page, "builder")
 
 
 def test_sliders(page, scorer):
-    from clickstream_conv.whatif.likeness import nudge, useful_features
+    from clickstream_conv.whatif.contradictions import nudge, useful_features
     from clickstream_conv.whatif.sessions import past_of
+
     rows, landmark = past_of(scorer).rows, scorer.landmarks[len(scorer.landmarks) // 2]
     row = rows[rows["landmark"] == landmark].head(1)
     name = next(c for c in useful_features(scorer) if rows[c].dtype.kind in "if")
@@ -149,15 +214,24 @@ def test_sliders(page, scorer):
     page.locator(".cc-sliders").get_by_label(name, exact=True).fill("1")
     page.locator(".cc-sliders").get_by_label(name, exact=True).press("Tab")
     expected = nudge(scorer, row, {name: 1.0})
-    assert text_of(page, ".cc-sliders .cc-probability", f"{expected['probability']:.4f}") != f"{expected['before']:.4f}"
+    assert (
+        text_of(page, ".cc-sliders .cc-probability", f"{expected['probability']:.4f}")
+        != f"{expected['before']:.4f}"
+    )
     assert text_of(page, ".cc-sliders .cc-percentile", f"{expected['percentile']:.1f}")
     shot(page, "sliders")
 
 
 def test_a_slider_by_the_keyboard(page, scorer):
     from clickstream_conv.whatif.audience import audience
-    handle, field = found(page, ".cc-audience [role=slider]"), page.locator(".cc-audience").get_by_label("Threshold", exact=True)
-    assert float(field.input_value()) == scorer.threshold # as the run has it, not rounded to a step of the slider
+
+    handle, field = (
+        found(page, ".cc-audience [role=slider]"),
+        page.locator(".cc-audience").get_by_label("Threshold", exact=True),
+    )
+    assert (
+        float(field.input_value()) == scorer.threshold
+    )  # as the run has it, not rounded to a step of the slider
     handle.press("ArrowRight")
     sync_api.expect(field).not_to_have_value(str(scorer.threshold))
     moved = float(field.input_value())
@@ -169,6 +243,7 @@ def test_a_slider_by_the_keyboard(page, scorer):
 
 def test_audience(page, scorer):
     from clickstream_conv.whatif.audience import audience
+
     found(page, ".cc-audience .cc-profit")
     page.locator(".cc-audience").get_by_label("Gain", exact=True).fill("35")
     page.locator(".cc-audience").get_by_label("Gain", exact=True).press("Tab")
@@ -178,12 +253,15 @@ def test_audience(page, scorer):
 
 
 def test_what_would_change_it(page, scorer):
-    from clickstream_conv.whatif.counterfactuals import ways_over
+    from clickstream_conv.whatif.ways import ways_over
     from clickstream_conv.whatif.scenario import scenario_of
     from clickstream_conv.whatif.sessions import find_sessions
+
     found(page, ".cc-ways .cc-probability")
     page.locator(".cc-ways").first.get_by_label("Session").select_option(index=1)
-    expected = ways_over(scorer, scenario_of(scorer, find_sessions(scorer, False, (2, 8))["session_id"][0]))
+    expected = ways_over(
+        scorer, scenario_of(scorer, find_sessions(scorer, False, (2, 8))["session_id"][0])
+    )
     text_of(page, ".cc-ways .cc-probability", f"{expected.attrs['before']:.4f}")
     text_of(page, ".cc-ways .cc-found", str(len(expected)))
     shot(page, "ways")
@@ -192,7 +270,9 @@ def test_what_would_change_it(page, scorer):
 def test_every_control_has_a_name(page):
     for name in ("builder", "sliders", "audience", "ways"):
         found(page, f".cc-{name} .cc-probability, .cc-{name} .cc-profit")
-        nameless = page.locator(f".cc-{name}").first.evaluate("""panel => [...panel.querySelectorAll("input, select, textarea, button")].filter(one => {
+        nameless = page.locator(
+            f".cc-{name}"
+        ).first.evaluate("""panel => [...panel.querySelectorAll("input, select, textarea, button")].filter(one => {
             const label = one.id && document.querySelector(`label[for="${one.id}"]`)
             return !(one.innerText || one.ariaLabel || (label && label.innerText)) }).map(one => one.outerHTML.slice(0, 120))""")
         assert nameless == [], (name, nameless)

@@ -18,118 +18,259 @@ from .predictions import LOCK
 from ..base.pictures import Chart, COLOURS
 from ..base.runs import read_json, Run
 from ..base.texts import from_markdown
-from ..report.answers import (
-    Answer, answers, judged_segments, QUESTIONS as REPORT_QUESTIONS, read_figures)
+from ..report.answer import Answer, QUESTIONS as REPORT_QUESTIONS, read_figures
+from ..report.answers import answers, judged_segments
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/04_details.ipynb #0b8baaca
 def followed(
-    scorer: Scorer, # Of the run
-    events: pl.DataFrame, # Canonical events of one session
-) -> pd.DataFrame: # One row an event: event, what it was about, seconds since the first, probability, change, revenue, segment, status
+    scorer: Scorer,  # Of the run
+    events: pl.DataFrame,  # Canonical events of one session
+) -> pd.DataFrame:  # One row an event: event, what it was about, seconds since the first, probability, change, revenue, segment, status
     "A session's way, event by event."
-    with LOCK: answers = scorer.score(events, "every").drop("session_id", "events")
+    with LOCK:
+        answers = scorer.score(events, "every").drop("session_id", "events")
     shown = ["event", *scorer.card["event_context"], "item_id", "category", "price"]
-    ordered = events.sort("t", "step", nulls_last=True, maintain_order=True) if "step" in events.columns else events.sort("t", nulls_last=True, maintain_order=True)
-    ordered = ordered.with_columns(landmark=pl.int_range(1, pl.len() + 1), seconds=(pl.col("t") - pl.col("t").first()) / 1e6)
-    table = ordered.select("landmark", "seconds", *dict.fromkeys(shown)).join(answers.with_columns(pl.col("landmark").cast(pl.Int64)), on="landmark", how="left")
-    table = table.with_columns(change=pl.col("probability") - pl.col("probability").shift(1)).rename({"landmark": "step"})
+    ordered = (
+        events.sort("t", "step", nulls_last=True, maintain_order=True)
+        if "step" in events.columns
+        else events.sort("t", nulls_last=True, maintain_order=True)
+    )
+    ordered = ordered.with_columns(
+        landmark=pl.int_range(1, pl.len() + 1), seconds=(pl.col("t") - pl.col("t").first()) / 1e6
+    )
+    table = ordered.select("landmark", "seconds", *dict.fromkeys(shown)).join(
+        answers.with_columns(pl.col("landmark").cast(pl.Int64)), on="landmark", how="left"
+    )
+    table = table.with_columns(
+        change=pl.col("probability") - pl.col("probability").shift(1)
+    ).rename({"landmark": "step"})
     kept = ("probability", "change", "revenue", "segment")
-    return table.select(c for c in table.columns if c in kept or table[c].null_count() < len(table)).to_pandas()
+    return table.select(
+        c for c in table.columns if c in kept or table[c].null_count() < len(table)
+    ).to_pandas()
 
+# %% ../../nbs/app/04_details.ipynb #0cba642b
 def turning_point(
-    path: pd.DataFrame, # As made by followed
-) -> str: # A sentence
+    path: pd.DataFrame,  # As made by followed
+) -> str:  # A sentence
     "Where the probability moved most."
     asked = path.dropna(subset="probability")
-    if asked.empty: return "The model has nothing to say of this session: " + ", ".join(dict.fromkeys(path["status"].dropna())) + "."
+    if asked.empty:
+        return (
+            "The model has nothing to say of this session: "
+            + ", ".join(dict.fromkeys(path["status"].dropna()))
+            + "."
+        )
     first, last = asked["probability"].iloc[[0, -1]]
-    start = f"From {first:.1%} after event {asked['step'].iloc[0]} to {last:.1%} after event {asked['step'].iloc[-1]}" if len(asked) > 1 else f"{first:.1%} after event {asked['step'].iloc[0]}"
+    start = (
+        f"From {first:.1%} after event {asked['step'].iloc[0]} to {last:.1%} after event {asked['step'].iloc[-1]}"
+        if len(asked) > 1
+        else f"{first:.1%} after event {asked['step'].iloc[0]}"
+    )
     moved = asked.dropna(subset="change")
-    if moved.empty or moved["change"].abs().max() < 0.0005: return f"{start}."
+    if moved.empty or moved["change"].abs().max() < 0.0005:
+        return f"{start}."
     most = moved.loc[moved["change"].abs().idxmax()]
     return f"{start}. It moved most at event {most['step']} ({most['event']}): {100 * most['change']:+.1f} points."
 
 # %% ../../nbs/app/04_details.ipynb #d76959c6
-MARKERS = {"view": "circle", "cart": "triangle-up", "remove": "triangle-down", "checkout": "diamond", "purchase": "star", "other": "square"}  # of an event in a picture
+MARKERS = {
+    "view": "circle",
+    "cart": "triangle-up",
+    "remove": "triangle-down",
+    "checkout": "diamond",
+    "purchase": "star",
+    "other": "square",
+}  # of an event in a picture
+
 
 def plot_followed(
-    path: pd.DataFrame, # As made by followed
-    threshold: float, # From which sessions are flagged
-    other: pd.DataFrame | None = None, # Another path to compare with, such as that of a changed session
-    names: tuple = ("as it was", "changed"), # What the two are called
-) -> Chart: # Its data is followed
+    path: pd.DataFrame,  # As made by followed
+    threshold: float,  # From which sessions are flagged
+    other: pd.DataFrame
+    | None = None,  # Another path to compare with, such as that of a changed session
+    names: tuple = ("as it was", "changed"),  # What the two are called
+) -> Chart:  # Its data is followed
     "The probability after each event, with the kind of event as its mark."
     figure, parts = go.Figure(), [path] if other is None else [path, other]
-    for name, part, colour in zip(names, parts, (COLOURS["model"] if other is None else COLOURS["not converted"], COLOURS["model"])):
+    for name, part, colour in zip(
+        names,
+        parts,
+        (COLOURS["model"] if other is None else COLOURS["not converted"], COLOURS["model"]),
+    ):
         asked = part.dropna(subset="probability")
-        marks = dict(symbol=[MARKERS.get(e, "circle") for e in asked["event"]], size=10, color=colour)
-        figure.add_scatter(x=asked["step"], y=asked["probability"], name=name, mode="lines+markers", line=dict(color=colour), marker=marks, customdata=asked[["event"]], hovertemplate="event %{x}, %{customdata[0]}: %{y:.1%}")
-    figure.add_hline(y=threshold, line=dict(color=COLOURS["chance"], dash="dot", width=1), annotation_text=f"flagged from {threshold:.1%}", annotation_position="top left", annotation_bgcolor="rgba(255,255,255,0.8)")
+        marks = dict(
+            symbol=[MARKERS.get(e, "circle") for e in asked["event"]], size=10, color=colour
+        )
+        figure.add_scatter(
+            x=asked["step"],
+            y=asked["probability"],
+            name=name,
+            mode="lines+markers",
+            line=dict(color=colour),
+            marker=marks,
+            customdata=asked[["event"]],
+            hovertemplate="event %{x}, %{customdata[0]}: %{y:.1%}",
+        )
+    figure.add_hline(
+        y=threshold,
+        line=dict(color=COLOURS["chance"], dash="dot", width=1),
+        annotation_text=f"flagged from {threshold:.1%}",
+        annotation_position="top left",
+        annotation_bgcolor="rgba(255,255,255,0.8)",
+    )
     most = max(len(part) for part in parts)
-    highest = max([threshold, *(part["probability"].max() for part in parts if part["probability"].notna().any())])
-    figure.update_layout(xaxis=dict(title="event", dtick=1 if most <= 20 else None, range=[0.5, most + 0.5]), yaxis=dict(title="probability", tickformat=".0%" if highest > 0.03 else ".1%", range=[0, min(1.04, 1.2 * highest)]), showlegend=other is not None,
-                         legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0))
-    said = [f"{name}: " + ", ".join(f"event {row.step} ({row.event}) {row.probability:.1%}" for row in part.dropna(subset="probability").itertuples()) for name, part in zip(names, parts)]
+    highest = max(
+        [
+            threshold,
+            *(part["probability"].max() for part in parts if part["probability"].notna().any()),
+        ]
+    )
+    figure.update_layout(
+        xaxis=dict(title="event", dtick=1 if most <= 20 else None, range=[0.5, most + 0.5]),
+        yaxis=dict(
+            title="probability",
+            tickformat=".0%" if highest > 0.03 else ".1%",
+            range=[0, min(1.04, 1.2 * highest)],
+        ),
+        showlegend=other is not None,
+        legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0),
+    )
+    said = [
+        f"{name}: "
+        + ", ".join(
+            f"event {row.step} ({row.event}) {row.probability:.1%}"
+            for row in part.dropna(subset="probability").itertuples()
+        )
+        for name, part in zip(names, parts)
+    ]
     return Chart(figure, "Probability after each event. " + "; ".join(said), height=320)
 
 # %% ../../nbs/app/04_details.ipynb #f2385a06
 def segments_of(
-    run: Run, # The run
-) -> pd.DataFrame: # segment, sessions, share, conversion, conversion_low, conversion_high, and revenue where it is known; in the order that the training part gave them
+    run: Run,  # The run
+) -> pd.DataFrame:  # segment, sessions, share, conversion, conversion_low, conversion_high, and revenue where it is known; in the order that the training part gave them
     "The run's segments and what became of them on the test part, as the report has them."
     of = read_json(run, "metrics/clustering.json")
-    return pd.DataFrame(judged_segments(of)[1]) if any(of.get("worth", {}).values()) else pd.DataFrame()
+    return (
+        pd.DataFrame(judged_segments(of)[1])
+        if any(of.get("worth", {}).values())
+        else pd.DataFrame()
+    )
+
 
 def segments_answer(
-    run: Run, # The run
-) -> Answer: # As on the first page of the report
+    run: Run,  # The run
+) -> Answer:  # As on the first page of the report
     "What kinds of session there are, and how far they differ: the report's own answer."
     question, _ = REPORT_QUESTIONS["clustering"]
     return next(one for one in answers(read_figures(run.folder)) if one.question == question)
 
+
 def worth_table(
-    table: pd.DataFrame, # As made by segments_of
-) -> pd.DataFrame: # For people
+    table: pd.DataFrame,  # As made by segments_of
+) -> pd.DataFrame:  # For people
     "Segments with their conversion and its interval in words."
-    shown = pd.DataFrame({"segment": table["segment"], "sessions": table["sessions"], "share": table["share"], "converted": [f"{r.conversion:.1%} ({r.conversion_low:.1%} to {r.conversion_high:.1%})" for r in table.itertuples()]})
-    return shown.assign(**{"revenue a session": table["revenue"]}) if "revenue" in table and table["revenue"].notna().any() else shown
+    shown = pd.DataFrame(
+        {
+            "segment": table["segment"],
+            "sessions": table["sessions"],
+            "share": table["share"],
+            "converted": [
+                f"{r.conversion:.1%} ({r.conversion_low:.1%} to {r.conversion_high:.1%})"
+                for r in table.itertuples()
+            ],
+        }
+    )
+    return (
+        shown.assign(**{"revenue a session": table["revenue"]})
+        if "revenue" in table and table["revenue"].notna().any()
+        else shown
+    )
 
 # %% ../../nbs/app/04_details.ipynb #dc431cf5
 def profile_of(
-    run: Run, # The run
-) -> pd.DataFrame: # By segment and measure: its value in words; empty where there are no segments
+    run: Run,  # The run
+) -> pd.DataFrame:  # By segment and measure: its value in words; empty where there are no segments
     "What sets the segments apart."
     rows = pd.DataFrame(read_json(run, "metrics/clustering.json").get("profile", []))
-    if rows.empty: return rows
+    if rows.empty:
+        return rows
     said = {"share": "{:.0%}", "seconds": "{:.0f} s"}
-    rows["value"] = [said.get(show, "{:,.2f}").format(value) if value is not None and value == value else "" for show, value in zip(rows["show"], rows["value"])]
-    return rows.pivot(index="measure", columns="segment", values="value").loc[list(dict.fromkeys(rows["measure"]))].rename_axis(columns=None).reset_index()
+    rows["value"] = [
+        said.get(show, "{:,.2f}").format(value) if value is not None and value == value else ""
+        for show, value in zip(rows["show"], rows["value"])
+    ]
+    return (
+        rows.pivot(index="measure", columns="segment", values="value")
+        .loc[list(dict.fromkeys(rows["measure"]))]
+        .rename_axis(columns=None)
+        .reset_index()
+    )
 
+# %% ../../nbs/app/04_details.ipynb #de648e48
 def plot_segments(
-    table: pd.DataFrame, # As made by segments_of
-) -> Chart: # Its data is the table
+    table: pd.DataFrame,  # As made by segments_of
+) -> Chart:  # Its data is the table
     "How often the sessions of each segment convert."
     shown = table[::-1]
-    error = dict(type="data", array=shown["conversion_high"] - shown["conversion"], arrayminus=shown["conversion"] - shown["conversion_low"], thickness=1.2, width=5)
-    figure = go.Figure(go.Scatter(x=shown["conversion"], y=[_folded(name) for name in shown["segment"]], mode="markers", error_x=error, marker=dict(size=11, color=COLOURS["model"]),
-                                  customdata=shown[["sessions", "share"]], hovertemplate="%{x:.1%} of %{customdata[0]:,} sessions (%{customdata[1]:.0%} of all)<extra></extra>"))
-    figure.update_layout(xaxis=dict(title="share that converts, 95 % interval", tickformat=".0%", rangemode="tozero"), yaxis=dict(automargin=True))
-    return Chart(figure, "; ".join(f"{row.segment}: {row.conversion:.1%} of {row.sessions:,} sessions convert ({row.conversion_low:.1%} to {row.conversion_high:.1%})" for row in table.itertuples()), height=110 + 62 * len(table))
+    error = dict(
+        type="data",
+        array=shown["conversion_high"] - shown["conversion"],
+        arrayminus=shown["conversion"] - shown["conversion_low"],
+        thickness=1.2,
+        width=5,
+    )
+    figure = go.Figure(
+        go.Scatter(
+            x=shown["conversion"],
+            y=[_folded(name) for name in shown["segment"]],
+            mode="markers",
+            error_x=error,
+            marker=dict(size=11, color=COLOURS["model"]),
+            customdata=shown[["sessions", "share"]],
+            hovertemplate="%{x:.1%} of %{customdata[0]:,} sessions (%{customdata[1]:.0%} of all)<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        xaxis=dict(
+            title="share that converts, 95 % interval", tickformat=".0%", rangemode="tozero"
+        ),
+        yaxis=dict(automargin=True),
+    )
+    return Chart(
+        figure,
+        "; ".join(
+            f"{row.segment}: {row.conversion:.1%} of {row.sessions:,} sessions convert ({row.conversion_low:.1%} to {row.conversion_high:.1%})"
+            for row in table.itertuples()
+        ),
+        height=110 + 62 * len(table),
+    )
 
 # %% ../../nbs/app/04_details.ipynb #e2cbdfdf
 def _folded(text: str, width: int = 22) -> str:
     "A long name in several lines."
     lines = [""]
-    for word in text.split(): lines = [*lines[:-1], f"{lines[-1]} {word}".strip()] if len(lines[-1]) + len(word) < width else [*lines, word]
+    for word in text.split():
+        lines = (
+            [*lines[:-1], f"{lines[-1]} {word}".strip()]
+            if len(lines[-1]) + len(word) < width
+            else [*lines, word]
+        )
     return "\n".join(lines)
 
 # %% ../../nbs/app/04_details.ipynb #50ccee2a
-def _row_cells(line: str) -> list: return [from_markdown(cell.strip()) for cell in re.split(r"(?<!\\)\|", re.sub(r"^\s*\||(?<!\\)\|\s*$", "", line))]
+def _row_cells(line: str) -> list:
+    return [
+        from_markdown(cell.strip())
+        for cell in re.split(r"(?<!\\)\|", re.sub(r"^\s*\||(?<!\\)\|\s*$", "", line))
+    ]
+
 
 def card_parts(
-    text: str, # Markdown
-) -> list: # Pieces of Markdown, and tables as frames, in their order
+    text: str,  # Markdown
+) -> list:  # Pieces of Markdown, and tables as frames, in their order
     "Markdown taken apart into text and tables."
     parts, lines = [], []
     for line in [*text.splitlines(), ""]:
@@ -137,55 +278,107 @@ def card_parts(
             parts, lines = [*parts, lines], []
         lines.append(line)
     parts = [*parts, lines]
+
     def table(rows):
         head = _row_cells(rows[0])
-        cells = [(_row_cells(row) + [""] * len(head))[:len(head)] for row in rows[2:]]
+        cells = [(_row_cells(row) + [""] * len(head))[: len(head)] for row in rows[2:]]
         return pd.DataFrame(cells, columns=head)
-    return [table(part) if part[0].startswith("|") else "\n".join(part).strip() for part in parts if any(map(str.strip, part))]
+
+    return [
+        table(part) if part[0].startswith("|") else "\n".join(part).strip()
+        for part in parts
+        if any(map(str.strip, part))
+    ]
 
 # %% ../../nbs/app/04_details.ipynb #0b813fe6
 def reasons_for(
-    scorer: Scorer, # Of the run
-    events: pl.DataFrame, # Canonical events of one session
-    top: int = 8, # Columns named
-) -> tuple[str, pd.DataFrame]: # A sentence; and the steps from the usual session to this one: what, contribution, start, end (log-odds)
+    scorer: Scorer,  # Of the run
+    events: pl.DataFrame,  # Canonical events of one session
+    top: int = 8,  # Columns named
+) -> tuple[
+    str, pd.DataFrame
+]:  # A sentence; and the steps from the usual session to this one: what, contribution, start, end (log-odds)
     "Why the model says what it says of a session."
     from clickstream_conv.explain.session import steps_of
     from clickstream_conv.explain.words import sentence
+
     with LOCK:
         explainer, rows = scorer.explained_by(), scorer.rows(events, "now")
-        found, p = explainer.contributions(rows).iloc[0], scorer.score(events, "now")["probability"][0]
-        return sentence(rows.iloc[0], found, p, float(explainer.chance(explainer.base_)[0]), 3), steps_of(rows.iloc[0], found, top)
+        found, p = (
+            explainer.contributions(rows).iloc[0],
+            scorer.score(events, "now")["probability"][0],
+        )
+        return sentence(
+            rows.iloc[0], found, p, float(explainer.chance(explainer.base_)[0]), 3
+        ), steps_of(rows.iloc[0], found, top)
 
+# %% ../../nbs/app/04_details.ipynb #1c756d4d
 def plot_steps(
-    steps: pd.DataFrame, # what, contribution, start, end
-) -> Chart: # Its data is the steps
+    steps: pd.DataFrame,  # what, contribution, start, end
+) -> Chart:  # Its data is the steps
     "From the usual session to this one, as a waterfall."
-    size, up = steps["contribution"], [COLOURS["converted"] if c > 0 else COLOURS["model"] for c in steps["contribution"]]
-    figure = go.Figure(go.Bar(y=[_folded(what, 30) for what in steps["what"]], x=size, base=steps["start"], orientation="h", marker_color=up, text=[f"{c:+.2f}" for c in size], textposition="outside", cliponaxis=False,
-                              hovertemplate="%{y}: %{text}<extra></extra>"))
-    figure.add_vline(x=steps["start"].iloc[0], line=dict(color=COLOURS["chance"], dash="dot", width=1))
+    size, up = (
+        steps["contribution"],
+        [COLOURS["converted"] if c > 0 else COLOURS["model"] for c in steps["contribution"]],
+    )
+    figure = go.Figure(
+        go.Bar(
+            y=[_folded(what, 30) for what in steps["what"]],
+            x=size,
+            base=steps["start"],
+            orientation="h",
+            marker_color=up,
+            text=[f"{c:+.2f}" for c in size],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    )
+    figure.add_vline(
+        x=steps["start"].iloc[0], line=dict(color=COLOURS["chance"], dash="dot", width=1)
+    )
     low, high = steps[["start", "end"]].min().min(), steps[["start", "end"]].max().max()
-    figure.update_layout(xaxis=dict(title="log-odds before calibration\ndotted: the usual session", range=[low - 0.18 * (high - low), high + 0.18 * (high - low)]), yaxis=dict(automargin=True), showlegend=False)
-    return Chart(figure, "; ".join(f"{row.what} {row.contribution:+.2f}" for row in steps[::-1].itertuples()), height=130 + 42 * len(steps))
+    figure.update_layout(
+        xaxis=dict(
+            title="log-odds before calibration\ndotted: the usual session",
+            range=[low - 0.18 * (high - low), high + 0.18 * (high - low)],
+        ),
+        yaxis=dict(automargin=True),
+        showlegend=False,
+    )
+    return Chart(
+        figure,
+        "; ".join(f"{row.what} {row.contribution:+.2f}" for row in steps[::-1].itertuples()),
+        height=130 + 42 * len(steps),
+    )
 
 # %% ../../nbs/app/04_details.ipynb #fd293509
 def scenario_from(
-    scorer: Scorer, # Of the run
-    events: pl.DataFrame, # Canonical events of one session
-): # A whatif.Scenario
+    scorer: Scorer,  # Of the run
+    events: pl.DataFrame,  # Canonical events of one session
+):  # A whatif.Scenario
     "A session as a scenario that can be changed."
     from clickstream_conv.whatif.scenario import start_of, STEP
+
     empty = start_of(scorer)
     given = ["t", "step"] if "step" in events.columns else ["t"]
-    ordered = events.sort(*given, nulls_last=True, maintain_order=True).with_columns(pause=((pl.col("t") - pl.col("t").shift(1)) / 1e6).fill_null(0.0))
-    return replace(empty, context={c: ordered[c][0] for c in empty.context}, steps=tuple(ordered.select(*STEP, *empty.places).to_dicts()), start=ordered["t"][0])
+    ordered = events.sort(*given, nulls_last=True, maintain_order=True).with_columns(
+        pause=((pl.col("t") - pl.col("t").shift(1)) / 1e6).fill_null(0.0)
+    )
+    return replace(
+        empty,
+        context={c: ordered[c][0] for c in empty.context},
+        steps=tuple(ordered.select(*STEP, *empty.places).to_dicts()),
+        start=ordered["t"][0],
+    )
+
 
 def gained(
-    before: pd.DataFrame, # Path of the session as it was
-    after: pd.DataFrame, # Path of the changed one
-) -> str: # A sentence
+    before: pd.DataFrame,  # Path of the session as it was
+    after: pd.DataFrame,  # Path of the changed one
+) -> str:  # A sentence
     "What the changes did to the last probability."
     was, now = (path["probability"].dropna() for path in (before, after))
-    if was.empty or now.empty: return "The model has no answer for one of the two."
+    if was.empty or now.empty:
+        return "The model has no answer for one of the two."
     return f"The model says {now.iloc[-1]:.1%} instead of {was.iloc[-1]:.1%}: {100 * (now.iloc[-1] - was.iloc[-1]):+.1f} points."

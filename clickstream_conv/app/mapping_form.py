@@ -17,11 +17,13 @@ import polars as pl
 
 from .uploads import as_the_run, briefly_on_disk, Look, refuse_large
 from ..log.columns import flow_yaml
-from ..log.csv_files import READER_COLUMNS
+from ..log.delimiters import READER_COLUMNS
 from ..log.evidence import event_of_word, FEW
-from ..log.language import as_words, expand_rows, value_of
-from ..log.mapping import ABOUT, Mapping, mapping_from, NAMES
+from ..log.language import as_words, value_of
+from ..log.lines import expand_rows
+from ..log.mapping import ABOUT, Mapping, NAMES
 from ..log.mapping_files import mapping_from_text, yaml_of
+from ..log.mapping_read import mapping_from
 from ..log.tables import read_table
 from ..log.values import EVENTS
 from ..scoring.scorer import Scorer
@@ -32,166 +34,273 @@ from ..sources.understood import understood
 # %% ../../nbs/app/02_mapping_form.ipynb #a145000b
 ABSENT = "(not in this file)"  # chosen where a file has no such column
 REJECT = "(reject)"  # chosen for a word whose rows are to be left out
-MEANINGS = {"session_id": "session", "visitor_id": "visitor", "t": "time", "order": "place in the session", "event": "what happened", "event_id": "id of the event", "item_id": "product", "category": "category", "price": "price", "quantity": "pieces", "line_total": "price of all pieces", "order_id": "order", "order_revenue": "worth of the order", "currency": "currency", "user_agent": "user agent"}
+MEANINGS = {
+    "session_id": "session",
+    "visitor_id": "visitor",
+    "t": "time",
+    "order": "place in the session",
+    "event": "what happened",
+    "event_id": "id of the event",
+    "item_id": "product",
+    "category": "category",
+    "price": "price",
+    "quantity": "pieces",
+    "line_total": "price of all pieces",
+    "order_id": "order",
+    "order_revenue": "worth of the order",
+    "currency": "currency",
+    "user_agent": "user agent",
+}
 STATED_OF = {  # keys of a mapping that are about one column
     "t": ("time_format", "resolution", "epoch_zone"),
     "price": ("decimal", "thousands"),
     "event": ("event_rules",),
 }
-_EVIDENCE = re.compile(r"^  (\w+): (?:.+?)  # (.*)$", re.MULTILINE)  # a line of a proposed mapping, with its reason
+_EVIDENCE = re.compile(
+    r"^  (\w+): (?:.+?)  # (.*)$", re.MULTILINE
+)  # a line of a proposed mapping, with its reason
+
 
 def _plain(word: str) -> str:
     "A name in lower case, without marks."
     return re.sub(r"[^a-z0-9]", "", str(word).lower())
 
+
 def like_name(
-    name: str, # Of a context column
-    columns: list, # Of a file
-) -> str: # The column that is called most alike, or ABSENT
+    name: str,  # Of a context column
+    columns: list,  # Of a file
+) -> str:  # The column that is called most alike, or ABSENT
     "The column that most likely holds a context."
-    same = [c for c in columns if _plain(c) == _plain(name)] or [c for c in columns if _plain(name) in _plain(c)]
+    same = [c for c in columns if _plain(c) == _plain(name)] or [
+        c for c in columns if _plain(name) in _plain(c)
+    ]
     return same[0] if same else next(iter(difflib.get_close_matches(name, columns, 1, 0.8)), ABSENT)
 
+# %% ../../nbs/app/02_mapping_form.ipynb #9aacf0d3
 def _proposed(look: Look) -> dict:
     "A proposal as a mapping file says it."
     return yaml_of(look.proposal, "the proposal", "") if look.proposal else {}
 
+
 def shown_column(
-    says, # Of a column, as a mapping file says it
-) -> str: # As it stands in a menu
+    says,  # Of a column, as a mapping file says it
+) -> str:  # As it stands in a menu
     "A column, several that are one, or a rule."
-    if isinstance(says, str): return says
-    if isinstance(says, list) and all(isinstance(part, str) for part in says): return " + ".join(says)
+    if isinstance(says, str):
+        return says
+    if isinstance(says, list) and all(isinstance(part, str) for part in says):
+        return " + ".join(says)
     return flow_yaml(says)
+
 
 def _columns_in(says) -> list:
     "The names in what a mapping says of a column."
-    if isinstance(says, str): return [says]
+    if isinstance(says, str):
+        return [says]
     parts = says.values() if isinstance(says, dict) else says if isinstance(says, list) else []
     return [name for part in parts for name in _columns_in(part)]
 
+# %% ../../nbs/app/02_mapping_form.ipynb #8a9851b4
 def column_table(
-    look: Look, # Of an upload that has to be mapped
-    card: dict, # The card of the run's log
-) -> pd.DataFrame: # name, meaning, column, why
+    look: Look,  # Of an upload that has to be mapped
+    card: dict,  # The card of the run's log
+) -> pd.DataFrame:  # name, meaning, column, why
     "What an event has, and the file's column for each."
     proposed = _proposed(look).get("columns", {})
     why = dict(_EVIDENCE.findall(look.proposal))
     shown = {n: shown_column(proposed.get(n, ABSENT)) for n in NAMES}
     reason = {n: why.get(n, "") for n in proposed}
-    rows = [dict(name=n, meaning=MEANINGS[n], column=shown[n], why=reason.get(n, "")) for n in NAMES]
+    rows = [
+        dict(name=n, meaning=MEANINGS[n], column=shown[n], why=reason.get(n, "")) for n in NAMES
+    ]
     taken = _columns_in(proposed)
     free = [column for column in look.columns if column not in taken]
     for where in ("session_context", "event_context"):
-        rows += [dict(name=c, meaning=c.replace("_", " "), column=like_name(c, free), why=f"the run learned from it; of the {where.split('_')[0]}") for c in card[where]]
+        rows += [
+            dict(
+                name=c,
+                meaning=c.replace("_", " "),
+                column=like_name(c, free),
+                why=f"the run learned from it; of the {where.split('_')[0]}",
+            )
+            for c in card[where]
+        ]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/app/02_mapping_form.ipynb #4c07abdd
 def _words_of(data: bytes, name: str, mapping: Mapping, says) -> pl.DataFrame:
     "The words of a column of a whole file, and how many rows each has."
-    with briefly_on_disk(data, name) as path: raw = read_table(path, **mapping.reading())
-    if mapping.rows: raw = expand_rows(raw, mapping.rows, name)
+    with briefly_on_disk(data, name) as path:
+        raw = read_table(path, **mapping.reading())
+    if mapping.rows:
+        raw = expand_rows(raw, mapping.rows, name)
     words = value_of(raw, says)
-    if words is None: raise ValueError(f"no column {says!r} in {name}. Choose another column for what happened")
-    return pl.DataFrame({"word": as_words(words)}).drop_nulls()["word"].value_counts(sort=True, name="rows")
+    if words is None:
+        raise ValueError(f"no column {says!r} in {name}. Choose another column for what happened")
+    return (
+        pl.DataFrame({"word": as_words(words)})
+        .drop_nulls()["word"]
+        .value_counts(sort=True, name="rows")
+    )
+
 
 def word_table(
-    data: bytes, # The content of an upload
-    name: str, # What a browser calls it
-    look: Look, # Of it
-    column: str, # The column of event names, as it stands in a menu
-    encoding: str = "utf8", # How its text was written
-) -> pd.DataFrame: # word, rows, event
+    data: bytes,  # The content of an upload
+    name: str,  # What a browser calls it
+    look: Look,  # Of it
+    column: str,  # The column of event names, as it stands in a menu
+    encoding: str = "utf8",  # How its text was written
+) -> pd.DataFrame:  # word, rows, event
     "The file's words for events, how many rows each has, and what it most likely means."
-    if column == ABSENT: return pd.DataFrame(dict(word=[], rows=[], event=[]))
+    if column == ABSENT:
+        return pd.DataFrame(dict(word=[], rows=[], event=[]))
     mapping = mapping_from_text(look.proposal) if look.proposal else Mapping()
     same = column == shown_column(_proposed(look).get("columns", {}).get("event", ABSENT))
     says, known = (mapping.columns["event"], mapping.rules.event_names) if same else (column, {})
     counted = _words_of(data, name, replace(mapping, encoding=encoding), says)
     if len(counted) > FEW:
         first, second = counted["word"][:2]
-        raise ValueError(f"column {column!r} holds {len(counted):,} different words, e.g. {first!r} and {second!r}. "
-                         "Names of events are few: choose another column for what happened")
+        raise ValueError(
+            f"column {column!r} holds {len(counted):,} different words, e.g. {first!r} and {second!r}. "
+            "Names of events are few: choose another column for what happened"
+        )
     meant = [known.get(word, event_of_word(word)) for word in counted["word"]]
-    return pd.DataFrame(dict(word=counted["word"].to_list(), rows=counted["rows"].to_list(), event=meant))
+    return pd.DataFrame(
+        dict(word=counted["word"].to_list(), rows=counted["rows"].to_list(), event=meant)
+    )
 
+# %% ../../nbs/app/02_mapping_form.ipynb #d77bfd08
 def _still_true(proposed: dict, changed: list) -> dict:
     "What a proposal says beside columns and events, without what it says of columns that are others now."
     stale = [key for name in changed for key in STATED_OF.get(name, ())]
     given = {key: value for key, value in proposed.items() if key not in (*ABOUT, *stale, "events")}
-    nobodies = {name: words for name, words in given.pop("nobody", {}).items() if name not in changed}
+    nobodies = {
+        name: words for name, words in given.pop("nobody", {}).items() if name not in changed
+    }
     return given | (dict(nobody=nobodies) if nobodies else {})
 
+# %% ../../nbs/app/02_mapping_form.ipynb #56f43cef
 def mapped_source(
-    look: Look, # Of an upload that has to be mapped
-    columns: pd.DataFrame, # As made by column_table, perhaps edited
-    words: pd.DataFrame, # As made by word_table, perhaps edited
-    card: dict, # The card of the run's log
-    encoding: str = "utf8", # How its text was written
-) -> Source: # How the upload is to be read
+    look: Look,  # Of an upload that has to be mapped
+    columns: pd.DataFrame,  # As made by column_table, perhaps edited
+    words: pd.DataFrame,  # As made by word_table, perhaps edited
+    card: dict,  # The card of the run's log
+    encoding: str = "utf8",  # How its text was written
+) -> Source:  # How the upload is to be read
     "The way to read an upload that two tables describe."
     proposed = _proposed(look)
     was = proposed.get("columns", {})
     says = {shown_column(column): column for column in was.values()}
-    chosen = {n: says.get(c, c) for n, c in zip(columns["name"], columns["column"]) if isinstance(c, str) and c != ABSENT}
+    chosen = {
+        n: says.get(c, c)
+        for n, c in zip(columns["name"], columns["column"])
+        if isinstance(c, str) and c != ABSENT
+    }
     changed = [n for n in NAMES if chosen.get(n) != was.get(n)]
     given = _still_true(proposed, changed)
     given |= dict(columns={n: c for n, c in chosen.items() if n in NAMES}, encoding=encoding)
-    given |= {where: {n: chosen[n] for n in card[where] if n in chosen} for where in ("session_context", "event_context")}
-    if "event" in chosen: given["events"] = {event: words.loc[words["event"] == event, "word"].tolist() for event in EVENTS if (words["event"] == event).any()}
-    return Source("upload", "the upload", mapping_from({key: value for key, value in given.items() if value}, "this mapping"))
+    given |= {
+        where: {n: chosen[n] for n in card[where] if n in chosen}
+        for where in ("session_context", "event_context")
+    }
+    if "event" in chosen:
+        given["events"] = {
+            event: words.loc[words["event"] == event, "word"].tolist()
+            for event in EVENTS
+            if (words["event"] == event).any()
+        }
+    return Source(
+        "upload",
+        "the upload",
+        mapping_from({key: value for key, value in given.items() if value}, "this mapping"),
+    )
 
 # %% ../../nbs/app/02_mapping_form.ipynb #d7a95761
 @dataclass(frozen=True)
 class Upload:
     "What was read of an upload."
-    name: str # What a browser calls it
-    events: pl.DataFrame # Canonical events; finished sessions where the run learned from such
-    rejected: pl.DataFrame # One row a rejected row: row, reason, column, value, text
-    rows: int # Rows read
-    notes: list # What a reader should know
-    understood: list = field(default_factory=list) # What the log was understood to say, in lines
 
-    def share_rejected(self) -> float: # In [0, 1]
+    name: str  # What a browser calls it
+    events: pl.DataFrame  # Canonical events; finished sessions where the run learned from such
+    rejected: pl.DataFrame  # One row a rejected row: row, reason, column, value, text
+    rows: int  # Rows read
+    notes: list  # What a reader should know
+    understood: list = field(default_factory=list)  # What the log was understood to say, in lines
+
+    def share_rejected(self) -> float:  # In [0, 1]
         "How much was lost."
         return len(self.rejected) / max(self.rows, 1)
 
+
 def _complete(events: pl.DataFrame, card: dict) -> tuple[pl.DataFrame, list]:
     "The events with all context columns of the run, unknown where the file has none; and a sentence on those."
-    absent = [c for c in (*card["session_context"], *card["event_context"]) if c not in events.columns]
-    said = [f"the file has no {', '.join(absent)}; to the model {'it is' if len(absent) == 1 else 'they are'} unknown in every event"] if absent else []
+    absent = [
+        c for c in (*card["session_context"], *card["event_context"]) if c not in events.columns
+    ]
+    said = (
+        [
+            f"the file has no {', '.join(absent)}; to the model {'it is' if len(absent) == 1 else 'they are'} unknown in every event"
+        ]
+        if absent
+        else []
+    )
     return events.with_columns(pl.lit(None, pl.String).alias(c) for c in absent), said
 
 # %% ../../nbs/app/02_mapping_form.ipynb #9643dc7d
 def read_upload(
-    data: bytes, # The content of an upload
-    name: str, # What a browser calls it
-    source: Source | None, # How to read it, as found by first_look or made by mapped_source
-    scorer: Scorer, # Of the run
-) -> Upload: # Events or finished sessions, rejected rows, notes
+    data: bytes,  # The content of an upload
+    name: str,  # What a browser calls it
+    source: Source | None,  # How to read it, as found by first_look or made by mapped_source
+    scorer: Scorer,  # Of the run
+) -> Upload:  # Events or finished sessions, rejected rows, notes
     "Read an upload; nothing of it stays on disk."
     with briefly_on_disk(data, name) as path:
         refuse_large(path)
-        if scorer.card["ready_made"]: return _read_finished(path, source)
+        if scorer.card["ready_made"]:
+            return _read_finished(path, source)
         checked = read_source(as_the_run(source, scorer), str(path), max_rejected=1.0)
-    if checked.events.is_empty(): raise ValueError(f"{name}: none of its {len(checked.rejected):,} rows could be read. Most often: {next(iter(checked.reasons()))}, e.g. {checked.rejected['text'][0]!r}. Look at the mapping")
+    if checked.events.is_empty():
+        raise ValueError(
+            f"{name}: none of its {len(checked.rejected):,} rows could be read. Most often: {next(iter(checked.reasons()))}, e.g. {checked.rejected['text'][0]!r}. Look at the mapping"
+        )
     events, absent = _complete(checked.events, scorer.card)
     said = understood(replace(checked, notes=[]), name)
-    return Upload(name, events, checked.rejected, len(checked.events) + len(checked.rejected), [*checked.notes, *absent], said)
+    return Upload(
+        name,
+        events,
+        checked.rejected,
+        len(checked.events) + len(checked.rejected),
+        [*checked.notes, *absent],
+        said,
+    )
 
+# %% ../../nbs/app/02_mapping_form.ipynb #349a6b42
 def _read_finished(path: Path, source: Source | None) -> Upload:
     "A table of finished sessions."
     reading = source.mapping.reading() if source and path.suffix != ".parquet" else {}
     raw = read_table(path, **reading)
     sound = raw.filter(~pl.col("_broken")) if "_broken" in raw.columns else raw
-    broken = raw.filter("_broken").select(row="_row", reason=pl.lit("line broken"), column=pl.lit("_text"), value="_text", text="_text") if len(sound) < len(raw) else pl.DataFrame()
+    broken = (
+        raw.filter("_broken").select(
+            row="_row",
+            reason=pl.lit("line broken"),
+            column=pl.lit("_text"),
+            value="_text",
+            text="_text",
+        )
+        if len(sound) < len(raw)
+        else pl.DataFrame()
+    )
     return Upload(path.name, sound.drop(*READER_COLUMNS, strict=False), broken, len(raw), [])
 
 # %% ../../nbs/app/02_mapping_form.ipynb #745957ee
 def reasons_table(
-    rejected: pl.DataFrame, # Rejected rows of an upload
-) -> pd.DataFrame: # reason, rows, first in row, example
+    rejected: pl.DataFrame,  # Rejected rows of an upload
+) -> pd.DataFrame:  # reason, rows, first in row, example
     "Why rows were rejected, with an example of each."
-    if rejected.is_empty(): return pd.DataFrame(dict(reason=[], rows=[], first=[], example=[]))
-    by = rejected.group_by("reason", maintain_order=True).agg(rows=pl.len(), first=pl.col("row").first(), example=pl.coalesce("value", "text").first())
+    if rejected.is_empty():
+        return pd.DataFrame(dict(reason=[], rows=[], first=[], example=[]))
+    by = rejected.group_by("reason", maintain_order=True).agg(
+        rows=pl.len(), first=pl.col("row").first(), example=pl.coalesce("value", "text").first()
+    )
     return by.sort("rows", "reason", descending=[True, False]).to_pandas()

@@ -16,133 +16,256 @@ from ..base.findings import in_interval
 from ..base.pictures import Chart, COLOURS, LIMIT, POOLED, style_of
 from ..base.runs import read_json, Run
 from ..judging.intervals import TOO_FEW
-from ..report.actions import doubts
-from ..report.answers import read_figures
+from ..report.answer import read_figures
+from ..report.doubts import doubts
 from ..sources.card import load_card
 
 # %% ../../nbs/app/00_overview.ipynb #4c378f20
-QUESTIONS = {"eda": "What is in the log?", "classification": "Will it convert?", "regression": "How much will it be worth?", "clustering": "What kind of visitor?", "explain": "Why?", "leaks": "Does a column know too much?"}  # file of figures: its question
+QUESTIONS = {
+    "eda": "What is in the log?",
+    "classification": "Will it convert?",
+    "regression": "How much will it be worth?",
+    "clustering": "What kind of visitor?",
+    "explain": "Why?",
+    "leaks": "Does a column know too much?",
+}  # file of figures: its question
+
 
 @dataclass(frozen=True)
 class Overview:
     "What a run has to say, in the order in which a reader needs it."
-    title: str # The log, and what is predicted
-    read: str # What was read
-    finding: str # The main result in a sentence
-    fit: bool # Whether enough sessions stand behind it
-    verdict: str # The same in a sentence
-    numbers: dict # Title: (value, what it means)
-    answers: dict # Question: sentences
-    limits: list # What not to trust
+
+    title: str  # The log, and what is predicted
+    read: str  # What was read
+    finding: str  # The main result in a sentence
+    fit: bool  # Whether enough sessions stand behind it
+    verdict: str  # The same in a sentence
+    numbers: dict  # Title: (value, what it means)
+    answers: dict  # Question: sentences
+    limits: list  # What not to trust
+
 
 def _span(card: dict) -> str:
     "The days of a log."
     return f", {card['first_day']} to {card['last_day']}" if card.get("first_day") else ""
 
+
 def read_sentence(
-    card: dict, # The card of the run's log
-) -> str: # Such as: 126,347 events of 20,000 sessions, 2026-01-05 to 2026-05-04; no rows rejected
+    card: dict,  # The card of the run's log
+) -> str:  # Such as: 126,347 events of 20,000 sessions, 2026-01-05 to 2026-05-04; no rows rejected
     "What was read, in a sentence."
-    read = f"{card['events']:,} events of {card['sessions']:,} sessions" if card.get("events") else f"{card['sessions']:,} finished sessions"
+    read = (
+        f"{card['events']:,} events of {card['sessions']:,} sessions"
+        if card.get("events")
+        else f"{card['sessions']:,} finished sessions"
+    )
     reasons = ", ".join(f"{reason}: {count:,}" for reason, count in card["reasons"].items())
-    return f"{read}{_span(card)}; " + (f"{card['rejected']:,} rows rejected ({reasons})" if card["rejected"] else "no rows rejected")
+    return f"{read}{_span(card)}; " + (
+        f"{card['rejected']:,} rows rejected ({reasons})"
+        if card["rejected"]
+        else "no rows rejected"
+    )
 
 # %% ../../nbs/app/00_overview.ipynb #0d35bb3a
-OF_RANKING = ("landmark", "model", "rows", "converted", "roc_auc", "roc_auc_low", "roc_auc_high")  # columns that every run's figures have
+OF_RANKING = (
+    "landmark",
+    "model",
+    "rows",
+    "converted",
+    "roc_auc",
+    "roc_auc_low",
+    "roc_auc_high",
+)  # columns that every run's figures have
+
 
 def figures_of_model(
-    run: Run, # The run
-) -> pd.DataFrame: # By landmark: rows, converted, roc_auc with its ends, and what else the run knows; of the model, and of the exact limit where it is known
+    run: Run,  # The run
+) -> pd.DataFrame:  # By landmark: rows, converted, roc_auc with its ends, and what else the run knows; of the model, and of the exact limit where it is known
     "How well the kept model ranks sessions at each landmark of the test part."
     kept = read_json(run, "metrics/classification.json")
     table = pd.DataFrame(kept.get("by_landmark", []))
     table = table.reindex(columns=list(dict.fromkeys([*OF_RANKING, *table.columns])))
-    return table[table["model"].isin([kept.get("model"), LIMIT])].assign(landmark=lambda t: t["landmark"].astype(str)).reset_index(drop=True)
+    return (
+        table[table["model"].isin([kept.get("model"), LIMIT])]
+        .assign(landmark=lambda t: t["landmark"].astype(str))
+        .reset_index(drop=True)
+    )
+
 
 def main_row(figures: pd.DataFrame) -> pd.Series | None:
     "The model's row over all landmarks, or its last one."
     own = figures[figures["model"] != LIMIT].dropna(subset="roc_auc")
-    if own.empty: return None
+    if own.empty:
+        return None
     return (own[own["landmark"] == POOLED] if (own["landmark"] == POOLED).any() else own).iloc[-1]
+
 
 def _ranking(row: pd.Series) -> tuple:
     "The figure of a model's order: within landmarks, or what an old run has; its ends, and what it is called."
-    name, title = ("roc_auc_within", "ROC-AUC within landmarks") if pd.notna(row.get("roc_auc_within")) else ("roc_auc", "ROC-AUC")
+    name, title = (
+        ("roc_auc_within", "ROC-AUC within landmarks")
+        if pd.notna(row.get("roc_auc_within"))
+        else ("roc_auc", "ROC-AUC")
+    )
     return row[name], row[f"{name}_low"], row[f"{name}_high"], title
+
 
 def who_converts(row: pd.Series) -> str:
     "How many convert: sessions, or the rows of an old run."
-    if pd.isna(row.get("sessions")): return f"{row['converted']:,.0f} of {row['rows']:,.0f} rows that convert"
+    if pd.isna(row.get("sessions")):
+        return f"{row['converted']:,.0f} of {row['rows']:,.0f} rows that convert"
     return f"{row['converted_sessions']:,.0f} of {row['sessions']:,.0f} sessions that convert"
 
+# %% ../../nbs/app/00_overview.ipynb #8b07c46b
 def main_finding(
-    figures: pd.DataFrame, # As made by figures_of_model
-) -> str: # A sentence
+    figures: pd.DataFrame,  # As made by figures_of_model
+) -> str:  # A sentence
     "What the ranking is worth, in words."
     row = main_row(figures)
-    if row is None: return "The run has no figure for how well its model ranks sessions."
+    if row is None:
+        return "The run has no figure for how well its model ranks sessions."
     auc, low, high, title = _ranking(row)
     when = ", seen up to the same moment," if title != "ROC-AUC" else ","
-    return (f"Of a session that converts and one that does not{when} the model gives the first one the higher probability {100 * auc:.0f} times in 100 "
-            f"({100 * low:.0f} to {100 * high:.0f}; a coin does so 50 times).")
+    return (
+        f"Of a session that converts and one that does not{when} the model gives the first one the higher probability {100 * auc:.0f} times in 100 "
+        f"({100 * low:.0f} to {100 * high:.0f}; a coin does so 50 times)."
+    )
 
 # %% ../../nbs/app/00_overview.ipynb #609d2242
 def _numbers(run: Run, card: dict, figures: pd.DataFrame) -> dict:
     "The few figures that the page shows large: title: (value, what it means)."
-    row, size, line = main_row(figures), read_json(run, "metrics/features.json"), read_json(run, "metrics/classification.json").get("threshold", {})
+    row, size, line = (
+        main_row(figures),
+        read_json(run, "metrics/features.json"),
+        read_json(run, "metrics/classification.json").get("threshold", {}),
+    )
     proxy = card["outcome"]["proxy"]
     found = {"sessions": (f"{card['sessions']:,}", read_sentence(card))}
-    if not proxy: found["converted"] = (f"{card['buying_sessions'] / max(card['sessions'], 1):.1%}", f"{card['buying_sessions']:,} of {card['sessions']:,} sessions: {card['outcome']['says']}")
-    elif size: found["converted (proxy)"] = (f"{size['share'][0]:.1%}", f"of the training part's sessions, at landmark {size['landmark'][0]}: {card['outcome']['says']}")
+    if not proxy:
+        found["converted"] = (
+            f"{card['buying_sessions'] / max(card['sessions'], 1):.1%}",
+            f"{card['buying_sessions']:,} of {card['sessions']:,} sessions: {card['outcome']['says']}",
+        )
+    elif size:
+        found["converted (proxy)"] = (
+            f"{size['share'][0]:.1%}",
+            f"of the training part's sessions, at landmark {size['landmark'][0]}: {card['outcome']['says']}",
+        )
     if row is not None:
         auc, low, high, title = _ranking(row)
-        found[title] = (f"{auc:.2f}", f"on the test part, 95 % interval {low:.3f} to {high:.3f}, from {who_converts(row)}; 0.5 is chance, 1 is perfect")
-    if line: found["flagged from"] = (f"{line['value']:.1%}", line["sentence"])
+        found[title] = (
+            f"{auc:.2f}",
+            f"on the test part, 95 % interval {low:.3f} to {high:.3f}, from {who_converts(row)}; 0.5 is chance, 1 is perfect",
+        )
+    if line:
+        found["flagged from"] = (f"{line['value']:.1%}", line["sentence"])
     return found
 
+# %% ../../nbs/app/00_overview.ipynb #b6780857
 def overview_of(
-    run: Run, # The run
-) -> Overview: # What its first page shows
+    run: Run,  # The run
+) -> Overview:  # What its first page shows
     "The run in the order in which a reader needs it."
-    card, model_card, figures = load_card(run), read_json(run, "model_card.json"), figures_of_model(run)
-    answers = {question: read_json(run, f"metrics/{name}.json").get("headline", []) for name, question in QUESTIONS.items()}
+    card, model_card, figures = (
+        load_card(run),
+        read_json(run, "model_card.json"),
+        figures_of_model(run),
+    )
+    answers = {
+        question: read_json(run, f"metrics/{name}.json").get("headline", [])
+        for name, question in QUESTIONS.items()
+    }
     doubted = [one.text for one in doubts(read_figures(run.folder)) if one.code != "report.verdict"]
     limits = list(dict.fromkeys([*doubted, *card["notes"]]))
-    return Overview(f"{card['title'][:1].upper()}{card['title'][1:]}: whether {card['outcome']['says']}", read_sentence(card), main_finding(figures), model_card.get("fit_for_use", False),
-                    model_card.get("verdict", "the run has no model card, so nothing says whether enough sessions stand behind its figures"),
-                    _numbers(run, card, figures), {question: lines for question, lines in answers.items() if lines}, limits)
+    return Overview(
+        f"{card['title'][:1].upper()}{card['title'][1:]}: whether {card['outcome']['says']}",
+        read_sentence(card),
+        main_finding(figures),
+        model_card.get("fit_for_use", False),
+        model_card.get(
+            "verdict",
+            "the run has no model card, so nothing says whether enough sessions stand behind its figures",
+        ),
+        _numbers(run, card, figures),
+        {question: lines for question, lines in answers.items() if lines},
+        limits,
+    )
 
 # %% ../../nbs/app/00_overview.ipynb #2e9c408d
 def drawn_landmarks(
-    figures: pd.DataFrame, # As made by figures_of_model
-) -> pd.DataFrame: # The same, of single landmarks
+    figures: pd.DataFrame,  # As made by figures_of_model
+) -> pd.DataFrame:  # The same, of single landmarks
     "The landmarks at which enough sessions convert for a figure to mean something."
-    return figures[(figures["landmark"] != POOLED) & (figures["converted"] >= TOO_FEW)].dropna(subset="roc_auc")
+    return figures[(figures["landmark"] != POOLED) & (figures["converted"] >= TOO_FEW)].dropna(
+        subset="roc_auc"
+    )
+
 
 def soon_sentence(
-    figures: pd.DataFrame, # As made by figures_of_model
-) -> str: # A sentence
+    figures: pd.DataFrame,  # As made by figures_of_model
+) -> str:  # A sentence
     "What the first and the last landmark say."
     shown = drawn_landmarks(figures)
     own = shown[shown["model"] != LIMIT]
-    if len(own) < 2: return ""
-    said = [f"{row.roc_auc:.2f} ({row.roc_auc_low:.2f} to {row.roc_auc_high:.2f}) after {row.landmark} event{'s' if row.landmark != '1' else ''}" for row in own.iloc[[0, -1]].itertuples()]
-    return f"ROC-AUC {', and '.join(said)}, each of the sessions that get that far: not the same ones."
+    if len(own) < 2:
+        return ""
+    said = [
+        f"{row.roc_auc:.2f} ({row.roc_auc_low:.2f} to {row.roc_auc_high:.2f}) after {row.landmark} event{'s' if row.landmark != '1' else ''}"
+        for row in own.iloc[[0, -1]].itertuples()
+    ]
+    return (
+        f"ROC-AUC {', and '.join(said)}, each of the sessions that get that far: not the same ones."
+    )
 
 # %% ../../nbs/app/00_overview.ipynb #459e4f90
 def plot_ranking(
-    figures: pd.DataFrame, # As made by figures_of_model
-) -> Chart | None: # None where there are fewer than two landmarks to draw
+    figures: pd.DataFrame,  # As made by figures_of_model
+) -> Chart | None:  # None where there are fewer than two landmarks to draw
     "ROC-AUC by landmark with its interval, beside the limit where that is known."
     shown = drawn_landmarks(figures)
-    if shown["landmark"].nunique() < 2: return None
+    if shown["landmark"].nunique() < 2:
+        return None
     figure = go.Figure()
     for name, part in shown.groupby("model", sort=False):
-        look, high, low = style_of(name), part["roc_auc_high"] - part["roc_auc"], part["roc_auc"] - part["roc_auc_low"]
-        bars = dict(type="data", array=high, arrayminus=low, thickness=1.2, width=4) if name != LIMIT else None
-        figure.add_scatter(x=part["landmark"], y=part["roc_auc"], name=name, mode="lines+markers" if name != LIMIT else "lines", error_y=bars, line=dict(color=look["color"], dash="dash" if name == LIMIT else "solid"),
-                           customdata=part[["converted", "rows"]], hovertemplate="after %{x} events: %{y:.3f}, %{customdata[0]:,.0f} of %{customdata[1]:,.0f} convert")
-    figure.add_hline(y=0.5, line=dict(color=COLOURS["chance"], dash="dot", width=1), annotation_text="chance", annotation_position="bottom right")
-    figure.update_layout(xaxis=dict(title="events seen before predicting", type="category"), yaxis_title="ROC-AUC, 95 % interval", legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0), hovermode="x unified")
-    ends = [f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} after {row['landmark']}" for row in (shown[shown["model"] != LIMIT].iloc[i] for i in (0, -1))]
-    return Chart(figure, f"ROC-AUC {ends[0]} events, {ends[1]}" + (", with the exact limit beside it." if (shown['model'] == LIMIT).any() else "."), height=340)
+        look, high, low = (
+            style_of(name),
+            part["roc_auc_high"] - part["roc_auc"],
+            part["roc_auc"] - part["roc_auc_low"],
+        )
+        bars = (
+            dict(type="data", array=high, arrayminus=low, thickness=1.2, width=4)
+            if name != LIMIT
+            else None
+        )
+        figure.add_scatter(
+            x=part["landmark"],
+            y=part["roc_auc"],
+            name=name,
+            mode="lines+markers" if name != LIMIT else "lines",
+            error_y=bars,
+            line=dict(color=look["color"], dash="dash" if name == LIMIT else "solid"),
+            customdata=part[["converted", "rows"]],
+            hovertemplate="after %{x} events: %{y:.3f}, %{customdata[0]:,.0f} of %{customdata[1]:,.0f} convert",
+        )
+    figure.add_hline(
+        y=0.5,
+        line=dict(color=COLOURS["chance"], dash="dot", width=1),
+        annotation_text="chance",
+        annotation_position="bottom right",
+    )
+    figure.update_layout(
+        xaxis=dict(title="events seen before predicting", type="category"),
+        yaxis_title="ROC-AUC, 95 % interval",
+        legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0),
+        hovermode="x unified",
+    )
+    ends = [
+        f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} after {row['landmark']}"
+        for row in (shown[shown["model"] != LIMIT].iloc[i] for i in (0, -1))
+    ]
+    return Chart(
+        figure,
+        f"ROC-AUC {ends[0]} events, {ends[1]}"
+        + (", with the exact limit beside it." if (shown["model"] == LIMIT).any() else "."),
+        height=340,
+    )

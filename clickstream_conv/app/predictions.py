@@ -27,50 +27,70 @@ from ..base.runs import read_table as read_run_table, Run
 from ..base.texts import frame_for_spreadsheet
 from ..scoring.answers import counted_words, LACKING, learned_in_words
 from ..scoring.loading import LOADED
-from ..scoring.scorer import add_part, refuse_unscored, Scorer, Tally
+from ..scoring.scorer import Scorer
+from ..scoring.written import add_part, refuse_unscored, Tally
 from ..sources.card import load_events
 
 # %% ../../nbs/app/03_predictions.ipynb #975e2386
 LOCK = threading.RLock()  # one question at a time: pages of several visitors share a Scorer
 AT_A_TIME = 2_000  # sessions scored between two signs of progress
 
+
 def in_portions(
-    events: pl.DataFrame, # Canonical events
-    sessions: int = AT_A_TIME, # Sessions in each portion
-) -> list: # Frames, each with whole sessions
+    events: pl.DataFrame,  # Canonical events
+    sessions: int = AT_A_TIME,  # Sessions in each portion
+) -> list:  # Frames, each with whole sessions
     "Events in portions of whole sessions, in the order of the log."
     names = events["session_id"].unique(maintain_order=True)
-    numbered = events.join(pl.DataFrame(dict(session_id=names, _portion=np.arange(len(names)) // sessions)), on="session_id", how="left", maintain_order="left")
+    numbered = events.join(
+        pl.DataFrame(dict(session_id=names, _portion=np.arange(len(names)) // sessions)),
+        on="session_id",
+        how="left",
+        maintain_order="left",
+    )
     return numbered.partition_by("_portion", maintain_order=True, include_key=False)
 
+
 def sentences_on(
-    scores: pl.DataFrame, # As made by Scorer.score
-    scorer: Scorer, # Who was asked
-) -> list: # What a reader of the answers should know
+    scores: pl.DataFrame,  # As made by Scorer.score
+    scorer: Scorer,  # Who was asked
+) -> list:  # What a reader of the answers should know
     "What was not scored, what was new to the model, and what the run cannot say."
     count = dict(scores["status"].value_counts().iter_rows())
-    said = [f"{count[s]:,} of {len(scores):,} sessions not scored: {why}" for s, why in (("converted already", "they have converted, so there is nothing left to predict"), ("too short", "they have fewer events than the model needs")) if s in count]
+    said = [
+        f"{count[s]:,} of {len(scores):,} sessions not scored: {why}"
+        for s, why in (
+            ("converted already", "they have converted, so there is nothing left to predict"),
+            ("too short", "they have fewer events than the model needs"),
+        )
+        if s in count
+    ]
     said += learned_in_words(*scorer.counted_learned(scores))
-    said += [sentence.replace(" row with", " session with").replace(" rows with", " sessions with") for sentence in counted_words(scores)]
+    said += [
+        sentence.replace(" row with", " session with").replace(" rows with", " sessions with")
+        for sentence in counted_words(scores)
+    ]
     return [*said, *(LACKING[name] for name in LOADED if getattr(scorer, name) is None)]
 
 # %% ../../nbs/app/03_predictions.ipynb #a6090bd3
 def left_out_sentence(
-    left_out: Counter, # Reason: events that were not scored
-) -> str: # What a reader should know of them
+    left_out: Counter,  # Reason: events that were not scored
+) -> str:  # What a reader should know of them
     "Which events of an upload the model did not see."
     reasons = ", ".join(f"{reason} ({count:,})" for reason, count in sorted(left_out.items()))
     return f"{sum(left_out.values()):,} events were left out: {reasons}"
 
+
 def scored_upload(
-    scorer: Scorer, # Of the run
-    upload: Upload, # What was read
-    landmarks: str = "last", # last: at the last trained landmark that was reached; now: after all events
-    progress=lambda share: None, # Told the share that is done, in (0, 1]
-) -> tuple[pl.DataFrame, list]: # As made by Scorer.score; and what a reader should know
+    scorer: Scorer,  # Of the run
+    upload: Upload,  # What was read
+    landmarks: str = "last",  # last: at the last trained landmark that was reached; now: after all events
+    progress=lambda share: None,  # Told the share that is done, in (0, 1]
+) -> tuple[pl.DataFrame, list]:  # As made by Scorer.score; and what a reader should know
     "The model's answers for an upload."
     with LOCK:
-        if scorer.card["ready_made"]: return scorer.score_sessions(upload.events), scorer.said
+        if scorer.card["ready_made"]:
+            return scorer.score_sessions(upload.events), scorer.said
         else:
             portions, found, tally = in_portions(upload.events), [], Tally()
             for done, portion in enumerate(portions, 1):
@@ -80,179 +100,274 @@ def scored_upload(
                 progress(done / len(portions))
             refuse_unscored(scorer, tally)
             scores = pl.concat(found)
-            lost = [left_out_sentence(Counter(tally.sound.left_out))] if tally.sound.left_out else []
+            lost = (
+                [left_out_sentence(Counter(tally.sound.left_out))] if tally.sound.left_out else []
+            )
         return scores, [*scorer.unfit(), *lost, *sentences_on(scores, scorer)]
 
 # %% ../../nbs/app/03_predictions.ipynb #c2127fa5
-TITLES = {"session_id": "session", "probability": "probability", "flagged": "flagged", "revenue": "expected revenue", "revenue_low": "from", "revenue_high": "to", "segment": "segment",
-          "landmark": "asked after events", "events": "events", "status": "status", "notes": "notes"}  # columns of the table for people, in their order
+TITLES = {
+    "session_id": "session",
+    "probability": "probability",
+    "flagged": "flagged",
+    "revenue": "expected revenue",
+    "revenue_low": "from",
+    "revenue_high": "to",
+    "segment": "segment",
+    "landmark": "asked after events",
+    "events": "events",
+    "status": "status",
+    "notes": "notes",
+}  # columns of the table for people, in their order
+
 
 def predictions_table(
-    scores: pl.DataFrame, # As made by Scorer.score
-) -> pd.DataFrame: # One row a session, the likeliest first, in words
+    scores: pl.DataFrame,  # As made by Scorer.score
+) -> pd.DataFrame:  # One row a session, the likeliest first, in words
     "The answers as a table for people."
     ordered = scores.sort("probability", "session_id", descending=[True, False], nulls_last=True)
-    empty = [c for c in ordered.columns if ordered[c].null_count() == len(ordered) or c == "notes" and (ordered[c] == "").all()]
+    empty = [
+        c
+        for c in ordered.columns
+        if ordered[c].null_count() == len(ordered) or c == "notes" and (ordered[c] == "").all()
+    ]
     constant = ["landmark"] if (ordered["landmark"] == 0).all() else []
-    return ordered.select(pl.col(c).alias(title) for c, title in TITLES.items() if c not in (*empty, *constant)).to_pandas()
+    return ordered.select(
+        pl.col(c).alias(title) for c, title in TITLES.items() if c not in (*empty, *constant)
+    ).to_pandas()
 
+# %% ../../nbs/app/03_predictions.ipynb #e071540c
 def download_of(
-    scores: pl.DataFrame, # As made by Scorer.score
-    form: str, # csv or parquet
-) -> bytes: # A file
+    scores: pl.DataFrame,  # As made by Scorer.score
+    form: str,  # csv or parquet
+) -> bytes:  # A file
     "The answers as a file, the likeliest first."
-    ordered, file = scores.sort("probability", "session_id", descending=[True, False], nulls_last=True), io.BytesIO()
-    if form == "csv": frame_for_spreadsheet(ordered)[0].write_csv(file)
-    else: ordered.write_parquet(file)
+    ordered, file = (
+        scores.sort("probability", "session_id", descending=[True, False], nulls_last=True),
+        io.BytesIO(),
+    )
+    if form == "csv":
+        frame_for_spreadsheet(ordered)[0].write_csv(file)
+    else:
+        ordered.write_parquet(file)
     return file.getvalue()
 
 # %% ../../nbs/app/03_predictions.ipynb #b4f1c44a
 EDGES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)  # of probability, finer where sessions are many
 MOST_OWN = 20_000  # sessions of the run's test part that an upload is held against; of a larger part a random sample
 
-def _range_name(low: float, high: float) -> str: return f"{100 * low:g}-{100 * high:g}"
+
+def _range_name(low: float, high: float) -> str:
+    return f"{100 * low:g}-{100 * high:g}"
+
 
 def probabilities_by_range(
-    scores: pl.DataFrame, # As made by Scorer.score
-) -> pd.DataFrame: # By range of probability in percent: sessions, share of those scored
+    scores: pl.DataFrame,  # As made by Scorer.score
+) -> pd.DataFrame:  # By range of probability in percent: sessions, share of those scored
     "How many sessions have which probability."
     p = scores["probability"].drop_nulls().to_numpy()
     counts = np.histogram(p, EDGES)[0]
-    return pd.DataFrame(dict(range=[_range_name(*pair) for pair in zip(EDGES, EDGES[1:])], sessions=counts, share=counts / max(len(p), 1)))
+    return pd.DataFrame(
+        dict(
+            range=[_range_name(*pair) for pair in zip(EDGES, EDGES[1:])],
+            sessions=counts,
+            share=counts / max(len(p), 1),
+        )
+    )
+
 
 MANY_NEW = 0.5  # share of sessions with a new word from which an upload looks like another shop's
 
+
 def strangeness(
-    scores: pl.DataFrame, # As made by Scorer.score
-) -> str: # A sentence; empty where little is new
+    scores: pl.DataFrame,  # As made by Scorer.score
+) -> str:  # A sentence; empty where little is new
     "Whether an upload looks like that of another shop."
     share = (scores["notes"] != "").mean() or 0.0
-    if share < MANY_NEW: return ""
+    if share < MANY_NEW:
+        return ""
     return f"{share:.0%} of the sessions hold words that the run has never seen. This looks like another shop or another time: the probabilities below are not to be trusted. Make a run of this log instead: clickstream-conv run"
 
 # %% ../../nbs/app/03_predictions.ipynb #c3bed2e7
 def flagged_sentence(
-    scores: pl.DataFrame, # As made by Scorer.score
-    own: pl.DataFrame, # The same of the run's test part
-    threshold: float, # From which sessions are flagged
-) -> str: # A sentence
+    scores: pl.DataFrame,  # As made by Scorer.score
+    own: pl.DataFrame,  # The same of the run's test part
+    threshold: float,  # From which sessions are flagged
+) -> str:  # A sentence
     "How many reach the threshold."
     asked, there = scores["flagged"].drop_nulls(), own["flagged"].drop_nulls()
     here = f"{asked.sum():,} of {len(asked):,} sessions ({asked.mean() or 0.0:.1%}) reach the threshold of {threshold:.1%}"
-    return f"{here}; of {len(there):,} sessions of the run's test part {there.mean() or 0.0:.1%} do."
+    return (
+        f"{here}; of {len(there):,} sessions of the run's test part {there.mean() or 0.0:.1%} do."
+    )
+
 
 SURE = 2.576  # standard errors from which a difference is more than chance: one comparison of like sessions in 100 gets there
 LEAST_COMPARED = 30  # sessions from which a mean is compared with another
 
+
 def mean_difference(
-    here: pl.Series, # Numbers
-    there: pl.Series, # Others
-) -> tuple: # Difference of the means, and its 99 % interval (Welch, 1938, for many rows)
+    here: pl.Series,  # Numbers
+    there: pl.Series,  # Others
+) -> tuple:  # Difference of the means, and its 99 % interval (Welch, 1938, for many rows)
     "How far two means lie apart, and how far chance may put them."
     difference = here.mean() - there.mean()
     error = np.sqrt(here.var() / len(here) + there.var() / len(there))
     return difference, difference - SURE * error, difference + SURE * error
 
+
 def beside_sentence(
-    scores: pl.DataFrame, # As made by Scorer.score
-    own: pl.DataFrame, # The same of the run's test part
-) -> str: # A sentence
+    scores: pl.DataFrame,  # As made by Scorer.score
+    own: pl.DataFrame,  # The same of the run's test part
+) -> str:  # A sentence
     "How the upload differs from the run's test part, and whether that is more than chance."
     here, there = scores["probability"].drop_nulls(), own["probability"].drop_nulls()
-    means = (f"On average the model gives the upload's {len(here):,} sessions {here.mean() or 0:.1%}, "
-             f"and {len(there):,} of the run's test part {there.mean() or 0:.1%}")
-    if min(len(here), len(there)) < LEAST_COMPARED: return f"{means}: too few to compare."
+    means = (
+        f"On average the model gives the upload's {len(here):,} sessions {here.mean() or 0:.1%}, "
+        f"and {len(there):,} of the run's test part {there.mean() or 0:.1%}"
+    )
+    if min(len(here), len(there)) < LEAST_COMPARED:
+        return f"{means}: too few to compare."
     points, low, high = (100 * one for one in mean_difference(here, there))
     found = "more than chance explains" if low > 0 or high < 0 else "no more than chance explains"
     return f"{means}: {points:+.1f} points ({low:+.1f} to {high:+.1f}, 99 %), {found}."
 
 # %% ../../nbs/app/03_predictions.ipynb #07ba534b
 def plot_probabilities(
-    scores: pl.DataFrame, # As made by Scorer.score
-    own: pl.DataFrame, # The same of the run's test part
-) -> Chart: # Its data is probabilities_by_range
+    scores: pl.DataFrame,  # As made by Scorer.score
+    own: pl.DataFrame,  # The same of the run's test part
+) -> Chart:  # Its data is probabilities_by_range
     "Probabilities of the upload beside those of the run's test part."
     figure, lines = go.Figure(), []
-    for name, part, colour in (("upload", scores, COLOURS["model"]), ("the run's test part", own, COLOURS["not converted"])):
+    for name, part, colour in (
+        ("upload", scores, COLOURS["model"]),
+        ("the run's test part", own, COLOURS["not converted"]),
+    ):
         table = probabilities_by_range(part)
-        figure.add_bar(x=table["range"], y=table["share"], name=name, marker_color=colour, customdata=table["sessions"], hovertemplate="%{y:.1%} (%{customdata:,} sessions)")
-        lines.append(f"{name}: " + ", ".join(f"{row.range} %: {row.share:.0%}" for row in table.itertuples() if row.sessions))
-    figure.update_layout(xaxis=dict(title="probability, %", type="category", tickangle=0, tickfont_size=11), yaxis=dict(title="share of sessions", tickformat=".0%"), legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0), hovermode="x unified", bargap=0.25)
+        figure.add_bar(
+            x=table["range"],
+            y=table["share"],
+            name=name,
+            marker_color=colour,
+            customdata=table["sessions"],
+            hovertemplate="%{y:.1%} (%{customdata:,} sessions)",
+        )
+        lines.append(
+            f"{name}: "
+            + ", ".join(
+                f"{row.range} %: {row.share:.0%}" for row in table.itertuples() if row.sessions
+            )
+        )
+    figure.update_layout(
+        xaxis=dict(title="probability, %", type="category", tickangle=0, tickfont_size=11),
+        yaxis=dict(title="share of sessions", tickformat=".0%"),
+        legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0),
+        hovermode="x unified",
+        bargap=0.25,
+    )
     return Chart(figure, "; ".join(lines), height=320)
 
 # %% ../../nbs/app/03_predictions.ipynb #47f3a7e1
 def counted_segments(
-    scores: pl.DataFrame, # As made by Scorer.score
-) -> pd.DataFrame: # By segment: sessions, share, mean probability; the largest first
+    scores: pl.DataFrame,  # As made by Scorer.score
+) -> pd.DataFrame:  # By segment: sessions, share, mean probability; the largest first
     "How many sessions are of which segment."
     named = scores.drop_nulls("segment").to_pandas()
-    by = named.groupby("segment")["probability"].agg(sessions="size", probability="mean").reset_index()
-    return by.assign(share=by["sessions"] / max(len(named), 1)).sort_values(["sessions", "segment"], ascending=[False, True], ignore_index=True)[["segment", "sessions", "share", "probability"]]
+    by = (
+        named.groupby("segment")["probability"]
+        .agg(sessions="size", probability="mean")
+        .reset_index()
+    )
+    return by.assign(share=by["sessions"] / max(len(named), 1)).sort_values(
+        ["sessions", "segment"], ascending=[False, True], ignore_index=True
+    )[["segment", "sessions", "share", "probability"]]
+
 
 @lru_cache(maxsize=4)
 def _own_scores(folder: str, stamp: float, most: int, landmarks: str) -> pl.DataFrame:
     "The answers for the run's test part."
     scorer, run = scorer_of(folder), Run(folder)
     with LOCK:
-        if scorer.card["ready_made"]: return scorer.score_sessions(read_kept(run, most))
-        return pl.concat(scorer.score_part(portion, landmarks)[0] for portion in in_portions(own_events(run, most)))
+        if scorer.card["ready_made"]:
+            return scorer.score_sessions(read_kept(run, most))
+        return pl.concat(
+            scorer.score_part(portion, landmarks)[0]
+            for portion in in_portions(own_events(run, most))
+        )
+
 
 def drawn_sessions(
-    names: pl.Series, # Sessions, each once
-    most: int = MOST_OWN, # How many to keep
-    seed: int = 0, # Of the draw
-) -> pl.Series: # All of them, or a random sample, in their order
+    names: pl.Series,  # Sessions, each once
+    most: int = MOST_OWN,  # How many to keep
+    seed: int = 0,  # Of the draw
+) -> pl.Series:  # All of them, or a random sample, in their order
     "The first sessions of a log are those of its first days, so a part of them is drawn from all."
-    if len(names) <= most: return names
+    if len(names) <= most:
+        return names
     places = np.random.default_rng(seed).choice(len(names), most, replace=False)
     return names.gather(np.sort(places))
 
+# %% ../../nbs/app/03_predictions.ipynb #f14d3ec7
 def read_kept(
-    run: Run, # A run that learned from finished sessions
-    most: int = MOST_OWN, # Sessions
-) -> pl.DataFrame: # Of its test part, all or a random sample
+    run: Run,  # A run that learned from finished sessions
+    most: int = MOST_OWN,  # Sessions
+) -> pl.DataFrame:  # Of its test part, all or a random sample
     "The finished sessions of the test part."
-    kept = read_run_table(run, "sessions-read.parquet").filter(pl.col("part") == "test").with_row_index("_place")
+    kept = (
+        read_run_table(run, "sessions-read.parquet")
+        .filter(pl.col("part") == "test")
+        .with_row_index("_place")
+    )
     return kept[drawn_sessions(kept["_place"], most)].drop("_place")
 
 # %% ../../nbs/app/03_predictions.ipynb #c388bd55
 def own_events(
-    run: Run, # The run
-    most: int = MOST_OWN, # Sessions
-) -> pl.DataFrame: # Canonical events
+    run: Run,  # The run
+    most: int = MOST_OWN,  # Sessions
+) -> pl.DataFrame:  # Canonical events
     "Sessions of the run's test part: all, or a random sample."
     events = load_events(run, "test").drop("visitor", "part")
     names = drawn_sessions(events["session_id"].unique(maintain_order=True), most)
     return events.filter(pl.col("session_id").is_in(names.implode()))
 
+
 def own_in_words(
-    card: dict, # The card of the run's log
-    own: pl.DataFrame, # As made by own_scores
-) -> str: # A sentence
+    card: dict,  # The card of the run's log
+    own: pl.DataFrame,  # As made by own_scores
+) -> str:  # A sentence
     "Whether the whole test part stands beside an upload, or a sample of it."
     total, shown = card["parts"]["test"], own["session_id"].n_unique()
-    if shown >= total: return f"The run's test part stands here whole: {total:,} sessions."
-    return f"Of the run's test part stand here {shown:,} sessions, drawn at random from its {total:,}."
+    if shown >= total:
+        return f"The run's test part stands here whole: {total:,} sessions."
+    return (
+        f"Of the run's test part stand here {shown:,} sessions, drawn at random from its {total:,}."
+    )
+
 
 @lru_cache(maxsize=2)
-def _loaded(folder: str, stamp: float) -> Scorer: return Scorer.load(folder)
+def _loaded(folder: str, stamp: float) -> Scorer:
+    return Scorer.load(folder)
+
 
 def _stamp(folder: str) -> float:
     "When the run's models were last changed, so that a run that is made again is loaded again."
     manifest = Path(folder) / "models" / "manifest.json"
     return manifest.stat().st_mtime if manifest.is_file() else 0.0
 
+
 def scorer_of(
-    folder: str, # A run's folder
-) -> Scorer: # Loaded once, and again when the run has changed
+    folder: str,  # A run's folder
+) -> Scorer:  # Loaded once, and again when the run has changed
     "The Scorer of a run."
-    with LOCK: return _loaded(str(folder), _stamp(str(folder)))
+    with LOCK:
+        return _loaded(str(folder), _stamp(str(folder)))
 
 # %% ../../nbs/app/03_predictions.ipynb #17fcc5a8
 def own_scores(
-    folder: str, # A run's folder
-    most: int = MOST_OWN, # Sessions
-    landmarks: str = "last", # When they are asked about, as the sessions that they are held against
-) -> pl.DataFrame: # As made by Scorer.score
+    folder: str,  # A run's folder
+    most: int = MOST_OWN,  # Sessions
+    landmarks: str = "last",  # When they are asked about, as the sessions that they are held against
+) -> pl.DataFrame:  # As made by Scorer.score
     "What the model says of the run's test part."
-    with LOCK: return _own_scores(str(folder), _stamp(str(folder)), most, landmarks)
+    with LOCK:
+        return _own_scores(str(folder), _stamp(str(folder)), most, landmarks)

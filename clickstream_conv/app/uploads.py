@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ..base.runs import brief_folder
 from ..log.columns import lines_above
-from ..log.csv_files import READER_COLUMNS
+from ..log.delimiters import READER_COLUMNS
 from ..log.mapped import apply_mapping
 from ..log.mapping import Mapping, NAMES
 from ..log.mapping_files import mapping_from_text
@@ -34,19 +34,28 @@ MOST_MB = 200  # megabytes of an upload
 MOST_UNPACKED_MB = 1_000  # megabytes of it once unpacked
 MOST_ROWS = 5_000_000  # rows of a Parquet file
 
+
 def safe_name(
-    name: str, # What a browser calls the file
-    data: bytes = b"", # Its content
-) -> str: # A file name without a path and without marks that mean something
+    name: str,  # What a browser calls the file
+    data: bytes = b"",  # Its content
+) -> str:  # A file name without a path and without marks that mean something
     "A file's name as far as it can be trusted; a Parquet file is called one."
-    plain = re.sub(r"[^\w.\- ]", "_", name.replace("\\", "/").rpartition("/")[2]).lstrip(".") or "upload"
-    return plain if not data.startswith(b"PAR1") or plain.lower().endswith((".parquet", ".pq")) else f"{plain}.parquet"
+    plain = (
+        re.sub(r"[^\w.\- ]", "_", name.replace("\\", "/").rpartition("/")[2]).lstrip(".")
+        or "upload"
+    )
+    return (
+        plain
+        if not data.startswith(b"PAR1") or plain.lower().endswith((".parquet", ".pq"))
+        else f"{plain}.parquet"
+    )
+
 
 @contextmanager
 def briefly_on_disk(
-    data: bytes, # A file's content
-    name: str, # What a browser calls it
-): # Its path, as long as the context lasts
+    data: bytes,  # A file's content
+    name: str,  # What a browser calls it
+):  # Its path, as long as the context lasts
     "A file for the readers, gone when they are done."
     with brief_folder() as folder:
         path = folder / safe_name(name, data)
@@ -56,143 +65,219 @@ def briefly_on_disk(
 # %% ../../nbs/app/01_uploads.ipynb #6495e7a6
 def _rows_of(path: Path) -> int:
     "Rows of a Parquet file by its own word; 0 for what is no sound Parquet file, which the readers explain."
-    try: return pq.read_metadata(path).num_rows
-    except (OSError, ValueError): return 0
+    try:
+        return pq.read_metadata(path).num_rows
+    except (OSError, ValueError):
+        return 0
+
 
 def _unpacked(path: Path, most: int) -> int:
     "Bytes of a file once unpacked, counted up to a little over the most; 0 for what cannot be unpacked, which the readers explain."
     count = 0
     try:
         with open_log(path) as stream:
-            while count <= most and (block := stream.read(1 << 20)): count += len(block)
-    except Exception: return 0
+            while count <= most and (block := stream.read(1 << 20)):
+                count += len(block)
+    except Exception:
+        return 0
     return count
 
+
 def refuse_large(
-    path: Path, # An upload
-    most_mb: int = MOST_MB, # Megabytes as it is
-    most_unpacked_mb: int = MOST_UNPACKED_MB, # Megabytes once unpacked
-    most_rows: int = MOST_ROWS, # Rows of a Parquet file
+    path: Path,  # An upload
+    most_mb: int = MOST_MB,  # Megabytes as it is
+    most_unpacked_mb: int = MOST_UNPACKED_MB,  # Megabytes once unpacked
+    most_rows: int = MOST_ROWS,  # Rows of a Parquet file
 ) -> None:
     "Refuse a file that is too large for a page in the browser."
     way_out = "Score larger logs on the command line, in bounded memory: clickstream-conv score"
-    if (size := path.stat().st_size) > most_mb * 1_000_000: raise ValueError(f"{path.name} has {size / 1e6:,.0f} MB; the app takes {most_mb:,} MB. {way_out}")
-    if (rows := _rows_of(path)) > most_rows: raise ValueError(f"{path.name} has {rows:,} rows; the app takes {most_rows:,}. {way_out}")
-    if _unpacked(path, most_unpacked_mb * 1_000_000) > most_unpacked_mb * 1_000_000: raise ValueError(f"{path.name} unpacks to more than {most_unpacked_mb:,} MB, the most that the app takes. {way_out}")
+    if (size := path.stat().st_size) > most_mb * 1_000_000:
+        raise ValueError(
+            f"{path.name} has {size / 1e6:,.0f} MB; the app takes {most_mb:,} MB. {way_out}"
+        )
+    if (rows := _rows_of(path)) > most_rows:
+        raise ValueError(f"{path.name} has {rows:,} rows; the app takes {most_rows:,}. {way_out}")
+    if _unpacked(path, most_unpacked_mb * 1_000_000) > most_unpacked_mb * 1_000_000:
+        raise ValueError(
+            f"{path.name} unpacks to more than {most_unpacked_mb:,} MB, the most that the app takes. {way_out}"
+        )
 
 # %% ../../nbs/app/01_uploads.ipynb #b9db8e1b
 LOOKED_AT = 1_000  # lines at the head of a file
 
+
 @dataclass(frozen=True)
 class Look:
     "What the head of an upload shows."
-    columns: list # The file's columns
-    source: Source | None # How it can be read; None where its columns have to be mapped first
-    proposal: str = "" # A mapping to begin with, where one is needed
-    notes: list = field(default_factory=list) # What a reader should know
+
+    columns: list  # The file's columns
+    source: Source | None  # How it can be read; None where its columns have to be mapped first
+    proposal: str = ""  # A mapping to begin with, where one is needed
+    notes: list = field(default_factory=list)  # What a reader should know
+
 
 def as_kept(
-    card: dict, # The card of the run's log
-    numbered: bool = False, # Whether a column step says the order of events
-) -> Source: # For events with canonical names
+    card: dict,  # The card of the run's log
+    numbered: bool = False,  # Whether a column step says the order of events
+) -> Source:  # For events with canonical names
     "How events are read that have canonical names already, such as those of a run's folder."
     own = lambda names: {name: name for name in names}
-    columns = own(name for name in NAMES if name in COLUMNS) | ({"order": "step"} if numbered else {})
-    mapping = Mapping(columns=columns, session_context=own(card["session_context"]), event_context=own(card["event_context"]))
+    columns = own(name for name in NAMES if name in COLUMNS) | (
+        {"order": "step"} if numbered else {}
+    )
+    mapping = Mapping(
+        columns=columns,
+        session_context=own(card["session_context"]),
+        event_context=own(card["event_context"]),
+    )
     resolution = card["resolution"] if card["resolution"] != "none" else "s"
     rules = replace(mapping.rules, resolution=resolution, time_zone=card.get("time_zone", "UTC"))
     return Source("upload", "the upload", replace(mapping, rules=rules))
 
+
 def reads(
-    source: Source, # A way to read
-    head: pl.DataFrame, # The head of a file
-) -> bool: # Whether the file has the columns that it asks for
+    source: Source,  # A way to read
+    head: pl.DataFrame,  # The head of a file
+) -> bool:  # Whether the file has the columns that it asks for
     "Whether a file can be read in a way."
-    try: apply_mapping(source.prepare(head) if source.prepare else head, source.mapping)
-    except (ValueError, pl.exceptions.PolarsError): return False
+    try:
+        apply_mapping(source.prepare(head) if source.prepare else head, source.mapping)
+    except (ValueError, pl.exceptions.PolarsError):
+        return False
     return True
 
 # %% ../../nbs/app/01_uploads.ipynb #51adc8e0
 def own_source(
-    scorer: Scorer, # Of the run
-) -> Source | None: # How the run's own log was read; None where this release lacks its reader
+    scorer: Scorer,  # Of the run
+) -> Source | None:  # How the run's own log was read; None where this release lacks its reader
     "The way in which the run's log was read."
-    try: return scorer.source()
-    except ValueError: return None
+    try:
+        return scorer.source()
+    except ValueError:
+        return None
+
 
 def as_the_run(
-    source: Source, # A way to read an upload
-    scorer: Scorer, # Of the run
-) -> Source: # The same; an upload that was mapped by hand leaves to the run what it does not say itself
+    source: Source,  # A way to read an upload
+    scorer: Scorer,  # Of the run
+) -> (
+    Source
+):  # The same; an upload that was mapped by hand leaves to the run what it does not say itself
     "The way to read an upload, with the run's own silence between visits, verdict on repeats, and kinds of context."
-    if source.name != "upload" or scorer.rules is None: return source
+    if source.name != "upload" or scorer.rules is None:
+        return source
     own = scorer.rules
     kinds = {name: own.kinds[name] for name in source.mapping.context() if name in own.kinds}
-    rules = replace(source.mapping.rules, gap_minutes=own.gap_minutes, duplicates=own.duplicates, kinds=kinds)
+    rules = replace(
+        source.mapping.rules, gap_minutes=own.gap_minutes, duplicates=own.duplicates, kinds=kinds
+    )
     return replace(source, mapping=replace(source.mapping, rules=rules))
+
 
 def _source_for(path: Path, head: pl.DataFrame, scorer: Scorer) -> Source | None:
     "The way to read a file that needs no mapping."
     source = own_source(scorer)
     if source is not None and source.reader:
-        try: return source if reads(source, source.reader([path])) else None
-        except (ValueError, KeyError, pl.exceptions.PolarsError): return None
-    ways = [way for way in (source, as_kept(scorer.card, True), as_kept(scorer.card)) if way is not None]
+        try:
+            return source if reads(source, source.reader([path])) else None
+        except (ValueError, KeyError, pl.exceptions.PolarsError):
+            return None
+    ways = [
+        way for way in (source, as_kept(scorer.card, True), as_kept(scorer.card)) if way is not None
+    ]
     return next((way for way in ways if reads(way, head)), None)
 
 # %% ../../nbs/app/01_uploads.ipynb #bef7ebb4
-QUESTION = re.compile(r"^(?P<says>[^#]*?)\s*# *\? *(?P<asks>.*)$")  # a line of a proposal that is a question, or ends in one
+QUESTION = re.compile(
+    r"^(?P<says>[^#]*?)\s*# *\? *(?P<asks>.*)$"
+)  # a line of a proposal that is a question, or ends in one
+
 
 def questions_of(
-    proposal: str, # A mapping with comments, as log.proposals.propose gives it
-) -> list: # Sentences
+    proposal: str,  # A mapping with comments, as log.proposals.propose gives it
+) -> list:  # Sentences
     "What a proposal asks; what it asks of single columns stands beside them in the table."
     said = []
     for line in proposal.splitlines():
         asked = QUESTION.match(line)
-        if not asked or asked["says"].strip().split(":")[0] in NAMES: continue
+        if not asked or asked["says"].strip().split(":")[0] in NAMES:
+            continue
         says = asked["says"].strip()
         said.append(f"{says}: {asked['asks']}" if says else asked["asks"])
     return said
+
 
 def _zone_of(scorer: Scorer) -> str:
     "The zone in which the run read times that name none."
     return scorer.rules.time_zone if scorer.rules is not None else ""
 
+
 def _source_of_tracker(proposal: str, scorer: Scorer, encoding: str) -> Source:
     "The way to read a known tracker's log, with the context that the run learned from."
     mapping = mapping_from_text(proposal)
-    contexts = {key: {name: column for name, column in getattr(mapping, key).items() if name in scorer.card[key]} for key in ("session_context", "event_context")}
+    contexts = {
+        key: {
+            name: column
+            for name, column in getattr(mapping, key).items()
+            if name in scorer.card[key]
+        }
+        for key in ("session_context", "event_context")
+    }
     return Source("upload", "the upload", replace(mapping, encoding=encoding, **contexts))
 
+# %% ../../nbs/app/01_uploads.ipynb #026fc924
 def _head_of(path: Path, own: Source | None, encoding: str) -> pl.DataFrame:
     "The head of an upload, read as the run's own log is, or else as it comes."
-    above = own.mapping.skip_lines if own is not None and lines_above(path, encoding)[0] == own.mapping.skip_lines else 0
+    above = (
+        own.mapping.skip_lines
+        if own is not None and lines_above(path, encoding)[0] == own.mapping.skip_lines
+        else 0
+    )
     plain = dict(encoding=encoding, lines=LOOKED_AT, skip_lines=above)
-    if own is None: return read_table(path, **plain)
-    try: return read_table(path, **plain, dialect=own.mapping.dialect())
-    except ValueError: return read_table(path, **plain)
+    if own is None:
+        return read_table(path, **plain)
+    try:
+        return read_table(path, **plain, dialect=own.mapping.dialect())
+    except ValueError:
+        return read_table(path, **plain)
 
+# %% ../../nbs/app/01_uploads.ipynb #729ecd49
 def first_look(
-    data: bytes, # The content of an upload
-    name: str, # What a browser calls it
-    scorer: Scorer, # Of the run
-    encoding: str = "utf8", # How its text was written
-) -> Look: # What its head shows
+    data: bytes,  # The content of an upload
+    name: str,  # What a browser calls it
+    scorer: Scorer,  # Of the run
+    encoding: str = "utf8",  # How its text was written
+) -> Look:  # What its head shows
     "Whether an upload can be read as it is, and a mapping to begin with if not."
     with briefly_on_disk(data, name) as path:
         refuse_large(path)
         own = own_source(scorer)
         head = _head_of(path, own, encoding)
         columns = [column for column in head.columns if column not in READER_COLUMNS]
-        if scorer.card["ready_made"]: return Look(columns, own_source(scorer))
-        if (source := _source_for(path, head, scorer)) is not None: return Look(columns, replace(source, mapping=replace(source.mapping, encoding=encoding)))
+        if scorer.card["ready_made"]:
+            return Look(columns, own_source(scorer))
+        if (source := _source_for(path, head, scorer)) is not None:
+            return Look(
+                columns, replace(source, mapping=replace(source.mapping, encoding=encoding))
+            )
         tracker = recognised(head)
-        try: proposal = propose(path, encoding=encoding, zone=_zone_of(scorer))
-        except ValueError as error: return Look(columns, None, "", [f"no mapping could be proposed: {error}"])
+        try:
+            proposal = propose(path, encoding=encoding, zone=_zone_of(scorer))
+        except ValueError as error:
+            return Look(columns, None, "", [f"no mapping could be proposed: {error}"])
         if "\nready_made: true" in proposal:
-            return Look(columns, None, "", ["no mapping could be proposed: each row looks like a finished session, and this run learned from events. Make a run of these sessions: clickstream-conv map"])
+            return Look(
+                columns,
+                None,
+                "",
+                [
+                    "no mapping could be proposed: each row looks like a finished session, and this run learned from events. Make a run of these sessions: clickstream-conv map"
+                ],
+            )
         asked = questions_of(proposal)
-        if not tracker: return Look(columns, None, proposal, asked)
+        if not tracker:
+            return Look(columns, None, proposal, asked)
         note = f"the columns are those of {tracker}, and its mapping is used"
-        return Look(columns, _source_of_tracker(proposal, scorer, encoding), proposal, [note, *asked])
+        return Look(
+            columns, _source_of_tracker(proposal, scorer, encoding), proposal, [note, *asked]
+        )

@@ -34,7 +34,9 @@ def features_at(
         n_categories=by["category"].nunique(),
         n_category_events=by["category"].count(),
     )
-    found["revisit_share"] = 1 - found["n_items"] / found["n_item_events"].where(found["n_item_events"] > 0)
+    found["revisit_share"] = 1 - found["n_items"] / found["n_item_events"].where(
+        found["n_item_events"] > 0
+    )
     found = found.assign(
         **cart_of(head),
         **categories_of(head),
@@ -45,11 +47,13 @@ def features_at(
     )
     found["price_spread"] = found["price_max"] - found["price_min"]
     found = found.assign(
-        last_event=last["event"], last_category=by["category"].last(), **times_of(head, last, landmark)
+        last_event=last["event"],
+        last_category=by["category"].last(),
+        **times_of(head, last, landmark),
     )
     return found.assign(landmark=landmark).rename_axis("session_id").reset_index()
 
-
+# %% ../../nbs/audit/02_features.ipynb #84fbb2e3
 def cart_of(
     head: pd.DataFrame,  # The first events of each session
 ) -> dict:  # cart_count and cart_value
@@ -76,7 +80,7 @@ def categories_of(
         category_entropy=entropy.reindex(every, fill_value=0.0),
     )
 
-
+# %% ../../nbs/audit/02_features.ipynb #b852834a
 def times_of(
     head: pd.DataFrame,  # The first events of each session
     last: pd.DataFrame,  # The event at the landmark, by session
@@ -102,7 +106,7 @@ def times_of(
         weekday=at.dt.day_of_week,
     )
 
-
+# %% ../../nbs/audit/02_features.ipynb #98bd680b
 def audit_features(
     kept: Kept,  # What the run keeps
 ) -> list:  # Of Line
@@ -111,7 +115,9 @@ def audit_features(
         return []
     rows, found = kept.table[["session_id", "landmark"]], []
     for landmark in sorted(rows["landmark"].unique()):
-        those = kept.events["session_id"].isin(set(rows.loc[rows["landmark"] == landmark, "session_id"]))
+        those = kept.events["session_id"].isin(
+            set(rows.loc[rows["landmark"] == landmark, "session_id"])
+        )
         found.append(features_at(kept.events[those], landmark))
     found = pd.concat(found, ignore_index=True)
     beside, lines = both_sides(kept, found), []
@@ -121,6 +127,10 @@ def audit_features(
         number = pd.api.types.is_numeric_dtype(ours)
         shown = (ours.mean(), theirs.mean()) if number else (len(ours), same.sum())
         lines.append(
-            Line(f"{name}, {'mean of' if number else 'same in'} all session rows", *shown, apart=int((~same).sum()))
+            Line(
+                f"{name}, {'mean of' if number else 'same in'} all session rows",
+                *shown,
+                apart=int((~same).sum()),
+            )
         )
     return lines

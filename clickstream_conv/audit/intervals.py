@@ -64,7 +64,7 @@ def quantile_of(
         return End(plain)
     return End(mirrored, 0.0, around) if q < 0.5 else End(mirrored, around)
 
-
+# %% ../../nbs/audit/04_intervals.ipynb #b27812d1
 def end_line(
     item: str,  # Which end of which interval
     ours: float,  # As the run holds it
@@ -96,7 +96,8 @@ def interval_lines(
     "Both ends."
     ends = ends or dict(low=quantile_of(0.025, around), high=quantile_of(0.975, around))
     return [
-        end_line(f"{item}, {side} end", row.get(f"{name}_{side}"), end, drawn, resamples) for side, end in ends.items()
+        end_line(f"{item}, {side} end", row.get(f"{name}_{side}"), end, drawn, resamples)
+        for side, end in ends.items()
     ]
 
 
@@ -105,9 +106,11 @@ def reaching(
     high: float,  # That the upper end is never below
 ) -> dict:  # low and high: ends
     "Ends of draws that reach at least so far."
-    return dict(low=End(quantile_of(0.025).of, most=low), high=End(quantile_of(0.975).of, least=high))
+    return dict(
+        low=End(quantile_of(0.025).of, most=low), high=End(quantile_of(0.975).of, least=high)
+    )
 
-
+# %% ../../nbs/audit/04_intervals.ipynb #cefaaca2
 def no_narrower_than(
     hits: float,  # How often yes
     trials: float,  # Of how many
@@ -140,7 +143,10 @@ def concentration_of(
 ) -> dict:  # gini, top_10, top_1
     "How concentrated amounts are."
     holders, got = lorenz_of(amounts)
-    top = {name: 1 - np.interp(1 - share, holders, got) for name, share in dict(top_10=0.1, top_1=0.01).items()}
+    top = {
+        name: 1 - np.interp(1 - share, holders, got)
+        for name, share in dict(top_10=0.1, top_1=0.01).items()
+    }
     return dict(gini=1 - 2 * sk.auc(holders, got), **top)
 
 
@@ -152,10 +158,14 @@ def amounts_by(
     paid = (train["price"] * train["quantity"]).where(train["event"] == "purchase")
     each = paid.fillna(0.0).groupby(train["visitor"]).sum().to_numpy()
     sold = paid[train["item_id"].notna()].groupby(train["item_id"]).sum().to_numpy()
-    names = ("buyers", "all visitors") if kept.card["visitors"] is not None else ("buying sessions", "all sessions")
+    names = (
+        ("buyers", "all visitors")
+        if kept.card["visitors"] is not None
+        else ("buying sessions", "all sessions")
+    )
     return {names[0]: each[each > 0], names[1]: each, "products sold": sold[sold > 0]}
 
-
+# %% ../../nbs/audit/04_intervals.ipynb #f3c69196
 def audit_concentration(
     kept: Kept,  # What the run keeps
 ) -> list:  # Of Line

@@ -54,7 +54,14 @@ class Line:
         return DIFFERENT
 
 # %% ../../nbs/audit/00_lines.ipynb #3cd8efed
-STAGES = ("source", "eda", "features", "classification", "regression", "clustering")  # names of the files of figures
+STAGES = (
+    "source",
+    "eda",
+    "features",
+    "classification",
+    "regression",
+    "clustering",
+)  # names of the files of figures
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Kept:
         "The session rows of a part."
         return self.table[self.table["part"] == name].reset_index(drop=True)
 
-
+# %% ../../nbs/audit/00_lines.ipynb #69c5fbda
 def what_is_kept(
     folder: str,  # Of a run
 ) -> Kept:  # Its tables and figures
@@ -91,12 +98,30 @@ def what_is_kept(
             f"{folder} was read in partitions (--memory), and the audit holds a log whole. "
             "Audit a run of a part of the log, made without --memory"
         )
-    found = {name: read_json(run, f"metrics/{name}.json") for name in STAGES if run.has(f"metrics/{name}.json")}
+    found = {
+        name: read_json(run, f"metrics/{name}.json")
+        for name in STAGES
+        if run.has(f"metrics/{name}.json")
+    }
     settings = read_json(run, "run.json")["parameters"] if run.has("run.json") else {}
-    table = read_table(run, "sessions.parquet").to_pandas() if run.has("sessions.parquet") else pd.DataFrame()
+    table = (
+        read_table(run, "sessions.parquet").to_pandas()
+        if run.has("sessions.parquet")
+        else pd.DataFrame()
+    )
     if found["source"]["ready_made"]:
         return Kept(
-            run, found["source"], found, settings, None, table, read_table(run, "sessions-read.parquet").to_pandas()
+            run,
+            found["source"],
+            found,
+            settings,
+            None,
+            table,
+            read_table(run, "sessions-read.parquet").to_pandas(),
         )
-    events = read_table(run, "events.parquet").to_pandas().sort_values(["session_id", "step"], ignore_index=True)
+    events = (
+        read_table(run, "events.parquet")
+        .to_pandas()
+        .sort_values(["session_id", "step"], ignore_index=True)
+    )
     return Kept(run, found["source"], found, settings, events, table)

@@ -41,7 +41,7 @@ def spans_of(
         _paid=("_paid", "sum"),
     )
 
-
+# %% ../../nbs/audit/01_log.ipynb #d4ff4c75
 def audit_log(
     kept: Kept,  # What the run keeps
 ) -> list:  # Of Line
@@ -53,7 +53,9 @@ def audit_log(
             Line("sessions", card["sessions"], len(read)),
             Line("sessions that buy", card["buying_sessions"], (read["converted"] == 1).sum()),
         ]
-        return lines + [Line(f"sessions, {part}", parts[part], (read["part"] == part).sum()) for part in parts]
+        return lines + [
+            Line(f"sessions, {part}", parts[part], (read["part"] == part).sum()) for part in parts
+        ]
     events, spans = kept.events, spans_of(kept.events)
     people = events["visitor_id"].nunique() or None
     lines = [
@@ -63,11 +65,15 @@ def audit_log(
         Line("sessions that buy", card["buying_sessions"], spans["buys"].sum()),
     ]
     if kept.run.has("rejected.parquet"):
-        lines.append(Line("rows rejected", card["rejected"], len(read_table(kept.run, "rejected.parquet"))))
-    lines += [Line(f"sessions, {part}", parts[part], (spans["part"] == part).sum()) for part in parts]
+        lines.append(
+            Line("rows rejected", card["rejected"], len(read_table(kept.run, "rejected.parquet")))
+        )
+    lines += [
+        Line(f"sessions, {part}", parts[part], (spans["part"] == part).sum()) for part in parts
+    ]
     return lines + split_lines(kept, spans)
 
-
+# %% ../../nbs/audit/01_log.ipynb #648dad8d
 def split_lines(
     kept: Kept,  # What the run keeps
     spans: pd.DataFrame,  # As made by spans_of
@@ -81,7 +87,9 @@ def split_lines(
     if details["begins"] is not None:
         lines.append(Line("the cut, microseconds", details["begins"], of["test"]["start"].min()))
     if kept.card["split"] == "by time":
-        cut = np.quantile(spans["start"], 1 - kept.settings.get("test_share", 0.25), method="higher")
+        cut = np.quantile(
+            spans["start"], 1 - kept.settings.get("test_share", 0.25), method="higher"
+        )
         lines += [
             Line("the cut by the share set aside", details["begins"], cut),
             Line("training sessions that end after the cut", 0, (of["train"]["end"] >= cut).sum()),
@@ -92,7 +100,13 @@ def split_lines(
             ),
         ]
     elif kept.card["split"] == "by visitor":
-        lines.append(Line("visitors on both sides", 0, len(set(of["train"]["visitor"]) & set(of["test"]["visitor"]))))
+        lines.append(
+            Line(
+                "visitors on both sides",
+                0,
+                len(set(of["train"]["visitor"]) & set(of["test"]["visitor"])),
+            )
+        )
     if details["visitors"]:
         group = group_of(spans)
         lines += [
@@ -101,12 +115,15 @@ def split_lines(
         ]
     return lines
 
-
+# %% ../../nbs/audit/01_log.ipynb #041fd588
 def group_of(
     spans: pd.DataFrame,  # As made by spans_of
 ) -> pd.Series:  # new, known or nobody, a test session
     "Whether the training part knows the visitor."
-    test, learned = spans[spans["part"] == "test"], set(spans.loc[spans["part"] == "train", "visitor_id"].dropna())
+    test, learned = (
+        spans[spans["part"] == "test"],
+        set(spans.loc[spans["part"] == "train", "visitor_id"].dropna()),
+    )
     known = test["visitor_id"].isin(learned).map({True: "known", False: "new"})
     return known.where(test["visitor_id"].notna(), "nobody")
 
@@ -122,23 +139,33 @@ def outcomes_at(
     reached = rows[rows["step"] == landmark].set_index("session_id")
     if outcome["kind"] == "next":
         following = rows[rows["step"] == landmark + 1].set_index("session_id")["hit"]
-        return pd.DataFrame(dict(landmark=landmark, converted=following.astype(int), revenue=0.0)).reset_index()
+        return pd.DataFrame(
+            dict(landmark=landmark, converted=following.astype(int), revenue=0.0)
+        ).reset_index()
     gone = set(rows.loc[rows["hit"] & (rows["step"] <= landmark), "session_id"])
     after = rows[rows["session_id"].isin(set(reached.index) - gone)].groupby("session_id")
     return pd.DataFrame(
-        dict(landmark=landmark, converted=after["hit"].max().astype(int), revenue=after["_paid"].agg(lambda paid: paid.sum(skipna=False)))
+        dict(
+            landmark=landmark,
+            converted=after["hit"].max().astype(int),
+            revenue=after["_paid"].agg(lambda paid: paid.sum(skipna=False)),
+        )
     ).reset_index()
 
 
 def both_sides(
     kept: Kept,  # What the run keeps
     theirs: pd.DataFrame,  # Recomputed rows: session_id, landmark and further columns
-) -> pd.DataFrame:  # Rows of the run's table: part and the columns of both, the recomputed ones ending in _theirs
+) -> (
+    pd.DataFrame
+):  # Rows of the run's table: part and the columns of both, the recomputed ones ending in _theirs
     "The run's rows beside the recomputed ones."
     ours = kept.table[[name for name in kept.table if name in theirs or name == "part"]]
-    return ours.merge(theirs, on=["session_id", "landmark"], how="left", suffixes=("", "_theirs"), indicator=True)
+    return ours.merge(
+        theirs, on=["session_id", "landmark"], how="left", suffixes=("", "_theirs"), indicator=True
+    )
 
-
+# %% ../../nbs/audit/01_log.ipynb #5070f597
 def agree(
     ours: pd.Series,  # Values of the run
     theirs: pd.Series,  # Recomputed values
@@ -146,13 +173,16 @@ def agree(
     "Row by row."
     if pd.api.types.is_numeric_dtype(ours):
         return pd.Series(
-            np.isclose(ours.to_numpy(float), theirs.to_numpy(float), rtol=1e-7, atol=1e-7, equal_nan=True), ours.index
+            np.isclose(
+                ours.to_numpy(float), theirs.to_numpy(float), rtol=1e-7, atol=1e-7, equal_nan=True
+            ),
+            ours.index,
         )
     return ours.astype(object).where(ours.notna(), "").astype(str) == theirs.astype(object).where(
         theirs.notna(), ""
     ).astype(str)
 
-
+# %% ../../nbs/audit/01_log.ipynb #6667dc5d
 def audit_outcomes(
     kept: Kept,  # What the run keeps
 ) -> list:  # Of Line
@@ -163,11 +193,17 @@ def audit_outcomes(
     train = set(kept.events.loc[kept.events["part"] == "train", "session_id"])
     lines, found = [], []
     for place, landmark in enumerate(counts["landmark"]):
-        rows = outcomes_at(kept.events[kept.events["part"] != "left out"], kept.card["outcome"], landmark)
+        rows = outcomes_at(
+            kept.events[kept.events["part"] != "left out"], kept.card["outcome"], landmark
+        )
         learned = rows[rows["session_id"].isin(train)]
         lines += [
             Line(f"at risk after {landmark}, training", counts["at_risk"][place], len(learned)),
-            Line(f"of which convert after {landmark}", counts["converted"][place], learned["converted"].sum()),
+            Line(
+                f"of which convert after {landmark}",
+                counts["converted"][place],
+                learned["converted"].sum(),
+            ),
         ]
         found.append(rows)
     found = pd.concat(found, ignore_index=True)
@@ -194,7 +230,7 @@ def audit_outcomes(
         ]
     return lines
 
-
+# %% ../../nbs/audit/01_log.ipynb #edc8f7be
 def outcomes_as_read(
     kept: Kept,  # What the run keeps, of a log of finished sessions
 ) -> list:  # Of Line
@@ -203,5 +239,12 @@ def outcomes_as_read(
     lines = [Line("session rows", len(kept.table), len(kept.read))]
     for name in [c for c in kept.read if c in kept.table and c != "session_id"]:
         same = agree(beside[name], beside[f"{name}_theirs"])
-        lines.append(Line(f"{name}, rows as they were read", len(kept.table), same.sum(), apart=int((~same).sum())))
+        lines.append(
+            Line(
+                f"{name}, rows as they were read",
+                len(kept.table),
+                same.sum(),
+                apart=int((~same).sum()),
+            )
+        )
     return lines

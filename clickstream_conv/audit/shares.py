@@ -24,14 +24,22 @@ def answers_of(
     "How often it was asked, and how often the answer was yes."
     if kept.events is None:
         train = kept.read[kept.read["part"] == "train"]
-        return pd.DataFrame(dict(visitor=train["visitor"], trials=1, hits=train["converted"].astype(int)))
+        return pd.DataFrame(
+            dict(visitor=train["visitor"], trials=1, hits=train["converted"].astype(int))
+        )
     outcome, events = kept.card["outcome"], kept.events[kept.events["part"] == "train"]
     hit = events[outcome["column"]].astype(str) == outcome["equals"]
     following = outcome["kind"] == "next"
-    rows = events.assign(hits=hit & (events["step"] > 1) if following else hit, trials=events["step"] > 1)
+    rows = events.assign(
+        hits=hit & (events["step"] > 1) if following else hit, trials=events["step"] > 1
+    )
     by = rows.groupby("session_id")
     hits = by["hits"].sum() if following else by["hits"].max().astype(int)
-    return pd.DataFrame(dict(visitor=by["visitor"].first(), trials=by["trials"].sum() if following else 1, hits=hits))
+    return pd.DataFrame(
+        dict(
+            visitor=by["visitor"].first(), trials=by["trials"].sum() if following else 1, hits=hits
+        )
+    )
 
 
 def design_effect_of(
@@ -45,7 +53,7 @@ def design_effect_of(
     residual = by["hits"] - share * by["trials"]
     return max(1.0, (residual**2).sum() / (share * (1 - share) * by["trials"].sum()))
 
-
+# %% ../../nbs/audit/03_shares.ipynb #3c373dca
 def share_lines(
     item: str,  # Which share
     row: dict,  # As the run holds it: share, low, high, or other names of them
@@ -102,7 +110,9 @@ def audit_shares(
     answers = answers_of(kept)
     effect, total = design_effect_of(answers), answers[["hits", "trials"]].sum()
     lines = [Line("design effect of visitors", found["design_effect"], effect)]
-    lines += share_lines("share with the outcome, training", found["overall"], total["hits"], total["trials"], effect)
+    lines += share_lines(
+        "share with the outcome, training", found["overall"], total["hits"], total["trials"], effect
+    )
     if kept.events is None:
         return lines + group_lines(kept, answers, kept.read[kept.read["part"] == "train"], effect)
     train = kept.events[kept.events["part"] == "train"]
@@ -116,7 +126,7 @@ def audit_shares(
         lines += period_lines(kept, facts, effect)
     return lines + mix_lines(kept, facts, first, train)
 
-
+# %% ../../nbs/audit/03_shares.ipynb #79d6a330
 def in_order_of(
     events: pd.DataFrame,  # Events in order
     kinds: list,  # Steps
@@ -134,15 +144,21 @@ def in_order_of(
             reached[kind] += 1
     return list(reached.values())
 
-
+# %% ../../nbs/audit/03_shares.ipynb #195b7611
 def funnel_lines(
     steps: list,  # As the run holds them
     events: pd.DataFrame,  # Training events in order
     effect: float,  # Design effect
 ) -> list:  # Of Line
     "The funnel, pair by pair and in order."
-    first = events[events["event"].isin(STEPS)].groupby(["session_id", "event"])["step"].min().unstack()
-    kinds, sessions, lines = [kind for kind in STEPS if kind in first], events["session_id"].nunique(), []
+    first = (
+        events[events["event"].isin(STEPS)].groupby(["session_id", "event"])["step"].min().unstack()
+    )
+    kinds, sessions, lines = (
+        [kind for kind in STEPS if kind in first],
+        events["session_id"].nunique(),
+        [],
+    )
     ordered, came_from = in_order_of(events, kinds), sessions
     if kinds != [row["step"] for row in steps]:
         return [Line("steps of the funnel", len(steps), len(kinds), apart=1)]
@@ -150,20 +166,29 @@ def funnel_lines(
         before = first[kinds[place - 1]] if place else None
         pairs = int((before < first[kind]).sum()) if place else int(first[kind].notna().sum())
         lines.append(Line(f"sessions with a {kind}", row["sessions"], first[kind].notna().sum()))
-        lines += share_lines(f"share with a {kind}", row, first[kind].notna().sum(), sessions, effect)
+        lines += share_lines(
+            f"share with a {kind}", row, first[kind].notna().sum(), sessions, effect
+        )
         lines.append(
             Line(
-                f"first {kind} after the first {kinds[place - 1]}" if place else f"{kind} at all", row["pairs"], pairs
+                f"first {kind} after the first {kinds[place - 1]}" if place else f"{kind} at all",
+                row["pairs"],
+                pairs,
             )
         )
         lines.append(Line(f"{kind} in order", row["in_order"], ordered[place]))
         lines += share_lines(
-            f"go on to {kind}", row, ordered[place], came_from, effect, ("went_on", "went_on_low", "went_on_high")
+            f"go on to {kind}",
+            row,
+            ordered[place],
+            came_from,
+            effect,
+            ("went_on", "went_on_low", "went_on_high"),
         )
         came_from = ordered[place]
     return lines
 
-
+# %% ../../nbs/audit/03_shares.ipynb #9badd2c1
 def columns_of(
     kept: Kept,  # What the run keeps
     first: pd.DataFrame,  # The first event of each training session, or finished sessions
@@ -205,11 +230,22 @@ def value_lines(
         lines += share_lines(item, row, those["hits"].sum(), those["trials"].sum(), effect)
     return lines
 
-
-LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 1_000_000_000)  # events at which the report asks who converts later
+# %% ../../nbs/audit/03_shares.ipynb #99d3dae5
+LENGTHS = (
+    1,
+    2,
+    3,
+    5,
+    8,
+    13,
+    21,
+    34,
+    55,
+    1_000_000_000,
+)  # events at which the report asks who converts later
 VISITS = ("1st in the log", "2nd", "3rd or later")  # as reports call a visitor's visits
 
-
+# %% ../../nbs/audit/03_shares.ipynb #34adc784
 def ahead_lines(
     rows: list,  # As the run holds them
     train: pd.DataFrame,  # Training events in order
@@ -217,7 +253,11 @@ def ahead_lines(
     effect: float,  # Design effect
 ) -> list:  # Of Line
     "Who converts later of those that get so far, and of finished sessions of that length."
-    hits = train[train[outcome["column"]].astype(str) == outcome["equals"]].groupby("session_id")["step"].min()
+    hits = (
+        train[train[outcome["column"]].astype(str) == outcome["equals"]]
+        .groupby("session_id")["step"]
+        .min()
+    )
     length = train.groupby("session_id")["step"].max()
     first, lines = hits.reindex(length.index), []
     for row in rows:
@@ -228,13 +268,17 @@ def ahead_lines(
         lines.append(Line(f"at risk: {item}", row["at_risk"], risk.sum()))
         lines += share_lines(item, row, (risk & first.notna()).sum(), risk.sum(), effect)
         ends = ("length_share", "length_share_low", "length_share_high")
-        names = ends if ends[1] in row else ends[:1] * 3  # runs of an earlier release hold the share alone
+        names = (
+            ends if ends[1] in row else ends[:1] * 3
+        )  # runs of an earlier release hold the share alone
         converted = (done & first.notna()).sum()
-        looking_back = share_lines(f"finished, {seen} events", row, converted, done.sum(), effect, names)
+        looking_back = share_lines(
+            f"finished, {seen} events", row, converted, done.sum(), effect, names
+        )
         lines += looking_back if ends[1] in row else looking_back[:1]
     return lines
 
-
+# %% ../../nbs/audit/03_shares.ipynb #a2a90efd
 def clock_lines(
     kept: Kept,  # What the run keeps
     facts: pd.DataFrame,  # A row a training session: start, visitor_id, trials, hits
@@ -243,12 +287,16 @@ def clock_lines(
     "The outcome by hour, weekday and visit."
     began = pd.to_datetime(facts["start"], unit="us", utc=True)
     order = facts.groupby("visitor")["start"].rank(method="first").clip(upper=3).astype(int)
-    of = dict(hour=began.dt.hour, weekday=began.dt.weekday + 1, visits=order.map(dict(enumerate(VISITS, 1))))
+    of = dict(
+        hour=began.dt.hour,
+        weekday=began.dt.weekday + 1,
+        visits=order.map(dict(enumerate(VISITS, 1))),
+    )
     found = kept.found["eda"]
     rows = [row for rows in (*found["clock"], found["visits"]) for row in rows]
     return value_lines(rows, of, facts, effect)
 
-
+# %% ../../nbs/audit/03_shares.ipynb #d130a276
 def period_lines(
     kept: Kept,  # What the run keeps
     facts: pd.DataFrame,  # A row a training session
@@ -257,10 +305,14 @@ def period_lines(
     "The outcome and the revenue over time."
     periods = kept.found["eda"]["periods"]
     begins = pd.to_datetime([row["start"] for row in periods], utc=True).as_unit("us")
-    place = begins.searchsorted(pd.to_datetime(facts["start"], unit="us", utc=True), side="right") - 1
+    place = (
+        begins.searchsorted(pd.to_datetime(facts["start"], unit="us", utc=True), side="right") - 1
+    )
     by, lines = facts.groupby(place), []
     if "revenue" in periods[0]:
-        lines.append(Line("revenue, training", sum(row["revenue"] for row in periods), facts["_paid"].sum()))
+        lines.append(
+            Line("revenue, training", sum(row["revenue"] for row in periods), facts["_paid"].sum())
+        )
     hits, trials = by["hits"].sum(), by["trials"].sum()
     lines.append(
         Line(
@@ -286,9 +338,11 @@ def period_lines(
         if one["name"] == "p of the differences between periods"
     ]
     p, reach = p_of(hits[whole], trials[whole], effect)
-    return lines + [Line("p of the differences between periods", value, p, reach, AS_MANY) for value in told]
+    return lines + [
+        Line("p of the differences between periods", value, p, reach, AS_MANY) for value in told
+    ]
 
-
+# %% ../../nbs/audit/03_shares.ipynb #731e4a46
 def mix_lines(
     kept: Kept,  # What the run keeps
     facts: pd.DataFrame,  # A row a training session: visitor, start
@@ -300,11 +354,15 @@ def mix_lines(
     if mix.empty:
         return []
     facts = facts.assign(late=facts["start"] >= (facts["start"].min() + facts["start"].max()) / 2)
-    effect = design_effect_of(pd.DataFrame(dict(visitor=facts["visitor"], trials=1, hits=facts["late"].astype(int))))
+    effect = design_effect_of(
+        pd.DataFrame(dict(visitor=facts["visitor"], trials=1, hits=facts["late"].astype(int)))
+    )
     columns, asked = columns_of(kept, first), {}
     for name, rows in mix.groupby("column", sort=False):
         if name.startswith("with a "):
-            has = facts.index.isin(set(events.loc[events["event"] == name.removeprefix("with a "), "session_id"]))
+            has = facts.index.isin(
+                set(events.loc[events["event"] == name.removeprefix("with a "), "session_id"])
+            )
             value = pd.Series(np.where(has, "yes", "no"), facts.index)
         elif name in columns:
             value = columns[name].astype(object)
@@ -319,5 +377,8 @@ def mix_lines(
     holm = dict(zip(known, multipletests([p for p, _ in known.values()], method="holm")[1]))
     told = mix.groupby("column")["p"].first()
     return [
-        Line(f"p of the mix by {name}", told[name], holm[name], len(known) * known[name][1], AS_MANY) for name in known
+        Line(
+            f"p of the mix by {name}", told[name], holm[name], len(known) * known[name][1], AS_MANY
+        )
+        for name in known
     ]

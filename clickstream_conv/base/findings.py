@@ -22,25 +22,31 @@ BY_RESAMPLING = "itself a result over many resamples"  # why a p-value or a stab
 AS_COUNTED = "exact counts of the log, made while it was read or checked"  # why no figure of a sentence is listed
 NOT_DRAWN = "too few to draw an interval from"  # why a figure has none that should have one
 
+
 def _is_number(value) -> bool:
     "Whether a value is a number that can be written."
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
 
+# %% ../../nbs/base/02_findings.ipynb #43ecb658
 @dataclass(frozen=True)
 class Figure:
     "A figure, the rows behind it, and how far it may be off."
-    name: str # What it is, such as ROC-AUC
-    value: float # As measured
-    unit: str # Of what, such as share of pairs, sessions, probability
-    rows: str # Which rows: part, landmark, a row or a session each
-    count: int | None = None # How many of them; None: not counted in rows
-    low: float | None = None # Low end of the 95 % interval
-    high: float | None = None # High end
-    why: str = "" # Why there is no interval
+
+    name: str  # What it is, such as ROC-AUC
+    value: float  # As measured
+    unit: str  # Of what, such as share of pairs, sessions, probability
+    rows: str  # Which rows: part, landmark, a row or a session each
+    count: int | None = None  # How many of them; None: not counted in rows
+    low: float | None = None  # Low end of the 95 % interval
+    high: float | None = None  # High end
+    why: str = ""  # Why there is no interval
 
     def __post_init__(self):
         "Refuse a figure of which nobody can tell how sure it is."
-        if not self.known and not self.why: raise ValueError(f"the figure {self.name!r} has neither an interval nor a reason why none, e.g. why='{EXACT}'")
+        if not self.known and not self.why:
+            raise ValueError(
+                f"the figure {self.name!r} has neither an interval nor a reason why none, e.g. why='{EXACT}'"
+            )
 
     @property
     def known(self) -> bool:
@@ -49,168 +55,255 @@ class Figure:
 
     def __format__(
         self,
-        form: str, # How numbers are written, such as .3f or .0%
-    ) -> str: # Such as 0.735 (0.712 to 0.760)
+        form: str,  # How numbers are written, such as .3f or .0%
+    ) -> str:  # Such as 0.735 (0.712 to 0.760)
         "The figure with its interval, where it has one."
         shown = format(self.value, form)
-        return f"{shown} ({format(self.low, form)} to {format(self.high, form)})" if self.known else shown
+        return (
+            f"{shown} ({format(self.low, form)} to {format(self.high, form)})"
+            if self.known
+            else shown
+        )
 
 # %% ../../nbs/base/02_findings.ipynb #d121a9a3
 def figure_of(
-    row: dict, # Figures with their intervals: name, name_low, name_high
-    name: str, # Which of them
-    title: str, # What it is
-    unit: str, # Of what
-    rows: str, # Which rows
-    count: int | None = None, # How many of them
-    why: str = NOT_DRAWN, # Why there is no interval, where there is none
-) -> Figure: # Ready for a sentence
+    row: dict,  # Figures with their intervals: name, name_low, name_high
+    name: str,  # Which of them
+    title: str,  # What it is
+    unit: str,  # Of what
+    rows: str,  # Which rows
+    count: int | None = None,  # How many of them
+    why: str = NOT_DRAWN,  # Why there is no interval, where there is none
+) -> Figure:  # Ready for a sentence
     "A figure from a table."
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     known = _is_number(low) and _is_number(high)
     count = None if count is None else int(count)
-    if not known: return Figure(title, float(row[name]), unit, rows, count, why=why)
+    if not known:
+        return Figure(title, float(row[name]), unit, rows, count, why=why)
     return Figure(title, float(row[name]), unit, rows, count, float(low), float(high))
 
+
 def value_in_words(
-    value: float, # A figure
-    low: float | None, # Low end of its interval; None or not-a-number: there is none
-    high: float | None, # High end
-    words, # Function from a number to words, such as one that writes percent
-) -> str: # Such as 3.2 % (2.9 % to 3.5 %)
+    value: float,  # A figure
+    low: float | None,  # Low end of its interval; None or not-a-number: there is none
+    high: float | None,  # High end
+    words,  # Function from a number to words, such as one that writes percent
+) -> str:  # Such as 3.2 % (2.9 % to 3.5 %)
     "A figure with its interval, where it has one, each number in the same words."
-    if not (_is_number(low) and _is_number(high)): return words(value)
+    if not (_is_number(low) and _is_number(high)):
+        return words(value)
     return f"{words(value)} ({words(low)} to {words(high)})"
 
-def in_interval(
-    row: dict, # Figures with their ends: name, name_low, name_high
-    name: str, # Which of them
-    words, # Function from a number to words
-) -> str: # Such as 0.83 (0.79 to 0.87)
-    "A figure of a row with its interval, for a title."
-    return value_in_words(*(float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high")), words)
 
+def in_interval(
+    row: dict,  # Figures with their ends: name, name_low, name_high
+    name: str,  # Which of them
+    words,  # Function from a number to words
+) -> str:  # Such as 0.83 (0.79 to 0.87)
+    "A figure of a row with its interval, for a title."
+    return value_in_words(
+        *(float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high")), words
+    )
+
+# %% ../../nbs/base/02_findings.ipynb #7da7a218
 def share_in_words(
-    figure: Figure, # A share
-    words, # Function from a share to words
-) -> str: # Such as 74 % (71 % to 77 %)
+    figure: Figure,  # A share
+    words,  # Function from a share to words
+) -> str:  # Such as 74 % (71 % to 77 %)
     "A share with its interval."
     return value_in_words(figure.value, figure.low, figure.high, words)
 
+
 def exact_count(
-    count: int, # How many
-    unit: str, # Of what, such as sessions
-    rows: str, # Where they were counted
-) -> Figure: # Without an interval
+    count: int,  # How many
+    unit: str,  # Of what, such as sessions
+    rows: str,  # Where they were counted
+) -> Figure:  # Without an interval
     "An exact count."
     return Figure(unit, int(count), unit, rows, int(count), why=EXACT)
 
+
 def chosen_value(
-    value: float, # As set or learned
-    name: str, # What it is
-    unit: str, # Of what
-    why: str = CHOSEN, # Why there is no interval
-) -> Figure: # Without an interval
+    value: float,  # As set or learned
+    name: str,  # What it is
+    unit: str,  # Of what
+    why: str = CHOSEN,  # Why there is no interval
+) -> Figure:  # Without an interval
     "A figure that was not measured."
     return Figure(name, value, unit, "no rows", None, why=why)
 
 # %% ../../nbs/base/02_findings.ipynb #45afa12c
 def sampled_as(
-    card: dict, # The card of a log
-) -> str: # visitors, or sessions where the log knows no visitors
+    card: dict,  # The card of a log
+) -> str:  # visitors, or sessions where the log knows no visitors
     "What is drawn again for an interval, in a word."
-    if "visitors" not in card and "split_details" not in card: return "visitors"
-    return "visitors" if card.get("visitors") or card.get("split_details", {}).get("visitors") else "sessions"
+    if "visitors" not in card and "split_details" not in card:
+        return "visitors"
+    return (
+        "visitors"
+        if card.get("visitors") or card.get("split_details", {}).get("visitors")
+        else "sessions"
+    )
 
-LEVELS = ("finding", "caution", "skipped")  # what a sentence is: an answer, a reason to doubt, or why there is no answer
+
+LEVELS = (
+    "finding",
+    "caution",
+    "skipped",
+)  # what a sentence is: an answer, a reason to doubt, or why there is no answer
+
 
 @dataclass(frozen=True)
 class Sentence:
     "A sentence for people, and what it rests on."
-    code: str # What it is about, such as classification.within_landmarks
-    text: str # In words
-    figures: tuple = () # Each Figure in it
-    level: str = "finding" # One of LEVELS
-    names: tuple = () # Words in it that come from the log or are names, such as a category or a date: numbers in them are no figures
-    why: str = "" # Why its numbers are not listed, where they are not
+
+    code: str  # What it is about, such as classification.within_landmarks
+    text: str  # In words
+    figures: tuple = ()  # Each Figure in it
+    level: str = "finding"  # One of LEVELS
+    names: tuple = ()  # Words in it that come from the log or are names, such as a category or a date: numbers in them are no figures
+    why: str = ""  # Why its numbers are not listed, where they are not
 
     def __post_init__(self):
         "Refuse an unknown level."
-        if self.level not in LEVELS: raise ValueError(f"the level of {self.code!r} is {self.level!r}; it must be one of {', '.join(LEVELS)}")
+        if self.level not in LEVELS:
+            raise ValueError(
+                f"the level of {self.code!r} is {self.level!r}; it must be one of {', '.join(LEVELS)}"
+            )
 
     def __str__(self) -> str:
         "In words."
         return self.text
 
+
 def texts(
-    sentences: list, # Of Sentence
-) -> list: # Strings
+    sentences: list,  # Of Sentence
+) -> list:  # Strings
     "Sentences in words."
     return [sentence.text for sentence in sentences]
 
+# %% ../../nbs/base/02_findings.ipynb #58fc0bf0
 def with_warnings(
-    card: dict, # The card of a log
-    found: list, # Further Sentences
-) -> dict: # The card with them: warned as data, warnings in words
+    card: dict,  # The card of a log
+    found: list,  # Further Sentences
+) -> dict:  # The card with them: warned as data, warnings in words
     "A card that says more of what limits its log."
-    return card | dict(warned=[*card.get("warned", []), *(asdict(one) for one in found)], warnings=[*card.get("warnings", []), *texts(found)])
+    return card | dict(
+        warned=[*card.get("warned", []), *(asdict(one) for one in found)],
+        warnings=[*card.get("warnings", []), *texts(found)],
+    )
+
 
 def as_kept(
-    sentences: list, # Of Sentence
-) -> dict: # findings: as data; headline: in words
+    sentences: list,  # Of Sentence
+) -> dict:  # findings: as data; headline: in words
     "Sentences as a file of figures holds them."
     return dict(findings=[asdict(sentence) for sentence in sentences], headline=texts(sentences))
 
 # %% ../../nbs/base/02_findings.ipynb #46424c2f
-UNKNOWN = "made before the figures of a sentence were kept"  # why a sentence of an old run has no figures
+UNKNOWN = (
+    "made before the figures of a sentence were kept"  # why a sentence of an old run has no figures
+)
+
 
 def _read_figure(of: dict) -> Figure:
     "A figure as it was kept; what could not be written as JSON is missing."
     value = of.get("value")
     return Figure(**{**of, "value": float("nan") if value is None else value})
 
-def sentence_from(
-    of: dict, # As kept
-) -> Sentence: # As it was
-    "A sentence from a file of figures."
-    return Sentence(of["code"], of["text"], tuple(_read_figure(figure) for figure in of.get("figures", [])), of.get("level", "finding"), tuple(of.get("names", [])), of.get("why", ""))
 
+def sentence_from(
+    of: dict,  # As kept
+) -> Sentence:  # As it was
+    "A sentence from a file of figures."
+    return Sentence(
+        of["code"],
+        of["text"],
+        tuple(_read_figure(figure) for figure in of.get("figures", [])),
+        of.get("level", "finding"),
+        tuple(of.get("names", [])),
+        of.get("why", ""),
+    )
+
+# %% ../../nbs/base/02_findings.ipynb #ab657b98
 def sentences_of(
-    figures: dict, # What a stage keeps
-    name: str = "stage", # Of the stage
-) -> list: # Of Sentence
+    figures: dict,  # What a stage keeps
+    name: str = "stage",  # Of the stage
+) -> list:  # Of Sentence
     "What a stage has to say."
     data = figures.get("told", figures.get("findings"))
-    try: found = [sentence_from(one) for one in data] if isinstance(data, list) else []
-    except (KeyError, TypeError, ValueError, AttributeError): found = []
-    if found: return [one for one in found if isinstance(one.text, str) and isinstance(one.code, str)]
+    try:
+        found = [sentence_from(one) for one in data] if isinstance(data, list) else []
+    except (KeyError, TypeError, ValueError, AttributeError):
+        found = []
+    if found:
+        return [one for one in found if isinstance(one.text, str) and isinstance(one.code, str)]
     lines = figures.get("headline")
-    return [Sentence(f"{name}.headline", line, why=UNKNOWN) for line in lines if isinstance(line, str) and line.strip()] if isinstance(lines, list) else []
+    return (
+        [
+            Sentence(f"{name}.headline", line, why=UNKNOWN)
+            for line in lines
+            if isinstance(line, str) and line.strip()
+        ]
+        if isinstance(lines, list)
+        else []
+    )
 
 # %% ../../nbs/base/02_findings.ipynb #88352804
 def warnings_of(
-    card: dict, # The card of a log
-) -> list: # Of Sentence
+    card: dict,  # The card of a log
+) -> list:  # Of Sentence
     "What limits a log; of a run that was made before warnings were data, in words alone."
-    if card.get("warned"): return sentences_of(dict(findings=card["warned"], headline=card.get("warnings")), "source")
+    if card.get("warned"):
+        return sentences_of(dict(findings=card["warned"], headline=card.get("warnings")), "source")
     lines = card.get("warnings")
     lines = lines if isinstance(lines, list) else []
-    return [Sentence("source.warning", line, (), "caution", why=AS_COUNTED) for line in lines if isinstance(line, str)]
+    return [
+        Sentence("source.warning", line, (), "caution", why=AS_COUNTED)
+        for line in lines
+        if isinstance(line, str)
+    ]
 
 # %% ../../nbs/base/02_findings.ipynb #782821ce
 NO_FIGURE = "no figure in it"  # why a sentence has none
 
+
 def rests_on(
-    where: str, # Where it is shown: first page, card or terminal
-    sentences: list, # Of Sentence
-) -> list: # One dict a figure
+    where: str,  # Where it is shown: first page, card or terminal
+    sentences: list,  # Of Sentence
+) -> list:  # One dict a figure
     "What each sentence rests on, as a table."
     rows = []
     for one in sentences:
-        shared = dict(where=where, code=one.code, level=one.level, sentence=one.text, names=list(one.names))
-        empty = dict(figure=None, value=None, low=None, high=None, unit=None, rows=None, count=None, no_interval=one.why or NO_FIGURE)
-        if not one.figures: rows.append(shared | empty)
+        shared = dict(
+            where=where, code=one.code, level=one.level, sentence=one.text, names=list(one.names)
+        )
+        empty = dict(
+            figure=None,
+            value=None,
+            low=None,
+            high=None,
+            unit=None,
+            rows=None,
+            count=None,
+            no_interval=one.why or NO_FIGURE,
+        )
+        if not one.figures:
+            rows.append(shared | empty)
         for f in one.figures:
             value = f.value if _is_number(f.value) else None
-            rows.append(shared | dict(figure=f.name, value=value, low=f.low, high=f.high, unit=f.unit, rows=f.rows, count=f.count, no_interval=f.why))
+            rows.append(
+                shared
+                | dict(
+                    figure=f.name,
+                    value=value,
+                    low=f.low,
+                    high=f.high,
+                    unit=f.unit,
+                    rows=f.rows,
+                    count=f.count,
+                    no_interval=f.why,
+                )
+            )
     return rows

@@ -15,46 +15,80 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .runs import AGAIN, atomic_write, plain_json, read_json, Run, sha256_of, write_json
+from clickstream_conv.base.runs import (
+    AGAIN,
+    atomic_write,
+    plain_json,
+    read_json,
+    Run,
+    sha256_of,
+    write_json,
+)
 
 # %% ../../nbs/base/04_models_kept.ipynb #e48b5e04
 TRUSTED = (  # beside what skops knows: plain containers and estimators, never functions
-    "numpy.dtype", "xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor", "imblearn.pipeline.Pipeline", "sklearn.tree._tree.Tree",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", "sklearn.neural_network._stochastic_optimizers.AdamOptimizer")
+    "numpy.dtype",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
+    "imblearn.pipeline.Pipeline",
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+)
 PACKAGE = "clickstream_conv"  # whose own estimators are trusted too
 
+
 def is_trusted(
-    name: str, # Full name of a type found in a model file
-) -> bool: # Whether it may be built
+    name: str,  # Full name of a type found in a model file
+) -> bool:  # Whether it may be built
     "Whether a type is one of the known ones, or an estimator of this package."
     from sklearn.base import BaseEstimator
-    if name in TRUSTED: return True
+
+    if name in TRUSTED:
+        return True
     module, _, kind = name.rpartition(".")
-    if not module.startswith(f"{PACKAGE}."): return False
-    try: found = getattr(importlib.import_module(module), kind, None)
-    except ImportError: return False
+    if not module.startswith(f"{PACKAGE}."):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), kind, None)
+    except ImportError:
+        return False
     return isinstance(found, type) and issubclass(found, BaseEstimator)
 
+
 def package_version(
-    name: str = "clickstream-conv", # A package
-) -> str: # Its version; "not installed" if it is not
+    name: str = "clickstream-conv",  # A package
+) -> str:  # Its version; "not installed" if it is not
     "Which version of a package is installed."
-    try: return version(name)
-    except PackageNotFoundError: return "not installed"
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 # %% ../../nbs/base/04_models_kept.ipynb #e803819c
-MODEL_VERSIONS = ("clickstream-conv", "scikit-learn", "imbalanced-learn", "xgboost", "skops")  # packages whose version a stored model depends on
+MODEL_VERSIONS = (
+    "clickstream-conv",
+    "scikit-learn",
+    "imbalanced-learn",
+    "xgboost",
+    "skops",
+)  # packages whose version a stored model depends on
+
 
 def refuse_other_versions(
-    made_with: dict, # Package: version that the model was made with
-    name: str, # What the model is called in the message
+    made_with: dict,  # Package: version that the model was made with
+    name: str,  # What the model is called in the message
 ) -> None:
     "Refuse a model that was made with another release; estimators change what they keep from one to the next."
     release = lambda v: v.split(".")[:2]
     for package, then in made_with.items():
         if release(then) != release(now := package_version(package)):
-            raise ValueError(f"the model {name!r} was made with {package} {then}, and {now} is installed. It was not loaded, since it may answer differently. "
-                             f"Make it again with: clickstream-conv run --fresh, or install {package}=={then}")
+            raise ValueError(
+                f"the model {name!r} was made with {package} {then}, and {now} is installed. It was not loaded, since it may answer differently. "
+                f"Make it again with: clickstream-conv run --fresh, or install {package}=={then}"
+            )
+
 
 def seal_of(
     content: dict,  # What a JSON file or a part of it says
@@ -63,14 +97,17 @@ def seal_of(
     rest = {name: value for name, value in content.items() if name != "seal"}
     return hashlib.sha256(json.dumps(plain_json(rest), sort_keys=True).encode()).hexdigest()
 
+
 BESIDE = (
     "metrics/source.json",
     "contract.json",
 )  # what says how a model's log is read and what is predicted, as far as the run has it
 
+
 def _beside(run: Run) -> dict:
     "Which description of the log lies in the folder: name and sha256."
     return {name: sha256_of(run / name) for name in BESIDE if run.has(name)}
+
 
 def type_name(
     model,  # An estimator
@@ -78,21 +115,34 @@ def type_name(
     "The full name of an estimator's type."
     return f"{type(model).__module__}.{type(model).__qualname__}"
 
+# %% ../../nbs/base/04_models_kept.ipynb #c6365595
 def save_model(
-    run: Run, # The run
-    name: str, # What the model is called, without ending
-    model, # A fitted estimator
-    about: dict, # What a reader must know: features, outcome, threshold ...
-) -> Path: # Where it is
+    run: Run,  # The run
+    name: str,  # What the model is called, without ending
+    model,  # A fitted estimator
+    about: dict,  # What a reader must know: features, outcome, threshold ...
+) -> Path:  # Where it is
     "Keep a model, and its entry in the manifest."
     import skops.io
     from filelock import FileLock
+
     path = run / f"models/{name}.skops"
-    with atomic_write(path) as file: file.write(skops.io.dumps(model))
+    with atomic_write(path) as file:
+        file.write(skops.io.dumps(model))
     used = {p: v for p in MODEL_VERSIONS if (v := package_version(p)) != "not installed"}
-    entry = plain_json(dict(sha256=sha256_of(path), type=type_name(model), beside=_beside(run), versions=used, **about))
+    entry = plain_json(
+        dict(
+            sha256=sha256_of(path),
+            type=type_name(model),
+            beside=_beside(run),
+            versions=used,
+            **about,
+        )
+    )
     with FileLock(run / "models/manifest.lock"):  # stages that run side by side share the manifest
-        manifest = read_json(run, "models/manifest.json") | {name: entry | dict(seal=seal_of(entry))}
+        manifest = read_json(run, "models/manifest.json") | {
+            name: entry | dict(seal=seal_of(entry))
+        }
         write_json(run, "models/manifest.json", dict(sorted(manifest.items())))
     return path
 
@@ -102,6 +152,7 @@ def _is_text_of(value, kind: type) -> bool:
     return isinstance(value, dict) and all(
         isinstance(name, str) and isinstance(one, kind) for name, one in value.items()
     )
+
 
 def refuse_changed_entry(
     entry: dict,  # What a manifest says of a model
@@ -116,10 +167,14 @@ def refuse_changed_entry(
     if not isinstance(entry.get("sha256"), str):
         raise ValueError(f"{where} says no sha256 of the model's file: it is damaged. {AGAIN}")
     if not _is_text_of(entry.get("versions"), str):
-        raise ValueError(f"{where} does not say which versions the model was made with: it is damaged. {AGAIN}")
+        raise ValueError(
+            f"{where} does not say which versions the model was made with: it is damaged. {AGAIN}"
+        )
     refuse_other_versions(entry["versions"], name)
     if "seal" not in entry:
-        raise ValueError(f"{where} has no seal: it was altered, or made before models had one. {AGAIN}")
+        raise ValueError(
+            f"{where} has no seal: it was altered, or made before models had one. {AGAIN}"
+        )
     if entry["seal"] != seal_of(entry):
         raise ValueError(
             f"{where} was changed after the run wrote it: its seal does not fit. It was not loaded. Restore the file."
@@ -132,7 +187,10 @@ def entry_of(
     name: str,  # What the model is called, without ending
 ) -> dict:  # Its entry in the manifest, with sha256, type, versions ...
     "What the manifest says of a model, once that is known to be what the run wrote."
-    manifest, where = read_json(run, "models/manifest.json"), f"{run / 'models/manifest.json'} on {name!r}"
+    manifest, where = (
+        read_json(run, "models/manifest.json"),
+        f"{run / 'models/manifest.json'} on {name!r}",
+    )
     if name not in manifest or not run.has(f"models/{name}.skops"):
         raise ValueError(
             f"{run.folder} holds no model {name!r}; it has: {', '.join(manifest) or 'none'}. Run the stage that makes"
@@ -140,6 +198,7 @@ def entry_of(
         )
     refuse_changed_entry(manifest[name], where, name)
     return manifest[name]
+
 
 def refuse_other_log(
     run: Run,  # The run
@@ -163,6 +222,7 @@ ROLES = {
     "explainer": ("prepare",),
 }  # model: what it must be able to do; other names are free
 
+
 def refuse_other_kind(
     model,  # As loaded
     name: str,  # What it is called
@@ -180,6 +240,7 @@ def refuse_other_kind(
             f"{path} holds a {type_name(model)}, and the manifest says {kind!r}. It was not used. {AGAIN}"
         )
 
+# %% ../../nbs/base/04_models_kept.ipynb #644f09fa
 def _rebuilt(path: Path, content: bytes):
     "The model in a file's bytes, of known types only."
     import skops.io
@@ -201,6 +262,7 @@ def _rebuilt(path: Path, content: bytes):
         raise ValueError(
             f"{path} cannot be built again ({type(error).__name__}: {' '.join(str(error).split())[:120]}). {AGAIN}"
         ) from None
+
 
 def load_model(
     run: Run,  # The run

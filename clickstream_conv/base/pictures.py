@@ -29,102 +29,174 @@ LIMIT = "limit"  # name of the exact probability, where it is known
 BASELINE = "event counts"  # name of the baseline: what a counter of events would say
 BASE_RATE = "base rate"  # name of the baseline of finished sessions, which have no events: one probability for all of them
 POOLED = "all"  # stands in the column landmark for all of them together
-COLOURS = {"converted": "#D55E00", "not converted": "#A6A6A6", "model": "#0072B2", "chance": "#8C8C8C", "bad": "#D55E00", "text": "#333333"}
-KINDS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#882255", "#999933", "#D55E00", "#44AA99", "#332288")  # for groups without an order, such as segments
+COLOURS = {
+    "converted": "#D55E00",
+    "not converted": "#A6A6A6",
+    "model": "#0072B2",
+    "chance": "#8C8C8C",
+    "bad": "#D55E00",
+    "text": "#333333",
+}
+KINDS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#882255",
+    "#999933",
+    "#D55E00",
+    "#44AA99",
+    "#332288",
+)  # for groups without an order, such as segments
+
+# %% ../../nbs/base/01_pictures.ipynb #c73bc512
 LOW_TO_HIGH, AWAY_FROM_ZERO = "Blues", "RdBu_r"  # colour maps: for amounts, and for differences
-LOOK = {"font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 9.5, "axes.edgecolor": "#8C8C8C", "axes.labelcolor": "#333333",
-        "text.color": "#333333", "xtick.color": "#595959", "ytick.color": "#595959", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-        "grid.color": "#E6E6E6", "grid.linewidth": 0.7, "lines.linewidth": 1.6, "lines.markersize": 4.5, "figure.facecolor": "white", "axes.facecolor": "white", "text.parse_math": False}  # no text is a formula: a log's words may hold dollars
-STYLE = {LIMIT: dict(color="#404040", marker="", linestyle="--"), BASELINE: dict(color="#E69F00", marker="s", linestyle="-"), "logistic regression": dict(color="#56B4E9", marker="^", linestyle="-"),
-         "xgboost": dict(color="#0072B2", marker="o", linestyle="-"), "random forest": dict(color="#009E73", marker="v", linestyle="-"), "gradient boosting": dict(color="#CC79A7", marker="D", linestyle="-"),
-         "neural net": dict(color="#882255", marker="P", linestyle="-"), "best single feature": dict(color="#999933", marker="X", linestyle="-")}
+LOOK = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.edgecolor": "#8C8C8C",
+    "axes.labelcolor": "#333333",
+    "text.color": "#333333",
+    "xtick.color": "#595959",
+    "ytick.color": "#595959",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "text.parse_math": False,
+}  # no text is a formula: a log's words may hold dollars
+
+# %% ../../nbs/base/01_pictures.ipynb #c2d0431c
+STYLE = {
+    LIMIT: dict(color="#404040", marker="", linestyle="--"),
+    BASELINE: dict(color="#E69F00", marker="s", linestyle="-"),
+    "logistic regression": dict(color="#56B4E9", marker="^", linestyle="-"),
+    "xgboost": dict(color="#0072B2", marker="o", linestyle="-"),
+    "random forest": dict(color="#009E73", marker="v", linestyle="-"),
+    "gradient boosting": dict(color="#CC79A7", marker="D", linestyle="-"),
+    "neural net": dict(color="#882255", marker="P", linestyle="-"),
+    "best single feature": dict(color="#999933", marker="X", linestyle="-"),
+}
 DOTS = 110  # a picture's dots per inch: sharp enough to read, small enough to keep
 
+
 def style_of(
-    name: str, # Of a model; what follows a bracket does not count
-) -> dict: # color, marker, linestyle
+    name: str,  # Of a model; what follows a bracket does not count
+) -> dict:  # color, marker, linestyle
     "The look of a model, the same everywhere."
     known = BASELINE if name == BASE_RATE else name.split(" (")[0]
     return STYLE.get(known, dict(color=COLOURS["model"], marker="o", linestyle="-"))
 
+
 def baseline_of(
-    names, # Of models
-) -> str: # The baseline among them; empty where there is none
+    names,  # Of models
+) -> str:  # The baseline among them; empty where there is none
     "Which baseline stands among models."
     return next((name for name in (BASELINE, BASE_RATE) if name in names), "")
 
+
 def few_colours(
-    png: bytes, # A picture
-    colours: int = 128, # How many it may have
-) -> bytes: # The same, much smaller
+    png: bytes,  # A picture
+    colours: int = 128,  # How many it may have
+) -> bytes:  # The same, much smaller
     "A picture with a palette, which suits lines and letters."
     kept = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE).save(kept, format="png", optimize=True)
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(
+        colours, method=Image.Quantize.MAXCOVERAGE
+    ).save(kept, format="png", optimize=True)
     return kept.getvalue()
 
+# %% ../../nbs/base/01_pictures.ipynb #083b106c
 class PlainMarks(LogFormatter):
     "Names the marks of a scale of logarithms by numbers, where matplotlib would write formulas."
+
     def __call__(
         self,
-        x: float, # A place on the scale
-        pos: int | None = None, # Which mark it is
-    ) -> str: # As people write it; empty for marks that have no name
+        x: float,  # A place on the scale
+        pos: int | None = None,  # Which mark it is
+    ) -> str:  # As people write it; empty for marks that have no name
         "The name of a mark."
-        if not super().__call__(x, pos): return ""
+        if not super().__call__(x, pos):
+            return ""
         return f"{x:,.0f}" if abs(x) >= 1 else f"{x:g}"
 
+
 def plain_scales(
-    figure: plt.Figure, # With its axes
-) -> plt.Figure: # The same
+    figure: plt.Figure,  # With its axes
+) -> plt.Figure:  # The same
     "Marks of scales of logarithms as numbers, since a formula would be shown as it is written."
     axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
     for axis in axes:
-        if isinstance(axis.get_major_formatter(), LogFormatter): axis.set_major_formatter(PlainMarks())
-        if isinstance(axis.get_minor_formatter(), LogFormatter): axis.set_minor_formatter(PlainMarks())
+        if isinstance(axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter(PlainMarks())
+        if isinstance(axis.get_minor_formatter(), LogFormatter):
+            axis.set_minor_formatter(PlainMarks())
     return figure
 
+
 def plain_texts(
-    figure: plt.Figure, # What was drawn
-) -> plt.Figure: # The same, all its texts as they are
+    figure: plt.Figure,  # What was drawn
+) -> plt.Figure:  # The same, all its texts as they are
     "No text of a picture is a formula, and none holds what cannot be drawn."
     for text in plain_scales(figure).findobj(Text):
         text.set_parse_math(False)
-        if CONTROL.search(text.get_text()): text.set_text(for_terminal(text.get_text()))
+        if CONTROL.search(text.get_text()):
+            text.set_text(for_terminal(text.get_text()))
     return figure
 
+# %% ../../nbs/base/01_pictures.ipynb #73ad538b
 def title_of(
-    figure: plt.Figure, # What was drawn
-) -> str: # On one line; empty where it has none
+    figure: plt.Figure,  # What was drawn
+) -> str:  # On one line; empty where it has none
     "What a picture says above itself: the title of the whole, or else that of its first panel."
     first = figure.axes[:1]
-    said = [figure.get_suptitle(), *(ax.get_title(loc=place) for ax in first for place in ("left", "center"))]
+    said = [
+        figure.get_suptitle(),
+        *(ax.get_title(loc=place) for ax in first for place in ("left", "center")),
+    ]
     return " ".join(next((text for text in said if text), "").split())
+
 
 class Picture:
     "A still picture with its title and its description."
+
     def __init__(
         self,
-        figure: plt.Figure, # What was drawn
-        alt: str, # What it shows, in words
+        figure: plt.Figure,  # What was drawn
+        alt: str,  # What it shows, in words
     ):
         self.figure, self.alt, kept = plain_texts(figure), alt, io.BytesIO()
         self.title = title_of(self.figure)
-        with plt.rc_context(LOOK): figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
+        with plt.rc_context(LOOK):
+            figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
         plt.close(figure)
         self.png = few_colours(kept.getvalue())
 
-    def __repr__(self): return self.alt
+    def __repr__(self):
+        return self.alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         "What a notebook shows, with the description as alternative text and the title as data."
         about = dict(alt=self.alt, title=self.title)
-        return {"image/png": b64encode(self.png).decode(), "text/plain": self.alt}, {"image/png": about}
+        return {"image/png": b64encode(self.png).decode(), "text/plain": self.alt}, {
+            "image/png": about
+        }
 
 # %% ../../nbs/base/01_pictures.ipynb #b0ce9390
 def spread_out(
-    wanted: list, # Where each label would like to be
-    gap: float, # Least distance between two
-) -> np.ndarray: # Where each goes
+    wanted: list,  # Where each label would like to be
+    gap: float,  # Least distance between two
+) -> np.ndarray:  # Where each goes
     "Positions as near as possible to those wanted (least squares), and at least a gap apart."
     wanted = np.asarray(wanted, float)
     order, steps = np.argsort(wanted, kind="stable"), gap * np.arange(len(wanted))
@@ -132,71 +204,125 @@ def spread_out(
     placed[order] = isotonic_regression(wanted[order] - steps) + steps
     return placed
 
+
 def name_lines(
-    ax: plt.Axes, # With limits set and lines drawn
-    ends: dict, # Name: (x, y) of the end of its line
-    width: int = 24, # Letters before a name goes on in the next line
+    ax: plt.Axes,  # With limits set and lines drawn
+    ends: dict,  # Name: (x, y) of the end of its line
+    width: int = 24,  # Letters before a name goes on in the next line
 ) -> None:
     "Write names beside the ends of lines."
     texts = [textwrap.fill(name, width) for name in ends]
     height = ax.get_window_extent().height / ax.figure.dpi * 72
     gap = max(t.count("\n") + 1 for t in texts) * plt.rcParams["font.size"] * 1.25 / height
-    places = [ax.transAxes.inverted().transform(ax.transData.transform(end))[1] for end in ends.values()]
+    places = [
+        ax.transAxes.inverted().transform(ax.transData.transform(end))[1] for end in ends.values()
+    ]
     for (name, end), text, place in zip(ends.items(), texts, spread_out(places, gap)):
-        ax.annotate(text, end, xytext=(1.04, place), textcoords="axes fraction", va="center", color=style_of(name)["color"], annotation_clip=False,
-                    arrowprops=dict(arrowstyle="-", color=style_of(name)["color"], lw=0.6, shrinkA=1, shrinkB=2, relpos=(0, 0.5)))
+        ax.annotate(
+            text,
+            end,
+            xytext=(1.04, place),
+            textcoords="axes fraction",
+            va="center",
+            color=style_of(name)["color"],
+            annotation_clip=False,
+            arrowprops=dict(
+                arrowstyle="-",
+                color=style_of(name)["color"],
+                lw=0.6,
+                shrinkA=1,
+                shrinkB=2,
+                relpos=(0, 0.5),
+            ),
+        )
 
 # %% ../../nbs/base/01_pictures.ipynb #66770c1d
-def shared_template() -> go.layout.Template: # For plotly
+def shared_template() -> go.layout.Template:  # For plotly
     "The look of all pictures, for plotly."
-    axis = dict(gridcolor=LOOK["grid.color"], linecolor=LOOK["axes.edgecolor"], zerolinecolor=LOOK["grid.color"])
-    return go.layout.Template(layout=dict(font=dict(color=LOOK["text.color"], size=13), paper_bgcolor="white", plot_bgcolor="white", colorway=list(KINDS), xaxis=axis, yaxis=axis,
-                                          title=dict(x=0.01, xanchor="left", font=dict(size=15)), margin=dict(l=60, r=20, t=50, b=50)))
+    axis = dict(
+        gridcolor=LOOK["grid.color"],
+        linecolor=LOOK["axes.edgecolor"],
+        zerolinecolor=LOOK["grid.color"],
+    )
+    return go.layout.Template(
+        layout=dict(
+            font=dict(color=LOOK["text.color"], size=13),
+            paper_bgcolor="white",
+            plot_bgcolor="white",
+            colorway=list(KINDS),
+            xaxis=axis,
+            yaxis=axis,
+            title=dict(x=0.01, xanchor="left", font=dict(size=15)),
+            margin=dict(l=60, r=20, t=50, b=50),
+        )
+    )
 
-OURS = ("hovertemplate", "texttemplate", "template")  # parts of a chart that are written by us and hold no word of a log
+
+OURS = (
+    "hovertemplate",
+    "texttemplate",
+    "template",
+)  # parts of a chart that are written by us and hold no word of a log
+
 
 def _plain_part(part, name: str = ""):
     "A part of a chart, its texts escaped; numbers and what is ours as they are."
-    if name in OURS: return part
-    if isinstance(part, str): return for_plotly(part)
-    if isinstance(part, dict): return {key: _plain_part(value, key) for key, value in part.items()}
-    if isinstance(part, (list, tuple)): return [_plain_part(value, name) for value in part]
-    if isinstance(part, np.ndarray) and part.dtype.kind in "OUT": return [_plain_part(value, name) for value in part.tolist()]
+    if name in OURS:
+        return part
+    if isinstance(part, str):
+        return for_plotly(part)
+    if isinstance(part, dict):
+        return {key: _plain_part(value, key) for key, value in part.items()}
+    if isinstance(part, (list, tuple)):
+        return [_plain_part(value, name) for value in part]
+    if isinstance(part, np.ndarray) and part.dtype.kind in "OUT":
+        return [_plain_part(value, name) for value in part.tolist()]
     return part
 
+# %% ../../nbs/base/01_pictures.ipynb #e48ff5ef
 def plain_chart(
-    figure: go.Figure, # What was drawn; a new line in a text is one in the picture
-) -> go.Figure: # The same, no text of which is HTML
+    figure: go.Figure,  # What was drawn; a new line in a text is one in the picture
+) -> go.Figure:  # The same, no text of which is HTML
     "Plotly reads some HTML in its texts; here they are shown as they are."
-    for trace in figure.data: trace.update(_plain_part(trace.to_plotly_json()), overwrite=True)
+    for trace in figure.data:
+        trace.update(_plain_part(trace.to_plotly_json()), overwrite=True)
     figure.layout.update(_plain_part(figure.layout.to_plotly_json()), overwrite=True)
     return figure
 
+
 class Chart:
     "A picture that answers to the pointer, with its description."
+
     def __init__(
         self,
-        figure: go.Figure, # What was drawn
-        alt: str, # What it shows, in words
-        height: int = 420, # In pixels; the width is the page's
+        figure: go.Figure,  # What was drawn
+        alt: str,  # What it shows, in words
+        height: int = 420,  # In pixels; the width is the page's
     ):
         self.title = " ".join((figure.layout.title.text or "").split())
         self.figure, self.alt = plain_chart(figure), alt
         self.figure.update_layout(template=shared_template(), height=height, autosize=True)
 
-    def __repr__(self): return self.alt
+    def __repr__(self):
+        return self.alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         "What a notebook shows: the data of the picture, and the description."
-        return {"application/vnd.plotly.v1+json": json.loads(self.figure.to_json()) | dict(config=dict(displaylogo=False, responsive=True, typesetMath=False)), "text/plain": self.alt}
+        return {
+            "application/vnd.plotly.v1+json": json.loads(self.figure.to_json())
+            | dict(config=dict(displaylogo=False, responsive=True, typesetMath=False)),
+            "text/plain": self.alt,
+        }
 
 # %% ../../nbs/base/01_pictures.ipynb #4679b9b0
 def wilson(
-    converted: np.ndarray, # How many converted
-    rows: np.ndarray, # Of how many
-) -> tuple: # Low and high end of the 95 % interval
+    converted: np.ndarray,  # How many converted
+    rows: np.ndarray,  # Of how many
+) -> tuple:  # Low and high end of the 95 % interval
     "The interval of a share (Wilson, 1927)."
     z, n = NormalDist().inv_cdf(0.975), np.asarray(rows, float)
     share = np.asarray(converted) / n
     middle, reach = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return np.clip((middle - reach) / (1 + z**2 / n), 0, 1), np.clip((middle + reach) / (1 + z**2 / n), 0, 1)
+    return np.clip((middle - reach) / (1 + z**2 / n), 0, 1), np.clip(
+        (middle + reach) / (1 + z**2 / n), 0, 1
+    )

@@ -23,15 +23,18 @@ import polars as pl
 # %% ../../nbs/base/03_runs.ipynb #ac4c57f1
 JOURNAL = "CLICKSTREAM_CONV_JOURNAL"  # environment variable: the file in which the names of written files are noted; not set: nowhere
 
+
 def _note(path: Path) -> None:
     "Note that a file was written, where somebody wants to know."
     if journal := os.environ.get(JOURNAL):
-        with open(journal, "a", encoding="utf-8") as file: file.write(f"{path.absolute()}\n")
+        with open(journal, "a", encoding="utf-8") as file:
+            file.write(f"{path.absolute()}\n")
+
 
 @contextmanager
 def atomic_write(
-    path: Path, # The file to make or replace
-): # A binary file to write to
+    path: Path,  # The file to make or replace
+):  # A binary file to write to
     "Write a file that appears whole or not at all."
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -44,67 +47,88 @@ def atomic_write(
         os.replace(part, path)
         _note(path)
     except OSError as error:
-        raise type(error)(f"cannot write {path}: {error.strerror or error}. What was there before is kept; "
-                          "make room or permission, or choose another folder with --out") from error
+        raise type(error)(
+            f"cannot write {path}: {error.strerror or error}. What was there before is kept; "
+            "make room or permission, or choose another folder with --out"
+        ) from error
     finally:
-        part.unlink(missing_ok=True) if part.parent.is_dir() and os.access(part.parent, os.W_OK) else None
+        part.unlink(missing_ok=True) if part.parent.is_dir() and os.access(
+            part.parent, os.W_OK
+        ) else None
 
 # %% ../../nbs/base/03_runs.ipynb #031617ef
 BRIEF = "clickstream-conv-of-"  # how the names of folders for a while begin; the id of their process follows
 _FOLDERS = threading.Lock()  # one thread at a time makes or sweeps them
 
+
 def _locked(folder: Path) -> int | None:
     "An open folder with a lock on it, which its process loses when it ends; None where another has it, or it is no folder."
     import fcntl
-    try: opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError: return None
-    try: fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(opened)
         return None
     return opened
 
+
 def _may_be_left(folder: Path) -> bool:
     "Whether a folder is one for a while, of this user, and its process has ended; one's own id may be that of an earlier process."
     import psutil
+
     found = re.match(re.escape(BRIEF) + r"(\d+)-", folder.name)
-    if not found or folder.lstat().st_uid != os.getuid(): return False
+    if not found or folder.lstat().st_uid != os.getuid():
+        return False
     return int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))
 
+
 def sweep_folders(
-    place: Path, # Where they are made
-) -> list: # Names of folders that were removed
+    place: Path,  # Where they are made
+) -> list:  # Names of folders that were removed
     "Remove what processes that were killed have left."
     swept = []
     for folder in place.iterdir():
-        try: held = _locked(folder) if _may_be_left(folder) else None
-        except OSError: continue  # gone by now
-        if held is None: continue
+        try:
+            held = _locked(folder) if _may_be_left(folder) else None
+        except OSError:
+            continue  # gone by now
+        if held is None:
+            continue
         shutil.rmtree(folder, ignore_errors=True)
         os.close(held)
         swept.append(folder.name)
     return swept
 
+# %% ../../nbs/base/03_runs.ipynb #a4fd01a0
 @contextmanager
-def brief_folder(
-): # Its path
+def brief_folder():  # Its path
     "A folder for a while; what killed processes have left is removed first."
     place = Path(tempfile.gettempdir())
     with _FOLDERS:
-        if os.name == "posix": sweep_folders(place)
+        if os.name == "posix":
+            sweep_folders(place)
         folder = Path(tempfile.mkdtemp(prefix=f"{BRIEF}{os.getpid()}-", dir=place))
         held = _locked(folder) if os.name == "posix" else None
-    try: yield folder
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if held is not None: os.close(held)
+        if held is not None:
+            os.close(held)
 
 # %% ../../nbs/base/03_runs.ipynb #dcb6fc5a
 def sha256_of(
-    path: Path, # A file
-) -> str: # Its sha256, 64 hexadecimal digits
+    path: Path,  # A file
+) -> str:  # Its sha256, 64 hexadecimal digits
     "The fingerprint of a file."
-    with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 def inside(
     run,  # A Run, or the folder of one
@@ -113,7 +137,9 @@ def inside(
     "The path of a file of a run; a name that leads out of its folder, by its words or a link, is refused."
     folder = Path(getattr(run, "folder", run)).absolute()
     if not isinstance(name, (str, Path)) or not str(name) or "\0" in str(name):
-        raise ValueError(f"{folder}: {name!r} is no name of a file of a run. Names are like metrics/source.json")
+        raise ValueError(
+            f"{folder}: {name!r} is no name of a file of a run. Names are like metrics/source.json"
+        )
     if not Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder)):
         raise ValueError(
             f"{folder}: the name {str(name)!r} leads out of the run's folder. Nothing outside of it is read, written"
@@ -122,16 +148,21 @@ def inside(
         )
     return folder / name
 
+# %% ../../nbs/base/03_runs.ipynb #36d5fce7
 class Run:
     "One folder, and how its tables and figures are read and written."
+
     def __init__(
         self,
-        folder: str = "", # Where it is; empty: a new temporary folder
+        folder: str = "",  # Where it is; empty: a new temporary folder
     ):
         self.folder = Path(folder or tempfile.mkdtemp(prefix="clickstream-conv-")).absolute()
 
-    def __repr__(self): return f"Run({str(self.folder)!r})"
-    def __truediv__(self, name): return inside(self, name)
+    def __repr__(self):
+        return f"Run({str(self.folder)!r})"
+
+    def __truediv__(self, name):
+        return inside(self, name)
 
     def has(self, *names: str) -> bool:
         "Whether all of these files are there."
@@ -143,24 +174,30 @@ class Run:
 
     def needed(self, name: str, stage: str) -> Path:
         "The path of a file that an earlier stage leaves."
-        if not self.has(name): raise ValueError(f"{self.folder} holds no {name}; run the stage {stage} first")
+        if not self.has(name):
+            raise ValueError(f"{self.folder} holds no {name}; run the stage {stage} first")
         return self / name
 
 # %% ../../nbs/base/03_runs.ipynb #aae51af6
 def write_table(
-    run: Run, # The run
-    name: str, # File name, ending in .parquet
-    frame: pl.DataFrame, # What to write
-) -> Path: # Where it is
+    run: Run,  # The run
+    name: str,  # File name, ending in .parquet
+    frame: pl.DataFrame,  # What to write
+) -> Path:  # Where it is
     "Keep a table."
     table = io.BytesIO()
-    frame.write_parquet(table, compression_level=1, statistics=False)  # no query skips groups of rows by them
-    with atomic_write(run / name) as file: file.write(table.getbuffer())
+    frame.write_parquet(
+        table, compression_level=1, statistics=False
+    )  # no query skips groups of rows by them
+    with atomic_write(run / name) as file:
+        file.write(table.getbuffer())
     return run / name
+
 
 AGAIN = (  # the way out
     "Repeat the command that made the run (clickstream-conv run ... --out FOLDER): it makes anew what is damaged"
 )
+
 
 @contextmanager
 def naming_damage(
@@ -173,6 +210,7 @@ def naming_damage(
         said = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is damaged and cannot be read ({said}). {AGAIN}") from None
 
+
 def parquet_table(
     path: Path,  # A table of a run
     columns: list = None,  # Names of columns; None: all
@@ -181,30 +219,39 @@ def parquet_table(
     with naming_damage(path):
         return pl.read_parquet(path, columns=columns, glob=False)
 
+
 def read_table(
-    run: Run, # The run
-    name: str, # File name, ending in .parquet
-    stage: str = "02_sources", # The stage that makes it, for the message if it is missing
-) -> pl.DataFrame: # The table
+    run: Run,  # The run
+    name: str,  # File name, ending in .parquet
+    stage: str = "02_sources",  # The stage that makes it, for the message if it is missing
+) -> pl.DataFrame:  # The table
     "Read a table that an earlier stage kept."
     return parquet_table(run.needed(name, stage))
 
+# %% ../../nbs/base/03_runs.ipynb #cfe0a2ff
 def plain_json(value):
     "A value as JSON knows it."
-    if hasattr(value, "tolist"): return plain_json(value.tolist())
-    if isinstance(value, dict): return {str(k): plain_json(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)): return [plain_json(v) for v in value]
-    if isinstance(value, float) and value - value != 0: return None
+    if hasattr(value, "tolist"):
+        return plain_json(value.tolist())
+    if isinstance(value, dict):
+        return {str(k): plain_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_json(v) for v in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
     return value
 
+
 def write_json(
-    run: Run, # The run
-    name: str, # File name, ending in .json
-    figures: dict, # What to write; NumPy values are welcome
-) -> Path: # Where it is
+    run: Run,  # The run
+    name: str,  # File name, ending in .json
+    figures: dict,  # What to write; NumPy values are welcome
+) -> Path:  # Where it is
     "Keep figures."
-    with atomic_write(run / name) as file: file.write((json.dumps(plain_json(figures), indent=2, ensure_ascii=False) + "\n").encode())
+    with atomic_write(run / name) as file:
+        file.write((json.dumps(plain_json(figures), indent=2, ensure_ascii=False) + "\n").encode())
     return run / name
+
 
 def _once(pairs: list) -> dict:
     "Names and values, each name once."
@@ -215,6 +262,7 @@ def _once(pairs: list) -> dict:
     twice = next(name for name in names if names.count(name) > 1)
     raise ValueError(f"it says {twice!r} more than once")
 
+
 def _finite(text: str) -> float:
     "A number, refused where it is infinite or none."
     number = float(text)
@@ -222,6 +270,7 @@ def _finite(text: str) -> float:
         raise ValueError(f"it holds {text[:20]}, which is no number")
     return number
 
+# %% ../../nbs/base/03_runs.ipynb #1333ffd2
 def read_json(
     run: Run,  # The run
     name: str,  # File name, ending in .json
@@ -233,7 +282,10 @@ def read_json(
         return {}
     try:
         found = json.loads(
-            path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite
+            path.read_text(encoding="utf-8"),
+            object_pairs_hook=_once,
+            parse_float=_finite,
+            parse_constant=_finite,
         )
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}. {way_out}") from None

@@ -16,65 +16,79 @@ import re
 # all that a terminal obeys, but for tab and new line; separators of lines; marks that turn the direction of writing
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+
 def _written_out(found: re.Match) -> str:
     "A control character as it is written in code."
     number = ord(found[0])
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
 
+
 def for_terminal(
-    text: str, # Anything
-) -> str: # The same, control characters written out; lines stay lines
+    text: str,  # Anything
+) -> str:  # The same, control characters written out; lines stay lines
     "Text that a terminal shows and does not obey."
     return CONTROL.sub(_written_out, str(text))
 
+
 def on_one_line(
-    text: str, # Anything
-) -> str: # The same, white space as single blanks and control characters written out
+    text: str,  # Anything
+) -> str:  # The same, white space as single blanks and control characters written out
     "Text on one line."
     return for_terminal(" ".join(str(text).split()))
 
 # %% ../../nbs/base/00_texts.ipynb #a46d8f9e
 # what means something anywhere in a line; a line within a word, as in user_id, does not
-MARKS = re.compile(r"[\\`*\[\]{}|$~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|:(?=[A-Za-z])|(?<![^\W_])_|_(?![^\W_])")
+MARKS = re.compile(
+    r"[\\`*\[\]{}|$~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|:(?=[A-Za-z])|(?<![^\W_])_|_(?![^\W_])"
+)
 # what means something at the beginning of a line: lists, headings, quotes, rules, comments, targets
 FIRST = re.compile(r"^(?=[#>%=^@:]|[-+](?!\d)|\(.*\)=$)|^(\d+)(?=[.)](\s|$))")
 LAST = re.compile(r"#+$")  # a heading may end with these
+
 
 def _marked(found: re.Match) -> str:
     "Every mark of what was found behind a backslash of its own."
     return "".join(f"\\{mark}" for mark in found[0])
 
+
 def for_markdown(
-    text: str, # Anything
-) -> str: # Markdown, on one line, that shows it as it is
+    text: str,  # Anything
+) -> str:  # Markdown, on one line, that shows it as it is
     "Text that Markdown leaves alone."
     bare = on_one_line(text)
     marked = LAST.sub(_marked, MARKS.sub(_marked, bare))
-    if marked.startswith("\\"): return marked
+    if marked.startswith("\\"):
+        return marked
     return FIRST.sub(lambda found: f"{found[1] or ''}\\", marked)
 
+
 def from_markdown(
-    text: str, # As made by for_markdown, or a line of Markdown
-) -> str: # The words
+    text: str,  # As made by for_markdown, or a line of Markdown
+) -> str:  # The words
     "A line of Markdown as plain text: without backslashes and backticks."
     return re.sub(r"\\([!-/:-@\[-`{-~])|`", lambda found: found[1] or "", text)
 
 # %% ../../nbs/base/00_texts.ipynb #6ca9cd9d
 def paragraph(
-    text: str, # A sentence or several
-): # IPython's Markdown
+    text: str,  # A sentence or several
+):  # IPython's Markdown
     "Sentences as a notebook shows them."
     from IPython.display import Markdown
+
     return Markdown(for_markdown(text))
 
+
 def bullets(
-    lines: list, # Sentences
-    strong: list = (), # Sentences that are set in bold, after the others
-    after: str = "", # Markdown below the list, written by us
-): # IPython's Markdown
+    lines: list,  # Sentences
+    strong: list = (),  # Sentences that are set in bold, after the others
+    after: str = "",  # Markdown below the list, written by us
+):  # IPython's Markdown
     "Sentences as a list."
     from IPython.display import Markdown
-    listed = [f"- {for_markdown(line)}" for line in lines] + [f"- **{for_markdown(line)}**" for line in strong]
+
+    listed = [f"- {for_markdown(line)}" for line in lines] + [
+        f"- **{for_markdown(line)}**" for line in strong
+    ]
     return Markdown("\n".join(listed) + (f"\n\n{after}" if after else ""))
 
 # %% ../../nbs/base/00_texts.ipynb #e15794c0
@@ -83,17 +97,22 @@ CODE_SPAN = re.compile(r"((?<!`)(`+)(?!`).+?(?<!`)\2(?!`))")  # code within a li
 LIVE = re.compile(r"(?<!\\)(<(?=[A-Za-z/!?])|!(?=\[))")  # HTML and pictures
 ROLE = re.compile(r"(?<!\\)\{(?=[\w:+.-]+\}`)")  # a role of MyST, such as {download}
 
+
 def _plain_line(line: str) -> str:
     "A line outside of a block of code."
     line = ROLE.sub("\\\\{", line)
-    if re.match(r"\s*(---|\+\+\+|%|:::)", line): line = f"\\{line.lstrip()}"
+    if re.match(r"\s*(---|\+\+\+|%|:::)", line):
+        line = f"\\{line.lstrip()}"
     parts = CODE_SPAN.split(line)  # words, code, its backticks, words, ...
-    shown = [LIVE.sub(r"\\\1", part) if i % 3 == 0 else part for i, part in enumerate(parts) if i % 3 < 2]
+    shown = [
+        LIVE.sub(r"\\\1", part) if i % 3 == 0 else part for i, part in enumerate(parts) if i % 3 < 2
+    ]
     return "".join(shown)
 
+
 def without_markup(
-    text: str, # Markdown that is not ours
-) -> str: # The same, with nothing in it that fetches, runs or includes something
+    text: str,  # Markdown that is not ours
+) -> str:  # The same, with nothing in it that fetches, runs or includes something
     "Markdown of which only words, headings, lists, tables, emphasis, code and links are left."
     lines, fence = [], ""
     for line in str(text).splitlines():
@@ -101,41 +120,54 @@ def without_markup(
         if not fence and found:
             fence, about = found[1], found[2].strip()
             line = fence + (about if re.fullmatch(r"[a-z]*", about) else "text")
-        elif fence and found and not found[2].strip() and found[1].startswith(fence): fence = ""
-        elif not fence: line = _plain_line(line)
+        elif fence and found and not found[2].strip() and found[1].startswith(fence):
+            fence = ""
+        elif not fence:
+            line = _plain_line(line)
         lines.append(for_terminal(line))
     return "\n".join([*lines, fence] if fence else lines)
 
 # %% ../../nbs/base/00_texts.ipynb #db7366a9
-TAGS = frozenset((
-    "a abbr b blockquote br caption code col colgroup dd div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i li "
-    "ol p pre s small span strong sub sup table tbody td tfoot th thead tr u ul").split())
+TAGS = frozenset(
+    (
+        "a abbr b blockquote br caption code col colgroup dd div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i li "
+        "ol p pre s small span strong sub sup table tbody td tfoot th thead tr u ul"
+    ).split()
+)
 KEPT = {"*": ["class", "colspan", "rowspan", "scope", "title"], "a": ["href"]}  # attributes
 
+
 def safe_html(
-    text: str, # HTML that is not ours
-) -> str: # Words, tables and links; everything else is shown as text
+    text: str,  # HTML that is not ours
+) -> str:  # Words, tables and links; everything else is shown as text
     "HTML that fetches and runs nothing."
     import bleach
+
     bare = re.sub(r"<style\b.*?</style\s*>", "", str(text), flags=re.DOTALL | re.IGNORECASE)
-    return bleach.clean(bare, TAGS, KEPT, protocols=["http", "https", "mailto"], strip_comments=True)
+    return bleach.clean(
+        bare, TAGS, KEPT, protocols=["http", "https", "mailto"], strip_comments=True
+    )
 
 # %% ../../nbs/base/00_texts.ipynb #bf07a0ab
 def for_html(
-    text: str, # Anything
-) -> str: # HTML that shows it as it is, also between quotes
+    text: str,  # Anything
+) -> str:  # HTML that shows it as it is, also between quotes
     "Text that HTML leaves alone."
     return html.escape(for_terminal(text))
 
+
 def for_plotly(
-    text: str, # Anything
-) -> str: # Text of a chart that shows it as it is, new lines as lines
+    text: str,  # Anything
+) -> str:  # Text of a chart that shows it as it is, new lines as lines
     "Text that plotly leaves alone."
-    return "<br>".join(html.escape(for_terminal(line), quote=False) for line in str(text).split("\n"))
+    return "<br>".join(
+        html.escape(for_terminal(line), quote=False) for line in str(text).split("\n")
+    )
+
 
 def file_name(
-    text: str, # Anything
-) -> str: # A name of a file in this folder
+    text: str,  # Anything
+) -> str:  # A name of a file in this folder
     "Words as the name of a file: nothing in it leads to another folder."
     return re.sub(r"[^\w.-]+", "_", str(text)).lstrip(".")[:120] or "unnamed"
 
@@ -144,37 +176,57 @@ STARTS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # what a formula begins with, also in
 FORMULA = rf"(^|[;\t\r\n])([{STARTS}\t\r\n])"
 NUMBER = r"^[-+]?\d+([.,]\d+)*([eE][-+]?\d+)?\s?%?$"
 
+
 def cell_for_spreadsheet(
-    value, # A cell; only text is looked at
-): # The same, or the text with an apostrophe before what could be a formula
+    value,  # A cell; only text is looked at
+):  # The same, or the text with an apostrophe before what could be a formula
     "A cell that a spreadsheet shows and does not compute."
-    if not isinstance(value, str) or re.fullmatch(NUMBER, value): return value
+    if not isinstance(value, str) or re.fullmatch(NUMBER, value):
+        return value
     return re.sub(FORMULA, r"\1'\2", value)
 
+
 def frame_for_spreadsheet(
-    frame, # A Polars frame
-) -> tuple: # The frame for a CSV file; column: how many of its cells were changed, its name included
+    frame,  # A Polars frame
+) -> (
+    tuple
+):  # The frame for a CSV file; column: how many of its cells were changed, its name included
     "A frame that a spreadsheet shows and does not compute."
     import polars as pl
+
     kinds = (pl.String, pl.Categorical, pl.Enum)
     words = [name for name, kind in frame.schema.items() if kind.base_type() in kinds]
     text = {name: pl.col(name).cast(pl.String) for name in words}
-    begins = {name: cell.str.contains(FORMULA) & ~cell.str.contains(NUMBER) for name, cell in text.items()}
+    begins = {
+        name: cell.str.contains(FORMULA) & ~cell.str.contains(NUMBER) for name, cell in text.items()
+    }
     odd = {name: found.fill_null(False) for name, found in begins.items()}
-    changed = frame.select(**{name: odd[name].sum() for name in words}).row(0, named=True) if words else {}
+    changed = (
+        frame.select(**{name: odd[name].sum() for name in words}).row(0, named=True)
+        if words
+        else {}
+    )
     plain = {name: cell.str.replace_all(FORMULA, "${1}'${2}") for name, cell in text.items()}
-    settled = {name: pl.when(odd[name]).then(plain[name]).otherwise(text[name]) for name in words if changed[name]}
+    settled = {
+        name: pl.when(odd[name]).then(plain[name]).otherwise(text[name])
+        for name in words
+        if changed[name]
+    }
     safe = frame.with_columns(**settled)
     heads = {name: cell_for_spreadsheet(name) for name in frame.columns}
     counts = {name: changed.get(name, 0) + (heads[name] != name) for name in frame.columns}
     return safe.rename(heads), {name: count for name, count in counts.items() if count}
 
+# %% ../../nbs/base/00_texts.ipynb #1ebd7f1c
 def spreadsheet_note(
-    counts: dict, # Column: how many of its cells were changed
-) -> str: # A sentence; empty where none was
+    counts: dict,  # Column: how many of its cells were changed
+) -> str:  # A sentence; empty where none was
     "What was done to cells that look like formulas."
-    if not sum(counts.values()): return ""
+    if not sum(counts.values()):
+        return ""
     where = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
-    return (f"CSV: {sum(counts.values()):,} text cells that a spreadsheet would take for a formula "
-            f"(they begin with =, +, -, @, a tab or a new line) have an apostrophe before it ({where}); "
-            "take it away before such values are compared with the log. Parquet holds them unchanged")
+    return (
+        f"CSV: {sum(counts.values()):,} text cells that a spreadsheet would take for a formula "
+        f"(they begin with =, +, -, @, a tab or a new line) have an apostrophe before it ({where}); "
+        "take it away before such values are compared with the log. Parquet holds them unchanged"
+    )

@@ -18,225 +18,350 @@ import polars as pl
 from ..base.pictures import BASE_RATE, BASELINE, baseline_of, LOOK, Picture, style_of
 from ..base.runs import Run
 from ..demo.limit import best_prediction
-from ..features.learned import visitor_folds
+from ..features.encoder import visitor_folds
 from ..features.look_back import COUNTED
 from ..features.sessions import session_table
 from ..judging.figures import FIGURES, HIGHER_IS_BETTER
 from ..judging.intervals import paired_difference, with_intervals
 from ..models.calibration import CalibrationMap, on_odds
-from ..models.families import fit, make_model, probability
+from ..models.fitting import fit, make_model, probability
 from ..models.search import combination, compare
 from ..sources.card import load_events
 
 # %% ../../nbs/classification/00_comparing.ipynb #957a28ff
 def require_both_classes(
-    train: pd.DataFrame, # Session rows of the training part
-    test: pd.DataFrame, # Session rows of the test part
-    folds: int, # Folds of the cross-validation
+    train: pd.DataFrame,  # Session rows of the training part
+    test: pd.DataFrame,  # Session rows of the test part
+    folds: int,  # Folds of the cross-validation
 ) -> None:
     "Refuse a log from which no model can be learned or judged, and say why."
     for part, table in (("training", train), ("test", test)):
-        if table.empty: raise ValueError(f"the {part} part holds no session at risk at any landmark. Give a longer log, or smaller landmarks")
+        if table.empty:
+            raise ValueError(
+                f"the {part} part holds no session at risk at any landmark. Give a longer log, or smaller landmarks"
+            )
         if table["converted"].nunique() < 2:
             which = "none converts" if table["converted"].max() == 0 else "all convert"
-            raise ValueError(f"the {part} part has one class only: of {table['session_id'].nunique():,} sessions {which}, so there is nothing to tell apart. "
-                             "Check the mapping of the event that counts as a conversion, or give a longer log")
+            raise ValueError(
+                f"the {part} part has one class only: of {table['session_id'].nunique():,} sessions {which}, so there is nothing to tell apart. "
+                "Check the mapping of the event that counts as a conversion, or give a longer log"
+            )
     converted = train.loc[train["converted"] == 1, "session_id"].nunique()
     if converted < folds:
-        raise ValueError(f"the training part holds {converted} converted sessions and the cross-validation needs at least {folds}, one a fold. Give a longer log, or fewer folds (-p folds=2)")
+        raise ValueError(
+            f"the training part holds {converted} converted sessions and the cross-validation needs at least {folds}, one a fold. Give a longer log, or fewer folds (-p folds=2)"
+        )
 
 # %% ../../nbs/classification/00_comparing.ipynb #a727678b
 def fold_tables(
-    run: Run, # The run's folder
-    card: dict, # Its log's card
-    train: pd.DataFrame, # Session rows of the training part
-    folds: int = 5, # How many folds
-): # Yields (learn, validate): session rows
+    run: Run,  # The run's folder
+    card: dict,  # Its log's card
+    train: pd.DataFrame,  # Session rows of the training part
+    folds: int = 5,  # How many folds
+):  # Yields (learn, validate): session rows
     "For each fold of visitors, the rows to learn from and the rows to judge by."
     if card["ready_made"]:
         number = visitor_folds(pl.Series(train["visitor"]), folds).to_numpy()
-        yield from ((train[number != f], train[number == f]) for f in range(folds) if (number == f).any())
+        yield from (
+            (train[number != f], train[number == f]) for f in range(folds) if (number == f).any()
+        )
         return
-    events, landmarks = load_events(run, "train"), tuple(sorted(train["landmark"].unique().tolist()))
+    events, landmarks = (
+        load_events(run, "train"),
+        tuple(sorted(train["landmark"].unique().tolist())),
+    )
     number = visitor_folds(events["visitor"], folds)
     for f in range(folds):
-        learn, validate = events.filter(number != f), events.filter(number == f).with_columns(part=pl.lit("test"))
+        learn, validate = (
+            events.filter(number != f),
+            events.filter(number == f).with_columns(part=pl.lit("test")),
+        )
         table = session_table(learn, validate, card, landmarks)[0].to_pandas()
         yield table[table["part"] == "train"], table[table["part"] == "test"]
 
 # %% ../../nbs/classification/00_comparing.ipynb #03ae9433
 def counting(
-    table: pd.DataFrame, # Session rows
-) -> list: # Names of the columns
+    table: pd.DataFrame,  # Session rows
+) -> list:  # Names of the columns
     "The columns of the baseline: how often each kind of event happened, and the landmark."
     return [c for c in (*(f"n_{event}" for event in COUNTED), "landmark") if c in table.columns]
 
+
 def baseline_name(
-    table: pd.DataFrame, # Session rows
-) -> str: # BASELINE; BASE_RATE for finished sessions, of which no event is counted
+    table: pd.DataFrame,  # Session rows
+) -> str:  # BASELINE; BASE_RATE for finished sessions, of which no event is counted
     "What the baseline is, which counts events where there are some."
     return BASELINE if any(name != "landmark" for name in counting(table)) else BASE_RATE
 
+
 def counting_probability(
-    learn: pd.DataFrame, # Session rows to learn from
-    validate: pd.DataFrame, # Session rows to judge by
-) -> np.ndarray: # Probability of each of the latter
+    learn: pd.DataFrame,  # Session rows to learn from
+    validate: pd.DataFrame,  # Session rows to judge by
+) -> np.ndarray:  # Probability of each of the latter
     "What a logistic regression over event counts says; without any it gives all the same."
     columns = counting(learn)
-    model = fit(make_model("logistic regression", learn[columns], C=1.0), learn[[*columns, "converted"]])
+    model = fit(
+        make_model("logistic regression", learn[columns], C=1.0), learn[[*columns, "converted"]]
+    )
     return probability(model, validate[columns])
 
+
 def exact_probability(
-    run: Run, # The run's folder
-    card: dict, # Its log's card
-    table: pd.DataFrame, # Session rows
-) -> np.ndarray | None: # The best possible prediction of each row; None where nobody knows it
+    run: Run,  # The run's folder
+    card: dict,  # Its log's card
+    table: pd.DataFrame,  # Session rows
+) -> np.ndarray | None:  # The best possible prediction of each row; None where nobody knows it
     "The limit, on the demo."
-    if card["source"] != "demo": return None
-    exact = best_prediction(load_events(run, "all"), tuple(sorted(table["landmark"].unique().tolist()))).to_pandas()
-    return table[["session_id", "landmark"]].merge(exact, on=["session_id", "landmark"], how="left")["probability"].to_numpy()
+    if card["source"] != "demo":
+        return None
+    exact = best_prediction(
+        load_events(run, "all"), tuple(sorted(table["landmark"].unique().tolist()))
+    ).to_pandas()
+    return (
+        table[["session_id", "landmark"]]
+        .merge(exact, on=["session_id", "landmark"], how="left")["probability"]
+        .to_numpy()
+    )
 
 # %% ../../nbs/classification/00_comparing.ipynb #4efed665
 def comparison(
-    judged: pd.DataFrame, # Validated rows: visitor, converted, and a probability for each combination
-    times: pd.DataFrame, # model, imbalance, seconds of each fit
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> pd.DataFrame: # One row a combination: the figures with intervals, seconds a fit
+    judged: pd.DataFrame,  # Validated rows: visitor, converted, and a probability for each combination
+    times: pd.DataFrame,  # model, imbalance, seconds of each fit
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> pd.DataFrame:  # One row a combination: the figures with intervals, seconds a fit
     "How combinations of family and imbalance compare."
-    seconds = times.assign(name=[combination(m, i) for m, i in zip(times["model"], times["imbalance"])]).groupby("name")["seconds"].mean()
+    seconds = (
+        times.assign(name=[combination(m, i) for m, i in zip(times["model"], times["imbalance"])])
+        .groupby("name")["seconds"]
+        .mean()
+    )
     baseline = baseline_of(judged.columns)
     names = [*([baseline] if baseline else []), *seconds.index]
-    found = {name: with_intervals(judged["converted"], judged[name], judged["visitor"], resamples, seed) for name in names}
+    found = {
+        name: with_intervals(judged["converted"], judged[name], judged["visitor"], resamples, seed)
+        for name in names
+    }
     return pd.DataFrame(found).T.assign(seconds=seconds.reindex(names)).rename_axis("model")
 
+
 def cross_validate(
-    pairs: list, # Pairs (learn, validate) of session rows
-    families: list, # Names of families
-    imbalances: list = ("none",), # Answers to a rare outcome
-    seed: int = 0, # Of the models
-    progress: bool = False, # Whether to show a bar for each fold
-    params: dict | None = None, # Family: its parameters; None: the defaults
-) -> tuple[pd.DataFrame, pd.DataFrame]: # Validated rows with a probability for the baseline and each combination; seconds of each fit
+    pairs: list,  # Pairs (learn, validate) of session rows
+    families: list,  # Names of families
+    imbalances: list = ("none",),  # Answers to a rare outcome
+    seed: int = 0,  # Of the models
+    progress: bool = False,  # Whether to show a bar for each fold
+    params: dict | None = None,  # Family: its parameters; None: the defaults
+) -> tuple[
+    pd.DataFrame, pd.DataFrame
+]:  # Validated rows with a probability for the baseline and each combination; seconds of each fit
     "Probabilities of rows whose visitors the models never saw."
     judged, times = compare(pairs, families, imbalances, seed, progress, params)
-    return judged.assign(**{baseline_name(pairs[0][0]): np.concatenate([counting_probability(learn, validate) for learn, validate in pairs])}), times
+    return judged.assign(
+        **{
+            baseline_name(pairs[0][0]): np.concatenate(
+                [counting_probability(learn, validate) for learn, validate in pairs]
+            )
+        }
+    ), times
 
+# %% ../../nbs/classification/00_comparing.ipynb #25d3f3cd
 def in_order_of(
-    table: pd.DataFrame, # Session rows
-    judged: pd.DataFrame, # Validated rows, fold after fold
-    name: str, # A column of theirs
-) -> np.ndarray: # That column in the order of the table
+    table: pd.DataFrame,  # Session rows
+    judged: pd.DataFrame,  # Validated rows, fold after fold
+    name: str,  # A column of theirs
+) -> np.ndarray:  # That column in the order of the table
     "Out-of-fold probabilities, brought from the order of the folds into the order of the table."
-    return table[["session_id", "landmark"]].merge(judged[["session_id", "landmark", name]], on=["session_id", "landmark"], how="left", validate="1:1")[name].to_numpy()
+    return (
+        table[["session_id", "landmark"]]
+        .merge(
+            judged[["session_id", "landmark", name]],
+            on=["session_id", "landmark"],
+            how="left",
+            validate="1:1",
+        )[name]
+        .to_numpy()
+    )
+
 
 def best_model(
-    compared: pd.DataFrame, # As made by comparison
-    choose_by: str, # A figure
-) -> str: # Name of the best candidate, the baseline aside
+    compared: pd.DataFrame,  # As made by comparison
+    choose_by: str,  # A figure
+) -> str:  # Name of the best candidate, the baseline aside
     "The candidate with the best figure."
-    if choose_by not in FIGURES: raise ValueError(f"choose_by is {choose_by!r}; it must be one of {', '.join(FIGURES)}")
+    if choose_by not in FIGURES:
+        raise ValueError(f"choose_by is {choose_by!r}; it must be one of {', '.join(FIGURES)}")
     values = compared.drop(index=[BASELINE, BASE_RATE], errors="ignore")[choose_by].astype(float)
     return values.idxmax() if HIGHER_IS_BETTER[choose_by] else values.idxmin()
 
 # %% ../../nbs/classification/00_comparing.ipynb #17e8bdc7
-SIMPLEST_FIRST = ("logistic regression", "random forest", "xgboost", "gradient boosting", "neural net", "blend")  # families; of two that tie, the earlier one is kept
+SIMPLEST_FIRST = (
+    "logistic regression",
+    "random forest",
+    "xgboost",
+    "gradient boosting",
+    "neural net",
+    "blend",
+)  # families; of two that tie, the earlier one is kept
 KEPT_GAIN = 0.95  # share of the best model's gain over the baseline that a simpler one must keep
+
 
 def _lead(compared: pd.DataFrame, choose_by: str, one: str, two: str) -> float:
     "By how much the first is better than the second; negative where it is worse."
     apart = float(compared.loc[one, choose_by]) - float(compared.loc[two, choose_by])
     return apart if HIGHER_IS_BETTER[choose_by] else -apart
 
+
 def tied_with(
-    leader: str, # Name of a model
-    compared: pd.DataFrame, # As made by comparison
-    judged: pd.DataFrame, # As made by cross_validate
-    choose_by: str = "log_loss", # A figure
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> list: # Names, the best first, the leader left out
+    leader: str,  # Name of a model
+    compared: pd.DataFrame,  # As made by comparison
+    judged: pd.DataFrame,  # As made by cross_validate
+    choose_by: str = "log_loss",  # A figure
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> list:  # Names, the best first, the leader left out
     "The models whose difference to the leader may be chance."
     y, who = judged["converted"].to_numpy(), judged["visitor"].to_numpy()
     tied = []
-    for name in compared.sort_values(choose_by, ascending=not HIGHER_IS_BETTER[choose_by], kind="stable").index:
-        if name == leader: continue
-        apart = paired_difference(y, judged[name].to_numpy(), judged[leader].to_numpy(), who, choose_by, resamples, seed)
-        if apart["difference_low"] <= 0 <= apart["difference_high"]: tied.append(name)
+    for name in compared.sort_values(
+        choose_by, ascending=not HIGHER_IS_BETTER[choose_by], kind="stable"
+    ).index:
+        if name == leader:
+            continue
+        apart = paired_difference(
+            y, judged[name].to_numpy(), judged[leader].to_numpy(), who, choose_by, resamples, seed
+        )
+        if apart["difference_low"] <= 0 <= apart["difference_high"]:
+            tied.append(name)
     return tied
+
 
 def _listed(names: list, most: int = 3) -> str:
     "A few names, and how many more there are."
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
+# %% ../../nbs/classification/00_comparing.ipynb #f06ab5ee
 def comparison_finding(
-    compared: pd.DataFrame, # As made by comparison, the baseline among them or not
-    choose_by: str = "log_loss", # A figure
-    judged: pd.DataFrame | None = None, # As made by cross_validate; None: ties are not looked for
-) -> str: # A sentence
+    compared: pd.DataFrame,  # As made by comparison, the baseline among them or not
+    choose_by: str = "log_loss",  # A figure
+    judged: pd.DataFrame | None = None,  # As made by cross_validate; None: ties are not looked for
+) -> str:  # A sentence
     "Which of all that were compared has the best figure, and what ties with it."
     best, title = best_model(compared, choose_by), choose_by.replace("_", "-")
     baseline = baseline_of(compared.index)
     baseline_leads = bool(baseline) and _lead(compared, choose_by, baseline, best) > 0
     leader = baseline if baseline_leads else best
-    said, aside = f"{leader}{', the baseline,' if baseline_leads else ''} has the best {title}", f"; {best} is the best of the models" if baseline_leads else ""
-    if judged is None: return said + aside
+    said, aside = (
+        f"{leader}{', the baseline,' if baseline_leads else ''} has the best {title}",
+        f"; {best} is the best of the models" if baseline_leads else "",
+    )
+    if judged is None:
+        return said + aside
     tied = tied_with(leader, compared, judged, choose_by)
-    return said + (f", a tie within chance with {_listed(tied)}" if tied else ", by more than chance") + aside
+    return (
+        said
+        + (f", a tie within chance with {_listed(tied)}" if tied else ", by more than chance")
+        + aside
+    )
 
+# %% ../../nbs/classification/00_comparing.ipynb #9e614190
 def simplest_as_good(
-    compared: pd.DataFrame, # As made by comparison, with the baseline
-    judged: pd.DataFrame, # As made by cross_validate
-    choose_by: str = "log_loss", # A figure
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> tuple[str, str]: # The model that is kept, and why
+    compared: pd.DataFrame,  # As made by comparison, with the baseline
+    judged: pd.DataFrame,  # As made by cross_validate
+    choose_by: str = "log_loss",  # A figure
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> tuple[str, str]:  # The model that is kept, and why
     "The simplest model that ties with the best and keeps most of its gain over the baseline."
     best, title = best_model(compared, choose_by), choose_by.replace("_", "-")
-    tied = [name for name in tied_with(best, compared, judged, choose_by, resamples, seed) if name not in (BASELINE, BASE_RATE)]
+    tied = [
+        name
+        for name in tied_with(best, compared, judged, choose_by, resamples, seed)
+        if name not in (BASELINE, BASE_RATE)
+    ]
     baseline = baseline_of(compared.index)
     gain = _lead(compared, choose_by, best, baseline) if baseline else 0.0
-    enough = [name for name in tied if gain <= 0 or _lead(compared, choose_by, best, name) <= (1 - KEPT_GAIN) * gain]
+    enough = [
+        name
+        for name in tied
+        if gain <= 0 or _lead(compared, choose_by, best, name) <= (1 - KEPT_GAIN) * gain
+    ]
     place = {name: i for i, name in enumerate(SIMPLEST_FIRST)}
     chosen = min([best, *enough], key=lambda name: place.get(name.split(",")[0], len(place)))
     worse = f"; {baseline}, the baseline, is no worse" if gain <= 0 and baseline else ""
-    if not tied: return chosen, f"{best} has the best {title}, by more than chance{worse}"
-    if chosen == best: return best, f"{best} has the best {title}, a tie within chance with {_listed(tied)}; none of them is simpler and keeps {KEPT_GAIN:.0%} of its gain over {baseline}{worse}"
-    return chosen, f"{chosen} is kept: {best} has the best {title}, a tie within chance with {_listed(tied)}, and of those that keep {KEPT_GAIN:.0%} of its gain over {baseline} it is the simplest{worse}"
+    if not tied:
+        return chosen, f"{best} has the best {title}, by more than chance{worse}"
+    if chosen == best:
+        return (
+            best,
+            f"{best} has the best {title}, a tie within chance with {_listed(tied)}; none of them is simpler and keeps {KEPT_GAIN:.0%} of its gain over {baseline}{worse}",
+        )
+    return (
+        chosen,
+        f"{chosen} is kept: {best} has the best {title}, a tie within chance with {_listed(tied)}, and of those that keep {KEPT_GAIN:.0%} of its gain over {baseline} it is the simplest{worse}",
+    )
 
 # %% ../../nbs/classification/00_comparing.ipynb #797dcfbd
 def mapped_out_of_fold(
-    p: np.ndarray, # Out-of-fold probabilities
-    y: np.ndarray, # What happened
-    visitors: np.ndarray, # Who each row belongs to
-    method: str, # Of calibration
-    folds: int = 3, # How many folds
-    shift: float = 0.0, # Of the level, in log-odds, as the fitted model has it
-) -> np.ndarray: # Calibrated probabilities
+    p: np.ndarray,  # Out-of-fold probabilities
+    y: np.ndarray,  # What happened
+    visitors: np.ndarray,  # Who each row belongs to
+    method: str,  # Of calibration
+    folds: int = 3,  # How many folds
+    shift: float = 0.0,  # Of the level, in log-odds, as the fitted model has it
+) -> np.ndarray:  # Calibrated probabilities
     "Each visitor's probabilities, calibrated by a curve learned from the others, at the level of the model's answers."
-    number, mapped = visitor_folds(pl.Series(np.asarray(visitors).astype(str)), folds).to_numpy(), np.zeros(len(p))
-    for f in np.unique(number): mapped[number == f] = CalibrationMap(method).fit(p[number != f], y[number != f]).transform(p[number == f])
+    number, mapped = (
+        visitor_folds(pl.Series(np.asarray(visitors).astype(str)), folds).to_numpy(),
+        np.zeros(len(p)),
+    )
+    for f in np.unique(number):
+        mapped[number == f] = (
+            CalibrationMap(method).fit(p[number != f], y[number != f]).transform(p[number == f])
+        )
     return on_odds(mapped, shift)
 
 # %% ../../nbs/classification/00_comparing.ipynb #886fa486
 def plot_comparison(
-    compared: pd.DataFrame, # As made by comparison
-    choose_by: str = "log_loss", # The figure of the left panel
-    title: str = "", # The finding; empty: computed
-    judged: pd.DataFrame | None = None, # As made by cross_validate, to say what is a tie; None: not said
-) -> Picture: # Its data is comparison
+    compared: pd.DataFrame,  # As made by comparison
+    choose_by: str = "log_loss",  # The figure of the left panel
+    title: str = "",  # The finding; empty: computed
+    judged: pd.DataFrame
+    | None = None,  # As made by cross_validate, to say what is a tie; None: not said
+) -> Picture:  # Its data is comparison
     "What each combination reaches, and how long it takes."
     ordered = compared.sort_values(choose_by, ascending=HIGHER_IS_BETTER[choose_by])
     title = title or comparison_finding(compared, choose_by, judged)
     with plt.rc_context(LOOK):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8, 0.9 + 0.27 * len(ordered)), sharey=True, width_ratios=(3, 1))
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(8, 0.9 + 0.27 * len(ordered)), sharey=True, width_ratios=(3, 1)
+        )
         for place, (name, row) in enumerate(ordered.iterrows()):
             colour = style_of(name.split(",")[0])["color"]
-            left.plot([row[f"{choose_by}_low"], row[f"{choose_by}_high"]], [place, place], color=colour, lw=2, alpha=0.5)
+            left.plot(
+                [row[f"{choose_by}_low"], row[f"{choose_by}_high"]],
+                [place, place],
+                color=colour,
+                lw=2,
+                alpha=0.5,
+            )
             left.plot(row[choose_by], place, "o", color=colour, ms=5)
-        right.barh(np.arange(len(ordered)), ordered["seconds"].astype(float).fillna(0.0), color="0.7", height=0.6)
-        left.set(yticks=np.arange(len(ordered)), yticklabels=ordered.index, xlabel=f"{choose_by.replace('_', '-')}, 95 % interval")
+        right.barh(
+            np.arange(len(ordered)),
+            ordered["seconds"].astype(float).fillna(0.0),
+            color="0.7",
+            height=0.6,
+        )
+        left.set(
+            yticks=np.arange(len(ordered)),
+            yticklabels=ordered.index,
+            xlabel=f"{choose_by.replace('_', '-')}, 95 % interval",
+        )
         right.set(xlabel="seconds a fit")
         figure.suptitle(textwrap.fill(title, 100))
         figure.tight_layout()
-    return Picture(figure, f"{title}. " + "; ".join(f"{name} {value:.4f}" for name, value in ordered[choose_by][::-1].items()))
+    return Picture(
+        figure,
+        f"{title}. "
+        + "; ".join(f"{name} {value:.4f}" for name, value in ordered[choose_by][::-1].items()),
+    )

@@ -20,60 +20,111 @@ from ..features.columns import NOT_FEATURES
 from ..features.sessions import load_sessions
 from ..judging.thresholds import Threshold
 from ..models.calibration import calibrate, Calibrated, out_of_fold, training_starts
-from ..models.families import make_model
+from ..models.fitting import make_model
 from ..sources.card import load_card
 from ..sources.source import Outcome
 
 # %% ../../nbs/classification/03_keeping.ipynb #3b3e79c7
 def keep_conversion(
-    run: Run, # The run's folder
-    card: dict, # Its log's card
-    fitted: Calibrated, # The model
-    table: pd.DataFrame, # Session rows that it learned from
-    line: Threshold, # As made by line_for
-    **about, # What else to say of it, such as model: its name
+    run: Run,  # The run's folder
+    card: dict,  # Its log's card
+    fitted: Calibrated,  # The model
+    table: pd.DataFrame,  # Session rows that it learned from
+    line: Threshold,  # As made by line_for
+    **about,  # What else to say of it, such as model: its name
 ) -> None:
     "Keep a conversion model, with what is needed to use it."
     features = [c for c in table if c not in NOT_FEATURES]
-    save_model(run, "conversion", fitted, about=dict(calibration=fitted.method_, outcome=card["outcome"], features=features, threshold=asdict(line), level=fitted.level_, **about))
+    save_model(
+        run,
+        "conversion",
+        fitted,
+        about=dict(
+            calibration=fitted.method_,
+            outcome=card["outcome"],
+            features=features,
+            threshold=asdict(line),
+            level=fitted.level_,
+            **about,
+        ),
+    )
 
+# %% ../../nbs/classification/03_keeping.ipynb #6a8bf438
 def quick_conversion(
-    run: Run, # The run's folder; an empty one is filled with the demo
-    family: str = "logistic regression", # One of MODELS
-    method: str = "sigmoid", # Of calibration
-    sessions: int = 2_000, # Sessions of the demo, where the folder is empty
-    folds: int = 3, # Of the calibration and of the threshold
-    seed: int = 0, # Of the model
-) -> pd.DataFrame: # The session rows that it learned from
+    run: Run,  # The run's folder; an empty one is filled with the demo
+    family: str = "logistic regression",  # One of MODELS
+    method: str = "sigmoid",  # Of calibration
+    sessions: int = 2_000,  # Sessions of the demo, where the folder is empty
+    folds: int = 3,  # Of the calibration and of the threshold
+    seed: int = 0,  # Of the model
+) -> pd.DataFrame:  # The session rows that it learned from
     "A model that is not chosen with care, kept as the chosen one would be."
     table, card = load_sessions(run, "train", sessions), load_card(run)
     clean, starts = table.drop(columns=card["suspects"]), training_starts(run, card)
     unfitted = make_model(family, clean, seed=seed)
     raw = out_of_fold(unfitted, clean, folds=folds)
     model = calibrate(unfitted, clean, method, folds=folds, said=raw, starts=starts)
-    mapped = mapped_out_of_fold(raw, clean["converted"].to_numpy(), clean["visitor"], method, folds, model.level_["shift"])
-    keep_conversion(run, card, model, clean, line_for("f1", clean, mapped, Outcome(**card["outcome"])), model=family)
+    mapped = mapped_out_of_fold(
+        raw, clean["converted"].to_numpy(), clean["visitor"], method, folds, model.level_["shift"]
+    )
+    keep_conversion(
+        run,
+        card,
+        model,
+        clean,
+        line_for("f1", clean, mapped, Outcome(**card["outcome"])),
+        model=family,
+    )
     return table
 
 # %% ../../nbs/classification/03_keeping.ipynb #8e1eb152
 OUT_OF_FOLD = "out_of_fold.parquet"  # in the run's folder
 
+
 def keep_out_of_fold(
-    run: Run, # The run's folder
-    judged: pd.DataFrame, # Validated rows: session_id, landmark, fold, and a probability for each model
-    chosen: str, # The model
-) -> dict: # What to say of it beside the model: the file's sha256 and how many folds
+    run: Run,  # The run's folder
+    judged: pd.DataFrame,  # Validated rows: session_id, landmark, fold, and a probability for each model
+    chosen: str,  # The model
+) -> dict:  # What to say of it beside the model: the file's sha256 and how many folds
     "Write down what the chosen model says of rows that it did not learn from."
-    write_table(run, OUT_OF_FOLD, pl.from_pandas(judged[["session_id", "landmark", "fold", chosen]].rename(columns={chosen: "probability"})))
+    write_table(
+        run,
+        OUT_OF_FOLD,
+        pl.from_pandas(
+            judged[["session_id", "landmark", "fold", chosen]].rename(
+                columns={chosen: "probability"}
+            )
+        ),
+    )
     return dict(sha256=sha256_of(run / OUT_OF_FOLD), folds=int(judged["fold"].nunique()))
 
+# %% ../../nbs/classification/03_keeping.ipynb #974ef01c
 def known_out_of_fold(
-    run: Run, # The run's folder
-    pairs: list, # Pairs (learn, validate) of session rows
-) -> list | None: # Probability, not calibrated, of each pair's rows to judge by; None where the run's conversion model left none for these
+    run: Run,  # The run's folder
+    pairs: list,  # Pairs (learn, validate) of session rows
+) -> (
+    list | None
+):  # Probability, not calibrated, of each pair's rows to judge by; None where the run's conversion model left none for these
     "What the conversion model says of rows that it did not learn from, where the run knows it."
-    about = read_json(run, "models/manifest.json").get("conversion", {}).get("out_of_fold") if run.has("models/manifest.json") else None
-    if not about or not run.has(OUT_OF_FOLD) or about["folds"] != len(pairs) or about["sha256"] != sha256_of(run / OUT_OF_FOLD): return None
+    about = (
+        read_json(run, "models/manifest.json").get("conversion", {}).get("out_of_fold")
+        if run.has("models/manifest.json")
+        else None
+    )
+    if (
+        not about
+        or not run.has(OUT_OF_FOLD)
+        or about["folds"] != len(pairs)
+        or about["sha256"] != sha256_of(run / OUT_OF_FOLD)
+    ):
+        return None
     known = read_table(run, OUT_OF_FOLD).to_pandas()
-    found = [validate[["session_id", "landmark"]].merge(known[known["fold"] == number], on=["session_id", "landmark"], how="left")["probability"].to_numpy() for number, (_, validate) in enumerate(pairs)]
+    found = [
+        validate[["session_id", "landmark"]]
+        .merge(known[known["fold"] == number], on=["session_id", "landmark"], how="left")[
+            "probability"
+        ]
+        .to_numpy()
+        for number, (_, validate) in enumerate(pairs)
+    ]
     return None if any(np.isnan(p).any() for p in found) else found

@@ -15,162 +15,276 @@ from threadpoolctl import threadpool_limits
 
 from ..base.findings import chosen_value, exact_count, figure_of, LEARNED, Sentence
 from ..base.pictures import LIMIT
-from ..judging.cards import LEAST_IN_TEST
+from ..judging.at_threshold import figures_at_threshold
 from ..judging.figures import rank_within, roc_auc_within
 from ..judging.intervals import draws_of_visitors, TOO_FEW, with_ends, with_intervals
 from ..judging.learning_curve import learning_curve, share_of_visitors
 from ..judging.slices import by_slice, slice_flags
-from ..judging.thresholds import choose_threshold, figures_at_threshold, one_per_session, Threshold
-from ..models.families import make_model
+from ..judging.thresholds import choose_threshold, one_per_session, Threshold
+from ..judging.verdict import LEAST_IN_TEST
+from ..models.fitting import make_model
 from ..sources.source import Outcome
 from ..sources.split_report import GROUPS
 
 # %% ../../nbs/classification/01_threshold.ipynb #cf8d9afe
 def decisions(
-    table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
-    p: np.ndarray, # Probability of each row
-    outcome: Outcome, # What is predicted
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]: # Outcome, probability and visitor of each decision; what a decision is about
+    table: pd.DataFrame,  # Session rows: session_id, visitor, landmark, converted
+    p: np.ndarray,  # Probability of each row
+    outcome: Outcome,  # What is predicted
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray, str
+]:  # Outcome, probability and visitor of each decision; what a decision is about
     "What is decided: a session once, or each row where the outcome is about the next event."
-    if outcome.kind == "next": return table["converted"].to_numpy(), np.asarray(p), table["visitor"].to_numpy(), "rows"
+    if outcome.kind == "next":
+        return table["converted"].to_numpy(), np.asarray(p), table["visitor"].to_numpy(), "rows"
     once = one_per_session(table, p)
-    return once["converted"].to_numpy(), once["highest"].to_numpy(), once["visitor"].to_numpy(), "sessions"
+    return (
+        once["converted"].to_numpy(),
+        once["highest"].to_numpy(),
+        once["visitor"].to_numpy(),
+        "sessions",
+    )
+
 
 def line_for(
-    purpose: str, # f1, recall, precision, top share or profit
-    table: pd.DataFrame, # Session rows
-    p: np.ndarray, # Out-of-fold probability of each row
-    outcome: Outcome, # What is predicted
-    at_least: float = 0.5, # Recall or precision to be reached
-    top_share: float = 0.1, # Share that may be flagged
-    gain: float = 20.0, # What a converted contact brings
-    cost: float = 1.0, # What a contact costs
-) -> Threshold: # The line and what is expected of it
+    purpose: str,  # f1, recall, precision, top share or profit
+    table: pd.DataFrame,  # Session rows
+    p: np.ndarray,  # Out-of-fold probability of each row
+    outcome: Outcome,  # What is predicted
+    at_least: float = 0.5,  # Recall or precision to be reached
+    top_share: float = 0.1,  # Share that may be flagged
+    gain: float = 20.0,  # What a converted contact brings
+    cost: float = 1.0,  # What a contact costs
+) -> Threshold:  # The line and what is expected of it
     "The threshold for a purpose."
     y, p, _, unit = decisions(table, p, outcome)
-    asked = {"recall": dict(at_least=at_least), "precision": dict(at_least=at_least), "top share": dict(share=top_share), "profit": dict(gain=gain, cost=cost)}
+    asked = {
+        "recall": dict(at_least=at_least),
+        "precision": dict(at_least=at_least),
+        "top share": dict(share=top_share),
+        "profit": dict(gain=gain, cost=cost),
+    }
     return choose_threshold(y, p, purpose, unit=unit, **asked.get(purpose, {}))
 
 # %% ../../nbs/classification/01_threshold.ipynb #94b41f20
-PURPOSE_NEEDS = {"recall": ("at_least",), "precision": ("at_least",), "top share": ("share",), "profit": ("gain", "cost")}  # what a purpose needs to know
+PURPOSE_NEEDS = {
+    "recall": ("at_least",),
+    "precision": ("at_least",),
+    "top share": ("share",),
+    "profit": ("gain", "cost"),
+}  # what a purpose needs to know
+
 
 def given_for(
-    purpose: str, # f1, recall, precision, top share or profit
-    at_least: float = 0.5, # Recall or precision to be reached
-    top_share: float = 0.1, # Share that may be flagged
-    gain: float = 20.0, # What a converted contact brings
-    cost: float = 1.0, # What a contact costs
-) -> dict: # Those of at_least, share, gain and cost that the purpose needs
+    purpose: str,  # f1, recall, precision, top share or profit
+    at_least: float = 0.5,  # Recall or precision to be reached
+    top_share: float = 0.1,  # Share that may be flagged
+    gain: float = 20.0,  # What a converted contact brings
+    cost: float = 1.0,  # What a contact costs
+) -> dict:  # Those of at_least, share, gain and cost that the purpose needs
     "What a purpose needs to know."
     known = dict(at_least=at_least, share=top_share, gain=gain, cost=cost)
     return {name: known[name] for name in PURPOSE_NEEDS.get(purpose, ())}
 
+
 def does_at(
-    line: Threshold, # As made by line_for
-    table: pd.DataFrame, # Session rows
-    p: np.ndarray, # Probability of each row
-    outcome: Outcome, # What is predicted
-    given: dict, # As made by given_for
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> dict: # As made by judging.figures_at_threshold
+    line: Threshold,  # As made by line_for
+    table: pd.DataFrame,  # Session rows
+    p: np.ndarray,  # Probability of each row
+    outcome: Outcome,  # What is predicted
+    given: dict,  # As made by given_for
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> dict:  # As made by judging.figures_at_threshold
     "What a threshold does to the sessions of a part, or to each row where the outcome is about the next event."
     y, highest, who, _ = decisions(table, p, outcome)
-    return figures_at_threshold(y, highest, who, line.value, given.get("gain"), given.get("cost"), resamples, seed)
+    return figures_at_threshold(
+        y, highest, who, line.value, given.get("gain"), given.get("cost"), resamples, seed
+    )
 
+# %% ../../nbs/classification/01_threshold.ipynb #831eefe7
 def _flags_in_words(done: dict, rows: str, unit: str) -> tuple:
     "What a threshold does in one part, and the figures of it."
-    shares = dict(share_flagged=("share flagged", done["decided"]), precision=("precision", done["flagged"]), recall=("recall", done["converted"]))
-    shown = {name: figure_of(done, name, title, f"share of {unit}", rows, count) for name, (title, count) in shares.items() if done[name] == done[name]}
+    shares = dict(
+        share_flagged=("share flagged", done["decided"]),
+        precision=("precision", done["flagged"]),
+        recall=("recall", done["converted"]),
+    )
+    shown = {
+        name: figure_of(done, name, title, f"share of {unit}", rows, count)
+        for name, (title, count) in shares.items()
+        if done[name] == done[name]
+    }
     shown["f1"] = figure_of(done, "f1", "F1", "F1", rows, done["decided"])
     said = f"{shown['share_flagged']:.1%} of {done['decided']:,} {unit} are flagged"
-    if "precision" in shown: said += f", {shown['precision']:.1%} of the {done['flagged']:,} flagged convert"
-    if "recall" in shown: said += f", {shown['recall']:.1%} of the {done['converted']:,} that convert are flagged"
+    if "precision" in shown:
+        said += f", {shown['precision']:.1%} of the {done['flagged']:,} flagged convert"
+    if "recall" in shown:
+        said += f", {shown['recall']:.1%} of the {done['converted']:,} that convert are flagged"
     said += f", F1 {shown['f1']:.3f}"
     if "profit_per_1000" in done:
-        shown["profit"] = figure_of(done, "profit_per_1000", f"profit per 1,000 {unit}", "profit", rows, done["decided"])
+        shown["profit"] = figure_of(
+            done, "profit_per_1000", f"profit per 1,000 {unit}", "profit", rows, done["decided"]
+        )
         said += f", the profit per thousand {unit} is {shown['profit']:,.0f}"
-    counts = [exact_count(done[name], what, rows) for name, what in (("decided", unit), ("flagged", f"{unit} flagged"), ("converted", f"{unit} that convert"))]
+    counts = [
+        exact_count(done[name], what, rows)
+        for name, what in (
+            ("decided", unit),
+            ("flagged", f"{unit} flagged"),
+            ("converted", f"{unit} that convert"),
+        )
+    ]
     return said, (*shown.values(), *counts)
 
+# %% ../../nbs/classification/01_threshold.ipynb #7980f293
 def threshold_sentences(
-    line: Threshold, # As made by line_for
-    at_line: dict, # test, training: as made by does_at
-    unit: str = "sessions", # What a decision is about
-) -> list: # Of Sentence
+    line: Threshold,  # As made by line_for
+    at_line: dict,  # test, training: as made by does_at
+    unit: str = "sessions",  # What a decision is about
+) -> list:  # Of Sentence
     "Where the line is drawn, what for, and what it does."
-    if line.value > 1: return [Sentence("classification.threshold", f"threshold, for {line.aim}: flag nobody, since no threshold earns more than it costs", names=(line.aim,))]
+    if line.value > 1:
+        return [
+            Sentence(
+                "classification.threshold",
+                f"threshold, for {line.aim}: flag nobody, since no threshold earns more than it costs",
+                names=(line.aim,),
+            )
+        ]
     value = chosen_value(line.value, "threshold", "probability", LEARNED)
-    tested, of_test = _flags_in_words(at_line["test"], f"test part, {unit} flagged from {line.value:.4f} on", unit)
-    chosen, of_training = _flags_in_words(at_line["training"], f"training part, out of fold, {unit} flagged from {line.value:.4f} on", unit)
-    return [Sentence("classification.threshold", f"threshold, for {line.aim}: flag from a probability of {line.value:.4f} on; test part: {tested}", (value, *of_test), names=(line.aim,)),
-            Sentence("classification.threshold_training", f"the same line where it was chosen, training part out of fold: {chosen}", of_training)]
+    tested, of_test = _flags_in_words(
+        at_line["test"], f"test part, {unit} flagged from {line.value:.4f} on", unit
+    )
+    chosen, of_training = _flags_in_words(
+        at_line["training"],
+        f"training part, out of fold, {unit} flagged from {line.value:.4f} on",
+        unit,
+    )
+    return [
+        Sentence(
+            "classification.threshold",
+            f"threshold, for {line.aim}: flag from a probability of {line.value:.4f} on; test part: {tested}",
+            (value, *of_test),
+            names=(line.aim,),
+        ),
+        Sentence(
+            "classification.threshold_training",
+            f"the same line where it was chosen, training part out of fold: {chosen}",
+            of_training,
+        ),
+    ]
 
 # %% ../../nbs/classification/01_threshold.ipynb #a5614b64
 MOST_VALUES = 30  # values up to which a column is looked at value by value
 
+
 def slices_by_context(
-    table: pd.DataFrame, # Session rows of the test part
-    said: tuple, # Probabilities by the model, and by the baseline
-    context: list, # Names of the session context
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> pd.DataFrame: # As made by judging.by_slice; empty where there is no context
+    table: pd.DataFrame,  # Session rows of the test part
+    said: tuple,  # Probabilities by the model, and by the baseline
+    context: list,  # Names of the session context
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> pd.DataFrame:  # As made by judging.by_slice; empty where there is no context
     "The figures by what is known of the session."
-    words = [c for c in context if c in table and table[c].nunique() <= MOST_VALUES and not pd.api.types.is_float_dtype(table[c])]
+    words = [
+        c
+        for c in context
+        if c in table
+        and table[c].nunique() <= MOST_VALUES
+        and not pd.api.types.is_float_dtype(table[c])
+    ]
     return by_slice(table, *said, words, resamples, seed) if words else pd.DataFrame()
 
+
 def slices_in_words(
-    slices: pd.DataFrame, # As made by slices_by_context
-) -> list: # Of Sentence; none where nothing is worse
+    slices: pd.DataFrame,  # As made by slices_by_context
+) -> list:  # Of Sentence; none where nothing is worse
     "Where the model is worse than the baseline by more than chance."
     return slice_flags(slices) if len(slices) else []
 
 # %% ../../nbs/classification/01_threshold.ipynb #deee873e
 def total_ratio(
-    y: np.ndarray, # What happened
-    p: np.ndarray, # Probability of each row
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-    limit: np.ndarray | None = None, # The best possible prediction of each row, where it is known
-) -> dict: # total_ratio: predicted over observed, and its interval, not-a-number where nothing happened; total_of_limit: predicted over the limit's prediction, likewise
+    y: np.ndarray,  # What happened
+    p: np.ndarray,  # Probability of each row
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+    limit: np.ndarray | None = None,  # The best possible prediction of each row, where it is known
+) -> dict:  # total_ratio: predicted over observed, and its interval, not-a-number where nothing happened; total_of_limit: predicted over the limit's prediction, likewise
     "Whether probabilities add up to what happened."
     y, p = np.asarray(y, float), np.asarray(p, float)
+
     def ratio(w, whole):
         total = (w * whole).sum()
         return float((w * p).sum() / total) if total > 0 else np.nan
+
     weights, ones = list(draws_of_visitors(visitors, resamples, seed)), np.ones(len(y))
     found = with_ends("total_ratio", ratio(ones, y), np.array([ratio(w, y) for w in weights]))
-    if limit is None: return found
-    return found | with_ends("total_of_limit", ratio(ones, limit), np.array([ratio(w, limit) for w in weights]))
+    if limit is None:
+        return found
+    return found | with_ends(
+        "total_of_limit", ratio(ones, limit), np.array([ratio(w, limit) for w in weights])
+    )
 
+# %% ../../nbs/classification/01_threshold.ipynb #3fafe75e
 def totals_in_words(
-    totals: dict, # Name of a model: as made by total_ratio
-    chosen: str, # The model
-    rows: str = "test part, all landmarks, a row a session and landmark", # Which rows
-    count: int | None = None, # How many of them
-) -> Sentence: # With its figures
+    totals: dict,  # Name of a model: as made by total_ratio
+    chosen: str,  # The model
+    rows: str = "test part, all landmarks, a row a session and landmark",  # Which rows
+    count: int | None = None,  # How many of them
+) -> Sentence:  # With its figures
     "The level of the predictions, beside the limit's where it is known."
-    own = figure_of(totals[chosen], "total_ratio", "conversions predicted over observed", "ratio", rows, count)
+    own = figure_of(
+        totals[chosen], "total_ratio", "conversions predicted over observed", "ratio", rows, count
+    )
     said = f"conversions predicted over observed: {own:.3f}"
-    if LIMIT not in totals: return Sentence("classification.total", said, (own,))
-    limit = figure_of(totals[LIMIT], "total_ratio", "the limit's conversions predicted over observed", "ratio", rows, count)
-    beside = figure_of(totals[chosen], "total_of_limit", "conversions predicted by the model over those by the limit", "ratio", rows, count)
-    return Sentence("classification.total", f"{said}; the limit's own is {limit:.3f}, off by the chance of who converted, and the model predicts {beside:.3f} times what the limit does", (own, limit, beside))
+    if LIMIT not in totals:
+        return Sentence("classification.total", said, (own,))
+    limit = figure_of(
+        totals[LIMIT],
+        "total_ratio",
+        "the limit's conversions predicted over observed",
+        "ratio",
+        rows,
+        count,
+    )
+    beside = figure_of(
+        totals[chosen],
+        "total_of_limit",
+        "conversions predicted by the model over those by the limit",
+        "ratio",
+        rows,
+        count,
+    )
+    return Sentence(
+        "classification.total",
+        f"{said}; the limit's own is {limit:.3f}, off by the chance of who converted, and the model predicts {beside:.3f} times what the limit does",
+        (own, limit, beside),
+    )
 
 # %% ../../nbs/classification/01_threshold.ipynb #8a69b00a
-GROUP_COUNTS = ("visitors", "sessions", "converted_sessions", "judged")  # of a group of visitors, beside its figures
-GROUP_NAMES = {"new": "new visitors", "known": "known visitors (with a session in the training part)", "nobody": "sessions without a visitor id"}
+GROUP_COUNTS = (
+    "visitors",
+    "sessions",
+    "converted_sessions",
+    "judged",
+)  # of a group of visitors, beside its figures
+GROUP_NAMES = {
+    "new": "new visitors",
+    "known": "known visitors (with a session in the training part)",
+    "nobody": "sessions without a visitor id",
+}
+
 
 def by_visitor_group(
-    table: pd.DataFrame, # Session rows of the test part: session_id, visitor, converted
-    said: dict, # Name of a model: its probability of each row
-    groups: pl.DataFrame, # session_id, group; as made by sources.load_visitor_groups
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-    least: int = TOO_FEW, # Sessions that convert, and that do not, below which a group is not judged
-) -> pd.DataFrame: # One row a group and model: counts, judged; where judged the figures and total_ratio, with intervals
+    table: pd.DataFrame,  # Session rows of the test part: session_id, visitor, converted
+    said: dict,  # Name of a model: its probability of each row
+    groups: pl.DataFrame,  # session_id, group; as made by sources.load_visitor_groups
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+    least: int = TOO_FEW,  # Sessions that convert, and that do not, below which a group is not judged
+) -> pd.DataFrame:  # One row a group and model: counts, judged; where judged the figures and total_ratio, with intervals
     "The figures of new and of known visitors."
     of_session = dict(groups.select(pl.col("session_id").cast(pl.String), "group").iter_rows())
     group, rows = table["session_id"].astype(str).map(of_session).to_numpy(), []
@@ -187,50 +301,93 @@ def by_visitor_group(
                 row |= with_intervals(y, np.asarray(p)[at], who, resamples, seed)
                 row |= total_ratio(y, np.asarray(p)[at], who, resamples, seed)
                 ranked = rank_within(y, np.asarray(p)[at], part["landmark"])
-                drawn = np.array([roc_auc_within(ranked, w) for w in draws_of_visitors(who, resamples, seed)])
+                drawn = np.array(
+                    [roc_auc_within(ranked, w) for w in draws_of_visitors(who, resamples, seed)]
+                )
                 row |= with_ends("roc_auc_within", roc_auc_within(ranked, np.ones(len(y))), drawn)
             rows.append(row)
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["group", "model", *GROUP_COUNTS])
 
+# %% ../../nbs/classification/01_threshold.ipynb #16b783c4
 def _of_visitors(row: dict) -> Sentence:
     "The figures of one group of visitors."
     whom, code = GROUP_NAMES[row["group"]], f"classification.visitors_{row['group']}"
     where = f"test part, all landmarks, {whom}, a row a session and landmark"
-    counts = (exact_count(row["converted_sessions"], "sessions that convert", where), exact_count(row["sessions"], "sessions", where))
+    counts = (
+        exact_count(row["converted_sessions"], "sessions that convert", where),
+        exact_count(row["sessions"], "sessions", where),
+    )
     converts = f"{row['converted_sessions']:,} of {row['sessions']:,} sessions convert"
-    if not row["judged"]: return Sentence(code, f"{whom}: too few to judge, {converts}", counts, "caution")
-    titles = dict(roc_auc_within=("ROC-AUC within landmarks", "share of pairs"), roc_auc=("ROC-AUC, pooled over landmarks", "share of pairs"), average_precision=("average precision", "precision"), log_loss=("log-loss", "nats"),
-                  total_ratio=("conversions predicted over observed", "ratio"))
-    own = {name: figure_of(row, name, title, unit, where, row["rows"]) for name, (title, unit) in titles.items()}
+    if not row["judged"]:
+        return Sentence(code, f"{whom}: too few to judge, {converts}", counts, "caution")
+    titles = dict(
+        roc_auc_within=("ROC-AUC within landmarks", "share of pairs"),
+        roc_auc=("ROC-AUC, pooled over landmarks", "share of pairs"),
+        average_precision=("average precision", "precision"),
+        log_loss=("log-loss", "nats"),
+        total_ratio=("conversions predicted over observed", "ratio"),
+    )
+    own = {
+        name: figure_of(row, name, title, unit, where, row["rows"])
+        for name, (title, unit) in titles.items()
+    }
     ranked = f"ROC-AUC of pairs at the same landmark {own['roc_auc_within']:.3f}, pooled over landmarks {own['roc_auc']:.3f}, average precision {own['average_precision']:.3f}"
     level = f"conversions predicted over observed {own['total_ratio']:.3f}"
     few = row["converted_sessions"] < LEAST_IN_TEST
     caveat = f", fewer than the {LEAST_IN_TEST} that a judgement needs" if few else ""
-    least = (chosen_value(LEAST_IN_TEST, "sessions that must convert for a judgement", "sessions"),) if few else ()
+    least = (
+        (chosen_value(LEAST_IN_TEST, "sessions that must convert for a judgement", "sessions"),)
+        if few
+        else ()
+    )
     text = f"{whom}: {ranked}, log-loss {own['log_loss']:.4f}, {level}; {converts}{caveat}"
     return Sentence(code, text, (*own.values(), *counts, *least), "caution" if few else "finding")
 
+# %% ../../nbs/classification/01_threshold.ipynb #48a61970
 def visitor_group_lines(
-    found: pd.DataFrame, # As made by by_visitor_group
-    chosen: str, # The model
-) -> list: # Of Sentence; none where the log knows no visitors
+    found: pd.DataFrame,  # As made by by_visitor_group
+    chosen: str,  # The model
+) -> list:  # Of Sentence; none where the log knows no visitors
     "The figures of new and of known visitors, in words."
     said = [_of_visitors(row) for row in found[found["model"] == chosen].to_dict("records")]
     missing = [one for one in ("new", "known") if one not in set(found["group"])]
-    return said + ([Sentence(f"classification.visitors_{missing[0]}", f"no test session is of a {missing[0]} visitor")] if said and missing else [])
+    return said + (
+        [
+            Sentence(
+                f"classification.visitors_{missing[0]}",
+                f"no test session is of a {missing[0]} visitor",
+            )
+        ]
+        if said and missing
+        else []
+    )
 
 # %% ../../nbs/classification/01_threshold.ipynb #b88c4f24
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the visitors, from which a learning curve is drawn
 
+
 def curve_of(
-    family: str, # One of MODELS
-    pair: tuple, # (learn, validate): session rows
-    params: dict, # Of the family
-    seed: int = 0, # Of the draws and models
-    resamples: int = 200, # Draws of visitors behind each interval
-    whole: np.ndarray | None = None, # What the family says of the rows to judge by, learned from all of the visitors, where it is known
-) -> pd.DataFrame: # As made by judging.learning_curve
+    family: str,  # One of MODELS
+    pair: tuple,  # (learn, validate): session rows
+    params: dict,  # Of the family
+    seed: int = 0,  # Of the draws and models
+    resamples: int = 200,  # Draws of visitors behind each interval
+    whole: np.ndarray
+    | None = None,  # What the family says of the rows to judge by, learned from all of the visitors, where it is known
+) -> pd.DataFrame:  # As made by judging.learning_curve
     "The figures by the number of sessions learned from."
-    shares = [share for share in SHARES if share_of_visitors(pair[0], share, seed)["converted"].nunique() == 2]
+    shares = [
+        share
+        for share in SHARES
+        if share_of_visitors(pair[0], share, seed)["converted"].nunique() == 2
+    ]
     make = lambda table, seed: make_model(family, table, "none", seed, **params)
-    with threadpool_limits(1): return learning_curve(make, [pair], shares=shares, seed=seed, resamples=resamples, whole=None if whole is None else [whole])
+    with threadpool_limits(1):
+        return learning_curve(
+            make,
+            [pair],
+            shares=shares,
+            seed=seed,
+            resamples=resamples,
+            whole=None if whole is None else [whole],
+        )

@@ -14,7 +14,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
-from sklearn.metrics import adjusted_rand_score, calinski_harabasz_score, davies_bouldin_score, silhouette_score
+from sklearn.metrics import (
+    adjusted_rand_score,
+    calinski_harabasz_score,
+    davies_bouldin_score,
+    silhouette_score,
+)
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
@@ -24,34 +29,50 @@ from .scaling import Behaviour, sample_of
 from ..judging.intervals import draws_of_visitors
 
 # %% ../../nbs/clustering/02_algorithms.ipynb #3e1daaa5
-ALGORITHMS = {"kmeans": "k-means", "gaussian mixture": "Gaussian mixture", "dbscan": "DBSCAN", "hdbscan": "HDBSCAN"}  # name: in words
+ALGORITHMS = {
+    "kmeans": "k-means",
+    "gaussian mixture": "Gaussian mixture",
+    "dbscan": "DBSCAN",
+    "hdbscan": "HDBSCAN",
+}  # name: in words
 BY_NUMBER = ("kmeans", "gaussian mixture")  # those that are told how many
 
+
 def neighbour_distances(
-    Z: np.ndarray, # Points
-) -> np.ndarray: # Distance of each to its neighbour number 2 x columns, largest first
+    Z: np.ndarray,  # Points
+) -> np.ndarray:  # Distance of each to its neighbour number 2 x columns, largest first
     "How far each point is from its neighbours (Sander et al., 1998)."
     neighbours = min(2 * Z.shape[1], len(Z) - 1)
     return np.sort(NearestNeighbors(n_neighbors=neighbours).fit(Z).kneighbors()[0][:, -1])[::-1]
 
+
 def knee(
-    curve: np.ndarray, # Falling values
-) -> int: # Where it bends
+    curve: np.ndarray,  # Falling values
+) -> int:  # Where it bends
     "The point of a falling curve furthest below the line between its ends (Satopaa et al., 2011)."
-    if len(curve) < 3 or curve[0] == curve[-1]: return len(curve) - 1
+    if len(curve) < 3 or curve[0] == curve[-1]:
+        return len(curve) - 1
     x, y = np.linspace(0, 1, len(curve)), (curve - curve[-1]) / (curve[0] - curve[-1])
     return int(np.argmax(1 - x - y))
 
+# %% ../../nbs/clustering/02_algorithms.ipynb #58ab7ea5
 def label_points(
-    Z: np.ndarray, # Points
-    algorithm: str, # One of ALGORITHMS
-    clusters: int = 4, # How many, for those that are told
-    seed: int = 0, # Of the starts
-) -> tuple: # Label of each point, -1 for noise; the fitted estimator
+    Z: np.ndarray,  # Points
+    algorithm: str,  # One of ALGORITHMS
+    clusters: int = 4,  # How many, for those that are told
+    seed: int = 0,  # Of the starts
+) -> tuple:  # Label of each point, -1 for noise; the fitted estimator
     "Cluster points."
-    found = {"kmeans": lambda: KMeans(clusters, n_init=5, random_state=seed), "gaussian mixture": lambda: GaussianMixture(clusters, n_init=2, reg_covar=0.01, random_state=seed),
-             "dbscan": lambda: DBSCAN(eps=max(curve[knee(curve)], 1e-9), min_samples=2 * Z.shape[1]), "hdbscan": lambda: HDBSCAN(min_cluster_size=max(10, len(Z) // 50), copy=True)}
-    if algorithm not in found: raise ValueError(f"algorithm is {algorithm!r}; it must be one of {', '.join(ALGORITHMS)}")
+    found = {
+        "kmeans": lambda: KMeans(clusters, n_init=5, random_state=seed),
+        "gaussian mixture": lambda: GaussianMixture(
+            clusters, n_init=2, reg_covar=0.01, random_state=seed
+        ),
+        "dbscan": lambda: DBSCAN(eps=max(curve[knee(curve)], 1e-9), min_samples=2 * Z.shape[1]),
+        "hdbscan": lambda: HDBSCAN(min_cluster_size=max(10, len(Z) // 50), copy=True),
+    }
+    if algorithm not in found:
+        raise ValueError(f"algorithm is {algorithm!r}; it must be one of {', '.join(ALGORITHMS)}")
     curve = neighbour_distances(Z) if algorithm == "dbscan" else None
     with threadpool_limits(1):
         fitted = found[algorithm]()
@@ -59,8 +80,8 @@ def label_points(
 
 # %% ../../nbs/clustering/02_algorithms.ipynb #7839c4e9
 def plot_neighbour_distances(
-    Z: np.ndarray, # Points
-) -> Picture: # Its data is neighbour_distances
+    Z: np.ndarray,  # Points
+) -> Picture:  # Its data is neighbour_distances
     "Where DBSCAN's distance is read from."
     curve = neighbour_distances(Z)
     at = knee(curve)
@@ -70,120 +91,214 @@ def plot_neighbour_distances(
         ax.plot(np.arange(len(curve)) / len(curve), curve, color=KINDS[0])
         ax.plot([0, 1], [curve[0], curve[-1]], color="0.75", lw=0.8, ls=":")
         ax.plot(at / len(curve), curve[at], "o", color=COLOURS["bad"], ms=7)
-        ax.annotate(f"eps = {curve[at]:.2f}", (at / len(curve), curve[at]), xytext=(8, 8), textcoords="offset points", color=COLOURS["bad"])
+        ax.annotate(
+            f"eps = {curve[at]:.2f}",
+            (at / len(curve), curve[at]),
+            xytext=(8, 8),
+            textcoords="offset points",
+            color=COLOURS["bad"],
+        )
         ax.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
-        ax.set(title=title, xlabel="sessions, furthest from others first", ylabel=f"distance to neighbour {min(2 * Z.shape[1], len(Z) - 1)}", ylim=(0, None))
-    return Picture(figure, f"{title}. Sorted distances of {len(curve):,} sessions to a near neighbour, from {curve[0]:.2f} down to {curve[-1]:.2f}.")
+        ax.set(
+            title=title,
+            xlabel="sessions, furthest from others first",
+            ylabel=f"distance to neighbour {min(2 * Z.shape[1], len(Z) - 1)}",
+            ylim=(0, None),
+        )
+    return Picture(
+        figure,
+        f"{title}. Sorted distances of {len(curve):,} sessions to a near neighbour, from {curve[0]:.2f} down to {curve[-1]:.2f}.",
+    )
 
 # %% ../../nbs/clustering/02_algorithms.ipynb #664f8143
 def shape_indices(
-    Z: np.ndarray, # Points
-    labels: np.ndarray, # Their labels, -1 for noise
-    most: int = 3_000, # Points of the sample
-    seed: int = 0, # Of the sample
-) -> dict: # silhouette, davies_bouldin, calinski_harabasz; not-a-number where there is one cluster or none
+    Z: np.ndarray,  # Points
+    labels: np.ndarray,  # Their labels, -1 for noise
+    most: int = 3_000,  # Points of the sample
+    seed: int = 0,  # Of the sample
+) -> (
+    dict
+):  # silhouette, davies_bouldin, calinski_harabasz; not-a-number where there is one cluster or none
     "How well clusters are separated, noise aside."
     kept = sample_of(len(Z), most, seed)
     kept = kept[labels[kept] >= 0]
-    scores = dict(silhouette=silhouette_score, davies_bouldin=davies_bouldin_score, calinski_harabasz=calinski_harabasz_score)
-    if not 2 <= len(np.unique(labels[kept])) < len(kept): return dict.fromkeys(scores, np.nan)
-    with threadpool_limits(1): return {name: float(score(Z[kept], labels[kept])) for name, score in scores.items()}
+    scores = dict(
+        silhouette=silhouette_score,
+        davies_bouldin=davies_bouldin_score,
+        calinski_harabasz=calinski_harabasz_score,
+    )
+    if not 2 <= len(np.unique(labels[kept])) < len(kept):
+        return dict.fromkeys(scores, np.nan)
+    with threadpool_limits(1):
+        return {name: float(score(Z[kept], labels[kept])) for name, score in scores.items()}
 
-def _drawn_labels(table: pd.DataFrame, weight: np.ndarray, features: list, algorithm: str, clusters: int, seed: int) -> np.ndarray:
+
+def _drawn_labels(
+    table: pd.DataFrame,
+    weight: np.ndarray,
+    features: list,
+    algorithm: str,
+    clusters: int,
+    seed: int,
+) -> np.ndarray:
     "Labels of the rows of one bootstrap sample; -2 for rows that are not in it. Copies would look like crowds to those that look for crowds."
     times = weight.astype(int) if algorithm in BY_NUMBER else (weight > 0).astype(int)
     rows = np.repeat(np.arange(len(table)), times)
     drawn, labels = table[features].iloc[rows], np.full(len(table), -2)
-    labels[rows] = label_points(Behaviour(features).fit_transform(drawn), algorithm, clusters, seed)[0]
+    labels[rows] = label_points(
+        Behaviour(features).fit_transform(drawn), algorithm, clusters, seed
+    )[0]
     return labels
 
+# %% ../../nbs/clustering/02_algorithms.ipynb #e7aff8b8
 def stability(
-    table: pd.DataFrame, # Session rows
-    features: list, # What they are segmented by
-    algorithm: str = "kmeans", # One of ALGORITHMS
-    clusters: int = 4, # How many, for those that are told
-    draws: int = 8, # Bootstrap samples of visitors
-    seed: int = 0, # Of the draws
-) -> float: # Mean adjusted Rand index over all pairs of draws; not-a-number with fewer than two draws
+    table: pd.DataFrame,  # Session rows
+    features: list,  # What they are segmented by
+    algorithm: str = "kmeans",  # One of ALGORITHMS
+    clusters: int = 4,  # How many, for those that are told
+    draws: int = 8,  # Bootstrap samples of visitors
+    seed: int = 0,  # Of the draws
+) -> (
+    float
+):  # Mean adjusted Rand index over all pairs of draws; not-a-number with fewer than two draws
     "Whether clusterings of other visitors agree."
     weights = draws_of_visitors(table["visitor"], draws, seed)
     labels = [_drawn_labels(table, w, features, algorithm, clusters, seed) for w in weights]
-    agree = [adjusted_rand_score(a[both], b[both]) for a, b in combinations(labels, 2) if (both := (a > -2) & (b > -2)).any()]
+    agree = [
+        adjusted_rand_score(a[both], b[both])
+        for a, b in combinations(labels, 2)
+        if (both := (a > -2) & (b > -2)).any()
+    ]
     return float(np.mean(agree)) if agree else np.nan
 
 # %% ../../nbs/clustering/02_algorithms.ipynb #8ce0a2a6
 STABLE, FEWEST = 0.8, 3  # stability that is asked for; smallest number of segments that is tried
 STABILITY_ROWS = 10_000  # rows on which stability is measured, at most
 
+
 def try_numbers(
-    table: pd.DataFrame, # Session rows of one view
-    features: list, # What they are segmented by
-    algorithm: str = "kmeans", # One of BY_NUMBER
-    most: int = 8, # Largest number
-    draws: int = 8, # Bootstrap samples of visitors
-    rows: int = 3_000, # Rows of the sample for the shape indices
-    seed: int = 0, # Of samples, draws and starts
-) -> pd.DataFrame: # One row a number: clusters, stability, silhouette, davies_bouldin, calinski_harabasz
+    table: pd.DataFrame,  # Session rows of one view
+    features: list,  # What they are segmented by
+    algorithm: str = "kmeans",  # One of BY_NUMBER
+    most: int = 8,  # Largest number
+    draws: int = 8,  # Bootstrap samples of visitors
+    rows: int = 3_000,  # Rows of the sample for the shape indices
+    seed: int = 0,  # Of samples, draws and starts
+) -> (
+    pd.DataFrame
+):  # One row a number: clusters, stability, silhouette, davies_bouldin, calinski_harabasz
     "How each number of segments does."
     table = table.iloc[sample_of(len(table), STABILITY_ROWS, seed)]
     Z, found = Behaviour(features).fit_transform(table), []
     for k in range(FEWEST, max(FEWEST, min(most, len(np.unique(Z, axis=0)) - 1)) + 1):
         labels = label_points(Z, algorithm, k, seed)[0]
-        found.append(dict(clusters=k, stability=stability(table, features, algorithm, k, draws, seed), **shape_indices(Z, labels, rows, seed)))
+        found.append(
+            dict(
+                clusters=k,
+                stability=stability(table, features, algorithm, k, draws, seed),
+                **shape_indices(Z, labels, rows, seed),
+            )
+        )
     return pd.DataFrame(found)
 
+# %% ../../nbs/clustering/02_algorithms.ipynb #88580c26
 def choose_number(
-    tried: pd.DataFrame, # As made by try_numbers
-    wanted: int = 0, # Number that was asked for; 0: by the rule
-    sampled: str = "visitors", # What is drawn: visitors, or sessions where nobody knows whose they are
-) -> tuple: # The number, and the reason in a sentence
+    tried: pd.DataFrame,  # As made by try_numbers
+    wanted: int = 0,  # Number that was asked for; 0: by the rule
+    sampled: str = "visitors",  # What is drawn: visitors, or sessions where nobody knows whose they are
+) -> tuple:  # The number, and the reason in a sentence
     "Among the stable numbers, the one with the best silhouette."
-    if wanted < 0 or wanted == 1: raise ValueError(f"clusters is {wanted}; it must be 2 or more, or 0 for the rule")
-    if wanted: return wanted, f"{wanted} segments, as was asked for"
+    if wanted < 0 or wanted == 1:
+        raise ValueError(f"clusters is {wanted}; it must be 2 or more, or 0 for the rule")
+    if wanted:
+        return wanted, f"{wanted} segments, as was asked for"
     stable = tried[tried["stability"] >= STABLE]
     if stable.empty:
         best = tried.loc[tried["stability"].fillna(-1).idxmax()]
-        return int(best["clusters"]), f"No number of segments is stable: {best['clusters']:.0f} comes nearest with {best['stability']:.2f} of the {STABLE} asked for, so another sample of {sampled} would give other segments"
+        return (
+            int(best["clusters"]),
+            f"No number of segments is stable: {best['clusters']:.0f} comes nearest with {best['stability']:.2f} of the {STABLE} asked for, so another sample of {sampled} would give other segments",
+        )
     best = stable.loc[stable["silhouette"].fillna(-1).idxmax()]
-    others = f"of the {len(stable)} stable numbers it has the best silhouette ({best['silhouette']:.2f})" if len(stable) > 1 else "no other number is stable"
-    return int(best["clusters"]), f"{best['clusters']:.0f} segments come back in other samples of {sampled} (stability {best['stability']:.2f}), and {others}"
+    others = (
+        f"of the {len(stable)} stable numbers it has the best silhouette ({best['silhouette']:.2f})"
+        if len(stable) > 1
+        else "no other number is stable"
+    )
+    return (
+        int(best["clusters"]),
+        f"{best['clusters']:.0f} segments come back in other samples of {sampled} (stability {best['stability']:.2f}), and {others}",
+    )
 
 # %% ../../nbs/clustering/02_algorithms.ipynb #a5209402
 def try_algorithms(
-    table: pd.DataFrame, # Session rows of one view
-    features: list, # What they are segmented by
-    wanted: str = "", # One of ALGORITHMS; empty: k-means, or the mixture where only that is stable
-    **settings, # As of try_numbers: most, draws, rows, seed
-) -> tuple: # Name of the algorithm that is to be kept, and its try_numbers; those of k-means where it finds its own number
+    table: pd.DataFrame,  # Session rows of one view
+    features: list,  # What they are segmented by
+    wanted: str = "",  # One of ALGORITHMS; empty: k-means, or the mixture where only that is stable
+    **settings,  # As of try_numbers: most, draws, rows, seed
+) -> tuple:  # Name of the algorithm that is to be kept, and its try_numbers; those of k-means where it finds its own number
     "The first way of clustering that other samples of visitors would agree with."
-    if wanted and wanted not in ALGORITHMS: raise ValueError(f"algorithm is {wanted!r}; it must be one of {', '.join(ALGORITHMS)}, or empty")
-    if wanted: return wanted, try_numbers(table, features, wanted if wanted in BY_NUMBER else "kmeans", **settings)
+    if wanted and wanted not in ALGORITHMS:
+        raise ValueError(
+            f"algorithm is {wanted!r}; it must be one of {', '.join(ALGORITHMS)}, or empty"
+        )
+    if wanted:
+        return wanted, try_numbers(
+            table, features, wanted if wanted in BY_NUMBER else "kmeans", **settings
+        )
     tried = {}
     for name in BY_NUMBER:
         tried[name] = try_numbers(table, features, name, **settings)
-        if (tried[name]["stability"] >= STABLE).any(): return name, tried[name]
+        if (tried[name]["stability"] >= STABLE).any():
+            return name, tried[name]
     return "kmeans", tried["kmeans"]
 
 # %% ../../nbs/clustering/02_algorithms.ipynb #7f6eed54
-INDICES = {"stability": "stability\n(higher is better)", "silhouette": "silhouette\n(higher is better)", "davies_bouldin": "Davies-Bouldin\n(lower is better)", "calinski_harabasz": "Calinski-Harabasz\n(higher is better)"}
+INDICES = {
+    "stability": "stability\n(higher is better)",
+    "silhouette": "silhouette\n(higher is better)",
+    "davies_bouldin": "Davies-Bouldin\n(lower is better)",
+    "calinski_harabasz": "Calinski-Harabasz\n(higher is better)",
+}
+
 
 def plot_numbers(
-    tried: pd.DataFrame, # As made by try_numbers
-    chosen: int, # The number that is taken
-) -> Picture: # Its data is try_numbers
+    tried: pd.DataFrame,  # As made by try_numbers
+    chosen: int,  # The number that is taken
+) -> Picture:  # Its data is try_numbers
     "Stability and shape by the number of segments."
     stable = tried.loc[tried["stability"] >= STABLE, "clusters"].tolist()
-    title = f"{chosen} segments: " + ("the best silhouette among the stable numbers" if chosen == choose_number(tried)[0] and chosen in stable else "the most stable number, but none is stable" if not stable else "as was asked for")
+    title = f"{chosen} segments: " + (
+        "the best silhouette among the stable numbers"
+        if chosen == choose_number(tried)[0] and chosen in stable
+        else "the most stable number, but none is stable"
+        if not stable
+        else "as was asked for"
+    )
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(2, 2, figsize=(7.2, 4), sharex=True)
         for ax, (name, label) in zip(axes.ravel(), INDICES.items()):
             ax.plot(tried["clusters"], tried[name], color=KINDS[0], marker="o")
-            ax.plot(chosen, tried.loc[tried["clusters"] == chosen, name].iloc[0], "o", color=COLOURS["bad"], ms=9) if chosen in tried["clusters"].tolist() else None
+            ax.plot(
+                chosen,
+                tried.loc[tried["clusters"] == chosen, name].iloc[0],
+                "o",
+                color=COLOURS["bad"],
+                ms=9,
+            ) if chosen in tried["clusters"].tolist() else None
             ax.set(ylabel=label, xticks=tried["clusters"])
         axes[0, 0].axhline(STABLE, color="0.5", lw=0.9, ls="--")
         axes[0, 0].set_ylim(min(0.5, tried["stability"].min() - 0.05), 1.03)
-        for ax in axes[1]: ax.set_xlabel("segments")
+        for ax in axes[1]:
+            ax.set_xlabel("segments")
         figure.align_ylabels(axes)
         figure.suptitle(title, fontsize=10.5, fontweight="bold", x=0.01, ha="left")
         figure.tight_layout()
-    return Picture(figure, f"{title}. " + "; ".join(f"{r.clusters}: stability {r.stability:.2f}, silhouette {r.silhouette:.2f}" for r in tried.itertuples()))
+    return Picture(
+        figure,
+        f"{title}. "
+        + "; ".join(
+            f"{r.clusters}: stability {r.stability:.2f}, silhouette {r.silhouette:.2f}"
+            for r in tried.itertuples()
+        ),
+    )

@@ -24,131 +24,249 @@ from ..sources.source import Outcome
 ENOUGH = 100  # sessions from which segments are made
 WHOLE = 0  # the view of whole sessions, and the landmark of ready-made ones
 
+
 def choose_view(
-    wanted: int, # Events after which a session is to be segmented
-    sizes: dict, # Landmark: sessions of the training part that can be segmented there
-    enough: int = ENOUGH, # Sessions that are needed
-) -> tuple: # The view, None where there is none; and a sentence where it is not the one wanted
+    wanted: int,  # Events after which a session is to be segmented
+    sizes: dict,  # Landmark: sessions of the training part that can be segmented there
+    enough: int = ENOUGH,  # Sessions that are needed
+) -> tuple:  # The view, None where there is none; and a sentence where it is not the one wanted
     "The largest view up to the one wanted at which there are enough sessions."
-    if wanted < 0: raise ValueError(f"view is {wanted}; it must be a number of events such as 5, or 0 for whole sessions")
-    if sizes.get(wanted, 0) >= enough: return wanted, ""
+    if wanted < 0:
+        raise ValueError(
+            f"view is {wanted}; it must be a number of events such as 5, or 0 for whole sessions"
+        )
+    if sizes.get(wanted, 0) >= enough:
+        return wanted, ""
     below = [k for k, n in sizes.items() if k <= wanted and n >= enough]
-    seen = ", ".join(f"{n:,} after {k}" if k else f"{n:,} whole ones" for k, n in sorted(sizes.items()))
+    seen = ", ".join(
+        f"{n:,} after {k}" if k else f"{n:,} whole ones" for k, n in sorted(sizes.items())
+    )
     why = f"segments need {enough} sessions that can be told apart, and there are {sizes.get(wanted, 0):,} at view {wanted}"
-    if not below: return None, f"No segments: {why} (sessions by number of events: {seen or 'none'})"
-    return max(below), f"{why[0].upper()}{why[1:]}; view {max(below)} is taken, the largest below with enough"
+    if not below:
+        return None, f"No segments: {why} (sessions by number of events: {seen or 'none'})"
+    return max(
+        below
+    ), f"{why[0].upper()}{why[1:]}; view {max(below)} is taken, the largest below with enough"
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #150d0fdd
 def whole_sessions(
-    run: Run, # The run's folder
-    card: dict, # Its log's card
-    part: str = "train", # train or test
-) -> pd.DataFrame: # One row a session: features at its last event, converted, revenue, visitor, part; landmark is its length
+    run: Run,  # The run's folder
+    card: dict,  # Its log's card
+    part: str = "train",  # train or test
+) -> pd.DataFrame:  # One row a session: features at its last event, converted, revenue, visitor, part; landmark is its length
     "Sessions as they ended; those that the end of the log may have cut off are left out, where enough others remain."
     events, outcome = load_events(run, part), Outcome(**card["outcome"])
     if card["cut_off_sessions"]:
-        ended = events.filter(~pl.col("session_id").is_in(cut_off_sessions(load_events(run, "all")).implode()))
-        if ended["session_id"].n_unique() >= ENOUGH: events = ended
-    paid = pl.when(pl.col("event") == "purchase").then(pl.coalesce("value", pl.col("price") * pl.col("quantity")).fill_null(0.0)).otherwise(0.0)
+        ended = events.filter(
+            ~pl.col("session_id").is_in(cut_off_sessions(load_events(run, "all")).implode())
+        )
+        if ended["session_id"].n_unique() >= ENOUGH:
+            events = ended
+    paid = (
+        pl.when(pl.col("event") == "purchase")
+        .then(pl.coalesce("value", pl.col("price") * pl.col("quantity")).fill_null(0.0))
+        .otherwise(0.0)
+    )
     hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
-    ends = events.group_by("session_id", maintain_order=True).agg(converted=hit.any().cast(pl.Int64), revenue=paid.sum(), visitor=pl.col("visitor").first(), part=pl.col("part").first())
-    table = session_features(load_model(run, "features").transform(events), None, tuple(card["session_context"]), tuple(card["event_context"]), card["resolution"])
+    ends = events.group_by("session_id", maintain_order=True).agg(
+        converted=hit.any().cast(pl.Int64),
+        revenue=paid.sum(),
+        visitor=pl.col("visitor").first(),
+        part=pl.col("part").first(),
+    )
+    table = session_features(
+        load_model(run, "features").transform(events),
+        None,
+        tuple(card["session_context"]),
+        tuple(card["event_context"]),
+        card["resolution"],
+    )
     return table.join(ends, on="session_id", how="left", maintain_order="left").to_pandas()
 
+# %% ../../nbs/clustering/00_behaviour.ipynb #be99c282
 def rows_at(
-    run: Run, # The run's folder, with its session table
-    view: int, # A landmark
-    part: str = "train", # train or test
-) -> pd.DataFrame: # Its session rows
+    run: Run,  # The run's folder, with its session table
+    view: int,  # A landmark
+    part: str = "train",  # train or test
+) -> pd.DataFrame:  # Its session rows
     "The rows of one landmark, read without the others."
     path = run.needed("sessions.parquet", "04_features")
-    with naming_damage(path): return pl.scan_parquet(path, glob=False).filter(pl.col("landmark") == view, pl.col("part") == part).collect().to_pandas()
+    with naming_damage(path):
+        return (
+            pl.scan_parquet(path, glob=False)
+            .filter(pl.col("landmark") == view, pl.col("part") == part)
+            .collect()
+            .to_pandas()
+        )
+
 
 def view_rows(
-    run: Run, # The run's folder, with its session table
-    card: dict, # Its log's card
-    view: int, # A landmark; 0: whole sessions
-    part: str = "train", # train or test
-) -> pd.DataFrame: # Session rows, without columns that may know the outcome
+    run: Run,  # The run's folder, with its session table
+    card: dict,  # Its log's card
+    view: int,  # A landmark; 0: whole sessions
+    part: str = "train",  # train or test
+) -> pd.DataFrame:  # Session rows, without columns that may know the outcome
     "The sessions of a view."
-    table = rows_at(run, view, part) if view or card["ready_made"] else whole_sessions(run, card, part)
+    table = (
+        rows_at(run, view, part) if view or card["ready_made"] else whole_sessions(run, card, part)
+    )
     return table.drop(columns=card["suspects"], errors="ignore")
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #b3d2cc28
 @dataclass(frozen=True)
 class Measure:
     "How a column is called, and how its typical value is shown."
-    title: str # Name with its unit
-    low: str # What a low value means, in two or three words
-    high: str # What a high value means
-    show: str = "mean" # mean, median, minutes (median of seconds), share (mean of 0 to 1) or seconds (mean of a logarithm)
+
+    title: str  # Name with its unit
+    low: str  # What a low value means, in two or three words
+    high: str  # What a high value means
+    show: str = "mean"  # mean, median, minutes (median of seconds), share (mean of 0 to 1) or seconds (mean of a logarithm)
+
 
 MEASURES = {
-    "landmark": Measure("events", "short visits", "long visits", "median"), "elapsed": Measure("minutes so far", "short visits", "long visits", "minutes"),
-    "dwell_log_mean": Measure("seconds a page", "quick looks", "long looks", "seconds"), "n_items": Measure("different items", "few items", "many items"),
-    "n_categories": Measure("different categories", "few categories", "many categories"), "category_switches": Measure("changes of category", "stays in a category", "changes category"),
-    "revisit_share": Measure("share of returns to an item", "new items each time", "returns to items", "share"), "price_mean": Measure("price seen", "low prices", "high prices", "median"),
-    "price_ratio_mean": Measure("price over its category's mean", "cheap for their kind", "dear for their kind"), "n_cart": Measure("put into the cart", "no cart", "fills a cart")}
-BEHAVIOUR = (("dwell_log_mean",), ("n_categories", "category_switches"), ("n_items",), ("revisit_share",), ("price_ratio_mean",), ("price_mean",), ("n_cart",))  # columns that belong together
-INSTEAD_OF = {"n_items": "n_categories", "price_mean": "price_ratio_mean"}  # columns that only step in where another is missing
+    "landmark": Measure("events", "short visits", "long visits", "median"),
+    "elapsed": Measure("minutes so far", "short visits", "long visits", "minutes"),
+    "dwell_log_mean": Measure("seconds a page", "quick looks", "long looks", "seconds"),
+    "n_items": Measure("different items", "few items", "many items"),
+    "n_categories": Measure("different categories", "few categories", "many categories"),
+    "category_switches": Measure("changes of category", "stays in a category", "changes category"),
+    "revisit_share": Measure(
+        "share of returns to an item", "new items each time", "returns to items", "share"
+    ),
+    "price_mean": Measure("price seen", "low prices", "high prices", "median"),
+    "price_ratio_mean": Measure(
+        "price over its category's mean", "cheap for their kind", "dear for their kind"
+    ),
+    "n_cart": Measure("put into the cart", "no cart", "fills a cart"),
+}
+BEHAVIOUR = (
+    ("dwell_log_mean",),
+    ("n_categories", "category_switches"),
+    ("n_items",),
+    ("revisit_share",),
+    ("price_ratio_mean",),
+    ("price_mean",),
+    ("n_cart",),
+)  # columns that belong together
+INSTEAD_OF = {
+    "n_items": "n_categories",
+    "price_mean": "price_ratio_mean",
+}  # columns that only step in where another is missing
+
+# %% ../../nbs/clustering/00_behaviour.ipynb #83fbbd4a
 NOT_WHOLE = ("n_cart",)  # left out of whole sessions: steps of the outcome itself
-BESIDE = ("landmark", "elapsed", "n_items", "price_mean")  # shown with the segments, whether or not they were used
+BESIDE = (
+    "landmark",
+    "elapsed",
+    "n_items",
+    "price_mean",
+)  # shown with the segments, whether or not they were used
+
 
 def measure_of(
-    column: str, # Of the session table
-) -> Measure: # Its name and words
+    column: str,  # Of the session table
+) -> Measure:  # Its name and words
     "A column in words; one that is not known keeps its own name."
     title = column.replace("_", " ")
     of = lambda ending: title.removesuffix(ending)
-    if column in MEASURES: return MEASURES[column]
-    if column.endswith("_seconds_each"): return Measure(f"seconds each, {of(' seconds each')}", f"short looks at {of(' seconds each')}", f"long looks at {of(' seconds each')}")
-    if column.endswith("_duration"): return Measure(f"minutes, {of(' duration')}", f"little time on {of(' duration')}", f"much time on {of(' duration')}", "minutes")
+    if column in MEASURES:
+        return MEASURES[column]
+    if column.endswith("_seconds_each"):
+        return Measure(
+            f"seconds each, {of(' seconds each')}",
+            f"short looks at {of(' seconds each')}",
+            f"long looks at {of(' seconds each')}",
+        )
+    if column.endswith("_duration"):
+        return Measure(
+            f"minutes, {of(' duration')}",
+            f"little time on {of(' duration')}",
+            f"much time on {of(' duration')}",
+            "minutes",
+        )
     return Measure(title, f"low {title}", f"high {title}")
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #2fe5be45
-KNOWN, VARIED, COPY = 0.5, 0.01, 0.95  # least share of rows with a value, and with another than the commonest; rank correlation from which a column is a copy
-NOT_BEHAVIOUR = ("session_id", "visitor", "part", "converted", "revenue", "landmark", "hour", "weekday")  # never segmented by
+KNOWN, VARIED, COPY = (
+    0.5,
+    0.01,
+    0.95,
+)  # least share of rows with a value, and with another than the commonest; rank correlation from which a column is a copy
+NOT_BEHAVIOUR = (
+    "session_id",
+    "visitor",
+    "part",
+    "converted",
+    "revenue",
+    "landmark",
+    "hour",
+    "weekday",
+)  # never segmented by
+
 
 def says_something(
-    column: pd.Series, # Of session rows
-) -> bool: # Whether segments can be made by it
+    column: pd.Series,  # Of session rows
+) -> bool:  # Whether segments can be made by it
     "Whether a column is known often enough and varies."
-    if not pd.api.types.is_numeric_dtype(column) or column.notna().mean() < KNOWN: return False
+    if not pd.api.types.is_numeric_dtype(column) or column.notna().mean() < KNOWN:
+        return False
     return len(column) > 0 and 1 - column.value_counts(normalize=True).iloc[0] >= VARIED
 
+
 def without_copies(
-    table: pd.DataFrame, # Numbers
-) -> list: # Names of the columns that are kept
+    table: pd.DataFrame,  # Numbers
+) -> list:  # Names of the columns that are kept
     "Columns that are no near copy of an earlier one."
     alike, kept = table.rank().corr().abs().fillna(0.0), []
     for c in table.columns:
-        if not any(alike.loc[c, k] > COPY for k in kept): kept.append(c)
+        if not any(alike.loc[c, k] > COPY for k in kept):
+            kept.append(c)
     return kept
 
+# %% ../../nbs/clustering/00_behaviour.ipynb #a535660f
 def behaviour_columns(
-    table: pd.DataFrame, # Session rows of one view
-    whole: bool = False, # Whether these are whole sessions
-) -> list: # Names of the columns
+    table: pd.DataFrame,  # Session rows of one view
+    whole: bool = False,  # Whether these are whole sessions
+) -> list:  # Names of the columns
     "What sessions are segmented by; needs no outcome."
     if (table["landmark"] == WHOLE).all():
-        return without_copies(table[[c for c in table if c not in NOT_BEHAVIOUR and says_something(table[c])]])
-    known = [c for group in BEHAVIOUR for c in group if c in table and says_something(table[c]) and not (whole and c in NOT_WHOLE)]
+        return without_copies(
+            table[[c for c in table if c not in NOT_BEHAVIOUR and says_something(table[c])]]
+        )
+    known = [
+        c
+        for group in BEHAVIOUR
+        for c in group
+        if c in table and says_something(table[c]) and not (whole and c in NOT_WHOLE)
+    ]
     known = [c for c in known if INSTEAD_OF.get(c) not in known]
     return ["landmark", *known] if whole and says_something(table["landmark"]) else known
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #c2523c3b
 def find_view(
-    run: Run, # The run's folder, with its session table
-    card: dict, # Its log's card
-    wanted: int = 5, # Events after which a session is to be segmented; 0: whole sessions
-) -> tuple: # As made by choose_view
+    run: Run,  # The run's folder, with its session table
+    card: dict,  # Its log's card
+    wanted: int = 5,  # Events after which a session is to be segmented; 0: whole sessions
+) -> tuple:  # As made by choose_view
     "The view of a log: at the landmarks up to the one wanted, the sessions of which at least two things are known."
-    if card["ready_made"]: wanted = WHOLE
+    if card["ready_made"]:
+        wanted = WHOLE
     path = run.needed("sessions.parquet", "04_features")
-    with naming_damage(path): at = [WHOLE] if wanted == WHOLE else pl.scan_parquet(path, glob=False).select(pl.col("landmark").unique().sort()).collect()["landmark"].to_list()
+    with naming_damage(path):
+        at = (
+            [WHOLE]
+            if wanted == WHOLE
+            else pl.scan_parquet(path, glob=False)
+            .select(pl.col("landmark").unique().sort())
+            .collect()["landmark"]
+            .to_list()
+        )
     sizes = {}
     for k in sorted((k for k in at if k <= wanted), reverse=True):
         table = view_rows(run, card, k)
-        sizes[k] = len(table) if len(table) and len(behaviour_columns(table, whole=not k)) > 1 else 0
-        if sizes[k] >= ENOUGH: break
+        sizes[k] = (
+            len(table) if len(table) and len(behaviour_columns(table, whole=not k)) > 1 else 0
+        )
+        if sizes[k] >= ENOUGH:
+            break
     return choose_view(wanted, sizes)

@@ -15,56 +15,81 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 # %% ../../nbs/clustering/01_scaling.ipynb #07234c02
-SKEWED, FURTHEST, ONE_VOICE = 1.0, 3.0, 0.5  # skewness from which the logarithm is taken; largest distance from the mean; rank correlation from which columns share a voice
+SKEWED, FURTHEST, ONE_VOICE = (
+    1.0,
+    3.0,
+    0.5,
+)  # skewness from which the logarithm is taken; largest distance from the mean; rank correlation from which columns share a voice
 VOICE_ROWS = 20_000  # rows from which voices are learned, at most
 
+
 def sample_of(
-    n: int, # How many there are
-    most: int, # How many are wanted
-    seed: int = 0, # Of the draw
-) -> np.ndarray: # Places, in order
+    n: int,  # How many there are
+    most: int,  # How many are wanted
+    seed: int = 0,  # Of the draw
+) -> np.ndarray:  # Places, in order
     "Some of the rows, or all."
-    return np.arange(n) if n <= most else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+    return (
+        np.arange(n)
+        if n <= most
+        else np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+    )
+
 
 def voices(
-    Z: np.ndarray, # (rows, columns) on one scale
-) -> np.ndarray: # (columns,) number of the group of each, from 1
+    Z: np.ndarray,  # (rows, columns) on one scale
+) -> np.ndarray:  # (columns,) number of the group of each, from 1
     "Columns that say nearly the same, by rank correlation."
-    if Z.shape[1] < 2: return np.ones(Z.shape[1], int)
+    if Z.shape[1] < 2:
+        return np.ones(Z.shape[1], int)
     alike = pd.DataFrame(Z).rank().corr().abs().fillna(0.0).to_numpy(copy=True)
     np.fill_diagonal(alike, 1.0)
-    return fcluster(linkage(squareform(1 - alike, checks=False), "average"), 1 - ONE_VOICE, "distance")
+    return fcluster(
+        linkage(squareform(1 - alike, checks=False), "average"), 1 - ONE_VOICE, "distance"
+    )
 
 # %% ../../nbs/clustering/01_scaling.ipynb #801aa6eb
 class Behaviour(TransformerMixin, BaseEstimator):
     "Session rows as points: skew corrected, on one scale, groups of columns with one voice."
+
     def __init__(
         self,
-        features: list | None = None, # Names of the columns
-        weighted: bool = True, # Whether columns that are alike share a voice
-    ): self.features, self.weighted = features, weighted
+        features: list | None = None,  # Names of the columns
+        weighted: bool = True,  # Whether columns that are alike share a voice
+    ):
+        self.features, self.weighted = features, weighted
 
     def fit(
         self,
-        table: pd.DataFrame, # Session rows
-        y=None, # Not used: segments know no outcome
+        table: pd.DataFrame,  # Session rows
+        y=None,  # Not used: segments know no outcome
     ):
         "Learn medians, skewness, scales and voices."
         X = self._numbers(table)
-        self.fill_ = np.array([np.median(x[~np.isnan(x)]) if (~np.isnan(x)).any() else 0.0 for x in X.T])
+        self.fill_ = np.array(
+            [np.median(x[~np.isnan(x)]) if (~np.isnan(x)).any() else 0.0 for x in X.T]
+        )
         X = np.where(np.isnan(X), self.fill_, X)
-        self.logged_ = np.array([bool(x.min() >= 0 and x.std() > 0 and skew(x) > SKEWED) for x in X.T])
+        self.logged_ = np.array(
+            [bool(x.min() >= 0 and x.std() > 0 and skew(x) > SKEWED) for x in X.T]
+        )
         X = np.where(self.logged_, np.log1p(np.maximum(X, 0)), X)
         self.mean_, self.scale_ = X.mean(axis=0), np.where(X.std(axis=0) > 0, X.std(axis=0), 1.0)
         some = X[sample_of(len(X), VOICE_ROWS)]
-        self.voices_ = voices(np.clip((some - self.mean_) / self.scale_, -FURTHEST, FURTHEST)) if self.weighted else np.arange(X.shape[1])
+        self.voices_ = (
+            voices(np.clip((some - self.mean_) / self.scale_, -FURTHEST, FURTHEST))
+            if self.weighted
+            else np.arange(X.shape[1])
+        )
         self.weight_ = np.array([(self.voices_ == v).sum() ** -0.5 for v in self.voices_])
         return self
 
     def _numbers(self, table: pd.DataFrame) -> np.ndarray:
         "The columns as floats."
         if missing := [c for c in self.features if c not in table]:
-            raise ValueError(f"the session rows have no column {missing[0]!r}; segments are made from: {', '.join(self.features)}. Give rows as session_features makes them")
+            raise ValueError(
+                f"the session rows have no column {missing[0]!r}; segments are made from: {', '.join(self.features)}. Give rows as session_features makes them"
+            )
         return np.column_stack([np.asarray(table[c], float) for c in self.features])
 
     def transform(self, table: pd.DataFrame) -> np.ndarray:

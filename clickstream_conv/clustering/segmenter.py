@@ -13,117 +13,192 @@ from fastcore.basics import patch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .algorithms import ALGORITHMS, BY_NUMBER, label_points, shape_indices, stability
+from clickstream_conv.clustering.algorithms import (
+    ALGORITHMS,
+    BY_NUMBER,
+    label_points,
+    shape_indices,
+    stability,
+)
 from .behaviour import behaviour_columns, BESIDE, measure_of
 from .scaling import Behaviour, sample_of
 
 # %% ../../nbs/clustering/03_segmenter.ipynb #c5c8f774
-FIT_ROWS, DENSE_ROWS, PIECE = 50_000, 3_000, 100_000  # rows that clusters are found on; the same for DBSCAN and HDBSCAN; rows assigned at once
+FIT_ROWS, DENSE_ROWS, PIECE = (
+    50_000,
+    3_000,
+    100_000,
+)  # rows that clusters are found on; the same for DBSCAN and HDBSCAN; rows assigned at once
+
 
 def _gaussians(means: np.ndarray, factors: np.ndarray, shares: np.ndarray) -> tuple:
     "Centres, W and a of Gaussians, from the factors of their inverse covariances."
     return means, factors, np.log(shares) + np.array([np.log(np.diag(f)).sum() for f in factors])
 
+
 def _of_labels(Z: np.ndarray, labels: np.ndarray) -> tuple:
     "A Gaussian for each label; one for all where there is only noise."
     groups = [Z[labels == j] for j in range(labels.max() + 1)] or [Z]
-    covariances = [np.cov(g.T, bias=True).reshape(Z.shape[1], -1) + 0.01 * np.eye(Z.shape[1]) for g in groups]
+    covariances = [
+        np.cov(g.T, bias=True).reshape(Z.shape[1], -1) + 0.01 * np.eye(Z.shape[1]) for g in groups
+    ]
     factors = np.array([np.linalg.inv(np.linalg.cholesky(c)).T for c in covariances])
-    return _gaussians(np.array([g.mean(axis=0) for g in groups]), factors, np.array([len(g) for g in groups]) / max(sum(map(len, groups)), 1))
+    return _gaussians(
+        np.array([g.mean(axis=0) for g in groups]),
+        factors,
+        np.array([len(g) for g in groups]) / max(sum(map(len, groups)), 1),
+    )
+
 
 def find_shapes(
-    Z: np.ndarray, # Points
-    algorithm: str, # One of ALGORITHMS
-    clusters: int, # How many, for those that are told
-    seed: int, # Of the starts
-) -> tuple: # Labels, -1 for noise; and what assigns new points: centres (n, d), W (n, d, d), a (n,)
+    Z: np.ndarray,  # Points
+    algorithm: str,  # One of ALGORITHMS
+    clusters: int,  # How many, for those that are told
+    seed: int,  # Of the starts
+) -> (
+    tuple
+):  # Labels, -1 for noise; and what assigns new points: centres (n, d), W (n, d, d), a (n,)
     "Clusters, and the few numbers that assign a new point to one of them."
     labels, fitted = label_points(Z, algorithm, clusters, seed)
-    if algorithm == "kmeans": return labels, fitted.cluster_centers_, np.tile(np.eye(Z.shape[1]), (clusters, 1, 1)), np.zeros(clusters)
-    if algorithm == "gaussian mixture": return labels, *_gaussians(fitted.means_, fitted.precisions_cholesky_, fitted.weights_)
+    if algorithm == "kmeans":
+        return (
+            labels,
+            fitted.cluster_centers_,
+            np.tile(np.eye(Z.shape[1]), (clusters, 1, 1)),
+            np.zeros(clusters),
+        )
+    if algorithm == "gaussian mixture":
+        return labels, *_gaussians(fitted.means_, fitted.precisions_cholesky_, fitted.weights_)
     return labels, *_of_labels(Z, labels)
 
+# %% ../../nbs/clustering/03_segmenter.ipynb #3cc603a0
 def assign(
-    Z: np.ndarray, # Points
-    centres: np.ndarray, # (n, d)
-    W: np.ndarray, # (n, d, d)
-    a: np.ndarray, # (n,)
-) -> np.ndarray: # Number of the nearest, for each
+    Z: np.ndarray,  # Points
+    centres: np.ndarray,  # (n, d)
+    W: np.ndarray,  # (n, d, d)
+    a: np.ndarray,  # (n,)
+) -> np.ndarray:  # Number of the nearest, for each
     "The segment under which each point is likeliest; the same for one point as for many."
-    score = [a_j - 0.5 * ((((Z - c)[:, :, None] * w).sum(axis=1)) ** 2).sum(axis=1) for c, w, a_j in zip(centres, W, a)]
+    score = [
+        a_j - 0.5 * ((((Z - c)[:, :, None] * w).sum(axis=1)) ** 2).sum(axis=1)
+        for c, w, a_j in zip(centres, W, a)
+    ]
     return np.argmax(score, axis=0)
 
 # %% ../../nbs/clustering/03_segmenter.ipynb #93ebfbe9
 def differences(
-    table: pd.DataFrame, # Session rows
-    segment: np.ndarray, # Number of the segment of each
-    columns: list, # Names of numbers
-    segments: int, # How many segments
-) -> np.ndarray: # (segments, columns) distance of each mean from that of all rows, in standard deviations after the correction of skew
+    table: pd.DataFrame,  # Session rows
+    segment: np.ndarray,  # Number of the segment of each
+    columns: list,  # Names of numbers
+    segments: int,  # How many segments
+) -> np.ndarray:  # (segments, columns) distance of each mean from that of all rows, in standard deviations after the correction of skew
     "How segments differ from all sessions."
     Z = Behaviour(columns, weighted=False).fit_transform(table)
     size = np.maximum(np.bincount(segment, minlength=segments), 1)
     return np.column_stack([np.bincount(segment, z, segments) / size for z in Z.T]) - Z.mean(axis=0)
 
+
 def typical_values(
-    table: pd.DataFrame, # Session rows
-    segment: np.ndarray, # Number of the segment of each
-    columns: list, # Names of numbers
-    segments: int, # How many segments
-) -> pd.DataFrame: # One row a segment, one column a measure, in its own unit
+    table: pd.DataFrame,  # Session rows
+    segment: np.ndarray,  # Number of the segment of each
+    columns: list,  # Names of numbers
+    segments: int,  # How many segments
+) -> pd.DataFrame:  # One row a segment, one column a measure, in its own unit
     "What a segment's sessions look like, as a marketer would count."
-    how = dict(mean=lambda x: x.mean(), share=lambda x: x.mean(), median=lambda x: x.median(), minutes=lambda x: x.median() / 60, seconds=lambda x: np.expm1(x.mean()))
+    how = dict(
+        mean=lambda x: x.mean(),
+        share=lambda x: x.mean(),
+        median=lambda x: x.median(),
+        minutes=lambda x: x.median() / 60,
+        seconds=lambda x: np.expm1(x.mean()),
+    )
     rows = [table[segment == s] for s in range(segments)]
-    return pd.DataFrame({measure_of(c).title: [how[measure_of(c).show](r[c].astype(float)) for r in rows] for c in columns})
+    return pd.DataFrame(
+        {
+            measure_of(c).title: [how[measure_of(c).show](r[c].astype(float)) for r in rows]
+            for c in columns
+        }
+    )
 
 # %% ../../nbs/clustering/03_segmenter.ipynb #3fd696ed
 APART = 0.5  # standard deviations from which a second column enters a name
 
+
 def _words(features: list, differences: np.ndarray, voices: np.ndarray) -> list:
     "What sets one segment apart, the strongest first, one column of each group."
     said, order = {}, np.argsort(-np.abs(differences), kind="stable")
-    for i in order: said.setdefault(voices[i], (abs(differences[i]), measure_of(features[i]).high if differences[i] > 0 else measure_of(features[i]).low))
+    for i in order:
+        said.setdefault(
+            voices[i],
+            (
+                abs(differences[i]),
+                measure_of(features[i]).high if differences[i] > 0 else measure_of(features[i]).low,
+            ),
+        )
     return list(said.values())
 
+
 def name_segments(
-    features: list, # Names of the columns
-    differences: np.ndarray, # (segments, columns) distance of each mean from that of all sessions, in standard deviations
-    voices: np.ndarray, # (columns,) group of each column
-) -> list: # A name for each segment, all different
+    features: list,  # Names of the columns
+    differences: np.ndarray,  # (segments, columns) distance of each mean from that of all sessions, in standard deviations
+    voices: np.ndarray,  # (columns,) group of each column
+) -> list:  # A name for each segment, all different
     "Readable names."
     words = [_words(features, d, np.asarray(voices)) for d in differences]
     long = [1 + (len(w) > 1 and w[1][0] >= APART) for w in words]
-    name = lambda i: ", ".join(text for _, text in words[i][:long[i]])
+    name = lambda i: ", ".join(text for _, text in words[i][: long[i]])
     for _ in features:
         names = [name(i) for i in range(len(words))]
         long = [long[i] + (names.count(n) > 1) for i, n in enumerate(names)]
-    return [n if names.count(n) == 1 else f"{n} {names[:i].count(n) + 1}" for i, n in enumerate(names)]
+    return [
+        n if names.count(n) == 1 else f"{n} {names[:i].count(n) + 1}" for i, n in enumerate(names)
+    ]
 
 # %% ../../nbs/clustering/03_segmenter.ipynb #3c891718
 class Segmenter(BaseEstimator):
     "Segments of sessions, and the rule that assigns a new one."
+
     def __init__(
         self,
-        view: int = 5, # Events after which a session is segmented; 0: whole sessions
-        clusters: int = 4, # How many segments, for algorithms that are told
-        algorithm: str = "kmeans", # One of ALGORITHMS
-        features: list | None = None, # Columns; None: behaviour_columns of the rows
-        seed: int = 0, # Of samples and starts
-    ): self.view, self.clusters, self.algorithm, self.features, self.seed = view, clusters, algorithm, features, seed
+        view: int = 5,  # Events after which a session is segmented; 0: whole sessions
+        clusters: int = 4,  # How many segments, for algorithms that are told
+        algorithm: str = "kmeans",  # One of ALGORITHMS
+        features: list | None = None,  # Columns; None: behaviour_columns of the rows
+        seed: int = 0,  # Of samples and starts
+    ):
+        self.view, self.clusters, self.algorithm, self.features, self.seed = (
+            view,
+            clusters,
+            algorithm,
+            features,
+            seed,
+        )
 
     def fit(
         self,
-        table: pd.DataFrame, # Session rows of the view
-        y=None, # Not used: segments know no outcome
+        table: pd.DataFrame,  # Session rows of the view
+        y=None,  # Not used: segments know no outcome
     ):
         "Find segments, number them by size, name them."
         self.features_ = list(self.features or behaviour_columns(table, whole=not self.view))
-        if not self.features_: raise ValueError("no column of these session rows varies enough to make segments from. Give more sessions, or a later view")
+        if not self.features_:
+            raise ValueError(
+                "no column of these session rows varies enough to make segments from. Give more sessions, or a later view"
+            )
         self.behaviour_ = Behaviour(self.features_).fit(table)
-        Z = self.behaviour_.transform(table.iloc[sample_of(len(table), FIT_ROWS if self.algorithm in BY_NUMBER else DENSE_ROWS, self.seed)])
+        Z = self.behaviour_.transform(
+            table.iloc[
+                sample_of(
+                    len(table), FIT_ROWS if self.algorithm in BY_NUMBER else DENSE_ROWS, self.seed
+                )
+            ]
+        )
         labels, *shapes = find_shapes(Z, self.algorithm, self.clusters, self.seed)
         said = assign(Z, *shapes)
-        self.noise_, self.agreement_ = float((labels < 0).mean()), float((said == labels)[labels >= 0].mean()) if (labels >= 0).any() else np.nan
+        self.noise_, self.agreement_ = (
+            float((labels < 0).mean()),
+            float((said == labels)[labels >= 0].mean()) if (labels >= 0).any() else np.nan,
+        )
         return self._ordered(table, list(shapes))
 
     def _ordered(self, table: pd.DataFrame, shapes: list):
@@ -132,57 +207,87 @@ class Segmenter(BaseEstimator):
         counts = np.bincount(self.predict(table), minlength=len(shapes[0]))
         order = np.argsort(-counts, kind="stable")
         self.shapes_ = [part[order[counts[order] > 0]] for part in shapes]
-        self.differences_ = differences(table, self.predict(table), self.features_, len(self.shapes_[0]))
+        self.differences_ = differences(
+            table, self.predict(table), self.features_, len(self.shapes_[0])
+        )
         self.names_ = name_segments(self.features_, self.differences_, self.behaviour_.voices_)
         return self
 
     def predict(self, table: pd.DataFrame) -> np.ndarray:
         "Number of the segment of each row, from 0, the largest first."
         check_is_fitted(self, "shapes_")
-        pieces = [assign(self.behaviour_.transform(table.iloc[i:i + PIECE]), *self.shapes_) for i in range(0, len(table), PIECE)]
+        pieces = [
+            assign(self.behaviour_.transform(table.iloc[i : i + PIECE]), *self.shapes_)
+            for i in range(0, len(table), PIECE)
+        ]
         return np.concatenate(pieces) if pieces else np.zeros(0, int)
 
 # %% ../../nbs/clustering/03_segmenter.ipynb #86060dc4
 @patch
 def describe(
     self: Segmenter,
-    table: pd.DataFrame, # Session rows of the view
-) -> pd.DataFrame: # One row a segment: sessions, share, typical values
+    table: pd.DataFrame,  # Session rows of the view
+) -> pd.DataFrame:  # One row a segment: sessions, share, typical values
     "Size and typical values of each segment among these rows, in their own units."
     segment = self.predict(table)
     sizes = np.bincount(segment, minlength=len(self.names_))
-    values = typical_values(table, segment, [c for c in dict.fromkeys([*self.features_, *BESIDE]) if c in table], len(self.names_))
-    return pd.DataFrame(dict(sessions=sizes, share=sizes / max(len(table), 1)), index=pd.Index(self.names_, name="segment")).join(values.set_axis(self.names_))
+    values = typical_values(
+        table,
+        segment,
+        [c for c in dict.fromkeys([*self.features_, *BESIDE]) if c in table],
+        len(self.names_),
+    )
+    return pd.DataFrame(
+        dict(sessions=sizes, share=sizes / max(len(table), 1)),
+        index=pd.Index(self.names_, name="segment"),
+    ).join(values.set_axis(self.names_))
 
 # %% ../../nbs/clustering/03_segmenter.ipynb #b4268ec3
 def compare_algorithms(
-    table: pd.DataFrame, # Session rows of one view
-    features: list, # What they are segmented by
-    clusters: int, # How many, for those that are told
-    draws: int = 8, # Bootstrap samples of visitors
-    rows: int = 3_000, # Rows of the sample
-    seed: int = 0, # Of sample, draws and starts
-) -> pd.DataFrame: # One row an algorithm: clusters, noise, the indices, stability, agreement of its rule for new sessions, smallest share
+    table: pd.DataFrame,  # Session rows of one view
+    features: list,  # What they are segmented by
+    clusters: int,  # How many, for those that are told
+    draws: int = 8,  # Bootstrap samples of visitors
+    rows: int = 3_000,  # Rows of the sample
+    seed: int = 0,  # Of sample, draws and starts
+) -> pd.DataFrame:  # One row an algorithm: clusters, noise, the indices, stability, agreement of its rule for new sessions, smallest share
     "What each way of clustering finds."
     table = table.iloc[sample_of(len(table), rows, seed)]
     Z, found = Behaviour(features).fit_transform(table), {}
     for name in ALGORITHMS:
         labels, *shapes = find_shapes(Z, name, clusters, seed)
         said, inside = assign(Z, *shapes), labels >= 0
-        found[name] = dict(clusters=int(labels.max() + 1), noise=float((~inside).mean()), **shape_indices(Z, labels, rows, seed), stability=stability(table, features, name, clusters, draws, seed),
-                           agreement=float((said == labels)[inside].mean()) if inside.any() else np.nan, smallest=float(np.bincount(labels[inside]).min() / len(Z)) if inside.any() else np.nan)
+        found[name] = dict(
+            clusters=int(labels.max() + 1),
+            noise=float((~inside).mean()),
+            **shape_indices(Z, labels, rows, seed),
+            stability=stability(table, features, name, clusters, draws, seed),
+            agreement=float((said == labels)[inside].mean()) if inside.any() else np.nan,
+            smallest=float(np.bincount(labels[inside]).min() / len(Z)) if inside.any() else np.nan,
+        )
     return pd.DataFrame(found).T.astype(dict(clusters=int)).rename_axis("algorithm")
 
+# %% ../../nbs/clustering/03_segmenter.ipynb #e3a79ec4
 def choose_algorithm(
-    compared: pd.DataFrame, # As made by compare_algorithms
-    wanted: str = "kmeans", # One of ALGORITHMS
-    asked: bool = False, # Whether a person asked for it
-) -> tuple: # Its name, and the reason in a sentence
+    compared: pd.DataFrame,  # As made by compare_algorithms
+    wanted: str = "kmeans",  # One of ALGORITHMS
+    asked: bool = False,  # Whether a person asked for it
+) -> tuple:  # Its name, and the reason in a sentence
     "Which algorithm's segments are kept, and why."
     kept = wanted if compared.loc[wanted, "clusters"] >= 2 else "kmeans"
     why = f"{ALGORITHMS[kept]} is kept"
-    if kept != wanted: why = f"{ALGORITHMS[wanted]} finds nothing to tell apart, so {why}"
-    elif asked: why += ", as was asked for"
-    elif kept != "kmeans": why += ", since k-means has no stable number"
-    how = "a new session goes to the nearest centre" if kept == "kmeans" else f"its rule for new sessions agrees with {compared.loc[kept, 'agreement']:.1%} of its own labels"
-    return kept, f"{why}: {compared.loc[kept, 'clusters']} segments, stability {compared.loc[kept, 'stability']:.2f} on the sample; {how}"
+    if kept != wanted:
+        why = f"{ALGORITHMS[wanted]} finds nothing to tell apart, so {why}"
+    elif asked:
+        why += ", as was asked for"
+    elif kept != "kmeans":
+        why += ", since k-means has no stable number"
+    how = (
+        "a new session goes to the nearest centre"
+        if kept == "kmeans"
+        else f"its rule for new sessions agrees with {compared.loc[kept, 'agreement']:.1%} of its own labels"
+    )
+    return (
+        kept,
+        f"{why}: {compared.loc[kept, 'clusters']} segments, stability {compared.loc[kept, 'stability']:.2f} on the sample; {how}",
+    )

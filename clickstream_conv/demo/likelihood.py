@@ -11,173 +11,262 @@ import numpy as np
 import polars as pl
 from scipy.special import softmax
 
-from .shop import (
-    AGAIN, CATEGORIES, CHANNELS, DEVICES, KINDS, LISTING, make_shop, PRODUCT, PURCHASE, SECOND, Shop, VISITS)
+from clickstream_conv.demo.shop import (
+    AGAIN,
+    CATEGORIES,
+    CHANNELS,
+    DEVICES,
+    KINDS,
+    LISTING,
+    make_shop,
+    PRODUCT,
+    PURCHASE,
+    SECOND,
+    Shop,
+    VISITS,
+)
 from .simulate import EVENT_COLUMNS, EVENTS, PAGES
-from .walk import (
-    advance, category_probability, kind_probability, log_pause_density, nowhere, Standing)
+from clickstream_conv.demo.walk import (
+    advance,
+    category_probability,
+    kind_probability,
+    log_pause_density,
+    nowhere,
+    Standing,
+)
 
 # %% ../../nbs/demo/03_likelihood.ipynb #a02a4681
 def _number(
-    column:str, # Of the log
-    names:tuple, # What may stand there
-    first:int=0, # Number of the first name
-)->pl.Expr: # Numbers, -1 where the log has null
+    column: str,  # Of the log
+    names: tuple,  # What may stand there
+    first: int = 0,  # Number of the first name
+) -> pl.Expr:  # Numbers, -1 where the log has null
     "Names as numbers; an unknown name is an error."
-    return pl.col(column).cast(pl.String).replace_strict(list(names), list(range(first, first + len(names))), default=None, return_dtype=pl.Int64).alias(f"_{column}")
+    return (
+        pl.col(column)
+        .cast(pl.String)
+        .replace_strict(
+            list(names), list(range(first, first + len(names))), default=None, return_dtype=pl.Int64
+        )
+        .alias(f"_{column}")
+    )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #e015d748
-def _action_number()->pl.Expr: # Numbers of the actions, PURCHASE for a purchase
+def _action_number() -> pl.Expr:  # Numbers of the actions, PURCHASE for a purchase
     "Actions from the log's events and pages."
     names = [f"{event} {page}" for event, page in zip(EVENTS, PAGES)]
-    return pl.concat_str(pl.col("event").cast(pl.String), pl.col("page").cast(pl.String), separator=" ").replace_strict(
-        names, list(range(len(names))), default=None, return_dtype=pl.Int64).alias("_event")
+    return (
+        pl.concat_str(
+            pl.col("event").cast(pl.String), pl.col("page").cast(pl.String), separator=" "
+        )
+        .replace_strict(names, list(range(len(names))), default=None, return_dtype=pl.Int64)
+        .alias("_event")
+    )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #29dd0878
 def _refuse_unknown(
-    events:pl.DataFrame, # With a numbered column beside each named one
-    columns:list, # The named columns
+    events: pl.DataFrame,  # With a numbered column beside each named one
+    columns: list,  # The named columns
 ):
     "Say which value is not the demo shop's."
     for column in columns:
-        unknown = events.filter(pl.col(column).is_not_null() & pl.col(f"_{column}").is_null())[column]
-        if len(unknown): raise ValueError(
-            f"{column}={unknown[0]!r} does not occur in the demo shop; the best prediction is known for its logs only (pass shop=... for another shop's)")
+        unknown = events.filter(pl.col(column).is_not_null() & pl.col(f"_{column}").is_null())[
+            column
+        ]
+        if len(unknown):
+            raise ValueError(
+                f"{column}={unknown[0]!r} does not occur in the demo shop; the best prediction is known for its logs only (pass shop=... for another shop's)"
+            )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #899e60a4
 def _refuse_gaps(
-    log:pl.DataFrame, # In the order of sessions and steps
+    log: pl.DataFrame,  # In the order of sessions and steps
 ):
     "Steps count from 1 without a gap."
     wrong = log.filter(pl.col("step") != pl.int_range(1, pl.len() + 1).over("session"))
-    if len(wrong): raise ValueError(f"session {wrong['session_id'][0]!r} has a step {wrong['step'][0]} out of place; steps must count 1, 2, 3, ... without a gap")
+    if len(wrong):
+        raise ValueError(
+            f"session {wrong['session_id'][0]!r} has a step {wrong['step'][0]} out of place; steps must count 1, 2, 3, ... without a gap"
+        )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #137975f6
 def _read_log(
-    events, # A log of the demo shop, pandas or Polars
-    most:int, # Events of each session that are read
-    shop:Shop, # The shop
-)->pl.DataFrame: # Numbers of everything, in the order of sessions and steps
+    events,  # A log of the demo shop, pandas or Polars
+    most: int,  # Events of each session that are read
+    shop: Shop,  # The shop
+) -> pl.DataFrame:  # Numbers of everything, in the order of sessions and steps
     "The first events of each session, as numbers."
     events = nw.from_native(events, eager_only=True).to_polars()
-    missing = [name for name in EVENT_COLUMNS if name not in (*events.columns, "visitor_id", "price", "quantity")]
-    if missing: raise ValueError(f"no column {missing[0]!r} in the events; they have: {', '.join(events.columns)}. Pass what `simulate` returns")
-    numbers = dict(item_id=(tuple(shop.catalogue["item_id"]),), category=(tuple(CATEGORIES), 1), channel=(CHANNELS,), device=(DEVICES,), returning=(VISITS,))
+    missing = [
+        name
+        for name in EVENT_COLUMNS
+        if name not in (*events.columns, "visitor_id", "price", "quantity")
+    ]
+    if missing:
+        raise ValueError(
+            f"no column {missing[0]!r} in the events; they have: {', '.join(events.columns)}. Pass what `simulate` returns"
+        )
+    numbers = dict(
+        item_id=(tuple(shop.catalogue["item_id"]),),
+        category=(tuple(CATEGORIES), 1),
+        channel=(CHANNELS,),
+        device=(DEVICES,),
+        returning=(VISITS,),
+    )
     events = events.filter(pl.col("step") <= most).with_columns(
-        _action_number(), *(_number(column, *names) for column, names in numbers.items()))
+        _action_number(), *(_number(column, *names) for column, names in numbers.items())
+    )
     _refuse_unknown(events, ["event", *numbers])
-    order = events.select(pl.col("session_id").unique(maintain_order=True)).with_row_index("session")
+    order = events.select(pl.col("session_id").unique(maintain_order=True)).with_row_index(
+        "session"
+    )
     log = events.join(order, on="session_id").sort("session", "step")
     _refuse_gaps(log)
     return log.with_columns(
-        pl.col("_item_id").fill_null(-1), pl.col("_category").fill_null(0), seconds=pl.col("t").diff().fill_null(0) / SECOND)
+        pl.col("_item_id").fill_null(-1),
+        pl.col("_category").fill_null(0),
+        seconds=pl.col("t").diff().fill_null(0) / SECOND,
+    )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #6cfbf837
 def log_first(
-    context:dict, # From `draw_context`, or read from a log
-    action:np.ndarray, # (n,) number of the first action
-    item:np.ndarray, # (n,) number of the first item, -1 for none
-    shop:Shop, # The shop
-)->np.ndarray: # (kind, n) logarithm
+    context: dict,  # From `draw_context`, or read from a log
+    action: np.ndarray,  # (n,) number of the first action
+    item: np.ndarray,  # (n,) number of the first item, -1 for none
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (kind, n) logarithm
     "How likely each kind is and begins like this."
     with np.errstate(divide="ignore"):
-        entry = np.log(shop.first_pages[:, context["channel"], np.minimum(action, PRODUCT)]) + np.where(action > PRODUCT, -np.inf, 0)
+        entry = np.log(
+            shop.first_pages[:, context["channel"], np.minimum(action, PRODUCT)]
+        ) + np.where(action > PRODUCT, -np.inf, 0)
     band = np.where(item >= 0, np.log(shop.band_share[:, shop.band[item] - 1]), 0)
     return np.log(kind_probability(context, shop)).T + entry + band
 
 # %% ../../nbs/demo/03_likelihood.ipynb #d27e7186
 def log_step(
-    before:Standing, # Where the sessions stood
-    action:np.ndarray, # (n,) number of the action
-    item:np.ndarray, # (n,) number of the item shown, -1 for none
-    category:np.ndarray, # (n,) number of the category shown, 0 for none
-    seconds:np.ndarray, # (n,) pause before the event
-    shop:Shop, # The shop
-)->np.ndarray: # (kind, n) logarithm
+    before: Standing,  # Where the sessions stood
+    action: np.ndarray,  # (n,) number of the action
+    item: np.ndarray,  # (n,) number of the item shown, -1 for none
+    category: np.ndarray,  # (n,) number of the category shown, 0 for none
+    seconds: np.ndarray,  # (n,) pause before the event
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (kind, n) logarithm
     "How likely the next event is for each kind."
     moves = np.moveaxis(shop.moves[:, before.action, shop.band[before.item], before.size], -1, 0)
     shown = category_probability(before.category, shop.stay[:, None], category, shop)
     draw = shown * shop.band_share[:, shop.band[item] - 1] * shop.item_share[item]
     again = np.where(item == before.item, moves[AGAIN], 0)
-    chance = moves[action, :, np.arange(len(action))].T * np.where(action == PRODUCT, draw, np.where(action == LISTING, shown, 1))
+    chance = moves[action, :, np.arange(len(action))].T * np.where(
+        action == PRODUCT, draw, np.where(action == LISTING, shown, 1)
+    )
     with np.errstate(divide="ignore"):
-        return np.log(chance + np.where(action == PRODUCT, again, 0)) + log_pause_density(seconds, before.action, shop)
+        return np.log(chance + np.where(action == PRODUCT, again, 0)) + log_pause_density(
+            seconds, before.action, shop
+        )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #d3e8be93
 def _column(
-    log:pl.DataFrame, # From `_read_log`
-    name:str, # Of a column
-)->np.ndarray: # (n,)
+    log: pl.DataFrame,  # From `_read_log`
+    name: str,  # Of a column
+) -> np.ndarray:  # (n,)
     "A column as an array."
     return log[name].to_numpy()
 
 # %% ../../nbs/demo/03_likelihood.ipynb #d60fe2f0
 def _first_of_log(
-    log:pl.DataFrame, # First events, a row a session
-    shop:Shop, # The shop
-)->np.ndarray: # (kind, n) logarithm
+    log: pl.DataFrame,  # First events, a row a session
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (kind, n) logarithm
     "`log_first` for the rows of a log."
-    context = dict(t=_column(log, "t"), **{name: _column(log, f"_{name}") for name in ("channel", "device", "returning")})
+    context = dict(
+        t=_column(log, "t"),
+        **{name: _column(log, f"_{name}") for name in ("channel", "device", "returning")},
+    )
     return log_first(context, _column(log, "_event"), _column(log, "_item_id"), shop)
 
 # %% ../../nbs/demo/03_likelihood.ipynb #47946409
 def _refuse_impossible(
-    rows:pl.DataFrame, # Events of one step
-    joint:np.ndarray, # (kind, n) logarithm
+    rows: pl.DataFrame,  # Events of one step
+    joint: np.ndarray,  # (kind, n) logarithm
 ):
     "What no kind would do did not come from this shop."
     impossible = ~np.isfinite(joint.max(axis=0, initial=-np.inf))
     if impossible.any():
         row = rows.row(int(impossible.argmax()), named=True)
-        raise ValueError(f"session {row['session_id']!r}, step {row['step']}: a {row['event']} on page {row['page']!r} is impossible here; is this a log of the demo shop?")
+        raise ValueError(
+            f"session {row['session_id']!r}, step {row['step']}: a {row['event']} on page {row['page']!r} is impossible here; is this a log of the demo shop?"
+        )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #60e53863
 def read_steps(
-    events, # A log of the demo shop, pandas or Polars
-    most:int, # Steps to read
-    shop:Shop, # The shop
-): # Yields step, rows of the log at risk there, their Standing, and (kind, n) logarithm of the joint probability
+    events,  # A log of the demo shop, pandas or Polars
+    most: int,  # Steps to read
+    shop: Shop,  # The shop
+):  # Yields step, rows of the log at risk there, their Standing, and (kind, n) logarithm of the joint probability
     "Follow all sessions of a log from step to step."
     log = _read_log(events, most, shop)
     sessions = log["session"].max() + 1 if len(log) else 0
-    standing, joint, going = nowhere(sessions), np.zeros((len(KINDS), sessions)), np.ones(sessions, bool)
+    standing, joint, going = (
+        nowhere(sessions),
+        np.zeros((len(KINDS), sessions)),
+        np.ones(sessions, bool),
+    )
     for step, rows in enumerate(log.partition_by("step", maintain_order=True), start=1):
         going[_column(rows.filter(pl.col("_event") == PURCHASE), "session")] = False
         rows = rows.filter(going[_column(rows, "session")])
-        where, event = _column(rows, "session"), [_column(rows, name) for name in ("_event", "_item_id", "_category")]
+        where, event = (
+            _column(rows, "session"),
+            [_column(rows, name) for name in ("_event", "_item_id", "_category")],
+        )
         before = standing.take(where)
-        joint[:, where] += _first_of_log(rows, shop) if step == 1 else log_step(before, *event, _column(rows, "seconds"), shop)
+        joint[:, where] += (
+            _first_of_log(rows, shop)
+            if step == 1
+            else log_step(before, *event, _column(rows, "seconds"), shop)
+        )
         _refuse_impossible(rows, joint[:, where])
         standing.put(where, advance(before, *event))
         yield step, rows, standing.take(where), joint[:, where]
 
 # %% ../../nbs/demo/03_likelihood.ipynb #09d28ed0
 def checked_landmarks(
-    landmarks, # Numbers of events
-)->list: # Whole numbers from 1, in order
+    landmarks,  # Numbers of events
+) -> list:  # Whole numbers from 1, in order
     "Landmarks, checked."
-    wanted = sorted({int(landmark) for landmark in landmarks if landmark == int(landmark) and landmark >= 1})
-    if not wanted or len(wanted) != len(set(landmarks)): raise ValueError(f"landmarks={list(landmarks)}: they must be whole numbers from 1, for example [1, 2, 3, 5, 8, 13]")
+    wanted = sorted(
+        {int(landmark) for landmark in landmarks if landmark == int(landmark) and landmark >= 1}
+    )
+    if not wanted or len(wanted) != len(set(landmarks)):
+        raise ValueError(
+            f"landmarks={list(landmarks)}: they must be whole numbers from 1, for example [1, 2, 3, 5, 8, 13]"
+        )
     return wanted
 
 # %% ../../nbs/demo/03_likelihood.ipynb #868b2721
 def put_together(
-    found:list, # Frames, one a landmark
-    columns:tuple, # What they hold besides session and landmark
-)->pl.DataFrame: # Without rows where no session got that far
+    found: list,  # Frames, one a landmark
+    columns: tuple,  # What they hold besides session and landmark
+) -> pl.DataFrame:  # Without rows where no session got that far
     "What was found at the landmarks, in the order of the sessions."
-    none = pl.DataFrame(schema={"session_id": pl.String, "landmark": pl.Int64, **dict.fromkeys(columns, pl.Float64)})
+    none = pl.DataFrame(
+        schema={"session_id": pl.String, "landmark": pl.Int64, **dict.fromkeys(columns, pl.Float64)}
+    )
     return pl.concat(found).sort("session", "landmark").drop("session") if found else none
 
 # %% ../../nbs/demo/03_likelihood.ipynb #e9207af9
 def kind_posterior(
-    events, # A log of the demo shop, pandas or Polars
-    landmarks:list, # Numbers of events seen
-    shop:Shop|None=None, # The demo shop if not given
-)->pl.DataFrame: # `session_id`, `landmark` and a column for each kind, for the sessions at risk
+    events,  # A log of the demo shop, pandas or Polars
+    landmarks: list,  # Numbers of events seen
+    shop: Shop | None = None,  # The demo shop if not given
+) -> pl.DataFrame:  # `session_id`, `landmark` and a column for each kind, for the sessions at risk
     "How likely each kind is after the first events."
     wanted, found = checked_landmarks(landmarks), []
     for step, rows, _, joint in read_steps(events, wanted[-1], shop or make_shop()):
-        if step in wanted: found.append(rows.select("session", "session_id", landmark="step").with_columns(
-            pl.Series(kind, share) for kind, share in zip(KINDS, softmax(joint, axis=0))))
+        if step in wanted:
+            found.append(
+                rows.select("session", "session_id", landmark="step").with_columns(
+                    pl.Series(kind, share) for kind, share in zip(KINDS, softmax(joint, axis=0))
+                )
+            )
     return put_together(found, KINDS)

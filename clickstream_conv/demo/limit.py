@@ -15,40 +15,70 @@ from scipy.sparse.linalg import splu
 from scipy.special import softmax
 
 from .likelihood import checked_landmarks, put_together, read_steps
-from .shop import (
-    ACTIONS, AGAIN, BANDS, CART, KINDS, LISTING, make_shop, MOST_IN_CART, PRODUCT, PURCHASE, REMOVE, Shop)
+from clickstream_conv.demo.shop import (
+    ACTIONS,
+    AGAIN,
+    BANDS,
+    CART,
+    KINDS,
+    LISTING,
+    make_shop,
+    MOST_IN_CART,
+    PRODUCT,
+    PURCHASE,
+    REMOVE,
+    Shop,
+)
 from .simulate import names_of
 from .walk import category_probability, draw_places, Standing, walk
 
 # %% ../../nbs/demo/04_limit.ipynb #41f01acf
 def _grid(
-    shop:Shop, # The shop
-)->tuple: # Shape (action, band, size, category) and the coordinates of all places
+    shop: Shop,  # The shop
+) -> tuple:  # Shape (action, band, size, category) and the coordinates of all places
     "All places in the shop, in one fixed order."
     shape = (len(ACTIONS), len(BANDS), MOST_IN_CART + 1, len(shop.category_share) + 1)
     return shape, [axis.ravel() for axis in np.indices(shape)]
 
 # %% ../../nbs/demo/04_limit.ipynb #d061976b
 def _targets(
-    move:int, # Number of the move
-    kind:int, # Number of the kind
-    shop:Shop, # The shop
-)->list: # (probability given the move, (action, band, size, category)) for all places, once for each outcome of the draw
+    move: int,  # Number of the move
+    kind: int,  # Number of the kind
+    shop: Shop,  # The shop
+) -> list:  # (probability given the move, (action, band, size, category)) for all places, once for each outcome of the draw
     "Where a move leads from every place."
     _, (action, band, size, category) = _grid(shop)
     shown = range(1, len(shop.category_share) + 1)
-    chance = lambda target: category_probability(category, shop.stay[kind], np.full(len(category), target), shop)
-    if move == LISTING: return [(chance(c), (LISTING, np.where(category == c, band, 0), size, c)) for c in shown]
-    if move == PRODUCT: return [(chance(c) * shop.band_share[kind, b - 1], (PRODUCT, b, size, c)) for c in shown for b in (1, 2, 3)]
+    chance = lambda target: category_probability(
+        category, shop.stay[kind], np.full(len(category), target), shop
+    )
+    if move == LISTING:
+        return [(chance(c), (LISTING, np.where(category == c, band, 0), size, c)) for c in shown]
+    if move == PRODUCT:
+        return [
+            (chance(c) * shop.band_share[kind, b - 1], (PRODUCT, b, size, c))
+            for c in shown
+            for b in (1, 2, 3)
+        ]
     step = {CART: 1, REMOVE: -1}.get(move, 0)
-    return [(np.ones(len(action)), (PRODUCT if move == AGAIN else move, band, np.clip(size + step, 0, MOST_IN_CART), category))]
+    return [
+        (
+            np.ones(len(action)),
+            (
+                PRODUCT if move == AGAIN else move,
+                band,
+                np.clip(size + step, 0, MOST_IN_CART),
+                category,
+            ),
+        )
+    ]
 
 # %% ../../nbs/demo/04_limit.ipynb #77694137
 def move_matrix(
-    move:int, # Number of the move
-    kind:int, # Number of the kind
-    shop:Shop, # The shop
-)->csc_array: # (places, places) probability of making this move and arriving there
+    move: int,  # Number of the move
+    kind: int,  # Number of the kind
+    shop: Shop,  # The shop
+) -> csc_array:  # (places, places) probability of making this move and arriving there
     "The part of one kind's transition matrix that one move makes up."
     shape, (action, band, size, _) = _grid(shop)
     chance = shop.moves[kind, action, band, size, move]
@@ -61,8 +91,8 @@ def move_matrix(
 
 # %% ../../nbs/demo/04_limit.ipynb #650ad60c
 def _mean_prices(
-    shop:Shop, # The shop
-)->np.ndarray: # (category + 1, band + 1), 0 where there is none
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (category + 1, band + 1), 0 where there is none
     "Expected price of a new product of a category and a band."
     table = np.zeros((len(shop.category_share) + 1, len(BANDS)))
     np.add.at(table, (shop.category[:-1], shop.band[:-1]), (shop.price * shop.item_share)[:-1])
@@ -70,9 +100,9 @@ def _mean_prices(
 
 # %% ../../nbs/demo/04_limit.ipynb #10b9f03b
 def _futures_of_kind(
-    kind:int, # Number of the kind
-    shop:Shop, # The shop
-)->np.ndarray: # (4, action, band, size, category): buys, kept, added, later
+    kind: int,  # Number of the kind
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (4, action, band, size, category): buys, kept, added, later
     "Solve the four equations for one kind."
     shape, (action, band, size, category) = _grid(shop)
     part = {move: move_matrix(move, kind, shop) for move in (*range(len(ACTIONS)), AGAIN)}
@@ -87,51 +117,67 @@ def _futures_of_kind(
 # %% ../../nbs/demo/04_limit.ipynb #b7f8d2d1
 @lru_cache
 def futures(
-    shop:Shop, # The shop
-)->np.ndarray: # (4, kind, action, band, size, category): buys, kept, added, later
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (4, kind, action, band, size, category): buys, kept, added, later
     "What follows from every place, for every kind; solved once for a shop."
     return np.stack([_futures_of_kind(kind, shop) for kind in range(len(KINDS))], axis=1)
 
 # %% ../../nbs/demo/04_limit.ipynb #196e8cee
 def _predict(
-    standing:Standing, # Where n sessions stand
-    joint:np.ndarray, # (kind, n) logarithm of the joint probability
-    shop:Shop, # The shop
-)->tuple: # Probability and revenue, each (n,)
+    standing: Standing,  # Where n sessions stand
+    joint: np.ndarray,  # (kind, n) logarithm of the joint probability
+    shop: Shop,  # The shop
+) -> tuple:  # Probability and revenue, each (n,)
     "The kinds' futures, weighed."
     value = shop.price[standing.cart].sum(axis=1)
-    buys, kept, added, later = futures(shop)[:, :, standing.action, shop.band[standing.item], standing.size, standing.category]
+    buys, kept, added, later = futures(shop)[
+        :, :, standing.action, shop.band[standing.item], standing.size, standing.category
+    ]
     weight = softmax(joint, axis=0)
-    return (weight * buys).sum(axis=0), (weight * (value * kept + shop.price[standing.item] * added + later)).sum(axis=0)
+    return (weight * buys).sum(axis=0), (
+        weight * (value * kept + shop.price[standing.item] * added + later)
+    ).sum(axis=0)
 
 # %% ../../nbs/demo/04_limit.ipynb #3f7797fc
 def best_prediction(
-    events, # A log of the demo shop, pandas or Polars
-    landmarks:list=(1, 2, 3, 5, 8, 13), # Numbers of events seen
-    shop:Shop|None=None, # The demo shop if not given
-)->pl.DataFrame: # `session_id`, `landmark`, `probability` of a purchase after it and expected `revenue` after it
+    events,  # A log of the demo shop, pandas or Polars
+    landmarks: list = (1, 2, 3, 5, 8, 13),  # Numbers of events seen
+    shop: Shop | None = None,  # The demo shop if not given
+) -> (
+    pl.DataFrame
+):  # `session_id`, `landmark`, `probability` of a purchase after it and expected `revenue` after it
     "The best that anyone could predict from the first events, for the sessions at risk."
     shop, wanted, found = shop or make_shop(), checked_landmarks(landmarks), []
     for step, rows, standing, joint in read_steps(events, wanted[-1], shop):
-        if step not in wanted: continue
+        if step not in wanted:
+            continue
         probability, revenue = _predict(standing, joint, shop)
-        found.append(rows.select("session", "session_id", landmark="step").with_columns(
-            probability=pl.Series(probability, dtype=pl.Float64), revenue=pl.Series(revenue, dtype=pl.Float64)))
+        found.append(
+            rows.select("session", "session_id", landmark="step").with_columns(
+                probability=pl.Series(probability, dtype=pl.Float64),
+                revenue=pl.Series(revenue, dtype=pl.Float64),
+            )
+        )
     return put_together(found, ("probability", "revenue"))
 
 # %% ../../nbs/demo/04_limit.ipynb #3aa0bae5
 def continue_session(
-    events, # First events of one session, pandas or Polars
-    times:int=5_000, # How many continuations
-    seed:int=0, # The same seed gives the same continuations
-    shop:Shop|None=None, # The demo shop if not given
-)->pl.DataFrame: # `kind`, `converted` and `revenue`, one row a continuation
+    events,  # First events of one session, pandas or Polars
+    times: int = 5_000,  # How many continuations
+    seed: int = 0,  # The same seed gives the same continuations
+    shop: Shop | None = None,  # The demo shop if not given
+) -> pl.DataFrame:  # `kind`, `converted` and `revenue`, one row a continuation
     "What might follow: continuations of one session."
     shop, rng = shop or make_shop(), np.random.default_rng(seed)
     *_, (_, rows, standing, joint) = read_steps(events, len(events), shop)
-    if len(rows) != 1: raise ValueError(f"{len(rows)} sessions go on after these events; pass the first events of one session that has not bought")
+    if len(rows) != 1:
+        raise ValueError(
+            f"{len(rows)} sessions go on after these events; pass the first events of one session that has not bought"
+        )
     kind = draw_places(np.tile(softmax(joint, axis=0).T, (times, 1)), rng)
     session, action, item, _, _ = walk(standing.take(np.zeros(times, int)), kind, shop, rng)
     bought = action == PURCHASE
     revenue = np.bincount(session[bought], weights=shop.price[item[bought]], minlength=times)
-    return pl.DataFrame({"kind": names_of(KINDS, kind), "converted": revenue > 0, "revenue": revenue})
+    return pl.DataFrame(
+        {"kind": names_of(KINDS, kind), "converted": revenue > 0, "revenue": revenue}
+    )

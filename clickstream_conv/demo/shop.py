@@ -24,44 +24,62 @@ CHANNELS = ("direct", "search", "ads", "email", "social")
 DEVICES = ("desktop", "mobile", "tablet")
 VISITS = ("new", "returning")
 ACTIONS = ("home", "search", "listing", "product", "cart", "remove", "checkout")
-MOVES = (*ACTIONS, "purchase", "exit", "again")  # a move numbered like an action leads to it; "again" leads to the same product
+MOVES = (
+    *ACTIONS,
+    "purchase",
+    "exit",
+    "again",
+)  # a move numbered like an action leads to it; "again" leads to the same product
 BANDS = ("none", "low", "usual", "high")  # price of the item in mind, against its category
 MOST_IN_CART = 3  # keeps the chain finite
 HOME, SEARCH, LISTING, PRODUCT, CART, REMOVE, CHECKOUT, PURCHASE, EXIT, AGAIN = range(len(MOVES))
 
 # %% ../../nbs/demo/00_shop.ipynb #3aa2139a
-SECOND, HOUR, DAY = 10**6, 3600 * 10**6, 24 * 3600 * 10**6  # microseconds, the unit of time in a log
-LONGEST_PAUSE = 1800.  # seconds; a longer pause would begin another session
+SECOND, HOUR, DAY = (
+    10**6,
+    3600 * 10**6,
+    24 * 3600 * 10**6,
+)  # microseconds, the unit of time in a log
+LONGEST_PAUSE = 1800.0  # seconds; a longer pause would begin another session
 
 # %% ../../nbs/demo/00_shop.ipynb #0a60f75a
 CATEGORIES = {  # share of interest, median price, spread of the logarithm of prices
-    "kitchen": (.20, 28., .7),
-    "garden": (.12, 45., .8),
-    "lighting": (.11, 60., .7),
-    "furniture": (.10, 190., .8),
-    "textiles": (.19, 24., .6),
-    "toys": (.16, 18., .6),
-    "electronics": (.12, 120., .9),
+    "kitchen": (0.20, 28.0, 0.7),
+    "garden": (0.12, 45.0, 0.8),
+    "lighting": (0.11, 60.0, 0.7),
+    "furniture": (0.10, 190.0, 0.8),
+    "textiles": (0.19, 24.0, 0.6),
+    "toys": (0.16, 18.0, 0.6),
+    "electronics": (0.12, 120.0, 0.9),
 }
 ITEMS_PER_BAND = 13  # so that a category has 39 items
 
 # %% ../../nbs/demo/00_shop.ipynb #8b207780
 def _category_items(
-    category:str, # Name in `CATEGORIES`
-    rng:np.random.Generator, # Source of randomness
-)->pl.DataFrame: # One row an item, from low to high band
+    category: str,  # Name in `CATEGORIES`
+    rng: np.random.Generator,  # Source of randomness
+) -> pl.DataFrame:  # One row an item, from low to high band
     "The items of one category, without identifiers."
     _, median, spread = CATEGORIES[category]
-    price = np.sort(median * np.exp(spread * rng.standard_normal(3 * ITEMS_PER_BAND))).reshape(3, -1)
+    price = np.sort(median * np.exp(spread * rng.standard_normal(3 * ITEMS_PER_BAND))).reshape(
+        3, -1
+    )
     popularity = 1 / np.arange(2, ITEMS_PER_BAND + 2)
-    return pl.DataFrame({
-        "category": category, "band": np.repeat(BANDS[1:], ITEMS_PER_BAND),
-        "price": rng.permuted(price, axis=1).ravel().round(2), "share": np.tile(popularity / popularity.sum(), 3)})
+    return pl.DataFrame(
+        {
+            "category": category,
+            "band": np.repeat(BANDS[1:], ITEMS_PER_BAND),
+            "price": rng.permuted(price, axis=1).ravel().round(2),
+            "share": np.tile(popularity / popularity.sum(), 3),
+        }
+    )
 
 # %% ../../nbs/demo/00_shop.ipynb #d9f98d41
 def make_catalogue(
-    seed:int=0, # Of the catalogue alone; the sessions have a seed of their own
-)->pl.DataFrame: # `item_id`, `category`, `band`, `price`, `share` (popularity within category and band)
+    seed: int = 0,  # Of the catalogue alone; the sessions have a seed of their own
+) -> (
+    pl.DataFrame
+):  # `item_id`, `category`, `band`, `price`, `share` (popularity within category and band)
     "All items of the shop."
     rng = np.random.default_rng(seed)
     items = pl.concat([_category_items(category, rng) for category in CATEGORIES])
@@ -70,34 +88,76 @@ def make_catalogue(
 
 # %% ../../nbs/demo/00_shop.ipynb #50e93a5e
 CHANNEL_WEIGHTS = dict(direct=24, search=30, ads=20, email=10, social=16)
-CHANNEL_DRIFT = dict(direct=0, search=0, ads=.05, email=-.05, social=.04)  # change of the logarithm, a month
+CHANNEL_DRIFT = dict(
+    direct=0, search=0, ads=0.05, email=-0.05, social=0.04
+)  # change of the logarithm, a month
 DEVICE_WEIGHTS = {  # desktop, mobile, tablet
-    "direct": (50, 42, 8), "search": (46, 46, 8), "ads": (30, 62, 8), "email": (44, 46, 10), "social": (12, 82, 6)}
-RETURNING_SHARE = dict(direct=.62, search=.25, ads=.15, email=.75, social=.18)
-HOUR_WEIGHTS = (9, 5, 3, 2, 2, 4, 9, 16, 24, 30, 34, 36, 40, 38, 35, 34, 36, 40, 46, 55, 60, 54, 38, 20)  # by hour, UTC
+    "direct": (50, 42, 8),
+    "search": (46, 46, 8),
+    "ads": (30, 62, 8),
+    "email": (44, 46, 10),
+    "social": (12, 82, 6),
+}
+RETURNING_SHARE = dict(direct=0.62, search=0.25, ads=0.15, email=0.75, social=0.18)
+HOUR_WEIGHTS = (
+    9,
+    5,
+    3,
+    2,
+    2,
+    4,
+    9,
+    16,
+    24,
+    30,
+    34,
+    36,
+    40,
+    38,
+    35,
+    34,
+    36,
+    40,
+    46,
+    55,
+    60,
+    54,
+    38,
+    20,
+)  # by hour, UTC
 WEEKDAY_WEIGHTS = (105, 98, 96, 97, 92, 100, 118)  # from Monday
 
 # %% ../../nbs/demo/00_shop.ipynb #91d7d166
 def shares_of(
-    weights, # Array-like of weights, not negative
-)->np.ndarray: # Same shape; sums to 1 along the last axis
+    weights,  # Array-like of weights, not negative
+) -> np.ndarray:  # Same shape; sums to 1 along the last axis
     "Weights as probabilities."
     weights = np.asarray(weights, dtype=float)
     return weights / weights.sum(axis=-1, keepdims=True)
 
 # %% ../../nbs/demo/00_shop.ipynb #ae97182e
 KIND_EFFECTS = {  # window shopper, researcher, bargain hunter, buyer on a mission
-    "all": (1.2, .1, -.5, -1.4),
-    "direct": (-.1, .0, -.3, .4), "search": (-.1, .5, -.2, .15), "ads": (.3, -.2, .3, -.4),
-    "email": (-.6, -.3, 1.0, .3), "social": (.7, -.5, .0, -.7),
-    "desktop": (-.2, .25, .0, .25), "mobile": (.2, -.2, .1, -.2), "tablet": (.0, .0, .0, .0),
-    "new": (.2, .1, .0, -.3), "returning": (-.3, .1, .2, .45),
-    "night": (.2, .0, .0, -.3), "morning": (-.1, .1, -.1, .2), "afternoon": (.0, .1, .0, .1), "evening": (.1, -.1, .1, .0),
-    "workday": (.0, .0, -.1, .1), "weekend": (.1, .0, .2, -.15),
-    "each month": (.02, .0, .02, -.03),
+    "all": (1.2, 0.1, -0.5, -1.4),
+    "direct": (-0.1, 0.0, -0.3, 0.4),
+    "search": (-0.1, 0.5, -0.2, 0.15),
+    "ads": (0.3, -0.2, 0.3, -0.4),
+    "email": (-0.6, -0.3, 1.0, 0.3),
+    "social": (0.7, -0.5, 0.0, -0.7),
+    "desktop": (-0.2, 0.25, 0.0, 0.25),
+    "mobile": (0.2, -0.2, 0.1, -0.2),
+    "tablet": (0.0, 0.0, 0.0, 0.0),
+    "new": (0.2, 0.1, 0.0, -0.3),
+    "returning": (-0.3, 0.1, 0.2, 0.45),
+    "night": (0.2, 0.0, 0.0, -0.3),
+    "morning": (-0.1, 0.1, -0.1, 0.2),
+    "afternoon": (0.0, 0.1, 0.0, 0.1),
+    "evening": (0.1, -0.1, 0.1, 0.0),
+    "workday": (0.0, 0.0, -0.1, 0.1),
+    "weekend": (0.1, 0.0, 0.2, -0.15),
+    "each month": (0.02, 0.0, 0.02, -0.03),
 }
 PARTS_OF_DAY = ("night", "morning", "afternoon", "evening")  # six hours each, from midnight UTC
-LONGEST_DRIFT = 12.  # months after the opening; then the mix stays as it is
+LONGEST_DRIFT = 12.0  # months after the opening; then the mix stays as it is
 
 # %% ../../nbs/demo/00_shop.ipynb #94459a79
 MOVE_WEIGHTS = {  # home, search, listing, product, cart, remove, checkout, purchase, exit, again
@@ -110,27 +170,46 @@ MOVE_WEIGHTS = {  # home, search, listing, product, cart, remove, checkout, purc
     "checkout": (3, 2, 5, 5, 0, 6, 2, 58, 16, 5),
 }
 KIND_MOVES = {  # what each kind multiplies these moves by
-    "window shopper": (1., .6, 1.3, 1., .2, 1., .3, .4, 4.2, .5),
-    "researcher": (1., 1.6, .8, 1., .15, 1.3, .5, .6, .38, 3.),
-    "bargain hunter": (1., .7, 1.6, 1.1, 1.5, 2.2, .6, .7, .65, .8),
-    "buyer on a mission": (.7, 1.4, .6, .9, 4.5, .5, 1.7, 1.5, .5, 1.2),
+    "window shopper": (1.0, 0.6, 1.3, 1.0, 0.2, 1.0, 0.3, 0.4, 4.2, 0.5),
+    "researcher": (1.0, 1.6, 0.8, 1.0, 0.15, 1.3, 0.5, 0.6, 0.38, 3.0),
+    "bargain hunter": (1.0, 0.7, 1.6, 1.1, 1.5, 2.2, 0.6, 0.7, 0.65, 0.8),
+    "buyer on a mission": (0.7, 1.4, 0.6, 0.9, 4.5, 0.5, 1.7, 1.5, 0.5, 1.2),
 }
 
 # %% ../../nbs/demo/00_shop.ipynb #5deef2b3
 BAND_CART = {  # what the band of the item in mind multiplies "cart" by: low, usual, high
-    "window shopper": (1.2, .8, .5), "researcher": (.9, 1., 1.), "bargain hunter": (2., .7, .25), "buyer on a mission": (.9, 1., 1.1)}
-SIZE_EFFECTS = dict(cart=.85, checkout=1.2, exit=.6)  # what each item in the cart multiplies these moves by
+    "window shopper": (1.2, 0.8, 0.5),
+    "researcher": (0.9, 1.0, 1.0),
+    "bargain hunter": (2.0, 0.7, 0.25),
+    "buyer on a mission": (0.9, 1.0, 1.1),
+}
+SIZE_EFFECTS = dict(
+    cart=0.85, checkout=1.2, exit=0.6
+)  # what each item in the cart multiplies these moves by
 
 # %% ../../nbs/demo/00_shop.ipynb #efc90f13
-def _allowed()->np.ndarray: # Boolean, (action, band, size, move)
+def _allowed() -> np.ndarray:  # Boolean, (action, band, size, move)
     "Which moves are possible where."
-    action, band, size, move = np.ogrid[:len(ACTIONS), :len(BANDS), :MOST_IN_CART + 1, :len(MOVES)]
+    action, band, size, move = np.ogrid[
+        : len(ACTIONS), : len(BANDS), : MOST_IN_CART + 1, : len(MOVES)
+    ]
     cart = (action == PRODUCT) & (band > 0) & (size < MOST_IN_CART)
-    return np.where(move == CART, cart, np.where(move == AGAIN, band > 0, np.where(
-        (move == REMOVE) | (move == CHECKOUT), size > 0, (move != PURCHASE) | (action == CHECKOUT) & (size > 0))))
+    return np.where(
+        move == CART,
+        cart,
+        np.where(
+            move == AGAIN,
+            band > 0,
+            np.where(
+                (move == REMOVE) | (move == CHECKOUT),
+                size > 0,
+                (move != PURCHASE) | (action == CHECKOUT) & (size > 0),
+            ),
+        ),
+    )
 
 # %% ../../nbs/demo/00_shop.ipynb #616fdbba
-def move_table()->np.ndarray: # Probabilities, (kind, action, band, size, move)
+def move_table() -> np.ndarray:  # Probabilities, (kind, action, band, size, move)
     "How likely each move is for each kind, from each place."
     table = np.array(list(MOVE_WEIGHTS.values()))[None, :, None, None, :] * _allowed()
     table = table * np.array(list(KIND_MOVES.values()))[:, None, None, None, :]
@@ -140,86 +219,128 @@ def move_table()->np.ndarray: # Probabilities, (kind, action, band, size, move)
     return shares_of(table)
 
 # %% ../../nbs/demo/00_shop.ipynb #9b72ec6e
-STAY = {"window shopper": .5, "researcher": .88, "bargain hunter": .6, "buyer on a mission": .9}  # in the same category
+STAY = {
+    "window shopper": 0.5,
+    "researcher": 0.88,
+    "bargain hunter": 0.6,
+    "buyer on a mission": 0.9,
+}  # in the same category
 BAND_WEIGHTS = {  # low, usual, high
-    "window shopper": (30, 38, 32), "researcher": (20, 42, 38), "bargain hunter": (62, 28, 10), "buyer on a mission": (27, 46, 27)}
+    "window shopper": (30, 38, 32),
+    "researcher": (20, 42, 38),
+    "bargain hunter": (62, 28, 10),
+    "buyer on a mission": (27, 46, 27),
+}
 PAUSES = {  # median seconds on: home, search, listing, product, cart, remove, checkout
-    "window shopper": (7, 9, 11, 13, 10, 8, 25), "researcher": (12, 15, 22, 60, 20, 14, 60),
-    "bargain hunter": (8, 11, 26, 22, 12, 9, 40), "buyer on a mission": (8, 9, 14, 32, 9, 8, 45)}
-PAUSE_SPREAD = .85  # standard deviation of the logarithm
+    "window shopper": (7, 9, 11, 13, 10, 8, 25),
+    "researcher": (12, 15, 22, 60, 20, 14, 60),
+    "bargain hunter": (8, 11, 26, 22, 12, 9, 40),
+    "buyer on a mission": (8, 9, 14, 32, 9, 8, 45),
+}
+PAUSE_SPREAD = 0.85  # standard deviation of the logarithm
 
 # %% ../../nbs/demo/00_shop.ipynb #254b8545
 FIRST_PAGES = {  # weights of the first page by channel: home, search, listing, product
-    "direct": (62, 10, 18, 10), "search": (8, 4, 38, 50), "ads": (8, 0, 42, 50), "email": (18, 2, 60, 20), "social": (14, 0, 26, 60)}
+    "direct": (62, 10, 18, 10),
+    "search": (8, 4, 38, 50),
+    "ads": (8, 0, 42, 50),
+    "email": (18, 2, 60, 20),
+    "social": (14, 0, 26, 60),
+}
 KIND_FIRST_PAGES = {  # what each kind multiplies them by
-    "window shopper": (1.2, .6, 1.1, .9), "researcher": (.8, 1.4, .8, 1.2),
-    "bargain hunter": (.9, .8, 1.4, .7), "buyer on a mission": (.7, 2.2, .7, 1.3)}
+    "window shopper": (1.2, 0.6, 1.1, 0.9),
+    "researcher": (0.8, 1.4, 0.8, 1.2),
+    "bargain hunter": (0.9, 0.8, 1.4, 0.7),
+    "buyer on a mission": (0.7, 2.2, 0.7, 1.3),
+}
 
 # %% ../../nbs/demo/00_shop.ipynb #e6ebf516
-def first_page_table()->np.ndarray: # Probabilities, (kind, channel, first four actions)
+def first_page_table() -> np.ndarray:  # Probabilities, (kind, channel, first four actions)
     "Where each kind enters, by channel."
-    return shares_of(np.array(list(KIND_FIRST_PAGES.values()))[:, None] * np.array(list(FIRST_PAGES.values())))
+    return shares_of(
+        np.array(list(KIND_FIRST_PAGES.values()))[:, None] * np.array(list(FIRST_PAGES.values()))
+    )
 
 # %% ../../nbs/demo/00_shop.ipynb #52f15297
 def _item_arrays(
-    catalogue:pl.DataFrame, # From `make_catalogue`
-)->dict: # Arrays by item number, with a last place for no item
+    catalogue: pl.DataFrame,  # From `make_catalogue`
+) -> dict:  # Arrays by item number, with a last place for no item
     "The catalogue as arrays, to be looked up by item number."
     numbers = lambda column, names: [names.index(name) + 1 for name in catalogue[column]] + [0]
     return dict(
-        price=np.append(catalogue["price"], 0.), item_share=np.append(catalogue["share"], 0.),
-        category=np.array(numbers("category", list(CATEGORIES))), band=np.array(numbers("band", BANDS[1:])))
+        price=np.append(catalogue["price"], 0.0),
+        item_share=np.append(catalogue["share"], 0.0),
+        category=np.array(numbers("category", list(CATEGORIES))),
+        band=np.array(numbers("band", BANDS[1:])),
+    )
 
 # %% ../../nbs/demo/00_shop.ipynb #b5470a23
-def _context_arrays()->dict: # Arrays by channel, hour and weekday
+def _context_arrays() -> dict:  # Arrays by channel, hour and weekday
     "What is known before the first click, as arrays."
     values = lambda table: np.array(list(table.values()))
     return dict(
-        hour_share=shares_of(HOUR_WEIGHTS), weekday_weights=np.array(WEEKDAY_WEIGHTS), channel_share=shares_of(values(CHANNEL_WEIGHTS)),
-        channel_drift=values(CHANNEL_DRIFT), device_share=shares_of(values(DEVICE_WEIGHTS)), returning_share=values(RETURNING_SHARE))
+        hour_share=shares_of(HOUR_WEIGHTS),
+        weekday_weights=np.array(WEEKDAY_WEIGHTS),
+        channel_share=shares_of(values(CHANNEL_WEIGHTS)),
+        channel_drift=values(CHANNEL_DRIFT),
+        device_share=shares_of(values(DEVICE_WEIGHTS)),
+        returning_share=values(RETURNING_SHARE),
+    )
 
 # %% ../../nbs/demo/00_shop.ipynb #6130cce0
 def microseconds(
-    day:str, # For example "2026-01-05"
-)->int: # Microseconds since the epoch
+    day: str,  # For example "2026-01-05"
+) -> int:  # Microseconds since the epoch
     "Midnight UTC of a day."
-    try: return int(np.datetime64(day, "us").astype(np.int64))
-    except ValueError: raise ValueError(f"start={day!r} is not a day; write it as 2026-01-05") from None
+    try:
+        return int(np.datetime64(day, "us").astype(np.int64))
+    except ValueError:
+        raise ValueError(f"start={day!r} is not a day; write it as 2026-01-05") from None
 
 # %% ../../nbs/demo/00_shop.ipynb #feae5956
 @dataclass(frozen=True, eq=False)
 class Shop:
     "Every parameter of a demo shop; number 0 of categories and bands means none."
-    catalogue:pl.DataFrame # One row an item
-    price:np.ndarray # (item + 1,); the last place, reached by item -1, stands for no item
-    category:np.ndarray # (item + 1,) number of the category, from 1
-    band:np.ndarray # (item + 1,) number of the band, from 1
-    item_share:np.ndarray # (item + 1,) popularity within category and band
-    category_share:np.ndarray # (category,)
-    moves:np.ndarray # (kind, action, band, size, move)
-    first_pages:np.ndarray # (kind, channel, action)
-    stay:np.ndarray # (kind,) probability of keeping the category of interest
-    band_share:np.ndarray # (kind, band)
-    pauses:np.ndarray # (kind, action) logarithm of the median seconds
-    pause_spread:float # Standard deviation of the logarithm of the seconds
-    hour_share:np.ndarray # (24,)
-    weekday_weights:np.ndarray # (7,) from Monday
-    channel_share:np.ndarray # (channel,) at the opening
-    channel_drift:np.ndarray # (channel,) change of the logarithm, a month
-    device_share:np.ndarray # (channel, device)
-    returning_share:np.ndarray # (channel,)
-    kind_effects:dict # Name of a circumstance -> (kind,) added to the logarithm of the odds
-    opening:int # Day from which the drift counts, microseconds UTC
+
+    catalogue: pl.DataFrame  # One row an item
+    price: np.ndarray  # (item + 1,); the last place, reached by item -1, stands for no item
+    category: np.ndarray  # (item + 1,) number of the category, from 1
+    band: np.ndarray  # (item + 1,) number of the band, from 1
+    item_share: np.ndarray  # (item + 1,) popularity within category and band
+    category_share: np.ndarray  # (category,)
+    moves: np.ndarray  # (kind, action, band, size, move)
+    first_pages: np.ndarray  # (kind, channel, action)
+    stay: np.ndarray  # (kind,) probability of keeping the category of interest
+    band_share: np.ndarray  # (kind, band)
+    pauses: np.ndarray  # (kind, action) logarithm of the median seconds
+    pause_spread: float  # Standard deviation of the logarithm of the seconds
+    hour_share: np.ndarray  # (24,)
+    weekday_weights: np.ndarray  # (7,) from Monday
+    channel_share: np.ndarray  # (channel,) at the opening
+    channel_drift: np.ndarray  # (channel,) change of the logarithm, a month
+    device_share: np.ndarray  # (channel, device)
+    returning_share: np.ndarray  # (channel,)
+    kind_effects: dict  # Name of a circumstance -> (kind,) added to the logarithm of the odds
+    opening: int  # Day from which the drift counts, microseconds UTC
 
 # %% ../../nbs/demo/00_shop.ipynb #1d7edac8
 @lru_cache
 def make_shop(
-    seed:int=0, # Of the catalogue
-)->Shop: # The same object for the same seed
+    seed: int = 0,  # Of the catalogue
+) -> Shop:  # The same object for the same seed
     "The demo shop."
     catalogue = make_catalogue(seed)
     return Shop(
-        catalogue=catalogue, **_item_arrays(catalogue), category_share=shares_of([row[0] for row in CATEGORIES.values()]),
-        moves=move_table(), first_pages=first_page_table(), stay=np.array(list(STAY.values())),
-        band_share=shares_of(list(BAND_WEIGHTS.values())), pauses=np.log(list(PAUSES.values())), pause_spread=PAUSE_SPREAD, **_context_arrays(),
-        kind_effects={name: np.array(effect) for name, effect in KIND_EFFECTS.items()}, opening=microseconds("2026-01-05"))
+        catalogue=catalogue,
+        **_item_arrays(catalogue),
+        category_share=shares_of([row[0] for row in CATEGORIES.values()]),
+        moves=move_table(),
+        first_pages=first_page_table(),
+        stay=np.array(list(STAY.values())),
+        band_share=shares_of(list(BAND_WEIGHTS.values())),
+        pauses=np.log(list(PAUSES.values())),
+        pause_spread=PAUSE_SPREAD,
+        **_context_arrays(),
+        kind_effects={name: np.array(effect) for name, effect in KIND_EFFECTS.items()},
+        opening=microseconds("2026-01-05"),
+    )

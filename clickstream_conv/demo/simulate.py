@@ -9,19 +9,38 @@ __all__ = ['EVENTS', 'PAGES', 'EVENT_COLUMNS', 'names_of', 'simulate', 'simulate
 import numpy as np
 import polars as pl
 
-from .shop import (
-    CATEGORIES, CHANNELS, DEVICES, KINDS, LISTING, make_shop, PRODUCT, SECOND, Shop, VISITS)
+from clickstream_conv.demo.shop import (
+    CATEGORIES,
+    CHANNELS,
+    DEVICES,
+    KINDS,
+    LISTING,
+    make_shop,
+    PRODUCT,
+    SECOND,
+    Shop,
+    VISITS,
+)
 from clickstream_conv.demo.walk import (
-    advance, draw_category, draw_context, draw_item, draw_places, draw_starts, draw_visitors, kind_probability,
-    nowhere, walk)
+    advance,
+    draw_category,
+    draw_context,
+    draw_item,
+    draw_places,
+    draw_starts,
+    draw_visitors,
+    kind_probability,
+    nowhere,
+    walk,
+)
 
 # %% ../../nbs/demo/02_simulate.ipynb #81281609
 def _first_events(
-    context:dict, # From `draw_context`
-    kind:np.ndarray, # (n,) number of the kind
-    shop:Shop, # The shop
-    rng:np.random.Generator, # Source of randomness
-)->tuple: # Action, item and category of the first event, each (n,)
+    context: dict,  # From `draw_context`
+    kind: np.ndarray,  # (n,) number of the kind
+    shop: Shop,  # The shop
+    rng: np.random.Generator,  # Source of randomness
+) -> tuple:  # Action, item and category of the first event, each (n,)
     "Where the sessions enter."
     action = draw_places(shop.first_pages[kind, context["channel"]], rng)
     category = draw_category(np.zeros(len(kind), int), kind, shop, rng)
@@ -30,68 +49,120 @@ def _first_events(
 
 # %% ../../nbs/demo/02_simulate.ipynb #e6661296
 def names_of(
-    names:tuple, # One name a number
-    numbers:np.ndarray, # (n,); the last name is meant by -1
-)->pl.Series: # (n,) of names
+    names: tuple,  # One name a number
+    numbers: np.ndarray,  # (n,); the last name is meant by -1
+) -> pl.Series:  # (n,) of names
     "Numbers as names."
     return pl.Series(names, dtype=pl.String).gather(np.where(numbers < 0, len(names) - 1, numbers))
 
 # %% ../../nbs/demo/02_simulate.ipynb #260f6756
 def _identifiers(
-    letter:str, # In front
-    numbers:np.ndarray, # (n,) numbers, not negative
-    rng:np.random.Generator, # Source of randomness
-)->np.ndarray: # (n,) of identifiers, alike for alike numbers
+    letter: str,  # In front
+    numbers: np.ndarray,  # (n,) numbers, not negative
+    rng: np.random.Generator,  # Source of randomness
+) -> np.ndarray:  # (n,) of identifiers, alike for alike numbers
     "Random identifiers, which say nothing about what they stand for."
-    different = np.unique(rng.integers(1 << 52, 1 << 56, size=int(numbers.max(initial=0) * 1.01) + 100))
-    return np.array([f"{letter}{number:x}" for number in rng.permutation(different)[:numbers.max(initial=0) + 1]])[numbers]
+    different = np.unique(
+        rng.integers(1 << 52, 1 << 56, size=int(numbers.max(initial=0) * 1.01) + 100)
+    )
+    return np.array(
+        [
+            f"{letter}{number:x}"
+            for number in rng.permutation(different)[: numbers.max(initial=0) + 1]
+        ]
+    )[numbers]
 
 # %% ../../nbs/demo/02_simulate.ipynb #10bfed8c
-EVENTS = ("view", "view", "view", "view", "cart", "remove", "checkout", "purchase")  # what a log calls an action
-PAGES = ("home", "search", "listing", "product", "product", "basket", "checkout", "confirmation")  # where it happens
+EVENTS = (
+    "view",
+    "view",
+    "view",
+    "view",
+    "cart",
+    "remove",
+    "checkout",
+    "purchase",
+)  # what a log calls an action
+PAGES = (
+    "home",
+    "search",
+    "listing",
+    "product",
+    "product",
+    "basket",
+    "checkout",
+    "confirmation",
+)  # where it happens
 EVENT_COLUMNS = [  # the event schema's own, then what else the shop knows of a session and of an event
-    "session_id", "visitor_id", "step", "t", "event", "item_id", "category", "price", "quantity", "channel", "device", "returning", "page"]
+    "session_id",
+    "visitor_id",
+    "step",
+    "t",
+    "event",
+    "item_id",
+    "category",
+    "price",
+    "quantity",
+    "channel",
+    "device",
+    "returning",
+    "page",
+]
 
 # %% ../../nbs/demo/02_simulate.ipynb #48cbc821
 def _event_frame(
-    session:np.ndarray, # (events,) number of the session, in order
-    t:np.ndarray, # (events,) microseconds UTC
-    action:np.ndarray, # (events,) number of the action
-    item:np.ndarray, # (events,) number of the item, -1 for none
-    category:np.ndarray, # (events,) number of the category, 0 for none
-    shop:Shop, # The shop
-)->pl.DataFrame: # One row an event, without the session's own columns
+    session: np.ndarray,  # (events,) number of the session, in order
+    t: np.ndarray,  # (events,) microseconds UTC
+    action: np.ndarray,  # (events,) number of the action
+    item: np.ndarray,  # (events,) number of the item, -1 for none
+    category: np.ndarray,  # (events,) number of the category, 0 for none
+    shop: Shop,  # The shop
+) -> pl.DataFrame:  # One row an event, without the session's own columns
     "Events under the names of the event schema."
     step = np.arange(len(session)) - np.searchsorted(session, session) + 1
-    return pl.DataFrame({
-        "step": step, "t": t, "event": names_of(EVENTS, action),
-        "item_id": names_of((*shop.catalogue["item_id"], None), item),
-        "category": names_of((*CATEGORIES, None), category - 1),
-        "price": pl.Series([*shop.price[:-1], None], dtype=pl.Float64).gather(np.where(item < 0, len(shop.price) - 1, item)),
-        "quantity": np.ones(len(session), np.int64), "page": names_of(PAGES, action)})
+    return pl.DataFrame(
+        {
+            "step": step,
+            "t": t,
+            "event": names_of(EVENTS, action),
+            "item_id": names_of((*shop.catalogue["item_id"], None), item),
+            "category": names_of((*CATEGORIES, None), category - 1),
+            "price": pl.Series([*shop.price[:-1], None], dtype=pl.Float64).gather(
+                np.where(item < 0, len(shop.price) - 1, item)
+            ),
+            "quantity": np.ones(len(session), np.int64),
+            "page": names_of(PAGES, action),
+        }
+    )
 
 # %% ../../nbs/demo/02_simulate.ipynb #2fca88e9
 def _session_frame(
-    context:dict, # From `draw_context`
-    rng:np.random.Generator, # Source of randomness
-)->pl.DataFrame: # One row a session
+    context: dict,  # From `draw_context`
+    rng: np.random.Generator,  # Source of randomness
+) -> pl.DataFrame:  # One row a session
     "What a log says on every row of a session."
     visitor = draw_visitors(context["t"], context["returning"], rng)
-    return pl.DataFrame({
-        "session_id": _identifiers("s", np.arange(len(visitor)), rng), "visitor_id": _identifiers("v", visitor, rng),
-        "channel": names_of(CHANNELS, context["channel"]), "device": names_of(DEVICES, context["device"]),
-        "returning": names_of(VISITS, context["returning"])})
+    return pl.DataFrame(
+        {
+            "session_id": _identifiers("s", np.arange(len(visitor)), rng),
+            "visitor_id": _identifiers("v", visitor, rng),
+            "channel": names_of(CHANNELS, context["channel"]),
+            "device": names_of(DEVICES, context["device"]),
+            "returning": names_of(VISITS, context["returning"]),
+        }
+    )
 
 # %% ../../nbs/demo/02_simulate.ipynb #3e2f98e2
 def _begin(
-    sessions:int, # How many
-    seed:int, # Of everything that is drawn
-    start:str, # First day
-    days:int, # Length of the log
-    shop:Shop, # The shop
-)->tuple: # Context, kind, frame of sessions, generator
+    sessions: int,  # How many
+    seed: int,  # Of everything that is drawn
+    start: str,  # First day
+    days: int,  # Length of the log
+    shop: Shop,  # The shop
+) -> tuple:  # Context, kind, frame of sessions, generator
     "Sessions before their first page."
-    if sessions < 1 or days < 1: raise ValueError(f"sessions={sessions} over days={days}: both must be at least 1")
+    if sessions < 1 or days < 1:
+        raise ValueError(f"sessions={sessions} over days={days}: both must be at least 1")
     rng = np.random.default_rng(seed)
     context = draw_context(draw_starts(sessions, start, days, shop, rng), shop, rng)
     kind = draw_places(kind_probability(context, shop), rng)
@@ -99,19 +170,24 @@ def _begin(
 
 # %% ../../nbs/demo/02_simulate.ipynb #8112e21d
 def simulate(
-    sessions:int=20_000, # How many
-    seed:int=0, # The same seed gives the same events
-    start:str="2026-01-05", # First day
-    days:int=120, # Length of the log
-    shop:Shop|None=None, # The demo shop if not given
-)->pl.DataFrame: # One row an event, in the order of the sessions' starts
+    sessions: int = 20_000,  # How many
+    seed: int = 0,  # The same seed gives the same events
+    start: str = "2026-01-05",  # First day
+    days: int = 120,  # Length of the log
+    shop: Shop | None = None,  # The demo shop if not given
+) -> pl.DataFrame:  # One row an event, in the order of the sessions' starts
     "A log of the demo shop."
     shop = shop or make_shop()
     context, kind, frame, rng = _begin(sessions, seed, start, days, shop)
     first = _first_events(context, kind, shop, rng)
     later = walk(advance(nowhere(sessions), *first), kind, shop, rng)
-    parts = [np.concatenate(pair) for pair in zip((np.arange(sessions), *first, np.zeros(sessions)), later)]
-    session, action, item, category, seconds = [part[np.argsort(parts[0], kind="stable")] for part in parts]
+    parts = [
+        np.concatenate(pair)
+        for pair in zip((np.arange(sessions), *first, np.zeros(sessions)), later)
+    ]
+    session, action, item, category, seconds = [
+        part[np.argsort(parts[0], kind="stable")] for part in parts
+    ]
     gaps = np.maximum((seconds * SECOND).astype(np.int64), 1).cumsum()
     t = context["t"][session] + gaps - gaps[np.searchsorted(session, session)]
     events = _event_frame(session, t, action, item, category, shop)
@@ -119,12 +195,12 @@ def simulate(
 
 # %% ../../nbs/demo/02_simulate.ipynb #0635369e
 def simulate_truth(
-    sessions:int=20_000, # As given to `simulate`
-    seed:int=0, # As given to `simulate`
-    start:str="2026-01-05", # As given to `simulate`
-    days:int=120, # As given to `simulate`
-    shop:Shop|None=None, # As given to `simulate`
-)->pl.DataFrame: # `session_id` and the hidden `kind`, one row a session
+    sessions: int = 20_000,  # As given to `simulate`
+    seed: int = 0,  # As given to `simulate`
+    start: str = "2026-01-05",  # As given to `simulate`
+    days: int = 120,  # As given to `simulate`
+    shop: Shop | None = None,  # As given to `simulate`
+) -> pl.DataFrame:  # `session_id` and the hidden `kind`, one row a session
     "What the log of the same arguments hides."
     _, kind, frame, _ = _begin(sessions, seed, start, days, shop or make_shop())
     return frame.select("session_id", kind=names_of(KINDS, kind))

@@ -13,26 +13,44 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri, softmax
 
-from .shop import (
-    AGAIN, CART, CHANNELS, DAY, DEVICES, HOUR, ITEMS_PER_BAND, LISTING, LONGEST_DRIFT, LONGEST_PAUSE,
-    microseconds, MOST_IN_CART, PARTS_OF_DAY, PRODUCT, PURCHASE, REMOVE, shares_of, Shop, VISITS)
+from clickstream_conv.demo.shop import (
+    AGAIN,
+    CART,
+    CHANNELS,
+    DAY,
+    DEVICES,
+    HOUR,
+    ITEMS_PER_BAND,
+    LISTING,
+    LONGEST_DRIFT,
+    LONGEST_PAUSE,
+    microseconds,
+    MOST_IN_CART,
+    PARTS_OF_DAY,
+    PRODUCT,
+    PURCHASE,
+    REMOVE,
+    shares_of,
+    Shop,
+    VISITS,
+)
 
 # %% ../../nbs/demo/01_walk.ipynb #aaff0f2b
 def draw_places(
-    shares:np.ndarray, # (n, choices), rows sum to 1
-    rng:np.random.Generator, # Source of randomness
-)->np.ndarray: # (n,) the choice of each row
+    shares: np.ndarray,  # (n, choices), rows sum to 1
+    rng: np.random.Generator,  # Source of randomness
+) -> np.ndarray:  # (n,) the choice of each row
     "One draw from each row; a choice of probability 0 is never drawn."
     return (rng.random((len(shares), 1)) >= shares.cumsum(axis=1)[:, :-1]).sum(axis=1)
 
 # %% ../../nbs/demo/01_walk.ipynb #24e7ea18
 def draw_starts(
-    sessions:int, # How many
-    start:str, # First day, for example "2026-01-05"
-    days:int, # Length of the log
-    shop:Shop, # The shop
-    rng:np.random.Generator, # Source of randomness
-)->np.ndarray: # (sessions,) microseconds UTC, in order
+    sessions: int,  # How many
+    start: str,  # First day, for example "2026-01-05"
+    days: int,  # Length of the log
+    shop: Shop,  # The shop
+    rng: np.random.Generator,  # Source of randomness
+) -> np.ndarray:  # (sessions,) microseconds UTC, in order
     "When the sessions begin: weekdays and hours differ."
     first = microseconds(start)
     weekday = (first // DAY + 3 + np.arange(days)) % 7
@@ -42,18 +60,18 @@ def draw_starts(
 
 # %% ../../nbs/demo/01_walk.ipynb #853ca3bb
 def _months(
-    t:np.ndarray, # Microseconds UTC
-    shop:Shop, # The shop
-)->np.ndarray: # Months of 30 days since the opening, from 0 to LONGEST_DRIFT
+    t: np.ndarray,  # Microseconds UTC
+    shop: Shop,  # The shop
+) -> np.ndarray:  # Months of 30 days since the opening, from 0 to LONGEST_DRIFT
     "How far the slow drift has gone."
     return np.clip((t - shop.opening) / (30 * DAY), 0, LONGEST_DRIFT)
 
 # %% ../../nbs/demo/01_walk.ipynb #a59844ab
 def draw_context(
-    t:np.ndarray, # (n,) start of each session, microseconds UTC
-    shop:Shop, # The shop
-    rng:np.random.Generator, # Source of randomness
-)->dict: # `t` and the numbers of `channel`, `device`, `returning`, each (n,)
+    t: np.ndarray,  # (n,) start of each session, microseconds UTC
+    shop: Shop,  # The shop
+    rng: np.random.Generator,  # Source of randomness
+) -> dict:  # `t` and the numbers of `channel`, `device`, `returning`, each (n,)
     "What is known of each session before its first page."
     drift = np.outer(_months(t, shop), shop.channel_drift)
     channel = draw_places(softmax(np.log(shop.channel_share) + drift, axis=1), rng)
@@ -63,37 +81,48 @@ def draw_context(
 
 # %% ../../nbs/demo/01_walk.ipynb #642159ae
 def _effects(
-    names:tuple, # Circumstances, in the order of the numbers
-    numbers:np.ndarray, # (n,) which of them applies
-    shop:Shop, # The shop
-)->np.ndarray: # (n, kind)
+    names: tuple,  # Circumstances, in the order of the numbers
+    numbers: np.ndarray,  # (n,) which of them applies
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (n, kind)
     "The effects of one circumstance on the logarithm of the odds."
     return np.array([shop.kind_effects[name] for name in names])[numbers]
 
 # %% ../../nbs/demo/01_walk.ipynb #f2366105
 def kind_probability(
-    context:dict, # From `draw_context`
-    shop:Shop, # The shop
-)->np.ndarray: # (n, kind), rows sum to 1
+    context: dict,  # From `draw_context`
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (n, kind), rows sum to 1
     "How likely each kind is before the first page."
     t, effects = context["t"], shop.kind_effects
     weekend = ((t // DAY + 3) % 7 >= 5).astype(int)
     return softmax(
-        effects["all"] + _effects(CHANNELS, context["channel"], shop) + _effects(DEVICES, context["device"], shop)
-        + _effects(VISITS, context["returning"], shop) + _effects(("workday", "weekend"), weekend, shop)
-        + _effects(PARTS_OF_DAY, t // (6 * HOUR) % 4, shop) + np.outer(_months(t, shop), effects["each month"]), axis=1)
+        effects["all"]
+        + _effects(CHANNELS, context["channel"], shop)
+        + _effects(DEVICES, context["device"], shop)
+        + _effects(VISITS, context["returning"], shop)
+        + _effects(("workday", "weekend"), weekend, shop)
+        + _effects(PARTS_OF_DAY, t // (6 * HOUR) % 4, shop)
+        + np.outer(_months(t, shop), effects["each month"]),
+        axis=1,
+    )
 
 # %% ../../nbs/demo/01_walk.ipynb #70b63971
 def draw_visitors(
-    t:np.ndarray, # (n,) start of each session, in order
-    returning:np.ndarray, # (n,) 1 where the visitor was here before
-    rng:np.random.Generator, # Source of randomness
-)->np.ndarray: # (n,) number of the visitor
+    t: np.ndarray,  # (n,) start of each session, in order
+    returning: np.ndarray,  # (n,) 1 where the visitor was here before
+    rng: np.random.Generator,  # Source of randomness
+) -> np.ndarray:  # (n,) number of the visitor
     "Who comes: the visitor of an earlier session, or a new one."
-    wait = np.minimum(rng.geometric(.25, size=len(t)), 14) * DAY
+    wait = np.minimum(rng.geometric(0.25, size=len(t)), 14) * DAY
     earlier = np.searchsorted(t, t - wait, side="right") - 1
-    visitor = np.where((returning == 1) & (earlier >= 0) & (t - t[earlier] <= 14.5 * DAY), earlier, np.arange(len(t)))
-    while (visitor != visitor[visitor]).any(): visitor = visitor[visitor]
+    visitor = np.where(
+        (returning == 1) & (earlier >= 0) & (t - t[earlier] <= 14.5 * DAY),
+        earlier,
+        np.arange(len(t)),
+    )
+    while (visitor != visitor[visitor]).any():
+        visitor = visitor[visitor]
     order = np.lexsort((t, visitor))
     too_soon = (np.diff(visitor[order]) == 0) & (np.diff(t[order]) < DAY // 2)
     visitor[order[1:][too_soon]] = len(t) + np.arange(too_soon.sum())
@@ -103,32 +132,47 @@ def draw_visitors(
 @dataclass
 class Standing:
     "Where n sessions stand."
-    action:np.ndarray # (n,) number of the last action
-    item:np.ndarray # (n,) number of the item in mind, -1 for none
-    category:np.ndarray # (n,) number of the category of interest, 0 for none
-    cart:np.ndarray # (n, MOST_IN_CART) numbers of the items in the cart, -1 for an empty place
+
+    action: np.ndarray  # (n,) number of the last action
+    item: np.ndarray  # (n,) number of the item in mind, -1 for none
+    category: np.ndarray  # (n,) number of the category of interest, 0 for none
+    cart: np.ndarray  # (n, MOST_IN_CART) numbers of the items in the cart, -1 for an empty place
 
     @property
-    def size(self): return (self.cart >= 0).sum(axis=1)
-    def take(self, rows): return Standing(self.action[rows], self.item[rows], self.category[rows], self.cart[rows])
+    def size(self):
+        return (self.cart >= 0).sum(axis=1)
+
+    def take(self, rows):
+        return Standing(self.action[rows], self.item[rows], self.category[rows], self.cart[rows])
+
     def put(self, rows, other):
-        for name in vars(self): getattr(self, name)[rows] = getattr(other, name)
+        for name in vars(self):
+            getattr(self, name)[rows] = getattr(other, name)
 
 # %% ../../nbs/demo/01_walk.ipynb #47c6822a
 def nowhere(
-    n:int, # How many sessions
-)->Standing: # Before the first page
+    n: int,  # How many sessions
+) -> Standing:  # Before the first page
     "Sessions that have not begun."
-    return Standing(np.zeros(n, int), np.full(n, -1), np.zeros(n, int), np.full((n, MOST_IN_CART), -1))
+    return Standing(
+        np.zeros(n, int), np.full(n, -1), np.zeros(n, int), np.full((n, MOST_IN_CART), -1)
+    )
 
 # %% ../../nbs/demo/01_walk.ipynb #c61f159e
 def _without(
-    cart:np.ndarray, # (n, places)
-    item:np.ndarray, # (n,) an item of each cart
-)->np.ndarray: # (n, places), filled from the left
+    cart: np.ndarray,  # (n, places)
+    item: np.ndarray,  # (n,) an item of each cart
+) -> np.ndarray:  # (n, places), filled from the left
     "The carts with one piece of the item taken out."
-    if (cart != item[:, None]).all(axis=1).any(): raise ValueError("an item is removed that is not in the cart; is this a log of the demo shop?")
-    rows, place, last = np.arange(len(cart)), (cart == item[:, None]).argmax(axis=1), (cart >= 0).sum(axis=1) - 1
+    if (cart != item[:, None]).all(axis=1).any():
+        raise ValueError(
+            "an item is removed that is not in the cart; is this a log of the demo shop?"
+        )
+    rows, place, last = (
+        np.arange(len(cart)),
+        (cart == item[:, None]).argmax(axis=1),
+        (cart >= 0).sum(axis=1) - 1,
+    )
     cart = cart.copy()
     cart[rows, place] = cart[rows, last]
     cart[rows, last] = -1
@@ -136,16 +180,19 @@ def _without(
 
 # %% ../../nbs/demo/01_walk.ipynb #6a8c3c80
 def advance(
-    standing:Standing, # Before the event
-    action:np.ndarray, # (n,) number of the action
-    item:np.ndarray, # (n,) number of the item shown, -1 for none
-    category:np.ndarray, # (n,) number of the category shown, 0 for none
-)->Standing: # After the event
+    standing: Standing,  # Before the event
+    action: np.ndarray,  # (n,) number of the action
+    item: np.ndarray,  # (n,) number of the item shown, -1 for none
+    category: np.ndarray,  # (n,) number of the category shown, 0 for none
+) -> Standing:  # After the event
     "What one more event changes."
     product, listing, cart = action == PRODUCT, action == LISTING, standing.cart.copy()
     forgotten = listing & (category != standing.category)
     added, removed = np.flatnonzero(action == CART), np.flatnonzero(action == REMOVE)
-    if (standing.size[added] == MOST_IN_CART).any(): raise ValueError(f"a cart holds more than {MOST_IN_CART} items; is this a log of the demo shop?")
+    if (standing.size[added] == MOST_IN_CART).any():
+        raise ValueError(
+            f"a cart holds more than {MOST_IN_CART} items; is this a log of the demo shop?"
+        )
     cart[added, standing.size[added]] = item[added]
     cart[removed] = _without(cart[removed], item[removed])
     in_mind = np.where(product, item, np.where(forgotten, -1, standing.item))
@@ -153,33 +200,37 @@ def advance(
 
 # %% ../../nbs/demo/01_walk.ipynb #b8524330
 def category_probability(
-    category:np.ndarray, # (n,) category of interest, 0 for none
-    stay:np.ndarray, # (n,) or (kind, 1), probability of keeping it
-    shown:np.ndarray, # (n,) category that is shown next, from 1
-    shop:Shop, # The shop
-)->np.ndarray: # (n,) or (kind, n)
+    category: np.ndarray,  # (n,) category of interest, 0 for none
+    stay: np.ndarray,  # (n,) or (kind, 1), probability of keeping it
+    shown: np.ndarray,  # (n,) category that is shown next, from 1
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (n,) or (kind, n)
     "How likely a category is shown next."
-    stay = np.where(category > 0, stay, 0.)
+    stay = np.where(category > 0, stay, 0.0)
     return stay * (shown == category) + (1 - stay) * shop.category_share[shown - 1]
 
 # %% ../../nbs/demo/01_walk.ipynb #123b7e24
 def draw_category(
-    category:np.ndarray, # (n,) category of interest, 0 for none
-    kind:np.ndarray, # (n,) number of the kind
-    shop:Shop, # The shop
-    rng:np.random.Generator, # Source of randomness
-)->np.ndarray: # (n,) the category shown next
+    category: np.ndarray,  # (n,) category of interest, 0 for none
+    kind: np.ndarray,  # (n,) number of the kind
+    shop: Shop,  # The shop
+    rng: np.random.Generator,  # Source of randomness
+) -> np.ndarray:  # (n,) the category shown next
     "The category of a listing or of a new product."
     keep = (category > 0) & (rng.random(len(kind)) < shop.stay[kind])
-    return np.where(keep, category, 1 + rng.choice(len(shop.category_share), size=len(kind), p=shop.category_share))
+    return np.where(
+        keep,
+        category,
+        1 + rng.choice(len(shop.category_share), size=len(kind), p=shop.category_share),
+    )
 
 # %% ../../nbs/demo/01_walk.ipynb #8662493d
 def draw_item(
-    category:np.ndarray, # (n,) number of the category
-    kind:np.ndarray, # (n,) number of the kind
-    shop:Shop, # The shop
-    rng:np.random.Generator, # Source of randomness
-)->np.ndarray: # (n,) number of the item
+    category: np.ndarray,  # (n,) number of the category
+    kind: np.ndarray,  # (n,) number of the kind
+    shop: Shop,  # The shop
+    rng: np.random.Generator,  # Source of randomness
+) -> np.ndarray:  # (n,) number of the item
     "A product of the category: its band by kind, then by popularity."
     band = draw_places(shop.band_share[kind], rng)
     place = rng.choice(ITEMS_PER_BAND, size=len(kind), p=shop.item_share[:ITEMS_PER_BAND])
@@ -187,11 +238,11 @@ def draw_item(
 
 # %% ../../nbs/demo/01_walk.ipynb #180b6f8f
 def draw_pauses(
-    kind:np.ndarray, # (n,) number of the kind
-    action:np.ndarray, # (n,) number of the action whose page is looked at
-    shop:Shop, # The shop
-    rng:np.random.Generator, # Source of randomness
-)->np.ndarray: # (n,) seconds, under LONGEST_PAUSE
+    kind: np.ndarray,  # (n,) number of the kind
+    action: np.ndarray,  # (n,) number of the action whose page is looked at
+    shop: Shop,  # The shop
+    rng: np.random.Generator,  # Source of randomness
+) -> np.ndarray:  # (n,) seconds, under LONGEST_PAUSE
     "How long visitors stay on a page before they go on."
     middle = shop.pauses[kind, action]
     most = ndtr((np.log(LONGEST_PAUSE) - middle) / shop.pause_spread)
@@ -199,37 +250,48 @@ def draw_pauses(
 
 # %% ../../nbs/demo/01_walk.ipynb #b44ed29c
 def log_pause_density(
-    seconds:np.ndarray, # (n,)
-    action:np.ndarray, # (n,) number of the action whose page was looked at
-    shop:Shop, # The shop
-)->np.ndarray: # (kind, n)
+    seconds: np.ndarray,  # (n,)
+    action: np.ndarray,  # (n,) number of the action whose page was looked at
+    shop: Shop,  # The shop
+) -> np.ndarray:  # (kind, n)
     "Logarithm of the density of a pause, up to a term that is the same for all kinds."
     middle = shop.pauses[:, action]
     deviation = (np.log(seconds) - middle) / shop.pause_spread
-    return -deviation**2 / 2 - log_ndtr((np.log(LONGEST_PAUSE) - middle) / shop.pause_spread)
+    return -(deviation**2) / 2 - log_ndtr((np.log(LONGEST_PAUSE) - middle) / shop.pause_spread)
 
 # %% ../../nbs/demo/01_walk.ipynb #82b2d721
 def draw_moves(
-    standing:Standing, # Where the sessions stand
-    kind:np.ndarray, # (n,) number of the kind
-    shop:Shop, # The shop
-    rng:np.random.Generator, # Source of randomness
-)->tuple: # Numbers of the action (or PURCHASE, EXIT), the item and the category, each (n,)
+    standing: Standing,  # Where the sessions stand
+    kind: np.ndarray,  # (n,) number of the kind
+    shop: Shop,  # The shop
+    rng: np.random.Generator,  # Source of randomness
+) -> tuple:  # Numbers of the action (or PURCHASE, EXIT), the item and the category, each (n,)
     "What each visitor does next."
-    move = draw_places(shop.moves[kind, standing.action, shop.band[standing.item], standing.size], rng)
+    move = draw_places(
+        shop.moves[kind, standing.action, shop.band[standing.item], standing.size], rng
+    )
     drawn = draw_category(standing.category, kind, shop, rng)
-    removed = standing.cart[np.arange(len(kind)), (rng.random(len(kind)) * standing.size).astype(int)]
+    removed = standing.cart[
+        np.arange(len(kind)), (rng.random(len(kind)) * standing.size).astype(int)
+    ]
     item = np.select(
-        [move == PRODUCT, (move == AGAIN) | (move == CART), move == REMOVE], [draw_item(drawn, kind, shop, rng), standing.item, removed], -1)
-    return np.where(move == AGAIN, PRODUCT, move), item, np.where(move == LISTING, drawn, shop.category[item])
+        [move == PRODUCT, (move == AGAIN) | (move == CART), move == REMOVE],
+        [draw_item(drawn, kind, shop, rng), standing.item, removed],
+        -1,
+    )
+    return (
+        np.where(move == AGAIN, PRODUCT, move),
+        item,
+        np.where(move == LISTING, drawn, shop.category[item]),
+    )
 
 # %% ../../nbs/demo/01_walk.ipynb #fb7810b3
 def walk(
-    standing:Standing, # Where the sessions stand
-    kind:np.ndarray, # (n,) number of the kind
-    shop:Shop, # The shop
-    rng:np.random.Generator, # Source of randomness
-)->tuple: # Session, action, item, category, seconds since the event before; each (events,), a step after the other
+    standing: Standing,  # Where the sessions stand
+    kind: np.ndarray,  # (n,) number of the kind
+    shop: Shop,  # The shop
+    rng: np.random.Generator,  # Source of randomness
+) -> tuple:  # Session, action, item, category, seconds since the event before; each (events,), a step after the other
     "Let sessions run to their end."
     steps, session = [[np.zeros(0, int)] * 4 + [np.zeros(0)]], np.arange(len(kind))
     while len(session):
@@ -238,18 +300,28 @@ def walk(
         buys, goes_on = action == PURCHASE, action < PURCHASE
         steps.append([part[goes_on] for part in (session, action, item, category, seconds)])
         steps += _purchases(session[buys], standing.cart[buys], seconds[buys], shop)
-        standing = advance(standing.take(goes_on), action[goes_on], item[goes_on], category[goes_on])
+        standing = advance(
+            standing.take(goes_on), action[goes_on], item[goes_on], category[goes_on]
+        )
         session, kind = session[goes_on], kind[goes_on]
     return tuple(np.concatenate(parts) for parts in zip(*steps))
 
 # %% ../../nbs/demo/01_walk.ipynb #23385b86
 def _purchases(
-    session:np.ndarray, # (n,) numbers of the buying sessions
-    cart:np.ndarray, # (n, places) what they buy
-    seconds:np.ndarray, # (n,) pause before the purchase
-    shop:Shop, # The shop
-)->list: # One step for each place in the cart, as in `walk`
+    session: np.ndarray,  # (n,) numbers of the buying sessions
+    cart: np.ndarray,  # (n, places) what they buy
+    seconds: np.ndarray,  # (n,) pause before the purchase
+    shop: Shop,  # The shop
+) -> list:  # One step for each place in the cart, as in `walk`
     "A purchase is an event for each item, a second apart."
     return [
-        [session[full], np.full(full.sum(), PURCHASE), cart[full, place], shop.category[cart[full, place]], seconds[full] if place == 0 else np.ones(full.sum())]
-        for place in range(MOST_IN_CART) for full in [cart[:, place] >= 0]]
+        [
+            session[full],
+            np.full(full.sum(), PURCHASE),
+            cart[full, place],
+            shop.category[cart[full, place]],
+            seconds[full] if place == 0 else np.ones(full.sum()),
+        ]
+        for place in range(MOST_IN_CART)
+        for full in [cart[:, place] >= 0]
+    ]

@@ -21,46 +21,71 @@ from ..sources.source import Outcome
 # %% ../../nbs/eda/05_clock.ipynb #d42f669c
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
+
 def revenue_by(
-    facts: pl.DataFrame, # Session rows with revenue
-    column: str, # What they are grouped by; whole numbers or words
-    spread: float = 1.0, # Design effect
-) -> pd.DataFrame: # value, revenue (of all sessions), per_session, per_session_low, per_session_high
+    facts: pl.DataFrame,  # Session rows with revenue
+    column: str,  # What they are grouped by; whole numbers or words
+    spread: float = 1.0,  # Design effect
+) -> (
+    pd.DataFrame
+):  # value, revenue (of all sessions), per_session, per_session_low, per_session_high
     "Revenue a session by group, with 95 % intervals."
     known = facts.filter(pl.col(column).is_not_null(), pl.col("revenue").is_not_null())
     values, code = np.unique(known[column].to_numpy(), return_inverse=True)
     n, money = np.bincount(code), known["revenue"].to_numpy()
     total, square = np.bincount(code, money, len(values)), np.bincount(code, money**2, len(values))
     error = 1.96 * np.sqrt(spread * np.maximum(square / n - (total / n) ** 2, 0) / n)
-    return pd.DataFrame(dict(value=values, revenue=total, per_session=total / n, per_session_low=np.maximum(total / n - error, 0), per_session_high=total / n + error))
+    return pd.DataFrame(
+        dict(
+            value=values,
+            revenue=total,
+            per_session=total / n,
+            per_session_low=np.maximum(total / n - error, 0),
+            per_session_high=total / n + error,
+        )
+    )
+
 
 def by_clock(
-    facts: pl.DataFrame, # As made by session_facts
-    clock: str, # hour or weekday
-    least: int = 30, # Sessions that a group needs
-    spread: float = 1.0, # Design effect
-) -> pd.DataFrame: # As share_by, with revenue where it is known
+    facts: pl.DataFrame,  # As made by session_facts
+    clock: str,  # hour or weekday
+    least: int = 30,  # Sessions that a group needs
+    spread: float = 1.0,  # Design effect
+) -> pd.DataFrame:  # As share_by, with revenue where it is known
     "The outcome and the revenue by the clock."
     found = share_by(facts, clock, least, spread)
-    return found.merge(revenue_by(facts, clock, spread), on="value", how="left") if facts["revenue"].null_count() < len(facts) else found
+    return (
+        found.merge(revenue_by(facts, clock, spread), on="value", how="left")
+        if facts["revenue"].null_count() < len(facts)
+        else found
+    )
 
+# %% ../../nbs/eda/05_clock.ipynb #16da08ba
 def clock_finding(
-    found: pd.DataFrame, # As made by by_clock
-    outcome: Outcome, # What is asked
-    spread: float = 1.0, # Design effect
-    told: dict | None = None, # Column: p, where the question was asked elsewhere on the page
-) -> str: # A sentence
+    found: pd.DataFrame,  # As made by by_clock
+    outcome: Outcome,  # What is asked
+    spread: float = 1.0,  # Design effect
+    told: dict | None = None,  # Column: p, where the question was asked elsewhere on the page
+) -> str:  # A sentence
     "Whether the clock matters."
-    named = found.assign(value=[WEEKDAYS[v - 1] if found["column"].iloc[0] == "weekday" else f"{v}:00" for v in found["value"]])
+    named = found.assign(
+        value=[
+            WEEKDAYS[v - 1] if found["column"].iloc[0] == "weekday" else f"{v}:00"
+            for v in found["value"]
+        ]
+    )
     return widest(named, outcome, spread, told)
 
 # %% ../../nbs/eda/05_clock.ipynb #f3bfb973
-def over_time(ax: plt.Axes, x, found: pd.DataFrame, names: tuple, scale: float, colour: str) -> float:
+def over_time(
+    ax: plt.Axes, x, found: pd.DataFrame, names: tuple, scale: float, colour: str
+) -> float:
     "A line with intervals; what the axis should reach, where wide intervals are not to hide the rest."
     value, low, high = (scale * found[name] for name in names)
     ax.vlines(x, low, high, color=colour, lw=1.2, alpha=0.55)
     ax.plot(x, value, color=colour, marker="o", ms=3.5, lw=1.1)
     return 1.05 * min(high.max(), max(2.5 * high.median(), 1.2 * value.max())) or 1.0
+
 
 def floor_of(low: pd.Series, high: pd.Series) -> float:
     "Where an axis begins: at 0, unless all values lie close together far from it."
@@ -68,28 +93,73 @@ def floor_of(low: pd.Series, high: pd.Series) -> float:
 
 # %% ../../nbs/eda/05_clock.ipynb #f2c51bc0
 def plot_clock(
-    clocks: list, # As made by by_clock: hour, weekday or both
-    level: float, # The share over all
-    outcome: Outcome = Outcome(), # What is asked
-    spread: float = 1.0, # Design effect
-    title: str = "", # The finding; empty: computed
-) -> Picture: # Its data is by_clock
+    clocks: list,  # As made by by_clock: hour, weekday or both
+    level: float,  # The share over all
+    outcome: Outcome = Outcome(),  # What is asked
+    spread: float = 1.0,  # Design effect
+    title: str = "",  # The finding; empty: computed
+) -> Picture:  # Its data is by_clock
     "The outcome and the revenue by hour and weekday, with 95 % intervals."
     title = title or ". ".join(clock_finding(found, outcome, spread) for found in clocks)
     rows = 2 if "per_session" in clocks[0] else 1
     with plt.rc_context(LOOK):
-        figure, axes = plt.subplots(rows, len(clocks), figsize=(7.4, 1.3 + 1.6 * rows), squeeze=False, sharey="row", sharex="col", width_ratios=[2, 1][:len(clocks)])
+        figure, axes = plt.subplots(
+            rows,
+            len(clocks),
+            figsize=(7.4, 1.3 + 1.6 * rows),
+            squeeze=False,
+            sharey="row",
+            sharex="col",
+            width_ratios=[2, 1][: len(clocks)],
+        )
         tops = [[], []]
         for column, found in enumerate(clocks):
-            found = found.set_index("value").reindex(range(found["value"].min(), found["value"].max() + 1)).reset_index().assign(column=found["column"].iloc[0])
-            tops[0].append(over_time(axes[0, column], found["value"], found, ("share", "low", "high"), 100, COLOURS["converted"]))
+            found = (
+                found.set_index("value")
+                .reindex(range(found["value"].min(), found["value"].max() + 1))
+                .reset_index()
+                .assign(column=found["column"].iloc[0])
+            )
+            tops[0].append(
+                over_time(
+                    axes[0, column],
+                    found["value"],
+                    found,
+                    ("share", "low", "high"),
+                    100,
+                    COLOURS["converted"],
+                )
+            )
             axes[0, column].axhline(100 * level, color=COLOURS["chance"], lw=0.9, ls=":")
-            if rows == 2: tops[1].append(over_time(axes[1, column], found["value"], found, ("per_session", "per_session_low", "per_session_high"), 1, KINDS[2]))
-            if (clock := found["column"].iloc[0]) == "weekday": axes[-1, column].set_xticks(range(1, 8), WEEKDAYS)
-            axes[-1, column].set_xlabel("weekday (UTC)" if clock == "weekday" else "hour of the day (UTC)")
-        for row in range(rows): axes[row, 0].set_ylim(floor_of(100 * pd.concat(clocks)["low"], 100 * pd.concat(clocks)["high"]) if row == 0 else 0, max(tops[row]))
+            if rows == 2:
+                tops[1].append(
+                    over_time(
+                        axes[1, column],
+                        found["value"],
+                        found,
+                        ("per_session", "per_session_low", "per_session_high"),
+                        1,
+                        KINDS[2],
+                    )
+                )
+            if (clock := found["column"].iloc[0]) == "weekday":
+                axes[-1, column].set_xticks(range(1, 8), WEEKDAYS)
+            axes[-1, column].set_xlabel(
+                "weekday (UTC)" if clock == "weekday" else "hour of the day (UTC)"
+            )
+        for row in range(rows):
+            axes[row, 0].set_ylim(
+                floor_of(100 * pd.concat(clocks)["low"], 100 * pd.concat(clocks)["high"])
+                if row == 0
+                else 0,
+                max(tops[row]),
+            )
         axes[0, 0].set_ylabel(textwrap.fill(f"{outcome.title}, % of {unit_of(outcome)}", 24))
-        if rows == 2: axes[1, 0].set_ylabel("revenue a session")
+        if rows == 2:
+            axes[1, 0].set_ylabel("revenue a session")
         figure.suptitle(wrapped(title, 88), x=0.01, ha="left", weight="bold", size=10.5)
         figure.tight_layout()
-    return Picture(figure, f"{title}. Points with 95 % intervals, the widest of which may run off the picture; dotted: all.")
+    return Picture(
+        figure,
+        f"{title}. Points with 95 % intervals, the widest of which may run off the picture; dotted: all.",
+    )

@@ -18,19 +18,27 @@ from ..sources.source import Outcome
 # %% ../../nbs/eda/00_facts.ipynb #3722d7ed
 FUNNEL = ("view", "cart", "checkout", "purchase")  # the steps of a purchase, in order
 
+
 def in_order(
-    events: pl.DataFrame, # Canonical events
-) -> pl.DataFrame: # The same, sorted by session and step
+    events: pl.DataFrame,  # Canonical events
+) -> pl.DataFrame:  # The same, sorted by session and step
     "Events session by session; nothing is moved where they are so already."
     return events if events["session_id"].is_sorted() else events.sort("session_id", "step")
+
 
 def outcome_hit(outcome: Outcome) -> pl.Expr:
     "Whether an event is one that the outcome waits for."
     return (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
 
+
 def whose_sessions(events: pl.DataFrame) -> pl.Expr:
     "Who an event belongs to: the visitor, or the session where the log knows none."
-    return pl.col("visitor") if "visitor" in events.columns else pl.coalesce("visitor_id", "session_id")
+    return (
+        pl.col("visitor")
+        if "visitor" in events.columns
+        else pl.coalesce("visitor_id", "session_id")
+    )
+
 
 def _paid(columns: list) -> pl.Expr:
     "What a purchase brings; 0 for all other events and where that is not known."
@@ -38,73 +46,120 @@ def _paid(columns: list) -> pl.Expr:
     worth = pl.coalesce("value", own) if "value" in columns else own
     return pl.when(pl.col("event") == "purchase").then(worth).fill_null(0.0).cast(pl.Float64)
 
+# %% ../../nbs/eda/00_facts.ipynb #388d75f6
 def _each_session(rows: pl.DataFrame, context: tuple) -> list:
     "What is gathered over the events of a session."
     when = lambda kind, column: pl.when(pl.col("event") == kind).then(pl.col(column)).min()
-    first = [pl.col(c).first().alias(f"first_{c}") for c in ("event", "item_id", "category", "price") if c in rows.columns]
-    return [whose_sessions(rows).first().alias("visitor"), pl.col("t").min().alias("start"), pl.col("t").max().alias("end"), pl.len().cast(pl.Int64).alias("events"),
-            pl.when("_hit").then("step").min().alias("first_hit"), pl.when("_hit").then("t").min().alias("t_hit"), (pl.col("_hit") & (pl.col("step") > 1)).sum().cast(pl.Int64).alias("_later"),
-            (pl.col("_hit") & (pl.col("step") == 2)).any().alias("at_second"), pl.col("_pause").median().alias("pause"), pl.col("_pause").max().alias("longest_pause"),
-            *(when(k, "step").alias(f"at_{k}") for k in FUNNEL), *(when(k, "t").alias(f"t_{k}") for k in FUNNEL), *first, *(pl.col(c).first() for c in context)]
+    first = [
+        pl.col(c).first().alias(f"first_{c}")
+        for c in ("event", "item_id", "category", "price")
+        if c in rows.columns
+    ]
+    return [
+        whose_sessions(rows).first().alias("visitor"),
+        pl.col("t").min().alias("start"),
+        pl.col("t").max().alias("end"),
+        pl.len().cast(pl.Int64).alias("events"),
+        pl.when("_hit").then("step").min().alias("first_hit"),
+        pl.when("_hit").then("t").min().alias("t_hit"),
+        (pl.col("_hit") & (pl.col("step") > 1)).sum().cast(pl.Int64).alias("_later"),
+        (pl.col("_hit") & (pl.col("step") == 2)).any().alias("at_second"),
+        pl.col("_pause").median().alias("pause"),
+        pl.col("_pause").max().alias("longest_pause"),
+        *(when(k, "step").alias(f"at_{k}") for k in FUNNEL),
+        *(when(k, "t").alias(f"t_{k}") for k in FUNNEL),
+        *first,
+        *(pl.col(c).first() for c in context),
+    ]
 
 # %% ../../nbs/eda/00_facts.ipynb #47f9b865
 def session_facts(
-    events: pl.DataFrame, # Canonical events
-    outcome: Outcome = Outcome(), # What is asked
-    context: tuple = (), # Names of further columns of which the first value in a session is kept
-) -> pl.DataFrame: # One row a session: trials (how often it was asked), hits (how often yes), revenue, length, pauses, first values
+    events: pl.DataFrame,  # Canonical events
+    outcome: Outcome = Outcome(),  # What is asked
+    context: tuple = (),  # Names of further columns of which the first value in a session is kept
+) -> pl.DataFrame:  # One row a session: trials (how often it was asked), hits (how often yes), revenue, length, pauses, first values
     "One row a session, as the questions below need it."
-    rows = in_order(events).with_columns(_s=pl.col("session_id").rle_id(), _hit=outcome_hit(outcome), _paid=_paid(events.columns))
-    rows = rows.with_columns(_pause=pl.when(pl.col("_s") == pl.col("_s").shift(1)).then((pl.col("t") - pl.col("t").shift(1)) / 1e6))
-    facts = rows.group_by("_s", maintain_order=True).agg(pl.col("session_id").first(), *_each_session(rows, context))
+    rows = in_order(events).with_columns(
+        _s=pl.col("session_id").rle_id(), _hit=outcome_hit(outcome), _paid=_paid(events.columns)
+    )
+    rows = rows.with_columns(
+        _pause=pl.when(pl.col("_s") == pl.col("_s").shift(1)).then(
+            (pl.col("t") - pl.col("t").shift(1)) / 1e6
+        )
+    )
+    facts = rows.group_by("_s", maintain_order=True).agg(
+        pl.col("session_id").first(), *_each_session(rows, context)
+    )
     priced = rows.select((pl.col("_paid") != 0).any()).item()
-    revenue = pl.Series("revenue", np.bincount(rows["_s"].to_numpy(), rows["_paid"].to_numpy(), len(facts)) if priced else [None] * len(facts), pl.Float64)
-    asked = dict(trials=pl.col("events") - 1, hits=pl.col("_later")) if outcome.kind == "next" else dict(trials=pl.lit(1, pl.Int64), hits=pl.col("first_hit").is_not_null().cast(pl.Int64))
+    revenue = pl.Series(
+        "revenue",
+        np.bincount(rows["_s"].to_numpy(), rows["_paid"].to_numpy(), len(facts))
+        if priced
+        else [None] * len(facts),
+        pl.Float64,
+    )
+    asked = (
+        dict(trials=pl.col("events") - 1, hits=pl.col("_later"))
+        if outcome.kind == "next"
+        else dict(trials=pl.lit(1, pl.Int64), hits=pl.col("first_hit").is_not_null().cast(pl.Int64))
+    )
     return _with_clock(facts.with_columns(revenue, **asked).drop("_s", "_later"))
+
 
 def _with_clock(facts: pl.DataFrame) -> pl.DataFrame:
     "Session rows with their hour and weekday (UTC), and which visit of the visitor it is within the log."
     began, several = pl.from_epoch("start", "us"), facts["visitor"].n_unique() < len(facts)
     visit = pl.col("start").rank("ordinal").over("visitor") if several else pl.lit(1)
-    return facts.with_columns(hour=began.dt.hour().cast(pl.Int64), weekday=began.dt.weekday().cast(pl.Int64), visit=visit.cast(pl.Int64))
+    return facts.with_columns(
+        hour=began.dt.hour().cast(pl.Int64),
+        weekday=began.dt.weekday().cast(pl.Int64),
+        visit=visit.cast(pl.Int64),
+    )
 
 # %% ../../nbs/eda/00_facts.ipynb #4d770246
 def finished_facts(
-    table: pl.DataFrame, # Ready-made sessions: session_id, visitor, converted, further columns
-) -> pl.DataFrame: # The same with trials and hits
+    table: pl.DataFrame,  # Ready-made sessions: session_id, visitor, converted, further columns
+) -> pl.DataFrame:  # The same with trials and hits
     "Ready-made sessions in the form that the shares below are made from."
     return table.with_columns(trials=pl.lit(1, pl.Int64), hits=pl.col("converted").cast(pl.Int64))
 
+
 def unit_of(
-    outcome: Outcome, # What is asked
-) -> str: # sessions, or next clicks
+    outcome: Outcome,  # What is asked
+) -> str:  # sessions, or next clicks
     "What a share is a share of."
     return "next clicks" if outcome.kind == "next" else "sessions"
 
+
 def percent(
-    share: float, # In [0, 1], or a difference of two shares
-) -> str: # Such as 3.1 %
+    share: float,  # In [0, 1], or a difference of two shares
+) -> str:  # Such as 3.1 %
     "A share in words, with as many digits as help."
     return f"{100 * share:.{0 if abs(share) >= 0.0995 else 1 if abs(share) >= 0.00095 or share == 0 else 2}f} %"
 
+
 def percents(
-    row: dict, # share, low and high
-) -> str: # Such as 3.1 % (2.8 % to 3.5 %)
+    row: dict,  # share, low and high
+) -> str:  # Such as 3.1 % (2.8 % to 3.5 %)
     "A share of a row with its interval, for a title."
     return value_in_words(float(row["share"]), float(row["low"]), float(row["high"]), percent)
 
+
 def wrapped(
-    text: str, # A title
-    width: int = 86, # Letters a line
-) -> str: # In lines, without tearing figures from their sign
+    text: str,  # A title
+    width: int = 86,  # Letters a line
+) -> str:  # In lines, without tearing figures from their sign
     "A title in lines."
-    for torn in (" %", "p < ", "p = "): text = text.replace(torn, torn.replace(" ", "\u00a0"))
+    for torn in (" %", "p < ", "p = "):
+        text = text.replace(torn, torn.replace(" ", "\u00a0"))
     return textwrap.fill(text, width)
 
+
 def duration(
-    seconds: float, # Of any size
-) -> str: # Such as 45 s or 3.2 min
+    seconds: float,  # Of any size
+) -> str:  # Such as 45 s or 3.2 min
     "A time in words."
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size: return f"{seconds / size:.1f} {unit}"
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.{0 if seconds >= 10 else 1}f} s"

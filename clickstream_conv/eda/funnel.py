@@ -20,126 +20,269 @@ from ..sources.source import Outcome
 
 # %% ../../nbs/eda/03_funnel.ipynb #cb3b6c14
 def funnel_kinds(
-    facts: pl.DataFrame, # As made by session_facts
-) -> list: # Names
+    facts: pl.DataFrame,  # As made by session_facts
+) -> list:  # Names
     "The steps of the funnel that the log has."
-    return [k for k in FUNNEL if f"at_{k}" in facts.columns and facts[f"at_{k}"].null_count() < len(facts)]
+    return [
+        k
+        for k in FUNNEL
+        if f"at_{k}" in facts.columns and facts[f"at_{k}"].null_count() < len(facts)
+    ]
+
 
 def ordered_steps(
-    events: pl.DataFrame, # Canonical events
-    kinds: list, # Steps of the funnel, as given by funnel_kinds
-) -> dict: # Step: how many sessions took it and, before it and in this order, all steps before
+    events: pl.DataFrame,  # Canonical events
+    kinds: list,  # Steps of the funnel, as given by funnel_kinds
+) -> dict:  # Step: how many sessions took it and, before it and in this order, all steps before
     "How many sessions go the whole way, one step after the other; other events may lie between."
     counts, before = {}, None
     for kind in kinds:
         took = events.filter(pl.col("event") == kind).select("session_id", "step")
-        if before is not None: took = took.join(before, on="session_id").filter(pl.col("step") > pl.col("before")).drop("before")
+        if before is not None:
+            took = (
+                took.join(before, on="session_id")
+                .filter(pl.col("step") > pl.col("before"))
+                .drop("before")
+            )
         before = took.group_by("session_id").agg(before=pl.col("step").min())
         counts[kind] = len(before)
     return counts
 
+
 def _between(facts: pl.DataFrame, one: str, two: str) -> tuple:
     "How many went from one step to the next, and quartiles of the seconds between."
-    went = facts.filter(pl.col(f"at_{one}") < pl.col(f"at_{two}")).select(seconds=(pl.col(f"t_{two}") - pl.col(f"t_{one}")) / 1e6)["seconds"].drop_nulls().to_numpy()
-    return facts.select((pl.col(f"at_{one}") < pl.col(f"at_{two}")).sum()).item(), np.quantile(went, [0.25, 0.5, 0.75]) if len(went) else [np.nan] * 3
+    went = (
+        facts.filter(pl.col(f"at_{one}") < pl.col(f"at_{two}"))
+        .select(seconds=(pl.col(f"t_{two}") - pl.col(f"t_{one}")) / 1e6)["seconds"]
+        .drop_nulls()
+        .to_numpy()
+    )
+    return facts.select((pl.col(f"at_{one}") < pl.col(f"at_{two}")).sum()).item(), np.quantile(
+        went, [0.25, 0.5, 0.75]
+    ) if len(went) else [np.nan] * 3
 
+# %% ../../nbs/eda/03_funnel.ipynb #59214dc1
 def _untracked(skipped: int, reached: int, spread: float) -> dict:
     "The share of those who took a step without the one before it."
-    if not reached: return dict(untracked=0.0, untracked_low=np.nan, untracked_high=np.nan)
+    if not reached:
+        return dict(untracked=0.0, untracked_low=np.nan, untracked_high=np.nan)
     found = shares(skipped, reached, spread)
-    return dict(untracked=float(found["share"]), untracked_low=float(found["low"]), untracked_high=float(found["high"]))
+    return dict(
+        untracked=float(found["share"]),
+        untracked_low=float(found["low"]),
+        untracked_high=float(found["high"]),
+    )
 
+# %% ../../nbs/eda/03_funnel.ipynb #a8063bce
 def funnel(
-    facts: pl.DataFrame, # As made by session_facts
-    spread: float = 1.0, # Design effect
-    fine: bool = True, # Whether the log's clock can tell seconds
-    ordered: dict | None = None, # As made by ordered_steps; None: as if every session that has a step had those before it
-) -> pd.DataFrame: # One row a step: sessions that have it at all, share of all (low, high); in_order (with all steps before it, in this order), came_from and went_on (of those in order one step before); pairs and pair_share (first this after first that, of all that have that); without_it; quartiles of the seconds in between
+    facts: pl.DataFrame,  # As made by session_facts
+    spread: float = 1.0,  # Design effect
+    fine: bool = True,  # Whether the log's clock can tell seconds
+    ordered: dict
+    | None = None,  # As made by ordered_steps; None: as if every session that has a step had those before it
+) -> pd.DataFrame:  # One row a step: sessions that have it at all, share of all (low, high); in_order (with all steps before it, in this order), came_from and went_on (of those in order one step before); pairs and pair_share (first this after first that, of all that have that); without_it; quartiles of the seconds in between
     "How far sessions get."
     kinds, rows = funnel_kinds(facts), []
     for before, kind in zip([None, *kinds], kinds):
         reached = int(facts[f"at_{kind}"].is_not_null().sum())
         had = len(facts) if before is None else int(facts[f"at_{before}"].is_not_null().sum())
-        pairs, quartiles = (reached, [np.nan] * 3) if before is None else _between(facts, before, kind)
+        pairs, quartiles = (
+            (reached, [np.nan] * 3) if before is None else _between(facts, before, kind)
+        )
         in_order = (ordered or {}).get(kind, pairs)
         came_from = len(facts) if before is None else rows[-1]["in_order"]
-        on = {f"went_on{'' if k == 'share' else '_' + k}": float(v) for k, v in shares(in_order, came_from, spread).items()} if came_from else dict(went_on=np.nan, went_on_low=np.nan, went_on_high=np.nan)
-        rows.append(dict(step=kind, sessions=reached, **{k: float(v) for k, v in shares(reached, len(facts), spread).items()}, in_order=in_order, came_from=came_from, **on, pairs=pairs, pair_share=pairs / max(had, 1), without_it=reached - pairs, **_untracked(reached - pairs, reached, spread),
-                         **dict(zip(("seconds_q25", "seconds_median", "seconds_q75"), quartiles if fine else [np.nan] * 3))))
+        on = (
+            {
+                f"went_on{'' if k == 'share' else '_' + k}": float(v)
+                for k, v in shares(in_order, came_from, spread).items()
+            }
+            if came_from
+            else dict(went_on=np.nan, went_on_low=np.nan, went_on_high=np.nan)
+        )
+        rows.append(
+            dict(
+                step=kind,
+                sessions=reached,
+                **{k: float(v) for k, v in shares(reached, len(facts), spread).items()},
+                in_order=in_order,
+                came_from=came_from,
+                **on,
+                pairs=pairs,
+                pair_share=pairs / max(had, 1),
+                without_it=reached - pairs,
+                **_untracked(reached - pairs, reached, spread),
+                **dict(
+                    zip(
+                        ("seconds_q25", "seconds_median", "seconds_q75"),
+                        quartiles if fine else [np.nan] * 3,
+                    )
+                ),
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/eda/03_funnel.ipynb #b8f0a428
 UNTRACKED = 0.2  # share of sessions that skip a step, above which the step is doubted
 
+
 def funnel_finding(
-    steps: pd.DataFrame, # As made by funnel
-) -> str: # A sentence
+    steps: pd.DataFrame,  # As made by funnel
+) -> str:  # A sentence
     "Where most sessions are lost."
     lost = steps.iloc[1:].loc[lambda s: s["went_on"].idxmin()]
     before = steps["step"].iloc[steps.index[steps["step"] == lost["step"]][0] - 1]
     last = steps.iloc[-1]
-    skipped = f"; but {in_interval(last, 'untracked', percent)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them" if last["untracked"] > UNTRACKED else ""
+    skipped = (
+        f"; but {in_interval(last, 'untracked', percent)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them"
+        if last["untracked"] > UNTRACKED
+        else ""
+    )
     return f"The narrowest step is {before} to {lost['step']}: {in_interval(lost, 'went_on', percent)} of the {lost['came_from']:,} sessions that got there in order go on{skipped}"
 
+# %% ../../nbs/eda/03_funnel.ipynb #5813cd78
 def plot_funnel(
-    steps: pd.DataFrame, # As made by funnel
-    title: str = "", # The finding; empty: computed
-) -> Picture: # Its data is funnel
+    steps: pd.DataFrame,  # As made by funnel
+    title: str = "",  # The finding; empty: computed
+) -> Picture:  # Its data is funnel
     "Sessions that reach each step, on a log scale, and what share goes on."
     title, top = title or funnel_finding(steps), len(steps)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7, 0.7 + 0.62 * top))
-        ax.barh(range(top), steps["sessions"], color=COLOURS["not converted"], height=0.55, alpha=0.45)
-        ax.barh(range(top), steps["in_order"], color=[KINDS[0]] * (top - 1) + [COLOURS["converted"]], height=0.55, alpha=0.85)
+        ax.barh(
+            range(top), steps["sessions"], color=COLOURS["not converted"], height=0.55, alpha=0.45
+        )
+        ax.barh(
+            range(top),
+            steps["in_order"],
+            color=[KINDS[0]] * (top - 1) + [COLOURS["converted"]],
+            height=0.55,
+            alpha=0.85,
+        )
         for place, row in steps.iterrows():
-            any_order = "" if row["in_order"] == row["sessions"] else f"; in any order {row['sessions']:,}"
-            ax.annotate(f"{row['in_order']:,}{any_order}", (max(row["sessions"], 1), place), xytext=(5, 0), textcoords="offset points", va="center")
-            waited = f", {duration(row['seconds_median'])} later (median)" if row["seconds_median"] == row["seconds_median"] else ""
+            any_order = (
+                "" if row["in_order"] == row["sessions"] else f"; in any order {row['sessions']:,}"
+            )
+            ax.annotate(
+                f"{row['in_order']:,}{any_order}",
+                (max(row["sessions"], 1), place),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+            )
+            waited = (
+                f", {duration(row['seconds_median'])} later (median)"
+                if row["seconds_median"] == row["seconds_median"]
+                else ""
+            )
             went = f"{percent(row['went_on'])} go on ({100 * row['went_on_low']:.1f} to {100 * row['went_on_high']:.1f}){waited}"
-            if place: ax.annotate(went, (0, place - 0.5), xycoords=ax.get_yaxis_transform(), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5, color="#595959")
-        ax.set(xscale="log", yticks=range(top), yticklabels=steps["step"], ylim=(top - 0.5, -0.5), xlim=(max(0.5, steps["in_order"].min() / 12), steps["sessions"].max() * 9), xlabel="sessions that took all steps so far in order, log scale; pale: took this step at all", title=wrapped(title, 88))
+            if place:
+                ax.annotate(
+                    went,
+                    (0, place - 0.5),
+                    xycoords=ax.get_yaxis_transform(),
+                    xytext=(8, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8.5,
+                    color="#595959",
+                )
+        ax.set(
+            xscale="log",
+            yticks=range(top),
+            yticklabels=steps["step"],
+            ylim=(top - 0.5, -0.5),
+            xlim=(max(0.5, steps["in_order"].min() / 12), steps["sessions"].max() * 9),
+            xlabel="sessions that took all steps so far in order, log scale; pale: took this step at all",
+            title=wrapped(title, 88),
+        )
         ax.grid(axis="y", visible=False)
-    return Picture(figure, f"{title}. " + "In order: " + "; ".join(f"{s} {n:,} sessions" for s, n in zip(steps["step"], steps["in_order"])) + ".")
+    return Picture(
+        figure,
+        f"{title}. "
+        + "In order: "
+        + "; ".join(f"{s} {n:,} sessions" for s, n in zip(steps["step"], steps["in_order"]))
+        + ".",
+    )
 
 # %% ../../nbs/eda/03_funnel.ipynb #6f994d66
 def category_facts(
-    events: pl.DataFrame, # Canonical events
-) -> pl.DataFrame: # One row a session and category: visitor, at_view ... at_purchase
+    events: pl.DataFrame,  # Canonical events
+) -> pl.DataFrame:  # One row a session and category: visitor, at_view ... at_purchase
     "How far a session gets in each category that it looked at."
     rows = events.filter(pl.col("category").is_not_null(), pl.col("event").is_in(FUNNEL))
-    counted = {k: (rows["event"] == k).sum() >= 0.5 * max((events["event"] == k).sum(), 1) for k in FUNNEL}
-    at = [pl.when(pl.col("event") == k).then("step").min().alias(f"at_{k}") for k in FUNNEL if counted[k]]
-    return rows.group_by("session_id", "category", maintain_order=True).agg(whose_sessions(rows).first().alias("visitor"), *at)
+    counted = {
+        k: (rows["event"] == k).sum() >= 0.5 * max((events["event"] == k).sum(), 1) for k in FUNNEL
+    }
+    at = [
+        pl.when(pl.col("event") == k).then("step").min().alias(f"at_{k}")
+        for k in FUNNEL
+        if counted[k]
+    ]
+    return rows.group_by("session_id", "category", maintain_order=True).agg(
+        whose_sessions(rows).first().alias("visitor"), *at
+    )
+
 
 def funnel_by(
-    facts: pl.DataFrame, # As made by session_facts or category_facts
-    column: str, # What sessions are grouped by
-    least: int = 30, # Sessions that a group needs
-    spread: float = 1.0, # Design effect
-    most: int = 10, # Groups, the largest first
-) -> pd.DataFrame: # step and the columns of share_by
+    facts: pl.DataFrame,  # As made by session_facts or category_facts
+    column: str,  # What sessions are grouped by
+    least: int = 30,  # Sessions that a group needs
+    spread: float = 1.0,  # Design effect
+    most: int = 10,  # Groups, the largest first
+) -> pd.DataFrame:  # step and the columns of share_by
     "The share of sessions that reach each step, by group."
-    asked = [(k, facts.with_columns(trials=pl.lit(1, pl.Int64), hits=pl.col(f"at_{k}").is_not_null().cast(pl.Int64))) for k in funnel_kinds(facts) if k != "view"]
-    return pd.concat([share_by(f, column, least, spread, most).assign(step=k) for k, f in asked] or [pd.DataFrame(columns=["column", "value", "step"])], ignore_index=True)
+    asked = [
+        (
+            k,
+            facts.with_columns(
+                trials=pl.lit(1, pl.Int64), hits=pl.col(f"at_{k}").is_not_null().cast(pl.Int64)
+            ),
+        )
+        for k in funnel_kinds(facts)
+        if k != "view"
+    ]
+    return pd.concat(
+        [share_by(f, column, least, spread, most).assign(step=k) for k, f in asked]
+        or [pd.DataFrame(columns=["column", "value", "step"])],
+        ignore_index=True,
+    )
 
 # %% ../../nbs/eda/03_funnel.ipynb #6f85fae2
 def plot_funnel_by(
-    groups: pd.DataFrame, # As made by funnel_by, of one or several columns
-    spread: float = 1.0, # Design effect
-    title: str = "", # The finding; empty: computed
-) -> Picture: # Its data is funnel_by
+    groups: pd.DataFrame,  # As made by funnel_by, of one or several columns
+    spread: float = 1.0,  # Design effect
+    title: str = "",  # The finding; empty: computed
+) -> Picture:  # Its data is funnel_by
     "How far each group gets, with 95 % intervals."
     kinds = list(groups["step"].unique())
     title = title or widest(groups[groups["step"] == kinds[-1]], Outcome(kinds[-1]), spread)
-    places = places_of(one := groups.drop_duplicates(["column", "value"])[["column", "value", "sessions"]])
+    places = places_of(
+        one := groups.drop_duplicates(["column", "value"])[["column", "value", "sessions"]]
+    )
     with plt.rc_context(LOOK):
-        figure, axes = plt.subplots(1, len(kinds), figsize=(7.4, 1.5 + 0.21 * places[-1]), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(kinds), figsize=(7.4, 1.5 + 0.21 * places[-1]), sharey=True, squeeze=False
+        )
         for ax, kind in zip(axes[0], kinds):
             rows = one.merge(groups[groups["step"] == kind], on=["column", "value"], how="left")
-            draw_points(ax, rows, places, rows.groupby("column")["hits"].transform("sum") / rows.groupby("column")["trials"].transform("sum"))
+            draw_points(
+                ax,
+                rows,
+                places,
+                rows.groupby("column")["hits"].transform("sum")
+                / rows.groupby("column")["trials"].transform("sum"),
+            )
             ax.set_title(f"{kind}, % of sessions", weight="normal", size=9.5)
         label_rows(axes[0, 0], one, places)
         figure.suptitle(wrapped(title, 88), x=0.01, ha="left", weight="bold", size=10.5)
         figure.supxlabel("95 % intervals; dotted: all groups of the column together", size=9)
         figure.tight_layout()
-    return Picture(figure, f"{title}. " + "; ".join(f"{v}: {percent(s)}" for v, s in groups.loc[groups["step"] == kinds[-1], ["value", "share"]].to_numpy()) + f" ({kinds[-1]}).")
+    return Picture(
+        figure,
+        f"{title}. "
+        + "; ".join(
+            f"{v}: {percent(s)}"
+            for v, s in groups.loc[groups["step"] == kinds[-1], ["value", "share"]].to_numpy()
+        )
+        + f" ({kinds[-1]}).",
+    )

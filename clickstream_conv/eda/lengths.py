@@ -22,100 +22,174 @@ from ..sources.source import Outcome
 
 # %% ../../nbs/eda/04_lengths.ipynb #40832f6b
 GROUPS = ("converted", "not converted")  # of sessions
-MEASURES = {"events": "events in the whole session", "before": "events before the conversion", "pause": "seconds between events (median)"}
+MEASURES = {
+    "events": "events in the whole session",
+    "before": "events before the conversion",
+    "pause": "seconds between events (median)",
+}
+
 
 def with_before(
-    facts: pl.DataFrame, # As made by session_facts
-) -> pl.DataFrame: # The same with group and before (events up to the conversion; all of them where none came)
+    facts: pl.DataFrame,  # As made by session_facts
+) -> (
+    pl.DataFrame
+):  # The same with group and before (events up to the conversion; all of them where none came)
     "Each session with its length before the conversion."
     hit = pl.col("first_hit").is_not_null()
-    return facts.with_columns(group=pl.when(hit).then(pl.lit(GROUPS[0])).otherwise(pl.lit(GROUPS[1])), before=pl.when(hit).then(pl.col("first_hit") - 1).otherwise("events"))
+    return facts.with_columns(
+        group=pl.when(hit).then(pl.lit(GROUPS[0])).otherwise(pl.lit(GROUPS[1])),
+        before=pl.when(hit).then(pl.col("first_hit") - 1).otherwise("events"),
+    )
+
 
 def lengths(
-    facts: pl.DataFrame, # As made by session_facts
-    fine: bool = True, # Whether the log's clock can tell seconds
-) -> pd.DataFrame: # measure, group, sessions, q10, q25, q50, q75, q90
+    facts: pl.DataFrame,  # As made by session_facts
+    fine: bool = True,  # Whether the log's clock can tell seconds
+) -> pd.DataFrame:  # measure, group, sessions, q10, q25, q50, q75, q90
     "How long sessions are and how fast, converted or not."
     rows, facts = [], with_before(facts)
     for measure in MEASURES if fine else ("events", "before"):
         for group in GROUPS:
             values = facts.filter(pl.col("group") == group)[measure].drop_nulls().to_numpy()
-            if len(values): rows.append(dict(measure=measure, group=group, sessions=len(values)) | {f"q{q}": float(np.quantile(values, q / 100)) for q in (10, 25, 50, 75, 90)})
+            if len(values):
+                rows.append(
+                    dict(measure=measure, group=group, sessions=len(values))
+                    | {f"q{q}": float(np.quantile(values, q / 100)) for q in (10, 25, 50, 75, 90)}
+                )
     return pd.DataFrame(rows)
 
+# %% ../../nbs/eda/04_lengths.ipynb #5ff289fe
 def length_histogram(
-    facts: pl.DataFrame, # As made by session_facts
-    measure: str, # One of MEASURES
-    bins: int = 24, # On a log scale
-) -> pd.DataFrame: # group, low, high, share (of the group's sessions)
+    facts: pl.DataFrame,  # As made by session_facts
+    measure: str,  # One of MEASURES
+    bins: int = 24,  # On a log scale
+) -> pd.DataFrame:  # group, low, high, share (of the group's sessions)
     "How a measure is spread, converted or not."
     facts = with_before(facts).filter(pl.col(measure) > 0)
-    if facts.is_empty(): return pd.DataFrame(columns=["group", "low", "high", "share"])
+    if facts.is_empty():
+        return pd.DataFrame(columns=["group", "low", "high", "share"])
     top = float(facts[measure].max())
-    edges = np.unique(np.round(np.geomspace(1, top + 1, bins + 1))) - 0.5 if measure != "pause" else np.geomspace(max(facts[measure].min(), 0.1), max(top, 1) * 1.01, bins + 1)
-    counts = {g: np.histogram(facts.filter(pl.col("group") == g)[measure].to_numpy(), edges)[0] for g in GROUPS}
-    return pd.concat([pd.DataFrame(dict(group=g, low=edges[:-1], high=edges[1:], share=n / max(n.sum(), 1))) for g, n in counts.items()], ignore_index=True)
+    edges = (
+        np.unique(np.round(np.geomspace(1, top + 1, bins + 1))) - 0.5
+        if measure != "pause"
+        else np.geomspace(max(facts[measure].min(), 0.1), max(top, 1) * 1.01, bins + 1)
+    )
+    counts = {
+        g: np.histogram(facts.filter(pl.col("group") == g)[measure].to_numpy(), edges)[0]
+        for g in GROUPS
+    }
+    return pd.concat(
+        [
+            pd.DataFrame(dict(group=g, low=edges[:-1], high=edges[1:], share=n / max(n.sum(), 1)))
+            for g, n in counts.items()
+        ],
+        ignore_index=True,
+    )
 
 # %% ../../nbs/eda/04_lengths.ipynb #01d233d5
 def lengths_finding(
-    spans: pd.DataFrame, # As made by lengths
-) -> str: # A sentence
+    spans: pd.DataFrame,  # As made by lengths
+) -> str:  # A sentence
     "The medians in words."
     median = spans.set_index(["measure", "group"])["q50"]
-    if len(spans["group"].unique()) < 2: return f"The median session has {median['events'].iloc[0]:.0f} events"
+    if len(spans["group"].unique()) < 2:
+        return f"The median session has {median['events'].iloc[0]:.0f} events"
     one, two = (median["events", group] for group in GROUPS)
     how = "longer" if one > two else "shorter" if one < two else "as long"
     return f"Sessions that convert are {how}: {one:.0f} events against {two:.0f} (medians), and {median['before', GROUPS[0]]:.0f} before they convert"
 
+# %% ../../nbs/eda/04_lengths.ipynb #c2d3e203
 def plot_lengths(
-    facts: pl.DataFrame, # As made by session_facts
-    fine: bool = True, # Whether the log's clock can tell seconds
-    title: str = "", # The finding; empty: computed
-) -> Picture: # Its data are length_histogram and lengths
+    facts: pl.DataFrame,  # As made by session_facts
+    fine: bool = True,  # Whether the log's clock can tell seconds
+    title: str = "",  # The finding; empty: computed
+) -> Picture:  # Its data are length_histogram and lengths
     "Length and pace of sessions on log scales, converted or not."
-    spans, measures = lengths(facts, fine), list(MEASURES)[:3 if fine else 2]
+    spans, measures = lengths(facts, fine), list(MEASURES)[: 3 if fine else 2]
     title = title or lengths_finding(spans)
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(1, len(measures), figsize=(7.4, 2.7))
         for ax, measure in zip(axes, measures):
             bars = length_histogram(facts, measure)
             for group, g in bars.groupby("group", sort=False):
-                ax.stairs(100 * g["share"], [*g["low"], g["high"].iloc[-1]], color=COLOURS[group], lw=1.6, fill=group == GROUPS[1], alpha=0.45 if group == GROUPS[1] else 1)
-                for m in spans.loc[(spans["measure"] == measure) & (spans["group"] == group), "q50"]: ax.axvline(m, color="#7A7A7A" if group == GROUPS[1] else COLOURS[group], lw=1.1, ls="--")
+                ax.stairs(
+                    100 * g["share"],
+                    [*g["low"], g["high"].iloc[-1]],
+                    color=COLOURS[group],
+                    lw=1.6,
+                    fill=group == GROUPS[1],
+                    alpha=0.45 if group == GROUPS[1] else 1,
+                )
+                for m in spans.loc[
+                    (spans["measure"] == measure) & (spans["group"] == group), "q50"
+                ]:
+                    ax.axvline(
+                        m,
+                        color="#7A7A7A" if group == GROUPS[1] else COLOURS[group],
+                        lw=1.1,
+                        ls="--",
+                    )
             ax.set(xscale="log", xlabel=MEASURES[measure], ylim=(0, None))
             ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
         axes[0].set_ylabel("% of the group's sessions")
         figure.suptitle(wrapped(title, 88), x=0.01, ha="left", weight="bold", size=10.5)
-        figure.text(0.99, 0.0, "orange: converted; grey: not converted; dashed: medians", ha="right", va="top", size=8.5, color="#595959")
+        figure.text(
+            0.99,
+            0.0,
+            "orange: converted; grey: not converted; dashed: medians",
+            ha="right",
+            va="top",
+            size=8.5,
+            color="#595959",
+        )
         plain_scales(figure).tight_layout()
     return Picture(figure, f"{title}. Histograms on log scales; dashed lines are medians.")
 
 # %% ../../nbs/eda/04_lengths.ipynb #555d76fd
 LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55)  # events at which it is asked
 
+
 def conversion_after(
-    facts: pl.DataFrame, # As made by session_facts, of an outcome that comes once
-    least: int = 30, # Sessions that a point needs
-    spread: float = 1.0, # Design effect
-) -> pd.DataFrame: # events, at_risk, hits, share, low, high (looking ahead); length_sessions, length_share with its ends (looking back)
+    facts: pl.DataFrame,  # As made by session_facts, of an outcome that comes once
+    least: int = 30,  # Sessions that a point needs
+    spread: float = 1.0,  # Design effect
+) -> pd.DataFrame:  # events, at_risk, hits, share, low, high (looking ahead); length_sessions, length_share with its ends (looking back)
     "What share of the sessions that got as far as k events still converts; beside it the share by finished length."
     rows = []
     for k, following in zip(LENGTHS, (*LENGTHS[1:], 10**9)):
-        risk = facts.filter(pl.col("events") >= k, (pl.col("first_hit") > k) | pl.col("first_hit").is_null())
+        risk = facts.filter(
+            pl.col("events") >= k, (pl.col("first_hit") > k) | pl.col("first_hit").is_null()
+        )
         done = facts.filter(pl.col("events") >= k, pl.col("events") < following)
-        if len(risk) < least or len(done) < least: break
+        if len(risk) < least or len(done) < least:
+            break
         hits = int(risk["hits"].sum())
-        rows.append(dict(events=k, at_risk=len(risk), hits=hits, **{n: float(v) for n, v in shares(hits, len(risk), spread).items()}, length_sessions=len(done), **_by_length(done, spread)))
+        rows.append(
+            dict(
+                events=k,
+                at_risk=len(risk),
+                hits=hits,
+                **{n: float(v) for n, v in shares(hits, len(risk), spread).items()},
+                length_sessions=len(done),
+                **_by_length(done, spread),
+            )
+        )
     return pd.DataFrame(rows)
+
 
 def _by_length(done: pl.DataFrame, spread: float) -> dict:
     "The share of finished sessions of a length that converted."
     found = shares(int(done["hits"].sum()), len(done), spread)
-    return dict(length_share=float(found["share"]), length_share_low=float(found["low"]), length_share_high=float(found["high"]))
+    return dict(
+        length_share=float(found["share"]),
+        length_share_low=float(found["low"]),
+        length_share_high=float(found["high"]),
+    )
 
+# %% ../../nbs/eda/04_lengths.ipynb #acc531ae
 def ahead_finding(
-    ahead: pd.DataFrame, # As made by conversion_after
-) -> str: # A sentence
+    ahead: pd.DataFrame,  # As made by conversion_after
+) -> str:  # A sentence
     "Where looking back misleads most."
     worst = ahead.loc[(ahead["share"] - ahead["length_share"]).abs().idxmax()]
     reached = f"{worst['events']:.0f} event{'s' if worst['events'] > 1 else ''}"
@@ -123,20 +197,64 @@ def ahead_finding(
 
 # %% ../../nbs/eda/04_lengths.ipynb #c21f0ce7
 def plot_conversion_after(
-    ahead: pd.DataFrame, # As made by conversion_after
-    outcome: Outcome = Outcome(), # What is asked
-    title: str = "", # The finding; empty: computed
-) -> Picture: # Its data is conversion_after
+    ahead: pd.DataFrame,  # As made by conversion_after
+    outcome: Outcome = Outcome(),  # What is asked
+    title: str = "",  # The finding; empty: computed
+) -> Picture:  # Its data is conversion_after
     "Looking ahead from k events, and looking back at finished sessions."
     last, title = ahead.iloc[-1], title or ahead_finding(ahead)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(5.4, 3))
-        ax.plot(ahead.index, 100 * ahead["length_share"], color=COLOURS["not converted"], ls="--", marker="s")
+        ax.plot(
+            ahead.index,
+            100 * ahead["length_share"],
+            color=COLOURS["not converted"],
+            ls="--",
+            marker="s",
+        )
         ax.plot(ahead.index, 100 * ahead["share"], color=COLOURS["converted"], marker="o")
-        ax.vlines(ahead.index, 100 * ahead["low"], 100 * ahead["high"], color=COLOURS["converted"], lw=1.2, alpha=0.6)
-        ax.set(xlabel="events\nsessions at risk", ylabel=f"{outcome.title}: % of sessions", ylim=(0, None), title=wrapped(title, 74))
-        ax.set_xticks(ahead.index, [f"{k:.0f}\n{n:,.0f}" for k, n in ahead[["events", "at_risk"]].to_numpy()], fontsize=8.5)
-        ends = {"looking ahead: got this far, converts later": 100 * last["share"], "looking back: finished sessions of this length": 100 * last["length_share"]}
-        for (name, at), place, colour in zip(ends.items(), spread_out(list(ends.values()), 0.27 * ax.get_ylim()[1]), (COLOURS["converted"], "#7A7A7A")):
-            ax.annotate(textwrap.fill(name, 24), (1.03, place), xycoords=("axes fraction", "data"), va="center", color=colour, annotation_clip=False)
-    return Picture(figure, f"{title}. " + "; ".join(f"{k:.0f} events: {percent(s)} of {n:,.0f}" for k, s, n in ahead[["events", "share", "at_risk"]].to_numpy()) + ".")
+        ax.vlines(
+            ahead.index,
+            100 * ahead["low"],
+            100 * ahead["high"],
+            color=COLOURS["converted"],
+            lw=1.2,
+            alpha=0.6,
+        )
+        ax.set(
+            xlabel="events\nsessions at risk",
+            ylabel=f"{outcome.title}: % of sessions",
+            ylim=(0, None),
+            title=wrapped(title, 74),
+        )
+        ax.set_xticks(
+            ahead.index,
+            [f"{k:.0f}\n{n:,.0f}" for k, n in ahead[["events", "at_risk"]].to_numpy()],
+            fontsize=8.5,
+        )
+        ends = {
+            "looking ahead: got this far, converts later": 100 * last["share"],
+            "looking back: finished sessions of this length": 100 * last["length_share"],
+        }
+        for (name, at), place, colour in zip(
+            ends.items(),
+            spread_out(list(ends.values()), 0.27 * ax.get_ylim()[1]),
+            (COLOURS["converted"], "#7A7A7A"),
+        ):
+            ax.annotate(
+                textwrap.fill(name, 24),
+                (1.03, place),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                color=colour,
+                annotation_clip=False,
+            )
+    return Picture(
+        figure,
+        f"{title}. "
+        + "; ".join(
+            f"{k:.0f} events: {percent(s)} of {n:,.0f}"
+            for k, s, n in ahead[["events", "share", "at_risk"]].to_numpy()
+        )
+        + ".",
+    )

@@ -19,89 +19,194 @@ from .facts import percent, whose_sessions, wrapped
 from .shares import design_effect, in_words, more_than_chance, share_by, shares
 
 # %% ../../nbs/eda/06_prices.ipynb #9300dce7
-BANDS = (0.5, 0.75, 1.0, 1.5, 2.0)  # price over the category's mean, where one band ends and the next begins
+BANDS = (
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.0,
+)  # price over the category's mean, where one band ends and the next begins
 BAND_NAMES = ("under 0.5", "0.5 to 0.75", "0.75 to 1", "1 to 1.5", "1.5 to 2", "2 and more")
 
-def category_means(
-    events: pl.DataFrame, # Canonical events
-) -> pl.DataFrame: # category, mean: mean price of its products, each at the price that it had first
-    "The price level of each category."
-    items = events.filter(pl.col("price").is_not_null(), pl.col("item_id").is_not_null(), pl.col("category").is_not_null()).unique(["category", "item_id"], keep="first", maintain_order=True)
-    return items.sort("category", "item_id").group_by("category", maintain_order=True).agg(mean=pl.col("price").mean()).filter(pl.col("mean") > 0)
 
+def category_means(
+    events: pl.DataFrame,  # Canonical events
+) -> (
+    pl.DataFrame
+):  # category, mean: mean price of its products, each at the price that it had first
+    "The price level of each category."
+    items = events.filter(
+        pl.col("price").is_not_null(),
+        pl.col("item_id").is_not_null(),
+        pl.col("category").is_not_null(),
+    ).unique(["category", "item_id"], keep="first", maintain_order=True)
+    return (
+        items.sort("category", "item_id")
+        .group_by("category", maintain_order=True)
+        .agg(mean=pl.col("price").mean())
+        .filter(pl.col("mean") > 0)
+    )
+
+# %% ../../nbs/eda/06_prices.ipynb #f6982951
 def price_pairs(
-    events: pl.DataFrame, # Canonical events
-) -> pl.DataFrame: # One row a session and product: visitor, ratio (first price over the category's mean), band, carted, bought
+    events: pl.DataFrame,  # Canonical events
+) -> pl.DataFrame:  # One row a session and product: visitor, ratio (first price over the category's mean), band, carted, bought
     "What was looked at, put into the cart and bought, and how dear it was."
-    rows = events.join(category_means(events), on="category", how="inner", maintain_order="left").filter(pl.col("price").is_not_null(), pl.col("item_id").is_not_null())
+    rows = events.join(
+        category_means(events), on="category", how="inner", maintain_order="left"
+    ).filter(pl.col("price").is_not_null(), pl.col("item_id").is_not_null())
     has = lambda kind: (pl.col("event") == kind).any()
-    pairs = rows.group_by("session_id", "item_id", maintain_order=True).agg(whose_sessions(rows).first().alias("visitor"), ratio=(pl.col("price") / pl.col("mean")).first(), carted=has("cart"), bought=has("purchase"))
-    return pairs.with_columns(pl.Series("band", np.array(BAND_NAMES)[np.digitize(pairs["ratio"].to_numpy(), BANDS)], pl.String))
+    pairs = rows.group_by("session_id", "item_id", maintain_order=True).agg(
+        whose_sessions(rows).first().alias("visitor"),
+        ratio=(pl.col("price") / pl.col("mean")).first(),
+        carted=has("cart"),
+        bought=has("purchase"),
+    )
+    return pairs.with_columns(
+        pl.Series(
+            "band", np.array(BAND_NAMES)[np.digitize(pairs["ratio"].to_numpy(), BANDS)], pl.String
+        )
+    )
+
 
 def cheap_shares(
-    pairs: pl.DataFrame, # As made by price_pairs
-    kinds: list, # Those of carted and bought that happen
-) -> dict: # looked_cheap, and so for each kind: share of these pairs below their category's mean, with ends
+    pairs: pl.DataFrame,  # As made by price_pairs
+    kinds: list,  # Those of carted and bought that happen
+) -> dict:  # looked_cheap, and so for each kind: share of these pairs below their category's mean, with ends
     "How much of what is looked at, carted and bought costs less than its kind."
     found = {}
     for kind, some in {"looked": pairs, **{kind: pairs.filter(kind) for kind in kinds}}.items():
-        asked = some.with_columns(trials=pl.lit(1, pl.Int64), hits=pl.col("band").is_in(BAND_NAMES[:3]).cast(pl.Int64))
+        asked = some.with_columns(
+            trials=pl.lit(1, pl.Int64), hits=pl.col("band").is_in(BAND_NAMES[:3]).cast(pl.Int64)
+        )
         share = shares(asked["hits"].sum(), len(asked), design_effect(asked))
-        found |= {f"{kind}_cheap": float(share["share"]), f"{kind}_cheap_low": float(share["low"]), f"{kind}_cheap_high": float(share["high"])}
+        found |= {
+            f"{kind}_cheap": float(share["share"]),
+            f"{kind}_cheap_low": float(share["low"]),
+            f"{kind}_cheap_high": float(share["high"]),
+        }
     return found
 
+# %% ../../nbs/eda/06_prices.ipynb #6014606d
 def price_bands(
-    pairs: pl.DataFrame, # As made by price_pairs
-    least: int = 30, # Pairs that a band needs
-) -> pd.DataFrame: # band, looked, looked_share; for cart and purchase: count, share of all, share of the band's looks (rate) with low and high, p of the difference between bands
+    pairs: pl.DataFrame,  # As made by price_pairs
+    least: int = 30,  # Pairs that a band needs
+) -> pd.DataFrame:  # band, looked, looked_share; for cart and purchase: count, share of all, share of the band's looks (rate) with low and high, p of the difference between bands
     "What is looked at, carted and bought, by how dear it is."
     rows = []
     for kind in [k for k in ("carted", "bought") if pairs[k].any()] or [None]:
-        asked = pairs.with_columns(trials=pl.lit(1, pl.Int64), hits=pl.col(kind).cast(pl.Int64) if kind else pl.lit(0, pl.Int64))
-        found = share_by(asked, "band", least, design_effect(asked)).set_index("value").reindex([b for b in BAND_NAMES if b in pairs["band"]]).dropna(subset="sessions")
-        kept = dict(looked=found["sessions"].astype(int), looked_share=found["sessions"] / len(pairs))
-        if kind: kept |= {f"{kind}_p": more_than_chance(found, design_effect(asked)), kind: found["hits"].astype(int), f"{kind}_share": found["hits"] / found["hits"].sum(),
-                          f"{kind}_rate": found["share"], f"{kind}_low": found["low"], f"{kind}_high": found["high"]}
+        asked = pairs.with_columns(
+            trials=pl.lit(1, pl.Int64),
+            hits=pl.col(kind).cast(pl.Int64) if kind else pl.lit(0, pl.Int64),
+        )
+        found = (
+            share_by(asked, "band", least, design_effect(asked))
+            .set_index("value")
+            .reindex([b for b in BAND_NAMES if b in pairs["band"]])
+            .dropna(subset="sessions")
+        )
+        kept = dict(
+            looked=found["sessions"].astype(int), looked_share=found["sessions"] / len(pairs)
+        )
+        if kind:
+            kept |= {
+                f"{kind}_p": more_than_chance(found, design_effect(asked)),
+                kind: found["hits"].astype(int),
+                f"{kind}_share": found["hits"] / found["hits"].sum(),
+                f"{kind}_rate": found["share"],
+                f"{kind}_low": found["low"],
+                f"{kind}_high": found["high"],
+            }
         rows.append(pd.DataFrame(kept))
     both = pd.concat(rows, axis=1)
     both = both.loc[:, ~both.columns.duplicated()].rename_axis("band").reset_index()
     return both.assign(**cheap_shares(pairs, [c for c in ("carted", "bought") if c in both]))
 
 # %% ../../nbs/eda/06_prices.ipynb #eca2ee4c
-PRICE_LINES = {"looked_share": ("looked at", "#7A7A7A"), "carted_share": ("put into the cart", KINDS[0]), "bought_share": ("bought", COLOURS["converted"])}
+PRICE_LINES = {
+    "looked_share": ("looked at", "#7A7A7A"),
+    "carted_share": ("put into the cart", KINDS[0]),
+    "bought_share": ("bought", COLOURS["converted"]),
+}
+
 
 def price_finding(
-    bands: pd.DataFrame, # As made by price_bands
-) -> str: # A sentence
+    bands: pd.DataFrame,  # As made by price_bands
+) -> str:  # A sentence
     "Which prices are looked at, and which lead to a purchase or a cart."
     first = bands.iloc[0]
     said = f"{in_interval(first, 'looked_cheap', percent)} of the products looked at cost less than their category's mean"
     kind = next((k for k in ("bought", "carted") if k in bands), None)
-    if kind is None: return said
-    said, p = f"{said}, and {in_interval(first, f'{kind}_cheap', percent)} of those {kind}", first[f"{kind}_p"]
-    if not p < 0.05: return f"{said}; how often a look ends so differs {in_words(p)} between price bands"
-    best, worst = bands.loc[bands[f"{kind}_rate"].idxmax()], bands.loc[bands[f"{kind}_rate"].idxmin()]
-    most, least = (value_in_words(*row[[f"{kind}_{end}" for end in ("rate", "low", "high")]].astype(float), percent) for row in (best, worst))
+    if kind is None:
+        return said
+    said, p = (
+        f"{said}, and {in_interval(first, f'{kind}_cheap', percent)} of those {kind}",
+        first[f"{kind}_p"],
+    )
+    if not p < 0.05:
+        return f"{said}; how often a look ends so differs {in_words(p)} between price bands"
+    best, worst = (
+        bands.loc[bands[f"{kind}_rate"].idxmax()],
+        bands.loc[bands[f"{kind}_rate"].idxmin()],
+    )
+    most, least = (
+        value_in_words(
+            *row[[f"{kind}_{end}" for end in ("rate", "low", "high")]].astype(float), percent
+        )
+        for row in (best, worst)
+    )
     return f"{said}; {kind} most often at {best['band']} times the mean, {most}, least at {worst['band']}, {least}"
 
+# %% ../../nbs/eda/06_prices.ipynb #f7873d6f
 def plot_prices(
-    bands: pd.DataFrame, # As made by price_bands
-    title: str = "", # The finding; empty: computed
-) -> Picture: # Its data is price_bands
+    bands: pd.DataFrame,  # As made by price_bands
+    title: str = "",  # The finding; empty: computed
+) -> Picture:  # Its data is price_bands
     "What is looked at, carted and bought by price, and how often a look leads there."
     title, kinds = title or price_finding(bands), [k for k in ("carted", "bought") if k in bands]
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(1, 1 + bool(kinds), figsize=(7.4, 3.1), squeeze=False)
         for column, (name, colour) in PRICE_LINES.items():
-            if column in bands: axes[0, 0].plot(bands.index, 100 * bands[column], color=colour, marker="o", label=name)
+            if column in bands:
+                axes[0, 0].plot(
+                    bands.index, 100 * bands[column], color=colour, marker="o", label=name
+                )
         axes[0, 0].set_ylabel("% of all that were ..." if kinds else "% of the products looked at")
-        tops = [over_time(axes[0, 1], bands.index + 0.06 * (kind == "bought"), bands, (f"{kind}_rate", f"{kind}_low", f"{kind}_high"), 100, PRICE_LINES[f"{kind}_share"][1]) for kind in kinds]
-        if kinds: axes[0, 1].set_ylabel("% of the looks at a product")
-        names = [b.replace(" to ", "-").replace("under ", "<").replace(" and more", "+") for b in bands["band"]]
+        tops = [
+            over_time(
+                axes[0, 1],
+                bands.index + 0.06 * (kind == "bought"),
+                bands,
+                (f"{kind}_rate", f"{kind}_low", f"{kind}_high"),
+                100,
+                PRICE_LINES[f"{kind}_share"][1],
+            )
+            for kind in kinds
+        ]
+        if kinds:
+            axes[0, 1].set_ylabel("% of the looks at a product")
+        names = [
+            b.replace(" to ", "-").replace("under ", "<").replace(" and more", "+")
+            for b in bands["band"]
+        ]
         for ax, top in zip(axes[0], (None, max(tops, default=None))):
             ax.set(ylim=(0, top), xlabel="price over the category's mean")
             ax.set_xticks(bands.index, names, fontsize=8.5)
         figure.suptitle(wrapped(title, 88), x=0.01, ha="left", weight="bold", size=10.5)
-        if kinds: figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper right", bbox_to_anchor=(1, 0.02), ncols=3, frameon=False)
+        if kinds:
+            figure.legend(
+                *axes[0, 0].get_legend_handles_labels(),
+                loc="upper right",
+                bbox_to_anchor=(1, 0.02),
+                ncols=3,
+                frameon=False,
+            )
         figure.tight_layout()
-    return Picture(figure, f"{title}. " + "; ".join(f"{b}: {percent(s)} of looks" for b, s in zip(bands["band"], bands["looked_share"])) + ".")
+    return Picture(
+        figure,
+        f"{title}. "
+        + "; ".join(
+            f"{b}: {percent(s)} of looks" for b, s in zip(bands["band"], bands["looked_share"])
+        )
+        + ".",
+    )

@@ -17,147 +17,364 @@ from ..log.bots import ENOUGH, FAST, MANY_EVENTS, STEADY
 from ..log.checking import FINE
 
 # %% ../../nbs/eda/02_quality.ipynb #5d82d379
-PERIODS = {"week": ("1w", 604_800), "day": ("1d", 86_400), "hour": ("1h", 3_600), "10 minutes": ("10m", 600), "minute": ("1m", 60)}  # Polars' name, seconds
+PERIODS = {
+    "week": ("1w", 604_800),
+    "day": ("1d", 86_400),
+    "hour": ("1h", 3_600),
+    "10 minutes": ("10m", 600),
+    "minute": ("1m", 60),
+}  # Polars' name, seconds
 SILENCE = 1_800  # seconds without an event after which a visit is taken as over
-EXPECTED, THIN = 20, 0.1  # sessions that a period usually has, and the share of them below which it is a gap: chance would hardly ever make one
+EXPECTED, THIN = (
+    20,
+    0.1,
+)  # sessions that a period usually has, and the share of them below which it is a gap: chance would hardly ever make one
+
 
 def period_for(
-    first: int, # Microseconds
-    last: int, # Microseconds
-    resolution: str = "us", # What the log's clock can tell apart
-    at_least: int = 5, # Periods that must fit
-) -> str: # One of PERIODS
+    first: int,  # Microseconds
+    last: int,  # Microseconds
+    resolution: str = "us",  # What the log's clock can tell apart
+    at_least: int = 5,  # Periods that must fit
+) -> str:  # One of PERIODS
     "The longest period of which a log holds several."
     known = [name for name in PERIODS if resolution in FINE or name in ("week", "day")]
-    return next((name for name in known if last - first >= at_least * PERIODS[name][1] * 1e6), known[-1])
+    return next(
+        (name for name in known if last - first >= at_least * PERIODS[name][1] * 1e6), known[-1]
+    )
 
+# %% ../../nbs/eda/02_quality.ipynb #9f01fcfa
 def activity(
-    events: pl.DataFrame, # Canonical events
-    period: str = "day", # One of PERIODS
-) -> pd.DataFrame: # start, events, sessions, usual (mean number of sessions at that hour of the day, or of all periods), gap
+    events: pl.DataFrame,  # Canonical events
+    period: str = "day",  # One of PERIODS
+) -> pd.DataFrame:  # start, events, sessions, usual (mean number of sessions at that hour of the day, or of all periods), gap
     "Events and sessions by period, periods without any among them."
     every, seconds = PERIODS[period]
-    counts = events.select(start=pl.from_epoch("t", "us").dt.truncate(every), _s=pl.col("session_id").rle_id()).group_by("start").agg(events=pl.len().cast(pl.Int64), sessions=pl.col("_s").n_unique().cast(pl.Int64)).sort("start")
-    counts = counts.upsample("start", every=every).with_columns(pl.col("events", "sessions").fill_null(0)).to_pandas()
-    of_day = counts["start"].dt.hour if seconds <= 3_600 and len(counts) * seconds >= 5 * 86_400 else pd.Series(0, counts.index)
+    counts = (
+        events.select(
+            start=pl.from_epoch("t", "us").dt.truncate(every), _s=pl.col("session_id").rle_id()
+        )
+        .group_by("start")
+        .agg(events=pl.len().cast(pl.Int64), sessions=pl.col("_s").n_unique().cast(pl.Int64))
+        .sort("start")
+    )
+    counts = (
+        counts.upsample("start", every=every)
+        .with_columns(pl.col("events", "sessions").fill_null(0))
+        .to_pandas()
+    )
+    of_day = (
+        counts["start"].dt.hour
+        if seconds <= 3_600 and len(counts) * seconds >= 5 * 86_400
+        else pd.Series(0, counts.index)
+    )
     usual = counts["sessions"].groupby(of_day).transform("mean")
     return counts.assign(usual=usual, gap=(counts["sessions"] < THIN * usual) & (usual >= EXPECTED))
 
 # %% ../../nbs/eda/02_quality.ipynb #1fd54ade
 def gap_period(
-    facts: pl.DataFrame, # As made by session_facts
-    resolution: str = "us", # What the log's clock can tell apart
-) -> str: # One of PERIODS
+    facts: pl.DataFrame,  # As made by session_facts
+    resolution: str = "us",  # What the log's clock can tell apart
+) -> str:  # One of PERIODS
     "The finest period that is busy enough for a gap to be no chance."
     span = facts["end"].max() - facts["start"].min()
-    fine = [name for name in ("minute", "10 minutes", "hour") if resolution in FINE and (name == "hour" or span < 5 * 86_400e6)]
-    return next((name for name in fine if len(facts) * PERIODS[name][1] * 1e6 >= 2 * EXPECTED * span), "day" if span > 86_400e6 or not fine else fine[-1])
+    fine = [
+        name
+        for name in ("minute", "10 minutes", "hour")
+        if resolution in FINE and (name == "hour" or span < 5 * 86_400e6)
+    ]
+    return next(
+        (name for name in fine if len(facts) * PERIODS[name][1] * 1e6 >= 2 * EXPECTED * span),
+        "day" if span > 86_400e6 or not fine else fine[-1],
+    )
+
 
 def times(
-    number: int, # How many
-    period: str, # One of PERIODS
-) -> str: # Such as 12 weeks
+    number: int,  # How many
+    period: str,  # One of PERIODS
+) -> str:  # Such as 12 weeks
     "A number of periods in words."
-    return f"{number:,} {period}{'' if number == 1 else 's'}" if period[0].isalpha() else f"{number:,} stretches of {period}"
+    return (
+        f"{number:,} {period}{'' if number == 1 else 's'}"
+        if period[0].isalpha()
+        else f"{number:,} stretches of {period}"
+    )
 
 # %% ../../nbs/eda/02_quality.ipynb #1643b08b
-ADVICE = {"exact repeat": "nothing: the first of them was kept", "line broken": "check how the file was written or copied", "unparsable time": "state time_format in the mapping",
-          "unknown event name": "map the name, or send it to other"}  # what to do about a reason for rejecting rows
+ADVICE = {
+    "exact repeat": "nothing: the first of them was kept",
+    "line broken": "check how the file was written or copied",
+    "unparsable time": "state time_format in the mapping",
+    "unknown event name": "map the name, or send it to other",
+}  # what to do about a reason for rejecting rows
+
 
 def _of_rows(events: pl.DataFrame, card: dict) -> list:
     "Findings about single events: (finding, count, of how many, what to do)."
-    n, same = len(events), pl.all_horizontal(pl.col(c).eq_missing(pl.col(c).shift(1)) for c in ("session_id", "t", "event", "item_id", "quantity", "price"))
+    n, same = (
+        len(events),
+        pl.all_horizontal(
+            pl.col(c).eq_missing(pl.col(c).shift(1))
+            for c in ("session_id", "t", "event", "item_id", "quantity", "price")
+        ),
+    )
     bought = events.filter(pl.col("event") == "purchase")
-    kinds = events.filter(pl.col("item_id").is_not_null(), pl.col("category").is_not_null()).select("item_id", "category").unique().group_by("item_id").len()["len"]
-    rows = [(f"rows rejected: {reason}", count, n + count, ADVICE.get(reason, "look at rejected.parquet; mend the export or the mapping")) for reason, count in card["reasons"].items()]
-    if card["resolution"] in FINE: rows.append(("events repeated: same time, kind, item and price as the one before", int(events.select(same.sum()).item()), n, "keep if people click twice; drop them if the tracker sends twice"))
-    if len(bought): rows += [("purchases without a price", int(bought["price"].null_count()), len(bought), "their revenue is missing; map a price"),
-                             ("purchases at a price of zero", int((bought["price"] == 0).sum()), len(bought), "gifts, or prices not filled in")]
-    if len(kinds): rows.append(("items found in more than one category", int((kinds > 1).sum()), len(kinds), "harmless if shops move items; else mend the catalogue"))
+    kinds = (
+        events.filter(pl.col("item_id").is_not_null(), pl.col("category").is_not_null())
+        .select("item_id", "category")
+        .unique()
+        .group_by("item_id")
+        .len()["len"]
+    )
+    rows = [
+        (
+            f"rows rejected: {reason}",
+            count,
+            n + count,
+            ADVICE.get(reason, "look at rejected.parquet; mend the export or the mapping"),
+        )
+        for reason, count in card["reasons"].items()
+    ]
+    if card["resolution"] in FINE:
+        rows.append(
+            (
+                "events repeated: same time, kind, item and price as the one before",
+                int(events.select(same.sum()).item()),
+                n,
+                "keep if people click twice; drop them if the tracker sends twice",
+            )
+        )
+    if len(bought):
+        rows += [
+            (
+                "purchases without a price",
+                int(bought["price"].null_count()),
+                len(bought),
+                "their revenue is missing; map a price",
+            ),
+            (
+                "purchases at a price of zero",
+                int((bought["price"] == 0).sum()),
+                len(bought),
+                "gifts, or prices not filled in",
+            ),
+        ]
+    if len(kinds):
+        rows.append(
+            (
+                "items found in more than one category",
+                int((kinds > 1).sum()),
+                len(kinds),
+                "harmless if shops move items; else mend the catalogue",
+            )
+        )
     return rows
 
+# %% ../../nbs/eda/02_quality.ipynb #9784b519
 def _of_sessions(facts: pl.DataFrame, card: dict) -> list:
     "Findings about sessions."
     n, c = len(facts), pl.col
     count = lambda test: int(facts.select(test.fill_null(False).sum()).item())
-    rows = [("sessions with a single event", count(c("events") == 1), n, "no fault; after it there is nothing left to predict"),
-            (f"sessions of {MANY_EVENTS} events or more", count(c("events") >= MANY_EVENTS), n, "likely programs: look at them; bots: drop in the mapping sets them aside")]
+    rows = [
+        (
+            "sessions with a single event",
+            count(c("events") == 1),
+            n,
+            "no fault; after it there is nothing left to predict",
+        ),
+        (
+            f"sessions of {MANY_EVENTS} events or more",
+            count(c("events") >= MANY_EVENTS),
+            n,
+            "likely programs: look at them; bots: drop in the mapping sets them aside",
+        ),
+    ]
     if card["resolution"] in FINE:
-        rows += [(f"sessions clicking faster than one a second (median, {ENOUGH}+ events)", count((c("events") >= ENOUGH) & (c("pause") < FAST)), n, "likely programs, or a tracker that sends in bursts"),
-                 (f"sessions of {2 * ENOUGH}+ events without a pause over {STEADY:.0f} s", count((c("events") >= 2 * ENOUGH) & (c("longest_pause") < STEADY)), n, "likely programs"),
-                 (f"sessions with a silence of over {SILENCE // 60} minutes inside", count(c("longest_pause") > SILENCE), n, "ids that outlive a visit: cut sessions at silence, or accept them"),
-                 ("sessions longer than a day", count(c("end") - c("start") > 86_400e6), n, "the same")]
+        rows += [
+            (
+                f"sessions clicking faster than one a second (median, {ENOUGH}+ events)",
+                count((c("events") >= ENOUGH) & (c("pause") < FAST)),
+                n,
+                "likely programs, or a tracker that sends in bursts",
+            ),
+            (
+                f"sessions of {2 * ENOUGH}+ events without a pause over {STEADY:.0f} s",
+                count((c("events") >= 2 * ENOUGH) & (c("longest_pause") < STEADY)),
+                n,
+                "likely programs",
+            ),
+            (
+                f"sessions with a silence of over {SILENCE // 60} minutes inside",
+                count(c("longest_pause") > SILENCE),
+                n,
+                "ids that outlive a visit: cut sessions at silence, or accept them",
+            ),
+            ("sessions longer than a day", count(c("end") - c("start") > 86_400e6), n, "the same"),
+        ]
     bought = facts["at_purchase"].is_not_null()
     for before in ("view", "cart"):
-        if not (bought.any() and facts[f"at_{before}"].is_not_null().any()): continue
-        skipped = c("at_purchase").is_not_null() & ~(c(f"at_{before}") < c("at_purchase")).fill_null(False)
-        rows.append((f"buying sessions without a {before} before", count(skipped), int(bought.sum()), "bought at once, or an event that is not tracked"))
+        if not (bought.any() and facts[f"at_{before}"].is_not_null().any()):
+            continue
+        skipped = c("at_purchase").is_not_null() & ~(
+            c(f"at_{before}") < c("at_purchase")
+        ).fill_null(False)
+        rows.append(
+            (
+                f"buying sessions without a {before} before",
+                count(skipped),
+                int(bought.sum()),
+                "bought at once, or an event that is not tracked",
+            )
+        )
     return rows
 
 # %% ../../nbs/eda/02_quality.ipynb #9a41839b
 MANY_VISITS = 100  # sessions of one visitor above which the id may stand for many
+
 
 def _of_log(events: pl.DataFrame, facts: pl.DataFrame, card: dict) -> list:
     "Findings about the log's time and its visitors."
     rows = []
     if card["resolution"] != "none":
         lived = activity(events, period := gap_period(facts, card["resolution"]))
-        rows.append((f"{times(2, period)[2:]} with under a tenth of the usual sessions", int(lived["gap"].sum()), int((lived["usual"] >= EXPECTED).sum()), "the tracker may have stopped: leave the time out, or mark it"))
+        rows.append(
+            (
+                f"{times(2, period)[2:]} with under a tenth of the usual sessions",
+                int(lived["gap"].sum()),
+                int((lived["usual"] >= EXPECTED).sum()),
+                "the tracker may have stopped: leave the time out, or mark it",
+            )
+        )
     if card["visitors"] is not None:
         visits = facts.group_by("visitor").len()
-        several = events.select("session_id", "visitor_id").drop_nulls().unique().group_by("session_id").len()["len"] > 1
-        rows += [(f"visitors with over {MANY_VISITS} sessions", int((visits["len"] > MANY_VISITS).sum()), len(visits), "shared ids or programs; look at them"),
-                 ("sessions with more than one visitor id", int(several.sum()), len(facts), "mend the ids: folds, intervals and who is new go by them")]
+        several = (
+            events.select("session_id", "visitor_id")
+            .drop_nulls()
+            .unique()
+            .group_by("session_id")
+            .len()["len"]
+            > 1
+        )
+        rows += [
+            (
+                f"visitors with over {MANY_VISITS} sessions",
+                int((visits["len"] > MANY_VISITS).sum()),
+                len(visits),
+                "shared ids or programs; look at them",
+            ),
+            (
+                "sessions with more than one visitor id",
+                int(several.sum()),
+                len(facts),
+                "mend the ids: folds, intervals and who is new go by them",
+            ),
+        ]
     if card["cut_off_sessions"] is not None:
-        rows.append(("sessions still going on without a purchase when the log ended (whole log)", card["cut_off_sessions"], card["sessions"], "their outcome may lie after the end; read the last hours with care"))
+        rows.append(
+            (
+                "sessions still going on without a purchase when the log ended (whole log)",
+                card["cut_off_sessions"],
+                card["sessions"],
+                "their outcome may lie after the end; read the last hours with care",
+            )
+        )
     return rows
 
+# %% ../../nbs/eda/02_quality.ipynb #c6577945
 def quality(
-    events: pl.DataFrame, # Canonical events
-    facts: pl.DataFrame, # As made by session_facts
-    card: dict, # The log's card
-) -> pd.DataFrame: # finding, count, of, share, what to do
+    events: pl.DataFrame,  # Canonical events
+    facts: pl.DataFrame,  # As made by session_facts
+    card: dict,  # The log's card
+) -> pd.DataFrame:  # finding, count, of, share, what to do
     "What was looked for in the log, how often it was found, and what to do about it."
     rows = [*_of_rows(events, card), *_of_sessions(facts, card), *_of_log(events, facts, card)]
     table = pd.DataFrame(rows, columns=["finding", "count", "of", "what to do"])
-    return table.assign(share=table["count"] / table["of"].clip(lower=1))[["finding", "count", "of", "share", "what to do"]]
+    return table.assign(share=table["count"] / table["of"].clip(lower=1))[
+        ["finding", "count", "of", "share", "what to do"]
+    ]
 
 # %% ../../nbs/eda/02_quality.ipynb #3a3b2678
 def quality_of_finished(
-    table: pl.DataFrame, # Ready-made sessions
-    card: dict, # The log's card
-) -> pd.DataFrame: # finding, count, of, share, what to do
+    table: pl.DataFrame,  # Ready-made sessions
+    card: dict,  # The log's card
+) -> pd.DataFrame:  # finding, count, of, share, what to do
     "The same for sessions without events."
     columns = [c for c in card["session_context"] if c in table.columns]
-    rows = [(f"rows rejected: {reason} (whole log)", count, card["sessions"] + count, ADVICE.get(reason, "look at rejected.parquet")) for reason, count in card["reasons"].items()]
-    rows += [("columns with a missing value", sum(table[c].null_count() > 0 for c in columns), len(columns), "missing is a value of its own, or fill it"),
-             ("columns that never change", sum(table[c].n_unique() < 2 for c in columns), len(columns), "leave them out"),
-             ("columns suspected of knowing the outcome", len(card["suspects"]), len(columns), "left out of models; shown with and without")]
+    rows = [
+        (
+            f"rows rejected: {reason} (whole log)",
+            count,
+            card["sessions"] + count,
+            ADVICE.get(reason, "look at rejected.parquet"),
+        )
+        for reason, count in card["reasons"].items()
+    ]
+    rows += [
+        (
+            "columns with a missing value",
+            sum(table[c].null_count() > 0 for c in columns),
+            len(columns),
+            "missing is a value of its own, or fill it",
+        ),
+        (
+            "columns that never change",
+            sum(table[c].n_unique() < 2 for c in columns),
+            len(columns),
+            "leave them out",
+        ),
+        (
+            "columns suspected of knowing the outcome",
+            len(card["suspects"]),
+            len(columns),
+            "left out of models; shown with and without",
+        ),
+    ]
     table = pd.DataFrame(rows, columns=["finding", "count", "of", "what to do"])
-    return table.assign(share=table["count"] / table["of"].clip(lower=1))[["finding", "count", "of", "share", "what to do"]]
+    return table.assign(share=table["count"] / table["of"].clip(lower=1))[
+        ["finding", "count", "of", "share", "what to do"]
+    ]
 
 # %% ../../nbs/eda/02_quality.ipynb #8c16e9d1
 def activity_finding(
-    lived: pd.DataFrame, # As made by activity
-    period: str, # One of PERIODS
-) -> str: # A sentence
+    lived: pd.DataFrame,  # As made by activity
+    period: str,  # One of PERIODS
+) -> str:  # A sentence
     "Gaps and peaks in words."
-    busiest, shape = lived.loc[lived["events"].idxmax()], "%a %Y-%m-%d" if period in ("day", "week") else "%a %Y-%m-%d %H:%M"
-    gaps = f"{lived['gap'].sum():,} of {times(len(lived), period)} are nearly silent, with under a tenth of the usual sessions" if lived["gap"].any() else "No gap: no busy time fell silent"
+    busiest, shape = (
+        lived.loc[lived["events"].idxmax()],
+        "%a %Y-%m-%d" if period in ("day", "week") else "%a %Y-%m-%d %H:%M",
+    )
+    gaps = (
+        f"{lived['gap'].sum():,} of {times(len(lived), period)} are nearly silent, with under a tenth of the usual sessions"
+        if lived["gap"].any()
+        else "No gap: no busy time fell silent"
+    )
     return f"{gaps}; the busiest began {busiest['start']:{shape}} with {busiest['events']:,}"
 
+# %% ../../nbs/eda/02_quality.ipynb #10392cf8
 def plot_activity(
-    lived: pd.DataFrame, # As made by activity
-    period: str = "day", # One of PERIODS
-    title: str = "", # The finding; empty: computed
-) -> Picture: # Its data is activity
+    lived: pd.DataFrame,  # As made by activity
+    period: str = "day",  # One of PERIODS
+    title: str = "",  # The finding; empty: computed
+) -> Picture:  # Its data is activity
     "Events by period; gaps are shaded."
     title = title or activity_finding(lived, period)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7, 2.2))
-        ax.fill_between(lived["start"], lived["events"], step="post", color=KINDS[0], alpha=0.25, lw=0)
+        ax.fill_between(
+            lived["start"], lived["events"], step="post", color=KINDS[0], alpha=0.25, lw=0
+        )
         ax.step(lived["start"], lived["events"], where="post", color=KINDS[0], lw=1)
-        for start in lived.loc[lived["gap"], "start"]: ax.axvspan(start, start + pd.Timedelta(seconds=PERIODS[period][1]), color=COLOURS["bad"], alpha=0.22, lw=0)
+        for start in lived.loc[lived["gap"], "start"]:
+            ax.axvspan(
+                start,
+                start + pd.Timedelta(seconds=PERIODS[period][1]),
+                color=COLOURS["bad"],
+                alpha=0.22,
+                lw=0,
+            )
         ax.set(ylim=(0, None), ylabel=f"events a {period}", title=wrapped(title, 88))
-        ax.xaxis.set_major_formatter(plt.matplotlib.dates.ConciseDateFormatter(ax.xaxis.get_major_locator()))
+        ax.xaxis.set_major_formatter(
+            plt.matplotlib.dates.ConciseDateFormatter(ax.xaxis.get_major_locator())
+        )
     return Picture(figure, f"{title}. Events by {period}, time in UTC.")

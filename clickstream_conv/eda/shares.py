@@ -22,20 +22,26 @@ from ..sources.source import Outcome
 
 # %% ../../nbs/eda/01_shares.ipynb #1966619f
 def design_effect(
-    facts: pl.DataFrame, # Session rows
-) -> float: # 1 or more; 1: as if all answers were independent
+    facts: pl.DataFrame,  # Session rows
+) -> float:  # 1 or more; 1: as if all answers were independent
     "By how much answers of one visitor hang together (Kish, 1965)."
-    by = facts.group_by("visitor", maintain_order=True).agg(pl.col("hits").sum(), pl.col("trials").sum())
+    by = facts.group_by("visitor", maintain_order=True).agg(
+        pl.col("hits").sum(), pl.col("trials").sum()
+    )
     hits, trials = by["hits"].to_numpy().astype(float), by["trials"].to_numpy().astype(float)
     share = hits.sum() / max(trials.sum(), 1)
-    if not 0 < share < 1: return 1.0
-    return max(1.0, float(np.sum((hits - share * trials) ** 2) / (share * (1 - share) * trials.sum())))
+    if not 0 < share < 1:
+        return 1.0
+    return max(
+        1.0, float(np.sum((hits - share * trials) ** 2) / (share * (1 - share) * trials.sum()))
+    )
+
 
 def shares(
-    hits: np.ndarray, # How often yes
-    trials: np.ndarray, # Of how many
-    spread: float = 1.0, # Design effect
-) -> dict: # share, low, high
+    hits: np.ndarray,  # How often yes
+    trials: np.ndarray,  # Of how many
+    spread: float = 1.0,  # Design effect
+) -> dict:  # share, low, high
     "Shares with 95 % intervals."
     trials = np.asarray(trials, float)
     low, high = wilson(np.asarray(hits) / spread, trials / spread)
@@ -44,122 +50,185 @@ def shares(
 # %% ../../nbs/eda/01_shares.ipynb #d599d6f9
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
+
 def natural_order(
-    values: pd.Series, # Words, numbers, or numbers and months written as words
-) -> pd.Series: # Something to sort them by
+    values: pd.Series,  # Words, numbers, or numbers and months written as words
+) -> pd.Series:  # Something to sort them by
     "Numbers by size and months by the calendar, where all values are such; else as they are."
-    if pd.api.types.is_numeric_dtype(values): return values
+    if pd.api.types.is_numeric_dtype(values):
+        return values
     numbers = pd.to_numeric(values, errors="coerce")
     months = values.astype(str).str[:3].str.lower().map({m: i for i, m in enumerate(MONTHS)})
-    return numbers if numbers.notna().all() else months if months.notna().all() else values.astype(str)
+    return (
+        numbers if numbers.notna().all() else months if months.notna().all() else values.astype(str)
+    )
+
 
 def share_by(
-    facts: pl.DataFrame, # Session rows
-    column: str, # What they are grouped by
-    least: int = 30, # Sessions that a group needs
-    spread: float = 1.0, # Design effect
-    most: int = 0, # How many groups, the largest first; 0: all
-) -> pd.DataFrame: # column, value, sessions, trials, hits, share, low, high; by value
+    facts: pl.DataFrame,  # Session rows
+    column: str,  # What they are grouped by
+    least: int = 30,  # Sessions that a group needs
+    spread: float = 1.0,  # Design effect
+    most: int = 0,  # How many groups, the largest first; 0: all
+) -> pd.DataFrame:  # column, value, sessions, trials, hits, share, low, high; by value
     "The outcome's share by the values of a column, with 95 % intervals."
-    groups = facts.group_by(pl.col(column).alias("value")).agg(sessions=pl.len().cast(pl.Int64), trials=pl.col("trials").sum(), hits=pl.col("hits").sum())
-    groups = groups.filter(pl.col("value").is_not_null(), pl.col("sessions") >= least, pl.col("trials") > 0).sort(["sessions", "value"], descending=[True, False])
-    groups = (groups.head(most) if most else groups).sort("value").to_pandas().sort_values("value", key=natural_order, ignore_index=True)
-    return groups.assign(column=column, **shares(groups["hits"], groups["trials"], spread))[["column", "value", "sessions", "trials", "hits", "share", "low", "high"]]
+    groups = facts.group_by(pl.col(column).alias("value")).agg(
+        sessions=pl.len().cast(pl.Int64), trials=pl.col("trials").sum(), hits=pl.col("hits").sum()
+    )
+    groups = groups.filter(
+        pl.col("value").is_not_null(), pl.col("sessions") >= least, pl.col("trials") > 0
+    ).sort(["sessions", "value"], descending=[True, False])
+    groups = (
+        (groups.head(most) if most else groups)
+        .sort("value")
+        .to_pandas()
+        .sort_values("value", key=natural_order, ignore_index=True)
+    )
+    return groups.assign(column=column, **shares(groups["hits"], groups["trials"], spread))[
+        ["column", "value", "sessions", "trials", "hits", "share", "low", "high"]
+    ]
 
+# %% ../../nbs/eda/01_shares.ipynb #d4a27c0b
 def overall(
-    facts: pl.DataFrame, # Session rows
-) -> pd.Series: # sessions, trials, hits, share, low, high
+    facts: pl.DataFrame,  # Session rows
+) -> pd.Series:  # sessions, trials, hits, share, low, high
     "The outcome's share over all sessions."
-    return share_by(facts.with_columns(_all=pl.lit("all")), "_all", 0, design_effect(facts)).iloc[0].drop(["column", "value"])
+    return (
+        share_by(facts.with_columns(_all=pl.lit("all")), "_all", 0, design_effect(facts))
+        .iloc[0]
+        .drop(["column", "value"])
+    )
 
 # %% ../../nbs/eda/01_shares.ipynb #8aa33a90
 DEALS = 2_000  # of the answers, where cells are small
+
 
 def _chi_square(hits: np.ndarray, trials: np.ndarray) -> np.ndarray:
     "Pearson's chi-square of each row of hits, over groups with these trials."
     share = hits.sum(-1, keepdims=True) / trials.sum()
     return ((hits - share * trials) ** 2 / (share * (1 - share) * trials)).sum(-1)
 
+
 def more_than_chance(
-    groups: pd.DataFrame, # hits and trials of each group
-    spread: float = 1.0, # Design effect
-    seed: int = 0, # Of the deals
-) -> float: # p: how often chance alone would make groups differ as much; not-a-number where there is nothing to compare
+    groups: pd.DataFrame,  # hits and trials of each group
+    spread: float = 1.0,  # Design effect
+    seed: int = 0,  # Of the deals
+) -> float:  # p: how often chance alone would make groups differ as much; not-a-number where there is nothing to compare
     "Whether shares differ between groups."
     hits, trials = groups["hits"].to_numpy(np.int64), groups["trials"].to_numpy(np.int64)
     total = int(hits.sum())
-    if len(groups) < 2 or not 0 < total < trials.sum(): return float("nan")
+    if len(groups) < 2 or not 0 < total < trials.sum():
+        return float("nan")
     found = _chi_square(hits, trials) / spread
-    if min(total, trials.sum() - total) / trials.sum() * trials.min() >= 5: return float(chi2.sf(found, len(groups) - 1))
+    if min(total, trials.sum() - total) / trials.sum() * trials.min() >= 5:
+        return float(chi2.sf(found, len(groups) - 1))
     dealt = np.random.default_rng(seed).multivariate_hypergeometric(trials, total, size=DEALS)
     return float((1 + (_chi_square(dealt, trials) >= found - 1e-9).sum()) / (1 + DEALS))
 
+
 def corrected(
-    p: pd.Series, # p-values of questions that are asked together; not-a-number where there is nothing to compare
-) -> pd.Series: # The same, such that one of them falls below 0.05 by chance at most once in twenty times that all are asked
+    p: pd.Series,  # p-values of questions that are asked together; not-a-number where there is nothing to compare
+) -> pd.Series:  # The same, such that one of them falls below 0.05 by chance at most once in twenty times that all are asked
     "p-values for several questions at a time (Holm, 1979)."
     known = p.dropna().sort_values(kind="stable")
     raised = known * np.arange(len(known), 0, -1)
     return raised.cummax().clip(upper=1.0).reindex(p.index)
 
+
 def in_words(
-    p: float, # As given by more_than_chance
-) -> str: # Such as "more than chance (p < 0.001)"
+    p: float,  # As given by more_than_chance
+) -> str:  # Such as "more than chance (p < 0.001)"
     "What a p-value says."
-    if np.isnan(p): return "with nothing to compare"
+    if np.isnan(p):
+        return "with nothing to compare"
     return f"{'more than chance' if p < 0.05 else 'no more than chance may do'} ({'p < 0.001' if p < 0.001 else f'p = {p:.3f}'})"
 
+
 def capital(
-    text: str, # A sentence
-) -> str: # The same, its first letter large
+    text: str,  # A sentence
+) -> str:  # The same, its first letter large
     "A sentence begins with a capital."
     return text[:1].upper() + text[1:]
 
 # %% ../../nbs/eda/01_shares.ipynb #cff2e631
 def stacked(
-    tables: list, # As made by share_by
-) -> pd.DataFrame: # One below the other; empty tables and single groups left out
+    tables: list,  # As made by share_by
+) -> pd.DataFrame:  # One below the other; empty tables and single groups left out
     "Groups of several columns in one table."
-    return pd.concat([t.assign(value=t["value"].astype(str)) for t in tables if len(t) > 1] or [pd.DataFrame(columns=["column", "value", "sessions", "trials", "hits", "share", "low", "high"])], ignore_index=True)
+    return pd.concat(
+        [t.assign(value=t["value"].astype(str)) for t in tables if len(t) > 1]
+        or [
+            pd.DataFrame(
+                columns=["column", "value", "sessions", "trials", "hits", "share", "low", "high"]
+            )
+        ],
+        ignore_index=True,
+    )
+
 
 def chance_of(
-    by: dict, # Column: its groups
-    spread: float = 1.0, # Design effect
-    told: dict | None = None, # Column: p, already corrected, where the question was asked elsewhere on the page
-) -> dict: # Column: p
+    by: dict,  # Column: its groups
+    spread: float = 1.0,  # Design effect
+    told: dict
+    | None = None,  # Column: p, already corrected, where the question was asked elsewhere on the page
+) -> dict:  # Column: p
     "How often chance alone would do as much: one answer to one question, corrected for how many are asked."
     told = told or {}
-    asked = corrected(pd.Series({column: more_than_chance(g, spread) for column, g in by.items() if column not in told}, dtype=float))
+    asked = corrected(
+        pd.Series(
+            {column: more_than_chance(g, spread) for column, g in by.items() if column not in told},
+            dtype=float,
+        )
+    )
     return {column: told.get(column, asked.get(column)) for column in by}
 
+# %% ../../nbs/eda/01_shares.ipynb #2a2fc231
 def widest(
-    groups: pd.DataFrame, # As made by share_by, one or several columns
-    outcome: Outcome = Outcome(), # What is asked
-    spread: float = 1.0, # Design effect
-    told: dict | None = None, # Column: p, where the question was asked elsewhere on the page; it is not asked twice
-) -> str: # A sentence
+    groups: pd.DataFrame,  # As made by share_by, one or several columns
+    outcome: Outcome = Outcome(),  # What is asked
+    spread: float = 1.0,  # Design effect
+    told: dict
+    | None = None,  # Column: p, where the question was asked elsewhere on the page; it is not asked twice
+) -> str:  # A sentence
     "The column whose groups differ most beyond chance, in words."
     by = {column: g for column, g in groups.groupby("column", sort=False)}
     chance = chance_of(by, spread, told)
-    column = min(by, key=lambda c: (np.nan_to_num(chance[c], nan=2.0), by[c]["share"].min() - by[c]["share"].max()))
-    low, high = by[column].loc[by[column]["share"].idxmin()], by[column].loc[by[column]["share"].idxmax()]
-    if not chance[column] < 0.05: return f"{capital(outcome.title)} by {', '.join(by)}: groups differ {in_words(chance[column])}"
+    column = min(
+        by,
+        key=lambda c: (
+            np.nan_to_num(chance[c], nan=2.0),
+            by[c]["share"].min() - by[c]["share"].max(),
+        ),
+    )
+    low, high = (
+        by[column].loc[by[column]["share"].idxmin()],
+        by[column].loc[by[column]["share"].idxmax()],
+    )
+    if not chance[column] < 0.05:
+        return (
+            f"{capital(outcome.title)} by {', '.join(by)}: groups differ {in_words(chance[column])}"
+        )
     return f"{capital(outcome.title)} by {column}: from {percents(low)} for {low['value']} to {percents(high)} for {high['value']}, {in_words(chance[column])}"
 
+# %% ../../nbs/eda/01_shares.ipynb #5ead6202
 MOST_ROWS_DRAWN = 36  # groups in one picture
 
+
 def readable(
-    groups: pd.DataFrame, # As made by stacked
-    spread: float = 1.0, # Design effect
-    told: dict | None = None, # Column: p, where the question was asked elsewhere on the page
-) -> pd.DataFrame: # Whole columns of it, as many as fit in a picture, those least explained by chance
+    groups: pd.DataFrame,  # As made by stacked
+    spread: float = 1.0,  # Design effect
+    told: dict | None = None,  # Column: p, where the question was asked elsewhere on the page
+) -> (
+    pd.DataFrame
+):  # Whole columns of it, as many as fit in a picture, those least explained by chance
     "What fits in a picture."
     by = {column: g for column, g in groups.groupby("column", sort=False)}
     chance = chance_of(by, spread, told)
     of = {column: (chance[column], len(g)) for column, g in by.items()}
     kept, room = set(), MOST_ROWS_DRAWN
     for column in sorted(of, key=lambda c: np.nan_to_num(of[c][0], nan=2.0)):
-        if kept and of[column][1] > room: continue
+        if kept and of[column][1] > room:
+            continue
         kept.add(column)
         room -= of[column][1]
     return groups[groups["column"].isin(kept)].reset_index(drop=True)
@@ -167,7 +236,11 @@ def readable(
 # %% ../../nbs/eda/01_shares.ipynb #4a89ed91
 def places_of(groups: pd.DataFrame) -> np.ndarray:
     "The height of each row, with a gap between columns."
-    return np.arange(len(groups)) + 0.9 * (groups["column"] != groups["column"].shift()).cumsum().to_numpy()
+    return (
+        np.arange(len(groups))
+        + 0.9 * (groups["column"] != groups["column"].shift()).cumsum().to_numpy()
+    )
+
 
 def draw_points(ax: plt.Axes, groups: pd.DataFrame, places: np.ndarray, level) -> None:
     "Shares with intervals around a line for all, one level or one for each row."
@@ -180,22 +253,41 @@ def draw_points(ax: plt.Axes, groups: pd.DataFrame, places: np.ndarray, level) -
     ax.set_xlim(left=0 if groups["low"].min() < 0.6 * groups["high"].max() else None)
     ax.grid(axis="y", visible=False)
 
+
 def label_rows(ax: plt.Axes, groups: pd.DataFrame, places: np.ndarray) -> None:
     "Names of the groups with their size, and of the columns above them."
-    ax.set_yticks(places, [f"{textwrap.shorten(str(v), 44, placeholder=' ...')}  ({n:,})" for v, n in zip(groups["value"], groups["sessions"])])
+    ax.set_yticks(
+        places,
+        [
+            f"{textwrap.shorten(str(v), 44, placeholder=' ...')}  ({n:,})"
+            for v, n in zip(groups["value"], groups["sessions"])
+        ],
+    )
     ax.set_ylim(places[-1] + 0.7, places[0] - 1.4)
-    for column, first in zip(groups["column"], np.where(groups["column"] != groups["column"].shift())[0]):
-        ax.annotate(groups["column"].iloc[first], (0, places[first] - 0.85), xycoords=ax.get_yaxis_transform(), xytext=(-6, 0), textcoords="offset points", ha="right", va="center", weight="bold", fontsize=9)
+    for column, first in zip(
+        groups["column"], np.where(groups["column"] != groups["column"].shift())[0]
+    ):
+        ax.annotate(
+            groups["column"].iloc[first],
+            (0, places[first] - 0.85),
+            xycoords=ax.get_yaxis_transform(),
+            xytext=(-6, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            weight="bold",
+            fontsize=9,
+        )
 
 # %% ../../nbs/eda/01_shares.ipynb #9314d08d
 def plot_shares(
-    groups: pd.DataFrame, # As made by share_by or stacked
-    level: float, # The share over all
-    outcome: Outcome = Outcome(), # What is asked
-    spread: float = 1.0, # Design effect
-    title: str = "", # The finding; empty: computed
-    told: dict | None = None, # Column: p, where the question was asked elsewhere on the page
-) -> Picture: # Its data is share_by
+    groups: pd.DataFrame,  # As made by share_by or stacked
+    level: float,  # The share over all
+    outcome: Outcome = Outcome(),  # What is asked
+    spread: float = 1.0,  # Design effect
+    title: str = "",  # The finding; empty: computed
+    told: dict | None = None,  # Column: p, where the question was asked elsewhere on the page
+) -> Picture:  # Its data is share_by
     "The outcome's share by group, with 95 % intervals."
     places, title = places_of(groups), title or widest(groups, outcome, spread, told)
     with plt.rc_context(LOOK):
@@ -205,4 +297,9 @@ def plot_shares(
         ax.set(xlabel=f"{outcome.title}: % of {unit_of(outcome)}, 95 % interval; dotted: all")
         figure.suptitle(wrapped(title, 76), x=0.01, ha="left", weight="bold", size=10.5)
         figure.tight_layout()
-    return Picture(figure, f"{title}. " + "; ".join(f"{v} {percent(s)}" for v, s in zip(groups["value"], groups["share"])) + f". All: {percent(level)}.")
+    return Picture(
+        figure,
+        f"{title}. "
+        + "; ".join(f"{v} {percent(s)}" for v, s in zip(groups["value"], groups["share"]))
+        + f". All: {percent(level)}.",
+    )

@@ -23,36 +23,48 @@ from ..base.models_kept import load_model, save_model
 from ..base.runs import read_json, Run
 from .encoding import BASE, Encoding, log_odds
 from ..models.calibration import Calibrated
-from ..models.families import Blend, Network, probability, Weighted
+from ..models.families import Network
+from ..models.fitting import Blend, probability, Weighted
 
 # %% ../../nbs/explain/01_contributions.ipynb #f0e41ed8
 FOREST_ROWS = 10  # of the background that a forest's many deep trees are compared with
 AT_ONCE = 64  # rows given to the shap package at a time; it draws bars of progress beside long work
 MOST_NODES = 30_000  # of a tree that the shap package can number
 
+
 def _linear_way(model: LogisticRegression, background: np.ndarray):
     "Contributions of a linear model's columns, and their base."
     import shap
-    explainer = shap.LinearExplainer(model, shap.maskers.Independent(background, max_samples=len(background)))
+
+    explainer = shap.LinearExplainer(
+        model, shap.maskers.Independent(background, max_samples=len(background))
+    )
     return explainer.shap_values, float(np.ravel(explainer.expected_value)[0])
+
 
 def _as_ranks(trees):
     "Put ranks in the place of a tree ensemble's thresholds; the function that does the same to values."
     inner, width = trees.children_left >= 0, trees.features.max() + 1
     cuts = [np.unique(trees.thresholds[inner & (trees.features == j)]) for j in range(width)]
     ranks = np.zeros(trees.thresholds.shape)
-    for j, cut in enumerate(cuts): ranks[here] = np.searchsorted(cut, trees.thresholds[here := inner & (trees.features == j)])
+    for j, cut in enumerate(cuts):
+        ranks[here] = np.searchsorted(cut, trees.thresholds[here := inner & (trees.features == j)])
     trees.thresholds = ranks
+
     def ranked(X: np.ndarray) -> np.ndarray:
         X, coded = X.astype(trees.input_dtype), np.zeros(X.shape)
-        for j, cut in enumerate(cuts): coded[:, j] = np.searchsorted(cut, X[:, j])
+        for j, cut in enumerate(cuts):
+            coded[:, j] = np.searchsorted(cut, X[:, j])
         coded[np.isnan(X)] = np.nan
         return coded
+
     return ranked
+
 
 def _tree_way(model: BaseEstimator, background: np.ndarray):
     "Contributions of the columns of boosted trees, or of a forest (as probabilities), and their base."
     import shap
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         explainer = shap.TreeExplainer(model, background, feature_perturbation="interventional")
@@ -60,17 +72,28 @@ def _tree_way(model: BaseEstimator, background: np.ndarray):
     ranked = _as_ranks(explainer.model)
     explainer.data = ranked(background)
     some = lambda X: last(explainer.shap_values(ranked(X), check_additivity=False))
-    return lambda X: np.concatenate([some(X[i:i + AT_ONCE]) for i in range(0, len(X), AT_ONCE)]), float(np.ravel(explainer.expected_value)[-1])
+    return lambda X: np.concatenate(
+        [some(X[i : i + AT_ONCE]) for i in range(0, len(X), AT_ONCE)]
+    ), float(np.ravel(explainer.expected_value)[-1])
 
 # %% ../../nbs/explain/01_contributions.ipynb #148917f4
 def _orders(columns: int, walks: int, seed: int) -> np.ndarray:
     "Orders of columns, each followed by its reverse."
     rng = np.random.default_rng(seed)
-    return np.array([order for _ in range(walks) for drawn in [rng.permutation(columns)] for order in (drawn, drawn[::-1])])
+    return np.array(
+        [
+            order
+            for _ in range(walks)
+            for drawn in [rng.permutation(columns)]
+            for order in (drawn, drawn[::-1])
+        ]
+    )
+
 
 def _credited(gains: np.ndarray, orders: np.ndarray) -> np.ndarray:
     "Mean gain of each column over the walks."
     return np.bincount(orders.ravel(), gains.ravel(), minlength=orders.shape[1]) / len(orders)
+
 
 def _network_way(model: Network, background: np.ndarray, groups: list, walks: int, seed: int):
     "Contributions of a net's groups of columns, and their base."
@@ -79,14 +102,23 @@ def _network_way(model: Network, background: np.ndarray, groups: list, walks: in
     orders = _orders(len(groups), walks * len(background), seed)
     place = np.arange(len(orders))[:, None] // 2 % len(background)
     there, start = from_groups(background), (background @ first + bias)[place[:, 0]][:, None]
+
     def explain(here: np.ndarray) -> np.ndarray:
         steps = (here - there)[place, orders]
-        return _credited(np.diff(np.maximum(np.concatenate([start, steps], axis=1).cumsum(axis=1), 0) @ last[:, 0], axis=1), orders)
+        return _credited(
+            np.diff(
+                np.maximum(np.concatenate([start, steps], axis=1).cumsum(axis=1), 0) @ last[:, 0],
+                axis=1,
+            ),
+            orders,
+        )
+
     base = float((np.maximum(background @ first + bias, 0) @ last[:, 0] + end[0]).mean())
     return lambda X: np.array([explain(here) for here in from_groups(X)]), base
 
 # %% ../../nbs/explain/01_contributions.ipynb #9950a0a2
 ASKED = 8  # sessions of the background from which an unknown model is walked through
+
 
 def _any_way(model: BaseEstimator, background: pd.DataFrame, seed: int):
     "Contributions of the raw columns of any model that takes session rows, and their base."
@@ -94,150 +126,269 @@ def _any_way(model: BaseEstimator, background: pd.DataFrame, seed: int):
     orders = _orders(few.shape[1], len(few), seed)
     place, rank = np.arange(len(orders)) // 2 % len(few), orders.argsort(axis=1)
     taken = rank[:, None, :] < np.arange(few.shape[1] + 1)[None, :, None]
+
     def explain(row: pd.Series) -> np.ndarray:
-        walked = pd.DataFrame({c: np.where(taken[:, :, j], row[c], few[c].to_numpy()[place][:, None]).ravel() for j, c in enumerate(few)}).astype(few.dtypes.to_dict())
-        return _credited(np.diff(log_odds(probability(model, walked)).reshape(len(orders), -1), axis=1), orders)
-    return lambda table: np.array([explain(row) for _, row in table[list(few)].astype(object).iterrows()]), float(log_odds(probability(model, few)).mean())
+        walked = pd.DataFrame(
+            {
+                c: np.where(taken[:, :, j], row[c], few[c].to_numpy()[place][:, None]).ravel()
+                for j, c in enumerate(few)
+            }
+        ).astype(few.dtypes.to_dict())
+        return _credited(
+            np.diff(log_odds(probability(model, walked)).reshape(len(orders), -1), axis=1), orders
+        )
+
+    return lambda table: np.array(
+        [explain(row) for _, row in table[list(few)].astype(object).iterrows()]
+    ), float(log_odds(probability(model, few)).mean())
 
 # %% ../../nbs/explain/01_contributions.ipynb #25f85667
 def carried_over(
-    contributions: np.ndarray, # Rows x columns, on one scale
-    base: float, # On the same scale
-    curve, # From this scale to another
-) -> tuple[np.ndarray, float]: # Contributions and base on the other scale
+    contributions: np.ndarray,  # Rows x columns, on one scale
+    base: float,  # On the same scale
+    curve,  # From this scale to another
+) -> tuple[np.ndarray, float]:  # Contributions and base on the other scale
     "Contributions on another scale, each with its share of the whole change."
     change = contributions.sum(axis=1)
     near = np.abs(change) < 1e-6
     slope = (curve(base + 1e-6) - curve(base - 1e-6)) / 2e-6
-    factor = np.where(near, slope, (curve(base + change) - curve(base)) / np.where(near, 1.0, change))
+    factor = np.where(
+        near, slope, (curve(base + change) - curve(base)) / np.where(near, 1.0, change)
+    )
     return contributions * factor[:, None], float(curve(base))
 
 # %% ../../nbs/explain/01_contributions.ipynb #5c33bdb5
 WALKS = 1  # orders drawn for each made-up session, each with its reverse
 
+
 def _unwrapped(model: BaseEstimator) -> BaseEstimator:
     "The model within a calibration."
     return model.model_ if isinstance(model, Calibrated) else model
+
 
 def _members(model: BaseEstimator) -> list:
     "The pipelines whose probabilities are averaged; the model itself where it is no blend."
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
     return last.fitted_ if isinstance(last, Blend) else [model]
 
+
 def _pure(model: BaseEstimator) -> tuple:
     "The last step of a pipeline without its wrapping, and what is done to the numbers before it."
-    if isinstance(model, Weighted): return _pure(model.model_)
-    if isinstance(model, Pipeline) and len(model) == 2 and isinstance(model[0], SimpleImputer): return model[1], lambda X: np.where(np.isnan(X), model[0].statistics_, X)
+    if isinstance(model, Weighted):
+        return _pure(model.model_)
+    if isinstance(model, Pipeline) and len(model) == 2 and isinstance(model[0], SimpleImputer):
+        return model[1], lambda X: np.where(np.isnan(X), model[0].statistics_, X)
     return model, np.asarray
 
-BOOSTED = ("XGBClassifier", "BinnedClassifier", "HistGradientBoostingClassifier", "GradientBoostingClassifier")  # trees whose scores are log-odds
+
+BOOSTED = (
+    "XGBClassifier",
+    "BinnedClassifier",
+    "HistGradientBoostingClassifier",
+    "GradientBoostingClassifier",
+)  # trees whose scores are log-odds
+
 
 def _contributor(model: BaseEstimator, X: np.ndarray, groups: list, walks: int, seed: int):
     "Contributions of groups of encoded columns, and their base; nothing for a model of another make."
     kind = type(model).__name__
-    if kind == "Network": return _network_way(model, X, groups, walks, seed)
-    if kind == "LogisticRegression": way, base = _linear_way(model, X)
-    elif kind == "RandomForestClassifier" and max(tree.tree_.node_count for tree in model.estimators_) < MOST_NODES: way, base = _tree_way(model, X[:: max(1, len(X) // FOREST_ROWS)])
-    elif kind in BOOSTED: way, base = _tree_way(model, X)
-    else: return None
+    if kind == "Network":
+        return _network_way(model, X, groups, walks, seed)
+    if kind == "LogisticRegression":
+        way, base = _linear_way(model, X)
+    elif (
+        kind == "RandomForestClassifier"
+        and max(tree.tree_.node_count for tree in model.estimators_) < MOST_NODES
+    ):
+        way, base = _tree_way(model, X[:: max(1, len(X) // FOREST_ROWS)])
+    elif kind in BOOSTED:
+        way, base = _tree_way(model, X)
+    else:
+        return None
     order, starts = np.concatenate(groups), np.cumsum([0, *map(len, groups[:-1])])
     return lambda Z: np.add.reduceat(way(Z)[:, order], starts, axis=1), base
 
+# %% ../../nbs/explain/01_contributions.ipynb #3994f401
 def _way_of(pipeline: Pipeline, background: pd.DataFrame, walks: int, seed: int) -> tuple | None:
     "How a pipeline is explained: raw columns, contributions of session rows, base, and whether these are probabilities."
-    if not isinstance(pipeline, Pipeline) or "columns" not in pipeline.named_steps: return None
-    encoding, (model, before) = Encoding(pipeline.named_steps["columns"], background), _pure(pipeline.steps[-1][1])
-    found = _contributor(model, before(encoding(background)), list(encoding.groups.values()), walks, seed)
-    if found is None: return None
-    return list(encoding.groups), lambda table: found[0](before(encoding(table))), found[1], type(model).__name__ == "RandomForestClassifier"
+    if not isinstance(pipeline, Pipeline) or "columns" not in pipeline.named_steps:
+        return None
+    encoding, (model, before) = (
+        Encoding(pipeline.named_steps["columns"], background),
+        _pure(pipeline.steps[-1][1]),
+    )
+    found = _contributor(
+        model, before(encoding(background)), list(encoding.groups.values()), walks, seed
+    )
+    if found is None:
+        return None
+    return (
+        list(encoding.groups),
+        lambda table: found[0](before(encoding(table))),
+        found[1],
+        type(model).__name__ == "RandomForestClassifier",
+    )
 
 # %% ../../nbs/explain/01_contributions.ipynb #072f5c2e
 def _kept(values: pd.Series) -> list:
     "A column as plain values."
     return [None if missing else v for v, missing in zip(values.tolist(), values.isna().tolist())]
 
+# %% ../../nbs/explain/01_contributions.ipynb #f041ac68
 class Explainer(BaseEstimator):
     "What each raw column contributes to a model's score. Prepared once; kept without the model, which is kept already."
+
     def __init__(
         self,
-        model: BaseEstimator | None = None, # Fitted: calibrated or not
-        background: pd.DataFrame | None = None, # Made-up session rows, as made by made_up
-        walks: int = WALKS, # Orders drawn for each of them, where orders are drawn
-        seed: int = 0, # Of the orders
-    ): self.model, self.background, self.walks, self.seed = model, background, walks, seed
+        model: BaseEstimator | None = None,  # Fitted: calibrated or not
+        background: pd.DataFrame | None = None,  # Made-up session rows, as made by made_up
+        walks: int = WALKS,  # Orders drawn for each of them, where orders are drawn
+        seed: int = 0,  # Of the orders
+    ):
+        self.model, self.background, self.walks, self.seed = model, background, walks, seed
 
     def __getstate__(self) -> dict:
-        return dict(model=None, walks=self.walks, seed=self.seed, background=json.dumps({c: _kept(self.background[c]) for c in self.background}))
+        return dict(
+            model=None,
+            walks=self.walks,
+            seed=self.seed,
+            background=json.dumps({c: _kept(self.background[c]) for c in self.background}),
+        )
 
     def __setstate__(self, state: dict) -> None:
         kept = json.loads(state["background"])
-        kinds = {c: float if all(v is None or isinstance(v, float) for v in values) else object for c, values in kept.items()}
-        self.__dict__.update(state | dict(background=pd.DataFrame({c: pd.Series(values, dtype=kinds[c]) for c, values in kept.items()})))
+        kinds = {
+            c: float if all(v is None or isinstance(v, float) for v in values) else object
+            for c, values in kept.items()
+        }
+        self.__dict__.update(
+            state
+            | dict(
+                background=pd.DataFrame(
+                    {c: pd.Series(values, dtype=kinds[c]) for c, values in kept.items()}
+                )
+            )
+        )
 
     def prepare(self):
         "Find out what kind of model it is and how to explain it."
-        if self.model is None: raise ValueError("this explainer has no model. Load it with load_explainer(run), or set its model")
-        ways = [_way_of(member, self.background, self.walks, self.seed) for member in _members(_unwrapped(self.model))]
-        if None in ways: ways = [(list(self.background), *_any_way(_unwrapped(self.model), self.background, self.seed), False)]
+        if self.model is None:
+            raise ValueError(
+                "this explainer has no model. Load it with load_explainer(run), or set its model"
+            )
+        ways = [
+            _way_of(member, self.background, self.walks, self.seed)
+            for member in _members(_unwrapped(self.model))
+        ]
+        if None in ways:
+            ways = [
+                (
+                    list(self.background),
+                    *_any_way(_unwrapped(self.model), self.background, self.seed),
+                    False,
+                )
+            ]
         self._ways, self._columns = ways, ways[0][0]
         self.base_ = self._joined([np.zeros((1, len(self._columns)))] * len(ways))[1]
         return self
 
     def _joined(self, found: list) -> tuple[np.ndarray, float]:
         "Contributions in log-odds and their base, of all members together."
-        if len(found) == 1 and not self._ways[0][3]: return found[0], self._ways[0][2]
-        chances = [(phi, way[2]) if way[3] else carried_over(phi, way[2], expit) for phi, way in zip(found, self._ways)]
-        ordered = [phi[:, [way[0].index(c) for c in self._columns]] for (phi, _), way in zip(chances, self._ways)]
-        return carried_over(np.mean(ordered, axis=0), float(np.mean([base for _, base in chances])), log_odds)
+        if len(found) == 1 and not self._ways[0][3]:
+            return found[0], self._ways[0][2]
+        chances = [
+            (phi, way[2]) if way[3] else carried_over(phi, way[2], expit)
+            for phi, way in zip(found, self._ways)
+        ]
+        ordered = [
+            phi[:, [way[0].index(c) for c in self._columns]]
+            for (phi, _), way in zip(chances, self._ways)
+        ]
+        return carried_over(
+            np.mean(ordered, axis=0), float(np.mean([base for _, base in chances])), log_odds
+        )
 
 # %% ../../nbs/explain/01_contributions.ipynb #8b2508bf
 @patch
 def contributions(
     self: Explainer,
-    table: pd.DataFrame, # Session rows
-) -> pd.DataFrame: # One row each: (base), then the contribution of each raw column, in log-odds
+    table: pd.DataFrame,  # Session rows
+) -> pd.DataFrame:  # One row each: (base), then the contribution of each raw column, in log-odds
     "What each raw column adds to the score."
-    if not hasattr(self, "_ways"): self.prepare()
-    if missing := [c for c in self._columns if c not in table]: raise ValueError(f"the session rows have no column {missing[0]!r}, which the model was fitted on; they have: {', '.join(table.columns)}. Make them with features.session_table or Scorer.rows")
-    found, base = self._joined([way(table) if len(table) else np.zeros((0, len(columns))) for columns, way, _, _ in self._ways])
-    return pd.DataFrame(np.column_stack([np.full(len(table), base), found]), columns=[BASE, *self._columns], index=table.index)
+    if not hasattr(self, "_ways"):
+        self.prepare()
+    if missing := [c for c in self._columns if c not in table]:
+        raise ValueError(
+            f"the session rows have no column {missing[0]!r}, which the model was fitted on; they have: {', '.join(table.columns)}. Make them with features.session_table or Scorer.rows"
+        )
+    found, base = self._joined(
+        [
+            way(table) if len(table) else np.zeros((0, len(columns)))
+            for columns, way, _, _ in self._ways
+        ]
+    )
+    return pd.DataFrame(
+        np.column_stack([np.full(len(table), base), found]),
+        columns=[BASE, *self._columns],
+        index=table.index,
+    )
+
 
 @patch
 def chance(
     self: Explainer,
-    score: np.ndarray, # Log-odds before calibration
-) -> np.ndarray: # The calibrated probability
+    score: np.ndarray,  # Log-odds before calibration
+) -> np.ndarray:  # The calibrated probability
     "What a score means."
     p = expit(np.atleast_1d(np.asarray(score, float)))
     return self.model.put_right(p) if isinstance(self.model, Calibrated) else p
 
+# %% ../../nbs/explain/01_contributions.ipynb #2bb20a33
 def check_adds_up(
-    explainer: Explainer, # Prepared
-    table: pd.DataFrame, # Session rows
-    tolerance: float = 1e-3, # In log-odds; models say probabilities in 32 bits, some of them
-) -> float: # The largest difference
+    explainer: Explainer,  # Prepared
+    table: pd.DataFrame,  # Session rows
+    tolerance: float = 1e-3,  # In log-odds; models say probabilities in 32 bits, some of them
+) -> float:  # The largest difference
     "Refuse contributions that do not add up to the model's own score."
     within = log_odds([0.0, 1.0])
-    mine, own = np.clip(explainer.contributions(table).sum(axis=1), *within), log_odds(probability(_unwrapped(explainer.model), table))
-    if (worst := float(np.abs(mine - own).max())) > tolerance: raise ValueError(f"contributions add up to {mine.iloc[np.abs(mine - own).argmax()]:.4f} where the model says {own[np.abs(mine - own).argmax()]:.4f}, in log-odds. Tell the makers of clickstream-conv which model it was")
+    mine, own = (
+        np.clip(explainer.contributions(table).sum(axis=1), *within),
+        log_odds(probability(_unwrapped(explainer.model), table)),
+    )
+    if (worst := float(np.abs(mine - own).max())) > tolerance:
+        raise ValueError(
+            f"contributions add up to {mine.iloc[np.abs(mine - own).argmax()]:.4f} where the model says {own[np.abs(mine - own).argmax()]:.4f}, in log-odds. Tell the makers of clickstream-conv which model it was"
+        )
     return worst
 
 # %% ../../nbs/explain/01_contributions.ipynb #476eeab5
 def keep_explainer(
-    run: Run, # The run's folder, with its conversion model
-    explainer: Explainer, # To keep
+    run: Run,  # The run's folder, with its conversion model
+    explainer: Explainer,  # To keep
 ) -> None:
     "Keep an explainer beside the model that it explains."
-    save_model(run, "explainer", explainer, about=dict(explains=read_json(run, "models/manifest.json")["conversion"]["sha256"]))
+    save_model(
+        run,
+        "explainer",
+        explainer,
+        about=dict(explains=read_json(run, "models/manifest.json")["conversion"]["sha256"]),
+    )
+
 
 def load_explainer(
-    run: Run, # The run's folder
-    model: BaseEstimator | None = None, # Its conversion model, where that is loaded already
-) -> Explainer: # Prepared
+    run: Run,  # The run's folder
+    model: BaseEstimator | None = None,  # Its conversion model, where that is loaded already
+) -> Explainer:  # Prepared
     "The explainer of a run's conversion model."
     manifest = read_json(run, "models/manifest.json")
-    if "explainer" not in manifest: raise ValueError(f"{run.folder} holds no explainer; run the stage 09_explain first: clickstream-conv run --out {run.folder}")
-    if manifest["explainer"]["explains"] != manifest["conversion"]["sha256"]: raise ValueError(f"the explainer in {run.folder} was made for another conversion model. Run the stage 09_explain again")
+    if "explainer" not in manifest:
+        raise ValueError(
+            f"{run.folder} holds no explainer; run the stage 09_explain first: clickstream-conv run --out {run.folder}"
+        )
+    if manifest["explainer"]["explains"] != manifest["conversion"]["sha256"]:
+        raise ValueError(
+            f"the explainer in {run.folder} was made for another conversion model. Run the stage 09_explain again"
+        )
     explainer = load_model(run, "explainer")
     explainer.model = load_model(run, "conversion") if model is None else model
     return explainer.prepare()

@@ -20,9 +20,10 @@ from ..scoring.quick import QuickColumns
 EDGE = 1e-4  # scores of models that only tell a probability stay as far from 0 and 1
 BASE = "(base)"  # column that holds the mean score of the background
 
+
 def log_odds(
-    p: np.ndarray, # Probabilities
-) -> np.ndarray: # Their log-odds, none beyond those of EDGE
+    p: np.ndarray,  # Probabilities
+) -> np.ndarray:  # Their log-odds, none beyond those of EDGE
     "The scale on which contributions add up."
     p = np.clip(np.asarray(p, float), EDGE, 1 - EDGE)
     return np.log(p / (1 - p))
@@ -32,64 +33,114 @@ LEAST_ROWS = 10  # session rows from which a made-up one is drawn, at least
 DIGITS = 3  # that are kept of a number
 LOOKED_AT = 10_000  # session rows behind the made-up ones, at most
 
+
 def _halved(matrix: np.ndarray, rows: np.ndarray, times: int) -> list:
     "Groups of rows, halved again and again along the direction in which they differ most."
-    if times == 0 or len(rows) < 2 * LEAST_ROWS: return [rows]
+    if times == 0 or len(rows) < 2 * LEAST_ROWS:
+        return [rows]
     apart = matrix[rows] - matrix[rows].mean(axis=0)
     direction = np.linalg.eigh(apart.T @ apart)[1][:, -1]
     along = apart @ direction * np.sign(direction[np.abs(direction).argmax()])
     order, half = rows[np.argsort(along, kind="stable")], len(rows) // 2
     return [*_halved(matrix, order[:half], times - 1), *_halved(matrix, order[half:], times - 1)]
 
+
 def _rounded(values: np.ndarray) -> np.ndarray:
     "Numbers to a few digits."
     return np.array([float(f"{v:.{DIGITS}g}") for v in np.asarray(values, float)])
 
+
 def made_up(
-    table: pd.DataFrame, # Session rows of the training part
-    rows: int = 64, # How many to make up; rounded down to a power of two
-    seed: int = 0, # Of the draws
-) -> pd.DataFrame: # Session rows, features only
+    table: pd.DataFrame,  # Session rows of the training part
+    rows: int = 64,  # How many to make up; rounded down to a power of two
+    seed: int = 0,  # Of the draws
+) -> pd.DataFrame:  # Session rows, features only
     "Sessions that never were, and together look like those that were."
     some = table if len(table) <= LOOKED_AT else table.sample(LOOKED_AT, random_state=seed)
     numbers, words = feature_columns(some)
     with threadpool_limits(1):
         matrix = preprocess(some, linear=True).fit_transform(some).to_numpy(float)
-        groups, rng = _halved(matrix, np.arange(len(some)), int(np.log2(max(rows, 1)))), np.random.default_rng(seed)
-    drawn = {c: some[c].to_numpy(object)[[rng.choice(group) for group in groups]] for c in some.columns if c in {*numbers, *words}}
+        groups, rng = (
+            _halved(matrix, np.arange(len(some)), int(np.log2(max(rows, 1)))),
+            np.random.default_rng(seed),
+        )
+    drawn = {
+        c: some[c].to_numpy(object)[[rng.choice(group) for group in groups]]
+        for c in some.columns
+        if c in {*numbers, *words}
+    }
     return pd.DataFrame({c: _rounded(v) if c in numbers else v for c, v in drawn.items()})
 
 # %% ../../nbs/explain/00_encoding.ipynb #fd2ac52b
 def _widths(transformer, columns: list) -> list:
     "How many encoded columns each raw column has."
-    if isinstance(transformer, Cycle): return [2 * transformer.waves] * len(columns)
+    if isinstance(transformer, Cycle):
+        return [2 * transformer.waves] * len(columns)
     encoder = transformer[-1] if isinstance(transformer, Pipeline) else transformer
-    if not isinstance(encoder, OneHotEncoder): return [1] * len(columns)
-    return [len(known) - (0 if rare is None else len(rare) - 1) for known, rare in zip(encoder.categories_, encoder.infrequent_categories_)]
+    if not isinstance(encoder, OneHotEncoder):
+        return [1] * len(columns)
+    return [
+        len(known) - (0 if rare is None else len(rare) - 1)
+        for known, rare in zip(encoder.categories_, encoder.infrequent_categories_)
+    ]
 
+# %% ../../nbs/explain/00_encoding.ipynb #ccf4d6ab
 class Encoding:
     "A fitted columns step of a model, quick for a few rows, that knows which raw column each encoded one belongs to."
+
     def __init__(
         self,
-        columns: ColumnTransformer, # Fitted
-        example: pd.DataFrame, # Session rows on which the quick way is compared with the slow one
+        columns: ColumnTransformer,  # Fitted
+        example: pd.DataFrame,  # Session rows on which the quick way is compared with the slow one
     ):
-        steps = [(transformer, list(names)) for _, transformer, names in columns.transformers_ if not isinstance(transformer, str) and len(names)]
-        owners = np.repeat(np.array([c for _, names in steps for c in names], dtype=object), [w for transformer, names in steps for w in _widths(transformer, names)])
-        self.columns, self.names, self.groups = columns, list(columns.get_feature_names_out()), {c: np.flatnonzero(owners == c) for c in dict.fromkeys(owners)}
-        if len(owners) != len(self.names): raise ValueError(f"{len(self.names)} encoded columns were found and {len(owners)} expected, so they cannot be credited to raw ones. Explain a pipeline whose columns step is made by features.preprocess")
+        steps = [
+            (transformer, list(names))
+            for _, transformer, names in columns.transformers_
+            if not isinstance(transformer, str) and len(names)
+        ]
+        owners = np.repeat(
+            np.array([c for _, names in steps for c in names], dtype=object),
+            [w for transformer, names in steps for w in _widths(transformer, names)],
+        )
+        self.columns, self.names, self.groups = (
+            columns,
+            list(columns.get_feature_names_out()),
+            {c: np.flatnonzero(owners == c) for c in dict.fromkeys(owners)},
+        )
+        if len(owners) != len(self.names):
+            raise ValueError(
+                f"{len(self.names)} encoded columns were found and {len(owners)} expected, so they cannot be credited to raw ones. Explain a pipeline whose columns step is made by features.preprocess"
+            )
         self.quick = self._compared(example)
 
     def _compared(self, example: pd.DataFrame) -> bool:
         "Whether the quick copy says the same, of sessions with gaps and strange words too."
-        strange = example.assign(**{c: np.nan if pd.api.types.is_numeric_dtype(example[c]) else "(strange)" for c in self.groups})
-        try: self.copy = QuickColumns(self.columns)
-        except TypeError: return False
-        return all(np.allclose(self.copy.transform(t), self.columns.transform(t), rtol=1e-12, atol=1e-12, equal_nan=True) for t in (example, strange))
+        strange = example.assign(
+            **{
+                c: np.nan if pd.api.types.is_numeric_dtype(example[c]) else "(strange)"
+                for c in self.groups
+            }
+        )
+        try:
+            self.copy = QuickColumns(self.columns)
+        except TypeError:
+            return False
+        return all(
+            np.allclose(
+                self.copy.transform(t),
+                self.columns.transform(t),
+                rtol=1e-12,
+                atol=1e-12,
+                equal_nan=True,
+            )
+            for t in (example, strange)
+        )
 
     def __call__(
         self,
-        table: pd.DataFrame, # Session rows
-    ) -> np.ndarray: # Encoded: rows x encoded columns
+        table: pd.DataFrame,  # Session rows
+    ) -> np.ndarray:  # Encoded: rows x encoded columns
         "Session rows as the model sees them."
-        return np.asarray(self.copy.transform(table) if self.quick else self.columns.transform(table), float)
+        return np.asarray(
+            self.copy.transform(table) if self.quick else self.columns.transform(table), float
+        )

@@ -21,34 +21,71 @@ from ..features.columns import CYCLES
 # %% ../../nbs/explain/03_overall.ipynb #fc616116
 CLEAR = 0.4  # rank correlation of value and contribution from which a direction is named
 
+
 def _direction(values: pd.Series, found: pd.Series) -> float:
     "Rank correlation of a column's values and contributions; none for words, constants, and what goes round in a circle."
-    if not pd.api.types.is_numeric_dtype(values) or values.name in CYCLES or values.nunique() < 2 or found.abs().max() < 1e-9: return np.nan
+    if (
+        not pd.api.types.is_numeric_dtype(values)
+        or values.name in CYCLES
+        or values.nunique() < 2
+        or found.abs().max() < 1e-9
+    ):
+        return np.nan
     return float(values.rank().corr(found.round(9).rank()))
+
 
 def _leaning(values: pd.Series, found: pd.Series, direction: float) -> str:
     "The direction in words."
-    if values.name in CYCLES: values = values.map(lambda v: said_value(v, "weekday") if values.name == "weekday" else f"{v:.0f} o'clock", na_action="ignore")
-    if pd.api.types.is_numeric_dtype(values): return "higher: likelier" if direction > CLEAR else "higher: less likely" if direction < -CLEAR else "no one direction"
+    if values.name in CYCLES:
+        values = values.map(
+            lambda v: said_value(v, "weekday") if values.name == "weekday" else f"{v:.0f} o'clock",
+            na_action="ignore",
+        )
+    if pd.api.types.is_numeric_dtype(values):
+        return (
+            "higher: likelier"
+            if direction > CLEAR
+            else "higher: less likely"
+            if direction < -CLEAR
+            else "no one direction"
+        )
     counts = values.astype(object).where(values.notna(), "(none)").astype(str)
-    means = found.groupby(counts).mean()[counts.value_counts().loc[lambda n: n >= max(3, 0.02 * len(values))].index.sort_values()]
-    return f"likelier: {means.idxmax()}, less likely: {means.idxmin()}" if len(means) > 1 else "no one direction"
+    means = found.groupby(counts).mean()[
+        counts.value_counts().loc[lambda n: n >= max(3, 0.02 * len(values))].index.sort_values()
+    ]
+    return (
+        f"likelier: {means.idxmax()}, less likely: {means.idxmin()}"
+        if len(means) > 1
+        else "no one direction"
+    )
 
+# %% ../../nbs/explain/03_overall.ipynb #beae6812
 def overall(
-    found: pd.DataFrame, # Contributions
-    table: pd.DataFrame, # Their session rows
-) -> pd.DataFrame: # By column, the strongest first: title, importance (mean size, log-odds), share of all, direction (-1 to 1), and in words
+    found: pd.DataFrame,  # Contributions
+    table: pd.DataFrame,  # Their session rows
+) -> pd.DataFrame:  # By column, the strongest first: title, importance (mean size, log-odds), share of all, direction (-1 to 1), and in words
     "How much each column contributes over many sessions, and in which direction."
-    size = found.drop(columns=BASE).abs().mean().round(9).sort_values(ascending=False, kind="stable")
+    size = (
+        found.drop(columns=BASE).abs().mean().round(9).sort_values(ascending=False, kind="stable")
+    )
     way = pd.Series({c: _direction(table[c], found[c]) for c in size.index}).round(6)
-    return pd.DataFrame(dict(title=[title_of(c) for c in size.index], importance=size, share=size / max(size.sum(), 1e-12), direction=way,
-                             says=[_leaning(table[c], found[c], way[c]) for c in size.index]), index=size.index).rename_axis("column")
+    return pd.DataFrame(
+        dict(
+            title=[title_of(c) for c in size.index],
+            importance=size,
+            share=size / max(size.sum(), 1e-12),
+            direction=way,
+            says=[_leaning(table[c], found[c], way[c]) for c in size.index],
+        ),
+        index=size.index,
+    ).rename_axis("column")
 
 # %% ../../nbs/explain/03_overall.ipynb #6527a7f7
 def titled_axes(figure: plt.Figure, title: str) -> None:
     "The finding above a picture, and everything in its place."
     figure.suptitle(textwrap.fill(title, 100), x=0.01, ha="left", fontsize=10.5, weight="bold")
     figure.tight_layout()
+
 
 def _swarm(ax: plt.Axes, place: int, x: np.ndarray, colours) -> None:
     "One column's contributions as a band of dots, wider where there are many."
@@ -57,63 +94,109 @@ def _swarm(ax: plt.Axes, place: int, x: np.ndarray, colours) -> None:
     side = (order + 1) // 2 * np.where(order % 2, 1, -1) / max(order.max(), 8)
     ax.scatter(x, place + 0.7 * side, c=colours, s=4, lw=0, rasterized=True)
 
+
 def _shades(values: pd.Series) -> np.ndarray:
     "Dark for high values, light for low ones; grey for words and gaps."
-    if not pd.api.types.is_numeric_dtype(values): return np.full((len(values), 4), plt.matplotlib.colors.to_rgba(COLOURS["not converted"]))
+    if not pd.api.types.is_numeric_dtype(values):
+        return np.full((len(values), 4), plt.matplotlib.colors.to_rgba(COLOURS["not converted"]))
     ranks = values.rank(pct=True)
-    return np.where(ranks.isna().to_numpy()[:, None], plt.matplotlib.colors.to_rgba(COLOURS["not converted"]), plt.get_cmap(LOW_TO_HIGH)(0.25 + 0.75 * ranks.fillna(0)))
+    return np.where(
+        ranks.isna().to_numpy()[:, None],
+        plt.matplotlib.colors.to_rgba(COLOURS["not converted"]),
+        plt.get_cmap(LOW_TO_HIGH)(0.25 + 0.75 * ranks.fillna(0)),
+    )
 
+# %% ../../nbs/explain/03_overall.ipynb #f202a501
 def plot_overall(
-    found: pd.DataFrame, # Contributions
-    table: pd.DataFrame, # Their session rows
-    most: int = 12, # Columns shown
-    outcome: str = "purchase", # What is predicted
-) -> Picture: # Its data is overall
+    found: pd.DataFrame,  # Contributions
+    table: pd.DataFrame,  # Their session rows
+    most: int = 12,  # Columns shown
+    outcome: str = "purchase",  # What is predicted
+) -> Picture:  # Its data is overall
     "What matters overall: mean size on the left, every session on the right."
     shown = overall(found, table).head(most)[::-1]
     title = f"What the model leans on most for {outcome}: {', '.join(map(short_title, shown.index[::-1][:3]))}"
     with plt.rc_context(LOOK):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8, 1.1 + 0.33 * len(shown)), sharey=True, width_ratios=(1, 2))
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(8, 1.1 + 0.33 * len(shown)), sharey=True, width_ratios=(1, 2)
+        )
         left.barh(range(len(shown)), shown["importance"], color=COLOURS["model"], height=0.62)
-        left.set(yticks=range(len(shown)), yticklabels=shown["title"], xlabel="mean size (log-odds)")
-        for place, c in enumerate(shown.index): _swarm(right, place, found[c].to_numpy(), _shades(table[c]))
+        left.set(
+            yticks=range(len(shown)), yticklabels=shown["title"], xlabel="mean size (log-odds)"
+        )
+        for place, c in enumerate(shown.index):
+            _swarm(right, place, found[c].to_numpy(), _shades(table[c]))
         right.axvline(0, color="#8C8C8C", lw=0.8)
-        right.set(xlabel="contribution of each session row (log-odds)\ndark: high value, light: low value, grey: a word or a gap", ylim=(-0.7, len(shown) - 0.3))
+        right.set(
+            xlabel="contribution of each session row (log-odds)\ndark: high value, light: low value, grey: a word or a gap",
+            ylim=(-0.7, len(shown) - 0.3),
+        )
         titled_axes(figure, title)
-    return Picture(figure, f"{title}. " + "; ".join(f"{row.title} {row.importance:.2f} ({row.says})" for row in shown[::-1].itertuples()))
+    return Picture(
+        figure,
+        f"{title}. "
+        + "; ".join(
+            f"{row.title} {row.importance:.2f} ({row.says})" for row in shown[::-1].itertuples()
+        ),
+    )
 
 # %% ../../nbs/explain/03_overall.ipynb #8cf701f4
 BINS = 15  # of a column's values, within which contributions are compared
 LITTLE = 0.15  # of a contribution's spread; if less is left over, the column works alone
 WEAK = 0.2  # rank correlation below which no partner is named
 
+
 def _left_over(values: pd.Series, found: pd.Series) -> pd.Series:
     "Contributions less the mean of those with a similar value."
-    bins = values.astype(object).where(values.notna(), "(none)").astype(str) if not pd.api.types.is_numeric_dtype(values) else pd.qcut(values.rank(), BINS, labels=False, duplicates="drop").fillna(-1)
+    bins = (
+        values.astype(object).where(values.notna(), "(none)").astype(str)
+        if not pd.api.types.is_numeric_dtype(values)
+        else pd.qcut(values.rank(), BINS, labels=False, duplicates="drop").fillna(-1)
+    )
     return found - found.groupby(bins).transform("mean")
 
+
 def partner(
-    found: pd.DataFrame, # Contributions
-    table: pd.DataFrame, # Their session rows
-    column: str, # A raw column
-) -> tuple[str, float]: # Its strongest partner among the numbers, and the rank correlation; empty where there is none
+    found: pd.DataFrame,  # Contributions
+    table: pd.DataFrame,  # Their session rows
+    column: str,  # A raw column
+) -> tuple[
+    str, float
+]:  # Its strongest partner among the numbers, and the rank correlation; empty where there is none
     "With which other column a contribution moves, its own value being equal."
     rest = _left_over(table[column], found[column])
-    if rest.std() < LITTLE * found[column].std(): return "", 0.0
-    numbers = [c for c in found.columns if c not in (BASE, column) and pd.api.types.is_numeric_dtype(table[c]) and table[c].nunique() > 1]
+    if rest.std() < LITTLE * found[column].std():
+        return "", 0.0
+    numbers = [
+        c
+        for c in found.columns
+        if c not in (BASE, column)
+        and pd.api.types.is_numeric_dtype(table[c])
+        and table[c].nunique() > 1
+    ]
     strength = table[numbers].rank().corrwith(rest.rank()).round(9).dropna()
-    if strength.empty or strength.abs().max() < WEAK: return "", 0.0
+    if strength.empty or strength.abs().max() < WEAK:
+        return "", 0.0
     best = strength.abs().sort_values(ascending=False, kind="stable").index[0]
     return best, float(strength[best])
 
+# %% ../../nbs/explain/03_overall.ipynb #357696d8
 def dependence(
-    found: pd.DataFrame, # Contributions
-    table: pd.DataFrame, # Their session rows
-    column: str, # A raw column
-) -> pd.DataFrame: # value, contribution, and the value of its partner; which one it is stands in attrs["partner"]
+    found: pd.DataFrame,  # Contributions
+    table: pd.DataFrame,  # Their session rows
+    column: str,  # A raw column
+) -> (
+    pd.DataFrame
+):  # value, contribution, and the value of its partner; which one it is stands in attrs["partner"]
     "Value and contribution, session by session."
     other, _ = partner(found, table, column)
-    shown = pd.DataFrame(dict(value=table[column], contribution=found[column], partner=table[other] if other else np.nan))
+    shown = pd.DataFrame(
+        dict(
+            value=table[column],
+            contribution=found[column],
+            partner=table[other] if other else np.nan,
+        )
+    )
     shown.attrs["partner"] = other
     return shown
 
@@ -123,31 +206,61 @@ def _draw_dependence(ax: plt.Axes, shown: pd.DataFrame, column: str) -> None:
     words = not pd.api.types.is_numeric_dtype(shown["value"])
     if words:
         said = shown["value"].astype(object).where(shown["value"].notna(), "(none)").astype(str)
-        common = said.value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:7]
+        common = (
+            said.value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:7]
+        )
         order = shown["contribution"].groupby(said).mean()[common].sort_values(kind="stable").index
-        for place, word in enumerate(order): ax.scatter(shown["contribution"][said == word], place + np.linspace(-0.3, 0.3, int((said == word).sum())), c=_shades(shown["partner"][said == word]), s=5, lw=0)
-        ax.set(yticks=range(len(order)), yticklabels=[w if len(w) <= 16 else f"...{w[-14:]}" for w in order], xlabel="contribution (log-odds)")
+        for place, word in enumerate(order):
+            ax.scatter(
+                shown["contribution"][said == word],
+                place + np.linspace(-0.3, 0.3, int((said == word).sum())),
+                c=_shades(shown["partner"][said == word]),
+                s=5,
+                lw=0,
+            )
+        ax.set(
+            yticks=range(len(order)),
+            yticklabels=[w if len(w) <= 16 else f"...{w[-14:]}" for w in order],
+            xlabel="contribution (log-odds)",
+        )
     else:
         low, high = shown["value"].quantile([0.005, 0.995])
-        ax.scatter(shown["value"].clip(low, high), shown["contribution"], c=_shades(shown["partner"]), s=5, lw=0)
+        ax.scatter(
+            shown["value"].clip(low, high),
+            shown["contribution"],
+            c=_shades(shown["partner"]),
+            s=5,
+            lw=0,
+        )
         ax.set(xlabel=title_of(column), ylabel="contribution (log-odds)")
     (ax.axvline if words else ax.axhline)(0, color="#8C8C8C", lw=0.8)
     other = shown.attrs["partner"]
-    ax.set_title(f"{short_title(column)}" + (f"\ndark: high {short_title(other)}" if other else "\n"), fontsize=8.5)
-    if column == "weekday": ax.set_xticks(range(7), [day[:3] for day in WEEKDAYS])
+    ax.set_title(
+        f"{short_title(column)}" + (f"\ndark: high {short_title(other)}" if other else "\n"),
+        fontsize=8.5,
+    )
+    if column == "weekday":
+        ax.set_xticks(range(7), [day[:3] for day in WEEKDAYS])
 
+# %% ../../nbs/explain/03_overall.ipynb #a4218e8b
 def plot_dependence(
-    found: pd.DataFrame, # Contributions
-    table: pd.DataFrame, # Their session rows
-    columns: list, # Raw columns, at most six
-) -> Picture: # Its data is dependence
+    found: pd.DataFrame,  # Contributions
+    table: pd.DataFrame,  # Their session rows
+    columns: list,  # Raw columns, at most six
+) -> Picture:  # Its data is dependence
     "How contributions depend on values."
     shown = [dependence(found, table, c) for c in columns[:6]]
     high = (len(shown) + 1) // 2
     with plt.rc_context(LOOK):
         figure, panels = plt.subplots(high, 2, figsize=(8, 2.9 * high), squeeze=False)
-        for ax, one, c in zip(panels.flat, shown, columns): _draw_dependence(ax, one, c)
-        for ax in panels.flat[len(shown):]: ax.axis("off")
+        for ax, one, c in zip(panels.flat, shown, columns):
+            _draw_dependence(ax, one, c)
+        for ax in panels.flat[len(shown) :]:
+            ax.axis("off")
         figure.tight_layout()
-    said = [f"{title_of(c)}: contributions from {one['contribution'].min():.2f} to {one['contribution'].max():.2f}" + (f", coloured by {title_of(one.attrs['partner'])}" if one.attrs["partner"] else "") for c, one in zip(columns, shown)]
+    said = [
+        f"{title_of(c)}: contributions from {one['contribution'].min():.2f} to {one['contribution'].max():.2f}"
+        + (f", coloured by {title_of(one.attrs['partner'])}" if one.attrs["partner"] else "")
+        for c, one in zip(columns, shown)
+    ]
     return Picture(figure, "Contribution by value. " + "; ".join(said))

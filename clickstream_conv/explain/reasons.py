@@ -16,92 +16,196 @@ from ..base.runs import Run
 from .contributions import Explainer, load_explainer
 from .encoding import BASE
 from .words import in_words, sentence, short_title
-from ..judging.cards import LEAST_IN_TRAINING
 from ..judging.intervals import draws_of_visitors, with_ends
-from ..scoring.events import as_given
+from ..judging.verdict import LEAST_IN_TRAINING
 from ..scoring.scorer import Scorer
+from ..scoring.values import as_given
 
 # %% ../../nbs/explain/06_reasons.ipynb #e8768902
 NAMED = 3  # columns and groups that are named
+
 
 def _listed(names: list) -> str:
     "a, b and c."
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
+
 def share_of_contributions(
-    found: pd.DataFrame, # Contributions
-    visitors: np.ndarray, # Who each row belongs to
-    groups: dict, # Name: columns that are taken together
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> pd.DataFrame: # By name: share of all contributions, and its ends
+    found: pd.DataFrame,  # Contributions
+    visitors: np.ndarray,  # Who each row belongs to
+    groups: dict,  # Name: columns that are taken together
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> pd.DataFrame:  # By name: share of all contributions, and its ends
     "Shares of contributions with 95 % intervals over visitors."
     sizes = found.drop(columns=BASE).abs()
-    member = np.array([[column in columns for columns in groups.values()] for column in sizes], float)
+    member = np.array(
+        [[column in columns for columns in groups.values()] for column in sizes], float
+    )
     of = lambda w: (w @ sizes.to_numpy()) @ member / max((w @ sizes.to_numpy()).sum(), 1e-12)
     value = of(np.ones(len(sizes)))
-    drawn = np.array([of(w) for w in draws_of_visitors(visitors, resamples, seed)]).reshape(-1, len(groups))
-    return pd.DataFrame({name: with_ends("share", float(value[place]), drawn[:, place]) for place, name in enumerate(groups)}).T
+    drawn = np.array([of(w) for w in draws_of_visitors(visitors, resamples, seed)]).reshape(
+        -1, len(groups)
+    )
+    return pd.DataFrame(
+        {
+            name: with_ends("share", float(value[place]), drawn[:, place])
+            for place, name in enumerate(groups)
+        }
+    ).T
 
+# %% ../../nbs/explain/06_reasons.ipynb #ce88257f
 def findings(
-    outcome: str, # Title of the outcome
-    model: str, # Family
-    units: pd.DataFrame, # As made by overall, each group of correlated columns as one
-    shared: pd.DataFrame, # As made by group_table
-    both: pd.DataFrame, # As made by beside
-    rows: int, # Session rows explained
-    converted: int, # Converted sessions that the model learned from
-    first_share: dict | None = None, # share of the strongest, and its ends, as made by share_of_contributions; None: not known
-) -> list: # Of Sentence
+    outcome: str,  # Title of the outcome
+    model: str,  # Family
+    units: pd.DataFrame,  # As made by overall, each group of correlated columns as one
+    shared: pd.DataFrame,  # As made by group_table
+    both: pd.DataFrame,  # As made by beside
+    rows: int,  # Session rows explained
+    converted: int,  # Converted sessions that the model learned from
+    first_share: dict
+    | None = None,  # share of the strongest, and its ends, as made by share_of_contributions; None: not known
+) -> list:  # Of Sentence
     "The findings in sentences."
     first = units[units["importance"] > 0].head(NAMED)
-    if first.empty: return [Sentence("explain.nothing", f"{outcome}: the {model} says the same of every session, so there is nothing to explain")]
-    where, names = "training part, a sample of rows, a row a session and landmark", [f"{short_title(c)} ({says})" for c, says in first["says"].items()]
-    own = figure_of(first_share or dict(share=first["share"].sum()), "share", f"share of all contributions by the first {len(first)}", "share of contributions", where, rows)
-    lines = [Sentence("explain.leans_on", f"{outcome}: the {model} leans most on {_listed(names)}; together {own:.0%} of all contributions over {rows:,} session rows of the training part", (own, exact_count(rows, "session rows", where)), names=tuple(names))]
+    if first.empty:
+        return [
+            Sentence(
+                "explain.nothing",
+                f"{outcome}: the {model} says the same of every session, so there is nothing to explain",
+            )
+        ]
+    where, names = (
+        "training part, a sample of rows, a row a session and landmark",
+        [f"{short_title(c)} ({says})" for c, says in first["says"].items()],
+    )
+    own = figure_of(
+        first_share or dict(share=first["share"].sum()),
+        "share",
+        f"share of all contributions by the first {len(first)}",
+        "share of contributions",
+        where,
+        rows,
+    )
+    lines = [
+        Sentence(
+            "explain.leans_on",
+            f"{outcome}: the {model} leans most on {_listed(names)}; together {own:.0%} of all contributions over {rows:,} session rows of the training part",
+            (own, exact_count(rows, "session rows", where)),
+            names=tuple(names),
+        )
+    ]
     if len(shared):
         groups = [(row.columns, int(row.place)) for row in shared.head(NAMED).itertuples()]
-        places = tuple(Figure("place among all columns", place, "place", where, rows, why=DESCRIBES) for _, place in groups)
-        lines.append(Sentence("explain.shared", f"columns that say nearly the same share credit: {'; '.join(f'{columns} (place {place} together)' for columns, place in groups)}", places, names=tuple(columns for columns, _ in groups)))
+        places = tuple(
+            Figure("place among all columns", place, "place", where, rows, why=DESCRIBES)
+            for _, place in groups
+        )
+        lines.append(
+            Sentence(
+                "explain.shared",
+                f"columns that say nearly the same share credit: {'; '.join(f'{columns} (place {place} together)' for columns, place in groups)}",
+                places,
+                names=tuple(columns for columns, _ in groups),
+            )
+        )
     order, most = both.sort_values("rise", ascending=False, kind="stable").index, min(5, len(both))
     agree = len(set(order[:5]) & set(both.index[:5]))
-    counts = (exact_count(agree, "columns that are first in both orders", where), exact_count(most, "columns compared", where))
-    lines.append(Sentence("explain.shuffling", f"column by column, shuffling puts {short_title(order[0])} first; {agree} of the {most} columns that contribute most are among its first {most}", counts, names=(short_title(order[0]),)))
-    few = f"; it learned from {converted:,} converted sessions, so another sample could change their order" if converted < LEAST_IN_TRAINING else ""
+    counts = (
+        exact_count(agree, "columns that are first in both orders", where),
+        exact_count(most, "columns compared", where),
+    )
+    lines.append(
+        Sentence(
+            "explain.shuffling",
+            f"column by column, shuffling puts {short_title(order[0])} first; {agree} of the {most} columns that contribute most are among its first {most}",
+            counts,
+            names=(short_title(order[0]),),
+        )
+    )
+    few = (
+        f"; it learned from {converted:,} converted sessions, so another sample could change their order"
+        if converted < LEAST_IN_TRAINING
+        else ""
+    )
     learned = (exact_count(converted, "converted sessions", "training part"),) if few else ()
-    return [*lines, Sentence("explain.not_causes", f"contributions describe the model, not causes{few}", learned, "caution")]
+    return [
+        *lines,
+        Sentence(
+            "explain.not_causes",
+            f"contributions describe the model, not causes{few}",
+            learned,
+            "caution",
+        ),
+    ]
 
 # %% ../../nbs/explain/06_reasons.ipynb #f1c25271
 def _reasons_of(row: dict, found: dict, p: float, usual: float, top: int) -> dict:
     "One session's reasons as the columns of an answer."
-    names = sorted((c for c in found if c != BASE and found[c] != 0), key=lambda c: -abs(found[c]))[:top]
-    told = {f"reason_{i + 1}": in_words(names[i], row[names[i]]) if i < len(names) else None for i in range(top)}
-    sizes = {f"contribution_{i + 1}": found[names[i]] if i < len(names) else None for i in range(top)}
-    return dict(probability=p, usual=usual, **told, **sizes, sentence=sentence(row, pd.Series(found), p, usual, top))
+    names = sorted((c for c in found if c != BASE and found[c] != 0), key=lambda c: -abs(found[c]))[
+        :top
+    ]
+    told = {
+        f"reason_{i + 1}": in_words(names[i], row[names[i]]) if i < len(names) else None
+        for i in range(top)
+    }
+    sizes = {
+        f"contribution_{i + 1}": found[names[i]] if i < len(names) else None for i in range(top)
+    }
+    return dict(
+        probability=p,
+        usual=usual,
+        **told,
+        **sizes,
+        sentence=sentence(row, pd.Series(found), p, usual, top),
+    )
+
 
 @patch
 def explained_by(
     self: Scorer,
-) -> Explainer: # Of the conversion model
+) -> Explainer:  # Of the conversion model
     "The run's explainer, loaded once."
     if getattr(self, "_explainer", None) is None:
-        if self.folder is None: raise ValueError("this Scorer was made without a run's folder, so it has no explainer. Use Scorer.load(folder)")
+        if self.folder is None:
+            raise ValueError(
+                "this Scorer was made without a run's folder, so it has no explainer. Use Scorer.load(folder)"
+            )
         self._explainer = load_explainer(Run(str(self.folder)), self.conversion)
     return self._explainer
 
+# %% ../../nbs/explain/06_reasons.ipynb #0fd3a7c6
 @patch
 def reasons(
     self: Scorer,
-    events_or_rows, # Canonical events in any frame, or session rows as made by rows
-    top: int = 3, # Reasons of each session, at most
-    landmarks: str | int | list = "last", # As for score, where events are given
-): # session_id, landmark, probability, usual, reason_1 ... with contribution_1 ..., sentence; pandas if pandas was given, else Polars
+    events_or_rows,  # Canonical events in any frame, or session rows as made by rows
+    top: int = 3,  # Reasons of each session, at most
+    landmarks: str | int | list = "last",  # As for score, where events are given
+):  # session_id, landmark, probability, usual, reason_1 ... with contribution_1 ..., sentence; pandas if pandas was given, else Polars
     "Why, for each session."
     given = events_or_rows
-    table = given if isinstance(given, pd.DataFrame) and set(self.features) <= set(given.columns) else self.rows(given, landmarks)
+    table = (
+        given
+        if isinstance(given, pd.DataFrame) and set(self.features) <= set(given.columns)
+        else self.rows(given, landmarks)
+    )
     explainer = self.explained_by()
     found, p = explainer.contributions(table), self.chance(table)
     usual = float(explainer.chance(explainer.base_)[0])
-    said = [_reasons_of(row, one, chance, usual, top) for row, one, chance in zip(table.to_dict("records"), found.to_dict("records"), p)]
+    said = [
+        _reasons_of(row, one, chance, usual, top)
+        for row, one, chance in zip(table.to_dict("records"), found.to_dict("records"), p)
+    ]
     keys = table[[c for c in ("session_id", "landmark") if c in table]].reset_index(drop=True)
-    return as_given(pl.from_pandas(pd.concat([keys, pd.DataFrame(said, columns=list(_reasons_of({}, {BASE: 0.0}, 0.5, usual, top)))], axis=1)), given)
+    return as_given(
+        pl.from_pandas(
+            pd.concat(
+                [
+                    keys,
+                    pd.DataFrame(said, columns=list(_reasons_of({}, {BASE: 0.0}, 0.5, usual, top))),
+                ],
+                axis=1,
+            )
+        ),
+        given,
+    )

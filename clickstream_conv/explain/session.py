@@ -16,44 +16,110 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from ..base.pictures import COLOURS, LOOK, Picture
 from .encoding import BASE, LOOKED_AT
 from .overall import titled_axes
-from .words import as_chance, in_words, sentence, short_title, strongest, TOGETHER
+from clickstream_conv.explain.words import (
+    as_chance,
+    in_words,
+    sentence,
+    short_title,
+    strongest,
+    TOGETHER,
+)
 
 # %% ../../nbs/explain/04_session.ipynb #362af8b1
 def steps_of(
-    row: pd.Series, # A session row
-    found: pd.Series, # Its contributions
-    top: int = 8, # Columns shown one by one
-) -> pd.DataFrame: # What, contribution, and where it starts and ends in log-odds; from the base up to the score
+    row: pd.Series,  # A session row
+    found: pd.Series,  # Its contributions
+    top: int = 8,  # Columns shown one by one
+) -> (
+    pd.DataFrame
+):  # What, contribution, and where it starts and ends in log-odds; from the base up to the score
     "From the base to the score, step by step."
     names = strongest(found, top)
     rest = found.drop([BASE, *names])
     steps = [(f"{len(rest)} other columns together", rest.sum())] if len(rest) else []
     steps += [(in_words(c, row[c]), found[c]) for c in names[::-1]]
     ends = found[BASE] + np.cumsum([step for _, step in steps])
-    return pd.DataFrame(dict(what=[what for what, _ in steps], contribution=[step for _, step in steps], start=np.r_[found[BASE], ends[:-1]], end=ends))
+    return pd.DataFrame(
+        dict(
+            what=[what for what, _ in steps],
+            contribution=[step for _, step in steps],
+            start=np.r_[found[BASE], ends[:-1]],
+            end=ends,
+        )
+    )
 
 # %% ../../nbs/explain/04_session.ipynb #efdd8009
 def plot_reasons(
-    row: pd.Series, # A session row
-    found: pd.Series, # Its contributions
-    p: float, # Its probability
-    usual: float, # The probability of the base
-    top: int = 8, # Columns shown one by one
-) -> Picture: # Its data is steps_of
+    row: pd.Series,  # A session row
+    found: pd.Series,  # Its contributions
+    p: float,  # Its probability
+    usual: float,  # The probability of the base
+    top: int = 8,  # Columns shown one by one
+) -> Picture:  # Its data is steps_of
     "One session's reasons, as a waterfall."
     steps, said = steps_of(row, found, top), sentence(row, found, p, usual)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(8, 1.5 + 0.31 * len(steps)))
         for place, step in enumerate(steps.itertuples()):
-            ax.barh(place, step.contribution, left=step.start, color=COLOURS["converted"] if step.contribution > 0 else COLOURS["model"], height=0.62)
-            ax.plot([step.end] * 2, [place, min(place + 1, len(steps) - 1)], color="#8C8C8C", lw=0.6)
-            ax.annotate(f"{step.contribution:+.2f}", (max(step.start, step.end), place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8)
-        ax.set(yticks=range(len(steps)), yticklabels=[textwrap.shorten(what, 52) for what in steps["what"]], xlabel=f"log-odds before calibration\nstarts at the usual session, {found[BASE]:.2f}, ends at {steps['end'].iloc[-1]:.2f}")
+            ax.barh(
+                place,
+                step.contribution,
+                left=step.start,
+                color=COLOURS["converted"] if step.contribution > 0 else COLOURS["model"],
+                height=0.62,
+            )
+            ax.plot(
+                [step.end] * 2, [place, min(place + 1, len(steps) - 1)], color="#8C8C8C", lw=0.6
+            )
+            ax.annotate(
+                f"{step.contribution:+.2f}",
+                (max(step.start, step.end), place),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        ax.set(
+            yticks=range(len(steps)),
+            yticklabels=[textwrap.shorten(what, 52) for what in steps["what"]],
+            xlabel=f"log-odds before calibration\nstarts at the usual session, {found[BASE]:.2f}, ends at {steps['end'].iloc[-1]:.2f}",
+        )
         _chance_axis(ax)
-        titled_axes(figure, f"Probability {as_chance(p)}, against {as_chance(usual)} for the usual session")
-    return Picture(figure, f"{said}. " + "; ".join(f"{step.what} {step.contribution:+.2f}" for step in steps[::-1].itertuples()))
+        titled_axes(
+            figure, f"Probability {as_chance(p)}, against {as_chance(usual)} for the usual session"
+        )
+    return Picture(
+        figure,
+        f"{said}. "
+        + "; ".join(f"{step.what} {step.contribution:+.2f}" for step in steps[::-1].itertuples()),
+    )
 
-MARKS = (1e-6, 1e-5, 1e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)  # probabilities marked above a scale of log-odds
+# %% ../../nbs/explain/04_session.ipynb #3281d6bb
+MARKS = (
+    1e-6,
+    1e-5,
+    1e-4,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    0.8,
+    0.9,
+    0.95,
+    0.98,
+    0.99,
+    0.995,
+    0.999,
+    0.9999,
+)  # probabilities marked above a scale of log-odds
+
 
 def _chance_axis(ax: plt.Axes) -> None:
     "Mark probabilities above a scale of log-odds, as far as they have room."
@@ -63,7 +129,8 @@ def _chance_axis(ax: plt.Axes) -> None:
     marks = [m for m in MARKS if low <= np.log(m / (1 - m)) <= high]
     places, kept = np.log(np.array(marks) / (1 - np.array(marks))), []
     for place, mark in zip(places, marks):
-        if not kept or place - kept[-1][0] > 0.07 * (high - low): kept.append((place, mark))
+        if not kept or place - kept[-1][0] > 0.07 * (high - low):
+            kept.append((place, mark))
     above = ax.secondary_xaxis("top")
     above.set_xticks([place for place, _ in kept], [f"{mark:g}" for _, mark in kept])
     above.set_xlabel("as a probability, before calibration")
@@ -71,37 +138,62 @@ def _chance_axis(ax: plt.Axes) -> None:
 # %% ../../nbs/explain/04_session.ipynb #eeb5762c
 SAME = 0.8  # rank correlation, of either sign, from which two columns are said to say the same
 
+
 def correlated_groups(
-    table: pd.DataFrame, # Session rows
-    columns: list, # Raw columns
-    line: float = SAME, # Rank correlation
-) -> list: # Groups of at least two columns
+    table: pd.DataFrame,  # Session rows
+    columns: list,  # Raw columns
+    line: float = SAME,  # Rank correlation
+) -> list:  # Groups of at least two columns
     "Groups of columns in which each says nearly what the others say."
-    if len(table) > LOOKED_AT: table = table.sample(LOOKED_AT, random_state=0)
-    numbers = [c for c in columns if pd.api.types.is_numeric_dtype(table[c]) and table[c].nunique() > 1]
-    if len(numbers) < 2: return []
+    if len(table) > LOOKED_AT:
+        table = table.sample(LOOKED_AT, random_state=0)
+    numbers = [
+        c for c in columns if pd.api.types.is_numeric_dtype(table[c]) and table[c].nunique() > 1
+    ]
+    if len(numbers) < 2:
+        return []
     apart = 1 - table[numbers].corr(method="spearman").abs().fillna(0.0).round(9).to_numpy()
-    labels = fcluster(linkage(apart[np.triu_indices(len(numbers), 1)], "complete"), 1 - line, "distance")
+    labels = fcluster(
+        linkage(apart[np.triu_indices(len(numbers), 1)], "complete"), 1 - line, "distance"
+    )
     groups = pd.Series(numbers).groupby(labels).agg(list)
     return [group for group in groups if len(group) > 1]
 
+
 def together(
-    found: pd.DataFrame, # Contributions
-    table: pd.DataFrame, # Their session rows
-    groups: list, # As made by correlated_groups
-) -> tuple[pd.DataFrame, pd.DataFrame]: # Contributions and session rows in which each group is one column, with the values of its strongest member
+    found: pd.DataFrame,  # Contributions
+    table: pd.DataFrame,  # Their session rows
+    groups: list,  # As made by correlated_groups
+) -> tuple[
+    pd.DataFrame, pd.DataFrame
+]:  # Contributions and session rows in which each group is one column, with the values of its strongest member
     "Each group as one column."
     sizes = found.abs().mean().round(9)
     ordered = [sorted(group, key=lambda c: -sizes[c]) for group in groups]
-    joined = pd.DataFrame({TOGETHER.join(group): found[group].sum(axis=1) for group in ordered}, index=found.index)
-    leading = pd.DataFrame({TOGETHER.join(group): table[group[0]] for group in ordered}, index=table.index)
-    return pd.concat([found.drop(columns=[c for group in groups for c in group]), joined], axis=1), pd.concat([table, leading], axis=1)
+    joined = pd.DataFrame(
+        {TOGETHER.join(group): found[group].sum(axis=1) for group in ordered}, index=found.index
+    )
+    leading = pd.DataFrame(
+        {TOGETHER.join(group): table[group[0]] for group in ordered}, index=table.index
+    )
+    return pd.concat(
+        [found.drop(columns=[c for group in groups for c in group]), joined], axis=1
+    ), pd.concat([table, leading], axis=1)
 
+# %% ../../nbs/explain/04_session.ipynb #9266336d
 def group_table(
-    found: pd.DataFrame, # Contributions
-    units: pd.DataFrame, # What overall makes of both results of together
-) -> pd.DataFrame: # One row a group, the strongest first: titles, importance together, sum of the importances alone, place among all
+    found: pd.DataFrame,  # Contributions
+    units: pd.DataFrame,  # What overall makes of both results of together
+) -> pd.DataFrame:  # One row a group, the strongest first: titles, importance together, sum of the importances alone, place among all
     "What correlated columns contribute together."
     alone, names = found.abs().mean(), [c for c in units.index if TOGETHER in c]
-    shown = [dict(columns=", ".join(map(short_title, name.split(TOGETHER))), together=units["importance"][name], sum_of_each=alone[name.split(TOGETHER)].sum(), place=units.index.get_loc(name) + 1) for name in names]
+    shown = [
+        dict(
+            columns=", ".join(map(short_title, name.split(TOGETHER))),
+            together=units["importance"][name],
+            sum_of_each=alone[name.split(TOGETHER)].sum(),
+            place=units.index.get_loc(name) + 1,
+        )
+        for name in names
+    ]
     return pd.DataFrame(shown, columns=["columns", "together", "sum_of_each", "place"])

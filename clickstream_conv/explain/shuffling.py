@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss
 from ..base.pictures import COLOURS, LOOK, Picture
 from .overall import titled_axes
 from .words import short_title, TOGETHER
-from ..models.families import probability
+from ..models.fitting import probability
 from ..scoring.quick import quickened
 
 # %% ../../nbs/explain/05_shuffling.ipynb #a6812748
@@ -23,44 +23,79 @@ def _loss(y: np.ndarray, p: np.ndarray) -> float:
     "Log-loss."
     return float(log_loss(y, np.clip(p, 1e-9, 1 - 1e-9), labels=[0, 1]))
 
+
 def shuffling(
-    model: BaseEstimator, # Fitted
-    table: pd.DataFrame, # Session rows with converted
-    units: list, # Lists of raw columns that are shuffled together
-    repeats: int = 2, # Shuffles of each
-    seed: int = 0, # Of the shuffles
-) -> pd.DataFrame: # By unit, the largest rise first: columns, rise in log-loss
+    model: BaseEstimator,  # Fitted
+    table: pd.DataFrame,  # Session rows with converted
+    units: list,  # Lists of raw columns that are shuffled together
+    repeats: int = 2,  # Shuffles of each
+    seed: int = 0,  # Of the shuffles
+) -> pd.DataFrame:  # By unit, the largest rise first: columns, rise in log-loss
     "How much worse the model gets without a column's information."
-    rng, y, table = np.random.default_rng(seed), table["converted"].to_numpy(), table.reset_index(drop=True)
+    rng, y, table = (
+        np.random.default_rng(seed),
+        table["converted"].to_numpy(),
+        table.reset_index(drop=True),
+    )
     ask = quickened(model, probability, table.head(40))
-    before, orders = _loss(y, probability(ask, table)), [rng.permutation(len(table)) for _ in range(repeats)]
+    before, orders = (
+        _loss(y, probability(ask, table)),
+        [rng.permutation(len(table)) for _ in range(repeats)],
+    )
     mixed = lambda unit, order: table.assign(**{c: table[c].to_numpy()[order] for c in unit})
-    rise = [np.mean([_loss(y, probability(ask, mixed(unit, order))) for order in orders]) - before for unit in units]
-    return pd.DataFrame(dict(columns=[TOGETHER.join(unit) for unit in units], rise=np.round(rise, 9))).sort_values("rise", ascending=False, kind="stable", ignore_index=True)
+    rise = [
+        np.mean([_loss(y, probability(ask, mixed(unit, order))) for order in orders]) - before
+        for unit in units
+    ]
+    return pd.DataFrame(
+        dict(columns=[TOGETHER.join(unit) for unit in units], rise=np.round(rise, 9))
+    ).sort_values("rise", ascending=False, kind="stable", ignore_index=True)
 
 # %% ../../nbs/explain/05_shuffling.ipynb #0e176d54
 def beside(
-    importance: pd.DataFrame, # As made by overall
-    shuffled: pd.DataFrame, # As made by shuffling, a column at a time
-    most: int = 12, # Columns shown
-) -> pd.DataFrame: # By column: title, importance, rise in log-loss
+    importance: pd.DataFrame,  # As made by overall
+    shuffled: pd.DataFrame,  # As made by shuffling, a column at a time
+    most: int = 12,  # Columns shown
+) -> pd.DataFrame:  # By column: title, importance, rise in log-loss
     "Both views of the columns that are strongest in either."
     both = importance[["title", "importance"]].join(shuffled.set_index("columns")["rise"])
     ranks = np.minimum(both["importance"].rank(ascending=False), both["rise"].rank(ascending=False))
-    return both.loc[ranks.sort_values(kind="stable").index[:most]].sort_values("importance", ascending=False, kind="stable")
+    return both.loc[ranks.sort_values(kind="stable").index[:most]].sort_values(
+        "importance", ascending=False, kind="stable"
+    )
 
+# %% ../../nbs/explain/05_shuffling.ipynb #c0f0a329
 def plot_beside(
-    both: pd.DataFrame, # As made by beside
-) -> Picture: # Its data is beside
+    both: pd.DataFrame,  # As made by beside
+) -> Picture:  # Its data is beside
     "Contributions and shuffling, side by side."
     shown, first = both[::-1], both["rise"].idxmax()
     same = first == both.index[0]
-    title = f"Both views put {short_title(first)} first" if same else f"Contributions put {short_title(both.index[0])} first, shuffling {short_title(first)}"
+    title = (
+        f"Both views put {short_title(first)} first"
+        if same
+        else f"Contributions put {short_title(both.index[0])} first, shuffling {short_title(first)}"
+    )
     with plt.rc_context(LOOK):
         figure, panels = plt.subplots(1, 2, figsize=(8, 1.1 + 0.29 * len(shown)), sharey=True)
-        for ax, name, label in zip(panels, ("importance", "rise"), ("mean size of contribution (log-odds)", "rise in log-loss when shuffled")):
-            ax.barh(range(len(shown)), shown[name], color=COLOURS["model"] if name == "importance" else COLOURS["not converted"], height=0.62)
+        for ax, name, label in zip(
+            panels,
+            ("importance", "rise"),
+            ("mean size of contribution (log-odds)", "rise in log-loss when shuffled"),
+        ):
+            ax.barh(
+                range(len(shown)),
+                shown[name],
+                color=COLOURS["model"] if name == "importance" else COLOURS["not converted"],
+                height=0.62,
+            )
             ax.set(xlabel=label)
         panels[0].set(yticks=range(len(shown)), yticklabels=shown["title"])
         titled_axes(figure, title)
-    return Picture(figure, f"{title}. " + "; ".join(f"{row.title}: {row.importance:.2f}, {row.rise:.4f}" for row in both.itertuples()))
+    return Picture(
+        figure,
+        f"{title}. "
+        + "; ".join(
+            f"{row.title}: {row.importance:.2f}, {row.rise:.4f}" for row in both.itertuples()
+        ),
+    )

@@ -14,93 +14,205 @@ from .encoding import BASE
 
 # %% ../../nbs/explain/02_words.ipynb #1d3d388e
 WORDING = {  # feature: title with its unit, how a value is said, kind of value
-    "landmark": ("events so far", "{} so far", "event"), "n_view": ("views", "{}", "view"), "n_cart": ("carts", "{}", "cart"), "n_remove": ("removals", "{}", "removal"),
-    "n_checkout": ("checkouts", "{}", "checkout"), "n_purchase": ("purchases", "{}", "purchase"), "n_other": ("other events", "{}", "other event"), "n_items": ("different products", "{}", "different product"),
-    "n_categories": ("different categories", "{}", "different categor|y|ies"), "n_item_events": ("events with a product", "{} with a product", "event"),
-    "n_category_events": ("events with a category", "{} with a category", "event"), "category_switches": ("changes of category", "{} of category", "change"),
-    "cart_count": ("pieces in the cart", "{} in the cart", "piece"), "cart_value": ("value of the cart", "a cart worth {}", "number"), "n_above_average": ("prices above their category's mean", "{} above the category's mean", "price"),
-    "price_min": ("lowest price", "a lowest price of {}", "number"), "price_max": ("highest price", "a highest price of {}", "number"), "price_mean": ("mean price", "a mean price of {}", "number"),
-    "price_spread": ("highest less lowest price", "prices {} apart", "number"), "price_last": ("last price", "a last price of {}", "number"), "price_ratio_last": ("last price / category's mean", "a last price {} times its category's mean", "number"),
-    "price_ratio_mean": ("mean price / category's mean", "prices {} times their category's mean", "number"), "share_above_average": ("share of prices above category's mean", "{} of prices above their category's mean", "share"),
-    "revisit_share": ("share of returns to a product", "{} of looks at a product seen before", "share"), "category_entropy": ("entropy of categories", "categories as mixed as {} equal ones", "exp"),
-    "path_log_odds": ("path (log-odds)", "a path {} times as common among those who convert", "exp"), "path_log_odds_last": ("last step (log-odds)", "a last step {} times as common among those who convert", "exp"),
-    "dwell_log_odds": ("time spent (log-odds)", "reading times {} times as common among those who convert", "exp"), "dwell_last": ("time on the page before (s)", "{} on the page before", "second"),
-    "dwell_max": ("longest time on a page (s)", "{} on the longest page", "second"), "dwell_mean": ("mean time on a page (s)", "{} a page", "second"), "dwell_log_mean": ("usual time on a page (log s)", "{} on the usual page", "log second"),
-    "item_dwell_log_mean": ("usual time on product pages (log s)", "{} on the usual product page", "log second"), "elapsed": ("time so far (s)", "{} since the first event", "second"), "pace": ("events a minute", "{} events a minute", "number"),
-    "hour": ("hour (UTC)", "{} o'clock UTC", "number"), "weekday": ("weekday", "on a {}", "weekday"), "exit_rate_last": ("exit rate of the last page", "a last page where {} leave", "share"),
-    "bounce_rate_last": ("bounce rate of the last page", "a last page where {} bounce", "share"), "exit_rate_mean": ("mean exit rate", "pages where {} leave", "share"), "bounce_rate_mean": ("mean bounce rate", "pages where {} bounce", "share"),
-    "last_event": ("last event", "last event {}", "word"), "last_category": ("last category", "last category {}", "word"), "last_page": ("last page", "last page {}", "word"),
-    "device": ("device", "on {}", "word"), "channel": ("channel", "arrived by {}", "word"), "returning": ("returning", "a {} visitor", "word"), "country": ("country", "from country {}", "word"),
+    "landmark": ("events so far", "{} so far", "event"),
+    "n_view": ("views", "{}", "view"),
+    "n_cart": ("carts", "{}", "cart"),
+    "n_remove": ("removals", "{}", "removal"),
+    "n_checkout": ("checkouts", "{}", "checkout"),
+    "n_purchase": ("purchases", "{}", "purchase"),
+    "n_other": ("other events", "{}", "other event"),
+    "n_items": ("different products", "{}", "different product"),
+    "n_categories": ("different categories", "{}", "different categor|y|ies"),
+    "n_item_events": ("events with a product", "{} with a product", "event"),
+    "n_category_events": ("events with a category", "{} with a category", "event"),
+    "category_switches": ("changes of category", "{} of category", "change"),
+    "cart_count": ("pieces in the cart", "{} in the cart", "piece"),
+    "cart_value": ("value of the cart", "a cart worth {}", "number"),
+    "n_above_average": (
+        "prices above their category's mean",
+        "{} above the category's mean",
+        "price",
+    ),
+    "price_min": ("lowest price", "a lowest price of {}", "number"),
+    "price_max": ("highest price", "a highest price of {}", "number"),
+    "price_mean": ("mean price", "a mean price of {}", "number"),
+    "price_spread": ("highest less lowest price", "prices {} apart", "number"),
+    "price_last": ("last price", "a last price of {}", "number"),
+    "price_ratio_last": (
+        "last price / category's mean",
+        "a last price {} times its category's mean",
+        "number",
+    ),
+    "price_ratio_mean": (
+        "mean price / category's mean",
+        "prices {} times their category's mean",
+        "number",
+    ),
+    "share_above_average": (
+        "share of prices above category's mean",
+        "{} of prices above their category's mean",
+        "share",
+    ),
+    "revisit_share": (
+        "share of returns to a product",
+        "{} of looks at a product seen before",
+        "share",
+    ),
+    "category_entropy": ("entropy of categories", "categories as mixed as {} equal ones", "exp"),
+    "path_log_odds": (
+        "path (log-odds)",
+        "a path {} times as common among those who convert",
+        "exp",
+    ),
+    "path_log_odds_last": (
+        "last step (log-odds)",
+        "a last step {} times as common among those who convert",
+        "exp",
+    ),
+    "dwell_log_odds": (
+        "time spent (log-odds)",
+        "reading times {} times as common among those who convert",
+        "exp",
+    ),
+    "dwell_last": ("time on the page before (s)", "{} on the page before", "second"),
+    "dwell_max": ("longest time on a page (s)", "{} on the longest page", "second"),
+    "dwell_mean": ("mean time on a page (s)", "{} a page", "second"),
+    "dwell_log_mean": ("usual time on a page (log s)", "{} on the usual page", "log second"),
+    "item_dwell_log_mean": (
+        "usual time on product pages (log s)",
+        "{} on the usual product page",
+        "log second",
+    ),
+    "elapsed": ("time so far (s)", "{} since the first event", "second"),
+    "pace": ("events a minute", "{} events a minute", "number"),
+    "hour": ("hour (UTC)", "{} o'clock UTC", "number"),
+    "weekday": ("weekday", "on a {}", "weekday"),
+    "exit_rate_last": ("exit rate of the last page", "a last page where {} leave", "share"),
+    "bounce_rate_last": ("bounce rate of the last page", "a last page where {} bounce", "share"),
+    "exit_rate_mean": ("mean exit rate", "pages where {} leave", "share"),
+    "bounce_rate_mean": ("mean bounce rate", "pages where {} bounce", "share"),
+    "last_event": ("last event", "last event {}", "word"),
+    "last_category": ("last category", "last category {}", "word"),
+    "last_page": ("last page", "last page {}", "word"),
+    "device": ("device", "on {}", "word"),
+    "channel": ("channel", "arrived by {}", "word"),
+    "returning": ("returning", "a {} visitor", "word"),
+    "country": ("country", "from country {}", "word"),
 }
+
+# %% ../../nbs/explain/02_words.ipynb #7a19228c
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 TOGETHER = " + "  # between the names of columns that are looked at as one
 
-def short_title(column: str) -> str: return title_of(column).split(" (")[0]
+
+def short_title(column: str) -> str:
+    return title_of(column).split(" (")[0]
+
 
 def title_of(
-    feature: str, # A raw column
-) -> str: # What a person calls it
+    feature: str,  # A raw column
+) -> str:  # What a person calls it
     "A readable title, with the unit; of a group of columns that of its first."
-    if TOGETHER in feature: return f"{short_title(feature.split(TOGETHER)[0])} and {feature.count(TOGETHER)} like it"
+    if TOGETHER in feature:
+        return f"{short_title(feature.split(TOGETHER)[0])} and {feature.count(TOGETHER)} like it"
     return WORDING[feature][0] if feature in WORDING else feature.replace("_", " ")
 
 # %% ../../nbs/explain/02_words.ipynb #f9493c9c
 def as_figure(
-    value: float, # A number
-) -> str: # Three digits of it, or all before the point
+    value: float,  # A number
+) -> str:  # Three digits of it, or all before the point
     "A number as people write it."
-    return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2g}"
+    return (
+        f"{value:,.0f}"
+        if abs(value) >= 100 or value == round(value)
+        else f"{value:.1f}"
+        if abs(value) >= 10
+        else f"{value:.2g}"
+    )
+
 
 def _seconds(value: float) -> str:
     "A duration in the unit that suits it."
-    number, unit = (value, "second") if value < 100 else (value / 60, "minute") if value < 6_000 else (value / 3_600, "hour")
+    number, unit = (
+        (value, "second")
+        if value < 100
+        else (value / 60, "minute")
+        if value < 6_000
+        else (value / 3_600, "hour")
+    )
     return f"{as_figure(number)} {unit}{'' if as_figure(number) == '1' else 's'}"
+
 
 def said_value(value, kind: str) -> str:
     "A value of a kind."
-    if kind == "word": return str(value)
-    if kind == "number": return as_figure(value)
-    if kind == "share": return f"{value:.0%}"
-    if kind == "exp": return as_figure(np.exp(np.clip(value, -20, 20)))
-    if kind == "second": return _seconds(value)
-    if kind == "log second": return _seconds(np.expm1(min(value, 20)))
-    if kind == "weekday": return WEEKDAYS[int(value) % 7]
+    if kind == "word":
+        return str(value)
+    if kind == "number":
+        return as_figure(value)
+    if kind == "share":
+        return f"{value:.0%}"
+    if kind == "exp":
+        return as_figure(np.exp(np.clip(value, -20, 20)))
+    if kind == "second":
+        return _seconds(value)
+    if kind == "log second":
+        return _seconds(np.expm1(min(value, 20)))
+    if kind == "weekday":
+        return WEEKDAYS[int(value) % 7]
     stem, one, many = kind.split("|") if "|" in kind else (kind, "", "s")
     return f"{'no' if value == 0 else as_figure(value)} {stem}{one if value == 1 else many}"
 
+# %% ../../nbs/explain/02_words.ipynb #7b9b679c
 def in_words(
-    feature: str, # A raw column
-    value: object, # Its value; missing where there is none
-) -> str: # The two as people say them
+    feature: str,  # A raw column
+    value: object,  # Its value; missing where there is none
+) -> str:  # The two as people say them
     "A feature's value in words."
-    if pd.isna(value): return f"no {title_of(feature).split(' (')[0]}" if feature in WORDING else f"{title_of(feature)}: none"
-    _, phrase, kind = WORDING.get(feature, ("", title_of(feature) + " {}", "word" if isinstance(value, (str, bool)) else "number"))
-    if isinstance(value, str) and kind != "word": return f"{title_of(feature)} {value}"
+    if pd.isna(value):
+        return (
+            f"no {title_of(feature).split(' (')[0]}"
+            if feature in WORDING
+            else f"{title_of(feature)}: none"
+        )
+    _, phrase, kind = WORDING.get(
+        feature,
+        ("", title_of(feature) + " {}", "word" if isinstance(value, (str, bool)) else "number"),
+    )
+    if isinstance(value, str) and kind != "word":
+        return f"{title_of(feature)} {value}"
     return phrase.format(said_value(value, kind))
 
 # %% ../../nbs/explain/02_words.ipynb #6c66b06e
 def as_chance(
-    p: float, # A probability
-) -> str: # As people write it
+    p: float,  # A probability
+) -> str:  # As people write it
     "A probability in two digits, or more near 0 and 1."
     return f"{p:.2f}" if 0.01 <= p <= 0.99 else f"{p:.3f}" if p > 0.99 else f"{p:.1g}"
 
+
 def strongest(
-    found: pd.Series, # A row of contributions
-    top: int = 3, # How many, at most
-) -> list: # Names of columns
+    found: pd.Series,  # A row of contributions
+    top: int = 3,  # How many, at most
+) -> list:  # Names of columns
     "The columns that contribute most, whichever way."
     sizes = found.drop(BASE).abs().sort_values(ascending=False, kind="stable")
     return sizes.index[:top][sizes.iloc[:top] > 0].tolist()
 
+
 def sentence(
-    row: pd.Series, # A session row
-    found: pd.Series, # Its contributions
-    p: float, # Its probability
-    usual: float, # The probability of the base
-    top: int = 3, # Reasons, at most
-) -> str: # Such as: 0.31, against 0.03 for the usual session: 2 carts (+), arrived by newsletter (-)
+    row: pd.Series,  # A session row
+    found: pd.Series,  # Its contributions
+    p: float,  # Its probability
+    usual: float,  # The probability of the base
+    top: int = 3,  # Reasons, at most
+) -> (
+    str
+):  # Such as: 0.31, against 0.03 for the usual session: 2 carts (+), arrived by newsletter (-)
     "Why, in one sentence."
-    reasons = ", ".join(f"{in_words(c, row[c])} ({'+' if found[c] > 0 else '-'})" for c in strongest(found, top))
-    return f"{as_chance(p)}, against {as_chance(usual)} for the usual session" + (f": {reasons}" if reasons else "")
+    reasons = ", ".join(
+        f"{in_words(c, row[c])} ({'+' if found[c] > 0 else '-'})" for c in strongest(found, top)
+    )
+    return f"{as_chance(p)}, against {as_chance(usual)} for the usual session" + (
+        f": {reasons}" if reasons else ""
+    )

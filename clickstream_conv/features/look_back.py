@@ -14,30 +14,61 @@ import polars as pl
 from .outcomes import in_session, run_in_polars
 
 # %% ../../nbs/features/01_look_back.ipynb #a8e93a62
-LOOKED_BACK = ("_t_before", "_item_before", "_category_so_far", "_category_before", "_nth_item", "_nth_category")  # what an event knows of those before it
+LOOKED_BACK = (
+    "_t_before",
+    "_item_before",
+    "_category_so_far",
+    "_category_before",
+    "_nth_item",
+    "_nth_category",
+)  # what an event knows of those before it
+
 
 def looked_back_with_windows(events: nw.LazyFrame) -> nw.LazyFrame:
     "Look back in any engine."
     nth = lambda column: nw.col("_one").cum_sum().over("session_id", column, order_by="step")
-    events = events.with_columns(_one=nw.lit(1)).with_columns(_nth_item=nth("item_id"), _nth_category=nth("category"))
-    events = events.with_columns(_t_before=in_session(nw.col("t").shift(1)), _item_before=in_session(nw.col("item_id").shift(1)),
-                                 _category_so_far=in_session(nw.col("category").fill_null(strategy="forward")))
-    return events.with_columns(_category_before=in_session(nw.col("_category_so_far").shift(1))).drop("_one")
+    events = events.with_columns(_one=nw.lit(1)).with_columns(
+        _nth_item=nth("item_id"), _nth_category=nth("category")
+    )
+    events = events.with_columns(
+        _t_before=in_session(nw.col("t").shift(1)),
+        _item_before=in_session(nw.col("item_id").shift(1)),
+        _category_so_far=in_session(nw.col("category").fill_null(strategy="forward")),
+    )
+    return events.with_columns(
+        _category_before=in_session(nw.col("_category_so_far").shift(1))
+    ).drop("_one")
 
 # %% ../../nbs/features/01_look_back.ipynb #dec0efb2
-SAME = pl.col("session_id") == pl.col("session_id").shift(1)  # whether the row above belongs to the same session
+SAME = pl.col("session_id") == pl.col("session_id").shift(
+    1
+)  # whether the row above belongs to the same session
+
 
 def lie_together(events: pl.DataFrame) -> bool:
     "Whether the rows of each session follow each other, in order of their steps."
-    same, rises, before = SAME.fill_null(False), pl.col("step") > pl.col("step").shift(1), pl.col("session_id").shift(1)
-    ordered, sorted_too = events.select((~same | rises).all(), (pl.col("session_id") >= before).all().alias("sorted_too")).row(0)
-    return ordered and (sorted_too or events.select(pl.col("session_id").n_unique() == (~same).sum()).item())
+    same, rises, before = (
+        SAME.fill_null(False),
+        pl.col("step") > pl.col("step").shift(1),
+        pl.col("session_id").shift(1),
+    )
+    ordered, sorted_too = events.select(
+        (~same | rises).all(), (pl.col("session_id") >= before).all().alias("sorted_too")
+    ).row(0)
+    return ordered and (
+        sorted_too or events.select(pl.col("session_id").n_unique() == (~same).sum()).item()
+    )
+
 
 def _together(events: pl.DataFrame) -> pl.DataFrame:
     "Sessions one after the other, each row with the number of the row on which its session begins."
-    if not lie_together(events): events = events.sort("session_id", "step")
-    events = events.with_columns(_row=pl.int_range(pl.len(), dtype=pl.Int64), _same=SAME.fill_null(False))
+    if not lie_together(events):
+        events = events.sort("session_id", "step")
+    events = events.with_columns(
+        _row=pl.int_range(pl.len(), dtype=pl.Int64), _same=SAME.fill_null(False)
+    )
     return events.with_columns(_begin=pl.when(~pl.col("_same")).then(pl.col("_row")).forward_fill())
+
 
 def _nth(begin: np.ndarray, values: pl.Series) -> np.ndarray:
     "For each row, how often its value has been met in its session by now; rows of a session lie together."
@@ -45,7 +76,9 @@ def _nth(begin: np.ndarray, values: pl.Series) -> np.ndarray:
     keys = begin * (codes.max(initial=0) + 1) + codes
     order = np.argsort(keys, kind="stable")
     ordered, rows, nth = keys[order], np.arange(len(keys)), np.empty(len(keys), np.int64)
-    nth[order] = rows - np.maximum.accumulate(np.where(np.diff(ordered, prepend=-1) != 0, rows, 0)) + 1
+    nth[order] = (
+        rows - np.maximum.accumulate(np.where(np.diff(ordered, prepend=-1) != 0, rows, 0)) + 1
+    )
     return nth
 
 # %% ../../nbs/features/01_look_back.ipynb #c08a453d
@@ -53,25 +86,50 @@ def _looked_back_in_order(events: pl.DataFrame) -> pl.DataFrame:
     "Look back in a Polars frame, which is brought into order."
     events = _together(events)
     before = lambda column: pl.when("_same").then(pl.col(column).shift(1))
-    met = pl.when(pl.col("category").is_not_null()).then(pl.col("_row")).forward_fill() >= pl.col("_begin")
+    met = pl.when(pl.col("category").is_not_null()).then(pl.col("_row")).forward_fill() >= pl.col(
+        "_begin"
+    )
     begin = events["_begin"].to_numpy()
-    events = events.with_columns(_t_before=before("t"), _item_before=before("item_id"), _category_so_far=pl.when(met).then(pl.col("category").forward_fill()),
-                                 _nth_item=pl.Series(_nth(begin, events["item_id"])), _nth_category=pl.Series(_nth(begin, events["category"])))
+    events = events.with_columns(
+        _t_before=before("t"),
+        _item_before=before("item_id"),
+        _category_so_far=pl.when(met).then(pl.col("category").forward_fill()),
+        _nth_item=pl.Series(_nth(begin, events["item_id"])),
+        _nth_category=pl.Series(_nth(begin, events["category"])),
+    )
     return events.with_columns(_category_before=before("_category_so_far")).drop("_row", "_same")
 
+
 def look_back(
-    events: nw.LazyFrame, # Canonical events
-) -> nw.LazyFrame: # The same with LOOKED_BACK beside them
+    events: nw.LazyFrame,  # Canonical events
+) -> nw.LazyFrame:  # The same with LOOKED_BACK beside them
     "Each event with what it must know of the events before it."
-    if not events.implementation.is_polars(): return looked_back_with_windows(events)
+    if not events.implementation.is_polars():
+        return looked_back_with_windows(events)
     schema = dict(events.to_native().collect_schema())
-    added = dict(_begin=pl.Int64, _t_before=schema["t"], _item_before=pl.String, _category_so_far=pl.String, _nth_item=pl.Int64, _nth_category=pl.Int64, _category_before=pl.String)
+    added = dict(
+        _begin=pl.Int64,
+        _t_before=schema["t"],
+        _item_before=pl.String,
+        _category_so_far=pl.String,
+        _nth_item=pl.Int64,
+        _nth_category=pl.Int64,
+        _category_before=pl.String,
+    )
     return run_in_polars(events, _looked_back_in_order, schema | added)
 
 # %% ../../nbs/features/01_look_back.ipynb #ebbcd669
-COUNTED = ("view", "cart", "remove", "checkout", "purchase", "other")  # events that are counted by kind
+COUNTED = (
+    "view",
+    "cart",
+    "remove",
+    "checkout",
+    "purchase",
+    "other",
+)  # events that are counted by kind
 
-def count_events() -> dict: # Feature: what each event adds
+
+def count_events() -> dict:  # Feature: what each event adds
     "How often each kind of event happened."
     return {f"n_{event}": (nw.col("event") == event).cast(nw.Float64) for event in COUNTED}
 
@@ -80,44 +138,72 @@ def _is_new(column: str, nth: str) -> nw.Expr:
     "1 where a value is met for the first time in its session, 0 elsewhere."
     return nw.when(~nw.col(column).is_null(), nw.col(nth) == 1).then(1.0).otherwise(0.0)
 
-def count_distinct() -> dict: # Feature: what each event adds
+
+def count_distinct() -> dict:  # Feature: what each event adds
     "How many different products and categories were met, and how many events had one."
-    return dict(n_items=_is_new("item_id", "_nth_item"), n_categories=_is_new("category", "_nth_category"),
-                n_item_events=(~nw.col("item_id").is_null()).cast(nw.Float64), n_category_events=(~nw.col("category").is_null()).cast(nw.Float64))
+    return dict(
+        n_items=_is_new("item_id", "_nth_item"),
+        n_categories=_is_new("category", "_nth_category"),
+        n_item_events=(~nw.col("item_id").is_null()).cast(nw.Float64),
+        n_category_events=(~nw.col("category").is_null()).cast(nw.Float64),
+    )
 
 # %% ../../nbs/features/01_look_back.ipynb #89435c52
 def _c_log_c(count: nw.Expr) -> nw.Expr:
     "count x log(count), 0 for a count of 0."
     return count * nw.max_horizontal(count, nw.lit(1.0)).log()
 
-def roam() -> dict: # Feature: what each event adds
+
+def roam() -> dict:  # Feature: what each event adds
     "Changes of category, and the growing sum behind the entropy of categories."
     count = nw.col("_nth_category").cast(nw.Float64)
     known, previous = ~nw.col("category").is_null(), nw.col("_category_before")
-    return dict(category_switches=nw.when(known, ~previous.is_null(), nw.col("category") != previous).then(1.0).otherwise(0.0),
-                _category_terms=nw.when(known).then(_c_log_c(count) - _c_log_c(count - 1)).otherwise(0.0))
+    return dict(
+        category_switches=nw.when(known, ~previous.is_null(), nw.col("category") != previous)
+        .then(1.0)
+        .otherwise(0.0),
+        _category_terms=nw.when(known).then(_c_log_c(count) - _c_log_c(count - 1)).otherwise(0.0),
+    )
 
 # %% ../../nbs/features/01_look_back.ipynb #c39c201b
-def known_price() -> nw.Expr: # Price as a number; null where unknown
+def known_price() -> nw.Expr:  # Price as a number; null where unknown
     "Some engines mark an unknown price as not a number, others as null."
     price = nw.col("price").cast(nw.Float64)
     return nw.when(~price.is_nan()).then(price)
 
-def add_prices() -> dict: # Feature: what each event adds
+
+def add_prices() -> dict:  # Feature: what each event adds
     "Prices seen, and the pieces and the value of the cart."
     priced, pieces = ~nw.col("price").is_null(), nw.col("quantity").cast(nw.Float64)
-    sign = nw.when(nw.col("event") == "cart").then(1.0).when(nw.col("event") == "remove").then(-1.0).otherwise(0.0)
-    return dict(n_priced=priced.cast(nw.Float64), _price_sum=nw.when(priced).then(nw.col("price")).otherwise(0.0),
-                cart_count=sign * pieces, cart_value=nw.when(priced).then(sign * pieces * nw.col("price")).otherwise(0.0))
+    sign = (
+        nw.when(nw.col("event") == "cart")
+        .then(1.0)
+        .when(nw.col("event") == "remove")
+        .then(-1.0)
+        .otherwise(0.0)
+    )
+    return dict(
+        n_priced=priced.cast(nw.Float64),
+        _price_sum=nw.when(priced).then(nw.col("price")).otherwise(0.0),
+        cart_count=sign * pieces,
+        cart_value=nw.when(priced).then(sign * pieces * nw.col("price")).otherwise(0.0),
+    )
 
 # %% ../../nbs/features/01_look_back.ipynb #4081bbfe
-def dwell_seconds() -> nw.Expr: # Seconds since the event before; null at the first event
+def dwell_seconds() -> nw.Expr:  # Seconds since the event before; null at the first event
     "How long the page before was looked at."
     return (nw.col("t") - nw.col("_t_before")).cast(nw.Float64) / 1e6
 
 # %% ../../nbs/features/01_look_back.ipynb #1f401d6c
-def read_pages() -> dict: # Feature: what each event adds
+def read_pages() -> dict:  # Feature: what each event adds
     "Logarithm of how long the page before was looked at, of any page and of those with a product."
     dwell = dwell_seconds()
-    logged, had_item = (nw.when(dwell > 0).then(dwell).otherwise(0.0) + 1).log(), ~nw.col("_item_before").is_null()
-    return dict(n_item_pauses=had_item.cast(nw.Float64), _log_dwell_sum=logged, _item_dwell_sum=nw.when(had_item).then(logged).otherwise(0.0))
+    logged, had_item = (
+        (nw.when(dwell > 0).then(dwell).otherwise(0.0) + 1).log(),
+        ~nw.col("_item_before").is_null(),
+    )
+    return dict(
+        n_item_pauses=had_item.cast(nw.Float64),
+        _log_dwell_sum=logged,
+        _item_dwell_sum=nw.when(had_item).then(logged).otherwise(0.0),
+    )

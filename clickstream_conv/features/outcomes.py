@@ -15,60 +15,104 @@ from ..sources.source import Outcome
 LANDMARKS = (1, 2, 3, 5, 8, 13)  # events seen before predicting, by default
 KEYS = ("session_id", "landmark")  # what identifies a row of the session table
 
+
 def in_session(column: nw.Expr) -> nw.Expr:
     "An expression evaluated along each session, in order."
     return column.over("session_id", order_by="step")
 
+
 def run_in_polars(events: nw.LazyFrame, change, schema: dict) -> nw.LazyFrame:
     "A function of a whole Polars frame as a step of a lazy plan."
-    return nw.from_native(events.to_native().map_batches(change, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False, schema=schema))
+    return nw.from_native(
+        events.to_native().map_batches(
+            change,
+            predicate_pushdown=False,
+            projection_pushdown=False,
+            slice_pushdown=False,
+            schema=schema,
+        )
+    )
+
 
 def with_length(events: nw.LazyFrame) -> nw.LazyFrame:
     "Each event with the number of events of its session."
     return events.with_columns(_length=nw.col("step").max().over("session_id"))
 
+
 def as_native(frame: nw.LazyFrame, like) -> IntoFrameT:
     "A result in the kind of frame that came in: eager for eager, lazy for lazy."
-    return frame.collect(backend=nw.from_native(like).implementation).to_native() if isinstance(nw.from_native(like), nw.DataFrame) else frame.to_native()
+    return (
+        frame.collect(backend=nw.from_native(like).implementation).to_native()
+        if isinstance(nw.from_native(like), nw.DataFrame)
+        else frame.to_native()
+    )
 
 # %% ../../nbs/features/00_outcomes.ipynb #2209a910
 NEVER = 2**62  # a step that no session reaches
 
+
 def _hit(outcome: Outcome) -> nw.Expr:
     "Whether an event is one that the outcome waits for."
     return (nw.col(outcome.column).cast(nw.String) == outcome.equals).fill_null(False)
+
 
 def _known(column: str) -> nw.Expr:
     "A column as a number; null where it is unknown, however an engine marks that."
     number = nw.col(column).cast(nw.Float64)
     return nw.when(~number.is_nan()).then(number)
 
+
 def _worth(columns: list) -> nw.Expr:
     "What a purchase brings: what its order is worth, else price times quantity; null where neither is known."
     own = _known("price") * nw.col("quantity").cast(nw.Float64)
     return nw.coalesce(_known("value"), own) if "value" in columns else own
 
+
 def marked_events(events: nw.LazyFrame, outcome: Outcome) -> nw.LazyFrame:
     "Each event with: converted (what comes after counts), revenue (all purchases of its session; null where one is of unknown worth), _at_risk."
-    paid = nw.when(nw.col("event") == "purchase").then(_worth(events.collect_schema().names())).otherwise(0.0)
-    events = events.with_columns(_hit=_hit(outcome), _paid=paid).with_columns(_unknown=nw.when(nw.col("_paid").is_null()).then(1).otherwise(0))
+    paid = (
+        nw.when(nw.col("event") == "purchase")
+        .then(_worth(events.collect_schema().names()))
+        .otherwise(0.0)
+    )
+    events = events.with_columns(_hit=_hit(outcome), _paid=paid).with_columns(
+        _unknown=nw.when(nw.col("_paid").is_null()).then(1).otherwise(0)
+    )
     if outcome.kind == "next":
-        return events.with_columns(converted=in_session(nw.col("_hit").cast(nw.Int64).shift(-1)), revenue=nw.lit(0.0), _at_risk=nw.col("step") < nw.col("_length"))
+        return events.with_columns(
+            converted=in_session(nw.col("_hit").cast(nw.Int64).shift(-1)),
+            revenue=nw.lit(0.0),
+            _at_risk=nw.col("step") < nw.col("_length"),
+        )
     first = nw.when(nw.col("_hit")).then(nw.col("step")).otherwise(NEVER).min().over("session_id")
-    return events.with_columns(converted=nw.col("_hit").cast(nw.Int64).max().over("session_id"), revenue=_sum_if_known(),
-                               _at_risk=nw.col("step") < first)
+    return events.with_columns(
+        converted=nw.col("_hit").cast(nw.Int64).max().over("session_id"),
+        revenue=_sum_if_known(),
+        _at_risk=nw.col("step") < first,
+    )
+
 
 def _sum_if_known() -> nw.Expr:
     "The sum of a session's purchases, null where one of them is of unknown worth."
-    return nw.when(nw.col("_unknown").max().over("session_id") == 0).then(nw.col("_paid").sum().over("session_id"))
+    return nw.when(nw.col("_unknown").max().over("session_id") == 0).then(
+        nw.col("_paid").sum().over("session_id")
+    )
 
+# %% ../../nbs/features/00_outcomes.ipynb #3657ce42
 def outcomes(
-    events: IntoFrameT, # Canonical events of any engine
-    landmarks: tuple = LANDMARKS, # Events seen before predicting
-    outcome: Outcome = Outcome(), # What is predicted
-) -> IntoFrameT: # session_id, landmark, converted (0 or 1), revenue (after the landmark), for sessions at risk
+    events: IntoFrameT,  # Canonical events of any engine
+    landmarks: tuple = LANDMARKS,  # Events seen before predicting
+    outcome: Outcome = Outcome(),  # What is predicted
+) -> (
+    IntoFrameT
+):  # session_id, landmark, converted (0 or 1), revenue (after the landmark), for sessions at risk
     "What happened after each landmark."
     marked = marked_events(with_length(nw.from_native(events).lazy()), outcome)
     rows = marked.filter(nw.col("step").is_in(list(landmarks)), nw.col("_at_risk"))
-    rows = rows.select("session_id", nw.col("step").alias("landmark"), nw.col("converted").cast(nw.Int64), nw.col("revenue").cast(nw.Float64))
+    rows = rows.select(
+        "session_id",
+        nw.col("step").alias("landmark"),
+        nw.col("converted").cast(nw.Int64),
+        nw.col("revenue").cast(nw.Float64),
+    )
     return as_native(rows.sort(*KEYS), events)

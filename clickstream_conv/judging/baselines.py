@@ -18,45 +18,78 @@ from .figures import average_precision, roc_auc
 # %% ../../nbs/judging/02_baselines.ipynb #febd5213
 class NumberRule:
     "A ranking by one number."
+
     def __init__(self, values: pd.Series, y: np.ndarray):
         "Learn where missing values go, the direction, and the curve."
         known = np.asarray(values, float)
-        ends = (np.nanmin(known) - 1, np.nanmax(known) + 1) if not np.isnan(known).all() else (0.0, 0.0)
-        tried = [(figures_of_ranking(y, np.where(np.isnan(known), end, known))["roc_auc"], end) for end in ends]
+        ends = (
+            (np.nanmin(known) - 1, np.nanmax(known) + 1)
+            if not np.isnan(known).all()
+            else (0.0, 0.0)
+        )
+        tried = [
+            (figures_of_ranking(y, np.where(np.isnan(known), end, known))["roc_auc"], end)
+            for end in ends
+        ]
         auc, self.missing = max(tried, key=lambda t: abs(t[0] - 0.5))
         self.kind, self.direction = "number", "higher" if auc >= 0.5 else "lower"
-        self.curve = IsotonicRegression(increasing=auc >= 0.5, out_of_bounds="clip", y_min=0, y_max=1).fit(self.filled(values), y)
+        self.curve = IsotonicRegression(
+            increasing=auc >= 0.5, out_of_bounds="clip", y_min=0, y_max=1
+        ).fit(self.filled(values), y)
 
     def filled(self, values: pd.Series) -> np.ndarray:
         "The number, with missing values where they were found to belong."
         return np.where(np.isnan(v := np.asarray(values, float)), self.missing, v)
 
-    def ranking(self, values: pd.Series) -> np.ndarray: return self.filled(values) * (1 if self.direction == "higher" else -1)
-    def probability(self, values: pd.Series) -> np.ndarray: return self.curve.predict(self.filled(values))
+    def ranking(self, values: pd.Series) -> np.ndarray:
+        return self.filled(values) * (1 if self.direction == "higher" else -1)
 
+    def probability(self, values: pd.Series) -> np.ndarray:
+        return self.curve.predict(self.filled(values))
+
+# %% ../../nbs/judging/02_baselines.ipynb #c9de83dc
 class WordRule:
     "A ranking by the words of one column."
+
     def __init__(self, values: pd.Series, y: np.ndarray, least: int):
         "Learn the share of each word that is seen often enough."
         self.kind, self.direction, words = "word", "by word", self.text(values)
         seen = words.value_counts()
         self.known = set(seen[seen >= least].index)
-        by_word = pd.Series(np.asarray(y, float)).groupby(words.where(words.isin(self.known), None).to_numpy(), dropna=False).agg(["sum", "size"])
+        by_word = (
+            pd.Series(np.asarray(y, float))
+            .groupby(words.where(words.isin(self.known), None).to_numpy(), dropna=False)
+            .agg(["sum", "size"])
+        )
         self.share = ((by_word["sum"] + least * np.mean(y)) / (by_word["size"] + least)).to_dict()
-        self.rare = next((v for k, v in self.share.items() if k not in self.known), float(np.mean(y)))
+        self.rare = next(
+            (v for k, v in self.share.items() if k not in self.known), float(np.mean(y))
+        )
 
     @staticmethod
     def text(values: pd.Series) -> pd.Series:
         "Words as text, missing ones too."
-        return values.astype("object").where(values.notna(), "(none)").astype(str).reset_index(drop=True)
+        return (
+            values.astype("object")
+            .where(values.notna(), "(none)")
+            .astype(str)
+            .reset_index(drop=True)
+        )
 
-    def probability(self, values: pd.Series) -> np.ndarray: return self.text(values).map(lambda w: self.share[w] if w in self.known else self.rare).to_numpy(float)
+    def probability(self, values: pd.Series) -> np.ndarray:
+        return (
+            self.text(values)
+            .map(lambda w: self.share[w] if w in self.known else self.rare)
+            .to_numpy(float)
+        )
+
     ranking = probability
 
+
 def figures_of_ranking(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    score: np.ndarray, # Any number, higher for more likely
-) -> dict: # roc_auc, average_precision
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    score: np.ndarray,  # Any number, higher for more likely
+) -> dict:  # roc_auc, average_precision
     "How good a ranking is that is not a probability."
     y, (distinct, place) = np.asarray(y, float), np.unique(score, return_inverse=True)
     yes, no = np.bincount(place, y, len(distinct)), np.bincount(place, 1 - y, len(distinct))
@@ -65,36 +98,54 @@ def figures_of_ranking(
 # %% ../../nbs/judging/02_baselines.ipynb #6380ebff
 LEAST_WORDS = 20  # rows that a word must be seen in to have a share of its own
 
+
 def learn_rules(
-    table: pd.DataFrame, # Session rows of the training part
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    least: int = LEAST_WORDS, # Rows that a word must be seen in
-) -> dict: # Feature: its rule
+    table: pd.DataFrame,  # Session rows of the training part
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    least: int = LEAST_WORDS,  # Rows that a word must be seen in
+) -> dict:  # Feature: its rule
     "A rule from each feature."
     numbers, words = feature_columns(table)
-    return {c: NumberRule(table[c], np.asarray(y)) for c in numbers} | {c: WordRule(table[c], np.asarray(y), least) for c in words}
+    return {c: NumberRule(table[c], np.asarray(y)) for c in numbers} | {
+        c: WordRule(table[c], np.asarray(y), least) for c in words
+    }
+
 
 def single_features(
-    table: pd.DataFrame, # Session rows
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    by: str = "average_precision", # Or roc_auc: best first
-    rules: dict | None = None, # As made by learn_rules; None: learned from these rows
-) -> pd.DataFrame: # feature, kind, direction, roc_auc, average_precision
+    table: pd.DataFrame,  # Session rows
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    by: str = "average_precision",  # Or roc_auc: best first
+    rules: dict | None = None,  # As made by learn_rules; None: learned from these rows
+) -> pd.DataFrame:  # feature, kind, direction, roc_auc, average_precision
     "How well each feature ranks on its own."
-    if by not in ("roc_auc", "average_precision"): raise ValueError(f"by is {by!r}; a ranking is judged by roc_auc or average_precision")
+    if by not in ("roc_auc", "average_precision"):
+        raise ValueError(f"by is {by!r}; a ranking is judged by roc_auc or average_precision")
     rules = learn_rules(table, y) if rules is None else rules
-    if not rules: raise ValueError(f"no feature among the columns {list(table.columns)}; give session rows as made by load_sessions")
-    rows = [dict(feature=c, kind=r.kind, direction=r.direction, **figures_of_ranking(y, r.ranking(table[c]))) for c, r in rules.items()]
+    if not rules:
+        raise ValueError(
+            f"no feature among the columns {list(table.columns)}; give session rows as made by load_sessions"
+        )
+    rows = [
+        dict(
+            feature=c,
+            kind=r.kind,
+            direction=r.direction,
+            **figures_of_ranking(y, r.ranking(table[c])),
+        )
+        for c, r in rules.items()
+    ]
     return pd.DataFrame(rows).sort_values(by, ascending=False, kind="stable", ignore_index=True)
 
 # %% ../../nbs/judging/02_baselines.ipynb #10d1805e
 class OneFeatureRule(ClassifierMixin, BaseEstimator):
     "The best single feature, as a model: what any model must beat."
+
     def __init__(
         self,
-        by: str = "average_precision", # Or roc_auc: how the feature is chosen on the training part
-        least: int = LEAST_WORDS, # Rows that a word must be seen in
-    ): self.by, self.least = by, least
+        by: str = "average_precision",  # Or roc_auc: how the feature is chosen on the training part
+        least: int = LEAST_WORDS,  # Rows that a word must be seen in
+    ):
+        self.by, self.least = by, least
 
     def fit(self, X: pd.DataFrame, y):
         "Try every feature and keep the best."
@@ -102,11 +153,14 @@ class OneFeatureRule(ClassifierMixin, BaseEstimator):
         self.tried_ = single_features(X, y, self.by, rules)
         self.feature_ = self.tried_["feature"].iloc[0]
         self.rule_, self.classes_ = rules[self.feature_], np.array([0, 1])
-        self.feature_names_in_, self.n_features_in_ = np.asarray(X.columns, dtype=object), X.shape[1]
+        self.feature_names_in_, self.n_features_in_ = (
+            np.asarray(X.columns, dtype=object),
+            X.shape[1],
+        )
         return self
 
     @property
-    def title(self) -> str: # Such as: best single feature (cart_value)
+    def title(self) -> str:  # Such as: best single feature (cart_value)
         "The name to show beside the models."
         check_is_fitted(self)
         return f"best single feature ({self.feature_})"

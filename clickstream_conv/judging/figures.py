@@ -16,61 +16,93 @@ import pandas as pd
 # %% ../../nbs/judging/00_figures.ipynb #81a8afe2
 FIGURES = ("roc_auc", "average_precision", "log_loss", "brier", "ece")  # in the order shown
 AT_THRESHOLD = ("accuracy", "precision", "recall", "f1")  # the figures that need a threshold
-HIGHER_IS_BETTER = {"roc_auc": True, "average_precision": True, "log_loss": False, "brier": False, "ece": False, **dict.fromkeys(AT_THRESHOLD, True)}
-FIGURE_TITLES = {"roc_auc": "ROC-AUC", "roc_auc_within": "ROC-AUC within landmarks", "average_precision": "average precision", "log_loss": "log-loss", "brier": "Brier score", "ece": "expected calibration error", "f1": "F1"}
+HIGHER_IS_BETTER = {
+    "roc_auc": True,
+    "average_precision": True,
+    "log_loss": False,
+    "brier": False,
+    "ece": False,
+    **dict.fromkeys(AT_THRESHOLD, True),
+}
+FIGURE_TITLES = {
+    "roc_auc": "ROC-AUC",
+    "roc_auc_within": "ROC-AUC within landmarks",
+    "average_precision": "average precision",
+    "log_loss": "log-loss",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+    "f1": "F1",
+}
 SURE = 1e-7  # no probability is taken to be nearer to 0 or 1 than this
 BINS = 10  # of equal mass, for calibration
 
+
 def checked(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability
-) -> tuple: # Both as arrays of floats
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability
+) -> tuple:  # Both as arrays of floats
     "Outcomes and probabilities, refused where they cannot be judged."
     y, p = np.asarray(y, float), np.asarray(p, float)
-    if y.shape != p.shape or y.ndim != 1: raise ValueError(f"{y.shape} outcomes and {p.shape} probabilities; give one of each a row")
-    if not len(y): raise ValueError("there is no row to judge; give at least one")
-    if not np.isin(y, (0, 1)).all(): raise ValueError(f"an outcome is {y[~np.isin(y, (0, 1))][0]}; it must be 0 or 1")
+    if y.shape != p.shape or y.ndim != 1:
+        raise ValueError(f"{y.shape} outcomes and {p.shape} probabilities; give one of each a row")
+    if not len(y):
+        raise ValueError("there is no row to judge; give at least one")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError(f"an outcome is {y[~np.isin(y, (0, 1))][0]}; it must be 0 or 1")
     wrong = ~((p >= 0) & (p <= 1))
-    if wrong.any(): raise ValueError(f"the probability of row {np.argmax(wrong)} is {p[wrong][0]}; it must lie between 0 and 1. Give predict_proba(...)[:, 1], not scores")
+    if wrong.any():
+        raise ValueError(
+            f"the probability of row {np.argmax(wrong)} is {p[wrong][0]}; it must lie between 0 and 1. Give predict_proba(...)[:, 1], not scores"
+        )
     return y, p
 
 # %% ../../nbs/judging/00_figures.ipynb #c8eaeaa2
 @dataclass(frozen=True)
 class Ranked:
     "Rows in order of their probability, ready to be weighted many times."
-    order: np.ndarray # Places of the rows, lowest probability first
-    y: np.ndarray # Outcomes in that order
-    first: np.ndarray # Where each distinct probability begins
-    distinct: np.ndarray # The distinct probabilities
-    log_loss: np.ndarray # Loss of each row, in order
-    brier: np.ndarray # Squared error of each row, in order
+
+    order: np.ndarray  # Places of the rows, lowest probability first
+    y: np.ndarray  # Outcomes in that order
+    first: np.ndarray  # Where each distinct probability begins
+    distinct: np.ndarray  # The distinct probabilities
+    log_loss: np.ndarray  # Loss of each row, in order
+    brier: np.ndarray  # Squared error of each row, in order
+
 
 def rank_rows(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability
-) -> Ranked: # Sorted once
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability
+) -> Ranked:  # Sorted once
     "Put rows in order."
     y, p = checked(y, p)
     order = np.argsort(p, kind="stable")
     y, p = y[order], p[order]
     distinct, first = np.unique(p, return_index=True)
     safe = np.clip(p, SURE, 1 - SURE)
-    return Ranked(order, y, first, distinct, -np.log(np.where(y == 1, safe, 1 - safe)), (p - y) ** 2)
+    return Ranked(
+        order, y, first, distinct, -np.log(np.where(y == 1, safe, 1 - safe)), (p - y) ** 2
+    )
 
 # %% ../../nbs/judging/00_figures.ipynb #b903850c
 def roc_auc(
-    yes: np.ndarray, # Weight of the converted at each distinct probability, lowest first
-    no: np.ndarray, # Weight of the others
-) -> float: # Not-a-number where one class is missing
+    yes: np.ndarray,  # Weight of the converted at each distinct probability, lowest first
+    no: np.ndarray,  # Weight of the others
+) -> float:  # Not-a-number where one class is missing
     "Share of pairs ranked rightly, ties as half (Hanley and McNeil, 1982)."
-    return float((yes * (np.cumsum(no) - no / 2)).sum() / (yes.sum() * no.sum())) if yes.sum() > 0 and no.sum() > 0 else np.nan
+    return (
+        float((yes * (np.cumsum(no) - no / 2)).sum() / (yes.sum() * no.sum()))
+        if yes.sum() > 0 and no.sum() > 0
+        else np.nan
+    )
+
 
 def average_precision(
-    yes: np.ndarray, # Weight of the converted at each distinct probability, lowest first
-    no: np.ndarray, # Weight of the others
-) -> float: # Not-a-number where none converted
+    yes: np.ndarray,  # Weight of the converted at each distinct probability, lowest first
+    no: np.ndarray,  # Weight of the others
+) -> float:  # Not-a-number where none converted
     "Mean precision over the recall gained at each threshold."
-    if yes.sum() <= 0: return np.nan
+    if yes.sum() <= 0:
+        return np.nan
     caught, flagged = np.cumsum(yes[::-1]), np.cumsum((yes + no)[::-1])
     precision = np.divide(caught, flagged, out=np.zeros_like(caught), where=flagged > 0)
     return float((yes[::-1] * precision).sum() / yes.sum())
@@ -79,16 +111,18 @@ def average_precision(
 @dataclass(frozen=True)
 class RankedWithin:
     "Rows in order of their group and, within it, of their probability, ready to be weighted many times."
-    order: np.ndarray # Places of the rows, group after group, lowest probability first
-    y: np.ndarray # Outcomes in that order
-    first: np.ndarray # Where each distinct probability of a group begins
-    start: np.ndarray # For each group, the place in first at which it begins
+
+    order: np.ndarray  # Places of the rows, group after group, lowest probability first
+    y: np.ndarray  # Outcomes in that order
+    first: np.ndarray  # Where each distinct probability of a group begins
+    start: np.ndarray  # For each group, the place in first at which it begins
+
 
 def rank_within(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability
-    groups: np.ndarray, # Number of the group of each row, such as its landmark
-) -> RankedWithin: # Sorted once
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability
+    groups: np.ndarray,  # Number of the group of each row, such as its landmark
+) -> RankedWithin:  # Sorted once
     "Put the rows of each group in order."
     y, p = checked(y, p)
     groups = np.asarray(groups)
@@ -99,15 +133,19 @@ def rank_within(
     first = np.flatnonzero(new_value)
     return RankedWithin(order, y[order], first, np.searchsorted(first, np.flatnonzero(new_group)))
 
+
 def roc_auc_within(
-    ranked: RankedWithin, # Rows in order
-    weight: np.ndarray, # Weight of each row, in the rows' own order
-) -> float: # Not-a-number where no group has both classes
+    ranked: RankedWithin,  # Rows in order
+    weight: np.ndarray,  # Weight of each row, in the rows' own order
+) -> float:  # Not-a-number where no group has both classes
     "Share of pairs of the same group that are ranked rightly, ties as half, each group counted by its pairs."
     w = weight[ranked.order]
     yes = np.add.reduceat(w * ranked.y, ranked.first)
     no = np.add.reduceat(w - w * ranked.y, ranked.first)
-    no_of_group, sizes = np.add.reduceat(no, ranked.start), np.diff(np.append(ranked.start, len(no)))
+    no_of_group, sizes = (
+        np.add.reduceat(no, ranked.start),
+        np.diff(np.append(ranked.start, len(no))),
+    )
     before = np.repeat(np.cumsum(no_of_group) - no_of_group, sizes)
     pairs = (np.add.reduceat(yes, ranked.start) * no_of_group).sum()
     right = (yes * (np.cumsum(no) - no / 2 - before)).sum()
@@ -115,30 +153,32 @@ def roc_auc_within(
 
 # %% ../../nbs/judging/00_figures.ipynb #1f6d1855
 def bin_of(
-    mass: np.ndarray, # Weight at each distinct probability, lowest first
-    bins: int = BINS, # How many bins
-) -> np.ndarray: # Number of the bin of each distinct probability, from 0
+    mass: np.ndarray,  # Weight at each distinct probability, lowest first
+    bins: int = BINS,  # How many bins
+) -> np.ndarray:  # Number of the bin of each distinct probability, from 0
     "Bins of equal mass; equal probabilities share the bin in which their middle falls."
     return np.minimum((bins * (np.cumsum(mass) - mass / 2) / mass.sum()).astype(int), bins - 1)
 
+
 def expected_calibration_error(
-    yes: np.ndarray, # Weight of the converted at each distinct probability, lowest first
-    no: np.ndarray, # Weight of the others
-    distinct: np.ndarray, # The distinct probabilities
-    bins: int = BINS, # Of equal mass
-) -> float: # Mean distance between stated and observed, 0 is best
+    yes: np.ndarray,  # Weight of the converted at each distinct probability, lowest first
+    no: np.ndarray,  # Weight of the others
+    distinct: np.ndarray,  # The distinct probabilities
+    bins: int = BINS,  # Of equal mass
+) -> float:  # Mean distance between stated and observed, 0 is best
     "How far probabilities are from shares, on average."
     mass = yes + no
     return float(np.abs(np.bincount(bin_of(mass, bins), yes - distinct * mass)).sum() / mass.sum())
 
 # %% ../../nbs/judging/00_figures.ipynb #b23ca0f7
 def ece_if_calibrated(
-    p: np.ndarray, # Probability of each row
-    sessions: np.ndarray | None = None, # Session of each row, where each has one answer; None: each row has its own
-    draws: int = 200, # Simulations
-    seed: int = 0, # Of the simulations
-    bins: int = BINS, # Of equal mass
-) -> dict: # ece_chance: mean; ece_chance_high: the level that one in twenty exceeds
+    p: np.ndarray,  # Probability of each row
+    sessions: np.ndarray
+    | None = None,  # Session of each row, where each has one answer; None: each row has its own
+    draws: int = 200,  # Simulations
+    seed: int = 0,  # Of the simulations
+    bins: int = BINS,  # Of equal mass
+) -> dict:  # ece_chance: mean; ece_chance_high: the level that one in twenty exceeds
     "The calibration error that a perfectly calibrated model with these probabilities would show."
     p = np.asarray(p, float)
     _, place, mass = np.unique(p, return_inverse=True, return_counts=True)
@@ -153,28 +193,55 @@ def ece_if_calibrated(
 # %% ../../nbs/judging/00_figures.ipynb #8ee6a1ab
 def _decided(yes: np.ndarray, no: np.ndarray, first: int) -> dict:
     "The figures of flagging from one distinct probability on."
-    right, flagged, converted, total = yes[first:].sum(), (yes + no)[first:].sum(), yes.sum(), (yes + no).sum()
+    right, flagged, converted, total = (
+        yes[first:].sum(),
+        (yes + no)[first:].sum(),
+        yes.sum(),
+        (yes + no).sum(),
+    )
     share = lambda part, whole: float(part / whole) if whole > 0 else np.nan
-    return dict(accuracy=share(2 * right - flagged + total - converted, total), precision=share(right, flagged), recall=share(right, converted), f1=share(2 * right, flagged + converted))
+    return dict(
+        accuracy=share(2 * right - flagged + total - converted, total),
+        precision=share(right, flagged),
+        recall=share(right, converted),
+        f1=share(2 * right, flagged + converted),
+    )
+
 
 def weighted_figures(
-    ranked: Ranked, # Rows in order
-    weight: np.ndarray, # Weight of each row, in the rows' own order
-    threshold: float | None = None, # Flagged from here on; None: no figures that need it
-) -> dict: # The figures of FIGURES, and of AT_THRESHOLD with a threshold
+    ranked: Ranked,  # Rows in order
+    weight: np.ndarray,  # Weight of each row, in the rows' own order
+    threshold: float | None = None,  # Flagged from here on; None: no figures that need it
+) -> dict:  # The figures of FIGURES, and of AT_THRESHOLD with a threshold
     "The figures of sorted rows under one weighting."
     w = weight[ranked.order]
     converted = w * ranked.y
-    yes, no, total = np.add.reduceat(converted, ranked.first), np.add.reduceat(w - converted, ranked.first), w.sum()
-    found = dict(roc_auc=roc_auc(yes, no), average_precision=average_precision(yes, no), log_loss=float((w * ranked.log_loss).sum() / total),
-                 brier=float((w * ranked.brier).sum() / total), ece=expected_calibration_error(yes, no, ranked.distinct))
-    return found if threshold is None else found | _decided(yes, no, np.searchsorted(ranked.distinct, threshold))
+    yes, no, total = (
+        np.add.reduceat(converted, ranked.first),
+        np.add.reduceat(w - converted, ranked.first),
+        w.sum(),
+    )
+    found = dict(
+        roc_auc=roc_auc(yes, no),
+        average_precision=average_precision(yes, no),
+        log_loss=float((w * ranked.log_loss).sum() / total),
+        brier=float((w * ranked.brier).sum() / total),
+        ece=expected_calibration_error(yes, no, ranked.distinct),
+    )
+    return (
+        found
+        if threshold is None
+        else found | _decided(yes, no, np.searchsorted(ranked.distinct, threshold))
+    )
 
+# %% ../../nbs/judging/00_figures.ipynb #82a8790c
 def figures(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability
-    weight: np.ndarray | None = None, # Weight of each row; None: 1
-    threshold: float | None = None, # Flagged from here on; None: no figures that need it
-) -> dict: # The figures of FIGURES, and of AT_THRESHOLD with a threshold; not-a-number where one has no meaning
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability
+    weight: np.ndarray | None = None,  # Weight of each row; None: 1
+    threshold: float | None = None,  # Flagged from here on; None: no figures that need it
+) -> dict:  # The figures of FIGURES, and of AT_THRESHOLD with a threshold; not-a-number where one has no meaning
     "How good probabilities are."
-    return weighted_figures(rank_rows(y, p), np.ones(len(y)) if weight is None else np.asarray(weight, float), threshold)
+    return weighted_figures(
+        rank_rows(y, p), np.ones(len(y)) if weight is None else np.asarray(weight, float), threshold
+    )

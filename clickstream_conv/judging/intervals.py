@@ -17,69 +17,91 @@ from .figures import rank_rows, Ranked, weighted_figures
 
 # %% ../../nbs/judging/01_intervals.ipynb #0f4bc9f9
 def draws_of_visitors(
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int, # How many draws
-    seed: int, # Of the draws
-): # Yields a weight for each row, how often its visitor was drawn
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int,  # How many draws
+    seed: int,  # Of the draws
+):  # Yields a weight for each row, how often its visitor was drawn
     "Draw visitors with replacement."
     who, people = pd.factorize(np.asarray(visitors).astype(str), sort=True)
     rng = np.random.default_rng(seed)
-    for _ in range(resamples): yield np.bincount(rng.integers(0, len(people), len(people)), minlength=len(people))[who].astype(float)
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(0, len(people), len(people)), minlength=len(people))[
+            who
+        ].astype(float)
+
 
 def interval_of(
-    name: str, # A figure
-    value: float, # As measured
-    drawn: np.ndarray, # As drawn
-) -> tuple: # Low and high end
+    name: str,  # A figure
+    value: float,  # As measured
+    drawn: np.ndarray,  # As drawn
+) -> tuple:  # Low and high end
     "The middle 95 % of the draws, mirrored for the calibration error."
-    if np.isnan(drawn).all(): return np.nan, np.nan
+    if np.isnan(drawn).all():
+        return np.nan, np.nan
     low, high = np.nanquantile(drawn, (0.025, 0.975))
-    if name != "ece": return float(low), float(high)
+    if name != "ece":
+        return float(low), float(high)
     return float(np.clip(2 * value - high, 0, value)), float(max(2 * value - low, value))
 
-def figures_of_draws(
-    ranked: Ranked, # Rows in order
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int, # How many draws
-    seed: int, # Of the draws; the same seed and visitors give the same draws
-    threshold: float | None = None, # Flagged from here on; None: no figures that need it
-) -> pd.DataFrame: # One row a draw: the figures
-    "The figures on each draw of visitors."
-    return pd.DataFrame([weighted_figures(ranked, w, threshold) for w in draws_of_visitors(visitors, resamples, seed)])
 
+def figures_of_draws(
+    ranked: Ranked,  # Rows in order
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int,  # How many draws
+    seed: int,  # Of the draws; the same seed and visitors give the same draws
+    threshold: float | None = None,  # Flagged from here on; None: no figures that need it
+) -> pd.DataFrame:  # One row a draw: the figures
+    "The figures on each draw of visitors."
+    return pd.DataFrame(
+        [
+            weighted_figures(ranked, w, threshold)
+            for w in draws_of_visitors(visitors, resamples, seed)
+        ]
+    )
+
+# %% ../../nbs/judging/01_intervals.ipynb #c92d61fc
 def with_ends(
-    name: str, # A figure
-    value: float, # As measured
-    drawn: np.ndarray, # As drawn; empty: no interval
-) -> dict: # name, name_low and name_high
+    name: str,  # A figure
+    value: float,  # As measured
+    drawn: np.ndarray,  # As drawn; empty: no interval
+) -> dict:  # name, name_low and name_high
     "A figure with its interval."
-    low, high = interval_of(name, value, np.asarray(drawn, float)) if len(drawn) else (np.nan, np.nan)
+    low, high = (
+        interval_of(name, value, np.asarray(drawn, float)) if len(drawn) else (np.nan, np.nan)
+    )
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
+
 def share_with_ends(
-    name: str, # A share
-    hits: float, # How many
-    trials: float, # Of how many
-    drawn: np.ndarray, # As drawn; empty: no interval
-) -> dict: # name, name_low and name_high
+    name: str,  # A share
+    hits: float,  # How many
+    trials: float,  # Of how many
+    drawn: np.ndarray,  # As drawn; empty: no interval
+) -> dict:  # name, name_low and name_high
     "A share with the interval of its draws, nowhere narrower than that of a share of independent answers (Wilson): where none or all hit, no draw differs."
     found = with_ends(name, float(hits / trials) if trials > 0 else np.nan, drawn)
-    if not trials > 0 or not len(drawn): return found
+    if not trials > 0 or not len(drawn):
+        return found
     low, high = (float(end) for end in wilson(hits, trials))
-    return found | {f"{name}_low": float(np.fmin(found[f"{name}_low"], low)), f"{name}_high": float(np.fmax(found[f"{name}_high"], high))}
+    return found | {
+        f"{name}_low": float(np.fmin(found[f"{name}_low"], low)),
+        f"{name}_high": float(np.fmax(found[f"{name}_high"], high)),
+    }
 
+# %% ../../nbs/judging/01_intervals.ipynb #0616739d
 def with_intervals(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-    threshold: float | None = None, # Flagged from here on; None: no figures that need it
-    drawn: pd.DataFrame | None = None, # As made by figures_of_draws, where they are known
-) -> dict: # rows, converted, prevalence; for each figure: itself, name_low and name_high
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+    threshold: float | None = None,  # Flagged from here on; None: no figures that need it
+    drawn: pd.DataFrame | None = None,  # As made by figures_of_draws, where they are known
+) -> dict:  # rows, converted, prevalence; for each figure: itself, name_low and name_high
     "The figures with 95 % bootstrap intervals."
     ranked = rank_rows(y, p)
-    if drawn is None: drawn = figures_of_draws(ranked, visitors, resamples, seed, threshold)
+    if drawn is None:
+        drawn = figures_of_draws(ranked, visitors, resamples, seed, threshold)
     shown = dict(rows=len(y), converted=int(np.sum(y)), prevalence=float(np.mean(y)))
     for name, value in weighted_figures(ranked, np.ones(len(ranked.y)), threshold).items():
         shown |= with_ends(name, value, drawn[name].to_numpy() if len(drawn) else np.array([]))
@@ -88,29 +110,36 @@ def with_intervals(
 
 TOO_FEW = 10  # converted rows or sessions below which a figure is said to be chance
 
+
 def figure_in_words(
-    row: dict, # Figures with their intervals, as made by with_intervals
-    name: str, # A figure
-    digits: int = 3, # After the point
-) -> str: # For example 0.712 (0.690 to 0.733)
+    row: dict,  # Figures with their intervals, as made by with_intervals
+    name: str,  # A figure
+    digits: int = 3,  # After the point
+) -> str:  # For example 0.712 (0.690 to 0.733)
     "A figure with its interval."
     return f"{row[name]:,.{digits}f} ({row[f'{name}_low']:,.{digits}f} to {row[f'{name}_high']:,.{digits}f})"
 
 # %% ../../nbs/judging/01_intervals.ipynb #0bdd98cf
 def paired_difference(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability by one model
-    other: np.ndarray, # Probability by the other
-    visitors: np.ndarray, # Who each row belongs to
-    figure: str = "log_loss", # Which figure
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-    comparisons: int = 1, # How many are looked at together
-) -> dict: # difference (first minus second), difference_low, difference_high
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability by one model
+    other: np.ndarray,  # Probability by the other
+    visitors: np.ndarray,  # Who each row belongs to
+    figure: str = "log_loss",  # Which figure
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+    comparisons: int = 1,  # How many are looked at together
+) -> dict:  # difference (first minus second), difference_low, difference_high
     "By how much two models differ, with a 95 % interval from draws shared by both."
     first, second, ones = rank_rows(y, p), rank_rows(y, other), np.ones(len(y))
     apart = lambda w: weighted_figures(first, w)[figure] - weighted_figures(second, w)[figure]
     drawn = np.array([apart(w) for w in draws_of_visitors(visitors, resamples, seed)])
-    reach = NormalDist().inv_cdf(1 - 0.025 / comparisons) * (np.nanstd(drawn, ddof=1) if (~np.isnan(drawn)).sum() > 1 else np.nan)
+    reach = NormalDist().inv_cdf(1 - 0.025 / comparisons) * (
+        np.nanstd(drawn, ddof=1) if (~np.isnan(drawn)).sum() > 1 else np.nan
+    )
     value = apart(ones)
-    return dict(difference=float(value), difference_low=float(value - reach), difference_high=float(value + reach))
+    return dict(
+        difference=float(value),
+        difference_low=float(value - reach),
+        difference_high=float(value + reach),
+    )

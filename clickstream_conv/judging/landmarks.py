@@ -14,45 +14,78 @@ import numpy as np
 import pandas as pd
 
 from ..base.findings import in_interval
-from ..base.pictures import (
-    BASE_RATE, BASELINE, COLOURS, LIMIT, LOOK, name_lines, Picture, POOLED, style_of)
-from .figures import (
-    ece_if_calibrated, FIGURE_TITLES, rank_rows, rank_within, roc_auc_within, weighted_figures)
-from .intervals import draws_of_visitors, figures_of_draws, with_ends, with_intervals
+from clickstream_conv.base.pictures import (
+    BASE_RATE,
+    BASELINE,
+    COLOURS,
+    LIMIT,
+    LOOK,
+    name_lines,
+    Picture,
+    POOLED,
+    style_of,
+)
+from clickstream_conv.judging.figures import (
+    ece_if_calibrated,
+    FIGURE_TITLES,
+    rank_rows,
+    rank_within,
+    roc_auc_within,
+    weighted_figures,
+)
+from clickstream_conv.judging.intervals import (
+    draws_of_visitors,
+    figures_of_draws,
+    with_ends,
+    with_intervals,
+)
 
 # %% ../../nbs/judging/03_landmarks.ipynb #61ded0dc
 def share_of_limit(
-    auc: float, # ROC-AUC of a model
-    limit: float, # ROC-AUC of the exact probability
-) -> float: # 0 for guessing, 1 at the limit
+    auc: float,  # ROC-AUC of a model
+    limit: float,  # ROC-AUC of the exact probability
+) -> float:  # 0 for guessing, 1 at the limit
     "How far a model gets from guessing to the limit."
     return (auc - 0.5) / (limit - 0.5)
 
+
 def sessions_with_one_answer(
-    table: pd.DataFrame, # Session rows: converted, and session_id where it is known
-) -> np.ndarray | None: # Session of each row; None where a session may answer differently at each landmark, or is not known
+    table: pd.DataFrame,  # Session rows: converted, and session_id where it is known
+) -> (
+    np.ndarray | None
+):  # Session of each row; None where a session may answer differently at each landmark, or is not known
     "The sessions of rows, where the outcome is that of the session."
-    if "session_id" not in table: return None
+    if "session_id" not in table:
+        return None
     answers = table.groupby("session_id")["converted"].nunique()
     return table["session_id"].to_numpy() if (answers == 1).all() else None
 
+
 def _counted_sessions(table: pd.DataFrame) -> dict:
     "How many sessions the rows are of, and how many of these convert."
-    if "session_id" not in table: return {}
-    return dict(sessions=table["session_id"].nunique(), converted_sessions=table.loc[table["converted"] == 1, "session_id"].nunique())
+    if "session_id" not in table:
+        return {}
+    return dict(
+        sessions=table["session_id"].nunique(),
+        converted_sessions=table.loc[table["converted"] == 1, "session_id"].nunique(),
+    )
+
 
 def _within(table: pd.DataFrame, p: np.ndarray, resamples: int, seed: int) -> tuple:
     "The ROC-AUC within landmarks, and on each draw."
     ranked = rank_within(table["converted"], p, table["landmark"])
-    drawn = [roc_auc_within(ranked, w) for w in draws_of_visitors(table["visitor"], resamples, seed)]
+    drawn = [
+        roc_auc_within(ranked, w) for w in draws_of_visitors(table["visitor"], resamples, seed)
+    ]
     return roc_auc_within(ranked, np.ones(len(table))), np.array(drawn)
 
+# %% ../../nbs/judging/03_landmarks.ipynb #48126b0b
 def beside_limit(
-    row: dict, # A model's figures
-    drawn: pd.DataFrame, # The same on each draw of visitors
-    limit: dict, # The limit's figures on the same rows
-    limit_drawn: pd.DataFrame, # The same on the same draws
-) -> dict: # share_of_limit, share_of_limit_within and log_loss_of_limit, each with its ends
+    row: dict,  # A model's figures
+    drawn: pd.DataFrame,  # The same on each draw of visitors
+    limit: dict,  # The limit's figures on the same rows
+    limit_drawn: pd.DataFrame,  # The same on the same draws
+) -> dict:  # share_of_limit, share_of_limit_within and log_loss_of_limit, each with its ends
     "How far a model is from the limit, with intervals from draws shared by both."
     column = lambda of, name: of[name].to_numpy(float) if len(of) else np.array([])
     found = {}
@@ -62,75 +95,117 @@ def beside_limit(
     losses = column(drawn, "log_loss") / column(limit_drawn, "log_loss")
     return found | with_ends("log_loss_of_limit", row["log_loss"] / limit["log_loss"], losses)
 
-def _judged_at(part: pd.DataFrame, said: dict, resamples: int, seed: int, threshold: float | None) -> list:
+# %% ../../nbs/judging/03_landmarks.ipynb #bd3c5ced
+def _judged_at(
+    part: pd.DataFrame, said: dict, resamples: int, seed: int, threshold: float | None
+) -> list:
     "One row a model, on the same rows and the same draws."
-    y, who, shared = part["converted"].to_numpy(), part["visitor"].to_numpy(), sessions_with_one_answer(part)
+    y, who, shared = (
+        part["converted"].to_numpy(),
+        part["visitor"].to_numpy(),
+        sessions_with_one_answer(part),
+    )
     rows, draws = {}, {}
     for name, p in said.items():
         drawn = figures_of_draws(rank_rows(y, p), who, resamples, seed, threshold)
         row = _counted_sessions(part) | with_intervals(y, p, who, resamples, seed, threshold, drawn)
-        within, within_drawn = row["roc_auc"], drawn["roc_auc"].to_numpy() if len(drawn) else np.array([])
-        if part["landmark"].nunique() > 1: within, within_drawn = _within(part, p, resamples, seed)
+        within, within_drawn = (
+            row["roc_auc"],
+            drawn["roc_auc"].to_numpy() if len(drawn) else np.array([]),
+        )
+        if part["landmark"].nunique() > 1:
+            within, within_drawn = _within(part, p, resamples, seed)
         row |= with_ends("roc_auc_within", within, within_drawn)
         rows[name] = row | ece_if_calibrated(p, shared, max(resamples, 1), seed)
         draws[name] = drawn.assign(roc_auc_within=within_drawn) if len(drawn) else drawn
-    if LIMIT in said: rows = {name: row | beside_limit(row, draws[name], rows[LIMIT], draws[LIMIT]) for name, row in rows.items()}
+    if LIMIT in said:
+        rows = {
+            name: row | beside_limit(row, draws[name], rows[LIMIT], draws[LIMIT])
+            for name, row in rows.items()
+        }
     return [dict(model=name, **row) for name, row in rows.items()]
 
+# %% ../../nbs/judging/03_landmarks.ipynb #3117dc3a
 def landmark_alone(
-    table: pd.DataFrame, # Session rows: landmark, visitor, converted
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> dict: # landmark_alone and its ends
+    table: pd.DataFrame,  # Session rows: landmark, visitor, converted
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> dict:  # landmark_alone and its ends
     "How well the landmark's number alone orders rows of all landmarks together: no merit of a model."
     place = np.unique(table["landmark"], return_inverse=True)[1]
     ranked = rank_rows(table["converted"], place / (place.max() + 1))
     drawn = figures_of_draws(ranked, table["visitor"], resamples, seed)
     value = weighted_figures(ranked, np.ones(len(table)))["roc_auc"]
-    return with_ends("landmark_alone", value, drawn["roc_auc"].to_numpy() if len(drawn) else np.array([]))
+    return with_ends(
+        "landmark_alone", value, drawn["roc_auc"].to_numpy() if len(drawn) else np.array([])
+    )
+
 
 def by_landmark(
-    table: pd.DataFrame, # Session rows: landmark, visitor, converted
-    said: dict, # Name of a model: its probability of each row
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-    threshold: float | None = None, # Flagged from here on; None: no figures that need it
-) -> pd.DataFrame: # One row a landmark and model, and the pooled ones; with the share of the limit where it is known
+    table: pd.DataFrame,  # Session rows: landmark, visitor, converted
+    said: dict,  # Name of a model: its probability of each row
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+    threshold: float | None = None,  # Flagged from here on; None: no figures that need it
+) -> pd.DataFrame:  # One row a landmark and model, and the pooled ones; with the share of the limit where it is known
     "The figures of each model at each landmark, and of all together."
     groups = {k: (table["landmark"] == k).to_numpy() for k in sorted(table["landmark"].unique())}
-    if len(groups) > 1: groups[POOLED] = np.ones(len(table), bool)
+    if len(groups) > 1:
+        groups[POOLED] = np.ones(len(table), bool)
     rows = []
     for k, at in groups.items():
         answers = {name: np.asarray(p)[at] for name, p in said.items()}
         alone = landmark_alone(table, resamples, seed) if k == POOLED else {}
-        rows += [dict(landmark=k, **row, **alone) for row in _judged_at(table[at], answers, resamples, seed, threshold)]
+        rows += [
+            dict(landmark=k, **row, **alone)
+            for row in _judged_at(table[at], answers, resamples, seed, threshold)
+        ]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/judging/03_landmarks.ipynb #2e545cc3
 def _from_to(g: pd.DataFrame, figure: str) -> str:
     "A model's figure at the first and the last landmark, with its intervals."
-    ends = [(in_interval(row, figure, "{:.2f}".format), row["landmark"]) for row in (g.iloc[0], g.iloc[-1])]
+    ends = [
+        (in_interval(row, figure, "{:.2f}".format), row["landmark"])
+        for row in (g.iloc[0], g.iloc[-1])
+    ]
     return " to ".join(f"{value} after {landmark}" for value, landmark in ends)
 
+
 def landmark_finding(
-    found: pd.DataFrame, # As made by by_landmark
-    figure: str = "roc_auc", # Which figure
-) -> str: # Its first and last value, by model
+    found: pd.DataFrame,  # As made by by_landmark
+    figure: str = "roc_auc",  # Which figure
+) -> str:  # Its first and last value, by model
     "What a picture by landmark shows, in words."
     single = found[found["landmark"] != POOLED]
-    said = [f"{name} from {_from_to(g, figure)} events" for name, g in single.groupby("model", sort=False)]
-    return f"{FIGURE_TITLES.get(figure, figure)} by events seen, each of the sessions that get that far: " + "; ".join(said)
+    said = [
+        f"{name} from {_from_to(g, figure)} events"
+        for name, g in single.groupby("model", sort=False)
+    ]
+    return (
+        f"{FIGURE_TITLES.get(figure, figure)} by events seen, each of the sessions that get that far: "
+        + "; ".join(said)
+    )
+
 
 def _title_by_landmark(single: pd.DataFrame, figure: str) -> str:
     "The finding for the first model that is neither limit nor baseline."
-    name = next((m for m in single["model"].unique() if m not in (LIMIT, BASELINE, BASE_RATE) and "single feature" not in m), single["model"].iloc[0])
+    name = next(
+        (
+            m
+            for m in single["model"].unique()
+            if m not in (LIMIT, BASELINE, BASE_RATE) and "single feature" not in m
+        ),
+        single["model"].iloc[0],
+    )
     return f"{name}: {FIGURE_TITLES.get(figure, figure)} {_from_to(single[single['model'] == name], figure)} events, each of those that get there"
 
+# %% ../../nbs/judging/03_landmarks.ipynb #9bb1e695
 def plot_by_landmark(
-    found: pd.DataFrame, # As made by by_landmark
-    title: str = "", # The finding; empty: computed
-    figure: str = "roc_auc", # Which figure
-) -> Picture: # Its data is by_landmark itself
+    found: pd.DataFrame,  # As made by by_landmark
+    title: str = "",  # The finding; empty: computed
+    figure: str = "roc_auc",  # Which figure
+) -> Picture:  # Its data is by_landmark itself
     "A figure of each model at each landmark, with 95 % intervals."
     single = found[found["landmark"] != POOLED].astype({figure: float})
     names, at = list(single["model"].unique()), single.drop_duplicates("landmark")
@@ -139,13 +214,35 @@ def plot_by_landmark(
         ends = {}
         for number, (name, g) in enumerate(single.groupby("model", sort=False)):
             x, style = np.arange(len(g)) + 0.09 * (number - (len(names) - 1) / 2), style_of(name)
-            ax.vlines(x, g[f"{figure}_low"].astype(float), g[f"{figure}_high"].astype(float), color=style["color"], lw=1, alpha=0.55)
+            ax.vlines(
+                x,
+                g[f"{figure}_low"].astype(float),
+                g[f"{figure}_high"].astype(float),
+                color=style["color"],
+                lw=1,
+                alpha=0.55,
+            )
             ax.plot(x, g[figure], **style)
             ends[name] = (x[-1], g[figure].iloc[-1])
-        if figure == "roc_auc": ax.axhline(0.5, color=COLOURS["chance"], lw=0.9, ls=":")
-        ax.set_xticks(np.arange(len(at)), [f"{k}\n{n:,}\n{c:,}" for k, n, c in zip(at["landmark"], at["rows"], at["converted"])])
-        ax.set(ylabel=FIGURE_TITLES.get(figure, figure), title=textwrap.fill(title or _title_by_landmark(single, figure), 76))
-        ax.text(-0.025, -0.028, "events seen\nsessions at risk\nof which convert", transform=ax.transAxes, ha="right", va="top", color="#595959")
+        if figure == "roc_auc":
+            ax.axhline(0.5, color=COLOURS["chance"], lw=0.9, ls=":")
+        ax.set_xticks(
+            np.arange(len(at)),
+            [f"{k}\n{n:,}\n{c:,}" for k, n, c in zip(at["landmark"], at["rows"], at["converted"])],
+        )
+        ax.set(
+            ylabel=FIGURE_TITLES.get(figure, figure),
+            title=textwrap.fill(title or _title_by_landmark(single, figure), 76),
+        )
+        ax.text(
+            -0.025,
+            -0.028,
+            "events seen\nsessions at risk\nof which convert",
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            color="#595959",
+        )
         ax.grid(axis="x", visible=False)
         name_lines(ax, ends)
     return Picture(drawn, landmark_finding(found, figure) + ". Lines with 95 % intervals.")

@@ -15,79 +15,123 @@ import pandas as pd
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..base.pictures import COLOURS, LOOK, name_lines, Picture, style_of, wilson
-from .figures import bin_of, BINS, checked, expected_calibration_error, rank_rows
+from clickstream_conv.judging.figures import (
+    bin_of,
+    BINS,
+    checked,
+    expected_calibration_error,
+    rank_rows,
+)
 
 # %% ../../nbs/judging/04_reliability.ipynb #bfece164
 def bins_of_rows(
-    p: np.ndarray, # Probability
-    bins: int = BINS, # Of equal mass
-) -> np.ndarray: # Number of the bin of each row
+    p: np.ndarray,  # Probability
+    bins: int = BINS,  # Of equal mass
+) -> np.ndarray:  # Number of the bin of each row
     "Rows in bins of equal mass; equal probabilities stay together."
     _, place, mass = np.unique(np.asarray(p, float), return_inverse=True, return_counts=True)
     return bin_of(mass, bins)[place]
 
+
 def spread_of_sums(
-    residual: np.ndarray, # Outcome less what was expected, a row
-    number: np.ndarray, # Bin of each row
-    visitors: np.ndarray | None = None, # Who each row belongs to; None: each row is its own
-) -> np.ndarray: # Variance of each bin's sum
+    residual: np.ndarray,  # Outcome less what was expected, a row
+    number: np.ndarray,  # Bin of each row
+    visitors: np.ndarray | None = None,  # Who each row belongs to; None: each row is its own
+) -> np.ndarray:  # Variance of each bin's sum
     "How much the sum of a bin varies when visitors come and go as a whole."
-    if visitors is None: return np.bincount(number, residual**2)
+    if visitors is None:
+        return np.bincount(number, residual**2)
     sums = pd.Series(residual).groupby([number, np.asarray(visitors).astype(str)]).sum()
-    return np.bincount(sums.index.get_level_values(0), sums.to_numpy() ** 2, minlength=number.max() + 1)
+    return np.bincount(
+        sums.index.get_level_values(0), sums.to_numpy() ** 2, minlength=number.max() + 1
+    )
 
 # %% ../../nbs/judging/04_reliability.ipynb #be4007bf
 def reliability(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability
-    visitors: np.ndarray | None = None, # Who each row belongs to; None: each row is its own
-    bins: int = BINS, # Of equal mass
-) -> pd.DataFrame: # One row a bin: predicted, observed, low, high, rows, converted
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability
+    visitors: np.ndarray | None = None,  # Who each row belongs to; None: each row is its own
+    bins: int = BINS,  # Of equal mass
+) -> pd.DataFrame:  # One row a bin: predicted, observed, low, high, rows, converted
     "Mean probability against observed share."
     y, p = checked(y, p)
-    table = pd.DataFrame(dict(bin=np.unique(bins_of_rows(p, bins), return_inverse=True)[1], p=p, y=y))
-    grouped = table.groupby("bin").agg(predicted=("p", "mean"), observed=("y", "mean"), rows=("y", "size"), converted=("y", "sum"))
+    table = pd.DataFrame(
+        dict(bin=np.unique(bins_of_rows(p, bins), return_inverse=True)[1], p=p, y=y)
+    )
+    grouped = table.groupby("bin").agg(
+        predicted=("p", "mean"), observed=("y", "mean"), rows=("y", "size"), converted=("y", "sum")
+    )
     residual = y - grouped["observed"].to_numpy()[table["bin"]]
-    plain, clustered = (spread_of_sums(residual, table["bin"].to_numpy(), v) for v in (None, visitors))
-    design_effect = np.maximum(1, np.divide(clustered, plain, out=np.ones_like(plain), where=plain > 0))
+    plain, clustered = (
+        spread_of_sums(residual, table["bin"].to_numpy(), v) for v in (None, visitors)
+    )
+    design_effect = np.maximum(
+        1, np.divide(clustered, plain, out=np.ones_like(plain), where=plain > 0)
+    )
     low, high = wilson(grouped["converted"] / design_effect, grouped["rows"] / design_effect)
-    return grouped.assign(low=low, high=high)[["predicted", "observed", "low", "high", "rows", "converted"]].astype(dict(converted=int)).reset_index(drop=True)
+    return (
+        grouped.assign(low=low, high=high)[
+            ["predicted", "observed", "low", "high", "rows", "converted"]
+        ]
+        .astype(dict(converted=int))
+        .reset_index(drop=True)
+    )
 
 # %% ../../nbs/judging/04_reliability.ipynb #64aece95
 def calibration_error(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability
-    bins: int = BINS, # Of equal mass
-) -> float: # Expected calibration error
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability
+    bins: int = BINS,  # Of equal mass
+) -> float:  # Expected calibration error
     "The calibration error alone, with any number of bins."
     ranked = rank_rows(y, p)
     yes, no = (np.add.reduceat(v, ranked.first) for v in (ranked.y, 1 - ranked.y))
     return expected_calibration_error(yes, no, ranked.distinct, bins)
 
+
 def ece_by_chance(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability
-    visitors: np.ndarray | None = None, # Who each row belongs to; None: each row is its own
-    bins: int = BINS, # Of equal mass
-) -> float: # The calibration error that a perfectly calibrated model would show on average
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability
+    visitors: np.ndarray | None = None,  # Who each row belongs to; None: each row is its own
+    bins: int = BINS,  # Of equal mass
+) -> float:  # The calibration error that a perfectly calibrated model would show on average
     "What chance alone does to the calibration error: the mean absolute value of the normal error of each bin."
     y, p = checked(y, p)
     number = bins_of_rows(p, bins)
-    variance = np.bincount(number, p * (1 - p)) if visitors is None else spread_of_sums(y - p, number, visitors)
+    variance = (
+        np.bincount(number, p * (1 - p))
+        if visitors is None
+        else spread_of_sums(y - p, number, visitors)
+    )
     return float(np.sqrt(2 / np.pi * variance).sum() / len(p))
 
 # %% ../../nbs/judging/04_reliability.ipynb #db8809a3
-PERCENT_MARKS = (0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1)  # where axes of square roots are marked
+PERCENT_MARKS = (
+    0,
+    0.001,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    1,
+)  # where axes of square roots are marked
+
 
 def root_axis(
-    axis, # ax.xaxis or ax.yaxis
-    top: float, # The largest value shown
-    apart: float = 0.11, # Least distance between two marks, as a share of the axis
+    axis,  # ax.xaxis or ax.yaxis
+    top: float,  # The largest value shown
+    apart: float = 0.11,  # Least distance between two marks, as a share of the axis
 ) -> None:
     "Give an axis the scale of square roots, marked in percent."
     marks = [0]
     for m in PERCENT_MARKS[1:]:
-        if m <= top and np.sqrt(m) - np.sqrt(marks[-1]) > apart * np.sqrt(top): marks.append(m)
+        if m <= top and np.sqrt(m) - np.sqrt(marks[-1]) > apart * np.sqrt(top):
+            marks.append(m)
     axis._set_axes_scale("function", functions=(lambda v: np.sqrt(np.clip(v, 0, None)), np.square))
     axis.set_major_locator(FixedLocator(marks))
     axis.set_minor_locator(NullLocator())
@@ -95,37 +139,58 @@ def root_axis(
 
 # %% ../../nbs/judging/04_reliability.ipynb #615eb98f
 def reliability_finding(
-    said: dict, # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
-    bins: int = BINS, # Of equal mass
-) -> str: # Its calibration error and what chance alone would give
+    said: dict,  # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
+    bins: int = BINS,  # Of equal mass
+) -> str:  # Its calibration error and what chance alone would give
     "What a reliability picture shows, in words."
-    return "; ".join(f"{name}: off by {100 * calibration_error(*given[:2], bins):.2f} points on average, {100 * ece_by_chance(*given, bins=bins):.2f} by chance alone" for name, given in said.items())
+    return "; ".join(
+        f"{name}: off by {100 * calibration_error(*given[:2], bins):.2f} points on average, {100 * ece_by_chance(*given, bins=bins):.2f} by chance alone"
+        for name, given in said.items()
+    )
+
 
 def plot_reliability(
-    said: dict, # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
-    bins: int = BINS, # Of equal mass
-    title: str = "", # The finding; empty: computed
-) -> Picture: # Its data is reliability
+    said: dict,  # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
+    bins: int = BINS,  # Of equal mass
+    title: str = "",  # The finding; empty: computed
+) -> Picture:  # Its data is reliability
     "Stated probability against observed share, with 95 % intervals."
     curves = {name: reliability(*given, bins=bins) for name, given in said.items()}
     top = min(1, 1.15 * max(max(c["predicted"].max(), c["high"].max()) for c in curves.values()))
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(4.6, 4.2))
         root_axis(ax.xaxis, top), root_axis(ax.yaxis, top)
-        ax.set(xlim=(0, top), ylim=(0, top), xlabel="stated probability", ylabel="observed share", title=textwrap.fill(title or _title_of_reliability(said, bins), 60))
+        ax.set(
+            xlim=(0, top),
+            ylim=(0, top),
+            xlabel="stated probability",
+            ylabel="observed share",
+            title=textwrap.fill(title or _title_of_reliability(said, bins), 60),
+        )
         ax.plot([0, top], [0, top], color=COLOURS["chance"], lw=0.9, ls=":")
         for name, c in curves.items():
-            ax.vlines(c["predicted"], c["low"], c["high"], color=style_of(name)["color"], lw=1, alpha=0.55)
+            ax.vlines(
+                c["predicted"], c["low"], c["high"], color=style_of(name)["color"], lw=1, alpha=0.55
+            )
             ax.plot(c["predicted"], c["observed"], **style_of(name))
-        name_lines(ax, {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()})
-    return Picture(drawn, "Stated probability against observed share. " + reliability_finding(said, bins) + ".")
+        name_lines(
+            ax, {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
+        )
+    return Picture(
+        drawn, "Stated probability against observed share. " + reliability_finding(said, bins) + "."
+    )
 
+# %% ../../nbs/judging/04_reliability.ipynb #9abc29df
 def _title_of_reliability(said: dict, bins: int) -> str:
     "The calibration errors, or the one with what chance would give."
-    if len(said) == 1: return reliability_finding(said, bins)
+    if len(said) == 1:
+        return reliability_finding(said, bins)
     errors = {name: 100 * calibration_error(*given[:2], bins) for name, given in said.items()}
     chance = {name: 100 * ece_by_chance(*given, bins=bins) for name, given in said.items()}
     best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
-    shown = {name: f"{errors[name]:.2f} points, {chance[name]:.2f} by chance alone" for name in errors}
-    if len(said) > 3: return f"Calibration error from {best} ({shown[best]}) to {worst} ({shown[worst]})"
+    shown = {
+        name: f"{errors[name]:.2f} points, {chance[name]:.2f} by chance alone" for name in errors
+    }
+    if len(said) > 3:
+        return f"Calibration error from {best} ({shown[best]}) to {worst} ({shown[worst]})"
     return "Calibration error: " + "; ".join(f"{name} {words}" for name, words in shown.items())

@@ -4,267 +4,269 @@
 
 # %% auto #0
 __all__ = ['FEWEST_FLAGGED', 'NOBODY', 'PURPOSES', 'AIMS', 'first_crossings', 'one_per_session', 'gains', 'Threshold',
-           'best_place', 'aim_in_words', 'choose_threshold', 'figures_at_threshold', 'reached_by', 'gains_finding',
-           'plot_gains']
+           'best_place', 'aim_in_words', 'choose_threshold']
 
-# %% ../../nbs/judging/05_thresholds.ipynb #323c3ac7
-import textwrap
+# %% ../../nbs/judging/05_thresholds.ipynb #e886dc56
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullLocator
 
-from ..base.findings import in_interval
-from ..base.pictures import COLOURS, LOOK, Picture, style_of
 from .figures import checked, rank_rows
-from .intervals import draws_of_visitors, share_with_ends, with_ends
-from .reliability import root_axis
 
 # %% ../../nbs/judging/05_thresholds.ipynb #cfb71279
 def first_crossings(
-    table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
-    p: np.ndarray, # Probability of each row
-    threshold: float, # Contacted from here on
-) -> pd.DataFrame: # One row a session: contacted, landmark and probability of the contact (missing if none), converted
+    table: pd.DataFrame,  # Session rows: session_id, visitor, landmark, converted
+    p: np.ndarray,  # Probability of each row
+    threshold: float,  # Contacted from here on
+) -> pd.DataFrame:  # One row a session: contacted, landmark and probability of the contact (missing if none), converted
     "Where each session is contacted, if at all."
     keys = ["session_id", "visitor"]
-    rows = table[[*keys, "landmark", "converted"]].assign(probability=np.asarray(p, float)).sort_values(["session_id", "landmark"])
+    rows = (
+        table[[*keys, "landmark", "converted"]]
+        .assign(probability=np.asarray(p, float))
+        .sort_values(["session_id", "landmark"])
+    )
     everyone = rows.groupby(keys, sort=True)["converted"].max().rename("ever")
     met = rows[rows["probability"] >= threshold].drop_duplicates("session_id").set_index(keys)
     found = everyone.to_frame().join(met)
-    found = found.assign(contacted=found["landmark"].notna(), landmark=found["landmark"].astype("Int64"), converted=found["converted"].fillna(found["ever"]).astype(int))
+    found = found.assign(
+        contacted=found["landmark"].notna(),
+        landmark=found["landmark"].astype("Int64"),
+        converted=found["converted"].fillna(found["ever"]).astype(int),
+    )
     return found.reset_index()[[*keys, "contacted", "landmark", "probability", "converted"]]
 
+# %% ../../nbs/judging/05_thresholds.ipynb #e67a39d5
 def one_per_session(
-    table: pd.DataFrame, # Session rows: session_id, visitor, landmark, converted
-    p: np.ndarray, # Probability of each row
-) -> pd.DataFrame: # One row a session: session_id, visitor, highest (probability at any landmark), converted
+    table: pd.DataFrame,  # Session rows: session_id, visitor, landmark, converted
+    p: np.ndarray,  # Probability of each row
+) -> (
+    pd.DataFrame
+):  # One row a session: session_id, visitor, highest (probability at any landmark), converted
     "One decision a session: it is contacted at a threshold exactly if its highest probability reaches it."
-    rows = table[["session_id", "visitor", "converted"]].assign(highest=np.asarray(p, float)).groupby(["session_id", "visitor"], sort=True)
-    found = rows.agg(highest=("highest", "max"), converted=("converted", "max"), least=("converted", "min")).reset_index()
+    rows = (
+        table[["session_id", "visitor", "converted"]]
+        .assign(highest=np.asarray(p, float))
+        .groupby(["session_id", "visitor"], sort=True)
+    )
+    found = rows.agg(
+        highest=("highest", "max"), converted=("converted", "max"), least=("converted", "min")
+    ).reset_index()
     differ = found[found["converted"] != found["least"]]
-    if len(differ): raise ValueError(f"session {differ['session_id'].iloc[0]!r} converts after some landmarks and not after others, so it has no single answer. "
-                                     "Decide at one landmark, table[table['landmark'] == 3], or take each row as a decision of its own")
+    if len(differ):
+        raise ValueError(
+            f"session {differ['session_id'].iloc[0]!r} converts after some landmarks and not after others, so it has no single answer. "
+            "Decide at one landmark, table[table['landmark'] == 3], or take each row as a decision of its own"
+        )
     return found.drop(columns="least")
 
 # %% ../../nbs/judging/05_thresholds.ipynb #c4d616b1
 def gains(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability, or the highest of a session
-    gain: float | None = None, # What a converted contact brings; None: no profit
-    cost: float | None = None, # What a contact costs
-) -> pd.DataFrame: # One row a threshold, highest first: contacted, converted, their shares, precision, lift, f1, profit_per_1000
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    p: np.ndarray,  # Probability, or the highest of a session
+    gain: float | None = None,  # What a converted contact brings; None: no profit
+    cost: float | None = None,  # What a contact costs
+) -> pd.DataFrame:  # One row a threshold, highest first: contacted, converted, their shares, precision, lift, f1, profit_per_1000
     "What is reached by contacting from the top down."
     ranked = rank_rows(y, p)
-    yes, all_ = (np.cumsum(np.add.reduceat(v, ranked.first)[::-1]) for v in (ranked.y, np.ones(len(ranked.y))))
+    yes, all_ = (
+        np.cumsum(np.add.reduceat(v, ranked.first)[::-1])
+        for v in (ranked.y, np.ones(len(ranked.y)))
+    )
     total, converting = len(ranked.y), max(ranked.y.sum(), 1)
-    found = pd.DataFrame(dict(threshold=ranked.distinct[::-1], contacted=all_.astype(int), converted=yes.astype(int), share_contacted=all_ / total, share_reached=yes / converting, precision=yes / all_))
-    found = found.assign(lift=found["precision"] / (converting / total), f1=2 * yes / (all_ + converting))
-    return found if gain is None else found.assign(profit_per_1000=1000 * (gain * yes - (cost or 0) * all_) / total)
+    found = pd.DataFrame(
+        dict(
+            threshold=ranked.distinct[::-1],
+            contacted=all_.astype(int),
+            converted=yes.astype(int),
+            share_contacted=all_ / total,
+            share_reached=yes / converting,
+            precision=yes / all_,
+        )
+    )
+    found = found.assign(
+        lift=found["precision"] / (converting / total), f1=2 * yes / (all_ + converting)
+    )
+    return (
+        found
+        if gain is None
+        else found.assign(profit_per_1000=1000 * (gain * yes - (cost or 0) * all_) / total)
+    )
 
 # %% ../../nbs/judging/05_thresholds.ipynb #cb5abfa8
 FEWEST_FLAGGED = 20  # sessions on which a precision must be seen before it counts
 NOBODY = 2.0  # a threshold that no probability reaches
-PURPOSES = {"f1": (), "recall": ("at_least",), "precision": ("at_least",), "top share": ("share",), "profit": ("gain", "cost")}  # and what each needs to know
+PURPOSES = {
+    "f1": (),
+    "recall": ("at_least",),
+    "precision": ("at_least",),
+    "top share": ("share",),
+    "profit": ("gain", "cost"),
+}  # and what each needs to know
+
 
 def _best_recall(curve: pd.DataFrame, at_least: float) -> int:
     "Of the thresholds that reach the recall, the place of the one with the best precision."
     return curve["precision"].where(curve["share_reached"] >= at_least - 1e-12).idxmax()
 
+
 def _best_precision(curve: pd.DataFrame, at_least: float) -> int:
     "Of the thresholds that keep the precision, the place of the one with the best recall."
     counted = curve[curve["contacted"] >= min(FEWEST_FLAGGED, curve["contacted"].iloc[-1])]
     reached = counted[counted["precision"] >= at_least - 1e-12]
-    if reached.empty: raise ValueError(f"no threshold that flags at least {FEWEST_FLAGGED} has a precision of {at_least:g}; the best is {counted['precision'].max():.3f}, "
-                                       f"at {counted.loc[counted['precision'].idxmax(), 'threshold']:.4f}. Ask for less, or for a top share")
-    return reached.sort_values(["share_reached", "contacted"], ascending=[False, True], kind="stable").index[0]
+    if reached.empty:
+        raise ValueError(
+            f"no threshold that flags at least {FEWEST_FLAGGED} has a precision of {at_least:g}; the best is {counted['precision'].max():.3f}, "
+            f"at {counted.loc[counted['precision'].idxmax(), 'threshold']:.4f}. Ask for less, or for a top share"
+        )
+    return reached.sort_values(
+        ["share_reached", "contacted"], ascending=[False, True], kind="stable"
+    ).index[0]
+
 
 def _top_share(curve: pd.DataFrame, share: float) -> int:
     "The place of the lowest threshold that flags no more than a share."
     within = curve[curve["share_contacted"] <= share + 1e-12]
-    if within.empty: raise ValueError(f"no threshold flags {100 * share:g} % or less; the smallest share is {100 * curve['share_contacted'].iloc[0]:.3g} %, which all have the probability {curve['threshold'].iloc[0]:.4f}. Ask for that much")
+    if within.empty:
+        raise ValueError(
+            f"no threshold flags {100 * share:g} % or less; the smallest share is {100 * curve['share_contacted'].iloc[0]:.3g} %, which all have the probability {curve['threshold'].iloc[0]:.4f}. Ask for that much"
+        )
     return within.index[-1]
 
 # %% ../../nbs/judging/05_thresholds.ipynb #3decf54e
 def _refuse_purpose(y: np.ndarray, purpose: str, given: dict) -> None:
     "Refuse a purpose that is unknown, or lacks or exceeds what it needs to know."
-    if purpose not in PURPOSES: raise ValueError(f"purpose is {purpose!r}; it must be one of {', '.join(PURPOSES)}")
+    if purpose not in PURPOSES:
+        raise ValueError(f"purpose is {purpose!r}; it must be one of {', '.join(PURPOSES)}")
     missing = [name for name in PURPOSES[purpose] if given[name] is None]
-    idle = [name for name, value in given.items() if value is not None and name not in PURPOSES[purpose]]
-    if missing: raise ValueError(f"the purpose {purpose!r} needs {' and '.join(missing)}, for example {missing[0]}={10 if purpose == 'profit' else 0.3}")
-    if idle: raise ValueError(f"the purpose {purpose!r} has no use for {' and '.join(idle)}; leave it out, or choose another purpose")
+    idle = [
+        name for name, value in given.items() if value is not None and name not in PURPOSES[purpose]
+    ]
+    if missing:
+        raise ValueError(
+            f"the purpose {purpose!r} needs {' and '.join(missing)}, for example {missing[0]}={10 if purpose == 'profit' else 0.3}"
+        )
+    if idle:
+        raise ValueError(
+            f"the purpose {purpose!r} has no use for {' and '.join(idle)}; leave it out, or choose another purpose"
+        )
     for name in ("at_least", "share"):
-        if given[name] is not None and not 0 < given[name] <= 1: raise ValueError(f"{name} is {given[name]:g}; it is a share, above 0 and at most 1, such as 0.3")
-    if purpose == "profit" and not (given["gain"] > 0 and given["cost"] >= 0): raise ValueError(f"gain is {given['gain']:g} and cost {given['cost']:g}; a gain is above 0, a cost 0 or more")
-    if purpose != "top share" and not np.any(y): raise ValueError("none converts here, so a threshold cannot be chosen for it. Give a longer log, or the purpose 'top share'")
+        if given[name] is not None and not 0 < given[name] <= 1:
+            raise ValueError(
+                f"{name} is {given[name]:g}; it is a share, above 0 and at most 1, such as 0.3"
+            )
+    if purpose == "profit" and not (given["gain"] > 0 and given["cost"] >= 0):
+        raise ValueError(
+            f"gain is {given['gain']:g} and cost {given['cost']:g}; a gain is above 0, a cost 0 or more"
+        )
+    if purpose != "top share" and not np.any(y):
+        raise ValueError(
+            "none converts here, so a threshold cannot be chosen for it. Give a longer log, or the purpose 'top share'"
+        )
 
 # %% ../../nbs/judging/05_thresholds.ipynb #ed40c41d
-AIMS = {"f1": "the highest F1", "recall": "flagging at least {at_least:.0%} of those who convert", "precision": "at least {at_least:.0%} of the flagged converting",
-        "top share": "flagging not more than {share:.1%}", "profit": "the most profit, if a converted contact brings {gain:g} and a contact costs {cost:g}"}
+AIMS = {
+    "f1": "the highest F1",
+    "recall": "flagging at least {at_least:.0%} of those who convert",
+    "precision": "at least {at_least:.0%} of the flagged converting",
+    "top share": "flagging not more than {share:.1%}",
+    "profit": "the most profit, if a converted contact brings {gain:g} and a contact costs {cost:g}",
+}
+
 
 def _in_words(value: float, row: dict, purpose: str, given: dict, unit: str) -> str:
     "A threshold in one sentence."
     aim = aim_in_words(purpose, given)
-    if value == NOBODY: return f"For {aim}: flag nobody, since no threshold earns more than it costs."
-    profit = f", and the profit is {row['profit_per_1000']:,.0f} per 1,000 {unit}" if "profit_per_1000" in row else ""
-    return (f"For {aim}: flag from a probability of {value:.4f} on. Expected: {row['share_contacted']:.1%} of {unit} are flagged, {row['precision']:.1%} of the flagged convert, "
-            f"{row['share_reached']:.1%} of those who convert are flagged{profit}.")
+    if value == NOBODY:
+        return f"For {aim}: flag nobody, since no threshold earns more than it costs."
+    profit = (
+        f", and the profit is {row['profit_per_1000']:,.0f} per 1,000 {unit}"
+        if "profit_per_1000" in row
+        else ""
+    )
+    return (
+        f"For {aim}: flag from a probability of {value:.4f} on. Expected: {row['share_contacted']:.1%} of {unit} are flagged, {row['precision']:.1%} of the flagged convert, "
+        f"{row['share_reached']:.1%} of those who convert are flagged{profit}."
+    )
 
 # %% ../../nbs/judging/05_thresholds.ipynb #3fbd8cab
 @dataclass(frozen=True)
 class Threshold:
     "Where the line is drawn, what for, and what is expected of it."
-    value: float # Flagged from here on
-    purpose: str # One of PURPOSES
-    sentence: str # In words
-    expected: dict # What it did where it was chosen: a row of gains
-    aim: str = "" # What for, in words
+
+    value: float  # Flagged from here on
+    purpose: str  # One of PURPOSES
+    sentence: str  # In words
+    expected: dict  # What it did where it was chosen: a row of gains
+    aim: str = ""  # What for, in words
+
 
 def best_place(
-    curve: pd.DataFrame, # As made by gains
-    purpose: str, # One of PURPOSES
-    at_least: float | None = None, # Recall or precision, a share
-    share: float | None = None, # Most that may be flagged
-) -> int: # Place of a threshold in the curve
+    curve: pd.DataFrame,  # As made by gains
+    purpose: str,  # One of PURPOSES
+    at_least: float | None = None,  # Recall or precision, a share
+    share: float | None = None,  # Most that may be flagged
+) -> int:  # Place of a threshold in the curve
     "The threshold that serves a purpose best."
-    if purpose == "recall": return _best_recall(curve, at_least)
-    if purpose == "precision": return _best_precision(curve, at_least)
-    if purpose == "top share": return _top_share(curve, share)
+    if purpose == "recall":
+        return _best_recall(curve, at_least)
+    if purpose == "precision":
+        return _best_precision(curve, at_least)
+    if purpose == "top share":
+        return _top_share(curve, share)
     return curve["f1" if purpose == "f1" else "profit_per_1000"].idxmax()
 
-def aim_in_words(
-    purpose: str, # One of PURPOSES
-    given: dict, # What it needs to know: at_least, share, gain, cost
-) -> str: # Such as: the highest F1
-    "What a threshold is for."
-    return AIMS[purpose].format(**{name: value for name, value in given.items() if value is not None})
 
+def aim_in_words(
+    purpose: str,  # One of PURPOSES
+    given: dict,  # What it needs to know: at_least, share, gain, cost
+) -> str:  # Such as: the highest F1
+    "What a threshold is for."
+    return AIMS[purpose].format(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+
+# %% ../../nbs/judging/05_thresholds.ipynb #11f510b2
 def choose_threshold(
-    y: np.ndarray, # 1 where the session converted, 0 where not; validation data
-    p: np.ndarray, # Probability, or the highest of a session; from a model that never saw the visitor
-    purpose: str = "f1", # One of PURPOSES
-    at_least: float | None = None, # Recall or precision, a share
-    share: float | None = None, # Most that may be flagged
-    gain: float | None = None, # What a converted contact brings
-    cost: float | None = None, # What a contact costs
-    unit: str = "sessions", # What a row is, for the sentence
-) -> Threshold: # The line, its purpose, and what it did here
+    y: np.ndarray,  # 1 where the session converted, 0 where not; validation data
+    p: np.ndarray,  # Probability, or the highest of a session; from a model that never saw the visitor
+    purpose: str = "f1",  # One of PURPOSES
+    at_least: float | None = None,  # Recall or precision, a share
+    share: float | None = None,  # Most that may be flagged
+    gain: float | None = None,  # What a converted contact brings
+    cost: float | None = None,  # What a contact costs
+    unit: str = "sessions",  # What a row is, for the sentence
+) -> Threshold:  # The line, its purpose, and what it did here
     "Where to draw the line, for a purpose."
     given = dict(at_least=at_least, share=share, gain=gain, cost=cost)
     y, p = checked(y, p)
     _refuse_purpose(y, purpose, given)
     curve = gains(y, p, gain, cost)
     if purpose == "profit" and curve["profit_per_1000"].max() <= 0:
-        nothing = dict(contacted=0, converted=0, share_contacted=0.0, share_reached=0.0, precision=np.nan, lift=np.nan, f1=0.0, profit_per_1000=0.0)
-        return Threshold(NOBODY, purpose, _in_words(NOBODY, nothing, purpose, given, unit), nothing, aim_in_words(purpose, given))
+        nothing = dict(
+            contacted=0,
+            converted=0,
+            share_contacted=0.0,
+            share_reached=0.0,
+            precision=np.nan,
+            lift=np.nan,
+            f1=0.0,
+            profit_per_1000=0.0,
+        )
+        return Threshold(
+            NOBODY,
+            purpose,
+            _in_words(NOBODY, nothing, purpose, given, unit),
+            nothing,
+            aim_in_words(purpose, given),
+        )
     row = curve.loc[[best_place(curve, purpose, at_least, share)]].to_dict("records")[0]
     value = row.pop("threshold")
-    return Threshold(value, purpose, _in_words(value, row, purpose, given, unit), row, aim_in_words(purpose, given))
-
-# %% ../../nbs/judging/05_thresholds.ipynb #92aa4d8c
-def figures_at_threshold(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Highest probability of each session
-    visitors: np.ndarray, # Who each session belongs to
-    threshold: float, # Flagged from here on
-    gain: float | None = None, # What a converted contact brings; None: no profit
-    cost: float | None = None, # What a contact costs
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> dict: # decided, converted, flagged, found; share_flagged, precision, recall, f1 and, where asked for, profit_per_1000, each with its ends
-    "What a threshold does to sessions."
-    y, p = checked(y, p)
-    flagged = p >= threshold
-    def shares(w):
-        count, found, converted, decided = (w * flagged).sum(), (w * flagged * y).sum(), (w * y).sum(), w.sum()
-        part = lambda a, b: float(a / b) if b > 0 else np.nan
-        answer = dict(share_flagged=part(count, decided), precision=part(found, count), recall=part(found, converted), f1=part(2 * found, count + converted))
-        return answer if gain is None else answer | dict(profit_per_1000=part(1000 * (gain * found - cost * count), decided))
-    drawn = pd.DataFrame([shares(w) for w in draws_of_visitors(visitors, resamples, seed)])
-    counts = dict(decided=len(y), converted=int(y.sum()), flagged=int(flagged.sum()), found=int((flagged * y).sum()))
-    of = dict(share_flagged=("flagged", "decided"), precision=("found", "flagged"), recall=("found", "converted"))
-    for name, value in shares(np.ones(len(y))).items():
-        column = drawn[name].to_numpy(float) if len(drawn) else np.array([])
-        counts |= share_with_ends(name, counts[of[name][0]], counts[of[name][1]], column) if name in of else with_ends(name, value, column)
-    return counts
-
-# %% ../../nbs/judging/05_thresholds.ipynb #33809823
-def _mark(ax: plt.Axes, curve: pd.DataFrame, column: str, threshold: float | None) -> None:
-    "Mark what the threshold reaches on a curve."
-    reached = curve[curve["threshold"] >= threshold] if threshold is not None else curve[:0]
-    if len(reached): ax.plot(reached["share_contacted"].iloc[-1], reached[column].iloc[-1], marker="o", ms=7, mfc="white", mec=COLOURS["text"], mew=1.8, zorder=5)
-
-def _finish_gains(ax: plt.Axes, column: str, top: float) -> None:
-    "Scales, and the dotted line of contacting by chance."
-    root_axis(ax.xaxis, 1, apart=0.2)
-    ax.set(xlabel="share contacted", xlim=(0, 1))
-    contacted = np.linspace(0, 1, 200)
-    if column == "share_reached":
-        ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g} %")
-        ax.plot(contacted, contacted, color=COLOURS["chance"], lw=0.9, ls=":")
-        return
-    ax.axhline(1 if column == "lift" else 0, color=COLOURS["chance"], lw=0.9, ls=":")
-    if column == "profit_per_1000" and top > 0: ax.set_ylim(-0.6 * top, 1.12 * top)
-    if column == "lift":
-        ax.set_yscale("log")
-        marks = [m for m in (1, 2, 5, 10, 20, 50, 100) if m <= 1.2 * top]
-        ax.set_yticks(marks, marks, minor=False), ax.yaxis.set_minor_locator(NullLocator())
-
-# %% ../../nbs/judging/05_thresholds.ipynb #d6087ec1
-def reached_by(
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    p: np.ndarray, # Probability, or the highest of a session
-    visitors: np.ndarray, # Who each belongs to
-    share: float = 0.1, # Of sessions contacted, the most promising first
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> dict: # reached, reached_low, reached_high
-    "What share of those who convert is reached; of sessions with the same probability, as many as fit."
-    ranked, y = rank_rows(y, p), np.asarray(y, float)
-    def reached(weight):
-        w = weight[ranked.order]
-        yes, contacted = (np.append(0.0, np.add.reduceat(v, ranked.first)[::-1].cumsum()) for v in (w * ranked.y, w))
-        return float(np.interp(share, contacted / contacted[-1], yes / yes[-1])) if yes[-1] > 0 else np.nan
-    value = reached(np.ones(len(y)))
-    drawn = np.array([reached(w) for w in draws_of_visitors(visitors, resamples, seed)])
-    if np.isnan(value): return dict(reached=value, reached_low=np.nan, reached_high=np.nan)
-    return share_with_ends("reached", value * y.sum(), y.sum(), drawn)
-
-def gains_finding(
-    said: dict, # Name of a model: (outcomes, probabilities, visitors)
-    share: float = 0.1, # Of sessions contacted
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws; all models are judged on the same
-) -> str: # What is reached at that share, by model
-    "What a picture of gains shows, in words."
-    reached = {name: reached_by(*given, share, resamples, seed) for name, given in said.items()}
-    shown = [f"{in_interval(found, 'reached', '{:.0%}'.format)} by {name}" for name, found in reached.items()]
-    return f"Contacting the top {share:.0%} reaches, of those who convert, {', '.join(shown)}"
-
-def plot_gains(
-    said: dict, # Name of a model: (outcomes, probabilities, visitors)
-    threshold: float | None = None, # The chosen line, marked for the first model
-    gain: float | None = None, # What a converted contact brings; None: no panel of profit
-    cost: float | None = None, # What a contact costs
-    title: str = "", # The finding; empty: computed
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> Picture: # Its data is gains
-    "Cumulative gain, lift and profit by the share that is contacted; dotted: contacting by chance."
-    columns = {"share_reached": "converting sessions reached", "lift": "lift"} | ({"profit_per_1000": "profit per 1,000 sessions"} if gain is not None else {})
-    curves = {name: gains(y, p, gain, cost) for name, (y, p, _) in said.items()}
-    title = title or gains_finding(dict(list(said.items())[:1]), resamples=resamples, seed=seed)
-    with plt.rc_context(LOOK):
-        drawn, axes = plt.subplots(1, len(columns), figsize=(3.1 * len(columns), 3.1), layout="constrained")
-        for ax, (column, label) in zip(axes, columns.items()):
-            for place, (name, c) in enumerate(curves.items()):
-                c = c[c["contacted"] >= min(FEWEST_FLAGGED, c["contacted"].iloc[-1])] if column == "lift" else c
-                ax.plot(c["share_contacted"], c[column], **{**style_of(name), "marker": ""}, label=name, zorder=4 - place / len(curves))
-            _mark(ax, next(iter(curves.values())), column, threshold)
-            _finish_gains(ax, column, max(c[column].max() for c in curves.values()))
-            ax.set_title(label, weight="normal", size=9.5)
-        drawn.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False)
-        drawn.suptitle(textwrap.fill(title, 38 * len(columns)), x=0.005, ha="left", weight="bold", size=10.5)
-    return Picture(drawn, gains_finding(said, resamples=resamples, seed=seed) + (". The chosen threshold is marked." if threshold is not None else "."))
+    return Threshold(
+        value,
+        purpose,
+        _in_words(value, row, purpose, given, unit),
+        row,
+        aim_in_words(purpose, given),
+    )

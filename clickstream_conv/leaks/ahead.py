@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 
 from ..features.columns import feature_columns
-from ..features.learned import EventEncoder
+from ..features.encoder import EventEncoder
 from ..features.outcomes import KEYS
 from ..features.table import session_features
 from .strength import Finding, LOOKS_AHEAD
@@ -23,104 +23,167 @@ from .strength import Finding, LOOKS_AHEAD
 SAMPLE = 600  # sessions that are cut short and computed again
 VISITS = 50  # sessions of a visitor beyond which one is not sampled: robots have thousands
 
+
 def cut_points(
-    table: pd.DataFrame, # Session rows
-    seed: int = 0, # Of the sample
-    sample: int = SAMPLE, # How many sessions at most
-) -> pd.DataFrame: # session_id, landmark: one session of each visitor sampled, at one landmark
+    table: pd.DataFrame,  # Session rows
+    seed: int = 0,  # Of the sample
+    sample: int = SAMPLE,  # How many sessions at most
+) -> pd.DataFrame:  # session_id, landmark: one session of each visitor sampled, at one landmark
     "Sessions to cut short, spread over the landmarks."
-    mixed = table[table["visitor"].map(table["visitor"].value_counts()) <= VISITS * table["landmark"].nunique()].sample(frac=1, random_state=seed)
+    mixed = table[
+        table["visitor"].map(table["visitor"].value_counts())
+        <= VISITS * table["landmark"].nunique()
+    ].sample(frac=1, random_state=seed)
     once = mixed.drop_duplicates("visitor")
     each = -(-sample // max(once["landmark"].nunique(), 1))
     return once.groupby("landmark").head(each)[list(KEYS)]
 
+
 def cut_short(
-    events: pl.DataFrame, # Canonical events
-    cuts: pd.DataFrame, # session_id, landmark
-) -> pl.DataFrame: # The events without those after the landmark, and without what the visitors did later elsewhere
+    events: pl.DataFrame,  # Canonical events
+    cuts: pd.DataFrame,  # session_id, landmark
+) -> (
+    pl.DataFrame
+):  # The events without those after the landmark, and without what the visitors did later elsewhere
     "Take away what came after, also in other sessions of the same visitor."
-    until = pl.from_pandas(cuts[list(KEYS)]).with_columns(pl.col("session_id").cast(events.schema["session_id"]))
+    until = pl.from_pandas(cuts[list(KEYS)]).with_columns(
+        pl.col("session_id").cast(events.schema["session_id"])
+    )
     marked = events.join(until, on="session_id", how="left", maintain_order="left")
     short = marked.filter(pl.col("landmark").is_null() | (pl.col("step") <= pl.col("landmark")))
-    if "visitor" not in events.columns or events["t"].null_count(): return short.drop("landmark")
+    if "visitor" not in events.columns or events["t"].null_count():
+        return short.drop("landmark")
     moments = short.drop_nulls("landmark").group_by("visitor").agg(_now=pl.col("t").max())
     dated = short.join(moments, on="visitor", how="left", maintain_order="left")
-    past = pl.col("landmark").is_not_null() | pl.col("_now").is_null() | (pl.col("t") <= pl.col("_now"))
+    past = (
+        pl.col("landmark").is_not_null()
+        | pl.col("_now").is_null()
+        | (pl.col("t") <= pl.col("_now"))
+    )
     return dated.filter(past).drop("landmark", "_now")
 
+# %% ../../nbs/leaks/01_ahead.ipynb #f86a4aed
 def own_columns(
-    card: dict, # The log's card
-    landmarks: tuple, # Events seen before predicting
-    encoder: EventEncoder | None = None, # Fitted on the training part; None: without the learned columns
-) -> Callable: # Events to session rows
+    card: dict,  # The log's card
+    landmarks: tuple,  # Events seen before predicting
+    encoder: EventEncoder
+    | None = None,  # Fitted on the training part; None: without the learned columns
+) -> Callable:  # Events to session rows
     "How this package computes a session table."
     context = tuple(card["session_context"]), tuple(card["event_context"])
-    return lambda events: session_features(events if encoder is None else encoder.transform(events), landmarks, *context, card["resolution"])
+    return lambda events: session_features(
+        events if encoder is None else encoder.transform(events),
+        landmarks,
+        *context,
+        card["resolution"],
+    )
 
 # %% ../../nbs/leaks/01_ahead.ipynb #9f25c9a5
 def sessions_nearby(
-    test: pd.DataFrame, # Session rows of the test part
-    events: pl.DataFrame, # Canonical events, with visitor where sessions of other parts belong to theirs
-    cuts: pd.DataFrame, # session_id, landmark
-) -> pl.DataFrame: # The events of all sessions of these sessions' visitors
+    test: pd.DataFrame,  # Session rows of the test part
+    events: pl.DataFrame,  # Canonical events, with visitor where sessions of other parts belong to theirs
+    cuts: pd.DataFrame,  # session_id, landmark
+) -> pl.DataFrame:  # The events of all sessions of these sessions' visitors
     "All that the visitors of some sessions have done, on either side of the split."
     visitors = test.loc[test["session_id"].isin(cuts["session_id"]), "visitor"].unique()
-    theirs = pl.col("session_id").is_in(test.loc[test["visitor"].isin(visitors), "session_id"].unique().tolist())
-    return events.filter(theirs | pl.col("visitor").is_in(visitors.tolist()) if "visitor" in events.columns else theirs)
+    theirs = pl.col("session_id").is_in(
+        test.loc[test["visitor"].isin(visitors), "session_id"].unique().tolist()
+    )
+    return events.filter(
+        theirs | pl.col("visitor").is_in(visitors.tolist())
+        if "visitor" in events.columns
+        else theirs
+    )
 
 # %% ../../nbs/leaks/01_ahead.ipynb #0155ee5f
 def _as_pandas(table) -> pd.DataFrame:
     "Session rows as pandas, with their keys."
     table = table.to_pandas() if hasattr(table, "to_pandas") else table
     if missing := [k for k in KEYS if k not in table.columns]:
-        raise ValueError(f"make_features gave a table without the column {missing[0]!r}; it has: {', '.join(table.columns)}. Give one row a session and landmark, with both as columns")
+        raise ValueError(
+            f"make_features gave a table without the column {missing[0]!r}; it has: {', '.join(table.columns)}. Give one row a session and landmark, with both as columns"
+        )
     return table.astype({"session_id": str})
 
+
 def differing(
-    a: pd.Series, # Values
-    b: pd.Series, # Values to compare with, in the same order
-) -> int: # How many differ; both missing is the same
+    a: pd.Series,  # Values
+    b: pd.Series,  # Values to compare with, in the same order
+) -> int:  # How many differ; both missing is the same
     "Count the values that differ by more than rounding."
     a, b = a.reset_index(drop=True), b.reset_index(drop=True)
     both = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
-    same = np.isclose(a.astype(float), b.astype(float), rtol=1e-6, atol=1e-9) if both else (a.astype(str) == b.astype(str)).to_numpy()
+    same = (
+        np.isclose(a.astype(float), b.astype(float), rtol=1e-6, atol=1e-9)
+        if both
+        else (a.astype(str) == b.astype(str)).to_numpy()
+    )
     return int((~(same | (a.isna() & b.isna()).to_numpy())).sum())
 
+
 def recompute(
-    make: list, # Functions from events to session rows; a later one's columns replace an earlier one's
-    events: pl.DataFrame, # Canonical events
-    cuts: pd.DataFrame, # session_id, landmark
-) -> pd.DataFrame: # The rows of cuts with all columns that the functions make
+    make: list,  # Functions from events to session rows; a later one's columns replace an earlier one's
+    events: pl.DataFrame,  # Canonical events
+    cuts: pd.DataFrame,  # session_id, landmark
+) -> pd.DataFrame:  # The rows of cuts with all columns that the functions make
     "Columns computed again from events."
     rows = cuts.astype({"session_id": str})
     for function in make:
         made = _as_pandas(function(events))
-        rows = rows.drop(columns=[c for c in made.columns if c in rows.columns and c not in KEYS]).merge(made, on=list(KEYS), how="left")
+        rows = rows.drop(
+            columns=[c for c in made.columns if c in rows.columns and c not in KEYS]
+        ).merge(made, on=list(KEYS), how="left")
     return rows
 
 # %% ../../nbs/leaks/01_ahead.ipynb #a5777a7f
 def _ahead(column: str, table: pd.Series, short: pd.Series, whole: pd.Series) -> Finding | None:
     "What a column's values in the table, from events cut short and from whole sessions say together."
     wrong, moved = differing(table, short), differing(whole, short)
-    if moved: return Finding(LOOKS_AHEAD, column, "leak", f"its value changes in {moved:,} of {len(short):,} rows when the events after the landmark are taken away",
-                             "it uses what comes after the moment of prediction", "Compute it from the events up to the landmark")
-    if wrong: return Finding(LOOKS_AHEAD, column, "leak", f"its value in the table is not the one computed from the events up to the landmark in {wrong:,} of {len(short):,} rows",
-                             "it was made from something else, perhaps from what came after", "Compute the table again from the events, or leave the column out")
+    if moved:
+        return Finding(
+            LOOKS_AHEAD,
+            column,
+            "leak",
+            f"its value changes in {moved:,} of {len(short):,} rows when the events after the landmark are taken away",
+            "it uses what comes after the moment of prediction",
+            "Compute it from the events up to the landmark",
+        )
+    if wrong:
+        return Finding(
+            LOOKS_AHEAD,
+            column,
+            "leak",
+            f"its value in the table is not the one computed from the events up to the landmark in {wrong:,} of {len(short):,} rows",
+            "it was made from something else, perhaps from what came after",
+            "Compute the table again from the events, or leave the column out",
+        )
 
+# %% ../../nbs/leaks/01_ahead.ipynb #1b32692e
 def looks_ahead(
-    test: pd.DataFrame, # Session rows whose learned columns come from the fitted encoder: the test part
-    events: pl.DataFrame, # Canonical events of their sessions
-    make: list, # Functions from events to session rows, that together make the columns
-    seed: int = 0, # Of the sample
-    sample: int = SAMPLE, # Sessions computed again
-): # Yields findings
+    test: pd.DataFrame,  # Session rows whose learned columns come from the fitted encoder: the test part
+    events: pl.DataFrame,  # Canonical events of their sessions
+    make: list,  # Functions from events to session rows, that together make the columns
+    seed: int = 0,  # Of the sample
+    sample: int = SAMPLE,  # Sessions computed again
+):  # Yields findings
     "Columns that change when later events are taken away, and columns that cannot be computed from the events."
     cuts = cut_points(test, seed, sample)
     nearby = sessions_nearby(test, events, cuts)
     whole, short = recompute(make, nearby, cuts), recompute(make, cut_short(nearby, cuts), cuts)
-    kept = cuts.astype({"session_id": str}).merge(test.astype({"session_id": str}), on=list(KEYS), how="left")
+    kept = cuts.astype({"session_id": str}).merge(
+        test.astype({"session_id": str}), on=list(KEYS), how="left"
+    )
     for column in (c for kind in feature_columns(test) for c in kind if c not in KEYS):
-        if column in short: found = _ahead(column, kept[column], short[column], whole[column])
-        else: found = Finding(LOOKS_AHEAD, column, "suspicion", "it cannot be computed again from the events", "nobody can tell whether it uses what comes after the landmark",
-                              "Give the guard the function that makes it (make_features), or leave it out")
-        if found: yield found
+        if column in short:
+            found = _ahead(column, kept[column], short[column], whole[column])
+        else:
+            found = Finding(
+                LOOKS_AHEAD,
+                column,
+                "suspicion",
+                "it cannot be computed again from the events",
+                "nobody can tell whether it uses what comes after the landmark",
+                "Give the guard the function that makes it (make_features), or leave it out",
+            )
+        if found:
+            yield found

@@ -11,57 +11,94 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from ..features.learned import EventEncoder, visitor_folds
+from ..features.encoder import EventEncoder, visitor_folds
 from .ahead import own_columns
 from .strength import ACROSS, Finding
 from ..sources.split import session_spans
 
 # %% ../../nbs/leaks/02_both_sides.ipynb #ad32128f
 def _met_in_past_only(
-    train: pd.DataFrame, # Session rows of the training part
-    test: pd.DataFrame, # Session rows of the test part
-    events: pl.DataFrame | None, # Canonical events of both; None: not known
-) -> set: # Visitors whose training sessions all ended before the first of their test sessions began
+    train: pd.DataFrame,  # Session rows of the training part
+    test: pd.DataFrame,  # Session rows of the test part
+    events: pl.DataFrame | None,  # Canonical events of both; None: not known
+) -> (
+    set
+):  # Visitors whose training sessions all ended before the first of their test sessions began
     "Visitors of whom training knows nothing but their past."
-    if events is None or events["t"].null_count(): return set()
-    spans = session_spans(events).select(pl.col("session_id").cast(pl.String), "start", "end").to_pandas()
+    if events is None or events["t"].null_count():
+        return set()
+    spans = (
+        session_spans(events)
+        .select(pl.col("session_id").cast(pl.String), "start", "end")
+        .to_pandas()
+    )
+
     def of(table):
         whose = table[["session_id", "visitor"]].astype(str).drop_duplicates()
         return whose.merge(spans, on="session_id", how="left").groupby("visitor")
+
     learned = of(train)["end"].agg(lambda ends: ends.max(skipna=False))
     judged = of(test)["start"].agg(lambda starts: starts.min(skipna=False))
     return set(learned.index[learned < judged.reindex(learned.index)])
 
+# %% ../../nbs/leaks/02_both_sides.ipynb #22ca2736
 def shared_ids(
-    train: pd.DataFrame, # Session rows of the training part
-    test: pd.DataFrame, # Session rows of the test part
-    events: pl.DataFrame | None = None, # Canonical events of both, that tell what was past; None: nothing is known to be
-    later: bool = False, # Whether all of the test part is later than the training part, where there are no events to tell
-): # Yields findings
+    train: pd.DataFrame,  # Session rows of the training part
+    test: pd.DataFrame,  # Session rows of the test part
+    events: pl.DataFrame
+    | None = None,  # Canonical events of both, that tell what was past; None: nothing is known to be
+    later: bool = False,  # Whether all of the test part is later than the training part, where there are no events to tell
+):  # Yields findings
     "Sessions that are in both parts, and visitors of whom training knows more than their past."
-    past = {*train["visitor"].dropna().astype(str)} if later and events is None else _met_in_past_only(train, test, events)
+    past = (
+        {*train["visitor"].dropna().astype(str)}
+        if later and events is None
+        else _met_in_past_only(train, test, events)
+    )
     for name, column, allowed in (("visitor", "visitor", past), ("session", "session_id", set())):
         theirs = set(test[column].dropna().astype(str))
         if both := (theirs & set(train[column].dropna().astype(str))) - allowed:
-            when = ", and not with sessions that ended before alone" if events is not None and name == "visitor" else ""
+            when = (
+                ", and not with sessions that ended before alone"
+                if events is not None and name == "visitor"
+                else ""
+            )
             found = f"{len(both):,} of the {len(theirs):,} {name}s of the test part are in the training part too{when}, e.g. {min(both)}"
             why = f"a {name} that was met in training is recognised, not predicted"
-            yield Finding(ACROSS, name, "leak", found, why, f"Split by time, or so that each {name} is on one side only")
+            yield Finding(
+                ACROSS,
+                name,
+                "leak",
+                found,
+                why,
+                f"Split by time, or so that each {name} is on one side only",
+            )
 
+# %% ../../nbs/leaks/02_both_sides.ipynb #907cfa59
 def overlapping_times(
-    train: pd.DataFrame, # Session rows of the training part
-    test: pd.DataFrame, # Session rows of the test part
-    events: pl.DataFrame, # Canonical events of both
-    split: str = "by time", # How the split was made, as the card says
-): # Yields findings
+    train: pd.DataFrame,  # Session rows of the training part
+    test: pd.DataFrame,  # Session rows of the test part
+    events: pl.DataFrame,  # Canonical events of both
+    split: str = "by time",  # How the split was made, as the card says
+):  # Yields findings
     "Test sessions that began before the training part ended."
-    if events["t"].null_count(): return
+    if events["t"].null_count():
+        return
     spans = session_spans(events).with_columns(pl.col("session_id").cast(pl.String))
-    of = lambda table: spans.filter(pl.col("session_id").is_in(table["session_id"].astype(str).unique().tolist()))
+    of = lambda table: spans.filter(
+        pl.col("session_id").is_in(table["session_id"].astype(str).unique().tolist())
+    )
     learned, judged = of(train), of(test)
-    if learned.is_empty() or not (early := int((judged["start"] <= learned["end"].max()).sum())): return
-    yield Finding(ACROSS, "time", "leak" if split.endswith("by time") else "suspicion", f"{early:,} of {len(judged):,} test sessions began before the last training session ended (split: {split})",
-                  "a model in use never knows sessions that come after the one it scores", "Set the last part of the log aside as the test part")
+    if learned.is_empty() or not (early := int((judged["start"] <= learned["end"].max()).sum())):
+        return
+    yield Finding(
+        ACROSS,
+        "time",
+        "leak" if split.endswith("by time") else "suspicion",
+        f"{early:,} of {len(judged):,} test sessions began before the last training session ended (split: {split})",
+        "a model in use never knows sessions that come after the one it scores",
+        "Set the last part of the log aside as the test part",
+    )
 
 # %% ../../nbs/leaks/02_both_sides.ipynb #5e4debec
 TWIN_FOLDS = 4  # folds of training visitors in which the twins by chance are counted
@@ -69,44 +106,66 @@ TWIN_EXCESS = 2  # times the twins expected by chance that are still put down to
 FEW_TWINS = 5  # twins beyond that which are not worth a word
 TWIN_ERRORS = 4  # standard errors beyond the expected twins
 
+
 def learned_columns(
-    events: pl.DataFrame, # Canonical events; a few sessions are enough
-    card: dict, # The log's card
-    landmarks: tuple, # Events seen before predicting
-    encoder: EventEncoder, # Fitted on the training part
-) -> set: # Names
+    events: pl.DataFrame,  # Canonical events; a few sessions are enough
+    card: dict,  # The log's card
+    landmarks: tuple,  # Events seen before predicting
+    encoder: EventEncoder,  # Fitted on the training part
+) -> set:  # Names
     "The columns that the encoder adds to a session table."
     few = events.head(50)
-    return set(own_columns(card, landmarks, encoder)(few).columns) - set(own_columns(card, landmarks)(few).columns)
+    return set(own_columns(card, landmarks, encoder)(few).columns) - set(
+        own_columns(card, landmarks)(few).columns
+    )
+
 
 def twins_by_chance(
-    keys: pd.Series, # Fingerprint of each training row
-    folds: np.ndarray, # Number of the fold of each row's visitor
-) -> float: # Share of rows that would have a twin among as many rows of other visitors, in [0, 1]
+    keys: pd.Series,  # Fingerprint of each training row
+    folds: np.ndarray,  # Number of the fold of each row's visitor
+) -> float:  # Share of rows that would have a twin among as many rows of other visitors, in [0, 1]
     "How often rows of different visitors are identical."
     found = np.concatenate([np.isin(keys[folds == f], keys[folds != f]) for f in np.unique(folds)])
     left = 1 - (np.bincount(folds) / len(folds)).max() if len(np.unique(folds)) > 1 else 1.0
     return min(float(found.mean() / left), 1.0)
 
+# %% ../../nbs/leaks/02_both_sides.ipynb #68f0f1e0
 def twin_rows(
-    train: pd.DataFrame, # Session rows of the training part
-    test: pd.DataFrame, # Session rows of the test part
-    columns: list, # Columns to compare
-): # Yields at most one finding: the landmark where twins are most beyond chance
+    train: pd.DataFrame,  # Session rows of the training part
+    test: pd.DataFrame,  # Session rows of the test part
+    columns: list,  # Columns to compare
+):  # Yields at most one finding: the landmark where twins are most beyond chance
     "Identical rows in both parts, beyond what chance explains."
-    def folds_of(column): return visitor_folds(pl.Series(train[column].astype(str)), TWIN_FOLDS).to_numpy()
+
+    def folds_of(column):
+        return visitor_folds(pl.Series(train[column].astype(str)), TWIN_FOLDS).to_numpy()
+
     folds, by_session = folds_of("visitor"), folds_of("session_id")
     known = test["visitor"].isin(train["visitor"]).to_numpy()
     fingerprint = lambda table: pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
     ours, theirs, worst = fingerprint(train), fingerprint(test), None
     for k in sorted(test["landmark"].unique()):
         at, there = (train["landmark"] == k).to_numpy(), (test["landmark"] == k).to_numpy()
-        if not at.any(): continue
+        if not at.any():
+            continue
         n, back = int(there.sum()), int((there & known).sum())
         chance = (n - back) * twins_by_chance(ours[at], folds[at])
-        if back: chance += back * twins_by_chance(ours[at], by_session[at])
+        if back:
+            chance += back * twins_by_chance(ours[at], by_session[at])
         found = int(np.isin(theirs[there], ours[at]).sum())
         excess = found - TWIN_EXCESS * chance - FEW_TWINS
-        if excess > 0 and found > chance + TWIN_ERRORS * np.sqrt(chance * (1 + n / at.sum())) and (worst is None or excess > worst[0]): worst = excess, k, found, n, chance
-    if worst: yield Finding(ACROSS, "row", "suspicion", f"{worst[2]:,} of {worst[3]:,} test rows at landmark {worst[1]} are identical to a training row in every column, where {worst[4]:,.0f} are expected by chance",
-                            "copies of training sessions are remembered, not predicted", "Drop repeated sessions before the split")
+        if (
+            excess > 0
+            and found > chance + TWIN_ERRORS * np.sqrt(chance * (1 + n / at.sum()))
+            and (worst is None or excess > worst[0])
+        ):
+            worst = excess, k, found, n, chance
+    if worst:
+        yield Finding(
+            ACROSS,
+            "row",
+            "suspicion",
+            f"{worst[2]:,} of {worst[3]:,} test rows at landmark {worst[1]} are identical to a training row in every column, where {worst[4]:,.0f} are expected by chance",
+            "copies of training sessions are remembered, not predicted",
+            "Drop repeated sessions before the split",
+        )

@@ -19,40 +19,79 @@ from .strength import ANCHORED, FEW, Finding, FROM_OUTCOME
 from ..sources.source import Outcome
 
 # %% ../../nbs/leaks/03_from_outcome.ipynb #616c0c87
-OUTCOME_NAMES = ("page_values?", "revenues?", "transactions?", "order_(id|number|value|total|date)", "ordered", "conversions?", "converted", "purchase[sd]?",
-                 "bought", "buyer", "sold", "payments?", "receipts?", "invoices?", "refund(s|ed)?", "shipped", "delivered", "outcome", "label")  # parts of names, in snake case
-BY_CHANCE = 1e-6  # chance below which a column is not filled by chance only where the outcome happened
+OUTCOME_NAMES = (
+    "page_values?",
+    "revenues?",
+    "transactions?",
+    "order_(id|number|value|total|date)",
+    "ordered",
+    "conversions?",
+    "converted",
+    "purchase[sd]?",
+    "bought",
+    "buyer",
+    "sold",
+    "payments?",
+    "receipts?",
+    "invoices?",
+    "refund(s|ed)?",
+    "shipped",
+    "delivered",
+    "outcome",
+    "label",
+)  # parts of names, in snake case
+BY_CHANCE = (
+    1e-6  # chance below which a column is not filled by chance only where the outcome happened
+)
 LEAST_COVER = 0.2  # share of the outcome's rows that such a column must cover
 
+
 def speaks_of_outcome(
-    column: str, # Name of a column
-) -> str: # The part that speaks of the outcome; empty if none does
+    column: str,  # Name of a column
+) -> str:  # The part that speaks of the outcome; empty if none does
     "Whether a name is one that transactions give."
     snake = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column).lower())
     found = re.search(rf"(?:^|_)({'|'.join(OUTCOME_NAMES)})(?:_|$)", snake)
     return found.group(1) if found else ""
 
+# %% ../../nbs/leaks/03_from_outcome.ipynb #195667bb
 def named_after_outcome(
-    columns: list, # Names of columns, those that were computed again from events aside
-    suspects: list = (), # Columns that the source declares suspect
-): # Yields findings
+    columns: list,  # Names of columns, those that were computed again from events aside
+    suspects: list = (),  # Columns that the source declares suspect
+):  # Yields findings
     "Columns that are declared suspect, or whose names speak of the outcome."
     for column in columns:
-        if column in suspects: found = "the source itself names it as a column that may know the outcome"
-        elif part := speaks_of_outcome(column): found = f"its name speaks of the outcome ({part})"
-        else: continue
-        yield Finding(FROM_OUTCOME, column, "suspicion", found, "what is computed from transactions knows whether there was one",
-                      "Leave it out, or show the figures with and without it")
+        if column in suspects:
+            found = "the source itself names it as a column that may know the outcome"
+        elif part := speaks_of_outcome(column):
+            found = f"its name speaks of the outcome ({part})"
+        else:
+            continue
+        yield Finding(
+            FROM_OUTCOME,
+            column,
+            "suspicion",
+            found,
+            "what is computed from transactions knows whether there was one",
+            "Leave it out, or show the figures with and without it",
+        )
 
 # %% ../../nbs/leaks/03_from_outcome.ipynb #3d986662
 def _filled(table: pd.DataFrame) -> pd.DataFrame:
     "For each feature and row, whether there is something in it: not missing, not zero, not empty."
     numbers, words = feature_columns(table)
-    return pd.concat([table[numbers].notna() & (table[numbers] != 0), table[words].notna() & ~table[words].isin(["", False])], axis=1)
+    return pd.concat(
+        [
+            table[numbers].notna() & (table[numbers] != 0),
+            table[words].notna() & ~table[words].isin(["", False]),
+        ],
+        axis=1,
+    )
+
 
 def filled_with_outcome(
-    train: pd.DataFrame, # Session rows of the training part
-): # Yields findings
+    train: pd.DataFrame,  # Session rows of the training part
+):  # Yields findings
     "Columns that are filled only where the outcome happened, or only where it did not."
     filled = _filled(train)
     for happened, words in ((1, "every one"), (0, "none")):
@@ -61,73 +100,128 @@ def filled_with_outcome(
         never_else, cover = ~filled[~side].any(), filled[side].mean()
         for column in filled.columns[never_else & (cover >= LEAST_COVER)]:
             there = train.loc[filled[column], "session_id"].nunique()
-            if share**there > BY_CHANCE: continue
-            yield Finding(FROM_OUTCOME, column, "leak", f"it is filled in {there:,} sessions, and the outcome happened in {words} of them",
-                          f"by chance that has a probability below {BY_CHANCE:.0e}", "Leave it out: it was filled in after the outcome was known")
+            if share**there > BY_CHANCE:
+                continue
+            yield Finding(
+                FROM_OUTCOME,
+                column,
+                "leak",
+                f"it is filled in {there:,} sessions, and the outcome happened in {words} of them",
+                f"by chance that has a probability below {BY_CHANCE:.0e}",
+                "Leave it out: it was filled in after the outcome was known",
+            )
 
 # %% ../../nbs/leaks/03_from_outcome.ipynb #030fbfa7
-TOO_NEAR = 0.2  # difference in mean place from which moments are not put down to how fast visitors click
+TOO_NEAR = (
+    0.2  # difference in mean place from which moments are not put down to how fast visitors click
+)
 SURELY = 3.1  # standard errors that such a difference must exceed: one in a thousand by chance
 NEARLY_ALL = 0.95  # share of rows at the very last possible moment from which the end of the session was known
 
+
 def last_moments(
-    events: pl.DataFrame, # Canonical events
-    outcome: Outcome, # What is predicted; of the kinds "event" and "any later"
-) -> pd.DataFrame: # session_id, hit (step of the outcome, missing where there is none), last (the last step at which the session is at risk)
+    events: pl.DataFrame,  # Canonical events
+    outcome: Outcome,  # What is predicted; of the kinds "event" and "any later"
+) -> pd.DataFrame:  # session_id, hit (step of the outcome, missing where there is none), last (the last step at which the session is at risk)
     "Until when each session could have been asked about."
     hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
-    spans = events.group_by("session_id").agg(hit=pl.col("step").filter(hit).min(), length=pl.col("step").max())
+    spans = events.group_by("session_id").agg(
+        hit=pl.col("step").filter(hit).min(), length=pl.col("step").max()
+    )
     last = pl.coalesce(pl.col("hit") - 1, pl.col("length"))
     return spans.select(pl.col("session_id").cast(pl.String), "hit", last=last).to_pandas()
 
+
 def places_of_landmarks(
-    rows: pd.DataFrame, # Session rows with last, as given by last_moments
-) -> pd.DataFrame: # Index session_id; place in (0, 1), at_last (0 or 1) and converted, means over the session's rows
+    rows: pd.DataFrame,  # Session rows with last, as given by last_moments
+) -> pd.DataFrame:  # Index session_id; place in (0, 1), at_last (0 or 1) and converted, means over the session's rows
     "How far each session's landmarks lie along those that it could have been asked at; sessions with one possible landmark say nothing."
     landmarks = np.sort(rows["landmark"].unique())
     possible = np.searchsorted(landmarks, rows["last"], side="right")
     chosen = np.searchsorted(landmarks, rows["landmark"], side="right")
-    told = pd.DataFrame(dict(session_id=rows["session_id"], converted=rows["converted"], place=(chosen - 0.5) / possible, at_last=chosen == possible))
+    told = pd.DataFrame(
+        dict(
+            session_id=rows["session_id"],
+            converted=rows["converted"],
+            place=(chosen - 0.5) / possible,
+            at_last=chosen == possible,
+        )
+    )
     return told[possible > 1].astype({"at_last": float}).groupby("session_id").mean()
 
+# %% ../../nbs/leaks/03_from_outcome.ipynb #45fe961f
 def _beyond_the_outcome(rows: pd.DataFrame):
     "Rows that are asked when the outcome has already happened."
     late = rows[rows["landmark"] >= rows["hit"]]
-    if late.empty: return
+    if late.empty:
+        return
     example = late.iloc[0]
-    yield Finding(ANCHORED, "landmark", "leak", f"{len(late):,} of {len(rows):,} rows lie at or after their outcome, e.g. session {example['session_id']} at event {example['landmark']}, "
-                  f"which converts at event {example['hit']:.0f}", "the outcome is among the events that the row is made from",
-                  "Ask only sessions at risk, before the outcome; outcomes() gives them")
+    yield Finding(
+        ANCHORED,
+        "landmark",
+        "leak",
+        f"{len(late):,} of {len(rows):,} rows lie at or after their outcome, e.g. session {example['session_id']} at event {example['landmark']}, "
+        f"which converts at event {example['hit']:.0f}",
+        "the outcome is among the events that the row is made from",
+        "Ask only sessions at risk, before the outcome; outcomes() gives them",
+    )
+
 
 def _nearer(places: pd.DataFrame):
     "Sessions of one outcome that were asked nearer to their end than those of the other."
-    sides = {name: places.loc[places["converted"] == value, "place"] for name, value in (("convert", 1), ("do not convert", 0))}
-    if not all(map(len, sides.values())): return
+    sides = {
+        name: places.loc[places["converted"] == value, "place"]
+        for name, value in (("convert", 1), ("do not convert", 0))
+    }
+    if not all(map(len, sides.values())):
+        return
     spread = np.sqrt(sum(1 / len(side) for side in sides.values()) / 12)
     near, far = sorted(sides, key=lambda name: -sides[name].mean())
     apart = sides[near].mean() - sides[far].mean()
-    if apart < TOO_NEAR or apart < SURELY * spread: return
+    if apart < TOO_NEAR or apart < SURELY * spread:
+        return
     at_last = {name: places.loc[side.index, "at_last"].mean() for name, side in sides.items()}
-    if near != "convert" and at_last[near] < NEARLY_ALL: return  # short visits end soon after any moment of the clock
-    yield Finding(ANCHORED, "landmark", "suspicion", f"sessions that {near} are asked at the last possible landmark before their {'outcome' if near == 'convert' else 'end'} in {at_last[near]:.0%} of "
-                  f"{len(sides[near]):,}, those that {far} in {at_last[far]:.0%} of {len(sides[far]):,}", "the moment was chosen by what comes after it, so it tells the outcome",
-                  "Choose moments without looking ahead: the same landmarks for every session at risk")
+    if near != "convert" and at_last[near] < NEARLY_ALL:
+        return  # short visits end soon after any moment of the clock
+    yield Finding(
+        ANCHORED,
+        "landmark",
+        "suspicion",
+        f"sessions that {near} are asked at the last possible landmark before their {'outcome' if near == 'convert' else 'end'} in {at_last[near]:.0%} of "
+        f"{len(sides[near]):,}, those that {far} in {at_last[far]:.0%} of {len(sides[far]):,}",
+        "the moment was chosen by what comes after it, so it tells the outcome",
+        "Choose moments without looking ahead: the same landmarks for every session at risk",
+    )
 
+# %% ../../nbs/leaks/03_from_outcome.ipynb #abcfd0f6
 def _always_last(places: pd.DataFrame):
     "Sessions that were all asked when nothing more was to come."
     shares = places.groupby("converted")["at_last"].agg(["mean", "size"])
-    if len(shares) < 2 or shares["size"].min() < FEW or shares["mean"].min() < NEARLY_ALL: return
-    yield Finding(ANCHORED, "landmark", "suspicion", f"{shares['mean'].min():.0%} or more of the sessions are asked at the last possible landmark before their outcome or end",
-                  "in use nobody knows that nothing more will come", "Choose moments without looking ahead: the same landmarks for every session at risk")
+    if len(shares) < 2 or shares["size"].min() < FEW or shares["mean"].min() < NEARLY_ALL:
+        return
+    yield Finding(
+        ANCHORED,
+        "landmark",
+        "suspicion",
+        f"{shares['mean'].min():.0%} or more of the sessions are asked at the last possible landmark before their outcome or end",
+        "in use nobody knows that nothing more will come",
+        "Choose moments without looking ahead: the same landmarks for every session at risk",
+    )
+
 
 def anchored_at_outcome(
-    table: pd.DataFrame, # Session rows: session_id, landmark, converted
-    events: pl.DataFrame, # Canonical events of their sessions
-    outcome: Outcome, # What is predicted
-): # Yields findings
+    table: pd.DataFrame,  # Session rows: session_id, landmark, converted
+    events: pl.DataFrame,  # Canonical events of their sessions
+    outcome: Outcome,  # What is predicted
+):  # Yields findings
     "Moments of prediction that somebody chose who knew the outcome."
-    if outcome.kind not in ("event", "any later"): return
-    rows = table[[*KEYS, "converted"]].astype({"session_id": str}).merge(last_moments(events, outcome), on="session_id")
+    if outcome.kind not in ("event", "any later"):
+        return
+    rows = (
+        table[[*KEYS, "converted"]]
+        .astype({"session_id": str})
+        .merge(last_moments(events, outcome), on="session_id")
+    )
     found = list(_beyond_the_outcome(rows))
     places = places_of_landmarks(rows[~(rows["landmark"] > rows["last"])])
     yield from found or [*_nearer(places)] or _always_last(places)

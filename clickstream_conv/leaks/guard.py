@@ -16,54 +16,88 @@ from ..base.findings import AS_COUNTED, as_kept, Sentence
 from ..base.models_kept import load_model
 from ..base.runs import Run, write_json
 from ..features.columns import feature_columns
-from ..features.learned import EventEncoder
+from ..features.encoder import EventEncoder
 from ..features.outcomes import LANDMARKS
 from ..features.sessions import load_sessions
 from .ahead import looks_ahead, own_columns
-from .both_sides import learned_columns, overlapping_times, shared_ids, twin_rows
-from .from_outcome import anchored_at_outcome, filled_with_outcome, named_after_outcome
-from .strength import ANCHORED, CHECKS, Finding, LOOKS_AHEAD, SEVERITIES, too_good
+from clickstream_conv.leaks.both_sides import (
+    learned_columns,
+    overlapping_times,
+    shared_ids,
+    twin_rows,
+)
+from clickstream_conv.leaks.from_outcome import (
+    anchored_at_outcome,
+    filled_with_outcome,
+    named_after_outcome,
+)
+from clickstream_conv.leaks.strength import (
+    ANCHORED,
+    CHECKS,
+    Finding,
+    LOOKS_AHEAD,
+    SEVERITIES,
+    too_good,
+)
 from ..sources.card import load_card, load_events
 from ..sources.source import Outcome
 
 # %% ../../nbs/leaks/04_guard.ipynb #32fbb3ae
 SIDES = ("visitor", "session", "row", "time")  # what can stand on both sides, beside columns
 
+
 def accept_findings(
-    findings: list, # As made by the checks
-    accept: list, # Names of columns, or of SIDES
-    columns: list, # Columns of the session table
-) -> list: # The same, those accepted marked
+    findings: list,  # As made by the checks
+    accept: list,  # Names of columns, or of SIDES
+    columns: list,  # Columns of the session table
+) -> list:  # The same, those accepted marked
     "Mark what a person has accepted."
     if unknown := [a for a in accept if a not in (*columns, *SIDES)]:
-        raise ValueError(f"accept names {unknown[0]!r}, which is no column of the session table; e.g. accept=['{columns[-1]}'], or one of {', '.join(SIDES)}")
+        raise ValueError(
+            f"accept names {unknown[0]!r}, which is no column of the session table; e.g. accept=['{columns[-1]}'], or one of {', '.join(SIDES)}"
+        )
     return [replace(f, accepted=f.column in accept) for f in findings]
+
 
 def _not_from_outcome(train: pd.DataFrame, card: dict, own: set):
     "What is said by names, by the source and by gaps."
     features = [c for kind in feature_columns(train) for c in kind]
     context = {*card["session_context"], *(f"last_{c}" for c in card["event_context"])}
-    yield from named_after_outcome([c for c in features if c not in own - context], card["suspects"])
+    yield from named_after_outcome(
+        [c for c in features if c not in own - context], card["suspects"]
+    )
     yield from filled_with_outcome(train)
 
+# %% ../../nbs/leaks/04_guard.ipynb #4bcbb901
 LEFT_OUT_ALREADY = "The model was made without it; its figures with and without are beside each other"  # of a column that the source names a suspect
 
+
 def guard(
-    train: pd.DataFrame, # Session rows of the training part
-    test: pd.DataFrame, # Session rows of the test part
-    events: pl.DataFrame | None, # Canonical events of both parts; None: the log holds finished sessions only
-    card: dict, # The log's card
-    landmarks: tuple = LANDMARKS, # Events seen before predicting
-    encoder: EventEncoder | None = None, # Fitted on the training part; needed where there are events
-    make_features: Callable | None = None, # For columns of one's own: events to session rows that have them
-    accept: list = (), # Columns whose findings a person has accepted
-    seed: int = 0, # Of the samples
-) -> list: # Findings, leaks first; empty if all is well
+    train: pd.DataFrame,  # Session rows of the training part
+    test: pd.DataFrame,  # Session rows of the test part
+    events: pl.DataFrame
+    | None,  # Canonical events of both parts; None: the log holds finished sessions only
+    card: dict,  # The log's card
+    landmarks: tuple = LANDMARKS,  # Events seen before predicting
+    encoder: EventEncoder
+    | None = None,  # Fitted on the training part; needed where there are events
+    make_features: Callable
+    | None = None,  # For columns of one's own: events to session rows that have them
+    accept: list = (),  # Columns whose findings a person has accepted
+    seed: int = 0,  # Of the samples
+) -> list:  # Findings, leaks first; empty if all is well
     "Look for leaks in a session table."
     later = card.get("split", "").endswith("by time")
-    found, own, plain = [*shared_ids(train, test, events, later)], set(), [c for kind in feature_columns(train) for c in kind]
+    found, own, plain = (
+        [*shared_ids(train, test, events, later)],
+        set(),
+        [c for kind in feature_columns(train) for c in kind],
+    )
     if events is not None:
-        if encoder is None: raise ValueError("the guard needs the encoder that the table's learned columns come from, e.g. encoder=load_model(run, 'features')")
+        if encoder is None:
+            raise ValueError(
+                "the guard needs the encoder that the table's learned columns come from, e.g. encoder=load_model(run, 'features')"
+            )
         make = [own_columns(card, tuple(landmarks), encoder)]
         learned = learned_columns(events, card, tuple(landmarks), encoder)
         plain = [c for c in plain if c in make[0](events.head(50)).columns and c not in learned]
@@ -74,48 +108,90 @@ def guard(
         found += anchored_at_outcome(train, events, Outcome(**card.get("outcome", {})))
     found += [*twin_rows(train, test, plain), *_not_from_outcome(train, card, own)]
     found += too_good(train, {f.column for f in found}, seed)
-    found = [replace(f, advice=LEFT_OUT_ALREADY) if f.column in card.get("suspects", ()) else f for f in found]
-    return sorted(accept_findings(found, accept, list(train.columns)), key=lambda f: (f.accepted, SEVERITIES.index(f.severity)))
+    found = [
+        replace(f, advice=LEFT_OUT_ALREADY) if f.column in card.get("suspects", ()) else f
+        for f in found
+    ]
+    return sorted(
+        accept_findings(found, accept, list(train.columns)),
+        key=lambda f: (f.accepted, SEVERITIES.index(f.severity)),
+    )
 
 # %% ../../nbs/leaks/04_guard.ipynb #7918445e
 def findings_table(
-    findings: list, # As made by guard
-) -> pd.DataFrame: # One row a finding
+    findings: list,  # As made by guard
+) -> pd.DataFrame:  # One row a finding
     "Findings as a table to look at."
     return pd.DataFrame([asdict(f) for f in findings], columns=list(Finding.__dataclass_fields__))
 
+
 def in_words(
-    findings: list, # As made by guard
-    card: dict, # The log's card
-) -> list: # Sentences
+    findings: list,  # As made by guard
+    card: dict,  # The log's card
+) -> list:  # Sentences
     "What the guard has to say."
-    limits = " (a log of finished sessions: whether a column looks ahead, or a moment was chosen by the outcome, cannot be checked)" if card["ready_made"] else ""
+    limits = (
+        " (a log of finished sessions: whether a column looks ahead, or a moment was chosen by the outcome, cannot be checked)"
+        if card["ready_made"]
+        else ""
+    )
     return [str(f) for f in findings] or [f"the leak guard found nothing{limits}"]
 
 # %% ../../nbs/leaks/04_guard.ipynb #90291224
 def keep_findings(
-    run: Run, # The run's folder
-    findings: list, # As made by guard
-    card: dict, # The log's card
+    run: Run,  # The run's folder
+    findings: list,  # As made by guard
+    card: dict,  # The log's card
 ) -> None:
     "Keep what the guard found."
-    told = as_kept([Sentence("leaks.found" if findings else "leaks.nothing", line, (), "caution" if findings else "finding", why=AS_COUNTED if findings else "") for line in in_words(findings, card)])
+    told = as_kept(
+        [
+            Sentence(
+                "leaks.found" if findings else "leaks.nothing",
+                line,
+                (),
+                "caution" if findings else "finding",
+                why=AS_COUNTED if findings else "",
+            )
+            for line in in_words(findings, card)
+        ]
+    )
     checked = [c for c in CHECKS if not (card["ready_made"] and c in (LOOKS_AHEAD, ANCHORED))]
-    write_json(run, "metrics/leaks.json", dict(checked=checked, not_checked=[c for c in CHECKS if c not in checked], open=sum(not f.accepted for f in findings),
-                                               findings=[asdict(f) for f in findings], told=told["findings"], headline=told["headline"]))
+    write_json(
+        run,
+        "metrics/leaks.json",
+        dict(
+            checked=checked,
+            not_checked=[c for c in CHECKS if c not in checked],
+            open=sum(not f.accepted for f in findings),
+            findings=[asdict(f) for f in findings],
+            told=told["findings"],
+            headline=told["headline"],
+        ),
+    )
 
+# %% ../../nbs/leaks/04_guard.ipynb #dde110e9
 def guard_run(
-    run: Run, # The run's folder
-    train: pd.DataFrame | None = None, # Session rows of the training part, if they are not those of the folder
-    test: pd.DataFrame | None = None, # Session rows of the test part, likewise
-    make_features: Callable | None = None, # For columns of one's own: events to session rows that have them
-    accept: list = (), # Columns whose findings a person has accepted
-    seed: int = 0, # Of the samples
-) -> list: # Findings, leaks first
+    run: Run,  # The run's folder
+    train: pd.DataFrame
+    | None = None,  # Session rows of the training part, if they are not those of the folder
+    test: pd.DataFrame | None = None,  # Session rows of the test part, likewise
+    make_features: Callable
+    | None = None,  # For columns of one's own: events to session rows that have them
+    accept: list = (),  # Columns whose findings a person has accepted
+    seed: int = 0,  # Of the samples
+) -> list:  # Findings, leaks first
     "Look for leaks in a run, and keep what was found."
-    train, test = load_sessions(run, "train") if train is None else train, load_sessions(run, "test") if test is None else test
+    train, test = (
+        load_sessions(run, "train") if train is None else train,
+        load_sessions(run, "test") if test is None else test,
+    )
     card, landmarks = load_card(run), tuple(sorted(train["landmark"].unique().tolist()))
-    events, encoder = (None, None) if card["ready_made"] else (load_events(run, "all"), load_model(run, "features"))
+    events, encoder = (
+        (None, None)
+        if card["ready_made"]
+        else (load_events(run, "all"), load_model(run, "features"))
+    )
     findings = guard(train, test, events, card, landmarks, encoder, make_features, accept, seed)
     keep_findings(run, findings, card)
     return findings

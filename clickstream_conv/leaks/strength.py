@@ -16,69 +16,101 @@ import polars as pl
 from xgboost import XGBClassifier
 
 from ..features.columns import feature_columns
-from ..features.learned import visitor_folds
+from ..features.encoder import visitor_folds
 
 # %% ../../nbs/leaks/00_strength.ipynb #5d3de6dd
 SEVERITIES = ("leak", "suspicion")  # no innocent explanation is left; a person has to decide
 TOO_GOOD, LOOKS_AHEAD, ACROSS, FROM_OUTCOME, ANCHORED = CHECKS = (
-    "too good alone", "looks ahead", "on both sides", "made from the outcome", "anchored at the outcome")  # the checks, in reading order
+    "too good alone",
+    "looks ahead",
+    "on both sides",
+    "made from the outcome",
+    "anchored at the outcome",
+)  # the checks, in reading order
+
 
 @dataclass(frozen=True)
 class Finding:
     "Something that a model should not know."
-    check: str # One of CHECKS
-    column: str # Column of the session table (landmark for moments chosen by the outcome); or visitor, session, row, time for what stands on both sides
-    severity: str # One of SEVERITIES
-    found: str # What was found, with numbers
-    why: str # Why that is suspicious
-    advice: str # What to do
-    accepted: bool = False # Whether a person has looked at it and accepted it
+
+    check: str  # One of CHECKS
+    column: str  # Column of the session table (landmark for moments chosen by the outcome); or visitor, session, row, time for what stands on both sides
+    severity: str  # One of SEVERITIES
+    found: str  # What was found, with numbers
+    why: str  # Why that is suspicious
+    advice: str  # What to do
+    accepted: bool = False  # Whether a person has looked at it and accepted it
 
     def __str__(self):
         return f"{'accepted ' if self.accepted else ''}{self.severity}, {self.column} ({self.check}): {self.found}; {self.why}. {self.advice}."
 
 # %% ../../nbs/leaks/00_strength.ipynb #b96cace9
-JUDGING_FOLDS = 3  # folds of visitors in which words, and the model of the other columns, are judged
+JUDGING_FOLDS = (
+    3  # folds of visitors in which words, and the model of the other columns, are judged
+)
 PRIOR = 20  # rows' worth of the overall share that is mixed into a word's own
 
+
 def word_shares(
-    words: pd.Series, # A column of words
-    y: np.ndarray, # 1 where the session converted, 0 where not
-    folds: np.ndarray, # Number of the fold of each row
-) -> np.ndarray: # For each row, the share of its word that converts in the other folds
+    words: pd.Series,  # A column of words
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+    folds: np.ndarray,  # Number of the fold of each row
+) -> np.ndarray:  # For each row, the share of its word that converts in the other folds
     "Words as numbers, without looking at the row's own outcome."
-    words, shares = words.astype("object").where(words.notna(), "(none)").astype(str), np.empty(len(words))
+    words, shares = (
+        words.astype("object").where(words.notna(), "(none)").astype(str),
+        np.empty(len(words)),
+    )
     for f in np.unique(folds):
         others, overall = folds != f, y[folds != f].mean() if (folds != f).any() else 0.5
         counted = pd.Series(y[others]).groupby(words[others].to_numpy()).agg(["sum", "size"])
-        shares[~others] = words[~others].map((counted["sum"] + PRIOR * overall) / (counted["size"] + PRIOR)).fillna(overall)
+        shares[~others] = (
+            words[~others]
+            .map((counted["sum"] + PRIOR * overall) / (counted["size"] + PRIOR))
+            .fillna(overall)
+        )
     return shares
 
+
 def as_scores(
-    table: pd.DataFrame, # Session rows
-    folds: np.ndarray, # Number of the fold of each row
-) -> pd.DataFrame: # One column a feature, numbers without gaps
+    table: pd.DataFrame,  # Session rows
+    folds: np.ndarray,  # Number of the fold of each row
+) -> pd.DataFrame:  # One column a feature, numbers without gaps
     "Every feature as a score by which sessions can be ranked."
     numbers, words = feature_columns(table)
     y = table["converted"].to_numpy(float)
     below = table[numbers].astype(float).min().fillna(0.0) - 1
-    return table[numbers].astype(float).fillna(below).assign(**{c: word_shares(table[c], y, folds) for c in words})
+    return (
+        table[numbers]
+        .astype(float)
+        .fillna(below)
+        .assign(**{c: word_shares(table[c], y, folds) for c in words})
+    )
 
+# %% ../../nbs/leaks/00_strength.ipynb #ccc0a822
 def ranking_auc(
-    scores: pd.DataFrame, # One column a feature
-    y: np.ndarray, # 1 where the session converted, 0 where not
-) -> pd.Series: # ROC-AUC of each column, ties as half
+    scores: pd.DataFrame,  # One column a feature
+    y: np.ndarray,  # 1 where the session converted, 0 where not
+) -> pd.Series:  # ROC-AUC of each column, ties as half
     "How well each column ranks sessions."
     yes = np.asarray(y) == 1
     return (scores.rank()[yes].sum() - yes.sum() * (yes.sum() + 1) / 2) / (yes.sum() * (~yes).sum())
 
+
 def auc_error(
-    auc: pd.Series, # ROC-AUC
-    yes: int, # Sessions that convert
-    no: int, # Sessions that do not
-) -> pd.Series: # Standard error
+    auc: pd.Series,  # ROC-AUC
+    yes: int,  # Sessions that convert
+    no: int,  # Sessions that do not
+) -> pd.Series:  # Standard error
     "Standard error of a ROC-AUC (Hanley and McNeil, 1982)."
-    return np.sqrt((auc * (1 - auc) + (yes - 1) * (auc / (2 - auc) - auc**2) + (no - 1) * (2 * auc**2 / (1 + auc) - auc**2)) / (yes * no))
+    return np.sqrt(
+        (
+            auc * (1 - auc)
+            + (yes - 1) * (auc / (2 - auc) - auc**2)
+            + (no - 1) * (2 * auc**2 / (1 + auc) - auc**2)
+        )
+        / (yes * no)
+    )
 
 # %% ../../nbs/leaks/00_strength.ipynb #2592c35a
 STRONG = 0.75  # AUC above which a column must be explained by others; honest single columns at early landmarks stay below
@@ -90,20 +122,33 @@ COPY = 0.98  # rank correlation from which two columns say the same
 ENOUGH_ROWS = 20_000  # rows of a landmark that are looked at; more add little
 POOLED = "all landmarks"  # stands for all landmarks together
 
+
 def _model_of_others(table: pd.DataFrame, columns: list, folds: np.ndarray) -> float:
     "ROC-AUC that boosted trees reach with these columns, on visitors that they have not seen."
     numbers, _ = feature_columns(table)
-    X = pd.DataFrame({c: table[c].astype(float) if c in numbers else pd.factorize(table[c], sort=True)[0] for c in columns})
+    X = pd.DataFrame(
+        {
+            c: table[c].astype(float) if c in numbers else pd.factorize(table[c], sort=True)[0]
+            for c in columns
+        }
+    )
     y, said = table["converted"].to_numpy(), np.zeros(len(table))
     for f in np.unique(folds):
-        trees = XGBClassifier(n_estimators=60, max_depth=3, learning_rate=0.1, n_jobs=1, random_state=0)
-        said[folds == f] = trees.fit(X[folds != f], y[folds != f]).predict_proba(X[folds == f])[:, 1]
+        trees = XGBClassifier(
+            n_estimators=60, max_depth=3, learning_rate=0.1, n_jobs=1, random_state=0
+        )
+        said[folds == f] = trees.fit(X[folds != f], y[folds != f]).predict_proba(X[folds == f])[
+            :, 1
+        ]
     return float(ranking_auc(pd.DataFrame({"said": said}), y)["said"])
 
+
 def single_strengths(
-    table: pd.DataFrame, # Session rows at one landmark, or at all
-    folds: np.ndarray, # Number of the fold of each row
-) -> tuple[pd.DataFrame, pd.DataFrame]: # auc and low (the lower end) of each column, strongest first; the scores
+    table: pd.DataFrame,  # Session rows at one landmark, or at all
+    folds: np.ndarray,  # Number of the fold of each row
+) -> tuple[
+    pd.DataFrame, pd.DataFrame
+]:  # auc and low (the lower end) of each column, strongest first; the scores
     "How strong each column is alone."
     scores, who = as_scores(table, folds), table.groupby("converted")["session_id"].nunique()
     auc = ranking_auc(scores, table["converted"])
@@ -114,42 +159,70 @@ def single_strengths(
 
 # %% ../../nbs/leaks/00_strength.ipynb #6f1d0e58
 def reach_of_others(
-    column: str, # A feature
-    table: pd.DataFrame, # Session rows
-    alone: pd.DataFrame, # As made by single_strengths
-    scores: pd.DataFrame, # As made by single_strengths
-    folds: np.ndarray, # Number of the fold of each row
-    aside: set = frozenset(), # Columns found by other checks
-) -> float: # The best AUC that is reached without it: by one other column, or by a model of them all
+    column: str,  # A feature
+    table: pd.DataFrame,  # Session rows
+    alone: pd.DataFrame,  # As made by single_strengths
+    scores: pd.DataFrame,  # As made by single_strengths
+    folds: np.ndarray,  # Number of the fold of each row
+    aside: set = frozenset(),  # Columns found by other checks
+) -> (
+    float
+):  # The best AUC that is reached without it: by one other column, or by a model of them all
     "What all others know, copies of the column aside."
     ranks = scores.loc[:, scores.nunique() > 1].rank()
     alike = ranks.corrwith(ranks[column]).abs()
     others = [c for c in alone.index if c != column and c not in aside and alike.get(c, 0.0) < COPY]
-    if not others: return 0.5
+    if not others:
+        return 0.5
     best = float(alone.loc[others, "auc"].max())
-    return best if alone.loc[column, "low"] < best + MARGIN else max(best, _model_of_others(table, others, folds))
+    return (
+        best
+        if alone.loc[column, "low"] < best + MARGIN
+        else max(best, _model_of_others(table, others, folds))
+    )
 
-def _standing_out(table: pd.DataFrame, folds: np.ndarray, aside: set, known: set): # Yields column, its AUC, what the others reach
+
+def _standing_out(
+    table: pd.DataFrame, folds: np.ndarray, aside: set, known: set
+):  # Yields column, its AUC, what the others reach
     "The columns of one landmark that are too good."
-    if table.groupby("converted")["session_id"].nunique().reindex([0, 1]).fillna(0).min() < FEW: return
+    if table.groupby("converted")["session_id"].nunique().reindex([0, 1]).fillna(0).min() < FEW:
+        return
     alone, scores = single_strengths(table, folds)
-    for column, row in alone[alone["low"] >= STRONG].drop(index=list(known), errors="ignore").iterrows():
+    for column, row in (
+        alone[alone["low"] >= STRONG].drop(index=list(known), errors="ignore").iterrows()
+    ):
         others = reach_of_others(column, table, alone, scores, folds, aside)
-        if row["low"] >= PRACTICALLY_CERTAIN or row["low"] >= others + MARGIN: yield column, row["auc"], others
+        if row["low"] >= PRACTICALLY_CERTAIN or row["low"] >= others + MARGIN:
+            yield column, row["auc"], others
 
+# %% ../../nbs/leaks/00_strength.ipynb #62a386bd
 def too_good(
-    train: pd.DataFrame, # Session rows of the training part
-    aside: set = frozenset(), # Columns found by other checks
-    seed: int = 0, # Of the sample, where rows are very many
-): # Yields findings, one a column: at the first landmark where it stands out
+    train: pd.DataFrame,  # Session rows of the training part
+    aside: set = frozenset(),  # Columns found by other checks
+    seed: int = 0,  # Of the sample, where rows are very many
+):  # Yields findings, one a column: at the first landmark where it stands out
     "Columns that know on their own what all others together do not."
-    groups = {k: at for k, at in train.groupby("landmark")} | ({POOLED: train} if train["landmark"].nunique() > 1 else {})
+    groups = {k: at for k, at in train.groupby("landmark")} | (
+        {POOLED: train} if train["landmark"].nunique() > 1 else {}
+    )
     found = {}
     for landmark, at in groups.items():
-        at = (at.sample(ENOUGH_ROWS, random_state=seed) if len(at) > ENOUGH_ROWS else at).reset_index(drop=True)
+        at = (
+            at.sample(ENOUGH_ROWS, random_state=seed) if len(at) > ENOUGH_ROWS else at
+        ).reset_index(drop=True)
         folds = visitor_folds(pl.Series(at["visitor"].astype(str)), JUDGING_FOLDS).to_numpy()
-        found |= {column: (landmark, auc, others) for column, auc, others in _standing_out(at, folds, aside, set(found))}
+        found |= {
+            column: (landmark, auc, others)
+            for column, auc, others in _standing_out(at, folds, aside, set(found))
+        }
     for column, (landmark, auc, others) in found.items():
         where = landmark if landmark == POOLED else f"landmark {landmark}"
-        yield Finding(TOO_GOOD, column, "suspicion", f"alone it ranks sessions with an AUC of {auc:.3f} at {where}, all other columns together reach {others:.3f}",
-                      "an honest column shares what it knows with others", "Find out when and from what it is computed; leave it out unless it is known at the moment of prediction")
+        yield Finding(
+            TOO_GOOD,
+            column,
+            "suspicion",
+            f"alone it ranks sessions with an AUC of {auc:.3f} at {where}, all other columns together reach {others:.3f}",
+            "an honest column shares what it knows with others",
+            "Find out when and from what it is computed; leave it out unless it is known at the moment of prediction",
+        )

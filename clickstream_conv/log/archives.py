@@ -17,12 +17,14 @@ GZIP = b"\x1f\x8b"  # how a file begins that is packed with gzip
 MOST_MEMBERS = 10_000  # files of an archive
 LISTED = 3  # names shown in a message
 
+
 @dataclass(frozen=True)
 class Member:
     "A file within an archive; it stands where a path does, and is no path."
-    archive: Path # The archive
-    inside: str # What the archive calls it
-    place: int # Which of its files it is, from 0
+
+    archive: Path  # The archive
+    inside: str  # What the archive calls it
+    place: int  # Which of its files it is, from 0
 
     @property
     def name(self) -> str:
@@ -34,55 +36,83 @@ class Member:
         "The folder of the archive."
         return self.archive.parent
 
-    def __str__(self): return f"{self.archive}/{self.inside}"
+    def __str__(self):
+        return f"{self.archive}/{self.inside}"
+
 
 def _is_hidden(name: str) -> bool:
     "Whether a file belongs to the system that packed the archive, or is no file."
     parts = name.split("/")
     return name.endswith("/") or parts[0] == "__MACOSX" or parts[-1].startswith((".", "_"))
 
-def is_archive(
-    path: Path, # A file
-) -> bool: # Whether it is a zip archive, by its first bytes
-    "Whether a file is an archive."
-    with open(path, "rb") as file: return file.read(4) in ARCHIVE
 
+def is_archive(
+    path: Path,  # A file
+) -> bool:  # Whether it is a zip archive, by its first bytes
+    "Whether a file is an archive."
+    with open(path, "rb") as file:
+        return file.read(4) in ARCHIVE
+
+# %% ../../nbs/log/00_archives.ipynb #f91c437a
 def members_of(
-    path: Path, # A zip archive
-) -> list: # Its files that hold something, in the order of their names
+    path: Path,  # A zip archive
+) -> list:  # Its files that hold something, in the order of their names
     "The files of an archive."
-    with zipfile.ZipFile(path) as archive: infos = archive.infolist()
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
     names = [info.filename for info in infos]
-    if "[Content_Types].xml" in names: raise ValueError(f"{path.name} is an Office workbook. Save its sheet as CSV and read that")
-    if len(names) > MOST_MEMBERS: raise ValueError(f"{path.name} holds {len(names):,} files, and no more than {MOST_MEMBERS:,} are read from an archive. Unpack it")
+    if "[Content_Types].xml" in names:
+        raise ValueError(f"{path.name} is an Office workbook. Save its sheet as CSV and read that")
+    if len(names) > MOST_MEMBERS:
+        raise ValueError(
+            f"{path.name} holds {len(names):,} files, and no more than {MOST_MEMBERS:,} are read from an archive. Unpack it"
+        )
     kept = [(info, place) for place, info in enumerate(infos) if not _is_hidden(info.filename)]
     locked = [info.filename for info, _ in kept if info.flag_bits & 1]
-    if locked: raise ValueError(f"{path.name} is locked with a password. Unpack it first")
+    if locked:
+        raise ValueError(f"{path.name} is locked with a password. Unpack it first")
     members = [Member(path, info.filename, place) for info, place in kept]
     return sorted(members, key=lambda member: (member.inside, member.place))
 
+# %% ../../nbs/log/00_archives.ipynb #1ce5d0fc
 def refuse_mixture(
-    path: Path, # An archive
-    members: list, # Its files
-    kinds: list, # The format of each by its name; empty where the name says nothing
+    path: Path,  # An archive
+    members: list,  # Its files
+    kinds: list,  # The format of each by its name; empty where the name says nothing
 ) -> None:
     "Refuse an archive whose files are not all of one kind that can be read where it lies."
     shown = ", ".join(member.inside[:80] for member in members[:LISTED])
     several = sorted({kind or "unknown" for kind in kinds})
     if len(several) > 1:
-        raise ValueError(f"{path.name} holds {len(members)} files of several kinds ({', '.join(several)}), e.g. {shown}. Unpack it and name the log's own")
+        raise ValueError(
+            f"{path.name} holds {len(members)} files of several kinds ({', '.join(several)}), e.g. {shown}. Unpack it and name the log's own"
+        )
     if "parquet" in kinds:
-        raise ValueError(f"{path.name} holds Parquet files, e.g. {shown}, which cannot be read within an archive. Unpack it and name its folder")
-    twice = [member.inside for place, member in enumerate(members) if place and member.inside == members[place - 1].inside]
-    if twice: raise ValueError(f"{path.name} holds two files {twice[0]!r}. Unpack it and name the log's own")
+        raise ValueError(
+            f"{path.name} holds Parquet files, e.g. {shown}, which cannot be read within an archive. Unpack it and name its folder"
+        )
+    twice = [
+        member.inside
+        for place, member in enumerate(members)
+        if place and member.inside == members[place - 1].inside
+    ]
+    if twice:
+        raise ValueError(
+            f"{path.name} holds two files {twice[0]!r}. Unpack it and name the log's own"
+        )
+
 
 def open_member(
-    member: Member, # A file of an archive
-): # Its bytes, unpacked, to be read and closed
+    member: Member,  # A file of an archive
+):  # Its bytes, unpacked, to be read and closed
     "Open a file within an archive, packed once more with gzip or not."
     archive = zipfile.ZipFile(member.archive)
     info = archive.infolist()[member.place]
-    with archive.open(info) as file: first = file.read(4)
-    if first in ARCHIVE: raise ValueError(f"{member.name} is an archive within an archive. Unpack it and name the log's own")
+    with archive.open(info) as file:
+        first = file.read(4)
+    if first in ARCHIVE:
+        raise ValueError(
+            f"{member.name} is an archive within an archive. Unpack it and name the log's own"
+        )
     source = archive.open(info)
     return gzip.GzipFile(fileobj=source) if first[:2] == GZIP else source

@@ -17,50 +17,71 @@ from .notebooks import stage_notebook
 from .parameters import cell_source, NEEDS, package_folder
 
 # %% ../../nbs/pipeline/02_again.ipynb #2d903fd3
-REASONS = {"parameters": "parameters changed", "notebook": "its notebook changed", "package": "the package changed", "data": "the log changed",
-           "needs": "a stage before it changed"}  # part of a fingerprint: what a difference means
+REASONS = {
+    "parameters": "parameters changed",
+    "notebook": "its notebook changed",
+    "package": "the package changed",
+    "data": "the log changed",
+    "needs": "a stage before it changed",
+}  # part of a fingerprint: what a difference means
+
 
 @dataclass(frozen=True)
 class Stage:
     "One stage of a run, ready to be executed."
-    name: str # Such as 02_sources
-    notebook: dict # What is executed
-    parameters: dict # Name: value
-    fingerprint: dict # Part: hash
-    needs: tuple = () # Names of the stages whose results it reads
+
+    name: str  # Such as 02_sources
+    notebook: dict  # What is executed
+    parameters: dict  # Name: value
+    fingerprint: dict  # Part: hash
+    needs: tuple = ()  # Names of the stages whose results it reads
 
 # %% ../../nbs/pipeline/02_again.ipynb #4f7e7443
 def digest(
-    value, # Anything that JSON can hold
-) -> str: # 16 hexadecimal digits
+    value,  # Anything that JSON can hold
+) -> str:  # 16 hexadecimal digits
     "A short hash."
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
-def package_digest() -> str: # Version and hash of the package's code
+
+def package_digest() -> str:  # Version and hash of the package's code
     "What the package is: its version, and its code, which may be edited in a checkout."
     home = package_folder()
-    files = [path for path in sorted(home.rglob("*.py")) if "notebooks" not in path.relative_to(home).parts]
+    files = [
+        path
+        for path in sorted(home.rglob("*.py"))
+        if "notebooks" not in path.relative_to(home).parts
+    ]
     code = {path.relative_to(home).as_posix(): path.read_text(encoding="utf-8") for path in files}
     return f"{version('clickstream-conv')} {digest(code)}"
 
 # %% ../../nbs/pipeline/02_again.ipynb #9207de61
 def plan(
-    notebooks: dict, # Stage: its notebook
-    parameters: dict, # Stage: its parameters
-    data: list, # Hashes of the log's files
-    needs: dict = NEEDS, # Stage: the stages whose results it reads
-) -> list: # Stages
+    notebooks: dict,  # Stage: its notebook
+    parameters: dict,  # Stage: its parameters
+    data: list,  # Hashes of the log's files
+    needs: dict = NEEDS,  # Stage: the stages whose results it reads
+) -> list:  # Stages
     "The stages of a run, each with what its result depends on."
     stages, package = {}, package_digest()
     for name, notebook in notebooks.items():
-        copy, before = stage_notebook(notebook), tuple(other for other in needs.get(name, ()) if other in stages)
-        parts = dict(parameters=digest(parameters[name]), notebook=digest([cell_source(cell) for cell in copy["cells"]]), package=package, data=digest(data),
-                     needs=digest([stages[other].fingerprint for other in before]))
+        copy, before = (
+            stage_notebook(notebook),
+            tuple(other for other in needs.get(name, ()) if other in stages),
+        )
+        parts = dict(
+            parameters=digest(parameters[name]),
+            notebook=digest([cell_source(cell) for cell in copy["cells"]]),
+            package=package,
+            data=digest(data),
+            needs=digest([stages[other].fingerprint for other in before]),
+        )
         stages[name] = Stage(name, copy, parameters[name], parts, before)
     return list(stages.values())
 
 # %% ../../nbs/pipeline/02_again.ipynb #f7d995c5
 NEW = "not run yet"  # why a stage runs that never did
+
 
 def _file_reason(files: dict, folder: Path) -> str | None:
     "What became of a stage's files since it left them; None if they are the same."
@@ -68,70 +89,97 @@ def _file_reason(files: dict, folder: Path) -> str | None:
     from clickstream_conv.base.trust import changed_since, manifest_changed
 
     found = (changed_since(folder, name, then) for name, then in files.items())
-    return next((reason for reason in found if reason), None) or manifest_changed(Run(folder), files) or None
+    return (
+        next((reason for reason in found if reason), None)
+        or manifest_changed(Run(folder), files)
+        or None
+    )
+
 
 def why_again(
-    stage: Stage, # A stage
-    kept: dict | None, # What run.json says of it
-    folder: Path, # The run's folder
-) -> str | None: # The reason in words; None if it need not run
+    stage: Stage,  # A stage
+    kept: dict | None,  # What run.json says of it
+    folder: Path,  # The run's folder
+) -> str | None:  # The reason in words; None if it need not run
     "Why a stage must run again."
-    if not kept: return NEW
-    if kept["status"] != "done": return {"failed": "failed before", "running": "was interrupted"}.get(kept["status"], kept["status"])
-    names = [name for name, value in stage.parameters.items() if kept["parameters"].get(name) != value]
+    if not kept:
+        return NEW
+    if kept["status"] != "done":
+        return {"failed": "failed before", "running": "was interrupted"}.get(
+            kept["status"], kept["status"]
+        )
+    names = [
+        name for name, value in stage.parameters.items() if kept["parameters"].get(name) != value
+    ]
     for part, reason in REASONS.items():
-        if kept["fingerprint"].get(part) != stage.fingerprint[part]: return reason + (f" ({', '.join(names)})" if part == "parameters" and names else "")
+        if kept["fingerprint"].get(part) != stage.fingerprint[part]:
+            return reason + (f" ({', '.join(names)})" if part == "parameters" and names else "")
     return _file_reason(kept["files"], folder)
 
+# %% ../../nbs/pipeline/02_again.ipynb #2f97a1ae
 def due(
-    stages: list, # Stages of the run
-    kept: dict, # What run.json says of them
-    folder: Path, # The run's folder
-) -> dict: # Name of each stage that must run: why, empty where it only follows
+    stages: list,  # Stages of the run
+    kept: dict,  # What run.json says of them
+    folder: Path,  # The run's folder
+) -> dict:  # Name of each stage that must run: why, empty where it only follows
     "Which stages a run has to do: those with a reason of their own, and all that need them."
     wanted = {}
     for stage in stages:
-        if wanted.keys() & set(stage.needs): wanted[stage.name] = ""
-        elif (why := why_again(stage, kept.get(stage.name), folder)) is not None: wanted[stage.name] = why
+        if wanted.keys() & set(stage.needs):
+            wanted[stage.name] = ""
+        elif (why := why_again(stage, kept.get(stage.name), folder)) is not None:
+            wanted[stage.name] = why
     return wanted
 
+
 def followers(
-    name: str, # A stage
-    needs: dict, # Stage: the stages whose results it reads
-) -> set: # Names
+    name: str,  # A stage
+    needs: dict,  # Stage: the stages whose results it reads
+) -> set:  # Names
     "All stages that rest on one, near or far."
     near = {other for other, before in needs.items() if name in before}
     return near.union(*(followers(other, needs) for other in near))
 
 # %% ../../nbs/pipeline/02_again.ipynb #7dc23c02
 def files_of(
-    path: str, # A file, a folder or a pattern
-) -> list: # Paths of files; of a folder all that is in it
+    path: str,  # A file, a folder or a pattern
+) -> list:  # Paths of files; of a folder all that is in it
     "The files behind a path; none for a database on a server."
-    from clickstream_conv.log.databases import database_files, is_address
+    from clickstream_conv.log.addresses import database_files, is_address
     from clickstream_conv.log.files import log_files
-    if is_address(path): return database_files(path)
-    if Path(path).is_dir(): return sorted(file for file in Path(path).rglob("*") if file.is_file())
+
+    if is_address(path):
+        return database_files(path)
+    if Path(path).is_dir():
+        return sorted(file for file in Path(path).rglob("*") if file.is_file())
     return log_files(path)
 
 # %% ../../nbs/pipeline/02_again.ipynb #b85a0c91
 def describe_data(
-    files: list, # The files that a run reads: the log, and a mapping if there is one
-    known: list = [], # What was said of them before
-) -> list: # A dict a file: path, size, changed (nanoseconds), sha256
+    files: list,  # The files that a run reads: the log, and a mapping if there is one
+    known: list = [],  # What was said of them before
+) -> list:  # A dict a file: path, size, changed (nanoseconds), sha256
     "Which files a run reads."
     from clickstream_conv.base.runs import sha256_of
+
     before = {(one["path"], one["size"], one["changed"]): one["sha256"] for one in known}
-    found = [dict(path=str(file), size=file.stat().st_size, changed=file.stat().st_mtime_ns) for file in files]
-    return [one | dict(sha256=before.get(tuple(one.values())) or sha256_of(one["path"])) for one in found]
+    found = [
+        dict(path=str(file), size=file.stat().st_size, changed=file.stat().st_mtime_ns)
+        for file in files
+    ]
+    return [
+        one | dict(sha256=before.get(tuple(one.values())) or sha256_of(one["path"]))
+        for one in found
+    ]
 
 # %% ../../nbs/pipeline/02_again.ipynb #9e8e55d5
 def named_files(
-    mapping, # How the log is read
-    paths: list, # Where the log lies, and the mapping if it is a file
-) -> list: # Paths of files
+    mapping,  # How the log is read
+    paths: list,  # Where the log lies, and the mapping if it is a file
+) -> list:  # Paths of files
     "The files that a mapping names, where they lie beside it or beside the log: names of columns, pairs of ids."
-    from clickstream_conv.log.databases import is_address
+    from clickstream_conv.log.addresses import is_address
+
     names = [name for name in (mapping.names_file, mapping.same_visitor.get("file", "")) if name]
     folders = [Path(path).parent for path in paths if not is_address(path)]
     found = dict.fromkeys(folder / name for name in names for folder in folders)

@@ -12,10 +12,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # %% ../../nbs/pipeline/03_folder.ipynb #31645033
-RUN_FILES = ("run.json", "contract.json", "sentences.json", "events.parquet", "rejected.parquet", "sessions-read.parquet", "sessions.parquet", "out_of_fold.parquet", "models/*.skops", "models/manifest.json", "models/manifest.lock", "signature.json", "model_card.json", "model_card.md", "events/*.parquet", "sessions/*.parquet",
-             "metrics/*.json", "notebooks/*.ipynb")  # what a run makes, beside what run.json lists
+RUN_FILES = (
+    "run.json",
+    "contract.json",
+    "sentences.json",
+    "events.parquet",
+    "rejected.parquet",
+    "sessions-read.parquet",
+    "sessions.parquet",
+    "out_of_fold.parquet",
+    "models/*.skops",
+    "models/manifest.json",
+    "models/manifest.lock",
+    "signature.json",
+    "model_card.json",
+    "model_card.md",
+    "events/*.parquet",
+    "sessions/*.parquet",
+    "metrics/*.json",
+    "notebooks/*.ipynb",
+)  # what a run makes, beside what run.json lists
 OUR_FOLDERS = (".", "models", "metrics", "notebooks", "events", "sessions")  # folders of a run
 REPORT = "site/index.html"  # first page of a run's report
+
 
 def _load_record(folder: Path) -> dict:
     "What run.json says; empty where there is none."
@@ -29,35 +48,48 @@ def _load_record(folder: Path) -> dict:
         )
     return record
 
+# %% ../../nbs/pipeline/03_folder.ipynb #2ac840c3
 def refuse_foreign(
-    folder: Path, # Where the run is to be
+    folder: Path,  # Where the run is to be
 ) -> None:
     "Make the folder, or refuse one that holds something else than a run."
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "run.json").is_file() and (strange := sorted(p.name for p in folder.iterdir() if p.name != "run.lock")):
-        raise ValueError(f"{folder} is not empty and holds no run (it has {strange[0]}). Nothing was touched; choose another folder with --out")
+    if not (folder / "run.json").is_file() and (
+        strange := sorted(p.name for p in folder.iterdir() if p.name != "run.lock")
+    ):
+        raise ValueError(
+            f"{folder} is not empty and holds no run (it has {strange[0]}). Nothing was touched; choose another folder with --out"
+        )
 
 # %% ../../nbs/pipeline/03_folder.ipynb #c3988e2e
 def claim(
-    folder: Path, # Where the run is to be
-    source: str, # The run's source
-    fresh: bool = False, # Whether to start over
-) -> dict: # What run.json says; empty for a new run
+    folder: Path,  # Where the run is to be
+    source: str,  # The run's source
+    fresh: bool = False,  # Whether to start over
+) -> dict:  # What run.json says; empty for a new run
     "Make sure that a folder is ours to write in."
     refuse_foreign(folder)
-    if fresh: return remove_run(folder)
+    if fresh:
+        return remove_run(folder)
     record = _load_record(folder)
     if record and record["source"] != source:
-        raise ValueError(f"{folder} holds a run of {record['source']}, not of {source}. Choose another folder with --out, or start over with --fresh")
+        raise ValueError(
+            f"{folder} holds a run of {record['source']}, not of {source}. Choose another folder with --out, or start over with --fresh"
+        )
     return record
 
 # %% ../../nbs/pipeline/03_folder.ipynb #05f7d8e7
 def _listed(folder: Path) -> list:
     "Names of the files that run.json lists; none if it cannot be read."
     try:
-        return [name for stage in _load_record(folder).get("stages", {}).values() for name in stage.get("files", [])]
+        return [
+            name
+            for stage in _load_record(folder).get("stages", {}).values()
+            for name in stage.get("files", [])
+        ]
     except ValueError:
         return []
+
 
 def _site_of(folder: Path) -> Path | None:
     "The folder of a run's report, if it holds one."
@@ -66,13 +98,17 @@ def _site_of(folder: Path) -> Path | None:
     site = folder / "site"
     return inside(folder, "site") if (site / "_static" / "site.css").is_file() else None
 
+
 def remove_run(
     folder: Path,  # A run's folder
 ) -> dict:  # Nothing: a new run
     "Remove what a run makes, and nothing else."
     from clickstream_conv.base.runs import inside
 
-    names = [*_listed(folder), *(path.relative_to(folder) for pattern in RUN_FILES for path in folder.glob(pattern))]
+    names = [
+        *_listed(folder),
+        *(path.relative_to(folder) for pattern in RUN_FILES for path in folder.glob(pattern)),
+    ]
     paths, site = [inside(folder, name) for name in names], _site_of(folder)
     for path in paths:
         if path.is_file():
@@ -81,15 +117,19 @@ def remove_run(
         shutil.rmtree(site)
     return {}
 
+
 def sweep(
-    folder: Path, # A run's folder
+    folder: Path,  # A run's folder
 ) -> None:
     "Remove what a killed run was writing."
     from clickstream_conv.base.runs import inside
+
     for name in OUR_FOLDERS:
-        for path in inside(folder, name).glob(".*.part"): path.unlink(missing_ok=True)
+        for path in inside(folder, name).glob(".*.part"):
+            path.unlink(missing_ok=True)
     shutil.rmtree(inside(folder, ".spill"), ignore_errors=True)
 
+# %% ../../nbs/pipeline/03_folder.ipynb #09ae89ea
 def drop_damaged_manifest(
     folder: Path,  # A run's folder
 ) -> None:
@@ -104,12 +144,19 @@ def drop_damaged_manifest(
 # %% ../../nbs/pipeline/03_folder.ipynb #86d8cfcc
 @contextmanager
 def locked(
-    folder: Path, # A run's folder
+    folder: Path,  # A run's folder
 ):
     "Hold a folder for one run."
     from filelock import FileLock, Timeout
+
     lock = FileLock(folder / "run.lock")
-    try: lock.acquire(timeout=0)
-    except Timeout: raise ValueError(f"another run is under way in {folder}. Wait for it to end, or choose another folder with --out") from None
-    try: yield
-    finally: lock.release()
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"another run is under way in {folder}. Wait for it to end, or choose another folder with --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -7,8 +7,7 @@ __all__ = ['QUIET', 'LAUNCH', 'MOST_SAID', 'FAULT', 'WAYS', 'MEMORY', 'NO_MEMORY
            'environment', 'own_kernel', 'one_line', 'say', 'shortened', 'of_system', 'is_ours', 'innermost',
            'where_raised', 'means_no_memory', 'failure', 'interrupt', 'execute']
 
-# %% ../../nbs/pipeline/01_notebooks.ipynb #7e831de5
-import ast
+# %% ../../nbs/pipeline/01_notebooks.ipynb #272743e1
 import errno
 import json
 import linecache
@@ -23,7 +22,7 @@ from pathlib import Path
 import typer
 
 from ..base.texts import for_terminal, on_one_line
-from .parameters import cell_source, cell_tags, PACKAGE, package_folder
+from .parameters import cell_tags, package_folder
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #bb3e3384
 def _clean(cell: dict) -> dict:
@@ -32,53 +31,76 @@ def _clean(cell: dict) -> dict:
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #8a9c0fd2
 def stage_notebook(
-    notebook: dict, # A stage's notebook, as it is opened in JupyterLab
-) -> dict: # What a run executes
+    notebook: dict,  # A stage's notebook, as it is opened in JupyterLab
+) -> dict:  # What a run executes
     "The copy of a notebook that a run executes: every cell of it, none of which has run yet."
     if not any("parameters" in cell_tags(cell) for cell in notebook["cells"]):
         raise ValueError("a stage's notebook needs a code cell tagged 'parameters'")
     return notebook | dict(cells=[_clean(cell) for cell in notebook["cells"]])
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #b963af5d
-QUIET = dict(PYDEVD_DISABLE_FILE_VALIDATION="1", OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive"))  # no debugger's warnings, no idle threads that spin
+QUIET = dict(
+    PYDEVD_DISABLE_FILE_VALIDATION="1", OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive")
+)  # no debugger's warnings, no idle threads that spin
 LAUNCH = "import os; [os.dup2(os.open(os.devnull, os.O_WRONLY), stream) for stream in (1, 2)]; from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
+
 
 @contextmanager
 def environment(
-    **values: str, # Variables of the environment
+    **values: str,  # Variables of the environment
 ):
     "Set variables for a while."
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
-    try: yield
+    try:
+        yield
     finally:
-        for name, value in before.items(): os.environ.pop(name) if value is None else os.environ.update({name: value})
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #4b65fa43
 @contextmanager
 def own_kernel(
-    **variables: str, # Environment variables of the kernel
-): # The temporary folder, a Path
+    **variables: str,  # Environment variables of the kernel
+):  # The temporary folder, a Path
     "Make python3 mean this interpreter, for a while."
     from clickstream_conv.base.runs import brief_folder
+
     with brief_folder() as place:
         spec = place / "kernels" / "python3"
         spec.mkdir(parents=True)
-        argv = [sys.executable, "-P", "-Xfrozen_modules=off", "-c", LAUNCH, "-f", "{connection_file}", "--HistoryManager.enabled=False"]
-        (spec / "kernel.json").write_text(json.dumps(dict(argv=argv, display_name="python3", language="python", env=variables)))
-        with environment(JUPYTER_PATH=str(place), JUPYTER_RUNTIME_DIR=f"{place}/runtime", IPYTHONDIR=f"{place}/ipython", **QUIET):
+        argv = [
+            sys.executable,
+            "-P",
+            "-Xfrozen_modules=off",
+            "-c",
+            LAUNCH,
+            "-f",
+            "{connection_file}",
+            "--HistoryManager.enabled=False",
+        ]
+        (spec / "kernel.json").write_text(
+            json.dumps(dict(argv=argv, display_name="python3", language="python", env=variables))
+        )
+        with environment(
+            JUPYTER_PATH=str(place),
+            JUPYTER_RUNTIME_DIR=f"{place}/runtime",
+            IPYTHONDIR=f"{place}/ipython",
+            **QUIET,
+        ):
             yield place
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #a0813142
 def one_line(
-    text: str, # Anything
-) -> str: # The same without line breaks, control characters written out
+    text: str,  # Anything
+) -> str:  # The same without line breaks, control characters written out
     "A text on one line."
     return on_one_line(text)
 
+
 def say(
-    line: str, # Anything, in one line or several
-    err: bool = False, # Whether it goes to the other stream
+    line: str,  # Anything, in one line or several
+    err: bool = False,  # Whether it goes to the other stream
 ) -> None:
     "Write to the terminal; no word of a log or a file's name can command it."
     typer.echo(for_terminal(line), err=err)
@@ -87,12 +109,20 @@ def say(
 MOST_SAID = 1_200  # characters of a message
 FAULT = "This is a fault of clickstream-conv: please report it at https://github.com/clickstream-conv/clickstream-conv/issues"  # of an error that nobody foresaw
 
+
 def shortened(
-    text: str, # Anything
-) -> str: # On one line; the middle of a long text is left out, so that the way out at its end stays
+    text: str,  # Anything
+) -> (
+    str
+):  # On one line; the middle of a long text is left out, so that the way out at its end stays
     "A message of bearable length."
     line = one_line(text)
-    return line if len(line) <= MOST_SAID else f"{line[:MOST_SAID // 2]} [...] {line[-MOST_SAID // 4:]}"
+    return (
+        line
+        if len(line) <= MOST_SAID
+        else f"{line[: MOST_SAID // 2]} [...] {line[-MOST_SAID // 4 :]}"
+    )
+
 
 WAYS = {  # what the system says: what to do
     errno.ENOENT: "Check the path",
@@ -105,111 +135,158 @@ WAYS = {  # what the system says: what to do
     errno.ELOOP: "Check where the link leads",
 }
 
+
 def of_system(error: OSError) -> str:
     "What the system says of a file, and what to do; where many files could not be copied, of the first."
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         return f"cannot write {error.args[0][0][1]}: {error.args[0][0][2]}. Make room or permission, or choose another place"
-    if not error.strerror: return str(error)
+    if not error.strerror:
+        return str(error)
     said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{said}. {WAYS[error.errno]}" if error.errno in WAYS else said
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #d58e7b01
 def is_ours(
-    kind: str, # Name of an exception
-    file: str, # File of the innermost frame of its traceback
-    line: str, # The line of code there
-) -> bool: # Whether its message was written for readers
+    kind: str,  # Name of an exception
+    file: str,  # File of the innermost frame of its traceback
+    line: str,  # The line of code there
+) -> bool:  # Whether its message was written for readers
     "Whether an error was raised by this package for readers: a ValueError by a raise of its own, or an OSError."
     import builtins
+
     found = getattr(builtins, kind, None)
     inside = Path(file).expanduser().is_relative_to(package_folder())
-    if isinstance(found, type) and issubclass(found, OSError): return inside
+    if isinstance(found, type) and issubclass(found, OSError):
+        return inside
     return inside and kind in ("ValueError", "StageFailed") and bool(re.search(r"\braise\b", line))
 
+
 def innermost(
-    frames: str, # A traceback as IPython writes it
-) -> tuple[str, str]: # File and line of code of its innermost frame; empty where there is none
+    frames: str,  # A traceback as IPython writes it
+) -> tuple[str, str]:  # File and line of code of its innermost frame; empty where there is none
     "Where an error was raised in a notebook."
     plain = re.sub(r"\x1b\[[0-9;]*m", "", frames)
     place = [found for found in re.finditer(r"^(?:File (.*?)(?::\d+|, line)|Cell In)", plain, re.M)]
-    if not place: return "", ""
-    arrow = re.search(r"^-+> *\d+ (.*)$", plain[place[-1].start():], re.M)
+    if not place:
+        return "", ""
+    arrow = re.search(r"^-+> *\d+ (.*)$", plain[place[-1].start() :], re.M)
     return (place[-1][1] or "").strip(), arrow[1] if arrow else ""
 
+
 def where_raised(
-    error: BaseException, # An exception that was raised
-) -> tuple[str, str]: # File and line of code of its innermost frame; empty where it was never raised
+    error: BaseException,  # An exception that was raised
+) -> tuple[
+    str, str
+]:  # File and line of code of its innermost frame; empty where it was never raised
     "Where an error was raised in this process."
     trace = error.__traceback__
-    if trace is None: return "", ""
-    while trace.tb_next: trace = trace.tb_next
+    if trace is None:
+        return "", ""
+    while trace.tb_next:
+        trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename
     line = linecache.getline(file, trace.tb_lineno)
-    here = trace.tb_frame.f_globals.get("__name__") == __name__  # this module, which has no file while its notebook is open
+    here = (
+        trace.tb_frame.f_globals.get("__name__") == __name__
+    )  # this module, which has no file while its notebook is open
     return str(package_folder() / "pipeline.py") if here else file, line
 
+# %% ../../nbs/pipeline/01_notebooks.ipynb #17614cec
 MEMORY = "memory ran out. Give the run a bound, e.g. --memory 4, or close other programs"  # what to say then
 NO_MEMORY = (  # how libraries and the system say so, in lower case
-    "failed to map segment", "cannot allocate memory", "unable to allocate", "memory allocation", "out of memory")
+    "failed to map segment",
+    "cannot allocate memory",
+    "unable to allocate",
+    "memory allocation",
+    "out of memory",
+)
+
 
 def means_no_memory(
-    kind: str, # Name of an exception
-    message: str, # What it says
-) -> bool: # Whether it comes from a lack of memory
+    kind: str,  # Name of an exception
+    message: str,  # What it says
+) -> bool:  # Whether it comes from a lack of memory
     "Whether memory ran out, whoever noticed it."
     return kind == "MemoryError" or any(words in message.lower() for words in NO_MEMORY)
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #90c4bad4
 def failure(
-    error, # As papermill raises it
-) -> str: # Such as: no column 'price'; or where the error is not this package's: cell 3 (table = build(run)): KeyError: 'price'
+    error,  # As papermill raises it
+) -> str:  # Such as: no column 'price'; or where the error is not this package's: cell 3 (table = build(run)): KeyError: 'price'
     "An error of a cell in one line."
     message = one_line(error.evalue)
-    if is_ours(error.ename, *innermost("\n".join(error.traceback))): return message
-    if means_no_memory(error.ename, "\n".join([message, *error.traceback])): return MEMORY
-    if not message and not error.traceback: return ENDED
+    if is_ours(error.ename, *innermost("\n".join(error.traceback))):
+        return message
+    if means_no_memory(error.ename, "\n".join([message, *error.traceback])):
+        return MEMORY
+    if not message and not error.traceback:
+        return ENDED
     return f"cell {error.exec_count} ({error.source.strip().splitlines()[0]}): {error.ename}: {message}"
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #03aa0310
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 
-def interrupt(*signal_and_frame): raise KeyboardInterrupt
+
+def interrupt(*signal_and_frame):
+    raise KeyboardInterrupt
+
 
 @contextmanager
 def _quiet():
     "Nothing of what libraries log reaches the terminal."
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    try: yield
-    finally: logging.disable(before)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
 
 ENDED = "the process that ran it ended all at once, most likely because memory ran out. Give the run a bound, e.g. --memory 4"  # what a dead process is taken for
+
 
 def _attempt(run_it, again: bool = True) -> str:
     "Run a notebook and say what went wrong, if anything did."
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
-    try: run_it()
-    except PapermillExecutionError as error: return failure(error)
-    except DeadKernelError: return ENDED
-    except RuntimeError:  # it ended before it answered: another process may have taken the port that it was given
+
+    try:
+        run_it()
+    except PapermillExecutionError as error:
+        return failure(error)
+    except DeadKernelError:
+        return ENDED
+    except (
+        RuntimeError
+    ):  # it ended before it answered: another process may have taken the port that it was given
         return _attempt(run_it, again=False) if again else ENDED
     return ""
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #3c022f0f
 def execute(
-    notebook: dict, # A copy made by stage_notebook
-    parameters: dict, # Name: value
-    folder: Path, # Where it is to run
-    on_cell=lambda **cell: None, # Called after each cell
-    **variables: str, # Environment variables of its process
-) -> tuple[bytes, str]: # The executed notebook, and what went wrong in one line
+    notebook: dict,  # A copy made by stage_notebook
+    parameters: dict,  # Name: value
+    folder: Path,  # Where it is to run
+    on_cell=lambda **cell: None,  # Called after each cell
+    **variables: str,  # Environment variables of its process
+) -> tuple[bytes, str]:  # The executed notebook, and what went wrong in one line
     "Run a notebook in a process of its own."
     import nbformat, papermill
+
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet(), own_kernel(**variables) as place:
         log = place / "log.ipynb"
-        wrong = _attempt(lambda: papermill.execute_notebook(
-            nbformat.from_dict(notebook), str(log), parameters=parameters, kernel_name="python3", language="python", progress_bar=False,
-            cwd=str(folder), shutdown_kernel="immediate", on_cell_executed=on_cell))
+        wrong = _attempt(
+            lambda: papermill.execute_notebook(
+                nbformat.from_dict(notebook),
+                str(log),
+                parameters=parameters,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                cwd=str(folder),
+                shutdown_kernel="immediate",
+                on_cell_executed=on_cell,
+            )
+        )
         return (log.read_bytes() if log.is_file() else b""), wrong

@@ -18,61 +18,126 @@ from pathlib import Path
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #3e810f42
 PACKAGE = "clickstream_conv"
-STAGES = ("02_sources", "03_eda", "04_features", "05_classification", "06_regression", "07_clustering", "09_explain")  # notebooks of a run, in order
-NEEDS = {"03_eda": ("02_sources",), "04_features": ("02_sources",), "05_classification": ("04_features",), "06_regression": ("05_classification",),
-         "07_clustering": ("04_features",), "09_explain": ("05_classification",)}  # stage: the stages whose results it reads
+STAGES = (
+    "02_sources",
+    "03_eda",
+    "04_features",
+    "05_classification",
+    "06_regression",
+    "07_clustering",
+    "09_explain",
+)  # notebooks of a run, in order
+NEEDS = {
+    "03_eda": ("02_sources",),
+    "04_features": ("02_sources",),
+    "05_classification": ("04_features",),
+    "06_regression": ("05_classification",),
+    "07_clustering": ("04_features",),
+    "09_explain": ("05_classification",),
+}  # stage: the stages whose results it reads
 
-def package_folder() -> Path: # Where the modules lie
+
+def package_folder() -> Path:  # Where the modules lie
     "The folder of the installed package."
     return Path(find_spec(PACKAGE).submodule_search_locations[0])
 
-def notebooks_folder() -> Path: # Where NAME.ipynb of every stage lies
+
+def notebooks_folder() -> Path:  # Where NAME.ipynb of every stage lies
     "The folder of the stage notebooks: in the package, or beside it in a checkout."
     inside, beside = package_folder() / "notebooks", package_folder().parent / "nbs"
-    if found := [f for f in (inside, beside) if (f / f"{STAGES[0]}.ipynb").is_file()]: return found[0]
-    raise ValueError(f"the stage notebooks are neither in {inside} nor in {beside}. Install the package again: pip install clickstream-conv")
+    if found := [f for f in (inside, beside) if (f / f"{STAGES[0]}.ipynb").is_file()]:
+        return found[0]
+    raise ValueError(
+        f"the stage notebooks are neither in {inside} nor in {beside}. Install the package again: pip install clickstream-conv"
+    )
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #37498def
 def read_notebook(
-    name: str, # Such as 02_sources
-    folder: Path = None, # Where it is; without: notebooks_folder()
-) -> dict: # The notebook as JSON holds it
+    name: str,  # Such as 02_sources
+    folder: Path = None,  # Where it is; without: notebooks_folder()
+) -> dict:  # The notebook as JSON holds it
     "One notebook."
-    return json.loads(((folder or notebooks_folder()) / f"{name}.ipynb").read_text(encoding="utf-8"))
+    return json.loads(
+        ((folder or notebooks_folder()) / f"{name}.ipynb").read_text(encoding="utf-8")
+    )
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #c9760719
 @dataclass(frozen=True)
 class Parameter:
     "One line of a parameters cell."
-    name: str # What it is called
-    kind: str # Its type: str, int, float, bool or list
-    default: object # Its value if nothing is said
-    says: str # What it means
 
-def cell_source(cell: dict) -> str: return "".join(cell["source"])
-def cell_tags(cell: dict) -> list: return cell.get("metadata", {}).get("tags", [])
+    name: str  # What it is called
+    kind: str  # Its type: str, int, float, bool or list
+    default: object  # Its value if nothing is said
+    says: str  # What it means
+
+
+def cell_source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def cell_tags(cell: dict) -> list:
+    return cell.get("metadata", {}).get("tags", [])
+
 
 def declared_parameters(
-    notebook: dict, # A notebook
-) -> dict: # Name: Parameter
+    notebook: dict,  # A notebook
+) -> dict:  # Name: Parameter
     "What can be set in a notebook."
-    text = next((cell_source(cell) for cell in notebook["cells"] if "parameters" in cell_tags(cell)), "")
-    found = [(line, line.target.id) for line in ast.parse(text).body if isinstance(line, ast.AnnAssign)]
-    comment = lambda line: text.splitlines()[line.end_lineno - 1][line.end_col_offset:].strip().removeprefix("#").strip()
-    return {name: Parameter(name, ast.unparse(line.annotation), ast.literal_eval(line.value), comment(line)) for line, name in found}
+    text = next(
+        (cell_source(cell) for cell in notebook["cells"] if "parameters" in cell_tags(cell)), ""
+    )
+    found = [
+        (line, line.target.id) for line in ast.parse(text).body if isinstance(line, ast.AnnAssign)
+    ]
+    comment = lambda line: (
+        text.splitlines()[line.end_lineno - 1][line.end_col_offset :]
+        .strip()
+        .removeprefix("#")
+        .strip()
+    )
+    return {
+        name: Parameter(
+            name, ast.unparse(line.annotation), ast.literal_eval(line.value), comment(line)
+        )
+        for line, name in found
+    }
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #57d87039
-KINDS = {"str": str, "int": int, "float": (int, float), "bool": bool, "list": list}  # declared type: types of a value that fits
-EXAMPLES = {"str": "some text", "int": "5", "float": "0.25", "bool": "true", "list": "1,2,3"}  # declared type: how to write one
+KINDS = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "list": list,
+}  # declared type: types of a value that fits
+EXAMPLES = {
+    "str": "some text",
+    "int": "5",
+    "float": "0.25",
+    "bool": "true",
+    "list": "1,2,3",
+}  # declared type: how to write one
+
 
 def _from_text(text: str, kind: str):
     "A text of the command line as a value."
-    if kind == "str": return text
-    if kind == "bool": return {"true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
-    try: value = ast.literal_eval(text.strip())
+    if kind == "str":
+        return text
+    if kind == "bool":
+        return {"true": True, "yes": True, "false": False, "no": False}.get(text.lower(), text)
+    try:
+        value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return [word.strip() for word in text.split(",")] if kind == "list" else text
-    return list(value) if isinstance(value, tuple) else [value] if kind == "list" and not isinstance(value, list) else value
+    return (
+        list(value)
+        if isinstance(value, tuple)
+        else [value]
+        if kind == "list" and not isinstance(value, list)
+        else value
+    )
+
 
 def _fits(value, kind: str) -> bool:
     "Whether a value is of a declared type; true and false are no numbers."
@@ -82,18 +147,22 @@ def _fits(value, kind: str) -> bool:
 @dataclass(frozen=True)
 class Range:
     "The numbers that an option takes."
-    least: float # The smallest
-    most: float # The largest
-    example: str # One that makes sense
-    zero: bool = False # Whether 0 is taken too, for none or all
+
+    least: float  # The smallest
+    most: float  # The largest
+    example: str  # One that makes sense
+    zero: bool = False  # Whether 0 is taken too, for none or all
 
     def __contains__(self, number) -> bool:
         return self.least <= number <= self.most or self.zero and number == 0
 
     def says(self) -> str:
         "The range in words."
-        return f"{'0, or ' if self.zero else ''}{self.least:,} to {self.most:,}, e.g. {self.example}"
+        return (
+            f"{'0, or ' if self.zero else ''}{self.least:,} to {self.most:,}, e.g. {self.example}"
+        )
 
+# %% ../../nbs/pipeline/00_parameters.ipynb #bf0b526f
 RANGES = {  # option: the numbers it takes; NaN lies in no range
     "sessions": Range(1, 100_000_000, "20000"),
     "seed": Range(0, 2**32 - 1, "0"),
@@ -133,93 +202,146 @@ RANGES = {  # option: the numbers it takes; NaN lies in no range
     "logs": Range(1, 10_000, "32"),
 }
 
+# %% ../../nbs/pipeline/00_parameters.ipynb #826843d9
 def refuse_out_of_range(
-    name: str, # An option
-    number, # What was given
+    name: str,  # An option
+    number,  # What was given
 ) -> None:
     "Refuse a number that the option cannot take."
-    if name not in RANGES or isinstance(number, (str, bool)) or number in RANGES[name]: return
+    if name not in RANGES or isinstance(number, (str, bool)) or number in RANGES[name]:
+        return
     raise ValueError(f"{name} must be {RANGES[name].says()}; found {reprlib.repr(number)}")
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #f98d74de
 def _refuse_list(parameter: Parameter, values: list) -> None:
     "Refuse a list that is empty where it must not be, and repeated values."
     if (not values or "" in values) and parameter.default:
-        raise ValueError(f"{parameter.name} is an empty list, or holds nothing at a place; it must hold at least "
-                         f"one value, e.g. {parameter.default[0]}. It means: {parameter.says}")
+        raise ValueError(
+            f"{parameter.name} is an empty list, or holds nothing at a place; it must hold at least "
+            f"one value, e.g. {parameter.default[0]}. It means: {parameter.says}"
+        )
     if len(set(map(str, values))) < len(values):
-        raise ValueError(f"{parameter.name} holds a value twice: {reprlib.repr(values)[1:-1]}. Give each once")
+        raise ValueError(
+            f"{parameter.name} holds a value twice: {reprlib.repr(values)[1:-1]}. Give each once"
+        )
+
 
 def refuse_nul(name: str, value) -> None:
     "Refuse text with the byte 0, which no path may hold."
     if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"{name} holds the byte 0, which no name may hold; found {reprlib.repr(value)}. Remove it")
+        raise ValueError(
+            f"{name} holds the byte 0, which no name may hold; found {reprlib.repr(value)}. Remove it"
+        )
+
 
 def typed(
-    parameter: Parameter, # What is declared
-    value, # Text, or a value of YAML
-): # A value of the declared type
+    parameter: Parameter,  # What is declared
+    value,  # Text, or a value of YAML
+):  # A value of the declared type
     "A value as the parameters cell wants it."
     found = _from_text(value, parameter.kind) if isinstance(value, str) else value
-    inner = type(parameter.default[0]).__name__ if parameter.kind == "list" and parameter.default else ""
+    inner = (
+        type(parameter.default[0]).__name__
+        if parameter.kind == "list" and parameter.default
+        else ""
+    )
     if not _fits(found, parameter.kind) or inner and not all(_fits(one, inner) for one in found):
-        raise ValueError(f"{parameter.name} must be {parameter.kind}{f' of {inner}' if inner else ''}, e.g. "
-                         f"{EXAMPLES[parameter.kind]}; found {reprlib.repr(value)}. It means: {parameter.says}")
+        raise ValueError(
+            f"{parameter.name} must be {parameter.kind}{f' of {inner}' if inner else ''}, e.g. "
+            f"{EXAMPLES[parameter.kind]}; found {reprlib.repr(value)}. It means: {parameter.says}"
+        )
     refuse_nul(parameter.name, found)
-    if parameter.kind == "list": _refuse_list(parameter, found)
-    for number in found if isinstance(found, list) else [found]: refuse_out_of_range(parameter.name, number)
+    if parameter.kind == "list":
+        _refuse_list(parameter, found)
+    for number in found if isinstance(found, list) else [found]:
+        refuse_out_of_range(parameter.name, number)
     return float(found) if parameter.kind == "float" else found
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #87bf044d
 RUN_DEFAULTS = {"sessions": 20_000}  # where a run differs from a notebook opened by hand
 
+
 def refuse_unknown(
-    given: dict, # Name: value
-    known: list, # Names that can be set
+    given: dict,  # Name: value
+    known: list,  # Names that can be set
 ) -> None:
     "Refuse a parameter that no stage declares."
     for name in given:
-        if name in known: continue
+        if name in known:
+            continue
         close = difflib.get_close_matches(name, known, 1)
-        raise ValueError(f"no parameter {name!r}{f' (did you mean {close[0]}?)' if close else ''}; there are: {', '.join(known)}")
+        raise ValueError(
+            f"no parameter {name!r}{f' (did you mean {close[0]}?)' if close else ''}; there are: {', '.join(known)}"
+        )
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #3f404036
 def _everywhere(name: str, value):
     "A path or an address that means the same in any folder."
-    from clickstream_conv.log.databases import absolute_address, is_address
-    if name == "path" and is_address(value): return absolute_address(value)
+    from clickstream_conv.log.addresses import absolute_address, is_address
+
+    if name == "path" and is_address(value):
+        return absolute_address(value)
     return str(Path(value).expanduser().absolute())
+
 
 def _absolute(parameters: dict) -> dict:
     "The same, with paths that hold in any folder."
-    is_path = lambda name, value: value and (name == "path" or name == "source" and Path(value).suffix in (".yaml", ".yml"))
-    return {name: _everywhere(name, value) if is_path(name, value) else value for name, value in parameters.items()}
+    is_path = lambda name, value: (
+        value and (name == "path" or name == "source" and Path(value).suffix in (".yaml", ".yml"))
+    )
+    return {
+        name: _everywhere(name, value) if is_path(name, value) else value
+        for name, value in parameters.items()
+    }
+
 
 def settle(
-    declared: dict, # Stage: what its notebook declares, as {name: Parameter}
-    given: dict, # Name: value, from the command line and YAML
-) -> dict: # Stage: {name: value} of all its parameters but run
+    declared: dict,  # Stage: what its notebook declares, as {name: Parameter}
+    given: dict,  # Name: value, from the command line and YAML
+) -> dict:  # Stage: {name: value} of all its parameters but run
     "The parameters of every stage."
-    known = {name: parameter for parameters in reversed(declared.values()) for name, parameter in parameters.items() if name != "run"}
+    known = {
+        name: parameter
+        for parameters in reversed(declared.values())
+        for name, parameter in parameters.items()
+        if name != "run"
+    }
     refuse_unknown(given, sorted(known))
-    chosen = _absolute({name: typed(p, given.get(name, RUN_DEFAULTS.get(name, p.default))) for name, p in known.items()})
-    return {stage: {name: chosen[name] for name in parameters if name != "run"} for stage, parameters in declared.items()}
+    chosen = _absolute(
+        {
+            name: typed(p, given.get(name, RUN_DEFAULTS.get(name, p.default)))
+            for name, p in known.items()
+        }
+    )
+    return {
+        stage: {name: chosen[name] for name in parameters if name != "run"}
+        for stage, parameters in declared.items()
+    }
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #911330a2
 def read_config(
-    path: str, # A YAML file; empty: none
-) -> dict: # Name: value
+    path: str,  # A YAML file; empty: none
+) -> dict:  # Name: value
     "Parameters from a file."
-    if not path: return {}
+    if not path:
+        return {}
     from clickstream_conv.log.mapping_files import read_yaml
+
     found = read_yaml(path, "A line looks like: sessions: 5000") or {}
     if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold lines such as 'sessions: 5000'; found {reprlib.repr(found)}")
+        raise ValueError(
+            f"{path} must hold lines such as 'sessions: 5000'; found {reprlib.repr(found)}"
+        )
     return {str(name).replace("-", "_"): value for name, value in found.items()}
 
+
 def split_pairs(
-    pairs: list, # Texts such as "folds=3"
-) -> dict: # Name: text
+    pairs: list,  # Texts such as "folds=3"
+) -> dict:  # Name: text
     "What -p gives."
-    if wrong := [pair for pair in pairs if "=" not in pair]: raise ValueError(f"-p takes name=value, e.g. -p seed=1; found {wrong[0]!r}")
-    return {name.strip().replace("-", "_"): value for name, _, value in (pair.partition("=") for pair in pairs)}
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise ValueError(f"-p takes name=value, e.g. -p seed=1; found {wrong[0]!r}")
+    return {
+        name.strip().replace("-", "_"): value
+        for name, _, value in (pair.partition("=") for pair in pairs)
+    }

@@ -14,63 +14,113 @@ from sklearn.base import BaseEstimator
 
 from ..base.pictures import BASELINE, COLOURS, KINDS, LOOK, Picture, style_of
 from ..models.calibration import on_odds
-from .figures import drawn_figures, LARGER_IS_BETTER, revenue_figures, REVENUE_TITLES
+from clickstream_conv.regression.figures import (
+    drawn_figures,
+    LARGER_IS_BETTER,
+    revenue_figures,
+    REVENUE_TITLES,
+)
 from .models import HURDLE, MEAN, SIMPLEST
 from .targets import best_regressor
 
 # %% ../../nbs/regression/03_choosing.ipynb #6d7f8992
 def leader_in_words(
-    compared: pd.DataFrame, # As made by compare_revenue
-    choose_revenue_by: str = "gini", # A figure
-) -> str: # Words
+    compared: pd.DataFrame,  # As made by compare_revenue
+    choose_revenue_by: str = "gini",  # A figure
+) -> str:  # Words
     "Which has the best figure, the baselines counted in."
-    best, values = best_regressor(compared, choose_revenue_by), compared[choose_revenue_by].astype(float)
+    best, values = (
+        best_regressor(compared, choose_revenue_by),
+        compared[choose_revenue_by].astype(float),
+    )
     leader = values.idxmax() if LARGER_IS_BETTER[choose_revenue_by] else values.idxmin()
     title = REVENUE_TITLES[choose_revenue_by]
-    return f"{best} is best by {title}" if values[leader] == values[best] else f"{leader}, a baseline, is best by {title}; {best} is the best of the models"
+    return (
+        f"{best} is best by {title}"
+        if values[leader] == values[best]
+        else f"{leader}, a baseline, is best by {title}; {best} is the best of the models"
+    )
 
-def _beside_others(judged: pd.DataFrame, compared: pd.DataFrame, best: str, figure: str, resamples: int, seed: int) -> str:
+
+def _beside_others(
+    judged: pd.DataFrame, compared: pd.DataFrame, best: str, figure: str, resamples: int, seed: int
+) -> str:
     "Which others are not worse than the best by more than chance, the baselines among them; empty where all are."
-    if not resamples: return ""
-    draws = {name: drawn_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed)[figure] for name in compared.index}
-    lead = {name: (draws[best] - drawn) * (1 if LARGER_IS_BETTER[figure] else -1) for name, drawn in draws.items() if name != best}
+    if not resamples:
+        return ""
+    draws = {
+        name: drawn_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed)[
+            figure
+        ]
+        for name in compared.index
+    }
+    lead = {
+        name: (draws[best] - drawn) * (1 if LARGER_IS_BETTER[figure] else -1)
+        for name, drawn in draws.items()
+        if name != best
+    }
     tied = [name for name, gain in lead.items() if gain.quantile(0.025) <= 0]
     return f"; not worse by more than chance: {', '.join(tied)}" if tied else ""
 
+# %% ../../nbs/regression/03_choosing.ipynb #39be985a
 def choose_regressor(
-    judged: pd.DataFrame, # As made by predicted_in_fold, fold after fold
-    compared: pd.DataFrame, # As made by compare_revenue
-    choose_revenue_by: str = "gini", # A figure
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> tuple[str, str]: # The model, and why
+    judged: pd.DataFrame,  # As made by predicted_in_fold, fold after fold
+    compared: pd.DataFrame,  # As made by compare_revenue
+    choose_revenue_by: str = "gini",  # A figure
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> tuple[str, str]:  # The model, and why
     "The best hurdle, unless a direct model is better by more than chance; the best model, where there is no hurdle."
     best, title = best_regressor(compared, choose_revenue_by), REVENUE_TITLES[choose_revenue_by]
     hurdles = compared.loc[[name for name in compared.index if name.startswith(HURDLE)]]
-    if best.startswith(HURDLE) or not len(hurdles): return best, f"best of the models by {title} in cross-validation{_beside_others(judged, compared, best, choose_revenue_by, resamples, seed)}"
+    if best.startswith(HURDLE) or not len(hurdles):
+        return (
+            best,
+            f"best of the models by {title} in cross-validation{_beside_others(judged, compared, best, choose_revenue_by, resamples, seed)}",
+        )
     hurdle = best_regressor(hurdles, choose_revenue_by)
-    drawn = {name: drawn_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed)[choose_revenue_by] if resamples else pd.Series([0.0]) for name in (best, hurdle)}
+    drawn = {
+        name: drawn_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed)[
+            choose_revenue_by
+        ]
+        if resamples
+        else pd.Series([0.0])
+        for name in (best, hurdle)
+    }
     gain = (drawn[best] - drawn[hurdle]) * (1 if LARGER_IS_BETTER[choose_revenue_by] else -1)
-    if gain.quantile(0.025) > 0: return best, f"better by {title} than any hurdle, by more than chance"
-    return hurdle, f"the best hurdle by {title} in cross-validation; {best} is not better by more than chance"
+    if gain.quantile(0.025) > 0:
+        return best, f"better by {title} than any hurdle, by more than chance"
+    return (
+        hurdle,
+        f"the best hurdle by {title} in cross-validation; {best} is not better by more than chance",
+    )
 
 # %% ../../nbs/regression/03_choosing.ipynb #87d4f4d0
 def amounts_compared(
-    judged: pd.DataFrame, # As made by predicted_in_fold, fold after fold
-) -> pd.DataFrame: # One row a model of amounts: MAE, predicted, observed, total_ratio among buyers
+    judged: pd.DataFrame,  # As made by predicted_in_fold, fold after fold
+) -> pd.DataFrame:  # One row a model of amounts: MAE, predicted, observed, total_ratio among buyers
     "How well the amount is known of those who bought."
     bought = judged[judged["revenue"] > 0]
     said = {c.removeprefix("amount, "): bought[c] for c in judged if c.startswith("amount, ")}
-    rows = {name: dict(mae=(a - bought["revenue"]).abs().mean(), predicted=a.sum(), observed=bought["revenue"].sum(), total_ratio=a.sum() / bought["revenue"].sum()) for name, a in said.items()}
+    rows = {
+        name: dict(
+            mae=(a - bought["revenue"]).abs().mean(),
+            predicted=a.sum(),
+            observed=bought["revenue"].sum(),
+            total_ratio=a.sum() / bought["revenue"].sum(),
+        )
+        for name, a in said.items()
+    }
     return pd.DataFrame(rows).T.rename_axis("amount")
 
+
 def level_of(
-    y: np.ndarray, # Revenue that came
-    p: np.ndarray, # Revenue that was predicted, out of fold
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> float: # What to multiply by; 1 unless the total is off by more than chance
+    y: np.ndarray,  # Revenue that came
+    p: np.ndarray,  # Revenue that was predicted, out of fold
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> float:  # What to multiply by; 1 unless the total is off by more than chance
     "A correction of the level: some losses, such as Tweedie's under shrinkage, rank well and promise too little."
     found = revenue_figures(y, p, visitors, resamples, seed)
     off = resamples and (found["total_ratio_low"] > 1 or found["total_ratio_high"] < 1)
@@ -78,47 +128,83 @@ def level_of(
 
 
 def drift_of(
-    conversion: BaseEstimator | None, # Probability of paying
-    chances: list | None, # The same, out of fold and before its level was moved
-) -> float: # What to multiply by; 1 where nothing was moved
+    conversion: BaseEstimator | None,  # Probability of paying
+    chances: list | None,  # The same, out of fold and before its level was moved
+) -> float:  # What to multiply by; 1 where nothing was moved
     "How much less, or more, is bought now than on average in the training part: a direct model is moved by as much as the hurdle."
     shift = getattr(conversion, "level_", {}).get("shift", 0.0) if chances is not None else 0.0
-    return float(on_odds(np.concatenate(chances), shift).sum() / np.concatenate(chances).sum()) if shift else 1.0
+    return (
+        float(on_odds(np.concatenate(chances), shift).sum() / np.concatenate(chances).sum())
+        if shift
+        else 1.0
+    )
 
 # %% ../../nbs/regression/03_choosing.ipynb #e0e00d86
-CANDIDATE_COLOURS = dict(zip(("hurdle, log-normal", "hurdle, gamma", "tweedie", "ridge"), (KINDS[5], KINDS[4], KINDS[7], KINDS[6])))  # of models that other pictures do not know
+CANDIDATE_COLOURS = dict(
+    zip(
+        ("hurdle, log-normal", "hurdle, gamma", "tweedie", "ridge"),
+        (KINDS[5], KINDS[4], KINDS[7], KINDS[6]),
+    )
+)  # of models that other pictures do not know
+
 
 def revenue_colour(
-    name: str, # Of a model
-) -> str: # A colour
+    name: str,  # Of a model
+) -> str:  # A colour
     "The colour of a model of revenue, the same in each picture."
-    if name in (MEAN, SIMPLEST): return {MEAN: COLOURS["chance"], SIMPLEST: style_of(BASELINE)["color"]}[name]
+    if name in (MEAN, SIMPLEST):
+        return {MEAN: COLOURS["chance"], SIMPLEST: style_of(BASELINE)["color"]}[name]
     return CANDIDATE_COLOURS.get(name, style_of(name)["color"])
+
 
 def titled_picture(finding: str, what: str) -> str:
     "A title that says what stands in for revenue, where something does."
     return f"{finding}\n({what})" if what else finding
 
+# %% ../../nbs/regression/03_choosing.ipynb #a5a54f07
 def plot_revenue_models(
-    compared: pd.DataFrame, # As made by compare_revenue
-    choose_revenue_by: str = "gini", # The figure of the left panel
-    what: str = "", # What stands in for revenue; empty: nothing does
-    chosen: str = "", # The model that is taken, where that is not the best
-) -> Picture: # Its data is compare_revenue
+    compared: pd.DataFrame,  # As made by compare_revenue
+    choose_revenue_by: str = "gini",  # The figure of the left panel
+    what: str = "",  # What stands in for revenue; empty: nothing does
+    chosen: str = "",  # The model that is taken, where that is not the best
+) -> Picture:  # Its data is compare_revenue
     "What each model reaches, and whether its level is right."
     figure, best = choose_revenue_by, best_regressor(compared, choose_revenue_by)
     ordered = compared.astype(float).sort_values(figure, ascending=LARGER_IS_BETTER[figure])
     with plt.rc_context(LOOK):
-        drawn, axes = plt.subplots(1, 2, figsize=(8, 1.5 + 0.3 * len(ordered)), sharey=True, width_ratios=(3, 2))
+        drawn, axes = plt.subplots(
+            1, 2, figsize=(8, 1.5 + 0.3 * len(ordered)), sharey=True, width_ratios=(3, 2)
+        )
         for ax, name in zip(axes, (figure, "total_ratio")):
             for place, (model, row) in enumerate(ordered.iterrows()):
-                ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [place, place], color=revenue_colour(model), lw=2, alpha=0.5)
+                ax.plot(
+                    [row[f"{name}_low"], row[f"{name}_high"]],
+                    [place, place],
+                    color=revenue_colour(model),
+                    lw=2,
+                    alpha=0.5,
+                )
                 ax.plot(row[name], place, "o", color=revenue_colour(model), ms=5)
             ax.set(xlabel=REVENUE_TITLES[name])
         axes[0].set(yticks=np.arange(len(ordered)), yticklabels=ordered.index)
         axes[1].axvline(1, color=COLOURS["text"], lw=0.9, ls="--")
-        taken = f", {chosen} not worse by more than chance and taken" if chosen and chosen != best else ""
-        title = titled_picture(f"{leader_in_words(compared, figure)}{taken}\nAt the dashed line the total is right; lines are 95 % intervals", what)
+        taken = (
+            f", {chosen} not worse by more than chance and taken"
+            if chosen and chosen != best
+            else ""
+        )
+        title = titled_picture(
+            f"{leader_in_words(compared, figure)}{taken}\nAt the dashed line the total is right; lines are 95 % intervals",
+            what,
+        )
         drawn.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=10.5)
         drawn.tight_layout()
-    return Picture(drawn, title.replace("\nAt", ". At").replace("\n", " ") + ". " + "; ".join(f"{m} {r[figure]:.3f}, total {r['total_ratio']:.2f}" for m, r in ordered[::-1].iterrows()))
+    return Picture(
+        drawn,
+        title.replace("\nAt", ". At").replace("\n", " ")
+        + ". "
+        + "; ".join(
+            f"{m} {r[figure]:.3f}, total {r['total_ratio']:.2f}"
+            for m, r in ordered[::-1].iterrows()
+        ),
+    )

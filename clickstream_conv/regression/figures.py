@@ -14,25 +14,40 @@ from ..judging.intervals import draws_of_visitors
 
 # %% ../../nbs/regression/00_figures.ipynb #95e8d144
 REVENUE_FIGURES = ("gini", "r2", "rmse", "mae", "mae_buyers", "total_ratio")  # in the order shown
-LARGER_IS_BETTER = {"gini": True, "r2": True, "rmse": False, "mae": False}  # figures by which a model may be chosen
-REVENUE_TITLES = {"gini": "normalised Gini", "r2": "R2", "rmse": "RMSE", "mae": "MAE", "mae_buyers": "MAE among buyers", "total_ratio": "total predicted / observed"}
+LARGER_IS_BETTER = {
+    "gini": True,
+    "r2": True,
+    "rmse": False,
+    "mae": False,
+}  # figures by which a model may be chosen
+REVENUE_TITLES = {
+    "gini": "normalised Gini",
+    "r2": "R2",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "mae_buyers": "MAE among buyers",
+    "total_ratio": "total predicted / observed",
+}
+
 
 def ties_in_order(
-    by: np.ndarray, # What to sort by
-) -> tuple: # Places of the rows, lowest first; where each distinct value begins
+    by: np.ndarray,  # What to sort by
+) -> tuple:  # Places of the rows, lowest first; where each distinct value begins
     "An order, and where its ties lie."
     order = np.argsort(by, kind="stable")
     return order, np.unique(np.asarray(by)[order], return_index=True)[1]
 
+
 def gini_of(
-    y: np.ndarray, # Revenue
-    weight: np.ndarray, # Weight of each row
-    order: np.ndarray, # Places of the rows, lowest prediction first
-    first: np.ndarray, # Where each distinct prediction begins in that order
-) -> float: # Not-a-number where there is no revenue
+    y: np.ndarray,  # Revenue
+    weight: np.ndarray,  # Weight of each row
+    order: np.ndarray,  # Places of the rows, lowest prediction first
+    first: np.ndarray,  # Where each distinct prediction begins in that order
+) -> float:  # Not-a-number where there is no revenue
     "Twice the area between the diagonal and the Lorenz curve of revenue in the order of a prediction; ties share their revenue."
     mass, value = np.add.reduceat(weight[order], first), np.add.reduceat((weight * y)[order], first)
-    if value.sum() <= 0: return np.nan
+    if value.sum() <= 0:
+        return np.nan
     mass, value = mass / mass.sum(), value / value.sum()
     return float(1 - 2 * (mass * (np.cumsum(value) - value / 2)).sum())
 
@@ -41,52 +56,79 @@ def ratio_or_nan(part: float, whole: float) -> float:
     "part / whole, not-a-number where the whole is 0."
     return float(part / whole) if whole > 0 else np.nan
 
+
 def _figures(y: np.ndarray, p: np.ndarray, w: np.ndarray, mine: tuple, best: tuple) -> dict:
     "The figures under one weighting; the two orders are known."
     total, got = w.sum(), (w * y).sum()
     squares, spread = (w * (y - p) ** 2).sum(), (w * (y - got / total) ** 2).sum()
     bought = w * (y > 0)
-    return dict(gini=ratio_or_nan(gini_of(y, w, *mine), gini_of(y, w, *best)), r2=1 - ratio_or_nan(squares, spread), rmse=float(np.sqrt(squares / total)), mae=float((w * np.abs(y - p)).sum() / total),
-                mae_buyers=ratio_or_nan((bought * np.abs(y - p)).sum(), bought.sum()), total_ratio=ratio_or_nan((w * p).sum(), got))
+    return dict(
+        gini=ratio_or_nan(gini_of(y, w, *mine), gini_of(y, w, *best)),
+        r2=1 - ratio_or_nan(squares, spread),
+        rmse=float(np.sqrt(squares / total)),
+        mae=float((w * np.abs(y - p)).sum() / total),
+        mae_buyers=ratio_or_nan((bought * np.abs(y - p)).sum(), bought.sum()),
+        total_ratio=ratio_or_nan((w * p).sum(), got),
+    )
+
 
 def drawn_figures(
-    y: np.ndarray, # Revenue that came, one a row
-    p: np.ndarray, # Revenue that was predicted
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int, # Draws of visitors
-    seed: int, # Of the draws; the same seed draws the same visitors
-) -> pd.DataFrame: # One row a draw: the figures
+    y: np.ndarray,  # Revenue that came, one a row
+    p: np.ndarray,  # Revenue that was predicted
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int,  # Draws of visitors
+    seed: int,  # Of the draws; the same seed draws the same visitors
+) -> pd.DataFrame:  # One row a draw: the figures
     "The figures on each draw of visitors."
     y, p = np.asarray(y, float), np.asarray(p, float)
     mine, best = ties_in_order(p), ties_in_order(y)
-    return pd.DataFrame([_figures(y, p, w, mine, best) for w in draws_of_visitors(visitors, resamples, seed)])
+    return pd.DataFrame(
+        [_figures(y, p, w, mine, best) for w in draws_of_visitors(visitors, resamples, seed)]
+    )
+
 
 def ratio_ends(
-    ratio: float, # A sum that was predicted over one of revenue that came
-    drawn: np.ndarray, # The same on each draw of visitors
-) -> tuple: # Low and high end; not-a-number where no draw has any revenue
+    ratio: float,  # A sum that was predicted over one of revenue that came
+    drawn: np.ndarray,  # The same on each draw of visitors
+) -> tuple:  # Low and high end; not-a-number where no draw has any revenue
     "The middle 95 % of the draws, its lower end no higher than that of the normal interval: most small samples lack the few large purchases."
     drawn = np.asarray(drawn, float)
-    if np.isnan(drawn).all(): return np.nan, np.nan
+    if np.isnan(drawn).all():
+        return np.nan, np.nan
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return float(max(0.0, min(low, ratio - 1.96 * np.nanstd(drawn)))), float(high)
 
+# %% ../../nbs/regression/00_figures.ipynb #69beba90
 def revenue_figures(
-    y: np.ndarray, # Revenue that came, one a row
-    p: np.ndarray, # Revenue that was predicted
-    visitors: np.ndarray | None = None, # Who each row belongs to; None: no intervals
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-    drawn: pd.DataFrame | None = None, # As made by drawn_figures, where they are known
-) -> dict: # rows, buyers; for each of REVENUE_FIGURES itself, and name_low and name_high where visitors are given
+    y: np.ndarray,  # Revenue that came, one a row
+    p: np.ndarray,  # Revenue that was predicted
+    visitors: np.ndarray | None = None,  # Who each row belongs to; None: no intervals
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+    drawn: pd.DataFrame | None = None,  # As made by drawn_figures, where they are known
+) -> dict:  # rows, buyers; for each of REVENUE_FIGURES itself, and name_low and name_high where visitors are given
     "How good a prediction of revenue is, with 95 % bootstrap intervals over visitors."
     y, p = np.asarray(y, float), np.asarray(p, float)
-    if y.shape != p.shape or not len(y): raise ValueError(f"{y.shape} revenues and {p.shape} predictions; give one of each a row, and at least one row")
-    if not np.isfinite(p).all(): raise ValueError(f"the prediction of row {np.argmin(np.isfinite(p))} is {p[np.argmin(np.isfinite(p))]}; it must be a number")
+    if y.shape != p.shape or not len(y):
+        raise ValueError(
+            f"{y.shape} revenues and {p.shape} predictions; give one of each a row, and at least one row"
+        )
+    if not np.isfinite(p).all():
+        raise ValueError(
+            f"the prediction of row {np.argmin(np.isfinite(p))} is {p[np.argmin(np.isfinite(p))]}; it must be a number"
+        )
     found = _figures(y, p, np.ones(len(y)), ties_in_order(p), ties_in_order(y))
     shown = dict(rows=len(y), buyers=int((y > 0).sum())) | found
-    if visitors is None or not resamples: return shown
-    if drawn is None: drawn = drawn_figures(y, p, visitors, resamples, seed)
-    ends = {f"{name}_{end}": float(np.nanquantile(drawn[name], q)) if drawn[name].notna().any() else np.nan for name in found for end, q in (("low", 0.025), ("high", 0.975))}
+    if visitors is None or not resamples:
+        return shown
+    if drawn is None:
+        drawn = drawn_figures(y, p, visitors, resamples, seed)
+    ends = {
+        f"{name}_{end}": float(np.nanquantile(drawn[name], q))
+        if drawn[name].notna().any()
+        else np.nan
+        for name in found
+        for end, q in (("low", 0.025), ("high", 0.975))
+    }
     low, high = ratio_ends(found["total_ratio"], drawn["total_ratio"])
     return shown | ends | dict(total_ratio_low=low, total_ratio_high=high)

@@ -8,7 +8,14 @@ __all__ = ['r2_in_words', 'few_in_words', 'revenue_headlines']
 # %% ../../nbs/regression/07_headlines.ipynb #ac5dba19
 import pandas as pd
 
-from ..base.findings import chosen_value, DESCRIBES, exact_count, Figure, figure_of, Sentence
+from clickstream_conv.base.findings import (
+    chosen_value,
+    DESCRIBES,
+    exact_count,
+    Figure,
+    figure_of,
+    Sentence,
+)
 from ..base.pictures import LIMIT, POOLED
 from .figures import REVENUE_TITLES
 from .models import SIMPLEST
@@ -19,112 +26,272 @@ def _rows_of(row: dict) -> str:
     "Which rows a figure is of."
     return f"test part, {'all landmarks, a row a session and landmark' if row['landmark'] == POOLED else 'one row a session'}"
 
+
 def _held_in_words(
-    shown: pd.DataFrame, # As made by held_by_decile
-    what: str, # Which rows, in words
-) -> tuple: # In words, and the figures of it
+    shown: pd.DataFrame,  # As made by held_by_decile
+    what: str,  # Which rows, in words
+) -> tuple:  # In words, and the figures of it
     "What intervals held, overall and by tenth."
     whole, tenths = shown.iloc[-1], shown.iloc[:-1]
-    if not whole["rows"]: return "no row to judge", ()
-    own = figure_of(whole, "held", "share of outcomes inside their 90 % range", "share of rows", what, whole["rows"])
-    if len(tenths) < 2: return f"{own:.1%}, the same interval for everyone", (own,)
+    if not whole["rows"]:
+        return "no row to judge", ()
+    own = figure_of(
+        whole,
+        "held",
+        "share of outcomes inside their 90 % range",
+        "share of rows",
+        what,
+        whole["rows"],
+    )
+    if len(tenths) < 2:
+        return f"{own:.1%}, the same interval for everyone", (own,)
     ends = [tenths.loc[tenths["held"].idxmin()], tenths.loc[tenths["held"].idxmax()]]
-    least, most = (figure_of(row, "held", f"the {which} share inside in a tenth of the predictions", "share of rows", f"{what}, tenth {row['decile']} of the prediction", row["rows"]) for row, which in zip(ends, ("smallest", "largest")))
-    return f"{own:.1%}, by tenth of the prediction from {least:.1%} to {most:.1%}", (own, least, most)
+    least, most = (
+        figure_of(
+            row,
+            "held",
+            f"the {which} share inside in a tenth of the predictions",
+            "share of rows",
+            f"{what}, tenth {row['decile']} of the prediction",
+            row["rows"],
+        )
+        for row, which in zip(ends, ("smallest", "largest"))
+    )
+    return f"{own:.1%}, by tenth of the prediction from {least:.1%} to {most:.1%}", (
+        own,
+        least,
+        most,
+    )
 
+# %% ../../nbs/regression/07_headlines.ipynb #2a89f8aa
 def r2_in_words(
-    found: pd.DataFrame, # As made by revenue_by_landmark
-    chosen: str, # Name of the model
-) -> Sentence: # With its figures
+    found: pd.DataFrame,  # As made by revenue_by_landmark
+    chosen: str,  # Name of the model
+) -> Sentence:  # With its figures
     "R2 beside the R2 of the exact expectation, so that a low one is understood."
     mine = found[found["model"] == chosen].iloc[-1]
     where, title = _rows_of(mine), "R2, share of the variance of the revenue that is explained"
     own = figure_of(mine, "r2", title, "share of variance", where, mine["rows"])
     said = f"R2 {own:.3f}"
-    if not (found["model"] == LIMIT).any(): return Sentence("regression.r2", said, (own,))
+    if not (found["model"] == LIMIT).any():
+        return Sentence("regression.r2", said, (own,))
     limit = found[found["model"] == LIMIT].iloc[-1]
-    best = figure_of(limit, "r2", f"{title} by the exact expectation", "share of variance", where, limit["rows"])
+    best = figure_of(
+        limit, "r2", f"{title} by the exact expectation", "share of variance", where, limit["rows"]
+    )
     said += f" where the exact expectation, which nobody can beat in the long run, has {best:.3f}"
-    if limit["r2_low"] <= 0: return Sentence("regression.r2", f"{said}: so few buyers stand behind it that R2 is mostly chance", (own, best))
-    share = figure_of(mine, "r2_of_limit", "R2 over the R2 of the exact expectation", "ratio", where, mine["rows"])
-    return Sentence("regression.r2", f"{said}: the model explains {share:.0%} of what can be explained; the rest is decided after the landmark", (own, best, share))
+    if limit["r2_low"] <= 0:
+        return Sentence(
+            "regression.r2",
+            f"{said}: so few buyers stand behind it that R2 is mostly chance",
+            (own, best),
+        )
+    share = figure_of(
+        mine, "r2_of_limit", "R2 over the R2 of the exact expectation", "ratio", where, mine["rows"]
+    )
+    return Sentence(
+        "regression.r2",
+        f"{said}: the model explains {share:.0%} of what can be explained; the rest is decided after the landmark",
+        (own, best, share),
+    )
 
 # %% ../../nbs/regression/07_headlines.ipynb #f9d23707
 def few_in_words(
-    compared: pd.DataFrame, # As made by compare_revenue
-    best: str, # The model that was best in it
-    learned_from: int, # Buying sessions
-    judged_by: int, # Buying sessions of the test part
-) -> Sentence: # With its figures
+    compared: pd.DataFrame,  # As made by compare_revenue
+    best: str,  # The model that was best in it
+    learned_from: int,  # Buying sessions
+    judged_by: int,  # Buying sessions of the test part
+) -> Sentence:  # With its figures
     "What a log with few buyers can and cannot support."
     rows = "training part, out of fold, a row a session and landmark"
-    a, b = (figure_of(compared.loc[name], "gini", f"normalised Gini of {which}", "Gini", rows, compared.loc[name, "rows"]) for name, which in ((best, best), (SIMPLEST, "the simplest model")))
-    counts = (exact_count(learned_from, "buying sessions", "training part"), exact_count(judged_by, "buying sessions", "test part"))
-    return Sentence("regression.few_buyers", f"few buyers, {learned_from:,} sessions to learn from and {judged_by:,} to judge by, so every figure has a wide interval; in cross-validation {best} has a normalised Gini of {a:.3f} "
-                    f"against {b:.3f} of the simplest model: worth asking again with more buyers", (a, b, *counts), "caution", (best,))
+    a, b = (
+        figure_of(
+            compared.loc[name],
+            "gini",
+            f"normalised Gini of {which}",
+            "Gini",
+            rows,
+            compared.loc[name, "rows"],
+        )
+        for name, which in ((best, best), (SIMPLEST, "the simplest model"))
+    )
+    counts = (
+        exact_count(learned_from, "buying sessions", "training part"),
+        exact_count(judged_by, "buying sessions", "test part"),
+    )
+    return Sentence(
+        "regression.few_buyers",
+        f"few buyers, {learned_from:,} sessions to learn from and {judged_by:,} to judge by, so every figure has a wide interval; in cross-validation {best} has a normalised Gini of {a:.3f} "
+        f"against {b:.3f} of the simplest model: worth asking again with more buyers",
+        (a, b, *counts),
+        "caution",
+        (best,),
+    )
 
+# %% ../../nbs/regression/07_headlines.ipynb #658b4d1e
 def _order_in_words(mine: dict, limit: dict | None) -> Sentence:
     "The order and the size of the errors."
     where = _rows_of(mine)
-    own = {name: figure_of(mine, name, REVENUE_TITLES[name], unit, where, mine["rows"]) for name, unit in (("gini", "Gini"), ("rmse", "money"), ("mae", "money"))}
+    own = {
+        name: figure_of(mine, name, REVENUE_TITLES[name], unit, where, mine["rows"])
+        for name, unit in (("gini", "Gini"), ("rmse", "money"), ("mae", "money"))
+    }
     said, figures = f"test part: normalised Gini {own['gini']:.3f}", list(own.values())
     if limit is not None:
-        share = figure_of(mine, "share_of_limit", "normalised Gini over that of the exact expectation", "ratio", where, mine["rows"])
-        best = figure_of(limit, "gini", "normalised Gini of the exact expectation", "Gini", where, limit["rows"])
-        said, figures = f"{said}, {share:.3f} of the exact expectation's {best:.3f}", [*figures, share, best]
+        share = figure_of(
+            mine,
+            "share_of_limit",
+            "normalised Gini over that of the exact expectation",
+            "ratio",
+            where,
+            mine["rows"],
+        )
+        best = figure_of(
+            limit, "gini", "normalised Gini of the exact expectation", "Gini", where, limit["rows"]
+        )
+        said, figures = (
+            f"{said}, {share:.3f} of the exact expectation's {best:.3f}",
+            [*figures, share, best],
+        )
     counts = [exact_count(mine["buyers"], "rows that bring revenue", where)]
     bought = f"{mine['buyers']:,} rows bring revenue"
     if "buying_sessions" in mine:
-        counts += [exact_count(mine["buying_sessions"], "sessions that bring revenue", where), exact_count(mine["sessions"], "sessions", where)]
+        counts += [
+            exact_count(mine["buying_sessions"], "sessions that bring revenue", where),
+            exact_count(mine["sessions"], "sessions", where),
+        ]
         bought = f"{mine['buying_sessions']:,} of {mine['sessions']:,} sessions bring revenue ({mine['buyers']:,} rows)"
-    return Sentence("regression.order", f"{said}; RMSE {own['rmse']:,.2f}, MAE {own['mae']:,.2f}; {bought}", (*figures, *counts))
+    return Sentence(
+        "regression.order",
+        f"{said}; RMSE {own['rmse']:,.2f}, MAE {own['mae']:,.2f}; {bought}",
+        (*figures, *counts),
+    )
 
+# %% ../../nbs/regression/07_headlines.ipynb #4332e97c
 def _total_in_words(mine: dict, limit: dict | None, unit: str) -> Sentence:
     "The level of the predictions."
     where = _rows_of(mine)
-    own = figure_of(mine, "total_ratio", f"total {unit} predicted over observed", "ratio", where, mine["rows"])
-    if limit is None: return Sentence("regression.total", f"total predicted over observed, {unit}: {own:.3f}", (own,))
-    best = figure_of(limit, "total_ratio", "the exact expectation's own", "ratio", where, limit["rows"])
-    times = figure_of(mine, "total_of_limit", "total predicted by the model over that of the exact expectation", "ratio", where, mine["rows"])
-    return Sentence("regression.total", f"total predicted over observed, {unit}: {own:.3f}; the exact expectation's own is {best:.3f}, off by the chance of who bought and what, and the model predicts {times:.3f} times what it expects", (own, best, times))
+    own = figure_of(
+        mine, "total_ratio", f"total {unit} predicted over observed", "ratio", where, mine["rows"]
+    )
+    if limit is None:
+        return Sentence(
+            "regression.total", f"total predicted over observed, {unit}: {own:.3f}", (own,)
+        )
+    best = figure_of(
+        limit, "total_ratio", "the exact expectation's own", "ratio", where, limit["rows"]
+    )
+    times = figure_of(
+        mine,
+        "total_of_limit",
+        "total predicted by the model over that of the exact expectation",
+        "ratio",
+        where,
+        mine["rows"],
+    )
+    return Sentence(
+        "regression.total",
+        f"total predicted over observed, {unit}: {own:.3f}; the exact expectation's own is {best:.3f}, off by the chance of who bought and what, and the model predicts {times:.3f} times what it expects",
+        (own, best, times),
+    )
 
+# %% ../../nbs/regression/07_headlines.ipynb #e294d3e8
 def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, likely: dict) -> list:
     "What the ranges hold, and on which rows."
     ninety = chosen_value(0.9, "share that a range is meant to hold", "share")
-    said, figures = _held_in_words(bought, "test part, rows of sessions that buy, a row a session and landmark")
-    width = Figure("median width of the ranges", float(bought.iloc[-1]["width"]), "money", "test part, rows of sessions that buy", int(bought.iloc[-1]["rows"]), why=DESCRIBES)
+    said, figures = _held_in_words(
+        bought, "test part, rows of sessions that buy, a row a session and landmark"
+    )
+    width = Figure(
+        "median width of the ranges",
+        float(bought.iloc[-1]["width"]),
+        "money",
+        "test part, rows of sessions that buy",
+        int(bought.iloc[-1]["rows"]),
+        why=DESCRIBES,
+    )
     counts = [exact_count(bought.iloc[-1]["rows"], "rows of sessions that buy", "test part")]
     of = f"{bought.iloc[-1]['rows']:,} rows"
     if "buying_sessions" in mine:
         counts.append(exact_count(mine["buying_sessions"], "sessions that buy", "test part"))
         of = f"{of} of {mine['buying_sessions']:,} sessions"
-    lines = [Sentence("regression.range_if_bought", f"90 % range of the revenue if the session buys, on {of} that do: holds {said}; median width {width:,.2f}", (*figures, width, ninety, *counts))]
-    every = figure_of(whole.iloc[-1], "held", "share of outcomes inside their 90 % range", "share of rows", "test part, all landmarks, a row a session and landmark", whole.iloc[-1]["rows"])
+    lines = [
+        Sentence(
+            "regression.range_if_bought",
+            f"90 % range of the revenue if the session buys, on {of} that do: holds {said}; median width {width:,.2f}",
+            (*figures, width, ninety, *counts),
+        )
+    ]
+    every = figure_of(
+        whole.iloc[-1],
+        "held",
+        "share of outcomes inside their 90 % range",
+        "share of rows",
+        "test part, all landmarks, a row a session and landmark",
+        whole.iloc[-1]["rows"],
+    )
     above, figures = "none to judge", []
     if likely["rows"]:
         where = "test part, rows at which a purchase is likelier than 10 %, a row a session and landmark"
-        held = figure_of(likely, "held", "share of outcomes inside their 90 % range", "share of rows", where, likely["rows"])
-        counts = [exact_count(likely["rows"], "rows", where), *([exact_count(likely["sessions"], "sessions", where)] if "sessions" in likely else [])]
-        of = f"{likely['rows']:,} rows" + (f" of {likely['sessions']:,} sessions" if "sessions" in likely else "")
-        above, figures = f"{held:.1%} of the {of} at which a purchase is likelier than 10 %", [held, *counts, chosen_value(0.1, "probability of a purchase", "probability")]
+        held = figure_of(
+            likely,
+            "held",
+            "share of outcomes inside their 90 % range",
+            "share of rows",
+            where,
+            likely["rows"],
+        )
+        counts = [
+            exact_count(likely["rows"], "rows", where),
+            *([exact_count(likely["sessions"], "sessions", where)] if "sessions" in likely else []),
+        ]
+        of = f"{likely['rows']:,} rows" + (
+            f" of {likely['sessions']:,} sessions" if "sessions" in likely else ""
+        )
+        above, figures = (
+            f"{held:.1%} of the {of} at which a purchase is likelier than 10 %",
+            [held, *counts, chosen_value(0.1, "probability of a purchase", "probability")],
+        )
     text = f"90 % range of the revenue whether or not it buys: holds {above}, and {every:.1%} of all: where fewer buy, 'nothing' alone already holds more than 90 %, and no range that contains it can hold less"
     return [*lines, Sentence("regression.range", text, (*figures, every, ninety))]
 
+# %% ../../nbs/regression/07_headlines.ipynb #36639f98
 def revenue_headlines(
-    target: Target, # What was predicted
-    chosen: str, # Name of the model
-    reason: str, # Why it was chosen
-    found: pd.DataFrame, # As made by revenue_by_landmark, on the test part
-    bought: pd.DataFrame, # As made by held_by_decile, among those that bought
-    whole: pd.DataFrame, # The same, of all; empty for the proxy
-    likely: dict, # As made by held_share, of those with a probability above 10 %; sessions, where they are counted
-) -> list: # Of Sentence
+    target: Target,  # What was predicted
+    chosen: str,  # Name of the model
+    reason: str,  # Why it was chosen
+    found: pd.DataFrame,  # As made by revenue_by_landmark, on the test part
+    bought: pd.DataFrame,  # As made by held_by_decile, among those that bought
+    whole: pd.DataFrame,  # The same, of all; empty for the proxy
+    likely: dict,  # As made by held_share, of those with a probability above 10 %; sessions, where they are counted
+) -> list:  # Of Sentence
     "The findings in sentences."
     mine = found[found["model"] == chosen].to_dict("records")[-1]
-    limit = found[found["model"] == LIMIT].to_dict("records")[-1] if (found["model"] == LIMIT).any() else None
+    limit = (
+        found[found["model"] == LIMIT].to_dict("records")[-1]
+        if (found["model"] == LIMIT).any()
+        else None
+    )
     unit = "prices of the next product (proxy)" if target.kind == "proxy" else "revenue"
-    said = [Sentence("regression.target", f"target: {target.says}; model: {chosen}, {reason}", names=(target.says, chosen, reason)), _order_in_words(mine, limit), r2_in_words(found, chosen), _total_in_words(mine, limit, unit)]
-    if target.kind != "proxy": return [*said, *_ranges_in_words(mine, bought, whole, likely)]
+    said = [
+        Sentence(
+            "regression.target",
+            f"target: {target.says}; model: {chosen}, {reason}",
+            names=(target.says, chosen, reason),
+        ),
+        _order_in_words(mine, limit),
+        r2_in_words(found, chosen),
+        _total_in_words(mine, limit, unit),
+    ]
+    if target.kind != "proxy":
+        return [*said, *_ranges_in_words(mine, bought, whole, likely)]
     held, figures = _held_in_words(bought, "test part, a row a session and landmark")
     ninety = chosen_value(0.9, "share that a range is meant to hold", "share")
-    return [*said, Sentence("regression.range", f"90 % range of the price of the next product (proxy), on {bought.iloc[-1]['rows']:,} rows: holds {held}", (*figures, ninety, exact_count(bought.iloc[-1]["rows"], "rows", "test part")))]
+    return [
+        *said,
+        Sentence(
+            "regression.range",
+            f"90 % range of the price of the next product (proxy), on {bought.iloc[-1]['rows']:,} rows: holds {held}",
+            (*figures, ninety, exact_count(bought.iloc[-1]["rows"], "rows", "test part")),
+        ),
+    ]

@@ -32,8 +32,10 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of the amount that are learn
 CONFIDENCE = 0.9  # share of what is to come that an interval should hold
 NORMAL = ndtri(np.array(LEVELS))  # the same on the scale on which a log-normal amount is straight
 
+
 class ConstantQuantiles(RegressorMixin, BaseEstimator):
     "The same quantiles for everyone: where buyers are too few to tell them apart."
+
     def fit(self, X, y: np.ndarray):
         "Learn the quantiles."
         self.quantiles_ = np.quantile(np.asarray(y, float), LEVELS)
@@ -43,30 +45,46 @@ class ConstantQuantiles(RegressorMixin, BaseEstimator):
         "One row of quantiles for each row."
         return np.tile(self.quantiles_, (len(X), 1))
 
+
 def fit_quantiles(
-    table: pd.DataFrame, # Session rows of buyers
-    seed: int = 0, # Of the trees
-    constant: bool = False, # Whether to take the same for everyone
-) -> Pipeline: # Fitted; predicts the logarithm of the amount at each of LEVELS
+    table: pd.DataFrame,  # Session rows of buyers
+    seed: int = 0,  # Of the trees
+    constant: bool = False,  # Whether to take the same for everyone
+) -> Pipeline:  # Fitted; predicts the logarithm of the amount at each of LEVELS
     "Where the amount lies, as quantiles of its logarithm."
-    trees = boosted_trees(seed, "reg:quantileerror", quantile_alpha=np.array(LEVELS), n_estimators=120, subsample=1.0, min_child_weight=30.0)
-    model = Pipeline([("model", ConstantQuantiles())]) if constant else Pipeline([("columns", preprocess(table, linear=False)), ("model", trees)])
-    with threadpool_limits(THREADS): return model.fit(table, np.log(table["revenue"].to_numpy(float)))
+    trees = boosted_trees(
+        seed,
+        "reg:quantileerror",
+        quantile_alpha=np.array(LEVELS),
+        n_estimators=120,
+        subsample=1.0,
+        min_child_weight=30.0,
+    )
+    model = (
+        Pipeline([("model", ConstantQuantiles())])
+        if constant
+        else Pipeline([("columns", preprocess(table, linear=False)), ("model", trees)])
+    )
+    with threadpool_limits(THREADS):
+        return model.fit(table, np.log(table["revenue"].to_numpy(float)))
+
 
 def log_quantiles(
-    model: Pipeline, # As made by fit_quantiles
-    table: pd.DataFrame, # Session rows
-) -> np.ndarray: # (n, levels), never falling
+    model: Pipeline,  # As made by fit_quantiles
+    table: pd.DataFrame,  # Session rows
+) -> np.ndarray:  # (n, levels), never falling
     "Quantiles of the logarithm of the amount."
     return np.sort(np.asarray(model.predict(table), float), axis=1)
 
 # %% ../../nbs/regression/04_intervals.ipynb #9a1da398
 class Column(RegressorMixin, BaseEstimator):
     "A model that has answered already: its answer stands in a column."
+
     def __init__(
         self,
-        number: int = 0, # Of the column
-    ): self.number = number
+        number: int = 0,  # Of the column
+    ):
+        self.number = number
 
     def fit(self, X: np.ndarray, y=None):
         "Nothing is learned."
@@ -77,32 +95,39 @@ class Column(RegressorMixin, BaseEstimator):
         "The column."
         return np.asarray(X)[:, self.number]
 
+
 def conform(
-    bounds: np.ndarray, # (n, 3): lower, upper and middle quantile of the log-amount, from models that did not see the visitor
-    amounts: np.ndarray, # (n,): logarithm of the amount
-) -> tuple: # By how much to lower the lower bound, and to raise the upper
+    bounds: np.ndarray,  # (n, 3): lower, upper and middle quantile of the log-amount, from models that did not see the visitor
+    amounts: np.ndarray,  # (n,): logarithm of the amount
+) -> tuple:  # By how much to lower the lower bound, and to raise the upper
     "The correction of conformalised quantile regression, each end on its own."
-    if len(amounts) < LEAST_PAID: return float(np.max(bounds[:, 0] - amounts, initial=0.0)), float(np.max(amounts - bounds[:, 1], initial=0.0))
+    if len(amounts) < LEAST_PAID:
+        return float(np.max(bounds[:, 0] - amounts, initial=0.0)), float(
+            np.max(amounts - bounds[:, 1], initial=0.0)
+        )
     far = np.array([[-1e3, 1e3, 0.0]])
-    mapie = ConformalizedQuantileRegressor([Column(i).fit(bounds) for i in range(3)], confidence_level=CONFIDENCE, prefit=True).conformalize(bounds, amounts)
+    mapie = ConformalizedQuantileRegressor(
+        [Column(i).fit(bounds) for i in range(3)], confidence_level=CONFIDENCE, prefit=True
+    ).conformalize(bounds, amounts)
     low, high = mapie.predict_interval(far)[1].ravel()
     return float(far[0, 0] - low), float(high - far[0, 1])
 
 # %% ../../nbs/regression/04_intervals.ipynb #0ec5b8cc
 def amount_at(
-    quantiles: np.ndarray, # (n, levels): as made by log_quantiles
-    level: np.ndarray, # (n,): share of amounts that lie below, between 0 and 1
-) -> np.ndarray: # (n,): the amount
+    quantiles: np.ndarray,  # (n, levels): as made by log_quantiles
+    level: np.ndarray,  # (n,): share of amounts that lie below, between 0 and 1
+) -> np.ndarray:  # (n,): the amount
     "The amount below which a share of amounts lies."
     score, rows = ndtri(np.clip(level, 1e-4, 1 - 1e-4)), np.arange(len(quantiles))
     k = np.clip(np.searchsorted(NORMAL, score) - 1, 0, len(NORMAL) - 2)
     start, step = quantiles[rows, k], quantiles[rows, k + 1] - quantiles[rows, k]
     return np.exp(start + step * (score - NORMAL[k]) / (NORMAL[k + 1] - NORMAL[k]))
 
+
 def share_below(
-    quantiles: np.ndarray, # (n, levels): as made by log_quantiles
-    amount: np.ndarray, # (n,): more than 0
-) -> np.ndarray: # (n,): share of amounts that lie below it
+    quantiles: np.ndarray,  # (n, levels): as made by log_quantiles
+    amount: np.ndarray,  # (n,): more than 0
+) -> np.ndarray:  # (n,): share of amounts that lie below it
     "The other way round."
     logged, rows = np.log(amount), np.arange(len(quantiles))
     k = np.clip((quantiles < logged[:, None]).sum(axis=1) - 1, 0, len(NORMAL) - 2)
@@ -111,81 +136,156 @@ def share_below(
 
 # %% ../../nbs/regression/04_intervals.ipynb #235346d1
 def mixture_level(
-    chance: np.ndarray, # Probability of paying, out of fold
-    quantiles: np.ndarray, # (n, levels): of the amount, out of fold
-    y: np.ndarray, # Revenue that came
-) -> float: # Share of the mixture that an interval must hold so that 90 % of sessions lie in it
+    chance: np.ndarray,  # Probability of paying, out of fold
+    quantiles: np.ndarray,  # (n, levels): of the amount, out of fold
+    y: np.ndarray,  # Revenue that came
+) -> float:  # Share of the mixture that an interval must hold so that 90 % of sessions lie in it
     "Learned among the sessions that may well buy."
     at = chance > 1 - CONFIDENCE
-    if at.sum() < LEAST_PAID: return CONFIDENCE
+    if at.sum() < LEAST_PAID:
+        return CONFIDENCE
     chance, quantiles, y = chance[at], quantiles[at], y[at]
-    place = np.where(y > 0, 1 - chance + chance * share_below(quantiles, np.where(y > 0, y, 1.0)), 1 - chance)
+    place = np.where(
+        y > 0, 1 - chance + chance * share_below(quantiles, np.where(y > 0, y, 1.0)), 1 - chance
+    )
     return float(np.sort(place)[min(int(np.ceil(CONFIDENCE * (len(y) + 1))), len(y)) - 1])
 
+
 def mixture_upper(
-    chance: np.ndarray, # Probability of paying
-    quantiles, # Function from a mask of rows to their quantiles; only rows that need it are asked for
-    level: float = CONFIDENCE, # As made by mixture_level
-) -> np.ndarray: # Upper end of the interval that begins at 0
+    chance: np.ndarray,  # Probability of paying
+    quantiles,  # Function from a mask of rows to their quantiles; only rows that need it are asked for
+    level: float = CONFIDENCE,  # As made by mixture_level
+) -> np.ndarray:  # Upper end of the interval that begins at 0
     "Where the interval of a session ends, whether or not it buys."
     chance = np.asarray(chance, float)
     needed = (chance > 1 - CONFIDENCE) & (chance > 1 - level)
     upper = np.zeros(len(chance))
-    if needed.any(): upper[needed] = amount_at(quantiles(needed), 1 - (1 - level) / chance[needed])
+    if needed.any():
+        upper[needed] = amount_at(quantiles(needed), 1 - (1 - level) / chance[needed])
     return upper
 
 # %% ../../nbs/regression/04_intervals.ipynb #d39b1093
 def held_share(
-    y: np.ndarray, # Revenue that came
-    bounds: np.ndarray, # (n, 2): intervals
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> dict: # rows, held, held_low, held_high, below and above the interval, width: median
+    y: np.ndarray,  # Revenue that came
+    bounds: np.ndarray,  # (n, 2): intervals
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> dict:  # rows, held, held_low, held_high, below and above the interval, width: median
     "The share of revenues that lie in their intervals, with a 95 % bootstrap interval over visitors."
     y, bounds = np.asarray(y, float), np.asarray(bounds, float)
-    if not len(y): return dict(rows=0, held=np.nan, held_low=np.nan, held_high=np.nan, below=np.nan, above=np.nan, width=np.nan)
+    if not len(y):
+        return dict(
+            rows=0,
+            held=np.nan,
+            held_low=np.nan,
+            held_high=np.nan,
+            below=np.nan,
+            above=np.nan,
+            width=np.nan,
+        )
     below, above = y < bounds[:, 0], y > bounds[:, 1]
     inside = ~(below | above)
-    drawn = np.array([ratio_or_nan((w * inside).sum(), w.sum()) for w in draws_of_visitors(visitors, resamples, seed)])
+    drawn = np.array(
+        [
+            ratio_or_nan((w * inside).sum(), w.sum())
+            for w in draws_of_visitors(visitors, resamples, seed)
+        ]
+    )
     held = share_with_ends("held", inside.sum(), len(y), drawn)
-    return dict(rows=len(y), **held, below=float(below.mean()), above=float(above.mean()), width=float(np.median(bounds[:, 1] - bounds[:, 0])))
+    return dict(
+        rows=len(y),
+        **held,
+        below=float(below.mean()),
+        above=float(above.mean()),
+        width=float(np.median(bounds[:, 1] - bounds[:, 0])),
+    )
 
+# %% ../../nbs/regression/04_intervals.ipynb #19fda362
 def held_by_decile(
-    y: np.ndarray, # Revenue that came
-    bounds: np.ndarray, # (n, 2): intervals
-    said: np.ndarray, # What was predicted: what the rows are put in order by
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> pd.DataFrame: # One row a tenth of the rows, lowest prediction first, and one for all: as made by held_share
+    y: np.ndarray,  # Revenue that came
+    bounds: np.ndarray,  # (n, 2): intervals
+    said: np.ndarray,  # What was predicted: what the rows are put in order by
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> (
+    pd.DataFrame
+):  # One row a tenth of the rows, lowest prediction first, and one for all: as made by held_share
     "Whether intervals hold what they promise, for small predictions and large."
-    if not len(y): return pd.DataFrame([dict(decile=POOLED, **held_share(y, bounds, visitors))])
+    if not len(y):
+        return pd.DataFrame([dict(decile=POOLED, **held_share(y, bounds, visitors))])
     number, visitors = np.unique(bins_of_rows(said), return_inverse=True)[1], np.asarray(visitors)
-    groups = {**{str(d + 1): number == d for d in range(number.max() + 1)}, POOLED: np.ones(len(y), bool)}
-    return pd.DataFrame([dict(decile=d, **held_share(np.asarray(y)[at], np.asarray(bounds)[at], visitors[at], resamples, seed)) for d, at in groups.items()])
+    groups = {
+        **{str(d + 1): number == d for d in range(number.max() + 1)},
+        POOLED: np.ones(len(y), bool),
+    }
+    return pd.DataFrame(
+        [
+            dict(
+                decile=d,
+                **held_share(
+                    np.asarray(y)[at], np.asarray(bounds)[at], visitors[at], resamples, seed
+                ),
+            )
+            for d, at in groups.items()
+        ]
+    )
 
 # %% ../../nbs/regression/04_intervals.ipynb #fb38ae30
 def plot_held(
-    panels: dict, # Title of a panel: as made by held_by_decile
-    title: str = "", # The finding; empty: computed
-    what: str = "", # What stands in for revenue; empty: nothing does
-) -> Picture: # Its data is held_by_decile
+    panels: dict,  # Title of a panel: as made by held_by_decile
+    title: str = "",  # The finding; empty: computed
+    what: str = "",  # What stands in for revenue; empty: nothing does
+) -> Picture:  # Its data is held_by_decile
     "How many revenues lie in their 90 % intervals, by tenth of the prediction."
     whole = {name: shown.iloc[-1] for name, shown in panels.items()}
-    title = titled_picture(title or "Held by the 90 % interval: " + ", ".join(f"{in_interval(row, 'held', '{:.1%}'.format)} {name}" for name, row in whole.items()), what)
+    title = titled_picture(
+        title
+        or "Held by the 90 % interval: "
+        + ", ".join(
+            f"{in_interval(row, 'held', '{:.1%}'.format)} {name}" for name, row in whole.items()
+        ),
+        what,
+    )
     with plt.rc_context(LOOK):
-        figure, axes = plt.subplots(1, len(panels), figsize=(1.2 + 3.4 * len(panels), 3.3), sharey=True, squeeze=False)
-        for ax, (name, shown), colour in zip(axes[0], panels.items(), (COLOURS["converted"], COLOURS["model"])):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(1.2 + 3.4 * len(panels), 3.3), sharey=True, squeeze=False
+        )
+        for ax, (name, shown), colour in zip(
+            axes[0], panels.items(), (COLOURS["converted"], COLOURS["model"])
+        ):
             tenths = shown[shown["decile"] != POOLED]
             ax.axhspan(0.88, 0.92, color="#E6E6E6", lw=0)
             ax.axhline(CONFIDENCE, color=COLOURS["text"], lw=0.9, ls="--")
-            ax.errorbar(np.arange(len(tenths)), tenths["held"], yerr=[tenths["held"] - tenths["held_low"].clip(upper=tenths["held"]), tenths["held_high"].clip(lower=tenths["held"]) - tenths["held"]], fmt="o", color=colour, lw=1.2)
-            ax.set(xticks=np.arange(len(tenths)), xticklabels=tenths["decile"], xlabel="tenth of the prediction, lowest first")
+            ax.errorbar(
+                np.arange(len(tenths)),
+                tenths["held"],
+                yerr=[
+                    tenths["held"] - tenths["held_low"].clip(upper=tenths["held"]),
+                    tenths["held_high"].clip(lower=tenths["held"]) - tenths["held"],
+                ],
+                fmt="o",
+                color=colour,
+                lw=1.2,
+            )
+            ax.set(
+                xticks=np.arange(len(tenths)),
+                xticklabels=tenths["decile"],
+                xlabel="tenth of the prediction, lowest first",
+            )
             ax.set_title(name, fontweight="normal")
             ax.grid(axis="x", visible=False)
         axes[0][0].set(ylabel="share in the interval")
         axes[0][0].yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
         figure.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=10.5)
         figure.tight_layout()
-    return Picture(figure, title.replace("\n", " ") + ". " + "; ".join(f"{name}: " + ", ".join(f"{h:.0%}" for h in shown["held"].iloc[:-1]) + " by tenth" for name, shown in panels.items()))
+    return Picture(
+        figure,
+        title.replace("\n", " ")
+        + ". "
+        + "; ".join(
+            f"{name}: " + ", ".join(f"{h:.0%}" for h in shown["held"].iloc[:-1]) + " by tenth"
+            for name, shown in panels.items()
+        ),
+    )

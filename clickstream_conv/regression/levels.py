@@ -20,67 +20,135 @@ from .figures import ties_in_order
 
 # %% ../../nbs/regression/05_levels.ipynb #b3e50699
 def sums_by_tenth(
-    y: np.ndarray, # Revenue that came
-    p: np.ndarray, # Revenue that was predicted
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> tuple[np.ndarray, np.ndarray]: # Tenth of each row, lowest prediction first, from 0; revenue of each tenth, one row a draw
+    y: np.ndarray,  # Revenue that came
+    p: np.ndarray,  # Revenue that was predicted
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # Tenth of each row, lowest prediction first, from 0; revenue of each tenth, one row a draw
     "Tenths of the prediction, and what each brings when visitors are drawn anew."
     y, number = np.asarray(y, float), np.unique(bins_of_rows(p), return_inverse=True)[1]
-    drawn = [np.bincount(number, w * y, minlength=number.max() + 1) for w in draws_of_visitors(visitors, resamples, seed)]
+    drawn = [
+        np.bincount(number, w * y, minlength=number.max() + 1)
+        for w in draws_of_visitors(visitors, resamples, seed)
+    ]
     return number, np.array(drawn).reshape(-1, number.max() + 1)
 
+
 def totals_by_decile(
-    y: np.ndarray, # Revenue that came
-    p: np.ndarray, # Revenue that was predicted
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> pd.DataFrame: # One row a tenth, lowest prediction first: decile, rows, predicted, observed, low, high
+    y: np.ndarray,  # Revenue that came
+    p: np.ndarray,  # Revenue that was predicted
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> (
+    pd.DataFrame
+):  # One row a tenth, lowest prediction first: decile, rows, predicted, observed, low, high
     "Sums of what was predicted and of what came, with the interval of the latter."
     number, drawn = sums_by_tenth(y, p, visitors, resamples, seed)
     predicted, observed = (np.bincount(number, np.asarray(value, float)) for value in (p, y))
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0) if len(drawn) else (np.nan, np.nan)
-    return pd.DataFrame(dict(decile=np.arange(1, number.max() + 2), rows=np.bincount(number), predicted=predicted, observed=observed, low=low, high=high))
+    return pd.DataFrame(
+        dict(
+            decile=np.arange(1, number.max() + 2),
+            rows=np.bincount(number),
+            predicted=predicted,
+            observed=observed,
+            low=low,
+            high=high,
+        )
+    )
 
+# %% ../../nbs/regression/05_levels.ipynb #ba13ff83
 def plot_totals(
-    totals: pd.DataFrame, # As made by totals_by_decile
-    what: str = "", # What stands in for revenue; empty: nothing does
-) -> Picture: # Its data is totals_by_decile
+    totals: pd.DataFrame,  # As made by totals_by_decile
+    what: str = "",  # What stands in for revenue; empty: nothing does
+) -> Picture:  # Its data is totals_by_decile
     "Predicted against observed sums, by tenth of the prediction."
-    inside = ((totals["predicted"] >= totals["low"]) & (totals["predicted"] <= totals["high"])).sum()
-    title = titled_picture(f"Predicted {totals['predicted'].sum():,.0f}, observed {totals['observed'].sum():,.0f}; {inside} of {len(totals)} tenths within the interval", what)
+    inside = (
+        (totals["predicted"] >= totals["low"]) & (totals["predicted"] <= totals["high"])
+    ).sum()
+    title = titled_picture(
+        f"Predicted {totals['predicted'].sum():,.0f}, observed {totals['observed'].sum():,.0f}; {inside} of {len(totals)} tenths within the interval",
+        what,
+    )
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.6, 3.6))
-        x, floor = totals["decile"], 0.5 * totals[["predicted", "observed"]].where(lambda v: v > 0).min().min()
+        x, floor = (
+            totals["decile"],
+            0.5 * totals[["predicted", "observed"]].where(lambda v: v > 0).min().min(),
+        )
         some = totals[totals["observed"] > 0]
         at = some["observed"]
-        ax.errorbar(some["decile"] + 0.09, at, yerr=[at - some["low"].clip(lower=floor, upper=at), some["high"].clip(lower=at) - at], fmt="o", color=COLOURS["converted"], lw=1.2)
-        for tenth in totals.loc[totals["observed"] <= 0, "decile"]: ax.text(tenth + 0.15, 0.02, "0", transform=ax.get_xaxis_transform(), color=COLOURS["converted"], ha="center")
+        ax.errorbar(
+            some["decile"] + 0.09,
+            at,
+            yerr=[at - some["low"].clip(lower=floor, upper=at), some["high"].clip(lower=at) - at],
+            fmt="o",
+            color=COLOURS["converted"],
+            lw=1.2,
+        )
+        for tenth in totals.loc[totals["observed"] <= 0, "decile"]:
+            ax.text(
+                tenth + 0.15,
+                0.02,
+                "0",
+                transform=ax.get_xaxis_transform(),
+                color=COLOURS["converted"],
+                ha="center",
+            )
         ax.plot(x - 0.09, totals["predicted"], "D", color=COLOURS["model"])
         scale = "log" if totals["predicted"].max() > 5 * totals["predicted"].min() else "linear"
-        ax.set(yscale=scale, xticks=x, xlabel="tenth of the prediction, lowest first", ylabel=f"sum of {'prices' if what else 'revenue'}" + ", log scale" * (scale == "log"), title=title)
+        ax.set(
+            yscale=scale,
+            xticks=x,
+            xlabel="tenth of the prediction, lowest first",
+            ylabel=f"sum of {'prices' if what else 'revenue'}" + ", log scale" * (scale == "log"),
+            title=title,
+        )
         ax.yaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")
-        ax.annotate("predicted", (0.99, 0.10), xycoords="axes fraction", ha="right", color=COLOURS["model"])
-        ax.annotate("observed, 95 % interval", (0.99, 0.03), xycoords="axes fraction", ha="right", color=COLOURS["converted"])
+        ax.annotate(
+            "predicted", (0.99, 0.10), xycoords="axes fraction", ha="right", color=COLOURS["model"]
+        )
+        ax.annotate(
+            "observed, 95 % interval",
+            (0.99, 0.03),
+            xycoords="axes fraction",
+            ha="right",
+            color=COLOURS["converted"],
+        )
         ax.grid(axis="x", visible=False)
-    return Picture(figure, title.replace("\n", " ") + ". Predicted and observed by tenth: " + "; ".join(f"{a:,.0f} and {b:,.0f}" for a, b in zip(totals["predicted"], totals["observed"])))
+    return Picture(
+        figure,
+        title.replace("\n", " ")
+        + ". Predicted and observed by tenth: "
+        + "; ".join(
+            f"{a:,.0f} and {b:,.0f}" for a, b in zip(totals["predicted"], totals["observed"])
+        ),
+    )
 
 # %% ../../nbs/regression/05_levels.ipynb #911e64d3
-CUTS = {"highest tenth": slice(-1, None), "the four tenths below": slice(-5, -1), "lower half": slice(None, -5)}  # parts of the predictions, by their tenths, the highest last
+CUTS = {
+    "highest tenth": slice(-1, None),
+    "the four tenths below": slice(-5, -1),
+    "lower half": slice(None, -5),
+}  # parts of the predictions, by their tenths, the highest last
+
 
 def shares_of_revenue(
-    y: np.ndarray, # Revenue that came
-    p: np.ndarray, # Revenue that was predicted
-    visitors: np.ndarray, # Who each row belongs to
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> list: # One dict a part of the predictions: part, rows, share and its ends; empty where there are no ten tenths or no revenue
+    y: np.ndarray,  # Revenue that came
+    p: np.ndarray,  # Revenue that was predicted
+    visitors: np.ndarray,  # Who each row belongs to
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> list:  # One dict a part of the predictions: part, rows, share and its ends; empty where there are no ten tenths or no revenue
     "How much of the revenue the highest predictions brought, with 95 % intervals over visitors."
     number, drawn = sums_by_tenth(y, p, visitors, resamples, seed)
     rows, got = np.bincount(number), np.bincount(number, np.asarray(y, float))
-    if len(rows) != 10 or got.sum() <= 0: return []
+    if len(rows) != 10 or got.sum() <= 0:
+        return []
     drawn = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)
     found = []
     for name, cut in CUTS.items():
@@ -90,56 +158,108 @@ def shares_of_revenue(
 
 # %% ../../nbs/regression/05_levels.ipynb #e229a634
 def gain_curve(
-    y: np.ndarray, # Revenue that came
-    p: np.ndarray, # Revenue that was predicted
-    points: int = 101, # How many points of the curve
-    weight: np.ndarray | None = None, # Weight of each row; None: 1
-) -> pd.DataFrame: # share: of the rows, largest prediction first; collected: of the revenue
+    y: np.ndarray,  # Revenue that came
+    p: np.ndarray,  # Revenue that was predicted
+    points: int = 101,  # How many points of the curve
+    weight: np.ndarray | None = None,  # Weight of each row; None: 1
+) -> pd.DataFrame:  # share: of the rows, largest prediction first; collected: of the revenue
     "How much of the revenue the most promising share of the sessions brings."
     order, first = ties_in_order(-np.asarray(p, float))
     w = np.ones(len(order)) if weight is None else np.asarray(weight, float)[order]
-    mass, got = (np.append(0.0, np.add.reduceat(v, first).cumsum()) for v in (w, w * np.asarray(y, float)[order]))
+    mass, got = (
+        np.append(0.0, np.add.reduceat(v, first).cumsum())
+        for v in (w, w * np.asarray(y, float)[order])
+    )
     share = np.linspace(0, 1, points)
-    return pd.DataFrame(dict(share=share, collected=np.interp(share, mass / mass[-1], got / got[-1] if got[-1] > 0 else got)))
+    return pd.DataFrame(
+        dict(
+            share=share,
+            collected=np.interp(share, mass / mass[-1], got / got[-1] if got[-1] > 0 else got),
+        )
+    )
+
 
 def collected_by(
-    y: np.ndarray, # Revenue that came
-    p: np.ndarray, # Revenue that was predicted
-    visitors: np.ndarray, # Who each row belongs to
-    share: float = 0.1, # Of the rows, the largest prediction first
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> dict: # collected, collected_low, collected_high
+    y: np.ndarray,  # Revenue that came
+    p: np.ndarray,  # Revenue that was predicted
+    visitors: np.ndarray,  # Who each row belongs to
+    share: float = 0.1,  # Of the rows, the largest prediction first
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> dict:  # collected, collected_low, collected_high
     "How much of the revenue a share of the rows brings, with a 95 % interval over visitors."
+
     def collected(weight):
         curve = gain_curve(y, p, weight=weight)
         return float(np.interp(share, curve["share"], curve["collected"]))
+
     drawn = np.array([collected(w) for w in draws_of_visitors(visitors, resamples, seed)])
     return with_ends("collected", collected(None), drawn)
 
+# %% ../../nbs/regression/05_levels.ipynb #20ff5e68
 def plot_revenue_gains(
-    y: np.ndarray, # Revenue that came
-    said: dict, # Name of a model: its prediction of each row; the first is the model itself
-    visitors: np.ndarray, # Who each row belongs to
-    what: str = "", # What stands in for revenue; empty: nothing does
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> Picture: # Its data are gain_curve and collected_by
+    y: np.ndarray,  # Revenue that came
+    said: dict,  # Name of a model: its prediction of each row; the first is the model itself
+    visitors: np.ndarray,  # Who each row belongs to
+    what: str = "",  # What stands in for revenue; empty: nothing does
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> Picture:  # Its data are gain_curve and collected_by
     "The Lorenz curve read from the top, of each model and of the perfect order."
     curves = {name: gain_curve(y, p) for name, p in said.items()}
     first, best = next(iter(curves)), gain_curve(y, y)
-    tenth = in_interval(collected_by(y, said[first], visitors, 0.1, resamples, seed), "collected", "{:.0%}".format)
-    title = titled_picture(f"The most promising tenth brings {tenth} of the {'prices' if what else 'revenue'}", what)
+    tenth = in_interval(
+        collected_by(y, said[first], visitors, 0.1, resamples, seed), "collected", "{:.0%}".format
+    )
+    title = titled_picture(
+        f"The most promising tenth brings {tenth} of the {'prices' if what else 'revenue'}", what
+    )
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.2, 3.8))
         ax.plot(best["share"], best["collected"], color="#BFBFBF", lw=1.2)
         steep = best["collected"].iloc[35] > 0.9
-        ax.annotate("perfect order", (0.07, 0.985) if steep else (0.34, best["collected"].iloc[35]), va="top" if steep else "bottom", ha="left" if steep else "right", color="#8C8C8C")
+        ax.annotate(
+            "perfect order",
+            (0.07, 0.985) if steep else (0.34, best["collected"].iloc[35]),
+            va="top" if steep else "bottom",
+            ha="left" if steep else "right",
+            color="#8C8C8C",
+        )
         ax.plot([0, 1], [0, 1], color=COLOURS["chance"], lw=0.9, ls=":")
-        for name, curve in curves.items(): ax.plot(curve["share"], curve["collected"], color=revenue_colour(name), ls=style_of(name)["linestyle"], lw=2 if name == first else 1.3)
+        for name, curve in curves.items():
+            ax.plot(
+                curve["share"],
+                curve["collected"],
+                color=revenue_colour(name),
+                ls=style_of(name)["linestyle"],
+                lw=2 if name == first else 1.3,
+            )
         ranked = sorted(curves, key=lambda name: -curves[name]["collected"].iloc[12])
         for place, name in enumerate(ranked):
-            ax.annotate(name, (0.12, curves[name]["collected"].iloc[12]), xytext=(0.5, 0.36 - 0.09 * place), color=revenue_colour(name), va="center", arrowprops=dict(arrowstyle="-", color=revenue_colour(name), lw=0.6, relpos=(0, 0.5)))
-        ax.set(xlabel="share of sessions, largest prediction first", ylabel="share of the total collected", title=title, xlim=(0, 1), ylim=(0, 1.03))
-        for axis in (ax.xaxis, ax.yaxis): axis.set_major_formatter(lambda v, _: f"{v:.0%}")
-    return Picture(figure, title.replace("\n", " ") + ". Collected by the first tenth: " + "; ".join(f"{name} {np.interp(0.1, c['share'], c['collected']):.0%}" for name, c in curves.items()))
+            ax.annotate(
+                name,
+                (0.12, curves[name]["collected"].iloc[12]),
+                xytext=(0.5, 0.36 - 0.09 * place),
+                color=revenue_colour(name),
+                va="center",
+                arrowprops=dict(
+                    arrowstyle="-", color=revenue_colour(name), lw=0.6, relpos=(0, 0.5)
+                ),
+            )
+        ax.set(
+            xlabel="share of sessions, largest prediction first",
+            ylabel="share of the total collected",
+            title=title,
+            xlim=(0, 1),
+            ylim=(0, 1.03),
+        )
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(lambda v, _: f"{v:.0%}")
+    return Picture(
+        figure,
+        title.replace("\n", " ")
+        + ". Collected by the first tenth: "
+        + "; ".join(
+            f"{name} {np.interp(0.1, c['share'], c['collected']):.0%}" for name, c in curves.items()
+        ),
+    )

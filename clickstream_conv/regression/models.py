@@ -24,11 +24,17 @@ from ..models.families import BinnedRegressor, GROWERS, THREADS
 # %% ../../nbs/regression/01_models.ipynb #b5e44bec
 class Logs(TransformerMixin, BaseEstimator):
     "Numbers as signed logarithms on one scale; gaps take the median."
+
     def fit(self, X: np.ndarray, y=None):
         "Learn medians, means and spreads."
         even = self._even(X)
         seen = ~np.isnan(even)
-        self.median_ = np.array([np.median(even[at, c]) if (at := seen[:, c]).any() else 0.0 for c in range(even.shape[1])])
+        self.median_ = np.array(
+            [
+                np.median(even[at, c]) if (at := seen[:, c]).any() else 0.0
+                for c in range(even.shape[1])
+            ]
+        )
         even = np.where(seen, even, self.median_)
         spread = even.std(axis=0)
         self.mean_, self.scale_ = even.mean(axis=0), np.where(spread > 1e-12, spread, 1.0)
@@ -47,16 +53,21 @@ class Logs(TransformerMixin, BaseEstimator):
 # %% ../../nbs/regression/01_models.ipynb #55033c81
 class LogNormal(RegressorMixin, BaseEstimator):
     "A ridge regression of the logarithm, brought back by Duan's smearing (1983)."
+
     def __init__(
         self,
-        shrink: float = 100.0, # How strongly weights are drawn to 0
-        smear: bool = True, # Whether to multiply by the smearing factor; without it: naive exp, the median
-    ): self.shrink, self.smear = shrink, smear
+        shrink: float = 100.0,  # How strongly weights are drawn to 0
+        smear: bool = True,  # Whether to multiply by the smearing factor; without it: naive exp, the median
+    ):
+        self.shrink, self.smear = shrink, smear
 
     def fit(self, X: np.ndarray, y: np.ndarray):
         "Learn the line, and how far amounts lie around it."
         logged = np.log(np.asarray(y, float))
-        self.line_, self.n_features_in_ = Ridge(alpha=self.shrink).fit(X, logged), np.asarray(X).shape[1]
+        self.line_, self.n_features_in_ = (
+            Ridge(alpha=self.shrink).fit(X, logged),
+            np.asarray(X).shape[1],
+        )
         self.lowest_, self.highest_ = float(logged.min()), float(logged.max())
         self.factor_ = float(np.exp(logged - self.line_.predict(X)).mean()) if self.smear else 1.0
         return self
@@ -68,40 +79,98 @@ class LogNormal(RegressorMixin, BaseEstimator):
 # %% ../../nbs/regression/01_models.ipynb #41dcee28
 SPREAD = 1.5  # power of the mean with which the Tweedie variance grows
 
+
 def boosted_trees(seed: int, objective: str, **params) -> XGBRegressor:
     "Small trees, one after the other."
-    settings = dict(n_estimators=80, max_depth=3, learning_rate=0.1, subsample=0.8, colsample_bytree=0.5, min_child_weight=10.0, max_bin=64, tree_method="hist", n_jobs=THREADS, random_state=seed)
+    settings = dict(
+        n_estimators=80,
+        max_depth=3,
+        learning_rate=0.1,
+        subsample=0.8,
+        colsample_bytree=0.5,
+        min_child_weight=10.0,
+        max_bin=64,
+        tree_method="hist",
+        n_jobs=THREADS,
+        random_state=seed,
+    )
     return XGBRegressor(objective=objective, **(settings | params))
 
+# %% ../../nbs/regression/01_models.ipynb #7576a127
 DIRECT = {  # models of the revenue of every session, zeros and all
     "ridge": lambda seed: [("logs", Logs()), ("model", Ridge(alpha=100.0))],
-    "random forest": lambda seed: [("model", RandomForestRegressor(25, min_samples_leaf=20, max_features=0.2, max_samples=0.2, random_state=seed))],
-    "gradient boosting": lambda seed: [("model", BinnedRegressor(max_iter=40, max_leaf_nodes=8, learning_rate=0.12, min_samples_leaf=50, l2_regularization=5.0, max_bins=63, early_stopping=False, random_state=seed))],
-    "xgboost": lambda seed: [("model", boosted_trees(seed, "reg:squarederror", min_child_weight=50.0))],
-    "tweedie": lambda seed: [("model", boosted_trees(seed, "reg:tweedie", tweedie_variance_power=SPREAD))],
+    "random forest": lambda seed: [
+        (
+            "model",
+            RandomForestRegressor(
+                25, min_samples_leaf=20, max_features=0.2, max_samples=0.2, random_state=seed
+            ),
+        )
+    ],
+    "gradient boosting": lambda seed: [
+        (
+            "model",
+            BinnedRegressor(
+                max_iter=40,
+                max_leaf_nodes=8,
+                learning_rate=0.12,
+                min_samples_leaf=50,
+                l2_regularization=5.0,
+                max_bins=63,
+                early_stopping=False,
+                random_state=seed,
+            ),
+        )
+    ],
+    "xgboost": lambda seed: [
+        ("model", boosted_trees(seed, "reg:squarederror", min_child_weight=50.0))
+    ],
+    "tweedie": lambda seed: [
+        ("model", boosted_trees(seed, "reg:tweedie", tweedie_variance_power=SPREAD))
+    ],
 }
+
+# %% ../../nbs/regression/01_models.ipynb #07fa1996
 AMOUNTS = {  # models of what a session brings if it buys
     "log-normal": lambda seed: [("logs", Logs()), ("model", LogNormal())],
-    "gamma": lambda seed: [("model", boosted_trees(seed, "reg:gamma", n_estimators=150, learning_rate=0.05, min_child_weight=5.0))],
+    "gamma": lambda seed: [
+        (
+            "model",
+            boosted_trees(
+                seed, "reg:gamma", n_estimators=150, learning_rate=0.05, min_child_weight=5.0
+            ),
+        )
+    ],
     "mean": lambda seed: [("model", DummyRegressor())],
 }
-HURDLE, MEAN, SIMPLEST = "hurdle, ", "the mean", "probability x mean amount"  # how a hurdle model's name begins; the two baselines
+HURDLE, MEAN, SIMPLEST = (
+    "hurdle, ",
+    "the mean",
+    "probability x mean amount",
+)  # how a hurdle model's name begins; the two baselines
+
 
 def make_regressor(
-    name: str, # One of DIRECT, or one of AMOUNTS after "hurdle, "
-    table: pd.DataFrame, # Session rows: names and types of the columns are taken from it
-    seed: int = 0, # Of the trees
-) -> Pipeline: # Not fitted; takes session rows. For a hurdle: its model of amounts
+    name: str,  # One of DIRECT, or one of AMOUNTS after "hurdle, "
+    table: pd.DataFrame,  # Session rows: names and types of the columns are taken from it
+    seed: int = 0,  # Of the trees
+) -> Pipeline:  # Not fitted; takes session rows. For a hurdle: its model of amounts
     "A model of revenue, or of amounts, by name."
     made = AMOUNTS.get(name.removeprefix(HURDLE)) if name.startswith(HURDLE) else DIRECT.get(name)
-    if made is None: raise ValueError(f"there is no model {name!r}; there are: {', '.join([*(HURDLE + a for a in AMOUNTS), *DIRECT])}")
+    if made is None:
+        raise ValueError(
+            f"there is no model {name!r}; there are: {', '.join([*(HURDLE + a for a in AMOUNTS), *DIRECT])}"
+        )
     return Pipeline([("columns", preprocess(table, linear=False)), *made(seed)])
 
+
 def fit_revenue(
-    model: Pipeline, # Not fitted
-    table: pd.DataFrame, # Session rows with revenue; for a model of amounts: of buyers alone
-    made: pd.DataFrame | None = None, # The columns that the model's first step makes of them, where they are made already; then that step is left out
-) -> Pipeline: # The same, fitted
+    model: Pipeline,  # Not fitted
+    table: pd.DataFrame,  # Session rows with revenue; for a model of amounts: of buyers alone
+    made: pd.DataFrame
+    | None = None,  # The columns that the model's first step makes of them, where they are made already; then that step is left out
+) -> Pipeline:  # The same, fitted
     "Fit a model to revenue; a forest grows on several threads."
     given = (model, table) if made is None else (model[1:], made)
-    with parallel_config(backend="threading", n_jobs=GROWERS), threadpool_limits(THREADS): return given[0].fit(given[1], table["revenue"].to_numpy(float))
+    with parallel_config(backend="threading", n_jobs=GROWERS), threadpool_limits(THREADS):
+        return given[0].fit(given[1], table["revenue"].to_numpy(float))

@@ -17,123 +17,193 @@ from sklearn.base import clone
 from ..classification.comparing import mapped_out_of_fold
 from ..features.columns import preprocess
 from ..models.calibration import Calibrated
-from ..models.families import fit, probability
+from ..models.fitting import fit, probability
 from .figures import LARGER_IS_BETTER, revenue_figures
 from .models import fit_revenue, HURDLE, make_regressor, MEAN, SIMPLEST
 
 # %% ../../nbs/regression/02_targets.ipynb #1b291e20
-LEAST_PAID = 20  # buying visitors below which nothing is learned, and rows below which no correction is
+LEAST_PAID = (
+    20  # buying visitors below which nothing is learned, and rows below which no correction is
+)
 PROXY = "proxy: price of the next product"  # stands in every title where it is one
+
 
 @dataclass(frozen=True)
 class Target:
     "What is predicted."
-    kind: str # revenue, proxy, or skipped
-    says: str # A sentence
+
+    kind: str  # revenue, proxy, or skipped
+    says: str  # A sentence
+
 
 MOST_UNKNOWN = 0.05  # share of converting sessions of unknown worth up to which revenue is learned from the others
+
 
 def _share_unknown(train: pd.DataFrame) -> float:
     "Share of the sessions that convert whose revenue is unknown."
     converted = train[train["converted"] == 1].groupby("session_id")["revenue"].first()
     return float(converted.isna().mean()) if len(converted) else 0.0
 
+# %% ../../nbs/regression/02_targets.ipynb #fd9c9370
 def target_of(
-    card: dict, # The log's card
-    train: pd.DataFrame, # Session rows of the training part
-    priced: bool, # Whether events that look at products have prices
-) -> Target: # What can be predicted, or why nothing can
+    card: dict,  # The log's card
+    train: pd.DataFrame,  # Session rows of the training part
+    priced: bool,  # Whether events that look at products have prices
+) -> Target:  # What can be predicted, or why nothing can
     "What a log's amounts allow."
     paid = train.loc[train["revenue"].fillna(0) > 0, "visitor"].nunique()
-    if card["ready_made"] and train["revenue"].isna().all(): return Target("skipped", "the log holds finished sessions and whether they bought, but no amounts, so there is no revenue to learn from. If a column says what was paid, name it: revenue: COLUMN")
+    if card["ready_made"] and train["revenue"].isna().all():
+        return Target(
+            "skipped",
+            "the log holds finished sessions and whether they bought, but no amounts, so there is no revenue to learn from. If a column says what was paid, name it: revenue: COLUMN",
+        )
     unknown = _share_unknown(train)
     if paid and unknown > MOST_UNKNOWN:
-        return Target("skipped", f"{unknown:.0%} of the sessions that convert bought for an unknown sum, and without them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. Map the price, or what an order is worth: order_revenue")
-    if paid >= LEAST_PAID: return Target("revenue", "the revenue that a session brings after the landmark")
-    if paid: return Target("skipped", f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed; give a longer log")
-    if priced and card["outcome"]["proxy"]: return Target("proxy", f"{PROXY}. The log holds no purchase, so the price of the next product that is looked at after the landmark stands in for revenue. "
-                                                                  "It is never zero: there is no hurdle to take, and direct models alone are compared")
-    return Target("skipped", "no session to learn from brings revenue, since the log's purchases have no price or there are none. Map the price column, e.g. price: amount")
+        return Target(
+            "skipped",
+            f"{unknown:.0%} of the sessions that convert bought for an unknown sum, and without them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. Map the price, or what an order is worth: order_revenue",
+        )
+    if paid >= LEAST_PAID:
+        return Target("revenue", "the revenue that a session brings after the landmark")
+    if paid:
+        return Target(
+            "skipped",
+            f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed; give a longer log",
+        )
+    if priced and card["outcome"]["proxy"]:
+        return Target(
+            "proxy",
+            f"{PROXY}. The log holds no purchase, so the price of the next product that is looked at after the landmark stands in for revenue. "
+            "It is never zero: there is no hurdle to take, and direct models alone are compared",
+        )
+    return Target(
+        "skipped",
+        "no session to learn from brings revenue, since the log's purchases have no price or there are none. Map the price column, e.g. price: amount",
+    )
 
 # %% ../../nbs/regression/02_targets.ipynb #d66aa065
 def next_prices(
-    events: pl.DataFrame, # Canonical events
-    landmarks: tuple, # Events seen before predicting
-) -> pd.DataFrame: # session_id, landmark, revenue: the price of the next product looked at; only where there is one
+    events: pl.DataFrame,  # Canonical events
+    landmarks: tuple,  # Events seen before predicting
+) -> pd.DataFrame:  # session_id, landmark, revenue: the price of the next product looked at; only where there is one
     "The proxy: what the next product costs."
-    looked = events.filter(pl.col("event") == "view", pl.col("price") > 0).sort("session_id", "step")
-    found = [looked.filter(pl.col("step") > k).group_by("session_id", maintain_order=True).agg(pl.lit(k, pl.Int64).alias("landmark"), pl.col("price").first().cast(pl.Float64).alias("revenue")) for k in landmarks]
+    looked = events.filter(pl.col("event") == "view", pl.col("price") > 0).sort(
+        "session_id", "step"
+    )
+    found = [
+        looked.filter(pl.col("step") > k)
+        .group_by("session_id", maintain_order=True)
+        .agg(
+            pl.lit(k, pl.Int64).alias("landmark"),
+            pl.col("price").first().cast(pl.Float64).alias("revenue"),
+        )
+        for k in landmarks
+    ]
     return pl.concat(found).to_pandas()
 
+
 def with_target(
-    target: Target, # What is predicted
-    table: pd.DataFrame, # Session rows
-    prices: pd.DataFrame | None = None, # As made by next_prices, for the proxy
-) -> pd.DataFrame: # The rows that have the target, with it in the column revenue
+    target: Target,  # What is predicted
+    table: pd.DataFrame,  # Session rows
+    prices: pd.DataFrame | None = None,  # As made by next_prices, for the proxy
+) -> pd.DataFrame:  # The rows that have the target, with it in the column revenue
     "Session rows and what is to be predicted of them; a session that bought for an unknown sum tells nothing here."
-    if target.kind != "proxy": return table[table["revenue"].notna()]
-    return table.drop(columns="revenue").merge(prices, on=["session_id", "landmark"], how="inner", validate="1:1")
+    if target.kind != "proxy":
+        return table[table["revenue"].notna()]
+    return table.drop(columns="revenue").merge(
+        prices, on=["session_id", "landmark"], how="inner", validate="1:1"
+    )
 
 # %% ../../nbs/regression/02_targets.ipynb #b4f7d707
 def hurdle_rows(
-    table: pd.DataFrame, # Session rows with converted and revenue
-) -> tuple[pd.DataFrame, bool]: # The rows with converted meaning: pays; whether that was not so before
+    table: pd.DataFrame,  # Session rows with converted and revenue
+) -> tuple[
+    pd.DataFrame, bool
+]:  # The rows with converted meaning: pays; whether that was not so before
     "Session rows whose outcome is that they pay."
     pays = (table["revenue"] > 0).astype(int)
     return table.assign(converted=pays), bool((pays != table["converted"]).any())
 
+
 def probabilities_by_fold(
-    conversion: Calibrated, # The conversion model, from which kind, parameters and calibration are taken
-    pairs: list, # Pairs (learn, validate) of session rows
-    folds: int = 3, # Folds of the calibration
-    raw: list | None = None, # Probabilities before calibration, where they are known already
-) -> list: # Probability of each pair's rows to judge by
+    conversion: Calibrated,  # The conversion model, from which kind, parameters and calibration are taken
+    pairs: list,  # Pairs (learn, validate) of session rows
+    folds: int = 3,  # Folds of the calibration
+    raw: list | None = None,  # Probabilities before calibration, where they are known already
+) -> list:  # Probability of each pair's rows to judge by
     "Calibrated probabilities of rows whose visitors nothing has seen."
-    if raw is None: raw = [probability(fit(clone(conversion.model), learn), validate) for learn, validate in pairs]
+    if raw is None:
+        raw = [
+            probability(fit(clone(conversion.model), learn), validate) for learn, validate in pairs
+        ]
     judged = pd.concat([validate[["visitor", "converted"]] for _, validate in pairs])
-    mapped = mapped_out_of_fold(np.concatenate(raw), judged["converted"].to_numpy(), judged["visitor"].to_numpy(), conversion.method_, max(folds, 2))
+    mapped = mapped_out_of_fold(
+        np.concatenate(raw),
+        judged["converted"].to_numpy(),
+        judged["visitor"].to_numpy(),
+        conversion.method_,
+        max(folds, 2),
+    )
     return np.split(mapped, np.cumsum([len(p) for p in raw])[:-1])
 
 # %% ../../nbs/regression/02_targets.ipynb #ce2a641e
 def predicted_in_fold(
-    learn: pd.DataFrame, # Session rows to learn from
-    validate: pd.DataFrame, # Session rows to judge by
-    chance: np.ndarray | None, # Probability of paying of the latter; None: no hurdle
-    models: list, # Names
-    seed: int = 0, # Of the models
-) -> pd.DataFrame: # The latter's keys and revenue, with a column for each baseline and model; for a hurdle also what it says if they buy
+    learn: pd.DataFrame,  # Session rows to learn from
+    validate: pd.DataFrame,  # Session rows to judge by
+    chance: np.ndarray | None,  # Probability of paying of the latter; None: no hurdle
+    models: list,  # Names
+    seed: int = 0,  # Of the models
+) -> pd.DataFrame:  # The latter's keys and revenue, with a column for each baseline and model; for a hurdle also what it says if they buy
     "What each model says of visitors it has not seen."
-    said, bought = validate[["session_id", "landmark", "visitor", "revenue"]].copy(), learn[learn["revenue"] > 0]
+    said, bought = (
+        validate[["session_id", "landmark", "visitor", "revenue"]].copy(),
+        learn[learn["revenue"] > 0],
+    )
     said[MEAN] = learn["revenue"].mean()
-    if chance is not None: said["chance"], said[SIMPLEST] = chance, chance * bought["revenue"].mean()
+    if chance is not None:
+        said["chance"], said[SIMPLEST] = chance, chance * bought["revenue"].mean()
     columns = preprocess(learn, linear=False).fit(learn)
     made, asked = columns.transform(learn), columns.transform(validate)
     for name in models:
         of_amounts, model = name.startswith(HURDLE), make_regressor(name, learn, seed)
         model = fit_revenue(model, bought) if of_amounts else fit_revenue(model, learn, made)
         answer = np.maximum(model.predict(validate if of_amounts else asked).astype(float), 0.0)
-        if name.startswith(HURDLE): said[f"amount, {name.removeprefix(HURDLE)}"], answer = answer, chance * answer
-        if name == f"{HURDLE}log-normal": said["amount, naive exp"] = said["amount, log-normal"] / model["model"].factor_
+        if name.startswith(HURDLE):
+            said[f"amount, {name.removeprefix(HURDLE)}"], answer = answer, chance * answer
+        if name == f"{HURDLE}log-normal":
+            said["amount, naive exp"] = said["amount, log-normal"] / model["model"].factor_
         said[name] = answer
     return said
 
 # %% ../../nbs/regression/02_targets.ipynb #344c316a
 def compare_revenue(
-    judged: pd.DataFrame, # As made by predicted_in_fold, fold after fold
-    models: list, # Names
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> pd.DataFrame: # One row a model: the figures with intervals
+    judged: pd.DataFrame,  # As made by predicted_in_fold, fold after fold
+    models: list,  # Names
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> pd.DataFrame:  # One row a model: the figures with intervals
     "How the models and the baselines compare."
     names = [name for name in (MEAN, SIMPLEST, *models) if name in judged]
-    return pd.DataFrame({name: revenue_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed) for name in names}).T.rename_axis("model")
+    return pd.DataFrame(
+        {
+            name: revenue_figures(
+                judged["revenue"], judged[name], judged["visitor"], resamples, seed
+            )
+            for name in names
+        }
+    ).T.rename_axis("model")
+
 
 def best_regressor(
-    compared: pd.DataFrame, # As made by compare_revenue
-    choose_revenue_by: str = "gini", # A figure
-) -> str: # The best candidate, the baselines aside
+    compared: pd.DataFrame,  # As made by compare_revenue
+    choose_revenue_by: str = "gini",  # A figure
+) -> str:  # The best candidate, the baselines aside
     "The model with the best figure."
-    if choose_revenue_by not in LARGER_IS_BETTER: raise ValueError(f"choose_revenue_by is {choose_revenue_by!r}; it must be one of {', '.join(LARGER_IS_BETTER)}")
+    if choose_revenue_by not in LARGER_IS_BETTER:
+        raise ValueError(
+            f"choose_revenue_by is {choose_revenue_by!r}; it must be one of {', '.join(LARGER_IS_BETTER)}"
+        )
     values = compared.drop(index=[MEAN, SIMPLEST], errors="ignore")[choose_revenue_by].astype(float)
-    if values.isna().all(): raise ValueError("there is no model to choose from: name at least one in revenue_models")
+    if values.isna().all():
+        raise ValueError("there is no model to choose from: name at least one in revenue_models")
     return values.idxmax() if LARGER_IS_BETTER[choose_revenue_by] else values.idxmin()

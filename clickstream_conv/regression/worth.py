@@ -22,9 +22,21 @@ from ..base.runs import Run
 from ..demo.limit import best_prediction
 from ..judging.intervals import with_ends
 from .choosing import revenue_colour, titled_picture
-from .figures import drawn_figures, ratio_or_nan, revenue_figures, REVENUE_TITLES
-from .intervals import (
-    CONFIDENCE, conform, fit_quantiles, LEVELS, log_quantiles, mixture_level, mixture_upper)
+from clickstream_conv.regression.figures import (
+    drawn_figures,
+    ratio_or_nan,
+    revenue_figures,
+    REVENUE_TITLES,
+)
+from clickstream_conv.regression.intervals import (
+    CONFIDENCE,
+    conform,
+    fit_quantiles,
+    LEVELS,
+    log_quantiles,
+    mixture_level,
+    mixture_upper,
+)
 from .models import fit_revenue, HURDLE, make_regressor
 from .targets import Target
 from ..sources.card import load_events
@@ -32,173 +44,319 @@ from ..sources.card import load_events
 # %% ../../nbs/regression/06_worth.ipynb #41428b5c
 class Worth(BaseEstimator):
     "What a session will be worth, and how far that may be off. Its parts are given fitted."
+
     def __init__(
         self,
-        amounts: Pipeline | None = None, # Expected revenue given a purchase; for the proxy: the model itself
-        quantiles: Pipeline | None = None, # Quantiles of the log-amount, as made by fit_quantiles
-        correction: tuple = (0.0, 0.0), # As made by conform
-        conversion: BaseEstimator | None = None, # Probability of a purchase; None for the proxy
-        direct: Pipeline | None = None, # Revenue in one step, where that was chosen; None: the hurdle
-        own: bool = False, # Whether the probability is that of paying, not the run's conversion: then none may be handed in
-        mixture: float = CONFIDENCE, # As made by mixture_level
-        level: float = 1.0, # As made by level_of: of the direct model, or of the amounts
+        amounts: Pipeline
+        | None = None,  # Expected revenue given a purchase; for the proxy: the model itself
+        quantiles: Pipeline | None = None,  # Quantiles of the log-amount, as made by fit_quantiles
+        correction: tuple = (0.0, 0.0),  # As made by conform
+        conversion: BaseEstimator | None = None,  # Probability of a purchase; None for the proxy
+        direct: Pipeline
+        | None = None,  # Revenue in one step, where that was chosen; None: the hurdle
+        own: bool = False,  # Whether the probability is that of paying, not the run's conversion: then none may be handed in
+        mixture: float = CONFIDENCE,  # As made by mixture_level
+        level: float = 1.0,  # As made by level_of: of the direct model, or of the amounts
     ):
-        self.amounts, self.quantiles, self.correction, self.conversion = amounts, quantiles, correction, conversion
+        self.amounts, self.quantiles, self.correction, self.conversion = (
+            amounts,
+            quantiles,
+            correction,
+            conversion,
+        )
         self.direct, self.own, self.mixture, self.level = direct, own, mixture, level
 
     def chance(
         self,
-        table: pd.DataFrame, # Session rows
-        probability: np.ndarray | None = None, # Of a purchase, where it is known already
-    ) -> np.ndarray: # Probability of a purchase; 1 for the proxy
+        table: pd.DataFrame,  # Session rows
+        probability: np.ndarray | None = None,  # Of a purchase, where it is known already
+    ) -> np.ndarray:  # Probability of a purchase; 1 for the proxy
         "How likely a session is to take the hurdle."
-        if self.conversion is None: return np.ones(len(table))
-        if probability is None or self.own: return self.conversion.predict_proba(table)[:, 1].astype(float)
+        if self.conversion is None:
+            return np.ones(len(table))
+        if probability is None or self.own:
+            return self.conversion.predict_proba(table)[:, 1].astype(float)
         given = np.asarray(probability, float)
-        if given.shape != (len(table),): raise ValueError(f"{given.shape} probabilities for {len(table)} session rows; give one a row")
+        if given.shape != (len(table),):
+            raise ValueError(
+                f"{given.shape} probabilities for {len(table)} session rows; give one a row"
+            )
         return given
 
     def amount(self, table: pd.DataFrame) -> np.ndarray:
         "Expected revenue given a purchase."
-        return np.maximum(np.asarray(self.amounts.predict(table), float), 0.0) * (1.0 if self.direct is not None else self.level)
+        return np.maximum(np.asarray(self.amounts.predict(table), float), 0.0) * (
+            1.0 if self.direct is not None else self.level
+        )
 
     def predict(self, table: pd.DataFrame, probability: np.ndarray | None = None) -> np.ndarray:
         "Expected revenue, never below 0."
-        if self.direct is not None: return np.maximum(np.asarray(self.direct.predict(table), float), 0.0) * self.level
+        if self.direct is not None:
+            return np.maximum(np.asarray(self.direct.predict(table), float), 0.0) * self.level
         return self.chance(table, probability) * self.amount(table)
 
 # %% ../../nbs/regression/06_worth.ipynb #c8c3566c
 @patch
 def interval_if_bought(
-    self:Worth,
-    table: pd.DataFrame, # Session rows
-) -> np.ndarray: # (n, 2)
+    self: Worth,
+    table: pd.DataFrame,  # Session rows
+) -> np.ndarray:  # (n, 2)
     "90 % interval of the revenue given a purchase."
     said = log_quantiles(self.quantiles, table)
-    return np.exp(np.sort(np.column_stack([said[:, 0] - self.correction[0], said[:, -1] + self.correction[1]]), axis=1))
+    return np.exp(
+        np.sort(
+            np.column_stack([said[:, 0] - self.correction[0], said[:, -1] + self.correction[1]]),
+            axis=1,
+        )
+    )
+
 
 @patch
 def interval(
-    self:Worth,
-    table: pd.DataFrame, # Session rows
-    probability: np.ndarray | None = None, # Of a purchase, where it is known already
-) -> np.ndarray: # (n, 2)
+    self: Worth,
+    table: pd.DataFrame,  # Session rows
+    probability: np.ndarray | None = None,  # Of a purchase, where it is known already
+) -> np.ndarray:  # (n, 2)
     "90 % interval of the revenue whether or not the session buys."
-    if self.conversion is None: return self.interval_if_bought(table)
-    upper = mixture_upper(self.chance(table, probability), lambda needed: log_quantiles(self.quantiles, table if needed.all() else table[needed]), self.mixture)
+    if self.conversion is None:
+        return self.interval_if_bought(table)
+    upper = mixture_upper(
+        self.chance(table, probability),
+        lambda needed: log_quantiles(self.quantiles, table if needed.all() else table[needed]),
+        self.mixture,
+    )
     return np.column_stack([np.zeros(len(table)), upper])
 
 # %% ../../nbs/regression/06_worth.ipynb #66e19bed
 MOST_FOR_QUANTILES = 20_000  # rows from which quantiles are learned, at most
 
+
 def _some(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     "Rows that pay, not more than the quantiles need."
     paying = table[table["revenue"] > 0]
-    return paying if len(paying) <= MOST_FOR_QUANTILES else paying.sample(MOST_FOR_QUANTILES, random_state=seed).sort_index()
+    return (
+        paying
+        if len(paying) <= MOST_FOR_QUANTILES
+        else paying.sample(MOST_FOR_QUANTILES, random_state=seed).sort_index()
+    )
+
 
 def learn_intervals(
-    pairs: list, # Pairs (learn, validate) of session rows
-    chances: list | None, # Probability of paying of each pair's rows to judge by; None: no hurdle
-    seed: int = 0, # Of the trees
-    constant: bool = False, # Whether to take the same quantiles for everyone
-) -> tuple: # The correction, as made by conform, and the level, as made by mixture_level
+    pairs: list,  # Pairs (learn, validate) of session rows
+    chances: list | None,  # Probability of paying of each pair's rows to judge by; None: no hurdle
+    seed: int = 0,  # Of the trees
+    constant: bool = False,  # Whether to take the same quantiles for everyone
+) -> tuple:  # The correction, as made by conform, and the level, as made by mixture_level
     "What the intervals need to know about visitors they have not seen."
-    said = [log_quantiles(fit_quantiles(_some(learn, seed), seed, constant), validate) for learn, validate in pairs]
-    quantiles, y = np.concatenate(said), np.concatenate([validate["revenue"].to_numpy(float) for _, validate in pairs])
+    said = [
+        log_quantiles(fit_quantiles(_some(learn, seed), seed, constant), validate)
+        for learn, validate in pairs
+    ]
+    quantiles, y = (
+        np.concatenate(said),
+        np.concatenate([validate["revenue"].to_numpy(float) for _, validate in pairs]),
+    )
     paid = y > 0
     correction = conform(quantiles[paid][:, [0, -1, len(LEVELS) // 2]], np.log(y[paid]))
-    return correction, CONFIDENCE if chances is None else mixture_level(np.concatenate(chances), quantiles, y)
+    return correction, CONFIDENCE if chances is None else mixture_level(
+        np.concatenate(chances), quantiles, y
+    )
 
+# %% ../../nbs/regression/06_worth.ipynb #a0cdaa27
 def final_model(
-    chosen: str, # Name of the model
-    train: pd.DataFrame, # Session rows of the training part
-    conversion: BaseEstimator | None, # Probability of paying; None for the proxy
-    learned: tuple, # As made by learn_intervals
-    level: float = 1.0, # As made by level_of
-    own: bool = False, # Whether the probability was learned here
-    seed: int = 0, # Of the trees
-    constant: bool = False, # Whether buyers are too few: the same amount and the same quantiles for everyone
-    amounts: str = "log-normal", # Model of amounts beside a direct model
-) -> Worth: # Fitted
+    chosen: str,  # Name of the model
+    train: pd.DataFrame,  # Session rows of the training part
+    conversion: BaseEstimator | None,  # Probability of paying; None for the proxy
+    learned: tuple,  # As made by learn_intervals
+    level: float = 1.0,  # As made by level_of
+    own: bool = False,  # Whether the probability was learned here
+    seed: int = 0,  # Of the trees
+    constant: bool = False,  # Whether buyers are too few: the same amount and the same quantiles for everyone
+    amounts: str = "log-normal",  # Model of amounts beside a direct model
+) -> Worth:  # Fitted
     "The model that is kept."
-    quantiles, paying = fit_quantiles(_some(train, seed), seed, constant), train[train["revenue"] > 0]
-    direct = None if chosen.startswith(HURDLE) else fit_revenue(make_regressor(chosen, train, seed), train)
-    if conversion is None: return Worth(direct, quantiles, learned[0], level=level)
+    quantiles, paying = (
+        fit_quantiles(_some(train, seed), seed, constant),
+        train[train["revenue"] > 0],
+    )
+    direct = (
+        None
+        if chosen.startswith(HURDLE)
+        else fit_revenue(make_regressor(chosen, train, seed), train)
+    )
+    if conversion is None:
+        return Worth(direct, quantiles, learned[0], level=level)
     given = f"{HURDLE}mean" if constant else chosen if direct is None else HURDLE + amounts
-    return Worth(fit_revenue(make_regressor(given, paying, seed), paying), quantiles, learned[0], conversion, direct, own, learned[1], level)
+    return Worth(
+        fit_revenue(make_regressor(given, paying, seed), paying),
+        quantiles,
+        learned[0],
+        conversion,
+        direct,
+        own,
+        learned[1],
+        level,
+    )
 
 # %% ../../nbs/regression/06_worth.ipynb #085c60c4
 def exact_revenue(
-    run: Run, # The run's folder
-    card: dict, # Its log's card
-    target: Target, # What is predicted
-    table: pd.DataFrame, # Session rows
-    part: str = "test", # Part of the log that they are of
-) -> np.ndarray | None: # The best possible prediction of each row; None where nobody knows it
+    run: Run,  # The run's folder
+    card: dict,  # Its log's card
+    target: Target,  # What is predicted
+    table: pd.DataFrame,  # Session rows
+    part: str = "test",  # Part of the log that they are of
+) -> np.ndarray | None:  # The best possible prediction of each row; None where nobody knows it
     "The limit, on the demo."
-    if card["source"] != "demo" or target.kind != "revenue": return None
-    exact = best_prediction(load_events(run, part), tuple(sorted(table["landmark"].unique().tolist()))).to_pandas()
-    return table[["session_id", "landmark"]].merge(exact.rename(columns=dict(revenue="exact")), on=["session_id", "landmark"], how="left")["exact"].to_numpy()
+    if card["source"] != "demo" or target.kind != "revenue":
+        return None
+    exact = best_prediction(
+        load_events(run, part), tuple(sorted(table["landmark"].unique().tolist()))
+    ).to_pandas()
+    return (
+        table[["session_id", "landmark"]]
+        .merge(
+            exact.rename(columns=dict(revenue="exact")), on=["session_id", "landmark"], how="left"
+        )["exact"]
+        .to_numpy()
+    )
 
-OF_LIMIT = {"share_of_limit": "gini", "r2_of_limit": "r2", "total_of_limit": "total_ratio"}  # a figure over the limit's: which figure
+
+OF_LIMIT = {
+    "share_of_limit": "gini",
+    "r2_of_limit": "r2",
+    "total_of_limit": "total_ratio",
+}  # a figure over the limit's: which figure
+
 
 def _of_limit(row: dict, drawn: pd.DataFrame, limit: dict, limit_drawn: pd.DataFrame) -> dict:
     "Figures over those of the limit, with intervals from draws shared by both."
     found = {}
     for name, figure in OF_LIMIT.items():
-        ratios = drawn[figure].to_numpy(float) / limit_drawn[figure].to_numpy(float) if len(drawn) else np.array([])
+        ratios = (
+            drawn[figure].to_numpy(float) / limit_drawn[figure].to_numpy(float)
+            if len(drawn)
+            else np.array([])
+        )
         found |= with_ends(name, ratio_or_nan(row[figure], limit[figure]), ratios)
     return found
 
+# %% ../../nbs/regression/06_worth.ipynb #f957383f
 def _revenue_at(part: pd.DataFrame, said: dict, resamples: int, seed: int) -> list:
     "One row a model, on the same rows and the same draws."
     y, who = part["revenue"].to_numpy(float), part["visitor"].to_numpy()
-    sizes = dict(sessions=part["session_id"].nunique(), buying_sessions=part.loc[part["revenue"] > 0, "session_id"].nunique()) if "session_id" in part else {}
+    sizes = (
+        dict(
+            sessions=part["session_id"].nunique(),
+            buying_sessions=part.loc[part["revenue"] > 0, "session_id"].nunique(),
+        )
+        if "session_id" in part
+        else {}
+    )
     draws = {name: drawn_figures(y, p, who, resamples, seed) for name, p in said.items()}
-    rows = {name: sizes | revenue_figures(y, p, who, resamples, seed, draws[name]) for name, p in said.items()}
-    if LIMIT in said: rows = {name: row | _of_limit(row, draws[name], rows[LIMIT], draws[LIMIT]) for name, row in rows.items()}
+    rows = {
+        name: sizes | revenue_figures(y, p, who, resamples, seed, draws[name])
+        for name, p in said.items()
+    }
+    if LIMIT in said:
+        rows = {
+            name: row | _of_limit(row, draws[name], rows[LIMIT], draws[LIMIT])
+            for name, row in rows.items()
+        }
     return [dict(model=name, **row) for name, row in rows.items()]
 
+
 def revenue_by_landmark(
-    table: pd.DataFrame, # Session rows: landmark, visitor, revenue
-    said: dict, # Name of a model: its prediction of each row
-    resamples: int = 200, # Draws of visitors
-    seed: int = 0, # Of the draws
-) -> pd.DataFrame: # One row a landmark and model, and the pooled ones; with the share of the limit's Gini, R2 and total where these are known
+    table: pd.DataFrame,  # Session rows: landmark, visitor, revenue
+    said: dict,  # Name of a model: its prediction of each row
+    resamples: int = 200,  # Draws of visitors
+    seed: int = 0,  # Of the draws
+) -> pd.DataFrame:  # One row a landmark and model, and the pooled ones; with the share of the limit's Gini, R2 and total where these are known
     "The figures of each model at each landmark, and of all together."
     groups = {k: (table["landmark"] == k).to_numpy() for k in sorted(table["landmark"].unique())}
-    if len(groups) > 1: groups[POOLED] = np.ones(len(table), bool)
+    if len(groups) > 1:
+        groups[POOLED] = np.ones(len(table), bool)
     rows = []
     for k, at in groups.items():
         answers = {name: np.asarray(p)[at] for name, p in said.items()}
-        rows += [dict(landmark=k, **row) for row in _revenue_at(table[at], answers, resamples, seed)]
+        rows += [
+            dict(landmark=k, **row) for row in _revenue_at(table[at], answers, resamples, seed)
+        ]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/regression/06_worth.ipynb #d20f31e8
 FEWEST = 10  # rows that pay below which a landmark is not drawn
 
+
 def plot_revenue_by_landmark(
-    found: pd.DataFrame, # As made by revenue_by_landmark
-    names: list, # Models to show; the first is the model itself
-    what: str = "", # What stands in for revenue; empty: nothing does
-) -> Picture: # Its data is revenue_by_landmark
+    found: pd.DataFrame,  # As made by revenue_by_landmark
+    names: list,  # Models to show; the first is the model itself
+    what: str = "",  # What stands in for revenue; empty: nothing does
+) -> Picture:  # Its data is revenue_by_landmark
     "The normalised Gini of each model at each landmark, with 95 % intervals."
-    single = found[(found["landmark"] != POOLED) & found["model"].isin(names) & (found["buyers"] >= FEWEST)]
+    single = found[
+        (found["landmark"] != POOLED) & found["model"].isin(names) & (found["buyers"] >= FEWEST)
+    ]
     places = {k: x for x, k in enumerate(single["landmark"].unique())}
     mine = single[single["model"] == names[0]]
-    ends = [f"{in_interval(row, 'gini', '{:.2f}'.format)} after {row['landmark']}" for row in (mine.iloc[0], mine.iloc[-1])]
-    title = titled_picture(textwrap.fill(f"{names[0]}: normalised Gini {' to '.join(ends)} events", 84), what)
+    ends = [
+        f"{in_interval(row, 'gini', '{:.2f}'.format)} after {row['landmark']}"
+        for row in (mine.iloc[0], mine.iloc[-1])
+    ]
+    title = titled_picture(
+        textwrap.fill(f"{names[0]}: normalised Gini {' to '.join(ends)} events", 84), what
+    )
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.6, 3.7))
         for shift, name in enumerate(names):
-            rows, style = single[single["model"] == name], style_of(name) | dict(color=revenue_colour(name))
+            rows, style = (
+                single[single["model"] == name],
+                style_of(name) | dict(color=revenue_colour(name)),
+            )
             x = rows["landmark"].map(places).to_numpy(float) + 0.1 * shift
-            ax.vlines(x, rows["gini_low"].astype(float), rows["gini_high"].astype(float), color=style["color"], lw=1, alpha=0.55)
+            ax.vlines(
+                x,
+                rows["gini_low"].astype(float),
+                rows["gini_high"].astype(float),
+                color=style["color"],
+                lw=1,
+                alpha=0.55,
+            )
             ax.plot(x, rows["gini"], **style)
         ends = [single[single["model"] == name]["gini"].iloc[-1] for name in names]
-        for name, end, at in zip(names, ends, spread_out(ends, 0.06 * np.diff(ax.get_ylim())[0])): ax.annotate(name, (len(places) - 0.8, at), color=revenue_colour(name), va="center", annotation_clip=False)
-        counts = [f"{k}\n{n:,}" + ("" if what else f"\n{b:,}") for k, n, b in zip(mine["landmark"], mine["rows"], mine["buyers"])]
-        ax.set(xticks=np.arange(len(counts)), xticklabels=counts, ylabel=REVENUE_TITLES["gini"], title=title)
-        ax.text(-0.03, -0.028, "events seen\nsessions at risk" + ("" if what else "\nof which buy"), transform=ax.transAxes, ha="right", va="top", color="#595959")
+        for name, end, at in zip(names, ends, spread_out(ends, 0.06 * np.diff(ax.get_ylim())[0])):
+            ax.annotate(
+                name,
+                (len(places) - 0.8, at),
+                color=revenue_colour(name),
+                va="center",
+                annotation_clip=False,
+            )
+        counts = [
+            f"{k}\n{n:,}" + ("" if what else f"\n{b:,}")
+            for k, n, b in zip(mine["landmark"], mine["rows"], mine["buyers"])
+        ]
+        ax.set(
+            xticks=np.arange(len(counts)),
+            xticklabels=counts,
+            ylabel=REVENUE_TITLES["gini"],
+            title=title,
+        )
+        ax.text(
+            -0.03,
+            -0.028,
+            "events seen\nsessions at risk" + ("" if what else "\nof which buy"),
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            color="#595959",
+        )
         ax.grid(axis="x", visible=False)
-    return Picture(figure, title.replace("\n", " ") + ". " + "; ".join(f"{name}: " + ", ".join(f"{g:.2f}" for g in single[single["model"] == name]["gini"]) for name in names))
+    return Picture(
+        figure,
+        title.replace("\n", " ")
+        + ". "
+        + "; ".join(
+            f"{name}: " + ", ".join(f"{g:.2f}" for g in single[single["model"] == name]["gini"])
+            for name in names
+        ),
+    )

@@ -17,121 +17,198 @@ from .outputs import page_output, picture_html
 from .reading import is_shown, settled_cells, text_of, together
 
 # %% ../../nbs/report/02_links.ipynb #1447a716
-TARGET = re.compile(r"(!?)\[([^\]\n]*(?:`[^`\n]*`)?[^\]\n]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")  # [words](file#part)
+TARGET = re.compile(
+    r"(!?)\[([^\]\n]*(?:`[^`\n]*`)?[^\]\n]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)"
+)  # [words](file#part)
 NAMED = re.compile(r"(?<![\[`\w])`([A-Za-z_]\w*(?:\.\w+)?)(\(\))?`(?![`\]])")  # a name in backticks
-FENCE = re.compile(r"(^```.*?^```[^\S\n]*$)", re.MULTILINE | re.DOTALL)  # a block of code in Markdown
+FENCE = re.compile(
+    r"(^```.*?^```[^\S\n]*$)", re.MULTILINE | re.DOTALL
+)  # a block of code in Markdown
+
 
 @dataclass(frozen=True)
 class Site:
     "What the pages of a site share."
-    title: str # Name of the site
-    fold: str = "exported" # Code to fold: exported, or all
-    names: dict = field(default_factory=dict) # Exported name: page and anchor of its reference, such as api/features.html#features.lift
-    references: dict = field(default_factory=dict) # File name of a notebook: the page of its reference
-    repository: str = "" # Address of the repository, for links to what has no page
-    branch: str = "main" # Its branch
-    checkout: Path = None # Folder of the repository, for pages that can be edited
-    origins: dict = field(default_factory=dict) # Name of a page's file: the file of the repository that it comes from
-    summaries: bool = True # Whether a search shows the words around what it found; needs a web server
+
+    title: str  # Name of the site
+    fold: str = "exported"  # Code to fold: exported, or all
+    names: dict = field(
+        default_factory=dict
+    )  # Exported name: page and anchor of its reference, such as api/features.html#features.lift
+    references: dict = field(
+        default_factory=dict
+    )  # File name of a notebook: the page of its reference
+    repository: str = ""  # Address of the repository, for links to what has no page
+    branch: str = "main"  # Its branch
+    checkout: Path = None  # Folder of the repository, for pages that can be edited
+    origins: dict = field(
+        default_factory=dict
+    )  # Name of a page's file: the file of the repository that it comes from
+    summaries: bool = (
+        True  # Whether a search shows the words around what it found; needs a web server
+    )
 
 # %% ../../nbs/report/02_links.ipynb #ba865a4d
 def _relink(found: re.Match, pages: set, site: Site, where: Path) -> str:
     "A link that leads somewhere."
     image, words, target, part = found[1], found[2], found[3], found[4] or ""
-    if image: return found[0]
+    if image:
+        return found[0]
     file = (where / unquote(target)).resolve() if site.checkout else None
-    page = next((name for name, origin in site.origins.items() if origin == file), Path(target).name)
-    if page in pages and Path(page).suffix in (".ipynb", ".md"): return f"[{words}]({page}{part})"
-    if not file or not site.repository or not file.is_relative_to(site.checkout.resolve()): return words
+    page = next(
+        (name for name, origin in site.origins.items() if origin == file), Path(target).name
+    )
+    if page in pages and Path(page).suffix in (".ipynb", ".md"):
+        return f"[{words}]({page}{part})"
+    if not file or not site.repository or not file.is_relative_to(site.checkout.resolve()):
+        return words
     return f"[{words}]({site.repository}/blob/{site.branch}/{file.relative_to(site.checkout.resolve()).as_posix()}{part})"
+
 
 def _named(found: re.Match, site: Site) -> str:
     "A name with a link to its reference, where there is no doubt which is meant."
     name, brackets = found[1], found[2] or ""
     plain = name.islower() and "_" not in name and not brackets
-    return found[0] if plain or name not in site.names else f'<a class="named" href="{site.names[name]}"><code>{name}{brackets}</code></a>'
+    return (
+        found[0]
+        if plain or name not in site.names
+        else f'<a class="named" href="{site.names[name]}"><code>{name}{brackets}</code></a>'
+    )
+
 
 def relinked(
-    text: str, # Markdown
-    pages: set, # File names of the pages
-    site: Site, # What is known of the site
-    where: Path = Path("."), # Folder that its links start from
-) -> str: # Markdown
+    text: str,  # Markdown
+    pages: set,  # File names of the pages
+    site: Site,  # What is known of the site
+    where: Path = Path("."),  # Folder that its links start from
+) -> str:  # Markdown
     "Markdown whose links lead to pages."
-    linked = lambda part: NAMED.sub(lambda found: _named(found, site), TARGET.sub(lambda found: _relink(found, pages, site, where), part))
+    linked = lambda part: NAMED.sub(
+        lambda found: _named(found, site),
+        TARGET.sub(lambda found: _relink(found, pages, site, where), part),
+    )
     return "".join(part if i % 2 else linked(part) for i, part in enumerate(FENCE.split(text)))
 
 # %% ../../nbs/report/02_links.ipynb #779cac05
-SHOWN_FILE = re.compile(r"(?<!`)!\[([^\]]*)\]\((?!https?:)([^)\s]+\.png)\)")  # a picture of a file, in Markdown
+SHOWN_FILE = re.compile(
+    r"(?<!`)!\[([^\]]*)\]\((?!https?:)([^)\s]+\.png)\)"
+)  # a picture of a file, in Markdown
+
 
 def with_pictures(
-    text: str, # Markdown
-    where: Path, # Folder that its links start from
-    pictures: dict, # Address: PNG; added to
-) -> str: # Markdown
+    text: str,  # Markdown
+    where: Path,  # Folder that its links start from
+    pictures: dict,  # Address: PNG; added to
+) -> str:  # Markdown
     "Markdown whose pictures lie beside the page."
+
     def shown(found):
         file = Path(where) / unquote(found[2])
-        if not file.is_file(): raise ValueError(f"there is no picture {found[2]} in {where}. Make it by running the notebook that writes it")
+        if not file.is_file():
+            raise ValueError(
+                f"there is no picture {found[2]} in {where}. Make it by running the notebook that writes it"
+            )
         pictures[address := f"pictures/{file.name}"] = file.read_bytes()
         return picture_html(pictures[address], found[1], address)
-    return "".join(part if i % 2 else SHOWN_FILE.sub(shown, part) for i, part in enumerate(FENCE.split(text)))
+
+    return "".join(
+        part if i % 2 else SHOWN_FILE.sub(shown, part) for i, part in enumerate(FENCE.split(text))
+    )
 
 # %% ../../nbs/report/02_links.ipynb #fbd5eff8
-def is_title_cell(cell: dict) -> bool: return cell["cell_type"] == "markdown" and text_of(cell["source"]).lstrip().startswith("# ")
+def is_title_cell(cell: dict) -> bool:
+    return cell["cell_type"] == "markdown" and text_of(cell["source"]).lstrip().startswith("# ")
+
 
 def page_title(
-    notebook: dict, # A notebook
-) -> str: # Its title; empty if it has none
+    notebook: dict,  # A notebook
+) -> str:  # Its title; empty if it has none
     "The first heading of a notebook."
-    first = next((text_of(cell["source"]).lstrip() for cell in notebook["cells"] if is_title_cell(cell)), "")
+    first = next(
+        (text_of(cell["source"]).lstrip() for cell in notebook["cells"] if is_title_cell(cell)), ""
+    )
     return from_markdown(first.splitlines()[0].removeprefix("# ").strip()) if first else ""
+
 
 def _title_first(cells: list) -> list:
     "Cells with the title before everything else."
     place = next((i for i, cell in enumerate(cells) if is_title_cell(cell)), 0)
-    return [*cells[place:place + 1], *cells[:place], *cells[place + 1:]]
+    return [*cells[place : place + 1], *cells[:place], *cells[place + 1 :]]
+
 
 def _linked_output(output: dict, pages: set, site: Site, where: Path, pictures: dict) -> dict:
     "An output whose links lead to pages."
-    if "text/markdown" not in output.get("data", {}): return output
-    text = with_pictures(relinked(output["data"]["text/markdown"], pages, site, where), where, pictures)
-    direct = re.sub(r"\[([^\]\n]*)\]\((?!https?:|#)([\w.-]+)\.(?:ipynb|md)(#[^)\s]*)?\)", lambda found: f'<a href="{found[2]}.html{found[3] or ""}">{found[1]}</a>', text)
+    if "text/markdown" not in output.get("data", {}):
+        return output
+    text = with_pictures(
+        relinked(output["data"]["text/markdown"], pages, site, where), where, pictures
+    )
+    direct = re.sub(
+        r"\[([^\]\n]*)\]\((?!https?:|#)([\w.-]+)\.(?:ipynb|md)(#[^)\s]*)?\)",
+        lambda found: f'<a href="{found[2]}.html{found[3] or ""}">{found[1]}</a>',
+        text,
+    )
     return {**output, "data": {"text/markdown": direct}}
 
 # %% ../../nbs/report/02_links.ipynb #6593b49c
 COMMANDS = re.compile(r"%%bash.*\n")  # the first line of a cell of commands
 
+
 def typed_commands(
-    cell: dict, # A code cell
-) -> tuple: # A list with the commands as Markdown, or an empty one; and the cell, of which then only the output is shown
+    cell: dict,  # A code cell
+) -> tuple:  # A list with the commands as Markdown, or an empty one; and the cell, of which then only the output is shown
     "A cell of commands as a page shows it."
     source = text_of(cell["source"])
-    if not (first := COMMANDS.match(source)): return [], cell
-    typed = dict(cell_type="markdown", metadata={}, source=f"```sh\n{source[first.end():].strip()}\n```")
+    if not (first := COMMANDS.match(source)):
+        return [], cell
+    typed = dict(
+        cell_type="markdown", metadata={}, source=f"```sh\n{source[first.end() :].strip()}\n```"
+    )
     return [typed], {**cell, "source": f"#| echo: false\n{source}"}
 
 # %% ../../nbs/report/02_links.ipynb #27dc66d2
 def notebook_page(
-    notebook: dict, # An executed notebook
-    name: str, # Of the page
-    pages: set, # File names of all pages
-    site: Site, # What is known of the site
-    where: Path = Path("."), # The notebook's folder
-) -> tuple: # The notebook of the page, and its pictures: address: PNG
+    notebook: dict,  # An executed notebook
+    name: str,  # Of the page
+    pages: set,  # File names of all pages
+    site: Site,  # What is known of the site
+    where: Path = Path("."),  # The notebook's folder
+) -> tuple:  # The notebook of the page, and its pictures: address: PNG
     "A notebook as the site shows it."
     pictures, cells, number = {}, [], 0
     for one in _title_first([cell for cell in notebook["cells"] if is_shown(cell)]):
         if one["cell_type"] == "markdown":
-            written = without_markup(text_of(one["source"])) if site.fold == "all" else text_of(one["source"])
-            cells.append({"cell_type": "markdown", "source": with_pictures(relinked(written, pages, site, where), where, pictures), "metadata": {}})
-        if one["cell_type"] != "code": continue
+            written = (
+                without_markup(text_of(one["source"]))
+                if site.fold == "all"
+                else text_of(one["source"])
+            )
+            cells.append(
+                {
+                    "cell_type": "markdown",
+                    "source": with_pictures(relinked(written, pages, site, where), where, pictures),
+                    "metadata": {},
+                }
+            )
+        if one["cell_type"] != "code":
+            continue
         commands, one = typed_commands(one)
         cells += commands
         settled, outputs = settled_cells(one, site.fold), []
         for output in settled["outputs"]:
             number += 1
-            outputs += [_linked_output(shown, pages, site, where, pictures) for shown in page_output(output, name, number, pictures, site.fold == "all")]
+            outputs += [
+                _linked_output(shown, pages, site, where, pictures)
+                for shown in page_output(output, name, number, pictures, site.fold == "all")
+            ]
         cells.append({**settled, "outputs": outputs, "execution_count": None})
-    kernel = dict(kernelspec=dict(name="python3", display_name="python3", language="python"), language_info=dict(name="python"))
-    return dict(nbformat=4, nbformat_minor=4, metadata=kernel, cells=[{k: v for k, v in cell.items() if k != "id"} for cell in together(cells)]), pictures
+    kernel = dict(
+        kernelspec=dict(name="python3", display_name="python3", language="python"),
+        language_info=dict(name="python"),
+    )
+    return dict(
+        nbformat=4,
+        nbformat_minor=4,
+        metadata=kernel,
+        cells=[{k: v for k, v in cell.items() if k != "id"} for cell in together(cells)],
+    ), pictures

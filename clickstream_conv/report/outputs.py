@@ -20,104 +20,209 @@ from .reading import nested_part, text_of
 WIDGET, CHART = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
 TAG = re.compile(r"<[^>]*>")  # an HTML tag
 
-def _html_output(text: str) -> dict: return dict(output_type="display_data", metadata={}, data={"text/html": text})
+
+def _html_output(text: str) -> dict:
+    return dict(output_type="display_data", metadata={}, data={"text/html": text})
+
 
 def picture_html(
-    data: bytes, # PNG
-    alt: str, # What it shows
-    address: str, # Where the page finds it
-) -> str: # HTML
+    data: bytes,  # PNG
+    alt: str,  # What it shows
+    address: str,  # Where the page finds it
+) -> str:  # HTML
     "A picture, which opens in full when it is clicked."
     width, height = struct.unpack(">II", data[16:24])
     return f'<a class="picture" href="{address}"><img class="dark-light" src="{address}" width="{width}" height="{height}" alt="{for_html(alt)}"></a>'
 
 # %% ../../nbs/report/01_outputs.ipynb #c1f20efe
 def chart_html(
-    figure: dict, # Of plotly: data and layout
-    alt: str, # What it shows
-) -> str: # HTML
+    figure: dict,  # Of plotly: data and layout
+    alt: str,  # What it shows
+) -> str:  # HTML
     "A chart that the site's script draws."
     layout = dict(figure.get("layout", {}))
     title = layout.pop("title", None) or {}
     title = TAG.sub(" ", title.get("text") or "" if isinstance(title, dict) else title)
-    margin = {**layout.get("template", {}).get("layout", {}).get("margin", {}), **(layout.get("margin") or {})}
+    margin = {
+        **layout.get("template", {}).get("layout", {}).get("margin", {}),
+        **(layout.get("margin") or {}),
+    }
     layout["margin"] = {**margin, "t": max(margin.get("t", 50) - 30, 20)} if title else margin
-    kept = json.dumps(dict(data=figure.get("data", []), layout=layout, config=dict(displaylogo=False, responsive=True, typesetMath=False))).replace("<", "\\u003c")
+    kept = json.dumps(
+        dict(
+            data=figure.get("data", []),
+            layout=layout,
+            config=dict(displaylogo=False, responsive=True, typesetMath=False),
+        )
+    ).replace("<", "\\u003c")
     height = layout["height"] if isinstance(layout.get("height"), (int, float)) else 420
     heading = f'<p class="chart-title">{for_html(html.unescape(title))}</p>' if title else ""
-    return (f'<figure class="chart" aria-label="{for_html(alt)}">{heading}<div class="plot" style="height:{height}px"></div>'
-            f'<script type="application/json">{kept}</script><noscript>{for_html(alt)}</noscript></figure>')
+    return (
+        f'<figure class="chart" aria-label="{for_html(alt)}">{heading}<div class="plot" style="height:{height}px"></div>'
+        f'<script type="application/json">{kept}</script><noscript>{for_html(alt)}</noscript></figure>'
+    )
 
-DRAWN = ("bar", "box", "heatmap", "histogram", "pie", "sankey", "scatter", "violin", "waterfall")  # kinds of charts that fetch nothing
+# %% ../../nbs/report/01_outputs.ipynb #1207f9a3
+DRAWN = (
+    "bar",
+    "box",
+    "heatmap",
+    "histogram",
+    "pie",
+    "sankey",
+    "scatter",
+    "violin",
+    "waterfall",
+)  # kinds of charts that fetch nothing
 FETCHES = ("images", "mapbox", "map", "geo")  # parts of a layout that fetch something
+
 
 def _tame(part):
     "A part of a chart in which line breaks are the only HTML."
-    if isinstance(part, str): return re.sub(r"<(?!br>|extra>|/extra>)", "&lt;", part)
-    if isinstance(part, dict): return {key: _tame(value) for key, value in part.items()}
+    if isinstance(part, str):
+        return re.sub(r"<(?!br>|extra>|/extra>)", "&lt;", part)
+    if isinstance(part, dict):
+        return {key: _tame(value) for key, value in part.items()}
     return [_tame(value) for value in part] if isinstance(part, list) else part
 
+# %% ../../nbs/report/01_outputs.ipynb #eb55fccf
 def tame_chart(
-    figure: dict, # Of plotly: data and layout, which came with a folder
-) -> dict: # The same, with nothing in it that fetches something
+    figure: dict,  # Of plotly: data and layout, which came with a folder
+) -> dict:  # The same, with nothing in it that fetches something
     "A chart that is not ours."
     data, layout = (figure.get(name) for name in ("data", "layout"))
-    traces = [trace for trace in data if isinstance(trace, dict) and trace.get("type", "scatter") in DRAWN] if isinstance(data, list) else []
-    kept = {key: value for key, value in layout.items() if key not in FETCHES} if isinstance(layout, dict) else {}
-    return dict(data=_tame(traces), layout=_tame({**kept, "template": {"layout": nested_part(kept, "template", "layout")}}))
+    traces = (
+        [
+            trace
+            for trace in data
+            if isinstance(trace, dict) and trace.get("type", "scatter") in DRAWN
+        ]
+        if isinstance(data, list)
+        else []
+    )
+    kept = (
+        {key: value for key, value in layout.items() if key not in FETCHES}
+        if isinstance(layout, dict)
+        else {}
+    )
+    return dict(
+        data=_tame(traces),
+        layout=_tame({**kept, "template": {"layout": nested_part(kept, "template", "layout")}}),
+    )
 
-AMOUNT = re.compile(r"[-+]?[\d.,]*\s?(%|e[-+]?\d+)?|nan|NaN|None|-|True|False|inf")  # what stands to the right in a table
+# %% ../../nbs/report/01_outputs.ipynb #56ecbdd6
+AMOUNT = re.compile(
+    r"[-+]?[\d.,]*\s?(%|e[-+]?\d+)?|nan|NaN|None|-|True|False|inf"
+)  # what stands to the right in a table
+
 
 def words_left(table: str) -> str:
     "A table of which the columns of words are marked."
-    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)]
+    rows = [
+        re.findall(r"<td>(.*?)</td>", row, re.DOTALL)
+        for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)
+    ]
     width = max(map(len, rows), default=0)
-    words = {i - width for row in rows for i, text in enumerate(row) if len(row) == width and not AMOUNT.fullmatch(text.strip())}
+    words = {
+        i - width
+        for row in rows
+        for i, text in enumerate(row)
+        if len(row) == width and not AMOUNT.fullmatch(text.strip())
+    }
+
     def marked(row):
         cells = re.split(r"(?=<t[dh]>)", row[0])
-        return "".join(part.replace(">", ' class="words">', 1) if i and i - len(cells) in words else part for i, part in enumerate(cells))
+        return "".join(
+            part.replace(">", ' class="words">', 1) if i and i - len(cells) in words else part
+            for i, part in enumerate(cells)
+        )
+
     return re.sub(r"<tr.*?</tr>", marked, table, flags=re.DOTALL).replace("<th></th>", "<td></td>")
 
 # %% ../../nbs/report/01_outputs.ipynb #b98ea6de
 def table_html(
-    text: str, # What pandas writes for a frame
-) -> str: # HTML
+    text: str,  # What pandas writes for a frame
+) -> str:  # HTML
     "A table in a box of its own, without the style sheet that pandas gives each."
-    bare = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL).replace(' border="1"', "").replace(' style="text-align: right;"', "")
-    boxed = lambda found: f'<div class="table-box" tabindex="0" role="group" aria-label="Table">{words_left(found[0])}</div>'
+    bare = (
+        re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+        .replace(' border="1"', "")
+        .replace(' style="text-align: right;"', "")
+    )
+    boxed = lambda found: (
+        f'<div class="table-box" tabindex="0" role="group" aria-label="Table">{words_left(found[0])}</div>'
+    )
     return re.sub(r"<table.*?</table>", boxed, bare, flags=re.DOTALL)
 
 # %% ../../nbs/report/01_outputs.ipynb #d42e2a23
 def printed(
-    text: str, # What a cell printed
-    stream: str, # stdout or stderr
-    prose: bool, # Whether sentences may become prose
-) -> dict: # An output
+    text: str,  # What a cell printed
+    stream: str,  # stdout or stderr
+    prose: bool,  # Whether sentences may become prose
+) -> dict:  # An output
     "In a report sentences are set as sentences; what stands in columns keeps its letters of one width."
     text = for_terminal(re.sub(r"\x1b\[[0-9;]*m", "", text)).strip("\n")
-    sentences = prose and stream == "stdout" and not re.search(r"\S {2,}\S|^\s|[{}\[\]<>]|^#", text, re.MULTILINE) and " " in text
-    if not sentences: return dict(output_type="stream", name=stream, text=text)
-    return _html_output("".join(f'<p class="printed">{html.escape(line)}</p>' for line in text.splitlines() if line))
+    sentences = (
+        prose
+        and stream == "stdout"
+        and not re.search(r"\S {2,}\S|^\s|[{}\[\]<>]|^#", text, re.MULTILINE)
+        and " " in text
+    )
+    if not sentences:
+        return dict(output_type="stream", name=stream, text=text)
+    return _html_output(
+        "".join(f'<p class="printed">{html.escape(line)}</p>' for line in text.splitlines() if line)
+    )
 
+# %% ../../nbs/report/01_outputs.ipynb #147dc78a
 def page_output(
-    output: dict, # Of a cell
-    name: str, # Of the page
-    number: int, # Of the output in it
-    pictures: dict, # Address: PNG; added to
-    prose: bool = False, # Whether it is the report of a run, which may have come from somebody else: what a cell printed is shown as sentences, and nothing in it fetches or runs something
-) -> list: # None or one output
+    output: dict,  # Of a cell
+    name: str,  # Of the page
+    number: int,  # Of the output in it
+    pictures: dict,  # Address: PNG; added to
+    prose: bool = False,  # Whether it is the report of a run, which may have come from somebody else: what a cell printed is shown as sentences, and nothing in it fetches or runs something
+) -> list:  # None or one output
     "An output as a page shows it."
-    data = {kind: text_of(content) if kind != CHART else content for kind, content in output.get("data", {}).items()}
-    if output["output_type"] == "stream" and not text_of(output["text"]).strip(): return []
-    if output["output_type"] == "stream": return [printed(text_of(output["text"]), output["name"], prose)]
-    if "data" not in output: return [output]
+    data = {
+        kind: text_of(content) if kind != CHART else content
+        for kind, content in output.get("data", {}).items()
+    }
+    if output["output_type"] == "stream" and not text_of(output["text"]).strip():
+        return []
+    if output["output_type"] == "stream":
+        return [printed(text_of(output["text"]), output["name"], prose)]
+    if "data" not in output:
+        return [output]
     alt = data.get("text/plain", "").strip()
-    if CHART in data: return [_html_output(chart_html(tame_chart(data[CHART]) if prose else data[CHART], alt))]
+    if CHART in data:
+        return [_html_output(chart_html(tame_chart(data[CHART]) if prose else data[CHART], alt))]
     if "image/png" in data:
-        address, about = f"pictures/{name}-{number}.png", output.get("metadata", {}).get("image/png", {})
+        address, about = (
+            f"pictures/{name}-{number}.png",
+            output.get("metadata", {}).get("image/png", {}),
+        )
         pictures[address] = base64.b64decode(data["image/png"])
         return [_html_output(picture_html(pictures[address], about.get("alt") or alt, address))]
-    if WIDGET in data and "text/html" not in data: return []
-    if "text/html" in data: return [_html_output(table_html(safe_html(data["text/html"]) if prose else data["text/html"]))]
-    if "text/markdown" in data: return [dict(output_type="display_data", metadata={}, data={"text/markdown": without_markup(data["text/markdown"]) if prose else re.sub(r"(?<!\\)<(?=[A-Za-z/!?])", "&lt;", data["text/markdown"])})]
-    return [dict(output_type="display_data", metadata={}, data={"text/plain": data["text/plain"]})] if alt else []
+    if WIDGET in data and "text/html" not in data:
+        return []
+    if "text/html" in data:
+        return [
+            _html_output(table_html(safe_html(data["text/html"]) if prose else data["text/html"]))
+        ]
+    if "text/markdown" in data:
+        return [
+            dict(
+                output_type="display_data",
+                metadata={},
+                data={
+                    "text/markdown": without_markup(data["text/markdown"])
+                    if prose
+                    else re.sub(r"(?<!\\)<(?=[A-Za-z/!?])", "&lt;", data["text/markdown"])
+                },
+            )
+        ]
+    return (
+        [dict(output_type="display_data", metadata={}, data={"text/plain": data["text/plain"]})]
+        if alt
+        else []
+    )

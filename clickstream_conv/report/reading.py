@@ -18,61 +18,93 @@ ECHO_OFF = re.compile(r"^\s*#\|\s*echo:\s*false", re.MULTILINE)
 EVAL_OFF = re.compile(r"^\s*#\|\s*eval:\s*false", re.MULTILINE)
 FOLD = re.compile(r"^\s*#\|\s*code-fold:\s*true", re.MULTILINE)
 
+
 def text_of(source) -> str:
     "A source or an output, which a notebook may hold line by line."
     return source if isinstance(source, str) else "".join(source)
 
+
 def directives(
-    cell: dict, # A notebook cell
-) -> set: # Names of its directives
+    cell: dict,  # A notebook cell
+) -> set:  # Names of its directives
     "What a cell's first lines ask of nbdev."
     return set(DIRECTIVE.findall(text_of(cell["source"]))) if cell["cell_type"] == "code" else set()
+
 
 def is_shown(cell: dict) -> bool:
     "Whether a reader sees anything of a cell."
     return not directives(cell) & {"hide", "default_exp"} and bool(text_of(cell["source"]).strip())
 
+
 def _for_reader(cell: dict) -> dict:
     "A cell without directives, or its output alone where that is asked for."
     from nbformat import NotebookNode
     from nbformat.v4 import new_markdown_cell
-    if cell["cell_type"] != "code": return cell.copy()
+
+    if cell["cell_type"] != "code":
+        return cell.copy()
     if ECHO_OFF.search(cell["source"]):
-        printed = "".join(out.get("text", "") for out in cell["outputs"] if out.get("name") == "stdout").strip()
-        said = [text_of(out["data"]["text/markdown"]) for out in cell["outputs"] if "text/markdown" in out.get("data", {})]
-        return new_markdown_cell("\n\n".join([*([f"```text\n{printed}\n```"] if printed else []), *said]))
+        printed = "".join(
+            out.get("text", "") for out in cell["outputs"] if out.get("name") == "stdout"
+        ).strip()
+        said = [
+            text_of(out["data"]["text/markdown"])
+            for out in cell["outputs"]
+            if "text/markdown" in out.get("data", {})
+        ]
+        return new_markdown_cell(
+            "\n\n".join([*([f"```text\n{printed}\n```"] if printed else []), *said])
+        )
     return NotebookNode(cell | dict(source=DIRECTIVE.sub("", cell["source"])))
 
+# %% ../../nbs/report/00_reading.ipynb #b7758bc2
 def for_readers(
-    notebook: dict, # A notebook, as nbformat reads it
-) -> dict: # A copy without hidden cells and directives
+    notebook: dict,  # A notebook, as nbformat reads it
+) -> dict:  # A copy without hidden cells and directives
     "A notebook as a reader should see it."
     from nbformat import NotebookNode
-    return NotebookNode(notebook | dict(cells=[_for_reader(cell) for cell in notebook.cells if is_shown(cell)]))
+
+    return NotebookNode(
+        notebook | dict(cells=[_for_reader(cell) for cell in notebook.cells if is_shown(cell)])
+    )
+
 
 def nested_part(figures: dict, *names) -> dict:
     "A part of the figures; empty where there is none."
-    for name in names: figures = kept if isinstance(figures, dict) and isinstance(kept := figures.get(name), dict) else {}
+    for name in names:
+        figures = (
+            kept
+            if isinstance(figures, dict) and isinstance(kept := figures.get(name), dict)
+            else {}
+        )
     return figures
 
 # %% ../../nbs/report/00_reading.ipynb #d22f3bc6
-LINK = re.compile(r"(\]\(|src=\")(?!https?:|#|/|\.\./)([^)\"\s]+)")  # the target of a relative link or image
+LINK = re.compile(
+    r"(\]\(|src=\")(?!https?:|#|/|\.\./)([^)\"\s]+)"
+)  # the target of a relative link or image
 MADE = "<!-- Made from nbs/index.ipynb by: clickstream-conv readme. Edit the notebook instead. -->"  # the first line of the README
 
+
 def as_markdown(
-    notebook: dict, # A notebook, as nbformat reads it
-) -> str: # Markdown
+    notebook: dict,  # A notebook, as nbformat reads it
+) -> str:  # Markdown
     "A notebook as Markdown, outputs as text."
     from nbconvert import MarkdownExporter
     from traitlets.config import Config
+
     order = ["text/markdown", "image/png", "text/plain"]
-    return MarkdownExporter(config=Config({"NbConvertBase": {"display_data_priority": order}})).from_notebook_node(for_readers(notebook))[0]
+    return MarkdownExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": order}})
+    ).from_notebook_node(for_readers(notebook))[0]
+
 
 def readme_text(
-    notebook: Path, # The home notebook
-) -> str: # The README
+    notebook: Path,  # The home notebook
+) -> str:  # The README
     "The README that belongs to the home notebook."
     import nbformat
+
     folder = Path(notebook).parent.name
     text = as_markdown(nbformat.read(notebook, 4))
     text = LINK.sub(lambda found: f"{found[1]}{folder}/{found[2]}", text).replace("](../", "](")
@@ -80,67 +112,118 @@ def readme_text(
     return f"{MADE}\n\n{spaced}\n"
 
 # %% ../../nbs/report/00_reading.ipynb #ba63053d
-def tags_of_cell(cell: dict) -> list: return cell.get("metadata", {}).get("tags", [])
+def tags_of_cell(cell: dict) -> list:
+    return cell.get("metadata", {}).get("tags", [])
+
 
 def defined_names(
-    source: str, # Python
-) -> list: # Functions, classes and constants, in order; private ones not
+    source: str,  # Python
+) -> list:  # Functions, classes and constants, in order; private ones not
     "What a cell defines."
-    try: body = ast.parse(source).body
-    except SyntaxError: return []
-    targets = lambda node: [t for t in getattr(node, "targets", [getattr(node, "target", None)]) if isinstance(t, ast.Name)]
-    names = [name for node in body for name in ([node.name] if hasattr(node, "name") else [t.id for t in targets(node)])]
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return []
+    targets = lambda node: [
+        t
+        for t in getattr(node, "targets", [getattr(node, "target", None)])
+        if isinstance(t, ast.Name)
+    ]
+    names = [
+        name
+        for node in body
+        for name in ([node.name] if hasattr(node, "name") else [t.id for t in targets(node)])
+    ]
     return [name for name in dict.fromkeys(names) if not name.startswith("_")]
 
+
 def fold_line(
-    cell: dict, # A code cell
-) -> str: # Such as: Code: session_features, landmark_rows
+    cell: dict,  # A code cell
+) -> str:  # Such as: Code: session_features, landmark_rows
     "What stands on the line of a folded cell."
-    if {"parameters", "injected-parameters"} & set(tags_of_cell(cell)): return "Parameters"
+    if {"parameters", "injected-parameters"} & set(tags_of_cell(cell)):
+        return "Parameters"
     source = text_of(cell["source"])
     names = defined_names(source) if "export" in directives(cell) else []
-    if names: return f"Code: {', '.join(names)}"
-    return "Imports" if all(line.startswith(("from ", "import ", "#", " ", ")")) for line in source.splitlines() if line) else "Code"
+    if names:
+        return f"Code: {', '.join(names)}"
+    return (
+        "Imports"
+        if all(
+            line.startswith(("from ", "import ", "#", " ", ")"))
+            for line in source.splitlines()
+            if line
+        )
+        else "Code"
+    )
 
 # %% ../../nbs/report/00_reading.ipynb #a54ceb28
 def folded(
-    cell: dict, # A code cell
-    line: str, # What stands on its line
-) -> dict: # The same, folded
+    cell: dict,  # A code cell
+    line: str,  # What stands on its line
+) -> dict:  # The same, folded
     "A code cell of which one line is shown."
     about = dict(tags=["hide-input"], mystnb=dict(code_prompt_show=line, code_prompt_hide=line))
-    return {**cell, "source": DIRECTIVE.sub("", text_of(cell["source"])).strip("\n"), "metadata": about}
+    return {
+        **cell,
+        "source": DIRECTIVE.sub("", text_of(cell["source"])).strip("\n"),
+        "metadata": about,
+    }
+
 
 def settled_cells(cell: dict, fold: str) -> dict:
     "A code cell as a page shows it: folded, its output alone, or as it is."
     found, source = directives(cell), text_of(cell["source"])
-    outputs = [] if re.search(r"^\s*#\|\s*output:\s*false", source, re.MULTILINE) else cell["outputs"]
-    if ECHO_OFF.search(source): return {**cell, "outputs": outputs, "metadata": dict(tags=["remove-input"])}
+    outputs = (
+        [] if re.search(r"^\s*#\|\s*output:\s*false", source, re.MULTILINE) else cell["outputs"]
+    )
+    if ECHO_OFF.search(source):
+        return {**cell, "outputs": outputs, "metadata": dict(tags=["remove-input"])}
     asked = FOLD.search(source) or fold_line(cell) == "Imports"
-    if fold == "all" or asked or "export" in found or {"parameters", "injected-parameters"} & set(tags_of_cell(cell)): return {**folded(cell, fold_line(cell)), "outputs": outputs}
+    if (
+        fold == "all"
+        or asked
+        or "export" in found
+        or {"parameters", "injected-parameters"} & set(tags_of_cell(cell))
+    ):
+        return {**folded(cell, fold_line(cell)), "outputs": outputs}
     return {**cell, "source": DIRECTIVE.sub("", source), "outputs": outputs, "metadata": {}}
 
 # %% ../../nbs/report/00_reading.ipynb #817e0543
-def _is_folded(cell: dict) -> bool: return cell["cell_type"] == "code" and "hide-input" in tags_of_cell(cell)
+def _is_folded(cell: dict) -> bool:
+    return cell["cell_type"] == "code" and "hide-input" in tags_of_cell(cell)
+
 
 def joined_line(
-    lines: list, # Lines of folded cells
-) -> str: # One line
+    lines: list,  # Lines of folded cells
+) -> str:  # One line
     "What stands on the line of cells that are folded together."
-    said = [word for line in lines for word in re.split(", | and ", line.removeprefix("Code: ")) if word != "Code"]
-    names, set_up = [word for word in dict.fromkeys(said) if word.lower() not in ("parameters", "imports")], dict.fromkeys(word.lower() for word in said)
+    said = [
+        word
+        for line in lines
+        for word in re.split(", | and ", line.removeprefix("Code: "))
+        if word != "Code"
+    ]
+    names, set_up = (
+        [word for word in dict.fromkeys(said) if word.lower() not in ("parameters", "imports")],
+        dict.fromkeys(word.lower() for word in said),
+    )
     return f"Code: {', '.join(names)}" if names else " and ".join(set_up).capitalize() or "Code"
 
+
 def together(
-    cells: list, # Cells of a page
-) -> list: # Fewer cells
+    cells: list,  # Cells of a page
+) -> list:  # Fewer cells
     "Folded cells that show nothing, joined with the folded cell after them."
     kept = []
     for one in cells:
         last = kept[-1] if kept else None
         if last and _is_folded(last) and _is_folded(one) and not last["outputs"]:
             lines = [c["metadata"]["mystnb"]["code_prompt_show"] for c in (last, one)]
-            one = {**folded(one, joined_line(lines)), "source": f"{last['source']}\n\n{one['source']}"}
+            one = {
+                **folded(one, joined_line(lines)),
+                "source": f"{last['source']}\n\n{one['source']}",
+            }
             kept.pop()
         kept.append(one)
     return kept

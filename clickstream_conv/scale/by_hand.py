@@ -16,46 +16,119 @@ from ..features.outcomes import LANDMARKS
 from ..features.table import session_features
 
 # %% ../../nbs/scale/00_by_hand.ipynb #6ec45723
-SESSION_CONTEXT, EVENT_CONTEXT = ("channel", "device", "returning"), ("page",)  # of the demo shop's log
+SESSION_CONTEXT, EVENT_CONTEXT = (
+    ("channel", "device", "returning"),
+    ("page",),
+)  # of the demo shop's log
+
 
 def with_session_features(
-    events, # Canonical events of the demo shop: a Polars frame
-) -> pl.DataFrame: # Session rows
+    events,  # Canonical events of the demo shop: a Polars frame
+) -> pl.DataFrame:  # Session rows
     "The features as this package computes them."
     return session_features(events, LANDMARKS, SESSION_CONTEXT, EVENT_CONTEXT)
 
 # %% ../../nbs/scale/00_by_hand.ipynb #11f5460e
 def _polars_events(events: pl.LazyFrame) -> pl.LazyFrame:
     "Each event with what it adds, in Polars."
-    step, item, category, price, event, quantity = (pl.col(c) for c in ("step", "item_id", "category", "price", "event", "quantity"))
-    before, first = lambda c: pl.when(step > 1).then(c.shift(1)), lambda c: pl.struct("session_id", c).is_first_distinct() & pl.col(c).is_not_null()
-    events = events.with_columns(dwell=(pl.col("t") - before(pl.col("t"))) / 1e6, after_item=before(item).is_not_null(), last_category=category.forward_fill().over("session_id"),
-                                 n=pl.when(category.is_not_null()).then(step.cum_count().over("session_id", "category")).cast(pl.Float64))
+    step, item, category, price, event, quantity = (
+        pl.col(c) for c in ("step", "item_id", "category", "price", "event", "quantity")
+    )
+    before, first = (
+        lambda c: pl.when(step > 1).then(c.shift(1)),
+        lambda c: pl.struct("session_id", c).is_first_distinct() & pl.col(c).is_not_null(),
+    )
+    events = events.with_columns(
+        dwell=(pl.col("t") - before(pl.col("t"))) / 1e6,
+        after_item=before(item).is_not_null(),
+        last_category=category.forward_fill().over("session_id"),
+        n=pl.when(category.is_not_null())
+        .then(step.cum_count().over("session_id", "category"))
+        .cast(pl.Float64),
+    )
     sign = pl.when(event == "cart").then(1.0).when(event == "remove").then(-1.0).otherwise(0.0)
     rest = pl.max_horizontal(pl.col("n") - 1, 1.0)
-    return events.with_columns(logged=(pl.max_horizontal(pl.col("dwell").fill_null(0.0), 0.0)).log1p(), new_item=first("item_id"), new_category=first("category"), pieces=sign * quantity,
-                               worth=(sign * quantity * price), switch=(category != before(pl.col("last_category"))), terms=pl.col("n") * pl.col("n").log() - (pl.col("n") - 1) * rest.log())
+    return events.with_columns(
+        logged=(pl.max_horizontal(pl.col("dwell").fill_null(0.0), 0.0)).log1p(),
+        new_item=first("item_id"),
+        new_category=first("category"),
+        pieces=sign * quantity,
+        worth=(sign * quantity * price),
+        switch=(category != before(pl.col("last_category"))),
+        terms=pl.col("n") * pl.col("n").log() - (pl.col("n") - 1) * rest.log(),
+    )
 
+# %% ../../nbs/scale/00_by_hand.ipynb #846fa491
 def _polars_rows(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
     "Rows of one landmark, in Polars."
-    item, category, price, logged = pl.col("item_id"), pl.col("category"), pl.col("price"), pl.col("logged")
-    sums = [*((pl.col("event") == e).sum().cast(pl.Float64).alias(f"n_{e}") for e in COUNTED), pl.col("new_item").sum().alias("n_items"), pl.col("new_category").sum().alias("n_categories"),
-            item.count().alias("n_item_events"), category.count().alias("n_category_events"), pl.col("switch").sum().alias("category_switches"), pl.col("pieces").sum().alias("cart_count"),
-            pl.col("worth").sum().alias("cart_value"), price.min().alias("price_min"), price.max().alias("price_max"), price.mean().alias("price_mean"), pl.col("dwell").max().alias("dwell_max"),
-            pl.col("terms").sum(), logged.sum().alias("read"), logged.filter("after_item").mean().alias("item_dwell_log_mean"), pl.col("t").min().alias("start"), pl.len().alias("landmark")]
-    last = [pl.col("t", "last_category", *SESSION_CONTEXT).last(), *(pl.col(c).last().alias(f"{c.removesuffix('_id')}_last" if c in ("price", "dwell") else f"last_{c}") for c in ("price", "dwell", "event", "page"))]
-    return events.filter(pl.col("step") <= k).group_by("session_id", maintain_order=True).agg(*sums, *last).filter(pl.col("landmark") == k)
+    item, category, price, logged = (
+        pl.col("item_id"),
+        pl.col("category"),
+        pl.col("price"),
+        pl.col("logged"),
+    )
+    sums = [
+        *((pl.col("event") == e).sum().cast(pl.Float64).alias(f"n_{e}") for e in COUNTED),
+        pl.col("new_item").sum().alias("n_items"),
+        pl.col("new_category").sum().alias("n_categories"),
+        item.count().alias("n_item_events"),
+        category.count().alias("n_category_events"),
+        pl.col("switch").sum().alias("category_switches"),
+        pl.col("pieces").sum().alias("cart_count"),
+        pl.col("worth").sum().alias("cart_value"),
+        price.min().alias("price_min"),
+        price.max().alias("price_max"),
+        price.mean().alias("price_mean"),
+        pl.col("dwell").max().alias("dwell_max"),
+        pl.col("terms").sum(),
+        logged.sum().alias("read"),
+        logged.filter("after_item").mean().alias("item_dwell_log_mean"),
+        pl.col("t").min().alias("start"),
+        pl.len().alias("landmark"),
+    ]
+    last = [
+        pl.col("t", "last_category", *SESSION_CONTEXT).last(),
+        *(
+            pl.col(c)
+            .last()
+            .alias(f"{c.removesuffix('_id')}_last" if c in ("price", "dwell") else f"last_{c}")
+            for c in ("price", "dwell", "event", "page")
+        ),
+    ]
+    return (
+        events.filter(pl.col("step") <= k)
+        .group_by("session_id", maintain_order=True)
+        .agg(*sums, *last)
+        .filter(pl.col("landmark") == k)
+    )
 
+# %% ../../nbs/scale/00_by_hand.ipynb #a732bc22
 def by_hand_in_polars(
-    events: pl.DataFrame, # Canonical events of the demo shop
-) -> pl.DataFrame: # Session rows
+    events: pl.DataFrame,  # Canonical events of the demo shop
+) -> pl.DataFrame:  # Session rows
     "The same columns in Polars."
     added = _polars_events(events.lazy().filter(pl.col("step") <= max(LANDMARKS))).collect().lazy()
     rows = pl.concat([_polars_rows(added, k) for k in LANDMARKS])
-    seconds, moves, n = (pl.col("t") - pl.col("start")) / 1e6, pl.col("landmark") - 1, pl.col("n_category_events")
-    rows = rows.with_columns(price_spread=pl.col("price_max") - pl.col("price_min"), revisit_share=pl.when(pl.col("n_item_events") > 0).then(1 - pl.col("n_items") / pl.col("n_item_events")),
-                             category_entropy=pl.max_horizontal(pl.when(n > 0).then(n.log() - pl.col("terms") / n).otherwise(0.0), 0.0), elapsed=seconds, dwell_mean=pl.when(moves > 0).then(seconds / moves),
-                             dwell_log_mean=pl.when(moves > 0).then(pl.col("read") / moves), pace=pl.when(seconds > 0).then(60 * moves / seconds), hour=pl.col("t") // 3_600_000_000 % 24, weekday=(pl.col("t") // 86_400_000_000 + 3) % 7)
+    seconds, moves, n = (
+        (pl.col("t") - pl.col("start")) / 1e6,
+        pl.col("landmark") - 1,
+        pl.col("n_category_events"),
+    )
+    rows = rows.with_columns(
+        price_spread=pl.col("price_max") - pl.col("price_min"),
+        revisit_share=pl.when(pl.col("n_item_events") > 0).then(
+            1 - pl.col("n_items") / pl.col("n_item_events")
+        ),
+        category_entropy=pl.max_horizontal(
+            pl.when(n > 0).then(n.log() - pl.col("terms") / n).otherwise(0.0), 0.0
+        ),
+        elapsed=seconds,
+        dwell_mean=pl.when(moves > 0).then(seconds / moves),
+        dwell_log_mean=pl.when(moves > 0).then(pl.col("read") / moves),
+        pace=pl.when(seconds > 0).then(60 * moves / seconds),
+        hour=pl.col("t") // 3_600_000_000 % 24,
+        weekday=(pl.col("t") // 86_400_000_000 + 3) % 7,
+    )
     return rows.drop("t", "start", "terms", "read").sort("session_id", "landmark").collect()
 
 # %% ../../nbs/scale/00_by_hand.ipynb #5acc76d5
@@ -67,32 +140,85 @@ def _pandas_events(events: pd.DataFrame) -> pd.DataFrame:
     e["logged"] = np.log1p(e["dwell"].fillna(0).clip(lower=0))
     e["item_logged"] = e["logged"].where(of_session["item_id"].shift().notna())
     e["last_category"] = of_session["category"].ffill()
-    e["switch"] = e["category"].notna() & of_session["last_category"].shift().notna() & (e["category"] != of_session["last_category"].shift())
-    for c in ("item_id", "category"): e[f"nth_{c}"] = e.groupby(["session_id", c], sort=False).cumcount().where(e[c].notna()) + 1
+    e["switch"] = (
+        e["category"].notna()
+        & of_session["last_category"].shift().notna()
+        & (e["category"] != of_session["last_category"].shift())
+    )
+    for c in ("item_id", "category"):
+        e[f"nth_{c}"] = e.groupby(["session_id", c], sort=False).cumcount().where(e[c].notna()) + 1
     n = e["nth_category"].astype(float)
     e["terms"] = n * np.log(n) - (n - 1) * np.log((n - 1).clip(lower=1))
     sign = e["event"].map({"cart": 1.0, "remove": -1.0}).fillna(0.0)
-    return e.assign(pieces=sign * e["quantity"], worth=sign * e["quantity"] * e["price"], new_item=e["nth_item_id"] == 1, new_category=e["nth_category"] == 1, **{f"n_{k}": e["event"] == k for k in COUNTED})
+    return e.assign(
+        pieces=sign * e["quantity"],
+        worth=sign * e["quantity"] * e["price"],
+        new_item=e["nth_item_id"] == 1,
+        new_category=e["nth_category"] == 1,
+        **{f"n_{k}": e["event"] == k for k in COUNTED},
+    )
 
+# %% ../../nbs/scale/00_by_hand.ipynb #a368918b
 def _pandas_rows(e: pd.DataFrame, k: int) -> pd.DataFrame:
     "Rows of one landmark, in pandas."
-    named = dict(n_items=("new_item", "sum"), n_categories=("new_category", "sum"), n_item_events=("item_id", "count"), n_category_events=("category", "count"), category_switches=("switch", "sum"),
-                 cart_count=("pieces", "sum"), cart_value=("worth", "sum"), price_min=("price", "min"), price_max=("price", "max"), price_mean=("price", "mean"), dwell_max=("dwell", "max"), terms=("terms", "sum"),
-                 read=("logged", "sum"), item_dwell_log_mean=("item_logged", "mean"), start=("t", "min"), **{f"n_{c}": (f"n_{c}", "sum") for c in COUNTED})
-    last = e.loc[e["step"] == k, ["session_id", "t", "price", "dwell", "event", "page", "last_category", *SESSION_CONTEXT]].rename(columns=dict(price="price_last", dwell="dwell_last", event="last_event", page="last_page"))
-    return e[e["step"] <= k].groupby("session_id", sort=False).agg(**named).merge(last, on="session_id").assign(landmark=k)
+    named = dict(
+        n_items=("new_item", "sum"),
+        n_categories=("new_category", "sum"),
+        n_item_events=("item_id", "count"),
+        n_category_events=("category", "count"),
+        category_switches=("switch", "sum"),
+        cart_count=("pieces", "sum"),
+        cart_value=("worth", "sum"),
+        price_min=("price", "min"),
+        price_max=("price", "max"),
+        price_mean=("price", "mean"),
+        dwell_max=("dwell", "max"),
+        terms=("terms", "sum"),
+        read=("logged", "sum"),
+        item_dwell_log_mean=("item_logged", "mean"),
+        start=("t", "min"),
+        **{f"n_{c}": (f"n_{c}", "sum") for c in COUNTED},
+    )
+    last = e.loc[
+        e["step"] == k,
+        ["session_id", "t", "price", "dwell", "event", "page", "last_category", *SESSION_CONTEXT],
+    ].rename(
+        columns=dict(price="price_last", dwell="dwell_last", event="last_event", page="last_page")
+    )
+    return (
+        e[e["step"] <= k]
+        .groupby("session_id", sort=False)
+        .agg(**named)
+        .merge(last, on="session_id")
+        .assign(landmark=k)
+    )
 
+# %% ../../nbs/scale/00_by_hand.ipynb #251399ac
 def by_hand_in_pandas(
-    events: pd.DataFrame, # Canonical events of the demo shop
-) -> pd.DataFrame: # Session rows
+    events: pd.DataFrame,  # Canonical events of the demo shop
+) -> pd.DataFrame:  # Session rows
     "The same columns in pandas."
     e = _pandas_events(events)
     rows = pd.concat([_pandas_rows(e, k) for k in LANDMARKS])
-    seconds, moves, n = (rows["t"] - rows["start"]) / 1e6, rows["landmark"] - 1, rows["n_category_events"]
-    rows = rows.assign(price_spread=rows["price_max"] - rows["price_min"], revisit_share=1 - rows["n_items"] / rows["n_item_events"].where(rows["n_item_events"] > 0), elapsed=seconds,
-                       category_entropy=(np.log(n.clip(lower=1)) - rows["terms"] / n.clip(lower=1)).clip(lower=0), dwell_mean=seconds / moves.where(moves > 0), dwell_log_mean=rows["read"] / moves.where(moves > 0),
-                       pace=60 * moves / seconds.where(seconds > 0), hour=rows["t"] // 3_600_000_000 % 24, weekday=(rows["t"] // 86_400_000_000 + 3) % 7)
-    return rows.drop(columns=["t", "start", "terms", "read"]).sort_values(["session_id", "landmark"], ignore_index=True)
+    seconds, moves, n = (
+        (rows["t"] - rows["start"]) / 1e6,
+        rows["landmark"] - 1,
+        rows["n_category_events"],
+    )
+    rows = rows.assign(
+        price_spread=rows["price_max"] - rows["price_min"],
+        revisit_share=1 - rows["n_items"] / rows["n_item_events"].where(rows["n_item_events"] > 0),
+        elapsed=seconds,
+        category_entropy=(np.log(n.clip(lower=1)) - rows["terms"] / n.clip(lower=1)).clip(lower=0),
+        dwell_mean=seconds / moves.where(moves > 0),
+        dwell_log_mean=rows["read"] / moves.where(moves > 0),
+        pace=60 * moves / seconds.where(seconds > 0),
+        hour=rows["t"] // 3_600_000_000 % 24,
+        weekday=(rows["t"] // 86_400_000_000 + 3) % 7,
+    )
+    return rows.drop(columns=["t", "start", "terms", "read"]).sort_values(
+        ["session_id", "landmark"], ignore_index=True
+    )
 
 # %% ../../nbs/scale/00_by_hand.ipynb #ddb39ba4
 SQL = f"""
@@ -115,28 +241,50 @@ SELECT * EXCLUDE (t, terms, read), price_max - price_min AS price_spread, 1 - n_
   60 * (landmark - 1) / nullif(elapsed, 0) AS pace, t // 3600000000 % 24 AS hour, (t // 86400000000 + 3) % 7 AS weekday
 FROM run WHERE landmark IN {LANDMARKS} ORDER BY session_id, landmark"""
 
+
 def by_hand_in_sql(
-    events: pl.DataFrame, # Canonical events of the demo shop
-) -> pl.DataFrame: # Session rows
+    events: pl.DataFrame,  # Canonical events of the demo shop
+) -> pl.DataFrame:  # Session rows
     "The same columns in SQL."
     import duckdb  # only this way needs it
-    with duckdb.connect() as connection: return connection.register("events", events.to_arrow()).sql(SQL).pl()
+
+    with duckdb.connect() as connection:
+        return connection.register("events", events.to_arrow()).sql(SQL).pl()
 
 # %% ../../nbs/scale/00_by_hand.ipynb #4fc58db1
 OURS = "session_features"  # the way of this package
-WAYS = {OURS: with_session_features, "Polars by hand": by_hand_in_polars, "SQL by hand (DuckDB)": by_hand_in_sql, "pandas by hand": by_hand_in_pandas}  # name: events to session rows
+WAYS = {
+    OURS: with_session_features,
+    "Polars by hand": by_hand_in_polars,
+    "SQL by hand (DuckDB)": by_hand_in_sql,
+    "pandas by hand": by_hand_in_pandas,
+}  # name: events to session rows
+
 
 def largest_difference(
-    found: pl.DataFrame, # Session rows of one way
-    expected: pl.DataFrame, # Session rows of another
-) -> float: # Largest difference of any number, relative where numbers are large; inf where words or gaps differ
+    found: pl.DataFrame,  # Session rows of one way
+    expected: pl.DataFrame,  # Session rows of another
+) -> float:  # Largest difference of any number, relative where numbers are large; inf where words or gaps differ
     "How far two ways are apart."
-    if set(found.columns) != set(expected.columns) or len(found) != len(expected): return float("inf")
+    if set(found.columns) != set(expected.columns) or len(found) != len(expected):
+        return float("inf")
     found, expected = found.sort("session_id", "landmark"), expected.sort("session_id", "landmark")
     worst = 0.0
     for name, b in zip(expected.columns, expected):
         a = found[name]
-        if not b.dtype.is_numeric(): worst = max(worst, 0.0 if a.cast(pl.String).equals(b.cast(pl.String)) else float("inf"))
-        elif not a.is_null().equals(b.is_null()): return float("inf")
-        else: worst = max(worst, float(((a.cast(pl.Float64) - b.cast(pl.Float64)).abs() / pl.select(pl.max_horizontal(b.cast(pl.Float64).abs(), 1.0)).to_series()).max() or 0.0))
+        if not b.dtype.is_numeric():
+            worst = max(worst, 0.0 if a.cast(pl.String).equals(b.cast(pl.String)) else float("inf"))
+        elif not a.is_null().equals(b.is_null()):
+            return float("inf")
+        else:
+            worst = max(
+                worst,
+                float(
+                    (
+                        (a.cast(pl.Float64) - b.cast(pl.Float64)).abs()
+                        / pl.select(pl.max_horizontal(b.cast(pl.Float64).abs(), 1.0)).to_series()
+                    ).max()
+                    or 0.0
+                ),
+            )
     return worst

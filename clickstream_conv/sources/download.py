@@ -23,33 +23,40 @@ from ..base.runs import sha256_of
 # %% ../../nbs/sources/00_download.ipynb #fb3e658f
 PIECE = 1 << 16  # bytes taken from the network at a time; what a break may cost
 
+
 def human_size(
-    size: int, # Bytes
-) -> str: # Such as 1.5 MB
+    size: int,  # Bytes
+) -> str:  # Such as 1.5 MB
     "A number of bytes for a reader."
     amount, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
-    while amount >= 1000 and len(units) > 1: amount, units = amount / 1000, units[1:]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
     return f"{amount:.0f} {units[0]}" if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
 
 # %% ../../nbs/sources/00_download.ipynb #484ec1e0
 @dataclass(frozen=True)
 class Part:
     "A download under way."
-    path: Path # The file that grows
+
+    path: Path  # The file that grows
 
     @property
-    def notes(self) -> Path: # Where the address and the server's mark are kept
+    def notes(self) -> Path:  # Where the address and the server's mark are kept
         "The file beside the part that says where it comes from."
         return self.path.with_name(self.path.name + ".json")
 
-    def have(self) -> int: # Bytes
+    def have(self) -> int:  # Bytes
         "How much is there already."
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def mark(self, url: str) -> str: # ETag or date; empty if none is known or the part is another address's
+    def mark(
+        self, url: str
+    ) -> str:  # ETag or date; empty if none is known or the part is another address's
         "The server's mark of the version that the part belongs to."
-        try: kept = json.loads(self.notes.read_text())
-        except (OSError, ValueError): return ""
+        try:
+            kept = json.loads(self.notes.read_text())
+        except (OSError, ValueError):
+            return ""
         return kept.get("mark", "") if kept.get("url") == url else ""
 
     def begin(self, url: str, mark: str) -> None:
@@ -59,49 +66,70 @@ class Part:
 
     def forget(self) -> None:
         "Leave nothing behind."
-        for path in (self.path, self.notes): path.unlink(missing_ok=True)
+        for path in (self.path, self.notes):
+            path.unlink(missing_ok=True)
 
 # %% ../../nbs/sources/00_download.ipynb #185b964e
 class Broken(Exception):
     "The connection broke or the answer stopped early; trying again may help."
 
+
 def _request_headers(part: Part, url: str, sha256: str) -> dict:
     "Ask for the rest of a part if it can be trusted, else for the whole file."
     have, mark = part.have(), part.mark(url)
     plain = {"Accept-Encoding": "identity"}
-    if not have or not (mark or sha256): return plain
+    if not have or not (mark or sha256):
+        return plain
     return plain | {"Range": f"bytes={have}-"} | ({"If-Range": mark} if mark else {})
+
 
 def _mark_of(answer: requests.Response) -> str:
     "The server's mark of this version; a weak ETag is none, since it does not promise equal bytes."
     tag = answer.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
 
+
 def _first_byte(answer: requests.Response) -> int:
     "The place in the file at which an answer begins."
     place = answer.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
     return int(place) if answer.status_code == 206 and place.isdigit() else 0
+
 
 def _rest(answer: requests.Response) -> int:
     "How many bytes an answer announces; 0 if it does not say."
     length = answer.headers.get("Content-Length", "")
     return int(length) if length.isdigit() else 0
 
+
 REFUSALS = {  # status of an answer: what it means
-    401: "the server asks for a login", 403: "the server does not give it out", 404: "the file is not there", 410: "the file is no longer there"}
+    401: "the server asks for a login",
+    403: "the server does not give it out",
+    404: "the file is not there",
+    410: "the file is no longer there",
+}
+
 
 def _refuse_status(answer: requests.Response, url: str) -> None:
     "Refuse an answer that is no file."
-    if answer.status_code in (200, 206): return
+    if answer.status_code in (200, 206):
+        return
     reason = f"{url} answered {answer.status_code} {answer.reason}"
-    if answer.status_code >= 500 or answer.status_code in (408, 429): raise Broken(reason)
+    if answer.status_code >= 500 or answer.status_code in (408, 429):
+        raise Broken(reason)
     meaning = REFUSALS.get(answer.status_code, "it cannot be fetched")
     raise ValueError(f"{reason}: {meaning}. Get the file by hand and give it with --path")
 
 # %% ../../nbs/sources/00_download.ipynb #b807cc96
 def _write(answer: requests.Response, part: Part, first: int, total: int, progress: bool) -> None:
     "Append an answer to the part, from its first byte on."
-    bar = tqdm(total=total or None, initial=first, unit="B", unit_scale=True, desc=part.path.stem, disable=not progress)
+    bar = tqdm(
+        total=total or None,
+        initial=first,
+        unit="B",
+        unit_scale=True,
+        desc=part.path.stem,
+        disable=not progress,
+    )
     with open(part.path, "r+b") as file, bar:
         file.seek(first)
         file.truncate()
@@ -109,36 +137,60 @@ def _write(answer: requests.Response, part: Part, first: int, total: int, progre
             file.write(block)
             bar.update(len(block))
 
-def _attempt(url: str, part: Part, sha256: str, size: int, progress: bool, timeout: float, say: Callable) -> None:
+# %% ../../nbs/sources/00_download.ipynb #d7d67616
+def _attempt(
+    url: str, part: Part, sha256: str, size: int, progress: bool, timeout: float, say: Callable
+) -> None:
     "Ask once and write what comes; raise Broken if it stopped early."
     had = part.have()
     try:
-        with requests.get(url, headers=_request_headers(part, url, sha256), stream=True, timeout=timeout) as answer:
+        with requests.get(
+            url, headers=_request_headers(part, url, sha256), stream=True, timeout=timeout
+        ) as answer:
             if answer.status_code == 416:
-                if answer.headers.get("Content-Range") == f"bytes */{had}": return
+                if answer.headers.get("Content-Range") == f"bytes */{had}":
+                    return
                 part.forget()
                 raise Broken(f"{url} no longer has the part that is missing")
             _refuse_status(answer, url)
             first, rest = _first_byte(answer), _rest(answer)
             total = first + rest if rest else size
-            if first > had: raise Broken(f"{url} left out bytes {had:,} to {first:,}")
-            if not first: part.begin(url, _mark_of(answer))
+            if first > had:
+                raise Broken(f"{url} left out bytes {had:,} to {first:,}")
+            if not first:
+                part.begin(url, _mark_of(answer))
             size_text = human_size(total) if total else "a file of unknown size"
-            say(f"fetching {size_text} from {url}" + (f", going on after {human_size(first)}" if first else ""))
+            say(
+                f"fetching {size_text} from {url}"
+                + (f", going on after {human_size(first)}" if first else "")
+            )
             _write(answer, part, first, total, progress)
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+    except (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ContentDecodingError,
+    ) as error:
         raise Broken(f"{_why(error)} ({url}) after {human_size(part.have())}") from None
-    if rest and part.have() < total: raise Broken(f"{url} sent {part.have():,} of {total:,} bytes")
+    if rest and part.have() < total:
+        raise Broken(f"{url} sent {part.have():,} of {total:,} bytes")
 
+# %% ../../nbs/sources/00_download.ipynb #9023bd77
 def _why(error: Exception) -> str:
     "A network error in plain words."
     text = str(error)
-    if isinstance(error, requests.Timeout): return "the server did not answer in time"
-    if "resolve" in text or "Name or service" in text: return "the server's name was not found; is there a network?"
-    if "unreachable" in text: return "the network cannot be reached"
-    if "CERTIFICATE" in text.upper(): return "the server's certificate could not be verified"
-    if isinstance(error, requests.exceptions.ProxyError): return "the proxy could not be reached"
-    if "refused" in text: return "the connection was refused"
+    if isinstance(error, requests.Timeout):
+        return "the server did not answer in time"
+    if "resolve" in text or "Name or service" in text:
+        return "the server's name was not found; is there a network?"
+    if "unreachable" in text:
+        return "the network cannot be reached"
+    if "CERTIFICATE" in text.upper():
+        return "the server's certificate could not be verified"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy could not be reached"
+    if "refused" in text:
+        return "the connection was refused"
     return "the connection broke off"
 
 # %% ../../nbs/sources/00_download.ipynb #f316e138
@@ -150,67 +202,115 @@ def _in_plain_words(error: OSError, path: Path, missing: int) -> str:
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return f"{path.parent} cannot be written to. Change its rights, or get the file by hand and give it with --path"
     if isinstance(error, (NotADirectoryError, FileExistsError)):
-        return f"{path.parent} is not a folder. Remove the file of that name or choose another folder"
+        return (
+            f"{path.parent} is not a folder. Remove the file of that name or choose another folder"
+        )
     return f"{path} could not be written: {error.strerror or error}"
+
 
 def _refuse_content(part: Part, url: str, sha256: str, size: int, expect: str) -> None:
     "Refuse a complete answer that is not the expected file, and leave nothing of it."
     have, found = part.have(), sha256_of(part.path) if sha256 else ""
-    if found == sha256.lower() and have and (sha256 or not size or have == size): return
+    if found == sha256.lower() and have and (sha256 or not size or have == size):
+        return
     part.forget()
-    wrong = f"sha256 {found} instead of {expect}" if sha256 else f"{have:,} bytes instead of {size:,}" if size else "no bytes at all"
-    raise ValueError(f"what {url} sent is not the expected file: {wrong} ({human_size(have)}). "
-                     f"It was not kept: the file was changed at its source, or on the way. "
-                     "If you have the right file, give it with --path")
+    wrong = (
+        f"sha256 {found} instead of {expect}"
+        if sha256
+        else f"{have:,} bytes instead of {size:,}"
+        if size
+        else "no bytes at all"
+    )
+    raise ValueError(
+        f"what {url} sent is not the expected file: {wrong} ({human_size(have)}). "
+        f"It was not kept: the file was changed at its source, or on the way. "
+        "If you have the right file, give it with --path"
+    )
 
+# %% ../../nbs/sources/00_download.ipynb #b3dfdbfb
 def _is_complete(path: Path, sha256: str, size: int) -> bool:
     "Whether the target is there already and is the expected file."
-    if not path.is_file(): return False
-    return sha256_of(path) == sha256.lower() if sha256 else path.stat().st_size == size if size else path.stat().st_size > 0
+    if not path.is_file():
+        return False
+    return (
+        sha256_of(path) == sha256.lower()
+        if sha256
+        else path.stat().st_size == size
+        if size
+        else path.stat().st_size > 0
+    )
 
-def _persist(url: str, part: Part, sha256: str, size: int, progress: bool, attempts: int, backoff: float, timeout: float, say: Callable) -> None:
+
+def _persist(
+    url: str,
+    part: Part,
+    sha256: str,
+    size: int,
+    progress: bool,
+    attempts: int,
+    backoff: float,
+    timeout: float,
+    say: Callable,
+) -> None:
     "Try until the part is whole, or the attempts are used up."
-    if sha256 and part.have() and sha256_of(part.path) == sha256.lower(): return
+    if sha256 and part.have() and sha256_of(part.path) == sha256.lower():
+        return
     for attempt in range(1, attempts + 1):
-        try: return _attempt(url, part, sha256, size, progress, timeout, say)
+        try:
+            return _attempt(url, part, sha256, size, progress, timeout, say)
         except Broken as error:
             if attempt == attempts:
-                kept = f"{human_size(part.have())} are kept; repeat the command to go on" if part.have() else "Check the network and repeat the command"
-                raise ValueError(f"{error}; gave up after {attempts} attempts. {kept}, or get the file by hand and give it with --path") from None
+                kept = (
+                    f"{human_size(part.have())} are kept; repeat the command to go on"
+                    if part.have()
+                    else "Check the network and repeat the command"
+                )
+                raise ValueError(
+                    f"{error}; gave up after {attempts} attempts. {kept}, or get the file by hand and give it with --path"
+                ) from None
             say(f"{error}; trying again ({attempt + 1} of {attempts})")
             time.sleep(backoff * 2 ** (attempt - 1))
 
+# %% ../../nbs/sources/00_download.ipynb #9e02ecb3
 def download(
-    url: str, # Where the file is
-    path: str | Path, # Where it shall be
-    sha256: str = "", # What its bytes must add up to; empty: not checked
-    size: int = 0, # Its bytes, as far as known; 0: not known
-    progress: bool = True, # Whether to say what happens and show a bar
-    attempts: int = 4, # How often to try
-    backoff: float = 1.0, # Pause after the first failure, in seconds; doubled each time
-    timeout: float = 30.0, # Silence after which a server is given up, in seconds
-) -> Path: # The complete file
+    url: str,  # Where the file is
+    path: str | Path,  # Where it shall be
+    sha256: str = "",  # What its bytes must add up to; empty: not checked
+    size: int = 0,  # Its bytes, as far as known; 0: not known
+    progress: bool = True,  # Whether to say what happens and show a bar
+    attempts: int = 4,  # How often to try
+    backoff: float = 1.0,  # Pause after the first failure, in seconds; doubled each time
+    timeout: float = 30.0,  # Silence after which a server is given up, in seconds
+) -> Path:  # The complete file
     "Fetch a file, going on after breaks, and keep it only if it is the expected one."
     path = Path(path).expanduser()
-    part, say = Part(path.with_name(path.name + ".part")), print if progress else (lambda text: None)
+    part, say = (
+        Part(path.with_name(path.name + ".part")),
+        print if progress else (lambda text: None),
+    )
     try:
-        if _is_complete(path, sha256, size): return path
+        if _is_complete(path, sha256, size):
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         _persist(url, part, sha256, size, progress, attempts, backoff, timeout, say)
         _refuse_content(part, url, sha256, size, sha256.lower())
         os.replace(part.path, path)
         part.forget()
     except requests.RequestException as error:
-        raise ValueError(f"{url} cannot be fetched: {error}. Check the address, or get the file by hand and give it with --path") from None
-    except OSError as error: raise ValueError(_in_plain_words(error, path, size - part.have())) from None
+        raise ValueError(
+            f"{url} cannot be fetched: {error}. Check the address, or get the file by hand and give it with --path"
+        ) from None
+    except OSError as error:
+        raise ValueError(_in_plain_words(error, path, size - part.have())) from None
     return path
 
 # %% ../../nbs/sources/00_download.ipynb #600c8dea
 def cache_folder(
-    package_root: str | Path = "", # Where the package lies; empty: this package
-) -> Path: # A folder, which may not exist yet
+    package_root: str | Path = "",  # Where the package lies; empty: this package
+) -> Path:  # A folder, which may not exist yet
     "Where downloads are kept: data/ in a checkout, the user's cache elsewhere."
     above = Path(package_root or Path(__file__).parent).resolve()
     for folder in (above, *above.parents):
-        if (folder / "settings.ini").is_file() and (folder / "nbs").is_dir(): return folder / "data"
+        if (folder / "settings.ini").is_file() and (folder / "nbs").is_dir():
+            return folder / "data"
     return Path(platformdirs.user_cache_dir("clickstream-conv", appauthor=False))

@@ -15,24 +15,33 @@ from ..log.mapping import Mapping
 # %% ../../nbs/sources/01_source.ipynb #3e9d8c08
 OUTCOME_KINDS = ("event", "any later", "next", "label")  # see Outcome.kind
 
+
 @dataclass(frozen=True)
 class Outcome:
     "What is predicted, always about events after the landmark."
-    name: str = "purchase" # Short name
-    says: str = "the session buys" # The outcome as the end of a sentence
-    kind: str = "event" # "event": such an event comes later; "any later": some later event has column = equals; "next": the next one has; "label": the log says it
-    column: str = "event" # The column that decides
-    equals: str = "purchase" # Its value that counts
-    proxy: bool = False # Whether it stands in for a purchase that the log does not hold
+
+    name: str = "purchase"  # Short name
+    says: str = "the session buys"  # The outcome as the end of a sentence
+    kind: str = "event"  # "event": such an event comes later; "any later": some later event has column = equals; "next": the next one has; "label": the log says it
+    column: str = "event"  # The column that decides
+    equals: str = "purchase"  # Its value that counts
+    proxy: bool = False  # Whether it stands in for a purchase that the log does not hold
 
     def __post_init__(self):
         for part in ("name", "says", "kind", "column", "equals"):
             if not isinstance(getattr(self, part), str):
-                raise ValueError(f"outcome: {part} must be a word, e.g. "
-                                 f"\"purchase\"; found {reprlib.repr(getattr(self, part))}")
+                raise ValueError(
+                    f"outcome: {part} must be a word, e.g. "
+                    f'"purchase"; found {reprlib.repr(getattr(self, part))}'
+                )
         if not isinstance(self.proxy, bool):
-            raise ValueError(f"outcome {self.name!r}: proxy must be true or false; found {reprlib.repr(self.proxy)}")
-        if self.kind not in OUTCOME_KINDS: raise ValueError(f"outcome {self.name!r}: kind {self.kind!r} is not one of {list(OUTCOME_KINDS)}")
+            raise ValueError(
+                f"outcome {self.name!r}: proxy must be true or false; found {reprlib.repr(self.proxy)}"
+            )
+        if self.kind not in OUTCOME_KINDS:
+            raise ValueError(
+                f"outcome {self.name!r}: kind {self.kind!r} is not one of {list(OUTCOME_KINDS)}"
+            )
 
     @property
     def title(self) -> str:
@@ -43,29 +52,37 @@ class Outcome:
 @dataclass(frozen=True)
 class Source:
     "A log that can be read by name."
-    name: str # What it is called on the command line
-    title: str # What it is called in a sentence
-    mapping: Mapping # Columns, rules, context
-    outcomes: tuple = (Outcome(),) # What can be predicted; the first is the default
-    state: tuple = ("event",) # Event columns that together say where a visitor is, for the chains of pages
-    reader: Callable | None = None # Files to a raw table, where the general reader does not do; None: the general reader
-    prepare: Callable | None = None # Raw table to raw table, before the mapping
-    ready_made: bool = False # Whether the log holds finished sessions and no events
-    suspects: tuple = () # Columns that may know the outcome; left out, and shown with and without
-    url: str = "" # Where it can be downloaded; empty: it cannot
-    size: int = 0 # Bytes of the download; 0: not known
-    sha256: str = "" # Of the log file itself, once unpacked; empty: not known
-    where: str = "" # How to get it by hand
-    licence: str = "" # Terms of use
-    citation: str = "" # Who made it
-    traps: str = "" # What easily goes wrong with it, in a sentence
-    compare: str = "" # A published figure of it, and who says so
-    names: tuple = () # Its columns in order, for files of it that come without a header
+
+    name: str  # What it is called on the command line
+    title: str  # What it is called in a sentence
+    mapping: Mapping  # Columns, rules, context
+    outcomes: tuple = (Outcome(),)  # What can be predicted; the first is the default
+    state: tuple = (
+        "event",
+    )  # Event columns that together say where a visitor is, for the chains of pages
+    reader: Callable | None = (
+        None  # Files to a raw table, where the general reader does not do; None: the general reader
+    )
+    prepare: Callable | None = None  # Raw table to raw table, before the mapping
+    ready_made: bool = False  # Whether the log holds finished sessions and no events
+    suspects: tuple = ()  # Columns that may know the outcome; left out, and shown with and without
+    url: str = ""  # Where it can be downloaded; empty: it cannot
+    size: int = 0  # Bytes of the download; 0: not known
+    sha256: str = ""  # Of the log file itself, once unpacked; empty: not known
+    where: str = ""  # How to get it by hand
+    licence: str = ""  # Terms of use
+    citation: str = ""  # Who made it
+    traps: str = ""  # What easily goes wrong with it, in a sentence
+    compare: str = ""  # A published figure of it, and who says so
+    names: tuple = ()  # Its columns in order, for files of it that come without a header
 
     def outcome(self, name: str = "") -> Outcome:
         "One of the outcomes by name; the first without."
         found = {o.name: o for o in self.outcomes}
-        if name and name not in found: raise ValueError(f"source {self.name} offers no outcome {name!r}; it has: {', '.join(found)}")
+        if name and name not in found:
+            raise ValueError(
+                f"source {self.name} offers no outcome {name!r}; it has: {', '.join(found)}"
+            )
         return found[name] if name else self.outcomes[0]
 
     @property

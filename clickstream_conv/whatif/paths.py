@@ -18,72 +18,155 @@ from ..scoring.scorer import Scorer
 from .scenario import refuse_other, Scenario, STEP
 
 # %% ../../nbs/whatif/02_paths.ipynb #17916c8c
-ANSWER = ("probability", "change", "flagged", "revenue", "revenue_low", "revenue_high", "segment")  # what a path tells after each event
+ANSWER = (
+    "probability",
+    "change",
+    "flagged",
+    "revenue",
+    "revenue_low",
+    "revenue_high",
+    "segment",
+)  # what a path tells after each event
+
 
 def path_of(
-    scorer: Scorer, # Made by Scorer.load
-    scenario: Scenario, # What is asked about
-) -> pd.DataFrame: # One row an event: step, event, item_id, category, price, pause, ANSWER, trained, status, notes
+    scorer: Scorer,  # Made by Scorer.load
+    scenario: Scenario,  # What is asked about
+) -> (
+    pd.DataFrame
+):  # One row an event: step, event, item_id, category, price, pause, ANSWER, trained, status, notes
     "What the run's models say after each event."
-    if not len(scenario): refuse_other(scenario.source, scorer.card)
-    told = pd.DataFrame([{c: step[c] for c in STEP if c != "quantity"} for step in scenario.steps], columns=[c for c in STEP if c != "quantity"])
+    if not len(scenario):
+        refuse_other(scenario.source, scorer.card)
+    told = pd.DataFrame(
+        [{c: step[c] for c in STEP if c != "quantity"} for step in scenario.steps],
+        columns=[c for c in STEP if c != "quantity"],
+    )
     names = [c for c in ANSWER if c != "change"]
-    found = scorer.score(scenario.events(scorer), "every").to_pandas() if len(scenario) else pd.DataFrame(columns=["status", "notes", *names])
-    path = pd.concat([told, found[[*names, "status", "notes"]]], axis=1).assign(trained=found["status"] == "scored", change=found["probability"].astype(float).diff())
+    found = (
+        scorer.score(scenario.events(scorer), "every").to_pandas()
+        if len(scenario)
+        else pd.DataFrame(columns=["status", "notes", *names])
+    )
+    path = pd.concat([told, found[[*names, "status", "notes"]]], axis=1).assign(
+        trained=found["status"] == "scored", change=found["probability"].astype(float).diff()
+    )
     path.insert(0, "step", np.arange(1, len(path) + 1))
     return path[["step", *told.columns, *ANSWER, "trained", "status", "notes"]]
 
 # %% ../../nbs/whatif/02_paths.ipynb #2917b770
 def in_words(
-    scorer: Scorer, # Who was asked
-    path: pd.DataFrame, # As made by path_of
-) -> str: # Sentences
+    scorer: Scorer,  # Who was asked
+    path: pd.DataFrame,  # As made by path_of
+) -> str:  # Sentences
     "What a path ends with."
-    if path.empty: return "There are no events yet. Add one."
+    if path.empty:
+        return "There are no events yet. Add one."
     end, line = path.iloc[-1], scorer.threshold
-    if end["status"] not in SCORED: return {"converted already": "The session has converted, so there is nothing left to predict.", "too short": f"The model answers from {scorer.landmarks[0]} events on."}[end["status"]]
+    if end["status"] not in SCORED:
+        return {
+            "converted already": "The session has converted, so there is nothing left to predict.",
+            "too short": f"The model answers from {scorer.landmarks[0]} events on.",
+        }[end["status"]]
     side = "at or over" if end["flagged"] else "below"
     words = f"After {end['step']} event{'s' if end['step'] > 1 else ''} the probability that {scorer.outcome.says} is {end['probability']:.4f}, {side} the run's threshold of {line:.4f}."
-    if not end["trained"]: words += f" The model was trained after {', '.join(map(str, scorer.landmarks))} events, so this answer lies {end['status']}."
-    if end["revenue"] is not None and end["revenue"] == end["revenue"]: words += f" Expected revenue {end['revenue']:,.2f}, interval {end['revenue_low']:,.2f} to {end['revenue_high']:,.2f}."
-    if isinstance(end["segment"], str): words += f" Segment: {end['segment']}."
+    if not end["trained"]:
+        words += f" The model was trained after {', '.join(map(str, scorer.landmarks))} events, so this answer lies {end['status']}."
+    if end["revenue"] is not None and end["revenue"] == end["revenue"]:
+        words += f" Expected revenue {end['revenue']:,.2f}, interval {end['revenue_low']:,.2f} to {end['revenue_high']:,.2f}."
+    if isinstance(end["segment"], str):
+        words += f" Segment: {end['segment']}."
     return words + (f" Note: {end['notes']}." if end["notes"] else "")
 
 # %% ../../nbs/whatif/02_paths.ipynb #cae523ea
 def compare_scenarios(
-    scorer: Scorer, # Made by Scorer.load
-    scenarios: dict, # Name: Scenario
-) -> pd.DataFrame: # As path_of, with the name of the scenario in front
+    scorer: Scorer,  # Made by Scorer.load
+    scenarios: dict,  # Name: Scenario
+) -> pd.DataFrame:  # As path_of, with the name of the scenario in front
     "The paths of several scenarios, one below the other."
-    if not scenarios: raise ValueError("there is nothing to compare. Give scenarios by name: compare_scenarios(scorer, {'as it was': first, 'with a cart': second})")
-    return pd.concat([path_of(scorer, scenario).assign(scenario=name)[["scenario", *path_of(scorer, replace(scenario, steps=())).columns]] for name, scenario in scenarios.items()], ignore_index=True)
+    if not scenarios:
+        raise ValueError(
+            "there is nothing to compare. Give scenarios by name: compare_scenarios(scorer, {'as it was': first, 'with a cart': second})"
+        )
+    return pd.concat(
+        [
+            path_of(scorer, scenario).assign(scenario=name)[
+                ["scenario", *path_of(scorer, replace(scenario, steps=())).columns]
+            ]
+            for name, scenario in scenarios.items()
+        ],
+        ignore_index=True,
+    )
+
 
 def _finding(compared: pd.DataFrame) -> str:
     "Where the scenarios end."
-    ends = compared.dropna(subset=["probability"]).groupby("scenario", sort=False)["probability"].last()
+    ends = (
+        compared.dropna(subset=["probability"])
+        .groupby("scenario", sort=False)["probability"]
+        .last()
+    )
     return "; ".join(f"{name} ends at {p:.3f}" for name, p in ends.items())
 
+# %% ../../nbs/whatif/02_paths.ipynb #5661a70e
 def plot_scenarios(
-    compared: pd.DataFrame, # As made by compare_scenarios
-    threshold: float, # The run's
-) -> Picture: # Its data is compare_scenarios
+    compared: pd.DataFrame,  # As made by compare_scenarios
+    threshold: float,  # The run's
+) -> Picture:  # Its data is compare_scenarios
     "The probability through each scenario."
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7.2, 3.1))
         ends = {}
         paths = list(compared.dropna(subset=["probability"]).groupby("scenario", sort=False))
         for place, (name, path) in enumerate(paths):
-            colour, kept, wider = KINDS[place % len(KINDS)], path["trained"].to_numpy(), len(paths) - 1 - place
+            colour, kept, wider = (
+                KINDS[place % len(KINDS)],
+                path["trained"].to_numpy(),
+                len(paths) - 1 - place,
+            )
             ax.plot(path["step"], path["probability"], color=colour, lw=1.6 + 3 * wider)
-            ax.plot(path["step"][kept], path["probability"][kept], "o", color=colour, ms=5 + 4 * wider)
-            ax.plot(path["step"][~kept], path["probability"][~kept], "D", color=colour, mfc="white", ms=4 + 3 * wider)
+            ax.plot(
+                path["step"][kept], path["probability"][kept], "o", color=colour, ms=5 + 4 * wider
+            )
+            ax.plot(
+                path["step"][~kept],
+                path["probability"][~kept],
+                "D",
+                color=colour,
+                mfc="white",
+                ms=4 + 3 * wider,
+            )
             ends[name] = (path["step"].iloc[-1], path["probability"].iloc[-1], colour)
-        top = 1.12 * max([threshold, *(p for _, p, _ in ends.values()), *compared["probability"].dropna()])
-        ax.set(xlabel="events so far (filled: as trained, hollow: another number of events)", ylabel="probability", ylim=(0, top), xticks=sorted({1, *compared["step"][::max(1, len(compared) // 12)]}))
+        top = 1.12 * max(
+            [threshold, *(p for _, p, _ in ends.values()), *compared["probability"].dropna()]
+        )
+        ax.set(
+            xlabel="events so far (filled: as trained, hollow: another number of events)",
+            ylabel="probability",
+            ylim=(0, top),
+            xticks=sorted({1, *compared["step"][:: max(1, len(compared) // 12)]}),
+        )
         ax.axhline(threshold, color=COLOURS["chance"], ls="--", lw=0.9)
         places = spread_out([*(p for _, p, _ in ends.values()), threshold], 0.075 * top)
-        named = [*((name, end[:2], end[2]) for name, end in ends.items()), (f"threshold {threshold:.3f}", (ax.get_xlim()[1], threshold), "#595959")]
+        named = [
+            *((name, end[:2], end[2]) for name, end in ends.items()),
+            (f"threshold {threshold:.3f}", (ax.get_xlim()[1], threshold), "#595959"),
+        ]
         for (name, end, colour), y in zip(named, places):
-            ax.annotate(name, end, xytext=(1.03, y), textcoords=("axes fraction", "data"), va="center", color=colour, annotation_clip=False, arrowprops=dict(arrowstyle="-", color=colour, lw=0.6, shrinkA=1, shrinkB=5, relpos=(0, 0.5)))
+            ax.annotate(
+                name,
+                end,
+                xytext=(1.03, y),
+                textcoords=("axes fraction", "data"),
+                va="center",
+                color=colour,
+                annotation_clip=False,
+                arrowprops=dict(
+                    arrowstyle="-", color=colour, lw=0.6, shrinkA=1, shrinkB=5, relpos=(0, 0.5)
+                ),
+            )
         ax.set_title(_finding(compared))
-    return Picture(figure, f"Lines of the probability after each event. {_finding(compared)}. Threshold {threshold:.3f}.")
+    return Picture(
+        figure,
+        f"Lines of the probability after each event. {_finding(compared)}. Threshold {threshold:.3f}.",
+    )

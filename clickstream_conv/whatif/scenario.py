@@ -21,64 +21,92 @@ from ..scoring.scorer import Scorer
 from .sessions import past_of
 
 # %% ../../nbs/whatif/01_scenario.ipynb #622cee04
-STEP = ("event", "item_id", "category", "price", "quantity", "pause")  # what an event of a scenario tells, beside its context
+STEP = (
+    "event",
+    "item_id",
+    "category",
+    "price",
+    "quantity",
+    "pause",
+)  # what an event of a scenario tells, beside its context
+
 
 def sound_step(
-    event: dict, # What an event tells
-    context: tuple, # Its context columns
-) -> dict: # The same, complete
+    event: dict,  # What an event tells
+    context: tuple,  # Its context columns
+) -> dict:  # The same, complete
     "An event of a scenario, or a refusal."
     whole = dict.fromkeys((*STEP, *context)) | dict(quantity=1, pause=0.0) | event
-    if strange := [k for k in event if k not in (*STEP, *context)]: raise ValueError(f"an event has no {strange[0]!r}; it has: {', '.join((*STEP, *context))}")
-    if whole["event"] not in EVENTS: raise ValueError(f"an event is one of {', '.join(EVENTS)}; found {whole['event']!r}")
+    if strange := [k for k in event if k not in (*STEP, *context)]:
+        raise ValueError(f"an event has no {strange[0]!r}; it has: {', '.join((*STEP, *context))}")
+    if whole["event"] not in EVENTS:
+        raise ValueError(f"an event is one of {', '.join(EVENTS)}; found {whole['event']!r}")
     for name, least in (("price", 0), ("pause", 0), ("quantity", 1)):
         value = whole[name]
-        if value is None and name == "price": continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1e12: raise ValueError(f"{name} is a number from {least} on, e.g. {least + 9}; found {value!r}")
+        if value is None and name == "price":
+            continue
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not least <= value < 1e12
+        ):
+            raise ValueError(
+                f"{name} is a number from {least} on, e.g. {least + 9}; found {value!r}"
+            )
     return whole
 
+# %% ../../nbs/whatif/01_scenario.ipynb #c8d625f6
 @dataclass(frozen=True)
 class Scenario:
     "A session that might be."
-    source: str # Title of the log whose run is asked
-    context: dict # The session's context
-    steps: tuple = () # Events in order, as dicts
-    start: int | None = None # Time of the first event in microseconds; None where the log has no times
-    places: tuple = () # Context columns of the events
 
-    def __len__(self): return len(self.steps)
+    source: str  # Title of the log whose run is asked
+    context: dict  # The session's context
+    steps: tuple = ()  # Events in order, as dicts
+    start: int | None = (
+        None  # Time of the first event in microseconds; None where the log has no times
+    )
+    places: tuple = ()  # Context columns of the events
+
+    def __len__(self):
+        return len(self.steps)
 
     def _at(self, step: int) -> int:
         "Position of an event, or a refusal."
-        if not 1 <= step <= len(self): raise ValueError(f"there is no event {step}; the scenario has {len(self)}, counted from 1")
+        if not 1 <= step <= len(self):
+            raise ValueError(
+                f"there is no event {step}; the scenario has {len(self)}, counted from 1"
+            )
         return step - 1
 
 # %% ../../nbs/whatif/01_scenario.ipynb #4f1907f0
 @patch
 def with_event(
     self: Scenario,
-    event: dict, # event, and what else it tells
-    step: int | None = None, # Its place; None: at the end
-) -> Scenario: # With one more event
+    event: dict,  # event, and what else it tells
+    step: int | None = None,  # Its place; None: at the end
+) -> Scenario:  # With one more event
     "Add an event."
     at = len(self) if step in (None, len(self) + 1) else self._at(step)
     return replace(self, steps=(*self.steps[:at], sound_step(event, self.places), *self.steps[at:]))
 
+
 @patch
 def without_event(
     self: Scenario,
-    step: int, # Its place
-) -> Scenario: # With one event less
+    step: int,  # Its place
+) -> Scenario:  # With one event less
     "Remove an event."
     at = self._at(step)
-    return replace(self, steps=self.steps[:at] + self.steps[at + 1:])
+    return replace(self, steps=self.steps[:at] + self.steps[at + 1 :])
+
 
 @patch
 def moved(
     self: Scenario,
-    step: int, # Where the event is
-    to: int, # Where it goes
-) -> Scenario: # With the same events in another order
+    step: int,  # Where the event is
+    to: int,  # Where it goes
+) -> Scenario:  # With the same events in another order
     "Move an event; its pause moves along."
     event, rest, at = self.steps[self._at(step)], self.without_event(step).steps, self._at(to)
     return replace(self, steps=(*rest[:at], event, *rest[at:]))
@@ -87,96 +115,160 @@ def moved(
 @patch
 def changed(
     self: Scenario,
-    step: int, # Its place
-    **values, # What it tells from now on
-) -> Scenario: # With an event that tells something else
+    step: int,  # Its place
+    **values,  # What it tells from now on
+) -> Scenario:  # With an event that tells something else
     "Change an event."
     at = self._at(step)
-    return replace(self, steps=(*self.steps[:at], sound_step(self.steps[at] | values, self.places), *self.steps[at + 1:]))
+    return replace(
+        self,
+        steps=(
+            *self.steps[:at],
+            sound_step(self.steps[at] | values, self.places),
+            *self.steps[at + 1 :],
+        ),
+    )
+
 
 @patch
 def in_context(
     self: Scenario,
-    **values, # Context column: value
-) -> Scenario: # In another context
+    **values,  # Context column: value
+) -> Scenario:  # In another context
     "Change the session's context."
-    if strange := [k for k in values if k not in self.context]: raise ValueError(f"the session has no context {strange[0]!r}; it has: {', '.join(self.context) or 'none'}")
+    if strange := [k for k in values if k not in self.context]:
+        raise ValueError(
+            f"the session has no context {strange[0]!r}; it has: {', '.join(self.context) or 'none'}"
+        )
     return replace(self, context=self.context | values)
 
 # %% ../../nbs/whatif/01_scenario.ipynb #3365ed0d
 def refuse_other(
-    source: str, # Title of the log that a scenario belongs to
-    card: dict, # The card of the run's log
+    source: str,  # Title of the log that a scenario belongs to
+    card: dict,  # The card of the run's log
 ) -> None:
     "Refuse a scenario of another log, and any scenario where there are no events."
-    if card["ready_made"]: raise ValueError(f"this run learned from {card['title']}: finished sessions, no events to build with. Use Sliders(scorer), or nudge(scorer, row, changes)")
-    if source != card["title"]: raise ValueError(f"this scenario belongs to {source!r}, and the run learned from {card['title']!r}. Build one for this run: start_of(scorer)")
+    if card["ready_made"]:
+        raise ValueError(
+            f"this run learned from {card['title']}: finished sessions, no events to build with. Use Sliders(scorer), or nudge(scorer, row, changes)"
+        )
+    if source != card["title"]:
+        raise ValueError(
+            f"this scenario belongs to {source!r}, and the run learned from {card['title']!r}. Build one for this run: start_of(scorer)"
+        )
+
 
 @patch
 def events(
     self: Scenario,
-    scorer: Scorer, # Who will be asked
-    session_id: str = "scenario", # What the session is called
-) -> pl.DataFrame: # Canonical events
+    scorer: Scorer,  # Who will be asked
+    session_id: str = "scenario",  # What the session is called
+) -> pl.DataFrame:  # Canonical events
     "The scenario as events that can be scored."
     refuse_other(self.source, scorer.card)
-    waited = np.cumsum([0, *(round(1e6 * step["pause"]) for step in self.steps[1:])], dtype=int).tolist()
-    rows = [step | self.context | dict(session_id=session_id, step=n, t=None if self.start is None else self.start + after) for n, (step, after) in enumerate(zip(self.steps, waited), 1)]
-    return pl.DataFrame(rows, schema={**{c: COLUMNS[c] for c in REQUIRED}, **scorer.kinds}, orient="row")
+    waited = np.cumsum(
+        [0, *(round(1e6 * step["pause"]) for step in self.steps[1:])], dtype=int
+    ).tolist()
+    rows = [
+        step
+        | self.context
+        | dict(session_id=session_id, step=n, t=None if self.start is None else self.start + after)
+        for n, (step, after) in enumerate(zip(self.steps, waited), 1)
+    ]
+    return pl.DataFrame(
+        rows, schema={**{c: COLUMNS[c] for c in REQUIRED}, **scorer.kinds}, orient="row"
+    )
 
 # %% ../../nbs/whatif/01_scenario.ipynb #cb70dee1
 def start_of(
-    scorer: Scorer, # Made by Scorer.load
-) -> Scenario: # Without events, in the commonest context
+    scorer: Scorer,  # Made by Scorer.load
+) -> Scenario:  # Without events, in the commonest context
     "An empty scenario."
     refuse_other(scorer.card["title"], scorer.card)
     past = past_of(scorer)
     context = {c: next(iter(past.words[c]), None) for c in scorer.card["session_context"]}
-    return Scenario(scorer.card["title"], context, (), None if scorer.card["resolution"] == "none" else int(past.events["t"].median()), tuple(scorer.card["event_context"]))
+    return Scenario(
+        scorer.card["title"],
+        context,
+        (),
+        None if scorer.card["resolution"] == "none" else int(past.events["t"].median()),
+        tuple(scorer.card["event_context"]),
+    )
+
 
 def scenario_of(
-    scorer: Scorer, # Made by Scorer.load
-    session_id: str, # A session of the training part
-) -> Scenario: # The same events
+    scorer: Scorer,  # Made by Scorer.load
+    session_id: str,  # A session of the training part
+) -> Scenario:  # The same events
     "A real session as a scenario."
     empty = start_of(scorer)
     real = past_of(scorer).events.filter(pl.col("session_id") == session_id)
-    if real.is_empty(): raise ValueError(f"the training part holds no session {session_id!r}. Find one: find_sessions(scorer)")
+    if real.is_empty():
+        raise ValueError(
+            f"the training part holds no session {session_id!r}. Find one: find_sessions(scorer)"
+        )
     real = real.with_columns(pause=((pl.col("t") - pl.col("t").shift(1)) / 1e6).fill_null(0.0))
     steps = tuple(real.select(*STEP, *empty.places).to_dicts())
-    return replace(empty, context={c: real[c][0] for c in empty.context}, steps=steps, start=real["t"][0])
+    return replace(
+        empty, context={c: real[c][0] for c in empty.context}, steps=steps, start=real["t"][0]
+    )
 
 # %% ../../nbs/whatif/01_scenario.ipynb #ae944514
 def save_scenario(
-    scenario: Scenario, # What to keep
-    path: str | Path, # Where
-) -> Path: # Where it is
+    scenario: Scenario,  # What to keep
+    path: str | Path,  # Where
+) -> Path:  # Where it is
     "Keep a scenario as JSON."
-    with atomic_write(Path(path)) as file: file.write((json.dumps(asdict(scenario), indent=1, ensure_ascii=False) + "\n").encode())
+    with atomic_write(Path(path)) as file:
+        file.write((json.dumps(asdict(scenario), indent=1, ensure_ascii=False) + "\n").encode())
     return Path(path)
+
 
 def _refuse_shape(found, path: Path, expected: Scenario) -> None:
     "Refuse what is no scenario of this run."
-    if not isinstance(found, dict) or (missing := [k for k in Scenario.__dataclass_fields__ if k not in found]):
-        raise ValueError(f"{path} holds no scenario: it has no {'dict' if not isinstance(found, dict) else missing[0]}. Make one with save_scenario(scenario, path)")
+    if not isinstance(found, dict) or (
+        missing := [k for k in Scenario.__dataclass_fields__ if k not in found]
+    ):
+        raise ValueError(
+            f"{path} holds no scenario: it has no {'dict' if not isinstance(found, dict) else missing[0]}. Make one with save_scenario(scenario, path)"
+        )
     for name, wanted in (("context", dict), ("steps", list), ("places", list)):
-        if not isinstance(found[name], wanted): raise ValueError(f"{path} is damaged: {name} should be a {wanted.__name__}, found {found[name]!r}. Save the scenario again")
-    if set(found["context"]) != set(expected.context) or set(found["places"]) != set(expected.places):
-        raise ValueError(f"{path} tells the context {', '.join([*found['context'], *found['places']]) or 'none'}, and this run's log has {', '.join([*expected.context, *expected.places]) or 'none'}. Build it anew")
-    if not (found["start"] is None) == (expected.start is None): raise ValueError(f"{path} is damaged: start is {found['start']!r}, and the log's clock says otherwise. Save the scenario again")
+        if not isinstance(found[name], wanted):
+            raise ValueError(
+                f"{path} is damaged: {name} should be a {wanted.__name__}, found {found[name]!r}. Save the scenario again"
+            )
+    if set(found["context"]) != set(expected.context) or set(found["places"]) != set(
+        expected.places
+    ):
+        raise ValueError(
+            f"{path} tells the context {', '.join([*found['context'], *found['places']]) or 'none'}, and this run's log has {', '.join([*expected.context, *expected.places]) or 'none'}. Build it anew"
+        )
+    if not (found["start"] is None) == (expected.start is None):
+        raise ValueError(
+            f"{path} is damaged: start is {found['start']!r}, and the log's clock says otherwise. Save the scenario again"
+        )
 
+# %% ../../nbs/whatif/01_scenario.ipynb #032c41a6
 def load_scenario(
-    scorer: Scorer, # Whose run it belongs to
-    path: str | Path, # Made by save_scenario
-) -> Scenario: # As it was
+    scorer: Scorer,  # Whose run it belongs to
+    path: str | Path,  # Made by save_scenario
+) -> Scenario:  # As it was
     "Read a scenario, and refuse what is none of this run."
     path = Path(path)
-    if not path.is_file(): raise ValueError(f"there is no file {path}. Make one with save_scenario(scenario, path)")
-    try: found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error: raise ValueError(f"{path} is damaged, it is no JSON: {' '.join(str(error).split())}. Save the scenario again") from None
-    if isinstance(found, dict) and isinstance(found.get("source"), str): refuse_other(found["source"], scorer.card)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}. Make one with save_scenario(scenario, path)")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is damaged, it is no JSON: {' '.join(str(error).split())}. Save the scenario again"
+        ) from None
+    if isinstance(found, dict) and isinstance(found.get("source"), str):
+        refuse_other(found["source"], scorer.card)
     _refuse_shape(found, path, start_of(scorer))
     places = tuple(found["places"])
-    try: steps = tuple(sound_step(step, places) for step in found["steps"])
-    except (ValueError, TypeError) as error: raise ValueError(f"{path} is damaged: {error}") from None
+    try:
+        steps = tuple(sound_step(step, places) for step in found["steps"])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
     return Scenario(found["source"], found["context"], steps, found["start"], places)

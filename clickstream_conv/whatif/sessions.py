@@ -21,11 +21,11 @@ from ..sources.card import load_events
 
 # %% ../../nbs/whatif/00_sessions.ipynb #851a351b
 def small_run(
-    folder: str = "", # Where it goes; empty: a new temporary folder
-    sessions: int = 2_000, # Of the demo shop
-    family: str = "logistic regression", # Of the model
-    seed: int = 0, # Of the model
-) -> Run: # With its log, its session table and a conversion model
+    folder: str = "",  # Where it goes; empty: a new temporary folder
+    sessions: int = 2_000,  # Of the demo shop
+    family: str = "logistic regression",  # Of the model
+    seed: int = 0,  # Of the model
+) -> Run:  # With its log, its session table and a conversion model
     "A run that is small enough to play with."
     run = Run(folder)
     quick_conversion(run, family, sessions=sessions, seed=seed)
@@ -36,103 +36,195 @@ MOST_PRODUCTS = 60  # products that a menu offers
 MOST_WORDS = 30  # values of another column that a menu offers
 _pasts = WeakKeyDictionary()  # what was read, for each Scorer
 
+
 def products_of(
-    events: pl.DataFrame, # Canonical events
-    most: int = MOST_PRODUCTS, # How many to keep
-) -> pl.DataFrame: # item_id, category, price (median), events; the commonest first
+    events: pl.DataFrame,  # Canonical events
+    most: int = MOST_PRODUCTS,  # How many to keep
+) -> pl.DataFrame:  # item_id, category, price (median), events; the commonest first
     "The products that were met most often."
-    met = events.filter(pl.col("item_id").is_not_null()).group_by("item_id").agg(pl.col("category").drop_nulls().mode().sort().first(), pl.col("price").median(), events=pl.len())
+    met = (
+        events.filter(pl.col("item_id").is_not_null())
+        .group_by("item_id")
+        .agg(
+            pl.col("category").drop_nulls().mode().sort().first(),
+            pl.col("price").median(),
+            events=pl.len(),
+        )
+    )
     return met.sort("events", "item_id", descending=[True, False]).head(most)
 
+
 def words_of(
-    events: pl.DataFrame, # Canonical events
-    columns: list, # Some of their columns
-    most: int = MOST_WORDS, # How many values to keep of each
-) -> dict: # Column: its values, the commonest first
+    events: pl.DataFrame,  # Canonical events
+    columns: list,  # Some of their columns
+    most: int = MOST_WORDS,  # How many values to keep of each
+) -> dict:  # Column: its values, the commonest first
     "What occurs in a column."
-    return {c: events.group_by(c).len().drop_nulls().sort("len", c, descending=[True, False])[c].head(most).to_list() for c in columns}
+    return {
+        c: events.group_by(c)
+        .len()
+        .drop_nulls()
+        .sort("len", c, descending=[True, False])[c]
+        .head(most)
+        .to_list()
+        for c in columns
+    }
 
 # %% ../../nbs/whatif/00_sessions.ipynb #0af539d7
 class Past:
     "What a run's training part offers. Everything is read when it is first asked for."
+
     def __init__(
         self,
-        scorer: Scorer, # Made by Scorer.load
+        scorer: Scorer,  # Made by Scorer.load
     ):
-        if scorer.folder is None: raise ValueError("this Scorer was not loaded from a run's folder, so there is no log to offer sessions and products from. Use Scorer.load(folder)")
-        self.card, self.trained, self.folder, self._crowds = scorer.card, scorer.landmarks, Run(str(scorer.folder)), {}
-        self.columns = ["event", "category", *self.card["event_context"], *self.card["session_context"]]
+        if scorer.folder is None:
+            raise ValueError(
+                "this Scorer was not loaded from a run's folder, so there is no log to offer sessions and products from. Use Scorer.load(folder)"
+            )
+        self.card, self.trained, self.folder, self._crowds = (
+            scorer.card,
+            scorer.landmarks,
+            Run(str(scorer.folder)),
+            {},
+        )
+        self.columns = [
+            "event",
+            "category",
+            *self.card["event_context"],
+            *self.card["session_context"],
+        ]
 
     @cached_property
-    def rows(self) -> pd.DataFrame: return read_table(self.folder, "sessions.parquet", "04_features").filter(pl.col("part") == "train").to_pandas()
-    @cached_property
-    def events(self) -> pl.DataFrame: return load_events(self.folder, "train").sort("session_id", "step")
-    @cached_property
-    def products(self) -> pl.DataFrame: return products_of(self.events)
-    @cached_property
-    def words(self) -> dict: return words_of(self.events, self.columns)
-    @cached_property
-    def pauses(self) -> pl.DataFrame: return pauses_of(self.events, self.card["resolution"])
+    def rows(self) -> pd.DataFrame:
+        return (
+            read_table(self.folder, "sessions.parquet", "04_features")
+            .filter(pl.col("part") == "train")
+            .to_pandas()
+        )
 
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        return load_events(self.folder, "train").sort("session_id", "step")
+
+    @cached_property
+    def products(self) -> pl.DataFrame:
+        return products_of(self.events)
+
+    @cached_property
+    def words(self) -> dict:
+        return words_of(self.events, self.columns)
+
+    @cached_property
+    def pauses(self) -> pl.DataFrame:
+        return pauses_of(self.events, self.card["resolution"])
+
+# %% ../../nbs/whatif/00_sessions.ipynb #a96cec3c
 def past_of(
-    scorer: Scorer, # Made by Scorer.load
-) -> Past: # Read once for each Scorer
+    scorer: Scorer,  # Made by Scorer.load
+) -> Past:  # Read once for each Scorer
     "What the run of a Scorer offers."
-    if scorer not in _pasts: _pasts[scorer] = Past(scorer)
+    if scorer not in _pasts:
+        _pasts[scorer] = Past(scorer)
     return _pasts[scorer]
 
+
 def pauses_of(
-    events: pl.DataFrame, # Canonical events, sorted
-    resolution: str, # Of their clock
-) -> pl.DataFrame: # event, low (lower quartile), middle (median): seconds before such an event; empty where the clock is too coarse
+    events: pl.DataFrame,  # Canonical events, sorted
+    resolution: str,  # Of their clock
+) -> pl.DataFrame:  # event, low (lower quartile), middle (median): seconds before such an event; empty where the clock is too coarse
     "How long it takes until an event of some kind."
-    if resolution not in FINE: return pl.DataFrame(schema={"event": pl.String, "low": pl.Float64, "middle": pl.Float64})
-    waited = events.select("event", pause=(pl.col("t") - pl.col("t").shift(1).over("session_id")) / 1e6).drop_nulls()
-    return waited.group_by("event").agg(low=pl.col("pause").quantile(0.25), middle=pl.col("pause").median()).sort("event")
+    if resolution not in FINE:
+        return pl.DataFrame(schema={"event": pl.String, "low": pl.Float64, "middle": pl.Float64})
+    waited = events.select(
+        "event", pause=(pl.col("t") - pl.col("t").shift(1).over("session_id")) / 1e6
+    ).drop_nulls()
+    return (
+        waited.group_by("event")
+        .agg(low=pl.col("pause").quantile(0.25), middle=pl.col("pause").median())
+        .sort("event")
+    )
 
 # %% ../../nbs/whatif/00_sessions.ipynb #da6a6406
 def find_sessions(
-    scorer: Scorer, # Made by Scorer.load
-    converted: bool | None = None, # Only those that converted, or did not; None: either
-    events: tuple = (1, 30), # Fewest and most events
-    context: dict | None = None, # Context column of the session: its value
-    most: int = 50, # How many to return
-) -> pl.DataFrame: # session_id, events, converted, the session's context
+    scorer: Scorer,  # Made by Scorer.load
+    converted: bool | None = None,  # Only those that converted, or did not; None: either
+    events: tuple = (1, 30),  # Fewest and most events
+    context: dict | None = None,  # Context column of the session: its value
+    most: int = 50,  # How many to return
+) -> pl.DataFrame:  # session_id, events, converted, the session's context
     "Real sessions of the training part."
     past, names = past_of(scorer), scorer.card["session_context"]
     ended = pl.from_pandas(past.rows.groupby("session_id", as_index=False)["converted"].max())
-    found = past.events.group_by("session_id").agg(pl.len().alias("events").cast(pl.Int64), *(pl.col(c).first() for c in names)).join(ended, on="session_id")
-    found = found.filter(pl.col("events").is_between(*events), *(pl.col(c) == v for c, v in (context or {}).items()))
-    if converted is not None: found = found.filter(pl.col("converted") == int(converted))
+    found = (
+        past.events.group_by("session_id")
+        .agg(pl.len().alias("events").cast(pl.Int64), *(pl.col(c).first() for c in names))
+        .join(ended, on="session_id")
+    )
+    found = found.filter(
+        pl.col("events").is_between(*events), *(pl.col(c) == v for c, v in (context or {}).items())
+    )
+    if converted is not None:
+        found = found.filter(pl.col("converted") == int(converted))
     return found.select("session_id", "events", "converted", *names).sort("session_id").head(most)
 
 # %% ../../nbs/whatif/00_sessions.ipynb #8322f236
 def usual_place(
-    scorer: Scorer, # Made by Scorer.load
-    event: str, # Kind of event
-    item_id: str | None = None, # Its product
-    category: str | None = None, # Its category
-) -> dict: # Context column of the event: value
+    scorer: Scorer,  # Made by Scorer.load
+    event: str,  # Kind of event
+    item_id: str | None = None,  # Its product
+    category: str | None = None,  # Its category
+) -> dict:  # Context column of the event: value
     "The commonest context of such events in the log."
     names, past = scorer.card["event_context"], past_of(scorer)
-    if not names: return {}
+    if not names:
+        return {}
     same, item, kind = pl.col("event") == event, pl.col("item_id"), pl.col("category")
-    like = ([same & (item == item_id), item == item_id] if item_id is not None else
-            [same & item.is_null() & (kind.is_null() if category is None else kind == category), same & item.is_null()])
+    like = (
+        [same & (item == item_id), item == item_id]
+        if item_id is not None
+        else [
+            same & item.is_null() & (kind.is_null() if category is None else kind == category),
+            same & item.is_null(),
+        ]
+    )
     for condition in (*like, same, pl.lit(True)):
-        seen = past.events.lazy().filter(condition).group_by(names).len().sort("len", *names, descending=[True, *[False] * len(names)], nulls_last=True).head(1).collect()
-        if len(seen): return {name: seen[name][0] for name in names}
+        seen = (
+            past.events.lazy()
+            .filter(condition)
+            .group_by(names)
+            .len()
+            .sort("len", *names, descending=[True, *[False] * len(names)], nulls_last=True)
+            .head(1)
+            .collect()
+        )
+        if len(seen):
+            return {name: seen[name][0] for name in names}
 
+# %% ../../nbs/whatif/00_sessions.ipynb #2e3a78e3
 def usual_event(
-    scorer: Scorer, # Made by Scorer.load
-    event: str, # Kind of event
-    item_id: str | None = None, # A product of the log
-    **given, # What is known beside it: category, price, quantity, pause, context
-) -> dict: # A whole event: event, item_id, category, price, quantity, pause, context
+    scorer: Scorer,  # Made by Scorer.load
+    event: str,  # Kind of event
+    item_id: str | None = None,  # A product of the log
+    **given,  # What is known beside it: category, price, quantity, pause, context
+) -> dict:  # A whole event: event, item_id, category, price, quantity, pause, context
     "An event as it usually is in the log."
     past = past_of(scorer)
-    known = past.products.filter(pl.col("item_id") == item_id) if item_id is not None else past.products.head(0)
-    category = given.pop("category") if "category" in given else (known["category"][0] if len(known) else None)
+    known = (
+        past.products.filter(pl.col("item_id") == item_id)
+        if item_id is not None
+        else past.products.head(0)
+    )
+    category = (
+        given.pop("category")
+        if "category" in given
+        else (known["category"][0] if len(known) else None)
+    )
     waited = past.pauses.filter(pl.col("event") == event)
-    usual = dict(price=known["price"][0] if len(known) else None, quantity=1, pause=round(waited["middle"][0], 1) if len(waited) else 0.0, **usual_place(scorer, event, item_id, category))
+    usual = dict(
+        price=known["price"][0] if len(known) else None,
+        quantity=1,
+        pause=round(waited["middle"][0], 1) if len(waited) else 0.0,
+        **usual_place(scorer, event, item_id, category),
+    )
     return dict(event=event, item_id=item_id, category=category) | usual | given

@@ -20,153 +20,257 @@ from ..base.pictures import COLOURS
 
 # %% ../../nbs/whatif/03_widgets.ipynb #12d49cac
 def answer_html(
-    **answers, # Name of the answer: its text
-) -> str: # HTML
+    **answers,  # Name of the answer: its text
+) -> str:  # HTML
     "Answers with stable class names: cc-NAME."
-    shown = (f'<span style="margin-right:1.6em">{escape(name.replace("_", " "))} <output class="cc-{name.replace("_", "-")}" aria-live="polite" style="font-size:1.35em;font-weight:600">{escape(str(text))}</output></span>' for name, text in answers.items())
+    shown = (
+        f'<span style="margin-right:1.6em">{escape(name.replace("_", " "))} <output class="cc-{name.replace("_", "-")}" aria-live="polite" style="font-size:1.35em;font-weight:600">{escape(str(text))}</output></span>'
+        for name, text in answers.items()
+    )
     return f'<div style="line-height:1.9">{"".join(shown)}</div>'
 
+
 def said_html(
-    words: str, # Sentences
-) -> str: # HTML
+    words: str,  # Sentences
+) -> str:  # HTML
     "Sentences that a screen reader tells when they change."
     return f'<p role="status" style="line-height:1.45">{escape(words)}</p>'
 
+
 def html_text(value) -> str:
     "A value as a reader wants it."
-    if value is None or value != value: return ""
+    if value is None or value != value:
+        return ""
     return f"{value:,.4g}" if isinstance(value, (float, np.floating)) else str(value)
 
+
 def table_html(
-    frame: pd.DataFrame, # Few rows
-    caption: str, # What it shows
-) -> str: # HTML
+    frame: pd.DataFrame,  # Few rows
+    caption: str,  # What it shows
+) -> str:  # HTML
     "A table with a caption."
-    head = "".join(f'<th scope="col" style="text-align:left;padding:1px 10px 1px 0">{escape(str(c).replace("_", " "))}</th>' for c in frame.columns)
-    body = "".join("<tr>" + "".join(f'<td style="padding:1px 10px 1px 0;vertical-align:top">{escape(html_text(v))}</td>' for v in row) + "</tr>" for row in frame.itertuples(index=False))
+    head = "".join(
+        f'<th scope="col" style="text-align:left;padding:1px 10px 1px 0">{escape(str(c).replace("_", " "))}</th>'
+        for c in frame.columns
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td style="padding:1px 10px 1px 0;vertical-align:top">{escape(html_text(v))}</td>'
+            for v in row
+        )
+        + "</tr>"
+        for row in frame.itertuples(index=False)
+    )
     return f'<table style="font-size:.92em;border-collapse:collapse"><caption style="text-align:left">{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 # %% ../../nbs/whatif/03_widgets.ipynb #7948d566
 def line_svg(
-    x: np.ndarray, # Position of each point, 0 to 1
-    y: np.ndarray, # Height of each point
-    labels: list, # Text below each point; empty: none
-    filled: np.ndarray, # Whether a point is filled
-    level: float, # A dashed line at this height
-    says: str, # What the drawing shows, in words
-    level_name: str = "threshold", # What the dashed line is called
-) -> str: # An SVG drawing
+    x: np.ndarray,  # Position of each point, 0 to 1
+    y: np.ndarray,  # Height of each point
+    labels: list,  # Text below each point; empty: none
+    filled: np.ndarray,  # Whether a point is filled
+    level: float,  # A dashed line at this height
+    says: str,  # What the drawing shows, in words
+    level_name: str = "threshold",  # What the dashed line is called
+) -> str:  # An SVG drawing
     "A line with points, quick enough to be drawn while somebody types."
     wide, high, left, low = 760, 190, 46, 34
     top = 1.12 * max(level, *y, 1e-9)
-    at = [(left + v * (wide - left - 130), high - low - (high - low - 8) * p / top) for v, p in zip(x, y)]
-    points = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{COLOURS["model"] if full else "white"}" stroke="{COLOURS["model"]}" stroke-width="1.6"/>' for (a, b), full in zip(at, filled))
-    names = "".join(f'<text x="{a:.1f}" y="{high - low + 15 + 13 * (i % 2)}" text-anchor="middle">{escape(str(t))}</text>' for i, ((a, _), t) in enumerate(zip(at, labels)))
-    line, end = high - low - (high - low - 8) * level / top, f'<text x="{at[-1][0] + 9:.1f}" y="{at[-1][1] + 4:.1f}" font-weight="600">{y[-1]:.4f}</text>' if at else ""
+    at = [
+        (left + v * (wide - left - 130), high - low - (high - low - 8) * p / top)
+        for v, p in zip(x, y)
+    ]
+    points = "".join(
+        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{COLOURS["model"] if full else "white"}" stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
+        for (a, b), full in zip(at, filled)
+    )
+    names = "".join(
+        f'<text x="{a:.1f}" y="{high - low + 15 + 13 * (i % 2)}" text-anchor="middle">{escape(str(t))}</text>'
+        for i, ((a, _), t) in enumerate(zip(at, labels))
+    )
+    line, end = (
+        high - low - (high - low - 8) * level / top,
+        f'<text x="{at[-1][0] + 9:.1f}" y="{at[-1][1] + 4:.1f}" font-weight="600">{y[-1]:.4f}</text>'
+        if at
+        else "",
+    )
     track = f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in at)}" fill="none" stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
     axis = f'<line x1="{left - 8}" y1="{high - low}" x2="{wide - 122}" y2="{high - low}" stroke="#8C8C8C"/><text x="2" y="{high - low + 4}">0</text><text x="2" y="16">{top:.3g}</text>'
     rule = f'<line x1="{left - 8}" y1="{line:.1f}" x2="{wide - 122}" y2="{line:.1f}" stroke="#595959" stroke-dasharray="5 4"/><text x="{wide - 118}" y="{line + 4:.1f}">{escape(level_name)} {level:.4g}</text>'
     return f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {wide} {high}" style="width:100%;max-width:{wide}px" font-size="11" fill="#333333" font-family="sans-serif">{axis}{rule}{track}{points}{names}{end}</svg>'
 
+# %% ../../nbs/whatif/03_widgets.ipynb #1f3dd5ae
 def path_svg(
-    path: pd.DataFrame, # As made by path_of
-    threshold: float, # The run's
-) -> str: # An SVG drawing
+    path: pd.DataFrame,  # As made by path_of
+    threshold: float,  # The run's
+) -> str:  # An SVG drawing
     "The path of a probability as a drawing."
     seen = path.dropna(subset=["probability"])
-    if seen.empty: return "<p>No event can be scored yet.</p>"
+    if seen.empty:
+        return "<p>No event can be scored yet.</p>"
     p, k = seen["probability"].to_numpy(float), len(seen)
-    labels = [f"{n} {event}" if k <= 9 else (n if k <= 30 or not i % 5 else "") for i, (n, event) in enumerate(zip(seen["step"], seen["event"]))]
+    labels = [
+        f"{n} {event}" if k <= 9 else (n if k <= 30 or not i % 5 else "")
+        for i, (n, event) in enumerate(zip(seen["step"], seen["event"]))
+    ]
     says = f"Probability after each event: {', '.join(f'{v:.3f}' for v in p)}. Threshold {threshold:.3f}."
-    return line_svg(np.linspace(0, 1, k) if k > 1 else np.array([0.0]), p, labels, seen["trained"].to_numpy(), threshold, says) + "<p>Filled: a number of events that the model was trained at. Hollow: another number of events.</p>"
+    return (
+        line_svg(
+            np.linspace(0, 1, k) if k > 1 else np.array([0.0]),
+            p,
+            labels,
+            seen["trained"].to_numpy(),
+            threshold,
+            says,
+        )
+        + "<p>Filled: a number of events that the model was trained at. Hollow: another number of events.</p>"
+    )
 
 # %% ../../nbs/whatif/03_widgets.ipynb #d652a931
 STILL = "<p><em>A still copy: the controls answer where a kernel runs, in JupyterLab.</em></p>"  # below a widget's answers on a page
-ROW = dict(display="flex", flex_flow="row wrap", align_items="center")  # layout of controls that may go on in the next line
+ROW = dict(
+    display="flex", flex_flow="row wrap", align_items="center"
+)  # layout of controls that may go on in the next line
 _layouts = {}  # shared by the controls that look alike, which keeps notebooks small
 
+
 def layout(
-    **wishes, # Such as width="250px"
-) -> widgets.Layout: # The same object for the same wishes
+    **wishes,  # Such as width="250px"
+) -> widgets.Layout:  # The same object for the same wishes
     "A layout, made once."
     key = tuple(wishes.items())
-    if key not in _layouts: _layouts[key] = widgets.Layout(**wishes)
+    if key not in _layouts:
+        _layouts[key] = widgets.Layout(**wishes)
     return _layouts[key]
 
-def text_area() -> widgets.HTML: # Empty
+
+def text_area() -> widgets.HTML:  # Empty
     "A place for an answer."
     return widgets.HTML(layout=layout(width="auto"))
 
+
 def control(
-    kind: type, # A class of ipywidgets
-    description: str, # Its label
-    tooltip: str, # What it does
-    width: str = "250px", # How wide
-    **options, # For the class
-) -> widgets.Widget: # A control with a label and a hint
+    kind: type,  # A class of ipywidgets
+    description: str,  # Its label
+    tooltip: str,  # What it does
+    width: str = "250px",  # How wide
+    **options,  # For the class
+) -> widgets.Widget:  # A control with a label and a hint
     "A control that says what it is."
     style = {} if kind is widgets.Button else dict(style=dict(description_width="initial"))
-    return kind(description=description, tooltip=tooltip, layout=layout(width=width, margin="2px 12px 2px 2px"), **style, **options)
+    return kind(
+        description=description,
+        tooltip=tooltip,
+        layout=layout(width=width, margin="2px 12px 2px 2px"),
+        **style,
+        **options,
+    )
 
 # %% ../../nbs/whatif/03_widgets.ipynb #419ed1b7
 @dataclass(frozen=True)
 class Range:
     "What a slider offers."
-    low: float # Smallest value
-    high: float # Largest value
-    step: float # Between two
-    words: tuple = () # For a column of words: its values
 
+    low: float  # Smallest value
+    high: float  # Largest value
+    step: float  # Between two
+    words: tuple = ()  # For a column of words: its values
+
+# %% ../../nbs/whatif/03_widgets.ipynb #ed443cfb
 class Dial:
     "A number field with a slider beside it. The field has the label and holds the exact number; the slider is for the pointer, and moves in steps."
+
     def __init__(
         self,
-        description: str, # Label
-        tooltip: str, # What it does
-        value: float, # To begin with
-        low: float, # Smallest value
-        high: float, # Largest value
-        step: float, # Between two positions of the slider; of the logarithm where it is logarithmic
-        log: bool = False, # Whether the slider is logarithmic
-        label: str = "initial", # Width of the label
+        description: str,  # Label
+        tooltip: str,  # What it does
+        value: float,  # To begin with
+        low: float,  # Smallest value
+        high: float,  # Largest value
+        step: float,  # Between two positions of the slider; of the logarithm where it is logarithmic
+        log: bool = False,  # Whether the slider is logarithmic
+        label: str = "initial",  # Width of the label
     ):
-        self.log, self.field = log, control(widgets.BoundedFloatText, description, tooltip, "250px", value=value, min=0 if log else -1e12, max=1 if log else 1e12, step=0.01 if log else step)
+        self.log, self.field = (
+            log,
+            control(
+                widgets.BoundedFloatText,
+                description,
+                tooltip,
+                "250px",
+                value=value,
+                min=0 if log else -1e12,
+                max=1 if log else 1e12,
+                step=0.01 if log else step,
+            ),
+        )
         self.field.style.description_width = label
-        limits = dict(min=np.log10(low), max=np.log10(high), base=10) if log else dict(min=low, max=high)
-        self.slider = (widgets.FloatLogSlider if log else widgets.FloatSlider)(value=min(max(value, low), high), step=step, readout=False, tooltip=tooltip, layout=layout(width="190px"), **limits)
+        limits = (
+            dict(min=np.log10(low), max=np.log10(high), base=10) if log else dict(min=low, max=high)
+        )
+        self.slider = (widgets.FloatLogSlider if log else widgets.FloatSlider)(
+            value=min(max(value, low), high),
+            step=step,
+            readout=False,
+            tooltip=tooltip,
+            layout=layout(width="190px"),
+            **limits,
+        )
         self.box = widgets.HBox([self.field, self.slider], layout=layout(width="450px"))
         self.slider.observe(lambda change: self._slid(change["new"]), "value")
         self.field.observe(lambda change: self._follow(), "value")
 
-    def _scale(self, value: float) -> float: return np.log10(max(value, 1e-12)) if self.log else value
+    def _scale(self, value: float) -> float:
+        return np.log10(max(value, 1e-12)) if self.log else value
 
     def _slid(self, value: float) -> None:
         "The slider was moved; a browser that only rounds to the nearest step has moved nothing."
-        if abs(self._scale(value) - self._scale(self.field.value)) > 0.51 * self.slider.step: self.field.value = float(f"{value:.6g}")
+        if abs(self._scale(value) - self._scale(self.field.value)) > 0.51 * self.slider.step:
+            self.field.value = float(f"{value:.6g}")
 
     def _follow(self) -> None:
         "Put the slider where the field is."
-        low, high = (10**self.slider.min, 10**self.slider.max) if self.log else (self.slider.min, self.slider.max)
+        low, high = (
+            (10**self.slider.min, 10**self.slider.max)
+            if self.log
+            else (self.slider.min, self.slider.max)
+        )
         self.slider.value = min(max(self.field.value, low), high)
 
     def set(
         self,
-        value: float, # To show
-        limits: Range | None = None, # New ends of the slider
+        value: float,  # To show
+        limits: Range | None = None,  # New ends of the slider
     ) -> None:
         "Show a number, on new limits if given."
-        if limits: self.slider.min, self.slider.max, self.slider.step, self.field.step = -1e12, 1e12, limits.step, limits.step
+        if limits:
+            self.slider.min, self.slider.max, self.slider.step, self.field.step = (
+                -1e12,
+                1e12,
+                limits.step,
+                limits.step,
+            )
         self.field.value = float(f"{value:.6g}")
-        if limits: self.slider.min, self.slider.max = min(limits.low, value), max(limits.high, value)
+        if limits:
+            self.slider.min, self.slider.max = min(limits.low, value), max(limits.high, value)
 
 # %% ../../nbs/whatif/03_widgets.ipynb #38bf9507
 class Panel:
     "Controls, answers, and a still copy of the answers."
+
     def _lay_out(self, name: str, title: str, rows: list, answers: list) -> None:
         "Put rows of controls above the answers."
         self.answers, self._quiet = answers, False
         boxes = [widgets.Box(row, layout=layout(**ROW)) for row in rows]
-        self.panel = widgets.VBox([widgets.HTML(f"<strong>{escape(title)}</strong>", layout=layout(width="auto")), *boxes, *answers], layout=layout(max_width="880px"))
+        self.panel = widgets.VBox(
+            [
+                widgets.HTML(f"<strong>{escape(title)}</strong>", layout=layout(width="auto")),
+                *boxes,
+                *answers,
+            ],
+            layout=layout(max_width="880px"),
+        )
         self.panel.add_class(f"cc-{name}")
         self.title, self.name = title, name
 
@@ -174,17 +278,23 @@ class Panel:
     def _silently(self):
         "Set controls without asking the model for each."
         before, self._quiet = self._quiet, True
-        try: yield
-        finally: self._quiet = before
+        try:
+            yield
+        finally:
+            self._quiet = before
 
     def _on(self, controls: list, act: Callable, of: str = "value") -> None:
         "Let changes of controls act, unless they are set by the widget itself."
-        for one in controls: one.observe(lambda change: None if self._quiet else act(change), of)
+        for one in controls:
+            one.observe(lambda change: None if self._quiet else act(change), of)
 
-    def still(self) -> str: # HTML
+    def still(self) -> str:  # HTML
         "The answers as they stand."
         return f'<div class="cc-{self.name}-still"><strong>{escape(self.title)}</strong>{"".join(answer.value for answer in self.answers)}{STILL}</div>'
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         "The widget, and the still copy."
-        return self.panel._repr_mimebundle_() | {"text/html": self.still(), "text/plain": f"{self.title}: a widget for JupyterLab"}
+        return self.panel._repr_mimebundle_() | {
+            "text/html": self.still(),
+            "text/plain": f"{self.title}: a widget for JupyterLab",
+        }

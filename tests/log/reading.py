@@ -1,4 +1,5 @@
 "What the tests of reading share: a log read whole, in pieces and by the contract of a run, and its figures."
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,10 +29,20 @@ def few_bytes(path):
 def in_partitions(path, mapping, folder, size=None, max_rejected=0.05):
     "A log read in pieces of a few rows."
     size = size or few_bytes(path)
-    rules, rows, first = spill(read_pieces(path, **mapping.reading(), size=size), mapping, folder / "spill", 3, Path(path).name)
-    parts = list(check_partitions(folder / "spill", rules, mapping.context(), Path(path).name, first))
+    rules, rows, first = spill(
+        read_pieces(path, **mapping.reading(), size=size),
+        mapping,
+        folder / "spill",
+        3,
+        Path(path).name,
+    )
+    parts = list(
+        check_partitions(folder / "spill", rules, mapping.context(), Path(path).name, first)
+    )
     total = summed_up(parts, rows, rules, max_rejected, Path(path).name)
-    events = pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
+    events = pl.concat([part.events for part in parts if len(part.events)]).sort(
+        "session_id", "step"
+    )
     return events, total
 
 
@@ -44,7 +55,9 @@ def by_contract(path, mapping, rules, folder, size=None):
     source = replace(source, mapping=with_pairs(source.mapping, [Path(path).parent]))
     with pytest.MonkeyPatch.context() as small:
         set_everywhere(small, readers, "PIECE", size)
-        set_everywhere(small, scoring, "MEMORY", 5e-8 * size)  # some partitions, not one for each few rows
+        set_everywhere(
+            small, scoring, "MEMORY", 5e-8 * size
+        )  # some partitions, not one for each few rows
         found = scoring.sort_log(source, str(path), False, folder / "scored", Path(path).name)
         parts = list(found.parts)
     return pl.concat([part.events for part in parts if len(part.events)]).sort("session_id", "step")
@@ -59,7 +72,10 @@ def everywhere(path, mapping, folder, max_rejected=0.05):
     assert events.drop("_file", strict=False).equals(own)
     assert total.notes == whole.notes and total.reasons() == whole.reasons()
     assert total.rules == whole.rules
-    if Path(path).is_file(): assert by_contract(path, mapping, whole.rules, folder).drop("_file", strict=False).equals(own)
+    if Path(path).is_file():
+        assert (
+            by_contract(path, mapping, whole.rules, folder).drop("_file", strict=False).equals(own)
+        )
     return whole
 
 
@@ -72,11 +88,18 @@ def figures(events):
     "Sessions, buying sessions, rows of purchases, pieces and revenue."
     bought = events.filter(pl.col("event") == "purchase")
     revenue = (bought["price"] * bought["quantity"]).sum()
-    return events["session_id"].n_unique(), bought["session_id"].n_unique(), len(bought), bought["quantity"].sum(), round(revenue, 2)
+    return (
+        events["session_id"].n_unique(),
+        bought["session_id"].n_unique(),
+        len(bought),
+        bought["quantity"].sum(),
+        round(revenue, 2),
+    )
 
 
 def refusal(what, *words):
     "The sentence of a refusal, which holds these words."
-    with pytest.raises(ValueError) as error: what()
+    with pytest.raises(ValueError) as error:
+        what()
     assert all(word in str(error.value) for word in words), error.value
     return str(error.value)

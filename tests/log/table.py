@@ -1,4 +1,5 @@
 """Which logs can be read: every case of cases.yaml with what reading it gives. Printed by: python tests/log/table.py"""
+
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from clickstream_conv.log.mapping import mapping_from
+from clickstream_conv.log.mapping_read import mapping_from
 from clickstream_conv.base.runs import Run
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.prepare import prepare
@@ -35,13 +36,19 @@ def figures(events, rejected, orders):
     "What reading gave."
     counts = dict(rejected["reason"].value_counts().iter_rows())
     bought = events.filter(pl.col("event") == "purchase")
-    found = dict(sessions=events["session_id"].n_unique(), events=len(events), buying=bought["session_id"].n_unique())
+    found = dict(
+        sessions=events["session_id"].n_unique(),
+        events=len(events),
+        buying=bought["session_id"].n_unique(),
+    )
     return {**found, **asdict(orders), "revenue": round(orders.revenue, 6), "rejected": counts}
 
 
 def read_case(case):
     "The log of a case, read."
-    return read_source(source_of(case), str(log_of(case)), max_rejected=case.get("max_rejected", 0.05))
+    return read_source(
+        source_of(case), str(log_of(case)), max_rejected=case.get("max_rejected", 0.05)
+    )
 
 
 def refusal_of(case, folder):
@@ -72,8 +79,15 @@ def row_of(case):
     if found["unpriced"]:
         aside = "; ".join(filter(None, [aside, f"orders of unknown worth: {found['unpriced']}"]))
     unknown = ["pieces"] if found["orders"] and found["unlisted"] == found["orders"] else []
-    counts = ("-" if name in unknown else f"{found[name]:,}" for name in ("sessions", "buying", "orders", "pieces"))
-    revenue = "-" if found["orders"] and found["unpriced"] == found["orders"] else f"{found['revenue']:,.2f}"
+    counts = (
+        "-" if name in unknown else f"{found[name]:,}"
+        for name in ("sessions", "buying", "orders", "pieces")
+    )
+    revenue = (
+        "-"
+        if found["orders"] and found["unpriced"] == found["orders"]
+        else f"{found['revenue']:,.2f}"
+    )
     return (case["case"], known, *counts, revenue, aside)
 
 
@@ -88,7 +102,10 @@ def as_text(table):
     widths = [max(len(row[place]) for row in table) for place in range(len(COLUMNS) - 1)]
     lines = []
     for row in table:
-        words = [word.ljust(width) if place < 2 else word.rjust(width) for place, (word, width) in enumerate(zip(row, widths))]
+        words = [
+            word.ljust(width) if place < 2 else word.rjust(width)
+            for place, (word, width) in enumerate(zip(row, widths))
+        ]
         lines.append("  ".join([*words, row[-1]]).rstrip())
     return "\n".join(lines)
 

@@ -1,4 +1,5 @@
 """Every log of cases.yaml comes in with its right figures: whole, in pieces, and by the contract that a run keeps; or it is refused in the right words."""
+
 import json
 import subprocess
 import sys
@@ -18,7 +19,15 @@ from clickstream_conv.sources.reading import read_source, with_names
 
 READ = [case for case in CASES if "right" in case]
 REFUSED = [case for case in CASES if "refused" in case]
-PUBLIC = ("otto", "coveo-2021", "gstore", "tmall", "taobao", "synerise-2025", "diginetica")  # logs that anybody can get
+PUBLIC = (
+    "otto",
+    "coveo-2021",
+    "gstore",
+    "tmall",
+    "taobao",
+    "synerise-2025",
+    "diginetica",
+)  # logs that anybody can get
 NO_FIGURE = ("synerise-2025",)  # of which no published count is known
 
 
@@ -46,7 +55,9 @@ def test_whole(case):
     said, found = right(case, figures(read.events, read.rejected, read.orders))
     assert found == said, read.notes
     value = read.events.filter(pl.col("event") == "purchase")["value"]
-    assert round(value.sum(), 6) == found.get("revenue", round(value.sum(), 6)) and value.null_count() == found.get("unpriced", value.null_count())
+    assert round(value.sum(), 6) == found.get(
+        "revenue", round(value.sum(), 6)
+    ) and value.null_count() == found.get("unpriced", value.null_count())
 
 
 @pytest.mark.parametrize("case", READ, ids=names(READ))
@@ -54,14 +65,26 @@ def test_in_pieces(case, tmp_path):
     "The same, a few rows at a time and by partitions."
     source = with_names(source_of(case), str(log_of(case)))
     whole = read_case(case)
-    rules, rows, first = spill(pieces_of(source, log_of(case)), source.mapping, tmp_path / "parts", 3, prepare=source.prepare)
+    rules, rows, first = spill(
+        pieces_of(source, log_of(case)),
+        source.mapping,
+        tmp_path / "parts",
+        3,
+        prepare=source.prepare,
+    )
     parts = list(check_partitions(tmp_path / "parts", rules, source.context, first=first))
     total = summed_up(parts, rows, rules, case.get("max_rejected", 0.05))
     events = pl.concat([part.events for part in parts]).sort("session_id", "step")
     found = figures(events, total.rejected, total.orders)
-    assert found == figures(whole.events, whole.rejected, whole.orders) | {"example": found["example"]}
+    assert found == figures(whole.events, whole.rejected, whole.orders) | {
+        "example": found["example"]
+    }
     own = whole.events.sort("session_id", "step")
-    assert events.drop("_file", strict=False).equals(own.select(events.drop("_file", strict=False).columns)) or events.select("session_id", "step", "event", "value").equals(own.select("session_id", "step", "event", "value"))
+    assert events.drop("_file", strict=False).equals(
+        own.select(events.drop("_file", strict=False).columns)
+    ) or events.select("session_id", "step", "event", "value").equals(
+        own.select("session_id", "step", "event", "value")
+    )
 
 
 @pytest.mark.parametrize("case", READ, ids=names(READ))
@@ -70,7 +93,11 @@ def test_the_contract_reads_alike(case):
     source = source_of(case)
     read = read_case(case)
     kept = json.loads(json.dumps(asdict(contract_of(source.mapping, read.rules).mapping)))
-    again = read_source(replace(source, mapping=mapping_from_json(kept)), str(log_of(case)), max_rejected=case.get("max_rejected", 0.05))
+    again = read_source(
+        replace(source, mapping=mapping_from_json(kept)),
+        str(log_of(case)),
+        max_rejected=case.get("max_rejected", 0.05),
+    )
     assert again.events.equals(read.events) and again.orders == read.orders
 
 
@@ -101,7 +128,9 @@ def test_a_shipped_mapping_has_a_case(name):
 
 
 def test_the_table_is_printed_by_one_command():
-    done = subprocess.run([sys.executable, str(HERE / "table.py")], capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "table.py")], capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == len(CASES) + 1

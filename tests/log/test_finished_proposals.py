@@ -1,4 +1,5 @@
 """`map` sees that the rows of a file are finished sessions, and says at once where a run would refuse what it proposes."""
+
 from pathlib import Path
 
 import pytest
@@ -24,32 +25,62 @@ def test_finished_sessions_are_proposed_as_such(real_log, tmp_path):
     log = real_log("uci-online-shoppers.csv")
     text = propose(log)
     mapping = mapping_from_text(text)
-    assert (mapping.ready_made, mapping.label, mapping.suspects, len(mapping.session_context)) == (True, "Revenue", ("pagevalues",), 17)
-    assert "each row is taken for a finished session, since Revenue says how it ended" in text and "# read so, they hold 10,000 finished sessions, 1,441 of which converted" in text
+    assert (mapping.ready_made, mapping.label, mapping.suspects, len(mapping.session_context)) == (
+        True,
+        "Revenue",
+        ("pagevalues",),
+        17,
+    )
+    assert (
+        "each row is taken for a finished session, since Revenue says how it ended" in text
+        and "# read so, they hold 10,000 finished sessions, 1,441 of which converted" in text
+    )
     lines, refusal = read_so(tmp_path, log)
-    assert not refusal and "sessions: 12,330; the log names no visitors; 1,908 converted (15.5%)" in lines
+    assert (
+        not refusal
+        and "sessions: 12,330; the log names no visitors; 1,908 converted (15.5%)" in lines
+    )
 
 
 def test_an_id_and_what_was_paid_are_told_from_context(tmp_path):
     log = tmp_path / "visits.csv"
-    log.write_text("visit_id,seconds,device,note,amount,is_bought\n" + "".join(
-        f"v{n},{n * 7 % 90},{'phone' if n % 2 else 'desk'},text {n},{9.5 if n % 3 == 0 else 0},{'yes' if n % 3 == 0 else 'no'}\n" for n in range(120)))
+    log.write_text(
+        "visit_id,seconds,device,note,amount,is_bought\n"
+        + "".join(
+            f"v{n},{n * 7 % 90},{'phone' if n % 2 else 'desk'},text {n},{9.5 if n % 3 == 0 else 0},{'yes' if n % 3 == 0 else 'no'}\n"
+            for n in range(120)
+        )
+    )
     mapping = mapping_from_text(propose(log))
-    assert (mapping.label, mapping.revenue, mapping.columns) == ("is_bought", "amount", {"session_id": "visit_id"})
+    assert (mapping.label, mapping.revenue, mapping.columns) == (
+        "is_bought",
+        "amount",
+        {"session_id": "visit_id"},
+    )
     assert set(mapping.session_context.values()) == {"seconds", "device"}
     assert "revenue: orders 40, worth 380.00 in all, 9.50 on average" in read_so(tmp_path, log)[0]
 
 
 def test_where_no_name_says_how_a_session_ended_the_refusal_tells_the_way(tmp_path):
     log = tmp_path / "rows.csv"
-    log.write_text("looks,device,sunny\n" + "".join(f"{n % 9},{'phone' if n % 2 else 'desk'},{n % 3 == 0}\n" for n in range(60)))
-    with pytest.raises(ValueError, match=r"If each row is a finished session .* write ready_made: true, label: \(that column\)"): propose(log)
-
+    log.write_text(
+        "looks,device,sunny\n"
+        + "".join(f"{n % 9},{'phone' if n % 2 else 'desk'},{n % 3 == 0}\n" for n in range(60))
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"If each row is a finished session .* write ready_made: true, label: \(that column\)",
+    ):
+        propose(log)
 
 
 def all_buy(folder):
     "A log in which every session buys."
-    rows = [f"s{s},2024-03-{1 + s % 20:02} 10:00:{i:02},{event},p{i}" for s in range(40) for i, event in enumerate(("view", "cart", "purchase"))]
+    rows = [
+        f"s{s},2024-03-{1 + s % 20:02} 10:00:{i:02},{event},p{i}"
+        for s in range(40)
+        for i, event in enumerate(("view", "cart", "purchase"))
+    ]
     (folder / "log.csv").write_text("\n".join(["session_id,time,event,item", *rows]) + "\n")
     return folder / "log.csv"
 
@@ -58,7 +89,11 @@ def test_map_warns_of_what_a_check_would_refuse(tmp_path, capsys):
     log = all_buy(tmp_path)
     assert command(["map", str(log)]) == 0
     said = capsys.readouterr()
-    assert "warning: by this mapping as it stands a run would refuse the log: log.csv: all 40 sessions buy" in said.err and "warning:" not in said.out
+    assert (
+        "warning: by this mapping as it stands a run would refuse the log: log.csv: all 40 sessions buy"
+        in said.err
+        and "warning:" not in said.out
+    )
     (tmp_path / "mine.yaml").write_text(said.out)
     assert command(["map", str(log), "--check", str(tmp_path / "mine.yaml")]) == 1
     assert "all 40 sessions buy" in capsys.readouterr().err
@@ -72,7 +107,10 @@ def test_a_log_that_can_be_used_is_not_warned_of(tmp_path):
 
 class Run:
     "What the app asks of a run of events."
-    card = dict(ready_made=False, session_context=[], event_context=[], resolution="s", time_zone="UTC")
+
+    card = dict(
+        ready_made=False, session_context=[], event_context=[], resolution="s", time_zone="UTC"
+    )
     rules = None
 
     def source(self):

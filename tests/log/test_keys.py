@@ -1,4 +1,5 @@
 """Every key of a mapping stands in the tables of the language, and nothing else."""
+
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,11 @@ PAGE = Path(__file__).resolve().parents[2] / "nbs" / "log" / "20_language.ipynb"
 def rows_of_tables():
     "The first column of each row of the tables of keys, and the second."
     cells = json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
-    page, = ("".join(cell["source"]) for cell in cells if "".join(cell["source"]).startswith("## All that a mapping may say"))
+    (page,) = (
+        "".join(cell["source"])
+        for cell in cells
+        if "".join(cell["source"]).startswith("## All that a mapping may say")
+    )
     return re.findall(r"^\| (`.+?) \| (.+) \|$", page, re.MULTILINE)
 
 
@@ -21,5 +26,5 @@ def test_the_tables_hold_all_keys():
 
 
 def test_columns_are_all_named():
-    row, = (second for first, second in rows_of_tables() if first == "`columns`")
+    (row,) = (second for first, second in rows_of_tables() if first == "`columns`")
     assert re.findall(r"`(\w+)`", row) == list(NAMES)

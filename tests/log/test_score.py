@@ -1,4 +1,5 @@
 """A run scores logs, and events, by what it found in the log that it learned from."""
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -22,11 +23,16 @@ def rows_of(sessions=160):
     "Three events a session, two of them at one moment; every third one buys, some at more than a thousand."
     rows = []
     for n in range(sessions):
-        day, last = f"2024-03-{1 + n // 12:02} {8 + n % 12:02}", "purchase" if n % 3 == 0 else "view"
+        day, last = (
+            f"2024-03-{1 + n // 12:02} {8 + n % 12:02}",
+            "purchase" if n % 3 == 0 else "view",
+        )
         price = '"1,299.00"' if n % 2 else "19.90"
         visitor = "NULL" if n % 10 == 0 else f"u{n}"
         for place, event in enumerate(("view", "cart", last)):
-            rows.append(f"s{n},{visitor},{day}:0{min(place, 1)}:00,{event},p{n % 7},{price},{-1 if place == 1 else n % 5}")
+            rows.append(
+                f"s{n},{visitor},{day}:0{min(place, 1)}:00,{event},p{n % 7},{price},{-1 if place == 1 else n % 5}"
+            )
     return rows
 
 
@@ -54,7 +60,9 @@ def test_what_was_found_is_kept(learned):
     rules = load_contract(run).rules
     assert rules.marks == dict(price=".,", depth=".") or rules.marks == dict(price=".,", depth=".,")
     assert rules.kinds["depth"] == "number" and "NULL" in rules.placeholders["visitor_id"]
-    assert rules.missing_number == [-1.0] and len(rules.plausible) == 2 and rules.newest_first is None
+    assert (
+        rules.missing_number == [-1.0] and len(rules.plausible) == 2 and rules.newest_first is None
+    )
 
 
 def test_a_file_that_is_newest_first_is_scored_alike(learned, tmp_path):
@@ -63,9 +71,16 @@ def test_a_file_that_is_newest_first_is_scored_alike(learned, tmp_path):
     oldest, said = scores(run, folder / "log.csv", tmp_path / "a.parquet")
     newest, also = scores(run, tmp_path / "new.csv", tmp_path / "b.parquet")
     assert newest.equals(oldest) and len(oldest) == 160
-    assert any(line.startswith("the log is newest first") for line in also) and not any(line.startswith("the log is newest") for line in said)
+    assert any(line.startswith("the log is newest first") for line in also) and not any(
+        line.startswith("the log is newest") for line in said
+    )
     assert any(line.startswith("48 rows have the visitor 'NULL'") for line in said)
-    assert Scorer.load(run).score(pl.read_parquet(run / "events.parquet")).sort("session_id").equals(oldest)
+    assert (
+        Scorer.load(run)
+        .score(pl.read_parquet(run / "events.parquet"))
+        .sort("session_id")
+        .equals(oldest)
+    )
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -76,7 +91,8 @@ def test_sessions_scored_in_two_halves_are_told_the_same(learned, tmp_path, turn
     found = []
     for half in (0, 1):
         rows = [row for row in rows_of() if int(row.split(",")[0][1:]) % 2 == half]
-        if turned: rows.reverse()
+        if turned:
+            rows.reverse()
         (tmp_path / "half.csv").write_text("\n".join([HEAD, *rows]))
         found.append(scores(run, tmp_path / "half.csv", tmp_path / "half.parquet")[0])
     assert_frame_equal(pl.concat(found).sort("session_id"), whole, rel_tol=1e-12, abs_tol=1e-12)
@@ -86,15 +102,25 @@ def test_a_file_that_loses_its_purchases_is_not_scored(learned, tmp_path):
     run, _ = learned
     rows = rows_of()
     bought = [place for place, row in enumerate(rows) if "purchase" in row and '"' in row][:20]
-    for place in bought: rows[place] = rows[place].replace('"1,299.00"', "dear")
+    for place in bought:
+        rows[place] = rows[place].replace('"1,299.00"', "dear")
     (tmp_path / "log.csv").write_text("\n".join([HEAD, *rows]))
-    refusal(lambda: scores(run, tmp_path / "log.csv", tmp_path / "a.parquet"), "log.csv: 20 of 54", "purchase rows would be lost", "unparsable price", "'dear'")
+    refusal(
+        lambda: scores(run, tmp_path / "log.csv", tmp_path / "a.parquet"),
+        "log.csv: 20 of 54",
+        "purchase rows would be lost",
+        "unparsable price",
+        "'dear'",
+    )
     assert not (tmp_path / "a.parquet").exists()
 
 
 def test_refunds_in_a_scored_file_are_no_loss(learned, tmp_path):
     run, _ = learned
-    rows = [*rows_of(), *(f"s{n},u{n},2024-03-20 10:00:{n:02},purchase,p1,-19.90,1" for n in range(0, 60))]
+    rows = [
+        *rows_of(),
+        *(f"s{n},u{n},2024-03-20 10:00:{n:02},purchase,p1,-19.90,1" for n in range(0, 60)),
+    ]
     (tmp_path / "log.csv").write_text("\n".join([HEAD, *rows]))
     _, said = scores(run, tmp_path / "log.csv", tmp_path / "a.parquet")
     assert "60 rows are refunds (negative price); revenue is gross" in said
@@ -103,7 +129,9 @@ def test_refunds_in_a_scored_file_are_no_loss(learned, tmp_path):
 def test_events_handed_over_know_nobody_and_missing_numbers(learned):
     run, _ = learned
     scorer = Scorer.load(run)
-    events = pl.read_parquet(run / "events.parquet").select("session_id", "t", "event", "item_id", "category", "price", "quantity", "depth")
+    events = pl.read_parquet(run / "events.parquet").select(
+        "session_id", "t", "event", "item_id", "category", "price", "quantity", "depth"
+    )
     written = events.with_columns(depth=pl.col("depth").fill_null(-1))
     assert scorer.score(written).equals(scorer.score(events))
     nobody = pl.concat([events, events.head(1).with_columns(session_id=pl.lit("NULL"))])
@@ -112,13 +140,25 @@ def test_events_handed_over_know_nobody_and_missing_numbers(learned):
     assert scorer.left_out == {"no session_id": 1}
 
 
-def test_events_that_differ_in_a_column_that_nobody_mapped_are_scored_as_they_were_learned(tmp_path):
+def test_events_that_differ_in_a_column_that_nobody_mapped_are_scored_as_they_were_learned(
+    tmp_path,
+):
     "With a clock of milliseconds repeats are left out, and what differs in any column of the log is none."
     rows = ["session,time,event,item,widget"]
     for n in range(160):
-        day, last = f"2024-03-{1 + n // 12:02}T{8 + n % 12:02}", "purchase" if n % 3 == 0 else "view"
-        rows += [f"s{n},{day}:00:00.250,view,p{n % 7},top", f"s{n},{day}:00:00.250,view,p{n % 7},bottom", f"s{n},{day}:00:00.250,view,p{n % 7},top", f"s{n},{day}:01:00.000,{last},p1,top"]
-    (tmp_path / "m.yaml").write_text("columns: {session_id: session, t: time, event: event, item_id: item}\nresolution: ms\n")
+        day, last = (
+            f"2024-03-{1 + n // 12:02}T{8 + n % 12:02}",
+            "purchase" if n % 3 == 0 else "view",
+        )
+        rows += [
+            f"s{n},{day}:00:00.250,view,p{n % 7},top",
+            f"s{n},{day}:00:00.250,view,p{n % 7},bottom",
+            f"s{n},{day}:00:00.250,view,p{n % 7},top",
+            f"s{n},{day}:01:00.000,{last},p1,top",
+        ]
+    (tmp_path / "m.yaml").write_text(
+        "columns: {session_id: session, t: time, event: event, item_id: item}\nresolution: ms\n"
+    )
     (tmp_path / "log.csv").write_text("\n".join(rows))
     run = Run(str(tmp_path / "run"))
     prepare(run, source=str(tmp_path / "m.yaml"), path=str(tmp_path / "log.csv"), max_rejected=0.5)
@@ -127,7 +167,10 @@ def test_events_that_differ_in_a_column_that_nobody_mapped_are_scored_as_they_we
     events = pl.read_parquet(run / "events.parquet")
     assert len(events) == 3 * 160
     scored, said = scores_of_all(run, tmp_path / "log.csv", tmp_path / "a.parquet")
-    assert scored["events"].unique().to_list() == [3] and said[0] == "480 events read, 160 rejected (exact repeat: 160)"
+    assert (
+        scored["events"].unique().to_list() == [3]
+        and said[0] == "480 events read, 160 rejected (exact repeat: 160)"
+    )
     assert Scorer.load(run).score(events).sort("session_id").equals(scored)
     assert scores_of_all(run, run / "events.parquet", tmp_path / "b.parquet")[0].equals(scored)
 
