@@ -26,7 +26,9 @@ from ..scoring.scorer import Scorer
 def followed(
     scorer: Scorer,  # Of the run
     events: pl.DataFrame,  # Canonical events of one session
-) -> pd.DataFrame:  # One row an event: event, what it was about, seconds since the first, probability, change, revenue, segment, status
+    # One row an event: event, what it was about, seconds since the first, probability, change,
+    # revenue, segment, status
+) -> pd.DataFrame:
     "A session's way, event by event."
     with LOCK:
         answers = scorer.score(events, "every").drop("session_id", "events")
@@ -88,8 +90,8 @@ MARKERS = {
 def plot_followed(
     path: pd.DataFrame,  # As made by followed
     threshold: float,  # From which sessions are flagged
-    other: pd.DataFrame
-    | None = None,  # Another path to compare with, such as that of a changed session
+    # Another path to compare with, such as that of a changed session
+    other: pd.DataFrame | None = None,
     names: tuple = ("as it was", "changed"),  # What the two are called
 ) -> Chart:  # Its data is followed
     "The probability after each event, with the kind of event as its mark."
@@ -150,7 +152,9 @@ def plot_followed(
 # %% ../../nbs/app/04_details.ipynb #f2385a06
 def segments_of(
     run: Run,  # The run
-) -> pd.DataFrame:  # segment, sessions, share, conversion, conversion_low, conversion_high, and revenue where it is known; in the order that the training part gave them
+    # segment, sessions, share, conversion, conversion_low, conversion_high, and revenue where it
+    # is known; in the order that the training part gave them
+) -> pd.DataFrame:
     "The run's segments and what became of them on the test part, as the report has them."
     of = read_json(run, "metrics/clustering.json")
     return (
@@ -230,7 +234,10 @@ def plot_segments(
             error_x=error,
             marker=dict(size=11, color=COLOURS["model"]),
             customdata=shown[["sessions", "share"]],
-            hovertemplate="%{x:.1%} of %{customdata[0]:,} sessions (%{customdata[1]:.0%} of all)<extra></extra>",
+            hovertemplate=(
+                "%{x:.1%} of %{customdata[0]:,} sessions (%{customdata[1]:.0%} of"
+                " all)<extra></extra>"
+            ),
         )
     )
     figure.update_layout(
@@ -242,7 +249,8 @@ def plot_segments(
     return Chart(
         figure,
         "; ".join(
-            f"{row.segment}: {row.conversion:.1%} of {row.sessions:,} sessions convert ({row.conversion_low:.1%} to {row.conversion_high:.1%})"
+            f"{row.segment}: {row.conversion:.1%} of {row.sessions:,} sessions convert"
+            f" ({row.conversion_low:.1%} to {row.conversion_high:.1%})"
             for row in table.itertuples()
         ),
         height=110 + 62 * len(table),
@@ -381,4 +389,7 @@ def gained(
     was, now = (path["probability"].dropna() for path in (before, after))
     if was.empty or now.empty:
         return "The model has no answer for one of the two."
-    return f"The model says {now.iloc[-1]:.1%} instead of {was.iloc[-1]:.1%}: {100 * (now.iloc[-1] - was.iloc[-1]):+.1f} points."
+    return (
+        f"The model says {now.iloc[-1]:.1%} instead of {was.iloc[-1]:.1%}:"
+        f" {100 * (now.iloc[-1] - was.iloc[-1]):+.1f} points."
+    )

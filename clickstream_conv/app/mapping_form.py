@@ -239,7 +239,8 @@ def _complete(events: pl.DataFrame, card: dict) -> tuple[pl.DataFrame, list]:
     ]
     said = (
         [
-            f"the file has no {', '.join(absent)}; to the model {'it is' if len(absent) == 1 else 'they are'} unknown in every event"
+            f"the file has no {', '.join(absent)}; to the model"
+            f" {'it is' if len(absent) == 1 else 'they are'} unknown in every event"
         ]
         if absent
         else []
@@ -261,7 +262,9 @@ def read_upload(
         checked = read_source(as_the_run(source, scorer), str(path), max_rejected=1.0)
     if checked.events.is_empty():
         raise ValueError(
-            f"{name}: none of its {len(checked.rejected):,} rows could be read. Most often: {next(iter(checked.reasons()))}, e.g. {checked.rejected['text'][0]!r}. Look at the mapping"
+            f"{name}: none of its {len(checked.rejected):,} rows could be read. Most often:"
+            f" {next(iter(checked.reasons()))}, e.g. {checked.rejected['text'][0]!r}. Look at the"
+            " mapping"
         )
     events, absent = _complete(checked.events, scorer.card)
     said = understood(replace(checked, notes=[]), name)

@@ -80,7 +80,9 @@ OF_RANKING = (
 
 def figures_of_model(
     run: Run,  # The run
-) -> pd.DataFrame:  # By landmark: rows, converted, roc_auc with its ends, and what else the run knows; of the model, and of the exact limit where it is known
+    # By landmark: rows, converted, roc_auc with its ends, and what else the run knows; of the
+    # model, and of the exact limit where it is known
+) -> pd.DataFrame:
     "How well the kept model ranks sessions at each landmark of the test part."
     kept = read_json(run, "metrics/classification.json")
     table = pd.DataFrame(kept.get("by_landmark", []))
@@ -127,8 +129,9 @@ def main_finding(
     auc, low, high, title = _ranking(row)
     when = ", seen up to the same moment," if title != "ROC-AUC" else ","
     return (
-        f"Of a session that converts and one that does not{when} the model gives the first one the higher probability {100 * auc:.0f} times in 100 "
-        f"({100 * low:.0f} to {100 * high:.0f}; a coin does so 50 times)."
+        f"Of a session that converts and one that does not{when} the model gives the first one the"
+        f" higher probability {100 * auc:.0f} times in 100 ({100 * low:.0f} to {100 * high:.0f}; a"
+        " coin does so 50 times)."
     )
 
 # %% ../../nbs/app/00_overview.ipynb #609d2242
@@ -144,18 +147,27 @@ def _numbers(run: Run, card: dict, figures: pd.DataFrame) -> dict:
     if not proxy:
         found["converted"] = (
             f"{card['buying_sessions'] / max(card['sessions'], 1):.1%}",
-            f"{card['buying_sessions']:,} of {card['sessions']:,} sessions: {card['outcome']['says']}",
+            (
+                f"{card['buying_sessions']:,} of {card['sessions']:,} sessions:"
+                f" {card['outcome']['says']}"
+            ),
         )
     elif size:
         found["converted (proxy)"] = (
             f"{size['share'][0]:.1%}",
-            f"of the training part's sessions, at landmark {size['landmark'][0]}: {card['outcome']['says']}",
+            (
+                f"of the training part's sessions, at landmark {size['landmark'][0]}:"
+                f" {card['outcome']['says']}"
+            ),
         )
     if row is not None:
         auc, low, high, title = _ranking(row)
         found[title] = (
             f"{auc:.2f}",
-            f"on the test part, 95 % interval {low:.3f} to {high:.3f}, from {who_converts(row)}; 0.5 is chance, 1 is perfect",
+            (
+                f"on the test part, 95 % interval {low:.3f} to {high:.3f}, from"
+                f" {who_converts(row)}; 0.5 is chance, 1 is perfect"
+            ),
         )
     if line:
         found["flagged from"] = (f"{line['value']:.1%}", line["sentence"])
@@ -210,7 +222,8 @@ def soon_sentence(
     if len(own) < 2:
         return ""
     said = [
-        f"{row.roc_auc:.2f} ({row.roc_auc_low:.2f} to {row.roc_auc_high:.2f}) after {row.landmark} event{'s' if row.landmark != '1' else ''}"
+        f"{row.roc_auc:.2f} ({row.roc_auc_low:.2f} to {row.roc_auc_high:.2f}) after {row.landmark}"
+        f" event{'s' if row.landmark != '1' else ''}"
         for row in own.iloc[[0, -1]].itertuples()
     ]
     return (

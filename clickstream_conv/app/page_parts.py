@@ -88,7 +88,9 @@ def needs_events(scorer: Scorer) -> bool:
 
     if scorer.card["ready_made"]:
         st.info(
-            f"This run learned from {escaped(scorer.card['title'])}: finished sessions, of which no single events are known. This page needs events. The page Upload scores tables of finished sessions."
+            f"This run learned from {escaped(scorer.card['title'])}: finished sessions, of which no"
+            " single events are known. This page needs events. The page Upload scores tables of"
+            " finished sessions."
         )
     return scorer.card["ready_made"]
 

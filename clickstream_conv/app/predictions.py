@@ -186,7 +186,11 @@ def strangeness(
     share = (scores["notes"] != "").mean() or 0.0
     if share < MANY_NEW:
         return ""
-    return f"{share:.0%} of the sessions hold words that the run has never seen. This looks like another shop or another time: the probabilities below are not to be trusted. Make a run of this log instead: clickstream-conv run"
+    return (
+        f"{share:.0%} of the sessions hold words that the run has never seen. This looks like"
+        " another shop or another time: the probabilities below are not to be trusted. Make a run"
+        " of this log instead: clickstream-conv run"
+    )
 
 # %% ../../nbs/app/03_predictions.ipynb #c3bed2e7
 def flagged_sentence(
@@ -196,13 +200,18 @@ def flagged_sentence(
 ) -> str:  # A sentence
     "How many reach the threshold."
     asked, there = scores["flagged"].drop_nulls(), own["flagged"].drop_nulls()
-    here = f"{asked.sum():,} of {len(asked):,} sessions ({asked.mean() or 0.0:.1%}) reach the threshold of {threshold:.1%}"
+    here = (
+        f"{asked.sum():,} of {len(asked):,} sessions ({asked.mean() or 0.0:.1%}) reach the"
+        f" threshold of {threshold:.1%}"
+    )
     return (
         f"{here}; of {len(there):,} sessions of the run's test part {there.mean() or 0.0:.1%} do."
     )
 
 
-SURE = 2.576  # standard errors from which a difference is more than chance: one comparison of like sessions in 100 gets there
+# standard errors from which a difference is more than chance: one comparison of like sessions in
+# 100 gets there
+SURE = 2.576
 LEAST_COMPARED = 30  # sessions from which a mean is compared with another
 
 

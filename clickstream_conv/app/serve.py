@@ -56,11 +56,14 @@ def refuse_port(
             door.bind((address, port))
         except OSError as error:
             raise ValueError(
-                f"port {port} of {address} cannot be used: {error.strerror or error}. Give another with --port, e.g. --port {port % 65_535 + 1}"
+                f"port {port} of {address} cannot be used: {error.strerror or error}. Give another"
+                f" with --port, e.g. --port {port % 65_535 + 1}"
             ) from None
 
 
-SCRIPT = "from clickstream_conv.app.pages import main\n\nmain()\n"  # what Streamlit runs; a module of a package cannot be run as a script
+SCRIPT = (  # what Streamlit runs; a module of a package cannot be run as a script
+    "from clickstream_conv.app.pages import main\n\nmain()\n"
+)
 
 # %% ../../nbs/app/11_serve.ipynb #6a84c321
 def app_command(

@@ -113,7 +113,8 @@ def show_mapping_form(look: Look, data: bytes, name: str, scorer: Scorer, encodi
     import streamlit as st
 
     st.info(
-        "This file has other columns than the run's own log. A mapping is proposed below; correct what is wrong, then score."
+        "This file has other columns than the run's own log. A mapping is proposed below; correct"
+        " what is wrong, then score."
     )
     show_questions(look)
     proposed = column_table(look, scorer.card)
@@ -195,7 +196,9 @@ def score_with_bar(
         if upload.share_rejected() > most:
             status.update(label="Too many rows could not be read", state="error")
             st.error(
-                f"{upload.share_rejected():.1%} of the rows could not be used, more than the {most:.0%} allowed, so nothing was scored. Mend the file or the mapping, or allow more under File options."
+                f"{upload.share_rejected():.1%} of the rows could not be used, more than the"
+                f" {most:.0%} allowed, so nothing was scored. Mend the file or the mapping, or"
+                " allow more under File options."
             )
             return show_rejected(upload)
         status.update(label="Asking the model")

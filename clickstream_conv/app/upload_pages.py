@@ -100,7 +100,8 @@ def _pick(scorer: Scorer) -> None:
             )
         )
     st.caption(
-        "What you upload stays in this computer's memory until the page is closed or forgotten; no copy is kept on disk."
+        "What you upload stays in this computer's memory until the page is closed or forgotten; no"
+        " copy is kept on disk."
     )
     if file is None:
         return
@@ -201,8 +202,9 @@ def _show_answers(scorer: Scorer, kept: dict) -> None:
     st.subheader("Beside the run's test part")
     show_parts(plot_probabilities(scores, own), beside_sentence(scores, own))
     st.caption(
-        f"{own_in_words(scorer.card, own)} Where the two differ by more than chance, the model is asked about sessions that are not like those it was tested on. "
-        "The interval takes sessions for independent; of visitors who come often it should be wider."
+        f"{own_in_words(scorer.card, own)} Where the two differ by more than chance, the model is"
+        " asked about sessions that are not like those it was tested on. The interval takes"
+        " sessions for independent; of visitors who come often it should be wider."
     )
     if scores["segment"].count():
         st.subheader("Segments")

@@ -72,7 +72,9 @@ def _rows_of(path: Path) -> int:
 
 
 def _unpacked(path: Path, most: int) -> int:
-    "Bytes of a file once unpacked, counted up to a little over the most; 0 for what cannot be unpacked, which the readers explain."
+    """Bytes of a file once unpacked, counted up to a little over the most; 0 for what cannot be
+    unpacked, which the readers explain.
+    """
     count = 0
     try:
         with open_log(path) as stream:
@@ -99,7 +101,8 @@ def refuse_large(
         raise ValueError(f"{path.name} has {rows:,} rows; the app takes {most_rows:,}. {way_out}")
     if _unpacked(path, most_unpacked_mb * 1_000_000) > most_unpacked_mb * 1_000_000:
         raise ValueError(
-            f"{path.name} unpacks to more than {most_unpacked_mb:,} MB, the most that the app takes. {way_out}"
+            f"{path.name} unpacks to more than {most_unpacked_mb:,} MB, the most that the app"
+            f" takes. {way_out}"
         )
 
 # %% ../../nbs/app/01_uploads.ipynb #b9db8e1b
@@ -271,7 +274,8 @@ def first_look(
                 None,
                 "",
                 [
-                    "no mapping could be proposed: each row looks like a finished session, and this run learned from events. Make a run of these sessions: clickstream-conv map"
+                    "no mapping could be proposed: each row looks like a finished session, and this"
+                    " run learned from events. Make a run of these sessions: clickstream-conv map"
                 ],
             )
         asked = questions_of(proposal)

@@ -15,7 +15,10 @@ from ..log.values import EVENTS
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/09_whatif_page.ipynb #02b7dda0
-WARNING = "This is what the model would say of another session. It is not what a visitor would do if the shop did something else; only an experiment tells that."
+WARNING = (
+    "This is what the model would say of another session. It is not what a visitor would do if the"
+    " shop did something else; only an experiment tells that."
+)
 
 
 def _add_event(scorer: Scorer, scenario):

@@ -29,13 +29,14 @@ AREAS = {
     "clustering": (audit_segments,),
 }  # file of figures: what recomputes it
 FROM_MODELS = (
-    "probabilities, revenues and segments of the test part: asked of the run's models, since a run keeps none of them; "
-    "out of fold: out_of_fold.parquet of the run"
+    "probabilities, revenues and segments of the test part: asked of the run's models, since a run"
+    " keeps none of them; out of fold: out_of_fold.parquet of the run"
 )
 NOT_AUDITED = (
-    "not recomputed: features that are learned from the training part, the exact probability of the demo, "
-    "the single best feature, attributions, relevance and its noise, moves, beginnings and bands of prices, "
-    "the families that were not chosen, the stability of segments, the learning curve"
+    "not recomputed: features that are learned from the training part, the exact probability of the"
+    " demo, the single best feature, attributions, relevance and its noise, moves, beginnings and"
+    " bands of prices, the families that were not chosen, the stability of segments, the learning"
+    " curve"
 )
 
 

@@ -165,7 +165,10 @@ def coverage_lines(
     widths = (44, 43, 9, 22, 7)
     fresh = found["beside"]["fresh_sessions"].min()
     lines = [
-        f"95 % intervals: how often they hold the truth, taken from at least {fresh:,} fresh sessions of the test part's days; asked: {ASKED:.0%} over all logs",
+        (
+            f"95 % intervals: how often they hold the truth, taken from at least {fresh:,} fresh"
+            f" sessions of the test part's days; asked: {ASKED:.0%} over all logs"
+        ),
         _row_in_words(("figure", "logs", "covered", "share (Monte Carlo)", ""), widths),
     ]
     for row in found["coverage"].to_dict("records"):
@@ -189,7 +192,10 @@ def coverage_lines(
         )
     lines += [
         "",
-        f"p-values where there is nothing to find: how often p < {LEVEL}; level: no more often than chance allows, over all lines together",
+        (
+            f"p-values where there is nothing to find: how often p < {LEVEL}; level: no more often"
+            " than chance allows, over all lines together"
+        ),
         _row_in_words(("question", "world", "p < 0.05", "share (Monte Carlo)", ""), widths),
     ]
     for row in found["level"].to_dict("records"):

@@ -126,7 +126,9 @@ def ratio_lines(
     worst: np.ndarray,  # Whether it is of the other
     resamples: int,  # Draws that the run took
 ) -> list:  # Of Line
-    "How many times as often one segment converts; for the interval half a conversion of a whole session is added to both."
+    """How many times as often one segment converts; for the interval half a conversion of a whole
+    session is added to both.
+    """
     y = rows["converted"].to_numpy(float)
     counts = dict(b=best * y, bn=best, w=worst * y, wn=worst)
     sums = sums_by_draw(pd.DataFrame(counts, dtype=float), rows["visitor"])

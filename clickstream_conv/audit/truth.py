@@ -230,7 +230,9 @@ ALL_SIZES = "all"  # stands in the column size for the logs of all sizes togethe
 
 def coverage_of(
     beside: pd.DataFrame,  # Rows as made by beside_truth
-) -> pd.DataFrame:  # figure, size, logs, covered, share, low, high (Monte Carlo), below and above (logs whose interval lies below or above the truth), enough
+    # figure, size, logs, covered, share, low, high (Monte Carlo), below and above (logs whose
+    # interval lies below or above the truth), enough
+) -> pd.DataFrame:
     "How often the intervals hold the truth, by size of the log and in all."
     rows = []
     for figure in JUDGED:

@@ -162,14 +162,17 @@ class Sentence:
     text: str  # In words
     figures: tuple = ()  # Each Figure in it
     level: str = "finding"  # One of LEVELS
-    names: tuple = ()  # Words in it that come from the log or are names, such as a category or a date: numbers in them are no figures
+    # Words in it that come from the log or are names, such as a category or a date: numbers in
+    # them are no figures
+    names: tuple = ()
     why: str = ""  # Why its numbers are not listed, where they are not
 
     def __post_init__(self):
         "Refuse an unknown level."
         if self.level not in LEVELS:
             raise ValueError(
-                f"the level of {self.code!r} is {self.level!r}; it must be one of {', '.join(LEVELS)}"
+                f"the level of {self.code!r} is {self.level!r}; it must be one of"
+                f" {', '.join(LEVELS)}"
             )
 
     def __str__(self) -> str:

@@ -85,8 +85,9 @@ def refuse_other_versions(
     for package, then in made_with.items():
         if release(then) != release(now := package_version(package)):
             raise ValueError(
-                f"the model {name!r} was made with {package} {then}, and {now} is installed. It was not loaded, since it may answer differently. "
-                f"Make it again with: clickstream-conv run --fresh, or install {package}=={then}"
+                f"the model {name!r} was made with {package} {then}, and {now} is installed. It was"
+                " not loaded, since it may answer differently. Make it again with:"
+                f" clickstream-conv run --fresh, or install {package}=={then}"
             )
 
 

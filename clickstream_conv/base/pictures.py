@@ -27,7 +27,9 @@ from .texts import CONTROL, for_plotly, for_terminal
 # %% ../../nbs/base/01_pictures.ipynb #03d20873
 LIMIT = "limit"  # name of the exact probability, where it is known
 BASELINE = "event counts"  # name of the baseline: what a counter of events would say
-BASE_RATE = "base rate"  # name of the baseline of finished sessions, which have no events: one probability for all of them
+BASE_RATE = (  # name of the baseline of finished sessions, which have no events: one probability for all of them
+    "base rate"
+)
 POOLED = "all"  # stands in the column landmark for all of them together
 COLOURS = {
     "converted": "#D55E00",

@@ -21,7 +21,9 @@ from pathlib import Path
 import polars as pl
 
 # %% ../../nbs/base/03_runs.ipynb #ac4c57f1
-JOURNAL = "CLICKSTREAM_CONV_JOURNAL"  # environment variable: the file in which the names of written files are noted; not set: nowhere
+JOURNAL = (  # environment variable: the file in which the names of written files are noted; not set: nowhere
+    "CLICKSTREAM_CONV_JOURNAL"
+)
 
 
 def _note(path: Path) -> None:
@@ -52,17 +54,23 @@ def atomic_write(
             "make room or permission, or choose another folder with --out"
         ) from error
     finally:
-        part.unlink(missing_ok=True) if part.parent.is_dir() and os.access(
-            part.parent, os.W_OK
-        ) else None
+        (
+            part.unlink(missing_ok=True)
+            if part.parent.is_dir() and os.access(part.parent, os.W_OK)
+            else None
+        )
 
 # %% ../../nbs/base/03_runs.ipynb #031617ef
-BRIEF = "clickstream-conv-of-"  # how the names of folders for a while begin; the id of their process follows
+BRIEF = (  # how the names of folders for a while begin; the id of their process follows
+    "clickstream-conv-of-"
+)
 _FOLDERS = threading.Lock()  # one thread at a time makes or sweeps them
 
 
 def _locked(folder: Path) -> int | None:
-    "An open folder with a lock on it, which its process loses when it ends; None where another has it, or it is no folder."
+    """An open folder with a lock on it, which its process loses when it ends; None where another
+    has it, or it is no folder.
+    """
     import fcntl
 
     try:
@@ -78,7 +86,9 @@ def _locked(folder: Path) -> int | None:
 
 
 def _may_be_left(folder: Path) -> bool:
-    "Whether a folder is one for a while, of this user, and its process has ended; one's own id may be that of an earlier process."
+    """Whether a folder is one for a while, of this user, and its process has ended; one's own id
+    may be that of an earlier process.
+    """
     import psutil
 
     found = re.match(re.escape(BRIEF) + r"(\d+)-", folder.name)
@@ -86,7 +96,7 @@ def _may_be_left(folder: Path) -> bool:
         return False
     return int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))
 
-
+# %% ../../nbs/base/03_runs.ipynb #a4fd01a0
 def sweep_folders(
     place: Path,  # Where they are made
 ) -> list:  # Names of folders that were removed

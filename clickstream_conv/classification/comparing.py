@@ -38,18 +38,21 @@ def require_both_classes(
     for part, table in (("training", train), ("test", test)):
         if table.empty:
             raise ValueError(
-                f"the {part} part holds no session at risk at any landmark. Give a longer log, or smaller landmarks"
+                f"the {part} part holds no session at risk at any landmark. Give a longer log, or"
+                " smaller landmarks"
             )
         if table["converted"].nunique() < 2:
             which = "none converts" if table["converted"].max() == 0 else "all convert"
             raise ValueError(
-                f"the {part} part has one class only: of {table['session_id'].nunique():,} sessions {which}, so there is nothing to tell apart. "
-                "Check the mapping of the event that counts as a conversion, or give a longer log"
+                f"the {part} part has one class only: of {table['session_id'].nunique():,} sessions"
+                f" {which}, so there is nothing to tell apart. Check the mapping of the event that"
+                " counts as a conversion, or give a longer log"
             )
     converted = train.loc[train["converted"] == 1, "session_id"].nunique()
     if converted < folds:
         raise ValueError(
-            f"the training part holds {converted} converted sessions and the cross-validation needs at least {folds}, one a fold. Give a longer log, or fewer folds (-p folds=2)"
+            f"the training part holds {converted} converted sessions and the cross-validation needs"
+            f" at least {folds}, one a fold. Give a longer log, or fewer folds (-p folds=2)"
         )
 
 # %% ../../nbs/classification/00_comparing.ipynb #a727678b
@@ -294,11 +297,18 @@ def simplest_as_good(
     if chosen == best:
         return (
             best,
-            f"{best} has the best {title}, a tie within chance with {_listed(tied)}; none of them is simpler and keeps {KEPT_GAIN:.0%} of its gain over {baseline}{worse}",
+            (
+                f"{best} has the best {title}, a tie within chance with {_listed(tied)}; none of"
+                f" them is simpler and keeps {KEPT_GAIN:.0%} of its gain over {baseline}{worse}"
+            ),
         )
     return (
         chosen,
-        f"{chosen} is kept: {best} has the best {title}, a tie within chance with {_listed(tied)}, and of those that keep {KEPT_GAIN:.0%} of its gain over {baseline} it is the simplest{worse}",
+        (
+            f"{chosen} is kept: {best} has the best {title}, a tie within chance with"
+            f" {_listed(tied)}, and of those that keep {KEPT_GAIN:.0%} of its gain over {baseline}"
+            f" it is the simplest{worse}"
+        ),
     )
 
 # %% ../../nbs/classification/00_comparing.ipynb #797dcfbd
@@ -326,8 +336,8 @@ def plot_comparison(
     compared: pd.DataFrame,  # As made by comparison
     choose_by: str = "log_loss",  # The figure of the left panel
     title: str = "",  # The finding; empty: computed
-    judged: pd.DataFrame
-    | None = None,  # As made by cross_validate, to say what is a tie; None: not said
+    # As made by cross_validate, to say what is a tie; None: not said
+    judged: pd.DataFrame | None = None,
 ) -> Picture:  # Its data is comparison
     "What each combination reaches, and how long it takes."
     ordered = compared.sort_values(choose_by, ascending=HIGHER_IS_BETTER[choose_by])

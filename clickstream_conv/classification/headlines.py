@@ -116,7 +116,8 @@ def _pooled_in_words(row: dict, limit: dict | None) -> Sentence:
     converts, counts = _converting(row, where, rows=True)
     return Sentence(
         "classification.pooled",
-        f"pooled over landmarks, which differ in how many convert (the landmark's number alone has {alone:.3f}): {said}; {converts}",
+        "pooled over landmarks, which differ in how many convert (the landmark's number alone has"
+        f" {alone:.3f}): {said}; {converts}",
         (*figures, alone, *counts),
     )
 
@@ -149,7 +150,9 @@ def _losses_in_words(row: dict, limit: dict | None) -> list:
         times, figures = f", {ratio:.3f} times the limit's", [*figures, ratio]
     loss = Sentence(
         "classification.loss",
-        f"{_at(row['landmark'])}: average precision {shown['average_precision']:.3f} at a prevalence of {base:.3f}, log-loss {shown['log_loss']:.4f}{times}, Brier score {shown['brier']:.4f}",
+        f"{_at(row['landmark'])}: average precision {shown['average_precision']:.3f} at a"
+        f" prevalence of {base:.3f}, log-loss {shown['log_loss']:.4f}{times}, Brier score"
+        f" {shown['brier']:.4f}",
         (*figures,),
         names=(_at(row["landmark"]),),
     )
@@ -171,7 +174,9 @@ def _losses_in_words(row: dict, limit: dict | None) -> list:
         loss,
         Sentence(
             "classification.calibration",
-            f"{_at(row['landmark'])}: expected calibration error {shown['ece']:.4f}, {verdict}: a perfectly calibrated model would show {chance[0]:.4f} at this size, and more than {chance[1]:.4f} in one of twenty samples",
+            f"{_at(row['landmark'])}: expected calibration error {shown['ece']:.4f}, {verdict}: a"
+            f" perfectly calibrated model would show {chance[0]:.4f} at this size, and more than"
+            f" {chance[1]:.4f} in one of twenty samples",
             (shown["ece"], *chance),
             names=(_at(row["landmark"]),),
         ),
@@ -204,8 +209,8 @@ def headlines(
     chosen: str,  # Name of the model
     found: pd.DataFrame,  # As made by by_landmark, on the test part
     suspects: list = (),  # Columns left out
-    with_suspects: dict
-    | None = None,  # Figures with them, as made by with_intervals, where there are any
+    # Figures with them, as made by with_intervals, where there are any
+    with_suspects: dict | None = None,
     further: list = (),  # Further sentences
 ) -> list:  # Of Sentence
     "The findings in sentences."
@@ -290,7 +295,10 @@ def without_twins_in_words(
         ),
         exact_count(int(own.sum()), "sessions", rows),
     )
-    text = f"without the {count.value:,} test sessions that say the same as a training session: ROC-AUC {auc:.3f}, log-loss {loss:.4f} on the other {others.value:,}"
+    text = (
+        f"without the {count.value:,} test sessions that say the same as a training session:"
+        f" ROC-AUC {auc:.3f}, log-loss {loss:.4f} on the other {others.value:,}"
+    )
     return [Sentence("classification.without_twins", text, (auc, loss, count, others), "caution")]
 
 # %% ../../nbs/classification/02_headlines.ipynb #a7e32810
@@ -371,7 +379,8 @@ def waiting(
         return [
             Sentence(
                 "classification.moment",
-                f"moments are not compared: {LEAST_CONVERTED} sessions of the test part must convert after each, and fewer than two moments have as many",
+                f"moments are not compared: {LEAST_CONVERTED} sessions of the test part must"
+                " convert after each, and fewer than two moments have as many",
                 (least,),
             )
         ], {}

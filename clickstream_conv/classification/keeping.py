@@ -104,7 +104,9 @@ def known_out_of_fold(
     pairs: list,  # Pairs (learn, validate) of session rows
 ) -> (
     list | None
-):  # Probability, not calibrated, of each pair's rows to judge by; None where the run's conversion model left none for these
+    # Probability, not calibrated, of each pair's rows to judge by; None where the run's conversion
+    # model left none for these
+):
     "What the conversion model says of rows that it did not learn from, where the run knows it."
     about = (
         read_json(run, "models/manifest.json").get("conversion", {}).get("out_of_fold")

@@ -211,7 +211,9 @@ def total_ratio(
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
     limit: np.ndarray | None = None,  # The best possible prediction of each row, where it is known
-) -> dict:  # total_ratio: predicted over observed, and its interval, not-a-number where nothing happened; total_of_limit: predicted over the limit's prediction, likewise
+    # total_ratio: predicted over observed, and its interval, not-a-number where nothing happened;
+    # total_of_limit: predicted over the limit's prediction, likewise
+) -> dict:
     "Whether probabilities add up to what happened."
     y, p = np.asarray(y, float), np.asarray(p, float)
 
@@ -259,7 +261,8 @@ def totals_in_words(
     )
     return Sentence(
         "classification.total",
-        f"{said}; the limit's own is {limit:.3f}, off by the chance of who converted, and the model predicts {beside:.3f} times what the limit does",
+        f"{said}; the limit's own is {limit:.3f}, off by the chance of who converted, and the model"
+        f" predicts {beside:.3f} times what the limit does",
         (own, limit, beside),
     )
 
@@ -284,7 +287,9 @@ def by_visitor_group(
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
     least: int = TOO_FEW,  # Sessions that convert, and that do not, below which a group is not judged
-) -> pd.DataFrame:  # One row a group and model: counts, judged; where judged the figures and total_ratio, with intervals
+    # One row a group and model: counts, judged; where judged the figures and total_ratio, with
+    # intervals
+) -> pd.DataFrame:
     "The figures of new and of known visitors."
     of_session = dict(groups.select(pl.col("session_id").cast(pl.String), "group").iter_rows())
     group, rows = table["session_id"].astype(str).map(of_session).to_numpy(), []
@@ -331,7 +336,10 @@ def _of_visitors(row: dict) -> Sentence:
         name: figure_of(row, name, title, unit, where, row["rows"])
         for name, (title, unit) in titles.items()
     }
-    ranked = f"ROC-AUC of pairs at the same landmark {own['roc_auc_within']:.3f}, pooled over landmarks {own['roc_auc']:.3f}, average precision {own['average_precision']:.3f}"
+    ranked = (
+        f"ROC-AUC of pairs at the same landmark {own['roc_auc_within']:.3f}, pooled over landmarks"
+        f" {own['roc_auc']:.3f}, average precision {own['average_precision']:.3f}"
+    )
     level = f"conversions predicted over observed {own['total_ratio']:.3f}"
     few = row["converted_sessions"] < LEAST_IN_TEST
     caveat = f", fewer than the {LEAST_IN_TEST} that a judgement needs" if few else ""
@@ -372,8 +380,9 @@ def curve_of(
     params: dict,  # Of the family
     seed: int = 0,  # Of the draws and models
     resamples: int = 200,  # Draws of visitors behind each interval
-    whole: np.ndarray
-    | None = None,  # What the family says of the rows to judge by, learned from all of the visitors, where it is known
+    # What the family says of the rows to judge by, learned from all of the visitors, where it is
+    # known
+    whole: np.ndarray | None = None,
 ) -> pd.DataFrame:  # As made by judging.learning_curve
     "The figures by the number of sessions learned from."
     shares = [

@@ -85,7 +85,10 @@ def plot_neighbour_distances(
     "Where DBSCAN's distance is read from."
     curve = neighbour_distances(Z)
     at = knee(curve)
-    title = f"The curve bends at a distance of {curve[at]:.2f}, where {1 - at / len(curve):.0%} of sessions have near neighbours"
+    title = (
+        f"The curve bends at a distance of {curve[at]:.2f}, where {1 - at / len(curve):.0%} of"
+        " sessions have near neighbours"
+    )
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7, 2.6))
         ax.plot(np.arange(len(curve)) / len(curve), curve, color=KINDS[0])
@@ -107,7 +110,8 @@ def plot_neighbour_distances(
         )
     return Picture(
         figure,
-        f"{title}. Sorted distances of {len(curve):,} sessions to a near neighbour, from {curve[0]:.2f} down to {curve[-1]:.2f}.",
+        f"{title}. Sorted distances of {len(curve):,} sessions to a near neighbour, from"
+        f" {curve[0]:.2f} down to {curve[-1]:.2f}.",
     )
 
 # %% ../../nbs/clustering/02_algorithms.ipynb #664f8143
@@ -141,7 +145,10 @@ def _drawn_labels(
     clusters: int,
     seed: int,
 ) -> np.ndarray:
-    "Labels of the rows of one bootstrap sample; -2 for rows that are not in it. Copies would look like crowds to those that look for crowds."
+    """Labels of the rows of one bootstrap sample; -2 for rows that are not in it.
+
+    Copies would look like crowds to those that look for crowds.
+    """
     times = weight.astype(int) if algorithm in BY_NUMBER else (weight > 0).astype(int)
     rows = np.repeat(np.arange(len(table)), times)
     drawn, labels = table[features].iloc[rows], np.full(len(table), -2)
@@ -217,7 +224,11 @@ def choose_number(
         best = tried.loc[tried["stability"].fillna(-1).idxmax()]
         return (
             int(best["clusters"]),
-            f"No number of segments is stable: {best['clusters']:.0f} comes nearest with {best['stability']:.2f} of the {STABLE} asked for, so another sample of {sampled} would give other segments",
+            (
+                f"No number of segments is stable: {best['clusters']:.0f} comes nearest with"
+                f" {best['stability']:.2f} of the {STABLE} asked for, so another sample of"
+                f" {sampled} would give other segments"
+            ),
         )
     best = stable.loc[stable["silhouette"].fillna(-1).idxmax()]
     others = (
@@ -227,7 +238,10 @@ def choose_number(
     )
     return (
         int(best["clusters"]),
-        f"{best['clusters']:.0f} segments come back in other samples of {sampled} (stability {best['stability']:.2f}), and {others}",
+        (
+            f"{best['clusters']:.0f} segments come back in other samples of {sampled} (stability"
+            f" {best['stability']:.2f}), and {others}"
+        ),
     )
 
 # %% ../../nbs/clustering/02_algorithms.ipynb #a5209402
@@ -236,7 +250,9 @@ def try_algorithms(
     features: list,  # What they are segmented by
     wanted: str = "",  # One of ALGORITHMS; empty: k-means, or the mixture where only that is stable
     **settings,  # As of try_numbers: most, draws, rows, seed
-) -> tuple:  # Name of the algorithm that is to be kept, and its try_numbers; those of k-means where it finds its own number
+    # Name of the algorithm that is to be kept, and its try_numbers; those of k-means where it
+    # finds its own number
+) -> tuple:
     "The first way of clustering that other samples of visitors would agree with."
     if wanted and wanted not in ALGORITHMS:
         raise ValueError(

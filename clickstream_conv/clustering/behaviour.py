@@ -41,19 +41,25 @@ def choose_view(
     seen = ", ".join(
         f"{n:,} after {k}" if k else f"{n:,} whole ones" for k, n in sorted(sizes.items())
     )
-    why = f"segments need {enough} sessions that can be told apart, and there are {sizes.get(wanted, 0):,} at view {wanted}"
+    why = (
+        f"segments need {enough} sessions that can be told apart, and there are"
+        f" {sizes.get(wanted, 0):,} at view {wanted}"
+    )
     if not below:
         return None, f"No segments: {why} (sessions by number of events: {seen or 'none'})"
-    return max(
-        below
-    ), f"{why[0].upper()}{why[1:]}; view {max(below)} is taken, the largest below with enough"
+    return (
+        max(below),
+        f"{why[0].upper()}{why[1:]}; view {max(below)} is taken, the largest below with enough",
+    )
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #150d0fdd
 def whole_sessions(
     run: Run,  # The run's folder
     card: dict,  # Its log's card
     part: str = "train",  # train or test
-) -> pd.DataFrame:  # One row a session: features at its last event, converted, revenue, visitor, part; landmark is its length
+    # One row a session: features at its last event, converted, revenue, visitor, part; landmark is
+    # its length
+) -> pd.DataFrame:
     "Sessions as they ended; those that the end of the log may have cut off are left out, where enough others remain."
     events, outcome = load_events(run, part), Outcome(**card["outcome"])
     if card["cut_off_sessions"]:
@@ -120,7 +126,9 @@ class Measure:
     title: str  # Name with its unit
     low: str  # What a low value means, in two or three words
     high: str  # What a high value means
-    show: str = "mean"  # mean, median, minutes (median of seconds), share (mean of 0 to 1) or seconds (mean of a logarithm)
+    show: str = (  # mean, median, minutes (median of seconds), share (mean of 0 to 1) or seconds (mean of a logarithm)
+        "mean"
+    )
 
 
 MEASURES = {

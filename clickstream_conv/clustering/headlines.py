@@ -56,7 +56,9 @@ def otherwise_there(
 
 # %% ../../nbs/clustering/07_headlines.ipynb #51597cad
 def _by_shuffling(chance: dict, part: str, sampled: str = "visitors") -> tuple:
-    "A share of shuffles, in words and as a figure; where none came as far, only that it is no larger than one in all of them."
+    """A share of shuffles, in words and as a figure; where none came as far, only that it is no
+    larger than one in all of them.
+    """
     sign = "<=" if chance["p"] <= 1 / (1 + chance["shuffles"]) else "="
     figure = Figure(
         "p of the difference between segments",
@@ -80,7 +82,8 @@ def _sizes_in_words(when: str, model: Segmenter, train: pd.DataFrame) -> Sentenc
     listed = "; ".join(f"{name} {figure:.0%}" for name, figure in zip(train.index, shares))
     return Sentence(
         "clustering.segments",
-        f"{when}: {len(train)} segments of {total:,} sessions by {ALGORITHMS[model.algorithm]} - {listed}",
+        f"{when}: {len(train)} segments of {total:,} sessions by {ALGORITHMS[model.algorithm]} -"
+        f" {listed}",
         (*counts, *shares),
         names=(when, *train.index),
     )
@@ -88,7 +91,9 @@ def _sizes_in_words(when: str, model: Segmenter, train: pd.DataFrame) -> Sentenc
 # %% ../../nbs/clustering/07_headlines.ipynb #ff6fdd17
 def reason_sentence(
     text: str,  # Why this number, or this algorithm
-    tried: dict = {},  # The row of the number or the algorithm that was kept: clusters, stability, silhouette, agreement
+    # The row of the number or the algorithm that was kept: clusters, stability, silhouette,
+    # agreement
+    tried: dict = {},
     settings: tuple = (),  # Numbers in it that were asked for or counted
 ) -> Sentence:  # With its figures
     "A reason with the figures that it names."

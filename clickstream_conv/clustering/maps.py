@@ -107,7 +107,10 @@ def plot_map(
         (right, left), (up, down) = [w.split(" against ") for w in plane.words]
         ax.set(
             title=title,
-            xlabel=f"\u2190 {left}{'   |   ' if len(left + right) < 80 else chr(10)}{right} \u2192\n({plane.shares[0]:.0%} of the variance)",
+            xlabel=(
+                f"\u2190 {left}{'   |   ' if len(left + right) < 80 else chr(10)}{right}"
+                f" \u2192\n({plane.shares[0]:.0%} of the variance)"
+            ),
             ylabel=f"\u2190 {down}\n{up} \u2192\n({plane.shares[1]:.0%} of the variance)",
         )
     return Picture(

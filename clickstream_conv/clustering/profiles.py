@@ -44,7 +44,9 @@ def profile(
     names: list,  # Of the segments
     features: list,  # What they were made from
     context: list = (),  # Names of the session context
-) -> pd.DataFrame:  # One row a segment and measure: segment, measure, value, show, difference (standard deviations), used
+    # One row a segment and measure: segment, measure, value, show, difference (standard
+    # deviations), used
+) -> pd.DataFrame:
     "Typical values and how far they are from those of all sessions."
     columns = list(
         dict.fromkeys([*features, *(c for c in BESIDE if c in table and says_something(table[c]))])

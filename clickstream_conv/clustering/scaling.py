@@ -88,7 +88,8 @@ class Behaviour(TransformerMixin, BaseEstimator):
         "The columns as floats."
         if missing := [c for c in self.features if c not in table]:
             raise ValueError(
-                f"the session rows have no column {missing[0]!r}; segments are made from: {', '.join(self.features)}. Give rows as session_features makes them"
+                f"the session rows have no column {missing[0]!r}; segments are made from:"
+                f" {', '.join(self.features)}. Give rows as session_features makes them"
             )
         return np.column_stack([np.asarray(table[c], float) for c in self.features])
 

@@ -91,7 +91,9 @@ def differences(
     segment: np.ndarray,  # Number of the segment of each
     columns: list,  # Names of numbers
     segments: int,  # How many segments
-) -> np.ndarray:  # (segments, columns) distance of each mean from that of all rows, in standard deviations after the correction of skew
+    # (segments, columns) distance of each mean from that of all rows, in standard deviations after
+    # the correction of skew
+) -> np.ndarray:
     "How segments differ from all sessions."
     Z = Behaviour(columns, weighted=False).fit_transform(table)
     size = np.maximum(np.bincount(segment, minlength=segments), 1)
@@ -140,7 +142,8 @@ def _words(features: list, differences: np.ndarray, voices: np.ndarray) -> list:
 
 def name_segments(
     features: list,  # Names of the columns
-    differences: np.ndarray,  # (segments, columns) distance of each mean from that of all sessions, in standard deviations
+    # (segments, columns) distance of each mean from that of all sessions, in standard deviations
+    differences: np.ndarray,
     voices: np.ndarray,  # (columns,) group of each column
 ) -> list:  # A name for each segment, all different
     "Readable names."
@@ -183,7 +186,8 @@ class Segmenter(BaseEstimator):
         self.features_ = list(self.features or behaviour_columns(table, whole=not self.view))
         if not self.features_:
             raise ValueError(
-                "no column of these session rows varies enough to make segments from. Give more sessions, or a later view"
+                "no column of these session rows varies enough to make segments from. Give more"
+                " sessions, or a later view"
             )
         self.behaviour_ = Behaviour(self.features_).fit(table)
         Z = self.behaviour_.transform(
@@ -250,7 +254,9 @@ def compare_algorithms(
     draws: int = 8,  # Bootstrap samples of visitors
     rows: int = 3_000,  # Rows of the sample
     seed: int = 0,  # Of sample, draws and starts
-) -> pd.DataFrame:  # One row an algorithm: clusters, noise, the indices, stability, agreement of its rule for new sessions, smallest share
+    # One row an algorithm: clusters, noise, the indices, stability, agreement of its rule for new
+    # sessions, smallest share
+) -> pd.DataFrame:
     "What each way of clustering finds."
     table = table.iloc[sample_of(len(table), rows, seed)]
     Z, found = Behaviour(features).fit_transform(table), {}
@@ -285,9 +291,15 @@ def choose_algorithm(
     how = (
         "a new session goes to the nearest centre"
         if kept == "kmeans"
-        else f"its rule for new sessions agrees with {compared.loc[kept, 'agreement']:.1%} of its own labels"
+        else (
+            f"its rule for new sessions agrees with {compared.loc[kept, 'agreement']:.1%} of its"
+            " own labels"
+        )
     )
     return (
         kept,
-        f"{why}: {compared.loc[kept, 'clusters']} segments, stability {compared.loc[kept, 'stability']:.2f} on the sample; {how}",
+        (
+            f"{why}: {compared.loc[kept, 'clusters']} segments, stability"
+            f" {compared.loc[kept, 'stability']:.2f} on the sample; {how}"
+        ),
     )

@@ -25,7 +25,9 @@ def segment_worth(
     names: list,  # Of the segments
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
-) -> pd.DataFrame:  # One row a segment: sessions, share, converted, conversion and, where known, revenue a session; each with _low and _high
+    # One row a segment: sessions, share, converted, conversion and, where known, revenue a
+    # session; each with _low and _high
+) -> pd.DataFrame:
     "Size, conversion and revenue of segments, with intervals."
     n, y = len(names), table["converted"].to_numpy(float)
     paid = (
@@ -43,9 +45,11 @@ def segment_worth(
 
     found, drawn = (
         measured(np.ones(len(y))),
-        [measured(w) for w in draws_of_visitors(table["visitor"], resamples, seed)]
-        if len(y)
-        else [],
+        (
+            [measured(w) for w in draws_of_visitors(table["visitor"], resamples, seed)]
+            if len(y)
+            else []
+        ),
     )
     sizes, converted = np.bincount(segment, minlength=n), np.bincount(segment, y, n)
     shown = pd.DataFrame(
@@ -130,7 +134,9 @@ def ratio_of_counts(
     one: tuple,  # Hits and trials of the first
     other: tuple,  # Of the second
 ) -> tuple:  # Low and high end
-    "The 95 % interval of a ratio of independent shares (Katz et al., 1978, with a half added): where hits are few or none, draws of what there is say too little."
+    """The 95 % interval of a ratio of independent shares (Katz et al., 1978, with a half added):
+    where hits are few or none, draws of what there is say too little.
+    """
     error = np.sqrt(sum(1 / (hits + 0.5) - 1 / (trials + 1) for hits, trials in (one, other)))
     return value * np.exp(-1.96 * error), value * np.exp(1.96 * error)
 
@@ -145,7 +151,10 @@ def conversion_ratio(
 ) -> (
     dict
 ):  # ratio (NaN where one of them never converts), low, high (NaN where the other never converts)
-    "How many times as often one segment converts as another. A half is added for the interval alone: where nobody converts there is no ratio."
+    """How many times as often one segment converts as another.
+
+    A half is added for the interval alone: where nobody converts there is no ratio.
+    """
     y = table["converted"].to_numpy(float)
     rate = lambda w, s: (w[segment == s] @ y[segment == s] + 0.5) / (w[segment == s].sum() + 1)
     of = lambda w: rate(w, best) / rate(w, worst)

@@ -75,7 +75,8 @@ def _refuse_unknown(
         ]
         if len(unknown):
             raise ValueError(
-                f"{column}={unknown[0]!r} does not occur in the demo shop; the best prediction is known for its logs only (pass shop=... for another shop's)"
+                f"{column}={unknown[0]!r} does not occur in the demo shop; the best prediction is"
+                " known for its logs only (pass shop=... for another shop's)"
             )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #899e60a4
@@ -86,7 +87,8 @@ def _refuse_gaps(
     wrong = log.filter(pl.col("step") != pl.int_range(1, pl.len() + 1).over("session"))
     if len(wrong):
         raise ValueError(
-            f"session {wrong['session_id'][0]!r} has a step {wrong['step'][0]} out of place; steps must count 1, 2, 3, ... without a gap"
+            f"session {wrong['session_id'][0]!r} has a step {wrong['step'][0]} out of place; steps"
+            " must count 1, 2, 3, ... without a gap"
         )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #137975f6
@@ -104,7 +106,8 @@ def _read_log(
     ]
     if missing:
         raise ValueError(
-            f"no column {missing[0]!r} in the events; they have: {', '.join(events.columns)}. Pass what `simulate` returns"
+            f"no column {missing[0]!r} in the events; they have: {', '.join(events.columns)}. Pass"
+            " what `simulate` returns"
         )
     numbers = dict(
         item_id=(tuple(shop.catalogue["item_id"]),),
@@ -195,7 +198,8 @@ def _refuse_impossible(
     if impossible.any():
         row = rows.row(int(impossible.argmax()), named=True)
         raise ValueError(
-            f"session {row['session_id']!r}, step {row['step']}: a {row['event']} on page {row['page']!r} is impossible here; is this a log of the demo shop?"
+            f"session {row['session_id']!r}, step {row['step']}: a {row['event']} on page"
+            f" {row['page']!r} is impossible here; is this a log of the demo shop?"
         )
 
 # %% ../../nbs/demo/03_likelihood.ipynb #60e53863

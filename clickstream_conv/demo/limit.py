@@ -45,7 +45,9 @@ def _targets(
     move: int,  # Number of the move
     kind: int,  # Number of the kind
     shop: Shop,  # The shop
-) -> list:  # (probability given the move, (action, band, size, category)) for all places, once for each outcome of the draw
+    # (probability given the move, (action, band, size, category)) for all places, once for each
+    # outcome of the draw
+) -> list:
     "Where a move leads from every place."
     _, (action, band, size, category) = _grid(shop)
     shown = range(1, len(shop.category_share) + 1)

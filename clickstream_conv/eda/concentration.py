@@ -117,7 +117,8 @@ def concentration_finding(
     found = concentration(brought)
     some = found[~found["who"].str.startswith("all")].to_dict("records")
     return "; ".join(
-        f"the top 10 % of {row['who']} bring {in_interval(row, 'top_10', percent)} of the revenue, Gini {in_interval(row, 'gini', '{:.2f}'.format)}"
+        f"the top 10 % of {row['who']} bring {in_interval(row, 'top_10', percent)} of the revenue,"
+        f" Gini {in_interval(row, 'gini', '{:.2f}'.format)}"
         for row in some
     )
 

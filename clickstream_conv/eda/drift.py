@@ -61,17 +61,25 @@ def drift_finding(
             f"Over {times(len(whole), period)} {outcome.title} stayed at {percents(whole.iloc[0])}"
         )
     busy = whole[whole["trials"] >= whole["trials"].mean() / 4]
-    moved = f"{'moved' if p < 0.05 else 'did not move'} more than chance would ({'p < 0.001' if p < 0.001 else f'p = {p:.2f}'})"
+    moved = (
+        f"{'moved' if p < 0.05 else 'did not move'} more than chance would"
+        f" ({'p < 0.001' if p < 0.001 else f'p = {p:.2f}'})"
+    )
     where = "" if len(busy) == len(whole) else " where sessions are not rare"
     least, most = busy.loc[busy["share"].idxmin()], busy.loc[busy["share"].idxmax()]
-    return f"Over {times(len(whole), period)} {outcome.title} {moved}: from {percents(least)} to {percents(most)}{where}"
+    return (
+        f"Over {times(len(whole), period)} {outcome.title} {moved}: from {percents(least)} to"
+        f" {percents(most)}{where}"
+    )
 
 # %% ../../nbs/eda/12_drift.ipynb #914195cb
 def mix_change(
     facts: pl.DataFrame,  # As made by session_facts, with context columns
     columns: list,  # Names of context columns
     least: int = 30,  # Sessions that a value needs
-) -> pd.DataFrame:  # column, value, first_half, second_half, change (shares of sessions), p of the column, corrected for their number
+    # column, value, first_half, second_half, change (shares of sessions), p of the column,
+    # corrected for their number
+) -> pd.DataFrame:
     "How the mix of sessions moved from the first half of the log to the second, the largest changes first."
     timed = facts.filter(pl.col("start").is_not_null())
     late = (
@@ -80,9 +88,9 @@ def mix_change(
         else pl.Series([], dtype=pl.Boolean)
     )
     kinds = {
-        f"with a {k}": pl.when(pl.col(f"at_{k}").is_not_null())
-        .then(pl.lit("yes"))
-        .otherwise(pl.lit("no"))
+        f"with a {k}": (
+            pl.when(pl.col(f"at_{k}").is_not_null()).then(pl.lit("yes")).otherwise(pl.lit("no"))
+        )
         for k in funnel_kinds(facts)
         if k != "view"
     }
@@ -147,14 +155,21 @@ def mix_finding(
     if mix.empty:
         return "No column with few values whose mix could move"
     if moved.empty:
-        return f"The mix of sessions ({', '.join(mix['column'].unique())}) moved no more between the halves of the log than chance would move it"
+        return (
+            f"The mix of sessions ({', '.join(mix['column'].unique())}) moved no more between the"
+            " halves of the log than chance would move it"
+        )
     first = moved.iloc[0]
     what = (
         f"sessions {first['column']}"
         if first["column"].startswith("with a ")
         else f"{first['column']} {first['value']}"
     )
-    return f"The mix of sessions moved: {what} went from {percent(first['first_half'])} to {percent(first['second_half'])} between the halves of the log ({'p < 0.001' if first['p'] < 0.001 else f'p = {first.p:.3f}'})"
+    return (
+        f"The mix of sessions moved: {what} went from {percent(first['first_half'])} to"
+        f" {percent(first['second_half'])} between the halves of the log"
+        f" ({'p < 0.001' if first['p'] < 0.001 else f'p = {first.p:.3f}'})"
+    )
 
 
 def _hollow(ax: plt.Axes, periods: pd.DataFrame, value: pd.Series, colour: str) -> None:
@@ -234,5 +249,6 @@ def plot_drift(
         figure.tight_layout()
     return Picture(
         figure,
-        f"{title}. Lines with 95 % intervals, the widest of which may run off the picture; hollow: periods covered in part.",
+        f"{title}. Lines with 95 % intervals, the widest of which may run off the picture; hollow:"
+        " periods covered in part.",
     )

@@ -77,7 +77,9 @@ def session_facts(
     events: pl.DataFrame,  # Canonical events
     outcome: Outcome = Outcome(),  # What is asked
     context: tuple = (),  # Names of further columns of which the first value in a session is kept
-) -> pl.DataFrame:  # One row a session: trials (how often it was asked), hits (how often yes), revenue, length, pauses, first values
+    # One row a session: trials (how often it was asked), hits (how often yes), revenue, length,
+    # pauses, first values
+) -> pl.DataFrame:
     "One row a session, as the questions below need it."
     rows = in_order(events).with_columns(
         _s=pl.col("session_id").rle_id(), _hit=outcome_hit(outcome), _paid=_paid(events.columns)
@@ -93,9 +95,11 @@ def session_facts(
     priced = rows.select((pl.col("_paid") != 0).any()).item()
     revenue = pl.Series(
         "revenue",
-        np.bincount(rows["_s"].to_numpy(), rows["_paid"].to_numpy(), len(facts))
-        if priced
-        else [None] * len(facts),
+        (
+            np.bincount(rows["_s"].to_numpy(), rows["_paid"].to_numpy(), len(facts))
+            if priced
+            else [None] * len(facts)
+        ),
         pl.Float64,
     )
     asked = (
@@ -105,7 +109,7 @@ def session_facts(
     )
     return _with_clock(facts.with_columns(revenue, **asked).drop("_s", "_later"))
 
-
+# %% ../../nbs/eda/00_facts.ipynb #a0d4de57
 def _with_clock(facts: pl.DataFrame) -> pl.DataFrame:
     "Session rows with their hour and weekday (UTC), and which visit of the visitor it is within the log."
     began, several = pl.from_epoch("start", "us"), facts["visitor"].n_unique() < len(facts)

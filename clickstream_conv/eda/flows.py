@@ -140,7 +140,10 @@ def plot_flows(
         ]
     )
     for i, g in enumerate(groups):
-        text = f"{g}: {size[g]:,} sessions, events 1 to {flown['step'].max() + 1}; flows under {percent(FAINT)} of them are left out"
+        text = (
+            f"{g}: {size[g]:,} sessions, events 1 to {flown['step'].max() + 1}; flows under"
+            f" {percent(FAINT)} of them are left out"
+        )
         figure.add_annotation(
             text=text,
             x=0,

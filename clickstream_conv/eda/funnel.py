@@ -78,9 +78,13 @@ def funnel(
     facts: pl.DataFrame,  # As made by session_facts
     spread: float = 1.0,  # Design effect
     fine: bool = True,  # Whether the log's clock can tell seconds
-    ordered: dict
-    | None = None,  # As made by ordered_steps; None: as if every session that has a step had those before it
-) -> pd.DataFrame:  # One row a step: sessions that have it at all, share of all (low, high); in_order (with all steps before it, in this order), came_from and went_on (of those in order one step before); pairs and pair_share (first this after first that, of all that have that); without_it; quartiles of the seconds in between
+    # As made by ordered_steps; None: as if every session that has a step had those before it
+    ordered: (dict | None) = None,
+    # One row a step: sessions that have it at all, share of all (low, high); in_order (with all
+    # steps before it, in this order), came_from and went_on (of those in order one step before);
+    # pairs and pair_share (first this after first that, of all that have that); without_it;
+    # quartiles of the seconds in between
+) -> pd.DataFrame:
     "How far sessions get."
     kinds, rows = funnel_kinds(facts), []
     for before, kind in zip([None, *kinds], kinds):
@@ -133,11 +137,15 @@ def funnel_finding(
     before = steps["step"].iloc[steps.index[steps["step"] == lost["step"]][0] - 1]
     last = steps.iloc[-1]
     skipped = (
-        f"; but {in_interval(last, 'untracked', percent)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them"
+        f"; but {in_interval(last, 'untracked', percent)} of the sessions with a {last['step']}"
+        f" show no {steps['step'].iloc[-2]} before it, so the log may not track all of them"
         if last["untracked"] > UNTRACKED
         else ""
     )
-    return f"The narrowest step is {before} to {lost['step']}: {in_interval(lost, 'went_on', percent)} of the {lost['came_from']:,} sessions that got there in order go on{skipped}"
+    return (
+        f"The narrowest step is {before} to {lost['step']}: {in_interval(lost, 'went_on', percent)}"
+        f" of the {lost['came_from']:,} sessions that got there in order go on{skipped}"
+    )
 
 # %% ../../nbs/eda/03_funnel.ipynb #5813cd78
 def plot_funnel(
@@ -174,7 +182,10 @@ def plot_funnel(
                 if row["seconds_median"] == row["seconds_median"]
                 else ""
             )
-            went = f"{percent(row['went_on'])} go on ({100 * row['went_on_low']:.1f} to {100 * row['went_on_high']:.1f}){waited}"
+            went = (
+                f"{percent(row['went_on'])} go on ({100 * row['went_on_low']:.1f} to"
+                f" {100 * row['went_on_high']:.1f}){waited}"
+            )
             if place:
                 ax.annotate(
                     went,
@@ -192,7 +203,10 @@ def plot_funnel(
             yticklabels=steps["step"],
             ylim=(top - 0.5, -0.5),
             xlim=(max(0.5, steps["in_order"].min() / 12), steps["sessions"].max() * 9),
-            xlabel="sessions that took all steps so far in order, log scale; pale: took this step at all",
+            xlabel=(
+                "sessions that took all steps so far in order, log scale; pale: took this step"
+                " at all"
+            ),
             title=wrapped(title, 88),
         )
         ax.grid(axis="y", visible=False)

@@ -96,7 +96,10 @@ def lengths_finding(
         return f"The median session has {median['events'].iloc[0]:.0f} events"
     one, two = (median["events", group] for group in GROUPS)
     how = "longer" if one > two else "shorter" if one < two else "as long"
-    return f"Sessions that convert are {how}: {one:.0f} events against {two:.0f} (medians), and {median['before', GROUPS[0]]:.0f} before they convert"
+    return (
+        f"Sessions that convert are {how}: {one:.0f} events against {two:.0f} (medians), and"
+        f" {median['before', GROUPS[0]]:.0f} before they convert"
+    )
 
 # %% ../../nbs/eda/04_lengths.ipynb #c2d3e203
 def plot_lengths(
@@ -153,7 +156,9 @@ def conversion_after(
     facts: pl.DataFrame,  # As made by session_facts, of an outcome that comes once
     least: int = 30,  # Sessions that a point needs
     spread: float = 1.0,  # Design effect
-) -> pd.DataFrame:  # events, at_risk, hits, share, low, high (looking ahead); length_sessions, length_share with its ends (looking back)
+    # events, at_risk, hits, share, low, high (looking ahead); length_sessions, length_share with
+    # its ends (looking back)
+) -> pd.DataFrame:
     "What share of the sessions that got as far as k events still converts; beside it the share by finished length."
     rows = []
     for k, following in zip(LENGTHS, (*LENGTHS[1:], 10**9)):
@@ -193,7 +198,10 @@ def ahead_finding(
     "Where looking back misleads most."
     worst = ahead.loc[(ahead["share"] - ahead["length_share"]).abs().idxmax()]
     reached = f"{worst['events']:.0f} event{'s' if worst['events'] > 1 else ''}"
-    return f"Of the sessions that reach {reached}, {percents(worst)} convert later; finished sessions of about that length seem to convert at {in_interval(worst, 'length_share', percent)}"
+    return (
+        f"Of the sessions that reach {reached}, {percents(worst)} convert later; finished sessions"
+        f" of about that length seem to convert at {in_interval(worst, 'length_share', percent)}"
+    )
 
 # %% ../../nbs/eda/04_lengths.ipynb #c21f0ce7
 def plot_conversion_after(

@@ -80,7 +80,9 @@ def walk(
     outcome: Outcome = Outcome(),  # What is asked
     state: tuple = ("event",),  # Columns that together say where a visitor is
     most: int = 7,  # Places that keep their name
-) -> pl.DataFrame:  # Events up to the conversion: visitor, _s (number of the session), step, event count of the session, place, hit, group
+    # Events up to the conversion: visitor, _s (number of the session), step, event count of the
+    # session, place, hit, group
+) -> pl.DataFrame:
     "Sessions as walks from place to place, up to their conversion."
     rows = in_order(events)
     rows = rows.select(
@@ -130,7 +132,9 @@ def transitions(
 
 def move_counts(
     by_visitor: pl.DataFrame,  # visitor, group, from, to, n: how often
-) -> pl.DataFrame:  # group, from, to, count, left (departures), share; squares and products of a visitor's counts, for the intervals
+    # group, from, to, count, left (departures), share; squares and products of a visitor's counts,
+    # for the intervals
+) -> pl.DataFrame:
     "Moves of all visitors together, and how unevenly visitors make them."
     of_visitor = by_visitor.with_columns(m=pl.col("n").sum().over("visitor", "group", "from"))
     own = of_visitor.group_by("group", "from", "to").agg(
@@ -193,10 +197,15 @@ def transitions_finding(
     moves: pd.DataFrame,  # As made by transitions
     least: int = 30,  # Departures that a place needs
 ) -> str:  # A sentence
-    "The move in which those who convert differ most; leaving and converting are left aside, since they made the groups."
+    """The move in which those who convert differ most; leaving and converting are left aside,
+    since they made the groups.
+    """
     if (groups := moves["group"].unique()).size < 2:
         top = moves[~moves["from"].eq(ARRIVES)].nlargest(1, "count", keep="first").iloc[0]
-        return f"{capital(groups[0])}: the commonest move is {top['from']} to {top['to']}, {percents(top)} of what follows {top['from']}"
+        return (
+            f"{capital(groups[0])}: the commonest move is {top['from']} to {top['to']},"
+            f" {percents(top)} of what follows {top['from']}"
+        )
     apart = (
         transition_matrix(moves, "difference", least)
         .drop(columns=[LEAVES, "purchase"], errors="ignore")

@@ -50,7 +50,9 @@ def category_means(
 # %% ../../nbs/eda/06_prices.ipynb #f6982951
 def price_pairs(
     events: pl.DataFrame,  # Canonical events
-) -> pl.DataFrame:  # One row a session and product: visitor, ratio (first price over the category's mean), band, carted, bought
+    # One row a session and product: visitor, ratio (first price over the category's mean), band,
+    # carted, bought
+) -> pl.DataFrame:
     "What was looked at, put into the cart and bought, and how dear it was."
     rows = events.join(
         category_means(events), on="category", how="inner", maintain_order="left"
@@ -91,7 +93,9 @@ def cheap_shares(
 def price_bands(
     pairs: pl.DataFrame,  # As made by price_pairs
     least: int = 30,  # Pairs that a band needs
-) -> pd.DataFrame:  # band, looked, looked_share; for cart and purchase: count, share of all, share of the band's looks (rate) with low and high, p of the difference between bands
+    # band, looked, looked_share; for cart and purchase: count, share of all, share of the band's
+    # looks (rate) with low and high, p of the difference between bands
+) -> pd.DataFrame:
     "What is looked at, carted and bought, by how dear it is."
     rows = []
     for kind in [k for k in ("carted", "bought") if pairs[k].any()] or [None]:
@@ -135,7 +139,10 @@ def price_finding(
 ) -> str:  # A sentence
     "Which prices are looked at, and which lead to a purchase or a cart."
     first = bands.iloc[0]
-    said = f"{in_interval(first, 'looked_cheap', percent)} of the products looked at cost less than their category's mean"
+    said = (
+        f"{in_interval(first, 'looked_cheap', percent)} of the products looked at cost less than"
+        " their category's mean"
+    )
     kind = next((k for k in ("bought", "carted") if k in bands), None)
     if kind is None:
         return said
@@ -155,7 +162,10 @@ def price_finding(
         )
         for row in (best, worst)
     )
-    return f"{said}; {kind} most often at {best['band']} times the mean, {most}, least at {worst['band']}, {least}"
+    return (
+        f"{said}; {kind} most often at {best['band']} times the mean, {most}, least at"
+        f" {worst['band']}, {least}"
+    )
 
 # %% ../../nbs/eda/06_prices.ipynb #f7873d6f
 def plot_prices(

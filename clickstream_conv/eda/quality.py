@@ -47,7 +47,9 @@ def period_for(
 def activity(
     events: pl.DataFrame,  # Canonical events
     period: str = "day",  # One of PERIODS
-) -> pd.DataFrame:  # start, events, sessions, usual (mean number of sessions at that hour of the day, or of all periods), gap
+    # start, events, sessions, usual (mean number of sessions at that hour of the day, or of all
+    # periods), gap
+) -> pd.DataFrame:
     "Events and sessions by period, periods without any among them."
     every, seconds = PERIODS[period]
     counts = (
@@ -345,7 +347,8 @@ def activity_finding(
         "%a %Y-%m-%d" if period in ("day", "week") else "%a %Y-%m-%d %H:%M",
     )
     gaps = (
-        f"{lived['gap'].sum():,} of {times(len(lived), period)} are nearly silent, with under a tenth of the usual sessions"
+        f"{lived['gap'].sum():,} of {times(len(lived), period)} are nearly silent, with under a"
+        " tenth of the usual sessions"
         if lived["gap"].any()
         else "No gap: no busy time fell silent"
     )

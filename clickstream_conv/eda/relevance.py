@@ -76,7 +76,9 @@ def information_by_chance(
     draws: int,  # How many tables
     rng: np.random.Generator,  # Source of randomness
 ) -> np.ndarray:  # Bits, (draws,)
-    "Mutual information of tables with the same margins and no relation: what shuffling the rows would give (Patefield, 1981)."
+    """Mutual information of tables with the same margins and no relation: what shuffling the rows
+    would give (Patefield, 1981).
+    """
     rows, columns = np.bincount(code), np.bincount(answer)
     if min(len(rows), len(columns)) < 2:
         return np.zeros(draws)
@@ -92,8 +94,13 @@ def relevance(
     seed: int = 0,  # Of the tables, and of the sample
     bins: int = 10,  # For numbers
     spread: float = 1.0,  # Design effect
-) -> pd.DataFrame:  # column, values (bins), missing (share), information, noise (what chance stays below in 95 % of such pages), expected (mean by chance), all in bits, p (corrected for the number of columns), share, above_noise; the most telling first
-    "What each column tells about the outcome, beside what it would tell without a relation; share: what exceeds the expected, of the outcome's own entropy."
+    # column, values (bins), missing (share), information, noise (what chance stays below in 95 %
+    # of such pages), expected (mean by chance), all in bits, p (corrected for the number of
+    # columns), share, above_noise; the most telling first
+) -> pd.DataFrame:
+    """What each column tells about the outcome, beside what it would tell without a relation;
+    share: what exceeds the expected, of the outcome's own entropy.
+    """
     rng, answer = np.random.default_rng(seed), binned(pd.Series(np.asarray(y)), bins)
     if len(answer) > MOST_ROWS:
         rows = np.sort(rng.choice(len(answer), MOST_ROWS, replace=False))
@@ -133,9 +140,16 @@ def relevance_finding(
     "What tells most, and how much is noise."
     clear, when = found[found["above_noise"]], f"{when} " if when else "of the columns "
     if clear.empty:
-        return f"{when}none of {len(found)} {'columns ' if when != 'of the columns ' else ''}tells more about {what} than noise would"
+        return (
+            f"{when}none of {len(found)} {'columns ' if when != 'of the columns ' else ''}tells"
+            f" more about {what} than noise would"
+        )
     first = clear.iloc[0]
-    return f"{when}{first['column']} tells most about {what}: {percent(first['share'])} of what there is to know; indistinguishable from noise: {len(found) - len(clear)} of {len(found)} columns"
+    return (
+        f"{when}{first['column']} tells most about {what}: {percent(first['share'])} of what there"
+        f" is to know; indistinguishable from noise: {len(found) - len(clear)} of {len(found)}"
+        " columns"
+    )
 
 # %% ../../nbs/eda/11_relevance.ipynb #1851cbf3
 def plot_relevance(
@@ -188,7 +202,11 @@ def plot_relevance(
             * unit
             * max(shown["information"].max(), shown["noise"].max())
         )
-        label = f"mutual information, {'thousandths of a bit' if unit > 1 else 'bits'}; black: what chance stays below on 95 % of such pages\nbeside the bar: share of the outcome's entropy, beyond what noise gives"
+        label = (
+            f"mutual information, {'thousandths of a bit' if unit > 1 else 'bits'}; black: what"
+            " chance stays below on 95 % of such pages\nbeside the bar: share of the outcome's"
+            " entropy, beyond what noise gives"
+        )
         ax.set(
             yticks=range(len(shown)),
             yticklabels=shown["column"],

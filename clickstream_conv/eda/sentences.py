@@ -110,7 +110,11 @@ def quality_finding(
     hit = faults_found(found)
     if hit.empty:
         return f"Quality: {len(faults)} checks, none found a fault"
-    return f"Quality: {len(hit)} of {len(faults)} checks found something; most: {hit['finding'].iloc[0]} ({hit['count'].iloc[0]:,} of {hit['of'].iloc[0]:,}, {percent(hit['share'].iloc[0])})"
+    return (
+        f"Quality: {len(hit)} of {len(faults)} checks found something; most:"
+        f" {hit['finding'].iloc[0]} ({hit['count'].iloc[0]:,} of {hit['of'].iloc[0]:,},"
+        f" {percent(hit['share'].iloc[0])})"
+    )
 
 
 def few_valued(
@@ -157,7 +161,8 @@ def outcome_sentence(
     )
     return Sentence(
         "eda.level",
-        f"{capital(outcome.title)}: {share_in_words(own, percent)} of {level['trials']:,} {unit}, training part of {title}",
+        f"{capital(outcome.title)}: {share_in_words(own, percent)} of {level['trials']:,} {unit},"
+        f" training part of {title}",
         (own, exact_count(level["trials"], unit, rows)),
         names=(title, outcome.title),
     )
@@ -179,7 +184,10 @@ def funnel_sentence(
         lost["came_from"],
     )
     text, figures = (
-        f"The narrowest step is {before['step']} to {lost['step']}: {share_in_words(own, percent)} of the {lost['came_from']:,} sessions go on",
+        (
+            f"The narrowest step is {before['step']} to {lost['step']}:"
+            f" {share_in_words(own, percent)} of the {lost['came_from']:,} sessions go on"
+        ),
         [own, exact_count(lost["came_from"], "sessions", rows)],
     )
     if last["untracked"] > UNTRACKED:
@@ -193,7 +201,10 @@ def funnel_sentence(
             last["sessions"],
         )
         figures.append(skipped)
-        text += f"; but {share_in_words(skipped, percent)} of the sessions with a {last['step']} show no {steps['step'].iloc[-2]} before it, so the log may not track all of them"
+        text += (
+            f"; but {share_in_words(skipped, percent)} of the sessions with a {last['step']} show"
+            f" no {steps['step'].iloc[-2]} before it, so the log may not track all of them"
+        )
     return Sentence("eda.funnel", text, tuple(figures), names=tuple(steps["step"]))
 
 # %% ../../nbs/eda/13_sentences.ipynb #fb510e60
@@ -270,11 +281,15 @@ def drift_sentence(
         int(whole["trials"].sum()),
         why="a p-value",
     )
-    moved = f"{'moved' if p < 0.05 else 'did not move'} more than chance would ({'p < 0.001' if p < 0.001 else f'p = {p:.2f}'})"
+    moved = (
+        f"{'moved' if p < 0.05 else 'did not move'} more than chance would"
+        f" ({'p < 0.001' if p < 0.001 else f'p = {p:.2f}'})"
+    )
     where = "" if len(busy) == len(whole) else " where sessions are not rare"
     return Sentence(
         "eda.drift",
-        f"Over {times(len(whole), period)} {outcome.title} {moved}: from {share_in_words(least, percent)} to {share_in_words(most, percent)}{where}",
+        f"Over {times(len(whole), period)} {outcome.title} {moved}: from"
+        f" {share_in_words(least, percent)} to {share_in_words(most, percent)}{where}",
         (counts, least, most, chance),
         names=(period, outcome.title, "p < 0.001"),
     )

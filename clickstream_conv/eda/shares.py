@@ -113,7 +113,9 @@ def more_than_chance(
     groups: pd.DataFrame,  # hits and trials of each group
     spread: float = 1.0,  # Design effect
     seed: int = 0,  # Of the deals
-) -> float:  # p: how often chance alone would make groups differ as much; not-a-number where there is nothing to compare
+    # p: how often chance alone would make groups differ as much; not-a-number where there is
+    # nothing to compare
+) -> float:
     "Whether shares differ between groups."
     hits, trials = groups["hits"].to_numpy(np.int64), groups["trials"].to_numpy(np.int64)
     total = int(hits.sum())
@@ -128,7 +130,9 @@ def more_than_chance(
 
 def corrected(
     p: pd.Series,  # p-values of questions that are asked together; not-a-number where there is nothing to compare
-) -> pd.Series:  # The same, such that one of them falls below 0.05 by chance at most once in twenty times that all are asked
+    # The same, such that one of them falls below 0.05 by chance at most once in twenty times that
+    # all are asked
+) -> pd.Series:
     "p-values for several questions at a time (Holm, 1979)."
     known = p.dropna().sort_values(kind="stable")
     raised = known * np.arange(len(known), 0, -1)
@@ -141,9 +145,12 @@ def in_words(
     "What a p-value says."
     if np.isnan(p):
         return "with nothing to compare"
-    return f"{'more than chance' if p < 0.05 else 'no more than chance may do'} ({'p < 0.001' if p < 0.001 else f'p = {p:.3f}'})"
+    return (
+        f"{'more than chance' if p < 0.05 else 'no more than chance may do'}"
+        f" ({'p < 0.001' if p < 0.001 else f'p = {p:.3f}'})"
+    )
 
-
+# %% ../../nbs/eda/01_shares.ipynb #b0877c13
 def capital(
     text: str,  # A sentence
 ) -> str:  # The same, its first letter large
@@ -169,8 +176,8 @@ def stacked(
 def chance_of(
     by: dict,  # Column: its groups
     spread: float = 1.0,  # Design effect
-    told: dict
-    | None = None,  # Column: p, already corrected, where the question was asked elsewhere on the page
+    # Column: p, already corrected, where the question was asked elsewhere on the page
+    told: dict | None = None,
 ) -> dict:  # Column: p
     "How often chance alone would do as much: one answer to one question, corrected for how many are asked."
     told = told or {}
@@ -187,8 +194,8 @@ def widest(
     groups: pd.DataFrame,  # As made by share_by, one or several columns
     outcome: Outcome = Outcome(),  # What is asked
     spread: float = 1.0,  # Design effect
-    told: dict
-    | None = None,  # Column: p, where the question was asked elsewhere on the page; it is not asked twice
+    # Column: p, where the question was asked elsewhere on the page; it is not asked twice
+    told: (dict | None) = None,
 ) -> str:  # A sentence
     "The column whose groups differ most beyond chance, in words."
     by = {column: g for column, g in groups.groupby("column", sort=False)}
@@ -208,7 +215,10 @@ def widest(
         return (
             f"{capital(outcome.title)} by {', '.join(by)}: groups differ {in_words(chance[column])}"
         )
-    return f"{capital(outcome.title)} by {column}: from {percents(low)} for {low['value']} to {percents(high)} for {high['value']}, {in_words(chance[column])}"
+    return (
+        f"{capital(outcome.title)} by {column}: from {percents(low)} for {low['value']} to"
+        f" {percents(high)} for {high['value']}, {in_words(chance[column])}"
+    )
 
 # %% ../../nbs/eda/01_shares.ipynb #5ead6202
 MOST_ROWS_DRAWN = 36  # groups in one picture

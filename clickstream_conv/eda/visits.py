@@ -92,7 +92,10 @@ def paths_finding(
     if named.empty:
         return "No beginning is common enough to be shown"
     common, best = named.loc[named["sessions"].idxmax()], named.loc[named["share"].idxmax()]
-    said = f"The commonest beginning is {common['value']}, {in_interval(common, 'part', percent)} of those at risk"
+    said = (
+        f"The commonest beginning is {common['value']}, {in_interval(common, 'part', percent)} of"
+        " those at risk"
+    )
     if not (p := more_than_chance(begun, spread)) < 0.05:
         return f"{said}; {outcome.title} differs {in_words(p)} between beginnings"
     aside = (
@@ -100,7 +103,10 @@ def paths_finding(
         if len(rest) and rest["share"].iloc[0] > best["share"]
         else ""
     )
-    return f"{said}; of the beginnings shown, {outcome.title} follows most often after {best['value']} {percents(best)}{aside}"
+    return (
+        f"{said}; of the beginnings shown, {outcome.title} follows most often after {best['value']}"
+        f" {percents(best)}{aside}"
+    )
 
 # %% ../../nbs/eda/09_visits.ipynb #140bbc41
 VISITS = ("1st in the log", "2nd", "3rd or later")

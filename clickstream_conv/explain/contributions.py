@@ -210,7 +210,9 @@ def _contributor(model: BaseEstimator, X: np.ndarray, groups: list, walks: int, 
 
 # %% ../../nbs/explain/01_contributions.ipynb #3994f401
 def _way_of(pipeline: Pipeline, background: pd.DataFrame, walks: int, seed: int) -> tuple | None:
-    "How a pipeline is explained: raw columns, contributions of session rows, base, and whether these are probabilities."
+    """How a pipeline is explained: raw columns, contributions of session rows, base, and whether
+    these are probabilities.
+    """
     if not isinstance(pipeline, Pipeline) or "columns" not in pipeline.named_steps:
         return None
     encoding, (model, before) = (
@@ -236,7 +238,10 @@ def _kept(values: pd.Series) -> list:
 
 # %% ../../nbs/explain/01_contributions.ipynb #f041ac68
 class Explainer(BaseEstimator):
-    "What each raw column contributes to a model's score. Prepared once; kept without the model, which is kept already."
+    """What each raw column contributes to a model's score.
+
+    Prepared once; kept without the model, which is kept already.
+    """
 
     def __init__(
         self,
@@ -319,7 +324,9 @@ def contributions(
         self.prepare()
     if missing := [c for c in self._columns if c not in table]:
         raise ValueError(
-            f"the session rows have no column {missing[0]!r}, which the model was fitted on; they have: {', '.join(table.columns)}. Make them with features.session_table or Scorer.rows"
+            f"the session rows have no column {missing[0]!r}, which the model was fitted on; they"
+            f" have: {', '.join(table.columns)}. Make them with features.session_table or"
+            " Scorer.rows"
         )
     found, base = self._joined(
         [
@@ -357,7 +364,9 @@ def check_adds_up(
     )
     if (worst := float(np.abs(mine - own).max())) > tolerance:
         raise ValueError(
-            f"contributions add up to {mine.iloc[np.abs(mine - own).argmax()]:.4f} where the model says {own[np.abs(mine - own).argmax()]:.4f}, in log-odds. Tell the makers of clickstream-conv which model it was"
+            f"contributions add up to {mine.iloc[np.abs(mine - own).argmax()]:.4f} where the model"
+            f" says {own[np.abs(mine - own).argmax()]:.4f}, in log-odds. Tell the makers of"
+            " clickstream-conv which model it was"
         )
     return worst
 

@@ -109,7 +109,9 @@ class Encoding:
         )
         if len(owners) != len(self.names):
             raise ValueError(
-                f"{len(self.names)} encoded columns were found and {len(owners)} expected, so they cannot be credited to raw ones. Explain a pipeline whose columns step is made by features.preprocess"
+                f"{len(self.names)} encoded columns were found and {len(owners)} expected, so they"
+                " cannot be credited to raw ones. Explain a pipeline whose columns step is made by"
+                " features.preprocess"
             )
         self.quick = self._compared(example)
 

@@ -23,7 +23,9 @@ CLEAR = 0.4  # rank correlation of value and contribution from which a direction
 
 
 def _direction(values: pd.Series, found: pd.Series) -> float:
-    "Rank correlation of a column's values and contributions; none for words, constants, and what goes round in a circle."
+    """Rank correlation of a column's values and contributions; none for words, constants, and what
+    goes round in a circle.
+    """
     if (
         not pd.api.types.is_numeric_dtype(values)
         or values.name in CYCLES
@@ -63,7 +65,9 @@ def _leaning(values: pd.Series, found: pd.Series, direction: float) -> str:
 def overall(
     found: pd.DataFrame,  # Contributions
     table: pd.DataFrame,  # Their session rows
-) -> pd.DataFrame:  # By column, the strongest first: title, importance (mean size, log-odds), share of all, direction (-1 to 1), and in words
+    # By column, the strongest first: title, importance (mean size, log-odds), share of all,
+    # direction (-1 to 1), and in words
+) -> pd.DataFrame:
     "How much each column contributes over many sessions, and in which direction."
     size = (
         found.drop(columns=BASE).abs().mean().round(9).sort_values(ascending=False, kind="stable")
@@ -115,7 +119,10 @@ def plot_overall(
 ) -> Picture:  # Its data is overall
     "What matters overall: mean size on the left, every session on the right."
     shown = overall(found, table).head(most)[::-1]
-    title = f"What the model leans on most for {outcome}: {', '.join(map(short_title, shown.index[::-1][:3]))}"
+    title = (
+        f"What the model leans on most for {outcome}:"
+        f" {', '.join(map(short_title, shown.index[::-1][:3]))}"
+    )
     with plt.rc_context(LOOK):
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(8, 1.1 + 0.33 * len(shown)), sharey=True, width_ratios=(1, 2)
@@ -128,7 +135,10 @@ def plot_overall(
             _swarm(right, place, found[c].to_numpy(), _shades(table[c]))
         right.axvline(0, color="#8C8C8C", lw=0.8)
         right.set(
-            xlabel="contribution of each session row (log-odds)\ndark: high value, light: low value, grey: a word or a gap",
+            xlabel=(
+                "contribution of each session row (log-odds)\ndark: high value, light: low value,"
+                " grey: a word or a gap"
+            ),
             ylim=(-0.7, len(shown) - 0.3),
         )
         titled_axes(figure, title)

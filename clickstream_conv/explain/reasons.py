@@ -63,8 +63,8 @@ def findings(
     both: pd.DataFrame,  # As made by beside
     rows: int,  # Session rows explained
     converted: int,  # Converted sessions that the model learned from
-    first_share: dict
-    | None = None,  # share of the strongest, and its ends, as made by share_of_contributions; None: not known
+    # share of the strongest, and its ends, as made by share_of_contributions; None: not known
+    first_share: (dict | None) = None,
 ) -> list:  # Of Sentence
     "The findings in sentences."
     first = units[units["importance"] > 0].head(NAMED)
@@ -72,7 +72,8 @@ def findings(
         return [
             Sentence(
                 "explain.nothing",
-                f"{outcome}: the {model} says the same of every session, so there is nothing to explain",
+                f"{outcome}: the {model} says the same of every session, so there is nothing to"
+                " explain",
             )
         ]
     where, names = (
@@ -90,7 +91,8 @@ def findings(
     lines = [
         Sentence(
             "explain.leans_on",
-            f"{outcome}: the {model} leans most on {_listed(names)}; together {own:.0%} of all contributions over {rows:,} session rows of the training part",
+            f"{outcome}: the {model} leans most on {_listed(names)}; together {own:.0%} of all"
+            f" contributions over {rows:,} session rows of the training part",
             (own, exact_count(rows, "session rows", where)),
             names=tuple(names),
         )
@@ -104,7 +106,8 @@ def findings(
         lines.append(
             Sentence(
                 "explain.shared",
-                f"columns that say nearly the same share credit: {'; '.join(f'{columns} (place {place} together)' for columns, place in groups)}",
+                "columns that say nearly the same share credit:"
+                f" {'; '.join(f'{columns} (place {place} together)' for columns, place in groups)}",
                 places,
                 names=tuple(columns for columns, _ in groups),
             )
@@ -118,13 +121,15 @@ def findings(
     lines.append(
         Sentence(
             "explain.shuffling",
-            f"column by column, shuffling puts {short_title(order[0])} first; {agree} of the {most} columns that contribute most are among its first {most}",
+            f"column by column, shuffling puts {short_title(order[0])} first; {agree} of the {most}"
+            f" columns that contribute most are among its first {most}",
             counts,
             names=(short_title(order[0]),),
         )
     )
     few = (
-        f"; it learned from {converted:,} converted sessions, so another sample could change their order"
+        f"; it learned from {converted:,} converted sessions, so another sample could change their"
+        " order"
         if converted < LEAST_IN_TRAINING
         else ""
     )

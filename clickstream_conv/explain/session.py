@@ -82,7 +82,10 @@ def plot_reasons(
         ax.set(
             yticks=range(len(steps)),
             yticklabels=[textwrap.shorten(what, 52) for what in steps["what"]],
-            xlabel=f"log-odds before calibration\nstarts at the usual session, {found[BASE]:.2f}, ends at {steps['end'].iloc[-1]:.2f}",
+            xlabel=(
+                f"log-odds before calibration\nstarts at the usual session, {found[BASE]:.2f}, ends"
+                f" at {steps['end'].iloc[-1]:.2f}"
+            ),
         )
         _chance_axis(ax)
         titled_axes(
@@ -184,7 +187,9 @@ def together(
 def group_table(
     found: pd.DataFrame,  # Contributions
     units: pd.DataFrame,  # What overall makes of both results of together
-) -> pd.DataFrame:  # One row a group, the strongest first: titles, importance together, sum of the importances alone, place among all
+    # One row a group, the strongest first: titles, importance together, sum of the importances
+    # alone, place among all
+) -> pd.DataFrame:
     "What correlated columns contribute together."
     alone, names = found.abs().mean(), [c for c in units.index if TOGETHER in c]
     shown = [

@@ -34,7 +34,9 @@ def after_each_event(
 
 # %% ../../nbs/features/06_encoder.ipynb #47d3d94d
 class EventEncoder(EventTransformer):
-    "All that is learned about events, as one transformer: price levels, page rates, the odds of paths and of time spent."
+    """All that is learned about events, as one transformer: price levels, page rates, the odds of
+    paths and of time spent.
+    """
 
     def __init__(
         self,

@@ -69,7 +69,9 @@ def _worth(columns: list) -> nw.Expr:
 
 
 def marked_events(events: nw.LazyFrame, outcome: Outcome) -> nw.LazyFrame:
-    "Each event with: converted (what comes after counts), revenue (all purchases of its session; null where one is of unknown worth), _at_risk."
+    """Each event with: converted (what comes after counts), revenue (all purchases of its session;
+    null where one is of unknown worth), _at_risk.
+    """
     paid = (
         nw.when(nw.col("event") == "purchase")
         .then(_worth(events.collect_schema().names()))
@@ -91,7 +93,7 @@ def marked_events(events: nw.LazyFrame, outcome: Outcome) -> nw.LazyFrame:
         _at_risk=nw.col("step") < first,
     )
 
-
+# %% ../../nbs/features/00_outcomes.ipynb #3657ce42
 def _sum_if_known() -> nw.Expr:
     "The sum of a session's purchases, null where one of them is of unknown worth."
     return nw.when(nw.col("_unknown").max().over("session_id") == 0).then(

@@ -91,7 +91,11 @@ BLOCK = 2**12  # events that are added up at a time: few enough to stay in the p
 
 
 def _side_by_side(begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "For rows whose sessions lie together: the place of each, first events first, longest sessions first; how many sessions have a first, second ... event."
+    """For rows whose sessions lie together: the place of each, first events first, longest
+    sessions first; how many sessions have a first, second ...
+
+    event.
+    """
     starts = np.flatnonzero(np.diff(begin, prepend=begin[0] - 1))
     lengths = np.diff(starts, append=len(begin))
     rank = np.empty(len(starts), np.int64)

@@ -153,7 +153,9 @@ def complete_ready_made(
 ) -> (
     pl.DataFrame
 ):  # The same, with pages, seconds, bounce_per_exit and exits in all, where they can be known
-    "What a finished session's columns say only together: totals of counts that have a duration beside them, and of rates that are means over pages."
+    """What a finished session's columns say only together: totals of counts that have a duration
+    beside them, and of rates that are means over pages.
+    """
     names = sessions.columns
     numbers = [c for c in names if sessions[c].dtype.is_numeric()]
     counts = [c for c in numbers if f"{c}_duration" in numbers]
@@ -275,7 +277,11 @@ def build_sessions(
         count, where = _rows_by_part(table)[part], f"{name} part, a row a session and landmark"
         if count == rows[part]:
             continue
-        text = f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions chosen by a hash of their name (most_rows=0: all; every row is in the folder sessions)"
+        text = (
+            f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions"
+            " chosen by a hash of their name (most_rows=0: all; every row is in the folder"
+            " sessions)"
+        )
         said.append(
             Sentence(
                 f"features.sample_{part}",

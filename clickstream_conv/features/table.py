@@ -117,7 +117,8 @@ def _checked_frame(events: IntoFrameT, context: tuple) -> nw.LazyFrame:
     schema = frame.collect_schema()
     if missing := [c for c in (*REQUIRED, *context) if c not in schema]:
         raise ValueError(
-            f"the events have no column {missing[0]!r}; they have: {', '.join(schema.names())}. Read the log with sources.read_source, or add the column (null where unknown)"
+            f"the events have no column {missing[0]!r}; they have: {', '.join(schema.names())}."
+            " Read the log with sources.read_source, or add the column (null where unknown)"
         )
     return frame.with_columns(
         nw.col(c).cast(nw.String)
@@ -163,7 +164,8 @@ def _refuse_replaced(session_context: tuple, event_context: tuple, names: list) 
     if clash := [c for place, c in enumerate(given) if c in names or c in given[:place]]:
         other = f"{clash[0].removeprefix('last_')}_in_log"
         raise ValueError(
-            f"a context column would replace the feature {clash[0]!r}. Give it another name in the mapping, such as {other}"
+            f"a context column would replace the feature {clash[0]!r}. Give it another name in the"
+            f" mapping, such as {other}"
         )
 
 # %% ../../nbs/features/03_table.ipynb #f2ec38d0
@@ -245,8 +247,8 @@ def _in_pieces(events: pl.DataFrame, plan) -> pl.DataFrame:
 
 def session_features(
     events: IntoFrameT,  # Canonical events of any engine
-    landmarks: tuple
-    | None = LANDMARKS,  # Events seen before predicting; None: each session at its last event
+    # Events seen before predicting; None: each session at its last event
+    landmarks: tuple | None = LANDMARKS,
     session_context: tuple = (),  # Context columns that belong to the session
     event_context: tuple = (),  # Context columns that belong to the event
     resolution: str = "s",  # What the log's clock can tell apart: us, ms, s, day or none

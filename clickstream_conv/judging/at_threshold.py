@@ -30,7 +30,9 @@ def figures_at_threshold(
     cost: float | None = None,  # What a contact costs
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
-) -> dict:  # decided, converted, flagged, found; share_flagged, precision, recall, f1 and, where asked for, profit_per_1000, each with its ends
+    # decided, converted, flagged, found; share_flagged, precision, recall, f1 and, where asked
+    # for, profit_per_1000, each with its ends
+) -> dict:
     "What a threshold does to sessions."
     y, p = checked(y, p)
     flagged = p >= threshold

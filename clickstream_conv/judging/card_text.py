@@ -89,11 +89,14 @@ AT_LINE = {
     "f1": "F1",
     "profit_per_1000": "profit per 1,000",
 }  # figures of a threshold, in the order of the page
-READ_FIGURES = (
-    "With 95 % intervals from a bootstrap over visitors. A row is a session at one landmark, so under 'all' a session counts once for each landmark that it gets to. "
-    "'roc auc within' compares rows at the same landmark only; 'roc auc' under 'all' is pooled over landmarks, which differ in how many convert. "
-    "'ece if calibrated' is the calibration error that a perfectly calibrated model would show at this size: its mean, and the level that one in 20 samples exceeds."
-)  # how to read the table
+READ_FIGURES = (  # how to read the table
+    "With 95 % intervals from a bootstrap over visitors. A row is a session at one landmark, so"
+    " under 'all' a session counts once for each landmark that it gets to. 'roc auc within'"
+    " compares rows at the same landmark only; 'roc auc' under 'all' is pooled over landmarks,"
+    " which differ in how many convert. 'ece if calibrated' is the calibration error that a"
+    " perfectly calibrated model would show at this size: its mean, and the level that one in 20"
+    " samples exceeds."
+)
 
 
 def line_table(
@@ -133,8 +136,10 @@ def _of_threshold(card: dict) -> list:
         name: card["threshold"][name] for name in ("value", "purpose") if name in card["threshold"]
     }
     which = (
-        f"Precision, recall and F1 are of one decision each: a session is flagged at the first landmark at which its probability reaches {_value(card['threshold']['value'])}, and counts once. "
-        "The training part is judged out of fold; it is where the threshold was chosen."
+        "Precision, recall and F1 are of one decision each: a session is flagged at the first"
+        f" landmark at which its probability reaches {_value(card['threshold']['value'])}, and"
+        " counts once. The training part is judged out of fold; it is where the threshold was"
+        " chosen."
     )
     return [
         "\n".join([*_pairs(settings), *said]),

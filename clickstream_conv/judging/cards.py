@@ -14,7 +14,9 @@ from .verdict import Verdict, words_of_leaks
 from ..sources.split_report import left_out_sentences
 
 # %% ../../nbs/judging/11_cards.ipynb #4fa92ad0
-CONDITIONS = "the conditions of the verdict, each with its count where it is not met"  # why a verdict may list no figure
+CONDITIONS = (  # why a verdict may list no figure
+    "the conditions of the verdict, each with its count where it is not met"
+)
 
 
 def predicts_in_words(
@@ -74,8 +76,8 @@ def model_card(
     at_line: dict | None = None,  # Part: as made by judging.figures_at_threshold; None: not known
     further: list = (),  # Of Sentence: what the threshold does, the level of the probabilities
     basis: tuple = (),  # Figures that the verdict rests on, as made by counted_classes and compared_with_counting
-    groups: dict
-    | None = None,  # New and known visitors: figures (as made by classification.by_visitor_group), says
+    # New and known visitors: figures (as made by classification.by_visitor_group), says
+    groups: dict | None = None,
 ) -> dict:  # The card
     "Everything that should travel with a model."
     outcome = log["outcome"]

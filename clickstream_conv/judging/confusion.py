@@ -47,7 +47,8 @@ def read_confusion(
         said.append(f"Of 100 flagged, {in_100(hit, hit + false)} convert.")
     if hit + missed:
         said.append(
-            f"Of 100 that convert, {in_100(hit, hit + missed)} are flagged and {in_100(missed, hit + missed)} are missed."
+            f"Of 100 that convert, {in_100(hit, hit + missed)} are flagged and"
+            f" {in_100(missed, hit + missed)} are missed."
         )
     if false + rest:
         said.append(
@@ -77,8 +78,9 @@ def plot_confusion(
     counts: pd.DataFrame,  # As made by confusion
     title: str = "",  # The finding; empty: computed
     unit: str = "sessions",  # What a row is
-    done: dict
-    | None = None,  # As made by figures_at_threshold, for the share that converts and its interval; None: the title holds counts alone
+    # As made by figures_at_threshold, for the share that converts and its interval; None: the
+    # title holds counts alone
+    done: (dict | None) = None,
 ) -> Picture:  # Its data is confusion
     "The four counts, each with its share of the row."
     title = title or confusion_finding(counts, unit, done)

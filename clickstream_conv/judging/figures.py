@@ -52,7 +52,8 @@ def checked(
     wrong = ~((p >= 0) & (p <= 1))
     if wrong.any():
         raise ValueError(
-            f"the probability of row {np.argmax(wrong)} is {p[wrong][0]}; it must lie between 0 and 1. Give predict_proba(...)[:, 1], not scores"
+            f"the probability of row {np.argmax(wrong)} is {p[wrong][0]}; it must lie between 0 and"
+            " 1. Give predict_proba(...)[:, 1], not scores"
         )
     return y, p
 
@@ -173,8 +174,8 @@ def expected_calibration_error(
 # %% ../../nbs/judging/00_figures.ipynb #b23ca0f7
 def ece_if_calibrated(
     p: np.ndarray,  # Probability of each row
-    sessions: np.ndarray
-    | None = None,  # Session of each row, where each has one answer; None: each row has its own
+    # Session of each row, where each has one answer; None: each row has its own
+    sessions: np.ndarray | None = None,
     draws: int = 200,  # Simulations
     seed: int = 0,  # Of the simulations
     bins: int = BINS,  # Of equal mass

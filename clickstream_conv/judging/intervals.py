@@ -78,7 +78,9 @@ def share_with_ends(
     trials: float,  # Of how many
     drawn: np.ndarray,  # As drawn; empty: no interval
 ) -> dict:  # name, name_low and name_high
-    "A share with the interval of its draws, nowhere narrower than that of a share of independent answers (Wilson): where none or all hit, no draw differs."
+    """A share with the interval of its draws, nowhere narrower than that of a share of independent
+    answers (Wilson): where none or all hit, no draw differs.
+    """
     found = with_ends(name, float(hits / trials) if trials > 0 else np.nan, drawn)
     if not trials > 0 or not len(drawn):
         return found

@@ -183,8 +183,8 @@ def landmark_finding(
         for name, g in single.groupby("model", sort=False)
     ]
     return (
-        f"{FIGURE_TITLES.get(figure, figure)} by events seen, each of the sessions that get that far: "
-        + "; ".join(said)
+        f"{FIGURE_TITLES.get(figure, figure)} by events seen, each of the sessions that get that"
+        " far: " + "; ".join(said)
     )
 
 
@@ -198,7 +198,10 @@ def _title_by_landmark(single: pd.DataFrame, figure: str) -> str:
         ),
         single["model"].iloc[0],
     )
-    return f"{name}: {FIGURE_TITLES.get(figure, figure)} {_from_to(single[single['model'] == name], figure)} events, each of those that get there"
+    return (
+        f"{name}: {FIGURE_TITLES.get(figure, figure)}"
+        f" {_from_to(single[single['model'] == name], figure)} events, each of those that get there"
+    )
 
 # %% ../../nbs/judging/03_landmarks.ipynb #9bb1e695
 def plot_by_landmark(

@@ -37,9 +37,13 @@ def learning_curve(
     shares: tuple = (0.1, 0.25, 0.5, 1),  # Of the visitors to learn from
     seed: int = 0,  # Of the draws and the model
     resamples: int = 100,  # Draws of visitors behind the intervals
-    whole: list
-    | None = None,  # Probabilities from models that learned from all of the visitors, one array a pair, where they are known
-) -> pd.DataFrame:  # One row a share: sessions and converted sessions to learn from (means over pairs), seconds, figures with intervals, and by how much each changed since the share before, with paired intervals
+    # Probabilities from models that learned from all of the visitors, one array a pair, where they
+    # are known
+    whole: (list | None) = None,
+    # One row a share: sessions and converted sessions to learn from (means over pairs), seconds,
+    # figures with intervals, and by how much each changed since the share before, with paired
+    # intervals
+) -> pd.DataFrame:
     "The figures by how much there was to learn from."
     learned = {share: [] for share in shares}
     for number, (learn, judge) in enumerate(pairs):
@@ -47,7 +51,8 @@ def learning_curve(
             part, began = share_of_visitors(learn, share, seed), time.perf_counter()
             if part["converted"].nunique() < 2:
                 raise ValueError(
-                    f"{share:g} of the visitors are {part['visitor'].nunique():,}, of one class only; leave out the share {share:g}"
+                    f"{share:g} of the visitors are {part['visitor'].nunique():,}, of one class"
+                    f" only; leave out the share {share:g}"
                 )
             p = (
                 whole[number]
@@ -79,7 +84,9 @@ def learning_curve(
 
 # %% ../../nbs/judging/09_learning_curve.ipynb #1cd9426b
 def _changed(found: dict, drawn: pd.DataFrame, before: tuple | None) -> dict:
-    "By how much each figure changed, with the interval of the differences on the same draws; nothing before the first."
+    """By how much each figure changed, with the interval of the differences on the same draws;
+    nothing before the first.
+    """
     changes = {}
     for name in FIGURES:
         value = found[name] - before[0][name] if before else np.nan
@@ -98,14 +105,17 @@ def learning_finding(
     if len(curve) < 2:
         return f"Learned from {last['learned_from']:,.0f} sessions, {title} is {own}"
     change = in_interval(last, f"{figure}_change", "{:+.4f}".format)
-    return f"From {curve['learned_from'].iloc[-2]:,.0f} to {last['learned_from']:,.0f} sessions, {title} changes by {change}, to {own}"
+    return (
+        f"From {curve['learned_from'].iloc[-2]:,.0f} to {last['learned_from']:,.0f} sessions,"
+        f" {title} changes by {change}, to {own}"
+    )
 
 # %% ../../nbs/judging/09_learning_curve.ipynb #800349d5
 def plot_learning_curve(
     curves: dict,  # Name of a model: as made by learning_curve
     figure: str = "log_loss",  # Which figure
-    limit: float
-    | None = None,  # The figure of the exact probability on the same rows, where it is known
+    # The figure of the exact probability on the same rows, where it is known
+    limit: float | None = None,
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is learning_curve
     "A figure by the number of sessions learned from, with 95 % intervals."

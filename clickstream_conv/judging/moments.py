@@ -32,7 +32,9 @@ def same_sessions(
     landmark: int,  # The sessions at risk there are followed back
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
-) -> pd.DataFrame:  # One row a landmark up to it: sessions, converted, roc_auc and its ends, difference (roc_auc at the last less here) and its ends
+    # One row a landmark up to it: sessions, converted, roc_auc and its ends, difference (roc_auc
+    # at the last less here) and its ends
+) -> pd.DataFrame:
     "How well the sessions of one landmark were ordered at each earlier one."
     rows = table[["session_id", "visitor", "landmark", "converted"]].assign(p=np.asarray(p, float))
     last = rows[rows["landmark"] == landmark].sort_values("session_id")
@@ -65,7 +67,9 @@ def gone_by(
     landmark: int,  # The moment
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
-) -> dict:  # landmark, first, sessions and converted (at the first), left (that convert after the landmark), gone (share) and its ends
+    # landmark, first, sessions and converted (at the first), left (that convert after the
+    # landmark), gone (share) and its ends
+) -> dict:
     "The share of the conversions that happen before a moment."
     first = table["landmark"].min()
     begun = table[table["landmark"] == first]
@@ -123,7 +127,9 @@ def sessions_at(
     table: pd.DataFrame,  # Session rows: session_id, visitor, landmark, converted
     p: np.ndarray,  # Probability of each row
     landmark,  # A moment, or all: the highest of any
-) -> pd.DataFrame:  # One row a session, in the same order for every moment: session_id, visitor, converted, p (missing for those that do not get there)
+    # One row a session, in the same order for every moment: session_id, visitor, converted, p
+    # (missing for those that do not get there)
+) -> pd.DataFrame:
     "All sessions, with what is said of them at one moment."
     every = one_per_session(table, p)
     if landmark == POOLED:
@@ -198,13 +204,17 @@ def _learned(
 
 # %% ../../nbs/judging/13_moments.ipynb #6bcca4ef
 def moments(
-    train: tuple,  # Session rows of the training part, and the probability of each, by models that did not see the visitor
+    # Session rows of the training part, and the probability of each, by models that did not see
+    # the visitor
+    train: tuple,
     test: tuple,  # Session rows of the test part, and the probability of each
     purpose: str,  # One of WON
     given: dict,  # What it needs to know: at_least, share, gain, cost
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
-) -> pd.DataFrame:  # One row a landmark, and one for all: threshold, expected (training), asked, flagged, found, value and its ends, best, less (value of the best less its own) and its ends
+    # One row a landmark, and one for all: threshold, expected (training), asked, flagged, found,
+    # value and its ends, best, less (value of the best less its own) and its ends
+) -> pd.DataFrame:
     "What each moment wins, over all sessions."
     converts = test[0].groupby("landmark")["converted"].sum()
     landmarks = [*(int(k) for k in converts[converts >= LEAST_CONVERTED].index), POOLED]
@@ -287,8 +297,10 @@ def moment_sentences(
     )
     same = Sentence(
         "classification.same_sessions",
-        f"the same {last['sessions']:,} sessions, those that get to {last['landmark']} events ({last['converted']:,} convert): ROC-AUC {own['last']:.3f} {after_in_words(last['landmark'])}, "
-        f"{own['first']:.3f} {after_in_words(first['landmark'])}, a gain of {apart:.3f}",
+        f"the same {last['sessions']:,} sessions, those that get to {last['landmark']} events"
+        f" ({last['converted']:,} convert): ROC-AUC {own['last']:.3f}"
+        f" {after_in_words(last['landmark'])}, {own['first']:.3f}"
+        f" {after_in_words(first['landmark'])}, a gain of {apart:.3f}",
         (*own.values(), apart, *counts, events(first["landmark"]), events(last["landmark"])),
     )
     begun = (
@@ -310,7 +322,9 @@ def moment_sentences(
     )
     waited = Sentence(
         "classification.gone",
-        f"by {gone['landmark']} events {share:.0%} of the conversions have happened: of {gone['converted']:,} sessions that convert {after_in_words(gone['first'])}, {gone['left']:,} still convert {after_in_words(gone['landmark'])}",
+        f"by {gone['landmark']} events {share:.0%} of the conversions have happened: of"
+        f" {gone['converted']:,} sessions that convert {after_in_words(gone['first'])},"
+        f" {gone['left']:,} still convert {after_in_words(gone['landmark'])}",
         (share, *left),
     )
     return [same, waited, *_best_in_words(by_moment, purpose, aim)]

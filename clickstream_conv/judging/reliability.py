@@ -144,7 +144,8 @@ def reliability_finding(
 ) -> str:  # Its calibration error and what chance alone would give
     "What a reliability picture shows, in words."
     return "; ".join(
-        f"{name}: off by {100 * calibration_error(*given[:2], bins):.2f} points on average, {100 * ece_by_chance(*given, bins=bins):.2f} by chance alone"
+        f"{name}: off by {100 * calibration_error(*given[:2], bins):.2f} points on average,"
+        f" {100 * ece_by_chance(*given, bins=bins):.2f} by chance alone"
         for name, given in said.items()
     )
 

@@ -125,7 +125,11 @@ def slice_flags(
             exact_count(r["converted_sessions"], "sessions that convert", rows),
             exact_count(r["sessions"], "sessions", rows),
         )
-        text = f"{name}: the model's log-loss is {own:.4f}, the baseline's {base:.4f}, worse by {apart:.4f}; {r['converted_sessions']:,} of {r['sessions']:,} sessions convert. Do not use the model here"
+        text = (
+            f"{name}: the model's log-loss is {own:.4f}, the baseline's {base:.4f}, worse by"
+            f" {apart:.4f}; {r['converted_sessions']:,} of {r['sessions']:,} sessions convert. Do"
+            " not use the model here"
+        )
         flags.append(
             Sentence("classification.slice", text, (own, base, apart, *counts), "caution", (name,))
         )
@@ -184,7 +188,10 @@ def plot_slices(
         ax.grid(axis="y", visible=False)
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.set(
-            xlabel="log-loss, model less baseline: left of 0 is better\n(in brackets: how many sessions convert, of how many)",
+            xlabel=(
+                "log-loss, model less baseline: left of 0 is better\n(in brackets: how many"
+                " sessions convert, of how many)"
+            ),
             ylim=(-0.6, len(found) - 0.4),
         )
         drawn.suptitle(
@@ -192,5 +199,6 @@ def plot_slices(
         )
     return Picture(
         drawn,
-        f"Log-loss of the model less that of the baseline by slice, converted sessions in brackets. {finding}.",
+        "Log-loss of the model less that of the baseline by slice, converted sessions in brackets."
+        f" {finding}.",
     )

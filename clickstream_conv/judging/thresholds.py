@@ -19,7 +19,9 @@ def first_crossings(
     table: pd.DataFrame,  # Session rows: session_id, visitor, landmark, converted
     p: np.ndarray,  # Probability of each row
     threshold: float,  # Contacted from here on
-) -> pd.DataFrame:  # One row a session: contacted, landmark and probability of the contact (missing if none), converted
+    # One row a session: contacted, landmark and probability of the contact (missing if none),
+    # converted
+) -> pd.DataFrame:
     "Where each session is contacted, if at all."
     keys = ["session_id", "visitor"]
     rows = (
@@ -56,8 +58,9 @@ def one_per_session(
     differ = found[found["converted"] != found["least"]]
     if len(differ):
         raise ValueError(
-            f"session {differ['session_id'].iloc[0]!r} converts after some landmarks and not after others, so it has no single answer. "
-            "Decide at one landmark, table[table['landmark'] == 3], or take each row as a decision of its own"
+            f"session {differ['session_id'].iloc[0]!r} converts after some landmarks and not after"
+            " others, so it has no single answer. Decide at one landmark, table[table['landmark']"
+            " == 3], or take each row as a decision of its own"
         )
     return found.drop(columns="least")
 
@@ -67,7 +70,9 @@ def gains(
     p: np.ndarray,  # Probability, or the highest of a session
     gain: float | None = None,  # What a converted contact brings; None: no profit
     cost: float | None = None,  # What a contact costs
-) -> pd.DataFrame:  # One row a threshold, highest first: contacted, converted, their shares, precision, lift, f1, profit_per_1000
+    # One row a threshold, highest first: contacted, converted, their shares, precision, lift, f1,
+    # profit_per_1000
+) -> pd.DataFrame:
     "What is reached by contacting from the top down."
     ranked = rank_rows(y, p)
     yes, all_ = (
@@ -117,8 +122,10 @@ def _best_precision(curve: pd.DataFrame, at_least: float) -> int:
     reached = counted[counted["precision"] >= at_least - 1e-12]
     if reached.empty:
         raise ValueError(
-            f"no threshold that flags at least {FEWEST_FLAGGED} has a precision of {at_least:g}; the best is {counted['precision'].max():.3f}, "
-            f"at {counted.loc[counted['precision'].idxmax(), 'threshold']:.4f}. Ask for less, or for a top share"
+            f"no threshold that flags at least {FEWEST_FLAGGED} has a precision of {at_least:g};"
+            f" the best is {counted['precision'].max():.3f}, at"
+            f" {counted.loc[counted['precision'].idxmax(), 'threshold']:.4f}. Ask for less, or for"
+            " a top share"
         )
     return reached.sort_values(
         ["share_reached", "contacted"], ascending=[False, True], kind="stable"
@@ -130,7 +137,9 @@ def _top_share(curve: pd.DataFrame, share: float) -> int:
     within = curve[curve["share_contacted"] <= share + 1e-12]
     if within.empty:
         raise ValueError(
-            f"no threshold flags {100 * share:g} % or less; the smallest share is {100 * curve['share_contacted'].iloc[0]:.3g} %, which all have the probability {curve['threshold'].iloc[0]:.4f}. Ask for that much"
+            f"no threshold flags {100 * share:g} % or less; the smallest share is"
+            f" {100 * curve['share_contacted'].iloc[0]:.3g} %, which all have the probability"
+            f" {curve['threshold'].iloc[0]:.4f}. Ask for that much"
         )
     return within.index[-1]
 
@@ -145,11 +154,13 @@ def _refuse_purpose(y: np.ndarray, purpose: str, given: dict) -> None:
     ]
     if missing:
         raise ValueError(
-            f"the purpose {purpose!r} needs {' and '.join(missing)}, for example {missing[0]}={10 if purpose == 'profit' else 0.3}"
+            f"the purpose {purpose!r} needs {' and '.join(missing)}, for example"
+            f" {missing[0]}={10 if purpose == 'profit' else 0.3}"
         )
     if idle:
         raise ValueError(
-            f"the purpose {purpose!r} has no use for {' and '.join(idle)}; leave it out, or choose another purpose"
+            f"the purpose {purpose!r} has no use for {' and '.join(idle)}; leave it out, or choose"
+            " another purpose"
         )
     for name in ("at_least", "share"):
         if given[name] is not None and not 0 < given[name] <= 1:
@@ -158,11 +169,13 @@ def _refuse_purpose(y: np.ndarray, purpose: str, given: dict) -> None:
             )
     if purpose == "profit" and not (given["gain"] > 0 and given["cost"] >= 0):
         raise ValueError(
-            f"gain is {given['gain']:g} and cost {given['cost']:g}; a gain is above 0, a cost 0 or more"
+            f"gain is {given['gain']:g} and cost {given['cost']:g}; a gain is above 0, a cost 0 or"
+            " more"
         )
     if purpose != "top share" and not np.any(y):
         raise ValueError(
-            "none converts here, so a threshold cannot be chosen for it. Give a longer log, or the purpose 'top share'"
+            "none converts here, so a threshold cannot be chosen for it. Give a longer log, or the"
+            " purpose 'top share'"
         )
 
 # %% ../../nbs/judging/05_thresholds.ipynb #ed40c41d
@@ -171,7 +184,9 @@ AIMS = {
     "recall": "flagging at least {at_least:.0%} of those who convert",
     "precision": "at least {at_least:.0%} of the flagged converting",
     "top share": "flagging not more than {share:.1%}",
-    "profit": "the most profit, if a converted contact brings {gain:g} and a contact costs {cost:g}",
+    "profit": (
+        "the most profit, if a converted contact brings {gain:g} and a contact costs {cost:g}"
+    ),
 }
 
 
@@ -186,8 +201,9 @@ def _in_words(value: float, row: dict, purpose: str, given: dict, unit: str) -> 
         else ""
     )
     return (
-        f"For {aim}: flag from a probability of {value:.4f} on. Expected: {row['share_contacted']:.1%} of {unit} are flagged, {row['precision']:.1%} of the flagged convert, "
-        f"{row['share_reached']:.1%} of those who convert are flagged{profit}."
+        f"For {aim}: flag from a probability of {value:.4f} on. Expected:"
+        f" {row['share_contacted']:.1%} of {unit} are flagged, {row['precision']:.1%} of the"
+        f" flagged convert, {row['share_reached']:.1%} of those who convert are flagged{profit}."
     )
 
 # %% ../../nbs/judging/05_thresholds.ipynb #3fbd8cab

@@ -15,7 +15,9 @@ from ..base.findings import chosen_value, exact_count, figure_of
 
 # %% ../../nbs/judging/10_verdict.ipynb #f811b3b5
 LEAST_IN_TEST = 100  # sessions with the outcome, and without it, that a test part must hold (Vergouwe et al., 2005)
-LEAST_IN_TRAINING = 200  # the same for the training part: at least ten for each of some twenty informative columns (Peduzzi et al., 1996)
+# the same for the training part: at least ten for each of some twenty informative columns (Peduzzi
+# et al., 1996)
+LEAST_IN_TRAINING = 200
 
 HOLDS = {
     "sessions": "enough sessions stand behind the figures",
@@ -115,7 +117,8 @@ def gate(
     difference: dict,  # Log-loss of the model less that of counting events, as made by judging.paired_difference
     findings: list,  # Of the leak guard, as made by leaks.guard
     excluded: list = (),  # Columns that the model goes without
-    rival: str = "counting",  # What the model is held against: counting, or the base rate where there are no events to count
+    # What the model is held against: counting, or the base rate where there are no events to count
+    rival: str = "counting",
 ) -> Verdict:  # Fit for use, or all that is missing
     "Ask for enough sessions, for a model that is better than its baseline, and for nothing open from the leak guard."
     missing = list(counted.missing)
@@ -124,8 +127,8 @@ def gate(
     )
     if not high < 0:
         text = (
-            f"the model is not shown to be better than {RIVALS[rival]}: its log-loss less that of {RIVALS[rival]} is {value:+.4f} "
-            f"({low:+.4f} to {high:+.4f}), which must lie below 0"
+            f"the model is not shown to be better than {RIVALS[rival]}: its log-loss less that of"
+            f" {RIVALS[rival]} is {value:+.4f} ({low:+.4f} to {high:+.4f}), which must lie below 0"
         )
         missing.append(dict(code=f"not better than {rival}", text=text, **difference))
     for one in findings:

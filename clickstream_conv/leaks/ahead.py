@@ -66,8 +66,8 @@ def cut_short(
 def own_columns(
     card: dict,  # The log's card
     landmarks: tuple,  # Events seen before predicting
-    encoder: EventEncoder
-    | None = None,  # Fitted on the training part; None: without the learned columns
+    # Fitted on the training part; None: without the learned columns
+    encoder: EventEncoder | None = None,
 ) -> Callable:  # Events to session rows
     "How this package computes a session table."
     context = tuple(card["session_context"]), tuple(card["event_context"])
@@ -101,7 +101,9 @@ def _as_pandas(table) -> pd.DataFrame:
     table = table.to_pandas() if hasattr(table, "to_pandas") else table
     if missing := [k for k in KEYS if k not in table.columns]:
         raise ValueError(
-            f"make_features gave a table without the column {missing[0]!r}; it has: {', '.join(table.columns)}. Give one row a session and landmark, with both as columns"
+            f"make_features gave a table without the column {missing[0]!r}; it has:"
+            f" {', '.join(table.columns)}. Give one row a session and landmark, with both as"
+            " columns"
         )
     return table.astype({"session_id": str})
 
@@ -144,7 +146,8 @@ def _ahead(column: str, table: pd.Series, short: pd.Series, whole: pd.Series) ->
             LOOKS_AHEAD,
             column,
             "leak",
-            f"its value changes in {moved:,} of {len(short):,} rows when the events after the landmark are taken away",
+            f"its value changes in {moved:,} of {len(short):,} rows when the events after the"
+            " landmark are taken away",
             "it uses what comes after the moment of prediction",
             "Compute it from the events up to the landmark",
         )
@@ -153,7 +156,8 @@ def _ahead(column: str, table: pd.Series, short: pd.Series, whole: pd.Series) ->
             LOOKS_AHEAD,
             column,
             "leak",
-            f"its value in the table is not the one computed from the events up to the landmark in {wrong:,} of {len(short):,} rows",
+            "its value in the table is not the one computed from the events up to the landmark in"
+            f" {wrong:,} of {len(short):,} rows",
             "it was made from something else, perhaps from what came after",
             "Compute the table again from the events, or leave the column out",
         )

@@ -45,9 +45,11 @@ def _met_in_past_only(
 def shared_ids(
     train: pd.DataFrame,  # Session rows of the training part
     test: pd.DataFrame,  # Session rows of the test part
-    events: pl.DataFrame
-    | None = None,  # Canonical events of both, that tell what was past; None: nothing is known to be
-    later: bool = False,  # Whether all of the test part is later than the training part, where there are no events to tell
+    # Canonical events of both, that tell what was past; None: nothing is known to be
+    events: (pl.DataFrame | None) = None,
+    # Whether all of the test part is later than the training part, where there are no events to
+    # tell
+    later: bool = False,
 ):  # Yields findings
     "Sessions that are in both parts, and visitors of whom training knows more than their past."
     past = (
@@ -63,7 +65,10 @@ def shared_ids(
                 if events is not None and name == "visitor"
                 else ""
             )
-            found = f"{len(both):,} of the {len(theirs):,} {name}s of the test part are in the training part too{when}, e.g. {min(both)}"
+            found = (
+                f"{len(both):,} of the {len(theirs):,} {name}s of the test part are in the training"
+                f" part too{when}, e.g. {min(both)}"
+            )
             why = f"a {name} that was met in training is recognised, not predicted"
             yield Finding(
                 ACROSS,
@@ -165,7 +170,8 @@ def twin_rows(
             ACROSS,
             "row",
             "suspicion",
-            f"{worst[2]:,} of {worst[3]:,} test rows at landmark {worst[1]} are identical to a training row in every column, where {worst[4]:,.0f} are expected by chance",
+            f"{worst[2]:,} of {worst[3]:,} test rows at landmark {worst[1]} are identical to a"
+            f" training row in every column, where {worst[4]:,.0f} are expected by chance",
             "copies of training sessions are remembered, not predicted",
             "Drop repeated sessions before the split",
         )

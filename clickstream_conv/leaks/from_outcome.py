@@ -122,7 +122,9 @@ NEARLY_ALL = 0.95  # share of rows at the very last possible moment from which t
 def last_moments(
     events: pl.DataFrame,  # Canonical events
     outcome: Outcome,  # What is predicted; of the kinds "event" and "any later"
-) -> pd.DataFrame:  # session_id, hit (step of the outcome, missing where there is none), last (the last step at which the session is at risk)
+    # session_id, hit (step of the outcome, missing where there is none), last (the last step at
+    # which the session is at risk)
+) -> pd.DataFrame:
     "Until when each session could have been asked about."
     hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
     spans = events.group_by("session_id").agg(
@@ -135,7 +137,9 @@ def last_moments(
 def places_of_landmarks(
     rows: pd.DataFrame,  # Session rows with last, as given by last_moments
 ) -> pd.DataFrame:  # Index session_id; place in (0, 1), at_last (0 or 1) and converted, means over the session's rows
-    "How far each session's landmarks lie along those that it could have been asked at; sessions with one possible landmark say nothing."
+    """How far each session's landmarks lie along those that it could have been asked at; sessions
+    with one possible landmark say nothing.
+    """
     landmarks = np.sort(rows["landmark"].unique())
     possible = np.searchsorted(landmarks, rows["last"], side="right")
     chosen = np.searchsorted(landmarks, rows["landmark"], side="right")
@@ -160,13 +164,14 @@ def _beyond_the_outcome(rows: pd.DataFrame):
         ANCHORED,
         "landmark",
         "leak",
-        f"{len(late):,} of {len(rows):,} rows lie at or after their outcome, e.g. session {example['session_id']} at event {example['landmark']}, "
-        f"which converts at event {example['hit']:.0f}",
+        f"{len(late):,} of {len(rows):,} rows lie at or after their outcome, e.g. session"
+        f" {example['session_id']} at event {example['landmark']}, which converts at event"
+        f" {example['hit']:.0f}",
         "the outcome is among the events that the row is made from",
         "Ask only sessions at risk, before the outcome; outcomes() gives them",
     )
 
-
+# %% ../../nbs/leaks/03_from_outcome.ipynb #089d7399
 def _nearer(places: pd.DataFrame):
     "Sessions of one outcome that were asked nearer to their end than those of the other."
     sides = {
@@ -187,8 +192,9 @@ def _nearer(places: pd.DataFrame):
         ANCHORED,
         "landmark",
         "suspicion",
-        f"sessions that {near} are asked at the last possible landmark before their {'outcome' if near == 'convert' else 'end'} in {at_last[near]:.0%} of "
-        f"{len(sides[near]):,}, those that {far} in {at_last[far]:.0%} of {len(sides[far]):,}",
+        f"sessions that {near} are asked at the last possible landmark before their"
+        f" {'outcome' if near == 'convert' else 'end'} in {at_last[near]:.0%} of"
+        f" {len(sides[near]):,}, those that {far} in {at_last[far]:.0%} of {len(sides[far]):,}",
         "the moment was chosen by what comes after it, so it tells the outcome",
         "Choose moments without looking ahead: the same landmarks for every session at risk",
     )
@@ -203,7 +209,8 @@ def _always_last(places: pd.DataFrame):
         ANCHORED,
         "landmark",
         "suspicion",
-        f"{shares['mean'].min():.0%} or more of the sessions are asked at the last possible landmark before their outcome or end",
+        f"{shares['mean'].min():.0%} or more of the sessions are asked at the last possible"
+        " landmark before their outcome or end",
         "in use nobody knows that nothing more will come",
         "Choose moments without looking ahead: the same landmarks for every session at risk",
     )

@@ -54,7 +54,8 @@ def accept_findings(
     "Mark what a person has accepted."
     if unknown := [a for a in accept if a not in (*columns, *SIDES)]:
         raise ValueError(
-            f"accept names {unknown[0]!r}, which is no column of the session table; e.g. accept=['{columns[-1]}'], or one of {', '.join(SIDES)}"
+            f"accept names {unknown[0]!r}, which is no column of the session table; e.g."
+            f" accept=['{columns[-1]}'], or one of {', '.join(SIDES)}"
         )
     return [replace(f, accepted=f.column in accept) for f in findings]
 
@@ -69,20 +70,22 @@ def _not_from_outcome(train: pd.DataFrame, card: dict, own: set):
     yield from filled_with_outcome(train)
 
 # %% ../../nbs/leaks/04_guard.ipynb #4bcbb901
-LEFT_OUT_ALREADY = "The model was made without it; its figures with and without are beside each other"  # of a column that the source names a suspect
+LEFT_OUT_ALREADY = (  # of a column that the source names a suspect
+    "The model was made without it; its figures with and without are beside each other"
+)
 
 
 def guard(
     train: pd.DataFrame,  # Session rows of the training part
     test: pd.DataFrame,  # Session rows of the test part
-    events: pl.DataFrame
-    | None,  # Canonical events of both parts; None: the log holds finished sessions only
+    # Canonical events of both parts; None: the log holds finished sessions only
+    events: (pl.DataFrame | None),
     card: dict,  # The log's card
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
-    encoder: EventEncoder
-    | None = None,  # Fitted on the training part; needed where there are events
-    make_features: Callable
-    | None = None,  # For columns of one's own: events to session rows that have them
+    # Fitted on the training part; needed where there are events
+    encoder: (EventEncoder | None) = None,
+    # For columns of one's own: events to session rows that have them
+    make_features: (Callable | None) = None,
     accept: list = (),  # Columns whose findings a person has accepted
     seed: int = 0,  # Of the samples
 ) -> list:  # Findings, leaks first; empty if all is well
@@ -96,7 +99,8 @@ def guard(
     if events is not None:
         if encoder is None:
             raise ValueError(
-                "the guard needs the encoder that the table's learned columns come from, e.g. encoder=load_model(run, 'features')"
+                "the guard needs the encoder that the table's learned columns come from, e.g."
+                " encoder=load_model(run, 'features')"
             )
         make = [own_columns(card, tuple(landmarks), encoder)]
         learned = learned_columns(events, card, tuple(landmarks), encoder)
@@ -131,7 +135,8 @@ def in_words(
 ) -> list:  # Sentences
     "What the guard has to say."
     limits = (
-        " (a log of finished sessions: whether a column looks ahead, or a moment was chosen by the outcome, cannot be checked)"
+        " (a log of finished sessions: whether a column looks ahead, or a moment was chosen by the"
+        " outcome, cannot be checked)"
         if card["ready_made"]
         else ""
     )
@@ -173,11 +178,11 @@ def keep_findings(
 # %% ../../nbs/leaks/04_guard.ipynb #dde110e9
 def guard_run(
     run: Run,  # The run's folder
-    train: pd.DataFrame
-    | None = None,  # Session rows of the training part, if they are not those of the folder
+    # Session rows of the training part, if they are not those of the folder
+    train: pd.DataFrame | None = None,
     test: pd.DataFrame | None = None,  # Session rows of the test part, likewise
-    make_features: Callable
-    | None = None,  # For columns of one's own: events to session rows that have them
+    # For columns of one's own: events to session rows that have them
+    make_features: Callable | None = None,
     accept: list = (),  # Columns whose findings a person has accepted
     seed: int = 0,  # Of the samples
 ) -> list:  # Findings, leaks first

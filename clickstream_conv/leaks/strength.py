@@ -34,7 +34,9 @@ class Finding:
     "Something that a model should not know."
 
     check: str  # One of CHECKS
-    column: str  # Column of the session table (landmark for moments chosen by the outcome); or visitor, session, row, time for what stands on both sides
+    # Column of the session table (landmark for moments chosen by the outcome); or visitor,
+    # session, row, time for what stands on both sides
+    column: str
     severity: str  # One of SEVERITIES
     found: str  # What was found, with numbers
     why: str  # Why that is suspicious
@@ -42,7 +44,10 @@ class Finding:
     accepted: bool = False  # Whether a person has looked at it and accepted it
 
     def __str__(self):
-        return f"{'accepted ' if self.accepted else ''}{self.severity}, {self.column} ({self.check}): {self.found}; {self.why}. {self.advice}."
+        return (
+            f"{'accepted ' if self.accepted else ''}{self.severity}, {self.column} ({self.check}):"
+            f" {self.found}; {self.why}. {self.advice}."
+        )
 
 # %% ../../nbs/leaks/00_strength.ipynb #b96cace9
 JUDGING_FOLDS = (
@@ -113,7 +118,9 @@ def auc_error(
     )
 
 # %% ../../nbs/leaks/00_strength.ipynb #2592c35a
-STRONG = 0.75  # AUC above which a column must be explained by others; honest single columns at early landmarks stay below
+# AUC above which a column must be explained by others; honest single columns at early landmarks
+# stay below
+STRONG = 0.75
 PRACTICALLY_CERTAIN = 0.95  # AUC above which no column is believed, whatever the others say
 MARGIN = 0.05  # AUC by which a column must outdo all others to stand out
 SURE_BY = 2  # standard errors taken off an AUC before it is compared
@@ -222,7 +229,9 @@ def too_good(
             TOO_GOOD,
             column,
             "suspicion",
-            f"alone it ranks sessions with an AUC of {auc:.3f} at {where}, all other columns together reach {others:.3f}",
+            f"alone it ranks sessions with an AUC of {auc:.3f} at {where}, all other columns"
+            f" together reach {others:.3f}",
             "an honest column shares what it knows with others",
-            "Find out when and from what it is computed; leave it out unless it is known at the moment of prediction",
+            "Find out when and from what it is computed; leave it out unless it is known at the"
+            " moment of prediction",
         )

@@ -65,7 +65,8 @@ def members_of(
         raise ValueError(f"{path.name} is an Office workbook. Save its sheet as CSV and read that")
     if len(names) > MOST_MEMBERS:
         raise ValueError(
-            f"{path.name} holds {len(names):,} files, and no more than {MOST_MEMBERS:,} are read from an archive. Unpack it"
+            f"{path.name} holds {len(names):,} files, and no more than {MOST_MEMBERS:,} are read"
+            " from an archive. Unpack it"
         )
     kept = [(info, place) for place, info in enumerate(infos) if not _is_hidden(info.filename)]
     locked = [info.filename for info, _ in kept if info.flag_bits & 1]
@@ -85,11 +86,13 @@ def refuse_mixture(
     several = sorted({kind or "unknown" for kind in kinds})
     if len(several) > 1:
         raise ValueError(
-            f"{path.name} holds {len(members)} files of several kinds ({', '.join(several)}), e.g. {shown}. Unpack it and name the log's own"
+            f"{path.name} holds {len(members)} files of several kinds ({', '.join(several)}), e.g."
+            f" {shown}. Unpack it and name the log's own"
         )
     if "parquet" in kinds:
         raise ValueError(
-            f"{path.name} holds Parquet files, e.g. {shown}, which cannot be read within an archive. Unpack it and name its folder"
+            f"{path.name} holds Parquet files, e.g. {shown}, which cannot be read within an"
+            " archive. Unpack it and name its folder"
         )
     twice = [
         member.inside
@@ -101,7 +104,7 @@ def refuse_mixture(
             f"{path.name} holds two files {twice[0]!r}. Unpack it and name the log's own"
         )
 
-
+# %% ../../nbs/log/00_archives.ipynb #3c4c8b9b
 def open_member(
     member: Member,  # A file of an archive
 ):  # Its bytes, unpacked, to be read and closed

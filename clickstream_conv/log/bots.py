@@ -13,7 +13,9 @@ import polars as pl
 BOTS = ("keep", "drop")  # what can be done with programs: counted and kept, or set aside
 BY_AGENT, BY_BEHAVIOUR = "bot by its user agent", "bot by its behaviour"  # why rows are set aside
 
-AGENT_WORDS = (  # parts of user agents in lower case, as regular expressions: what open lists of crawlers share (crawler-user-agents by M. Monperrus, MIT; isbot by O. Lotan)
+# parts of user agents in lower case, as regular expressions: what open lists of crawlers share
+# (crawler-user-agents by M. Monperrus, MIT; isbot by O. Lotan)
+AGENT_WORDS = (
     r"bots?(?:[^a-z]|$)",
     "crawl",
     "spider",
@@ -123,21 +125,26 @@ def _many(count: int, what: str) -> str:
 
 
 def bot_notes(
-    counts: dict,  # ("bot", reason): rows; ("bot bought", reason): purchases among them; ("bot sessions", reason): sessions
+    # ("bot", reason): rows; ("bot bought", reason): purchases among them; ("bot sessions",
+    # reason): sessions
+    counts: dict,
     bots: str = "keep",  # What is done with them, one of BOTS
 ) -> list:  # Sentences
     "What a reader should know of the programs in a log."
     done = "set aside" if bots == "drop" else "kept (bots: drop sets them aside)"
     said, rows = [], {reason: counts.get(("bot", reason), 0) for reason in (BY_AGENT, BY_BEHAVIOUR)}
     bought = {
-        reason: f", {counts[('bot bought', reason)]:,} of them purchases"
-        if counts.get(("bot bought", reason))
-        else ""
+        reason: (
+            f", {counts[('bot bought', reason)]:,} of them purchases"
+            if counts.get(("bot bought", reason))
+            else ""
+        )
         for reason in rows
     }
     if rows[BY_AGENT]:
         said.append(
-            f"programs by their user agent: {_many(rows[BY_AGENT], 'row')}{bought[BY_AGENT]}, {done}"
+            f"programs by their user agent: {_many(rows[BY_AGENT], 'row')}{bought[BY_AGENT]},"
+            f" {done}"
         )
     if rows[BY_BEHAVIOUR]:
         sessions = _many(counts.get(("bot sessions", BY_BEHAVIOUR), 0), "session")
@@ -147,7 +154,8 @@ def bot_notes(
             else ""
         )
         said.append(
-            f"like programs by their behaviour, or like a tracker that sends in bursts: {sessions} with {_many(rows[BY_BEHAVIOUR], 'row')}{bought[BY_BEHAVIOUR]}, {done}{ahead}"
+            f"like programs by their behaviour, or like a tracker that sends in bursts: {sessions}"
+            f" with {_many(rows[BY_BEHAVIOUR], 'row')}{bought[BY_BEHAVIOUR]}, {done}{ahead}"
         )
     return said
 
@@ -165,7 +173,8 @@ def refuse_bots(
     if bots != "drop" or taken <= MOST_PROGRAMS * sessions:
         return
     raise ValueError(
-        f"{name}: bots: drop would set aside {taken:,} of {_many(sessions, 'session')} for their behaviour, more than the {MOST_PROGRAMS:.0%} that programs can be. "
-        "A tracker that sends several events at once makes people look like programs, and so does an id that many visits share. "
-        "Check session_id and t in the mapping, or state bots: keep"
+        f"{name}: bots: drop would set aside {taken:,} of {_many(sessions, 'session')} for their"
+        f" behaviour, more than the {MOST_PROGRAMS:.0%} that programs can be. A tracker that sends"
+        " several events at once makes people look like programs, and so does an id that many"
+        " visits share. Check session_id and t in the mapping, or state bots: keep"
     )

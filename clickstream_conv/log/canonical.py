@@ -15,7 +15,9 @@ from .visitors import hand_over
 
 # %% ../../nbs/log/40_canonical.ipynb #2a4865df
 def hands_over(raw: pl.DataFrame) -> bool:
-    "Whether visits go on from a guest to the person it logs in as: where ids come from a table of pairs and change with the login."
+    """Whether visits go on from a guest to the person it logs in as: where ids come from a table
+    of pairs and change with the login.
+    """
     return (
         "session_id" not in raw.columns and "_person" in raw.columns and "_user" not in raw.columns
     )
@@ -26,7 +28,7 @@ def cut_visits(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     visits = sessionise(raw, rules.gap_minutes)
     return hand_over(visits, int(rules.gap_minutes * MINUTE)) if hands_over(raw) else visits
 
-
+# %% ../../nbs/log/40_canonical.ipynb #a163466b
 def canonical_events(raw: pl.DataFrame, rules: Rules, context: list) -> pl.DataFrame:
     "Accepted raw rows as canonical events, sorted by session and step."
     if "t" in raw.columns:

@@ -36,7 +36,9 @@ from .values import COLUMNS, find_time_format
 # %% ../../nbs/log/42_checking.ipynb #67a14385
 def with_reasons(
     raw: pl.DataFrame,  # Rows
-    checks: list,  # Reason (text, or an expression of it), column at fault, expression that is true for the rows at fault
+    # Reason (text, or an expression of it), column at fault, expression that is true for the rows
+    # at fault
+    checks: list,
 ) -> pl.DataFrame:  # The same with _reason and _column; null where nothing is wrong
     "Rows with the first reason that holds, and its column, in _reason and _column; a reason that they have stays."
     fired = raw.select(bad.any().alias(str(place)) for place, (_, _, bad) in enumerate(checks)).row(
@@ -121,7 +123,9 @@ def _one_row_an_event(rows: pl.DataFrame, rules: Rules) -> pl.DataFrame:
 
 
 def _of_many_rows(judged: pl.DataFrame) -> pl.DataFrame:
-    "The rows of whoever has enough of them to be judged, with their number in _i; rows that are set aside are not counted."
+    """The rows of whoever has enough of them to be judged, with their number in _i; rows that are
+    set aside are not counted.
+    """
     who = "_person" if hands_over(judged) else who_column(judged)
     people = pl.col("_reason").is_null()
     if "_agent" in judged.columns:
@@ -207,8 +211,9 @@ def check_rows(
     rules: Rules = Rules(),  # How the values are to be read
     context: tuple = (),  # Names of context columns to keep
     name: str = "the log",  # What the log is called in messages
-    first: pl.DataFrame
-    | None = None,  # The first report of each order, where these rows are a part of a log; None: they are all of it
+    # The first report of each order, where these rows are a part of a log; None: they are all of
+    # it
+    first: pl.DataFrame | None = None,
 ) -> Checked:  # Events, rejected rows, notes
     "Read every row of a log, or of a part of one, and set aside those that break the contract, however many."
     columns = [c for c in raw.columns if c in COLUMNS or c in ("_text", "_currency")]

@@ -86,7 +86,8 @@ def context_lines(
         if own:
             lines.append(f"{where}_context:{same if where == 'session' else ''}")
         lines += [
-            f"  {context_name(column)}: {yaml_scalar(column)}  # {raw[column].drop_nulls().n_unique()} different values"
+            f"  {context_name(column)}: {yaml_scalar(column)}  #"
+            f" {raw[column].drop_nulls().n_unique()} different values"
             for column in own
         ]
     left = [

@@ -274,8 +274,8 @@ def load_contract(
     again = f"Make the run again: clickstream-conv run --out {run.folder} --fresh"
     if not run.has(CONTRACT):
         raise ValueError(
-            f"{run.folder} holds no {CONTRACT}, which says how its log is read: the run was made before runs carried that, "
-            f"or was copied in part. {again}"
+            f"{run.folder} holds no {CONTRACT}, which says how its log is read: the run was made"
+            f" before runs carried that, or was copied in part. {again}"
         )
     given = read_json(run, CONTRACT, again)
     try:

@@ -26,7 +26,9 @@ class Checked:
     "What became of a log's rows."
 
     events: pl.DataFrame  # The canonical events
-    rejected: pl.DataFrame  # One row a rejected row: file (where there are several), row (line of the file where known), reason, column, value, text
+    # One row a rejected row: file (where there are several), row (line of the file where known),
+    # reason, column, value, text
+    rejected: pl.DataFrame
     notes: list  # What a reader should know, in sentences
     repeats: int = 0  # Rows that repeat an earlier one exactly and were kept
     orders: Orders = Orders()  # What the log's orders come to
@@ -93,7 +95,9 @@ FEWEST_LOST = 5  # rows of a kind of event other than purchases that must be los
 
 
 def _excused(raw: pl.DataFrame, rules: Rules) -> pl.Expr:
-    "Rows that were rejected because the mapping says so: refunds, other currencies, ids that it states to mean nobody."
+    """Rows that were rejected because the mapping says so: refunds, other currencies, ids that it
+    states to mean nobody.
+    """
     who = who_column(raw)
     stated = rules.nobody.get(who, [])
     nobody = (
@@ -140,7 +144,9 @@ def _count_nobody(raw: pl.DataFrame) -> Counter:
 
 # %% ../../nbs/log/38_counts.ipynb #8495dfc1
 def _count_bots(raw: pl.DataFrame) -> Counter:
-    "Rows, purchases and sessions of programs, by what gave them away; rows that are set aside for another reason are not among them."
+    """Rows, purchases and sessions of programs, by what gave them away; rows that are set aside
+    for another reason are not among them.
+    """
     counts = Counter()
     for reason, column in ((BY_AGENT, "_agent"), (BY_BEHAVIOUR, "_program")):
         if column not in raw.columns:
@@ -221,7 +227,10 @@ def way_out(
 ) -> str:  # A sentence without a full stop
     "How to read on after a refusal, in Python and on the command line."
     enough = f" {math.ceil(share * 100) / 100:g}" if share <= HALF_LOST else ""
-    return f"Mend the mapping or the log, or allow more with max_rejected (on the command line: --max-rejected{enough})"
+    return (
+        "Mend the mapping or the log, or allow more with max_rejected (on the command line:"
+        f" --max-rejected{enough})"
+    )
 
 # %% ../../nbs/log/38_counts.ipynb #d9d580c4
 def _refuse_lost_kinds(

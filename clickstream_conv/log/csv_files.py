@@ -76,16 +76,22 @@ def _beginnings(blocks):
     if rest:
         yield number, rest
 
-
+# %% ../../nbs/log/14_csv_files.ipynb #c276f06e
 def _too_long(path: Path) -> str:
     "Where a file has a row that is too long, and why."
     with open_log(path) as stream:
         for number, line in _beginnings(text_blocks(stream)):
             shown = repr(line[:80].decode("utf8", "replace").strip())
             if len(line) > BLOCK:
-                return f"line {number} is longer than that and begins with {shown}. Shorten it or leave it out"
+                return (
+                    f"line {number} is longer than that and begins with {shown}. Shorten it or"
+                    " leave it out"
+                )
             if line.count(b'"') % 2:
-                return f"most likely a quote is opened and never closed, first in line {number}: {shown}. Mend that line"
+                return (
+                    f"most likely a quote is opened and never closed, first in line {number}:"
+                    f" {shown}. Mend that line"
+                )
     return "most likely a quote is opened and never closed. Mend that line"
 
 # %% ../../nbs/log/14_csv_files.ipynb #c276f06e
@@ -105,8 +111,8 @@ def _csv_trouble(path: Path, error: Exception, encoding: str, broken: BrokenLine
     if broken.in_a_row >= MOST_BROKEN:
         number, line = broken.last - MOST_BROKEN + 1, broken.lines[-1][1]
         return (
-            f"{path.name}: from line {number:,} on, {MOST_BROKEN:,} lines in a row do not have the fields of the header, e.g. {line[:80]!r}. "
-            "Mend or remove these lines"
+            f"{path.name}: from line {number:,} on, {MOST_BROKEN:,} lines in a row do not have the"
+            f" fields of the header, e.g. {line[:80]!r}. Mend or remove these lines"
         )
     if "UTF8" in str(error):
         return undecodable(path, encoding, _first_undecodable(path, encoding))
@@ -114,7 +120,10 @@ def _csv_trouble(path: Path, error: Exception, encoding: str, broken: BrokenLine
         return f"{path.name} has a header and no rows. Check that its export went through"
     if "straddl" in str(error):
         return f"{path.name} has a row longer than {BLOCK:,} bytes; {_too_long(path)}"
-    return f"{path.name} could not be read as CSV: {str(error).splitlines()[0]}. Check its delimiter and quotes"
+    return (
+        f"{path.name} could not be read as CSV: {str(error).splitlines()[0]}. Check its delimiter"
+        " and quotes"
+    )
 
 
 def _first_lines(stream: Stream, encoding: str, lines: int) -> Stream:
@@ -146,7 +155,8 @@ def _csv_head(path: Path, encoding: str, skip_lines: int, dialect: Dialect) -> s
     if text.strip():
         return text
     raise ValueError(
-        f"{path.name} holds nothing but comments in its first {HEAD:,} bytes: all its lines begin with {dialect.comment!r}. Check comment in the mapping"
+        f"{path.name} holds nothing but comments in its first {HEAD:,} bytes: all its lines begin"
+        f" with {dialect.comment!r}. Check comment in the mapping"
     )
 
 # %% ../../nbs/log/14_csv_files.ipynb #772df872

@@ -113,8 +113,9 @@ def refuse_all_broken(path: Path, broken: tuple, columns: list) -> None:
     "Refuse a file none of whose lines has the fields of its header."
     (number, line), few = broken, ", ".join(columns[:6])
     raise ValueError(
-        f"{path.name}: none of its lines has just the {len(columns)} fields that its header names ({few}), e.g. line {number}: "
-        f"{line[:80]!r}. Check the delimiter, open quotes, and that the first line is the header"
+        f"{path.name}: none of its lines has just the {len(columns)} fields that its header names"
+        f" ({few}), e.g. line {number}: {line[:80]!r}. Check the delimiter, open quotes, and that"
+        " the first line is the header"
     )
 
 

@@ -169,7 +169,8 @@ def without_lines(path: Path, text: str, skip_lines: int) -> str:
     lines = text.splitlines(keepends=True)
     if skip_lines and len(lines) <= skip_lines:
         raise ValueError(
-            f"{path.name} has no line after the first {skip_lines:,}. State a smaller number in skip_lines"
+            f"{path.name} has no line after the first {skip_lines:,}. State a smaller number in"
+            " skip_lines"
         )
     return "".join(lines[skip_lines:])
 
@@ -182,6 +183,7 @@ def refuse_lines_above(
     if not above:
         return
     raise ValueError(
-        f"{path.name}: line {skip_lines + 1} is no header ({text.lstrip().splitlines()[0][:40]!r}); line {skip_lines + above + 1} reads like it: "
-        f"{header[:80]!r}. State skip_lines: {skip_lines + above} in the mapping, or remove the lines above it"
+        f"{path.name}: line {skip_lines + 1} is no header ({text.lstrip().splitlines()[0][:40]!r});"
+        f" line {skip_lines + above + 1} reads like it: {header[:80]!r}. State skip_lines:"
+        f" {skip_lines + above} in the mapping, or remove the lines above it"
     )

@@ -18,8 +18,8 @@ import polars as pl
 
 # %% ../../nbs/log/08_dialects.ipynb #8b7f2889
 NO_QUOTE = "none"  # quote: none, where a quote is a letter like any other
-BACKSLASH = (
-    "backslash"  # escape: backslash, where it keeps a delimiter or a line break within a value
+BACKSLASH = (  # escape: backslash, where it keeps a delimiter or a line break within a value
+    "backslash"
 )
 LONGEST_COMMENT = 10  # letters of the mark that begins a comment
 MOST_WORDS = 100  # words that mean an empty cell
@@ -33,7 +33,9 @@ class Dialect:
     escape: str = ""  # BACKSLASH, or nothing
     comment: str = ""  # Lines that begin so are left out
     null_words: tuple = ()  # Words that mean an empty cell, in every column
-    line_pattern: str = ""  # A regular expression, or a name of line_patterns.PATTERNS, that makes columns of each line
+    line_pattern: str = (  # A regular expression, or a name of line_patterns.PATTERNS, that makes columns of each line
+        ""
+    )
     records: str = (
         ""  # Where in a JSON object the list of events stands, such as data or result.rows
     )
@@ -134,8 +136,8 @@ def _beside(value, name: str) -> str:
     if not re.search(r"[/\\\0]", text) and text.strip(". "):
         return text
     raise ValueError(
-        f"{name}: names_file is {text[:80]!r}. It should be the plain name of a file beside the log or the mapping, "
-        f"such as names_file: column_headers.tsv"
+        f"{name}: names_file is {text[:80]!r}. It should be the plain name of a file beside the log"
+        " or the mapping, such as names_file: column_headers.tsv"
     )
 
 
@@ -145,7 +147,8 @@ def _records(value, name: str) -> str:
     if all(part.strip() for part in text.split(".")):
         return text
     raise ValueError(
-        f"{name}: records is {text[:80]!r}. It should be the key of a list, such as records: data, or a path, such as result.rows"
+        f"{name}: records is {text[:80]!r}. It should be the key of a list, such as records: data,"
+        " or a path, such as result.rows"
     )
 
 # %% ../../nbs/log/08_dialects.ipynb #3c4baf1a
@@ -171,8 +174,8 @@ def dialect_from(
     found = {key: CHECKS[key](value, name) for key, value in stated.items()}
     if len(found.get("null_words", ())) > MOST_WORDS:
         raise ValueError(
-            f"{name}: null_words holds {len(found['null_words']):,} words, and no more than {MOST_WORDS} are looked for. "
-            f"Keep those that stand for an empty cell"
+            f"{name}: null_words holds {len(found['null_words']):,} words, and no more than"
+            f" {MOST_WORDS} are looked for. Keep those that stand for an empty cell"
         )
     return found
 

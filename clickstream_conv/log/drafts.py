@@ -133,8 +133,8 @@ def is_called(
 def draft_of(
     raw: pl.DataFrame,  # A log's head, as read_table returns it
     extra: tuple = (),  # Lines of YAML that its rows need
-    rows: pl.DataFrame
-    | None = None,  # The rows that are events, where they are not those of the head
+    # The rows that are events, where they are not those of the head
+    rows: pl.DataFrame | None = None,
     known: dict | None = None,  # Guesses that are known already
     time_format: str = "",  # Of its times; empty: found from the values
 ) -> Draft:  # The first one

@@ -33,20 +33,26 @@ def cut_off_sessions(
 def glance(
     events: pl.DataFrame,  # Canonical events
     rules: Rules = Rules(),  # How the log was read
-) -> dict:  # Counts: events, sessions, visitors, buying_sessions, cut_off_sessions (of those that have not bought); first and last moment in microseconds
+    # Counts: events, sessions, visitors, buying_sessions, cut_off_sessions (of those that have not
+    # bought); first and last moment in microseconds
+) -> dict:
     "The size of a log and the two things that limit what it can say."
     by_day = rules.resolution == "day" or events["t"].null_count() == len(events)
     bought = events.filter(pl.col("event") == "purchase")["session_id"].unique()
     return dict(
         events=len(events),
         sessions=events["session_id"].n_unique(),
-        visitors=None
-        if events["visitor_id"].null_count() == len(events)
-        else events["visitor_id"].n_unique(),
+        visitors=(
+            None
+            if events["visitor_id"].null_count() == len(events)
+            else events["visitor_id"].n_unique()
+        ),
         buying_sessions=len(bought),
-        cut_off_sessions=None
-        if by_day
-        else int((~cut_off_sessions(events, rules.gap_minutes).is_in(bought.implode())).sum()),
+        cut_off_sessions=(
+            None
+            if by_day
+            else int((~cut_off_sessions(events, rules.gap_minutes).is_in(bought.implode())).sum())
+        ),
         first=events["t"].min(),
         last=events["t"].max(),
     )

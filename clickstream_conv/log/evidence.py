@@ -20,27 +20,72 @@ from .values import as_number, fitting_formats
 PROPOSAL_LINES = 10_000  # lines of a file that a proposal looks at
 FEW = 50  # distinct values up to which a column may serve as context
 SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, the surest first
-    "session_id": "sessionid session sid usersession visitid visit sessid gasessionid sessionkey sessionno idvisit",
-    "visitor_id": "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid customer cookieid cookie anonymousid deviceid kundennr kundenid kunde besucher nutzer idclient idvisitor customerno",
-    "t": "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime visitstarttime date when zeitstempel zeitpunkt zeit datum horodatage dateheure",
+    "session_id": (
+        "sessionid session sid usersession visitid visit sessid gasessionid sessionkey sessionno"
+        " idvisit"
+    ),
+    "visitor_id": (
+        "visitorid visitor userid user uid clientid client fullvisitorid userpseudoid customerid"
+        " customer cookieid cookie anonymousid deviceid kundennr kundenid kunde besucher nutzer"
+        " idclient idvisitor customerno"
+    ),
+    "t": (
+        "timestamp eventtime eventtimestamp ts time t datetime createdat occurredat servertime"
+        " visitstarttime date when zeitstempel zeitpunkt zeit datum horodatage dateheure"
+    ),
     "order": "order step clickorder hitnumber sequence seq eventindex",
-    "event": "eventtype event action actiontype eventname activity behavior interaction type aktion ereignis evenement",
+    "event": (
+        "eventtype event action actiontype eventname activity behavior interaction type aktion"
+        " ereignis evenement"
+    ),
     "event_id": "eventid messageid insertid eventuuid hitid lineid rowid uuid",
-    "item_id": "itemid productid sku productsku articleid asin item product page2clothingmodel artikelnummer artikelnr artikel produkt reference produit aid itemsku",
-    "category": "categorycode category itemcategory productcategory categoryid department page1maincategory kategorie warengruppe categorie rayon",
+    "item_id": (
+        "itemid productid sku productsku articleid asin item product page2clothingmodel"
+        " artikelnummer artikelnr artikel produkt reference produit aid itemsku"
+    ),
+    "category": (
+        "categorycode category itemcategory productcategory categoryid department page1maincategory"
+        " kategorie warengruppe categorie rayon"
+    ),
     "order_id": "orderid transactionid purchaseid orderno ordernr idorder bestellnummer bestellnr",
-    "order_revenue": "orderrevenue purchaserevenue transactionrevenue ordertotal ordervalue orderamount bestellwert",
+    "order_revenue": (
+        "orderrevenue purchaserevenue transactionrevenue ordertotal ordervalue orderamount"
+        " bestellwert"
+    ),
     "line_total": "linetotal rowtotal lineamount positionswert",
-    "price": "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix montant total umsatz",
-    "quantity": "quantity qty count units pieces menge anzahl quantite itemquantity productquantity",
+    "price": (
+        "price unitprice productprice itemprice amount revenue value preis betrag prixttc prix"
+        " montant total umsatz"
+    ),
+    "quantity": (
+        "quantity qty count units pieces menge anzahl quantite itemquantity productquantity"
+    ),
     "currency": "currency currencycode currencyid curr waehrung wahrung devise moneda",
 }
+
+# %% ../../nbs/log/51_evidence.ipynb #737cf766
 EVENT_WORDS = {  # canonical event: words of logs, in lower case without marks
-    "view": "view pageview viewitem detail productview productdetail look click clicked show impression pv page pagevisit viewitemlist viewcontent viewcart pageviewed productviewed viewproduct produktansicht seiteangesehen vueproduit vue",
-    "cart": "cart addtocart addcart add basket addtobasket carted productadded warenkorb indenwarenkorb ajoutpanier panier",
-    "remove": "remove removefromcart removecart removefrombasket productremoved ausdemwarenkorb retraitpanier",
-    "checkout": "checkout begincheckout startcheckout checkoutstarted initiatecheckout kasse caisse",
-    "purchase": "purchase transaction order buy bought purchased ordered sale conversion paid checkoutcomplete checkoutcompleted ordercompleted orderplaced productbuy clickout clickoutitem kauf gekauft bestellung achat commande",
+    "view": (
+        "view pageview viewitem detail productview productdetail look click clicked show impression"
+        " pv page pagevisit viewitemlist viewcontent viewcart pageviewed productviewed viewproduct"
+        " produktansicht seiteangesehen vueproduit vue"
+    ),
+    "cart": (
+        "cart addtocart addcart add basket addtobasket carted productadded warenkorb indenwarenkorb"
+        " ajoutpanier panier"
+    ),
+    "remove": (
+        "remove removefromcart removecart removefrombasket productremoved ausdemwarenkorb"
+        " retraitpanier"
+    ),
+    "checkout": (
+        "checkout begincheckout startcheckout checkoutstarted initiatecheckout kasse caisse"
+    ),
+    "purchase": (
+        "purchase transaction order buy bought purchased ordered sale conversion paid"
+        " checkoutcomplete checkoutcompleted ordercompleted orderplaced productbuy clickout"
+        " clickoutitem kauf gekauft bestellung achat commande"
+    ),
 }
 
 

@@ -84,7 +84,9 @@ def find_faults(
 
 # %% ../../nbs/log/36_faults.ipynb #76fb0339
 def repeats(
-    columns: list,  # Names of the columns that hold what was read of an event: all of them, and the log's own numbering of clicks
+    # Names of the columns that hold what was read of an event: all of them, and the log's own
+    # numbering of clicks
+    columns: list,
 ) -> pl.Expr:  # True for every row that repeats an earlier one
     "Which rows repeat an earlier one exactly, for training and for scoring."
     return ~pl.struct(columns).is_first_distinct()

@@ -58,7 +58,9 @@ def _note_records(files: list, forms: list, encoding: str, dialect: Dialect) -> 
 # %% ../../nbs/log/20_file_notes.ipynb #7935d0e4
 def file_notes(
     paths: str | Path | list,  # One path, several, a folder or a pattern
-    format: str = "",  # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say nothing
+    # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say
+    # nothing
+    format: str = "",
     delimiter: str = "",  # What separates the fields of a CSV; empty: found from the head
     encoding: str = "utf8",  # How text was written
     skip_lines: int = 0,  # Lines above the header of each CSV

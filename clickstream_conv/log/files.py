@@ -92,7 +92,9 @@ def _known_below(folder: Path, form: str) -> list:
 
 
 def _unnamed_below(folder: Path) -> list:
-    "The files below a folder whose names say nothing of their format, as exports to a cloud leave them; README and its like left out."
+    """The files below a folder whose names say nothing of their format, as exports to a cloud
+    leave them; README and its like left out.
+    """
     files = [
         path
         for path in sorted(folder.rglob("*"))
@@ -121,7 +123,8 @@ def _in_folder(folder: Path, form: str) -> list:
     )
     present = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
     raise ValueError(
-        f"the folder {folder} holds no file that can be read ({wanted}, also with .gz or .zip); it holds: {present}. Give the log's own path"
+        f"the folder {folder} holds no file that can be read ({wanted}, also with .gz or .zip); it"
+        f" holds: {present}. Give the log's own path"
     )
 
 
@@ -134,7 +137,8 @@ def _fitting(pattern: Path) -> list:
         fits = sorted(base.glob("/".join(parts)))
     except ValueError as error:
         raise ValueError(
-            f"{pattern} is no pattern: {error}. A pattern looks like 'logs/*.csv' or 'logs/**/*.csv'"
+            f"{pattern} is no pattern: {error}. A pattern looks like 'logs/*.csv' or"
+            " 'logs/**/*.csv'"
         ) from None
     hidden = any(part.startswith(".") for part in parts)
     return [
@@ -265,4 +269,7 @@ def plain_errors(path: Path, encoding: str = "utf8"):
 def undecodable(path: Path, encoding: str, example: str = "") -> str:
     "The message about a text in another encoding than stated."
     other = "latin-1" if codecs.lookup(encoding).name == "utf-8" else "utf8"
-    return f"{path.name} is not text in the encoding {encoding}{example}. State the one it was written in, for example encoding: {other}"
+    return (
+        f"{path.name} is not text in the encoding {encoding}{example}. State the one it was written"
+        f" in, for example encoding: {other}"
+    )

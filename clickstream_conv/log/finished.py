@@ -25,7 +25,9 @@ from .rules import rejects_repeats, Rules, settle_rules, with_times
 from .values import as_id, fault_of_size
 
 # %% ../../nbs/log/49_finished.ipynb #00b7cb29
-PAID = "order_revenue"  # what a finished session paid, as rules know it: an amount, of which it is asked how it is written
+PAID = (  # what a finished session paid, as rules know it: an amount, of which it is asked how it is written
+    "order_revenue"
+)
 
 
 def named_sessions(
@@ -48,7 +50,8 @@ def named_sessions(
         )  # where the context is not there either, that is said: it is another log
         have = ", ".join(c for c in raw.columns if c not in READER_COLUMNS)
         raise ValueError(
-            f"no column {column!r} in {name}; it has: {have}. Name the column of the outcome in the mapping"
+            f"no column {column!r} in {name}; it has: {have}. Name the column of the outcome in the"
+            " mapping"
         )
     if "_row" not in raw.columns:
         raw = raw.with_row_index("_row", 1)
@@ -180,8 +183,9 @@ def _refuse_told_twice(kept: pl.DataFrame, name: str) -> None:
     if twice.is_empty():
         return
     raise ValueError(
-        f"{name}: session_id {twice[0]!r} stands in several rows that differ, and ready_made says that each row is a finished session "
-        f"({twice.n_unique():,} such ids). Keep the last row of each with sql, or leave session_id out of columns if it names something else"
+        f"{name}: session_id {twice[0]!r} stands in several rows that differ, and ready_made says"
+        f" that each row is a finished session ({twice.n_unique():,} such ids). Keep the last row"
+        " of each with sql, or leave session_id out of columns if it names something else"
     )
 
 # %% ../../nbs/log/49_finished.ipynb #6f3e7957
@@ -217,11 +221,13 @@ def _notes(kept: pl.DataFrame, orders: Orders) -> list:
     said, again = [], int(kept["_repeat"].sum()) if "_repeat" in kept.columns else 0
     if again:
         said.append(
-            f"{again:,} rows repeat an earlier row exactly and were kept, since without session_id they may be sessions that look alike; duplicates: reject leaves them out"
+            f"{again:,} rows repeat an earlier row exactly and were kept, since without session_id"
+            " they may be sessions that look alike; duplicates: reject leaves them out"
         )
     if orders.unpriced:
         said.append(
-            f"{orders.unpriced:,} of {orders.orders:,} sessions that converted are of unknown worth: {what_is_summed(orders)}"
+            f"{orders.unpriced:,} of {orders.orders:,} sessions that converted are of unknown"
+            f" worth: {what_is_summed(orders)}"
         )
     return said
 
@@ -247,8 +253,11 @@ def read_finished(
     equals: str = YES[0],  # The word of the label that means that a session converted
     name: str = "the log",  # What the log is called in messages
     max_rejected: float = 0.05,  # Largest share of rows that may be lost, in [0, 1]
-    labelled: bool = True,  # Whether the log says how the sessions ended; without, the mapping's rules are settled already
-) -> Checked:  # Sessions in place of events: session_id, the context, and as far as known converted, revenue, visitor_id, t, _file
+    # Whether the log says how the sessions ended; without, the mapping's rules are settled already
+    labelled: bool = True,
+    # Sessions in place of events: session_id, the context, and as far as known converted, revenue,
+    # visitor_id, t, _file
+) -> Checked:
     "Read finished sessions: numbers as numbers, the label, what was paid; what breaks the contract is set aside."
     if raw.is_empty():
         raise ValueError(f"{name} holds no rows. Check that its export went through")

@@ -62,7 +62,9 @@ MOST_GROUPS = (
 
 
 def _people_in_name(raw: pl.DataFrame, plain: dict) -> list:
-    "Columns that are called after visitors and hold groups of them, such as new and returning, where another holds ten times as many."
+    """Columns that are called after visitors and hold groups of them, such as new and returning,
+    where another holds ten times as many.
+    """
     called = {plain[word] for word in SYNONYMS["visitor_id"].split() if word in plain}
     distinct = {
         column: raw[column].n_unique() for column in called if not raw[column].dtype.is_nested()
@@ -376,7 +378,8 @@ def guess_events(raw: pl.DataFrame, guess: Guess | None) -> list:
         counts = ", ".join(f"{count:,}" for _, count in own[:8])
         if own:
             lines.append(
-                f"  {event}: [{', '.join(yaml_scalar(word) for word, _ in own)}]  # {'? ' if event == 'other' else ''}{counts} rows"
+                f"  {event}: [{', '.join(yaml_scalar(word) for word, _ in own)}]  #"
+                f" {'? ' if event == 'other' else ''}{counts} rows"
             )
     bought = any(event_of_word(word) == "purchase" for word, _ in words)
     missing = (

@@ -60,9 +60,10 @@ def refuse_data_as_header(
         return
     shown = ", ".join(rows[0])[:80]
     raise ValueError(
-        f"{name}: line {number} looks like data and not like a header: {shown!r}. State the names of its {len(rows[0])} columns "
-        f"in the mapping, names: [visitor, item, ...], or names_file: FILE; if it is the header all the same, "
-        f"state skip_lines: {number} beside them"
+        f"{name}: line {number} looks like data and not like a header: {shown!r}. State the names"
+        f" of its {len(rows[0])} columns in the mapping, names: [visitor, item, ...], or"
+        f" names_file: FILE; if it is the header all the same, state skip_lines: {number} beside"
+        " them"
     )
 
 
@@ -76,12 +77,13 @@ def refuse_other_width(
     if widths and len(names) not in widths:
         usual = max(set(widths), key=widths.count)
         raise ValueError(
-            f"{name}: {len(names)} names are stated, and its lines have {usual} fields, e.g. {', '.join(rows[0])[:80]!r}. "
-            f"State a name for each, or check the delimiter"
+            f"{name}: {len(names)} names are stated, and its lines have {usual} fields, e.g."
+            f" {', '.join(rows[0])[:80]!r}. State a name for each, or check the delimiter"
         )
     if rows and [field.strip().lower() for field in rows[0]] == [word.lower() for word in names]:
         raise ValueError(
-            f"{name}: its first line holds the names themselves ({', '.join(names)[:80]}). Leave names out, or state skip_lines: 1"
+            f"{name}: its first line holds the names themselves ({', '.join(names)[:80]}). Leave"
+            " names out, or state skip_lines: 1"
         )
 
 # %% ../../nbs/log/09_headers.ipynb #58a96c93
@@ -97,12 +99,14 @@ def names_in(
     mark = next((mark for mark in "\t,;" if lines and mark in lines[0].strip()), "")
     if mark and len(lines) > 1:
         raise ValueError(
-            f"{name} holds {len(lines):,} lines of several words; a file of names is one line of them, or one name a line. Name another"
+            f"{name} holds {len(lines):,} lines of several words; a file of names is one line of"
+            " them, or one name a line. Name another"
         )
     words = [word.strip().strip('"') for word in (lines[0].split(mark) if mark else lines)]
     if not words or "" in words:
         raise ValueError(
-            f"{name} names {'no column' if not words else 'a column without a name'}. Write a name for each column"
+            f"{name} names {'no column' if not words else 'a column without a name'}. Write a name"
+            " for each column"
         )
     twice = [word for place, word in enumerate(words) if word in words[:place]]
     if twice:
@@ -139,8 +143,8 @@ def names_for(
     beside = names_of_file(path.parent, names_file)
     if not names and not beside:
         raise ValueError(
-            f"there is no file {names_file} beside {path.name}, and names_file of the mapping wants one. "
-            f"Put it there, or write names: [...] in its place"
+            f"there is no file {names_file} beside {path.name}, and names_file of the mapping wants"
+            " one. Put it there, or write names: [...] in its place"
         )
     if names and beside and names != beside:
         differ = next(
@@ -148,8 +152,8 @@ def names_for(
             (f"{len(names)} names", f"{len(beside)}"),
         )
         raise ValueError(
-            f"{names_file} beside {path.name} has other names than the mapping: {differ[1]!r} in place of {differ[0]!r}. "
-            f"Read the two deliveries by mappings of their own"
+            f"{names_file} beside {path.name} has other names than the mapping: {differ[1]!r} in"
+            f" place of {differ[0]!r}. Read the two deliveries by mappings of their own"
         )
     return names or beside
 

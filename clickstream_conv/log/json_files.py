@@ -207,7 +207,9 @@ def _json_parts(path: Path, blocks, encoding: str, records: str, size: int, line
 
 
 def json_pieces(
-    path: Path,  # A file with one JSON object a line, one array of objects, or an object that holds a list of them; plain or packed
+    # A file with one JSON object a line, one array of objects, or an object that holds a list of
+    # them; plain or packed
+    path: Path,
     encoding: str = "utf8",  # How text was written
     size: int | None = None,  # Bytes of text in a piece; None: PIECE
     lines: int = 0,  # Read only so many lines; 0: all of them
@@ -246,8 +248,9 @@ def _refuse_pattern(path: Path, pattern: str, fitting: int, lines: int, example:
     if fitting >= LEAST_FITTING * lines:
         return
     raise ValueError(
-        f"{path.name}: {fitting:,} of {lines:,} lines fit line_pattern {pattern[:60]!r}; line {example[0]:,} does not: {example[1][:120]!r}. "
-        f"Mend the pattern, which has to fit the whole line"
+        f"{path.name}: {fitting:,} of {lines:,} lines fit line_pattern {pattern[:60]!r}; line"
+        f" {example[0]:,} does not: {example[1][:120]!r}. Mend the pattern, which has to fit the"
+        " whole line"
     )
 
 

@@ -23,7 +23,8 @@ def _refuse_long(path: Path, number: int, length: int, what: str = "line") -> No
     "Refuse a line or an object that is longer than anything a log writes."
     if length > LONGEST:
         raise ValueError(
-            f'{path.name}: {what} {number:,} is longer than {LONGEST:,} bytes. Check how the log was written: one object a line, such as {{"session": "x"}}'
+            f"{path.name}: {what} {number:,} is longer than {LONGEST:,} bytes. Check how the log"
+            ' was written: one object a line, such as {"session": "x"}'
         )
 
 
@@ -72,7 +73,9 @@ _BLANK = re.compile(r"\s*")
 
 
 def _elements(text: str, place: int, first: bool) -> tuple:
-    "The values of an array from a place on as far as they are whole, the place behind them, and whether the array has ended there."
+    """The values of an array from a place on as far as they are whole, the place behind them, and
+    whether the array has ended there.
+    """
     values = []
     while True:
         start = _BLANK.match(text, place).end()
@@ -96,16 +99,24 @@ def _array_fault(path: Path, text: str, number: int) -> str:
     try:
         _, end = DECODER.raw_decode(text, _BLANK.match(text).end())
     except json.JSONDecodeError as error:
-        return f"{path.name} begins as a JSON array and is broken at element {number:,}: {error.msg}. Write one JSON object a line instead"
-    return f"{path.name} begins as a JSON array and is broken behind element {number:,}: {text[end : end + 40].strip()[:20]!r} where a comma or ] should be. Write one JSON object a line instead"
+        return (
+            f"{path.name} begins as a JSON array and is broken at element {number:,}: {error.msg}."
+            " Write one JSON object a line instead"
+        )
+    return (
+        f"{path.name} begins as a JSON array and is broken behind element {number:,}:"
+        f" {text[end : end + 40].strip()[:20]!r} where a comma or ] should be. Write one JSON"
+        " object a line instead"
+    )
 
-
+# %% ../../nbs/log/15_json_lines.ipynb #6fa84bc0
 def _as_line(path: Path, number: int, value) -> bytes:
     "An element of an array as a line."
     if isinstance(value, dict):
         return json.dumps(value).encode()
     raise ValueError(
-        f'{path.name} is a JSON array, but not of objects such as {{"session": "x"}}; element {number:,} is {json.dumps(value)[:40]}. Write one JSON object a line'
+        f'{path.name} is a JSON array, but not of objects such as {{"session": "x"}}; element'
+        f" {number:,} is {json.dumps(value)[:40]}. Write one JSON object a line"
     )
 
 # %% ../../nbs/log/15_json_lines.ipynb #7428f04c
@@ -122,11 +133,13 @@ def array_lines(path: Path, blocks):
         _refuse_long(path, number, len(text), "element")
     if number == 1 and ended:
         raise ValueError(
-            f"{path.name} is a JSON array without anything in it. Check that its export went through"
+            f"{path.name} is a JSON array without anything in it. Check that its export went"
+            " through"
         )
     if ended and text.strip():
         raise ValueError(
-            f"{path.name} begins as a JSON array and goes on behind its end: {text.strip()[:40]!r}. Write one JSON object a line instead"
+            f"{path.name} begins as a JSON array and goes on behind its end: {text.strip()[:40]!r}."
+            " Write one JSON object a line instead"
         )
     if not ended:
         raise ValueError(_array_fault(path, text, number))

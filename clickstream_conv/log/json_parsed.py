@@ -82,7 +82,9 @@ def in_strict_json(line: bytes) -> tuple[bytes, dict]:
 
 
 def with_infinite(table: pl.DataFrame, infinite: dict) -> pl.DataFrame:
-    "The table with the values that are infinite at their place, {column: {row: value}}; whole numbers become text, which keeps their digits."
+    """The table with the values that are infinite at their place, {column: {row: value}}; whole
+    numbers become text, which keeps their digits.
+    """
     for name, values in infinite.items():
         kind = table[name].dtype
         if kind.is_nested() or kind == pl.Boolean:
@@ -123,7 +125,9 @@ def give_back() -> None:
 
 
 def parsed_by_arrow(text: bytes) -> pl.DataFrame | None:
-    "Lines of JSON as a table, several times as fast as others are; None where Arrow refuses them, or would change a value."
+    """Lines of JSON as a table, several times as fast as others are; None where Arrow refuses
+    them, or would change a value.
+    """
     reading = pa.json.ReadOptions(block_size=len(text) + 1)
     try:
         table = pa.json.read_json(io.BytesIO(text), reading)

@@ -40,7 +40,8 @@ def _refuse_without(given: dict, name: str) -> None:
         if given.get(key) is None:
             continue
         raise ValueError(
-            f"{name}: {key} is for a log whose rows are finished sessions. State ready_made: true with it, or leave {key} out"
+            f"{name}: {key} is for a log whose rows are finished sessions. State ready_made: true"
+            f" with it, or leave {key} out"
         )
 
 
@@ -52,7 +53,8 @@ def _column(given: dict, key: str, name: str) -> str:
     if isinstance(value, str) and value:
         return value
     raise ValueError(
-        f"{name}: {key} should name a column and is {str(value)[:80]!r}. Write it like {key}: bought"
+        f"{name}: {key} should name a column and is {str(value)[:80]!r}. Write it like {key}:"
+        " bought"
     )
 
 # %% ../../nbs/log/30_labels.ipynb #6f861924
@@ -65,13 +67,14 @@ def _suspects(given: dict, name: str) -> tuple:
         if one in known:
             continue
         raise ValueError(
-            f"{name}: suspects names {str(one)[:80]!r}, which is none of session_context: {', '.join(known)}. "
-            "Name it there first, so that figures with it can be shown"
+            f"{name}: suspects names {str(one)[:80]!r}, which is none of session_context:"
+            f" {', '.join(known)}. Name it there first, so that figures with it can be shown"
         )
     if len(set(names)) < len(known):
         return tuple(dict.fromkeys(names))
     raise ValueError(
-        f"{name}: every column of session_context is a suspect, so that nothing is left to learn from. Name those that are known before the end"
+        f"{name}: every column of session_context is a suspect, so that nothing is left to learn"
+        " from. Name those that are known before the end"
     )
 
 # %% ../../nbs/log/30_labels.ipynb #056e1bf2
@@ -88,35 +91,41 @@ def finished_keys(
         return {}
     if stray := [key for key in OF_EVENTS if given.get(key)]:
         raise ValueError(
-            f"{name}: ready_made says that rows are finished sessions, and {stray[0]} is for single events. Leave one of the two out"
+            f"{name}: ready_made says that rows are finished sessions, and {stray[0]} is for single"
+            " events. Leave one of the two out"
         )
     if given.get("bots") == "drop":
         raise ValueError(
-            f"{name}: bots: drop judges single events, and ready_made says that rows are finished sessions. Leave rows of programs out with drop: a reason and where"
+            f"{name}: bots: drop judges single events, and ready_made says that rows are finished"
+            " sessions. Leave rows of programs out with drop: a reason and where"
         )
     columns = given.get("columns") or {}
     if isinstance(columns, dict) and (
         strange := [column for column in columns if column not in FINISHED_COLUMNS]
     ):
         raise ValueError(
-            f"{name}: columns names {str(strange[0])[:80]!r}; a finished session has {', '.join(FINISHED_COLUMNS)}. "
-            "Name other columns in session_context, the outcome in label, and what was paid in revenue"
+            f"{name}: columns names {str(strange[0])[:80]!r}; a finished session has"
+            f" {', '.join(FINISHED_COLUMNS)}. Name other columns in session_context, the outcome in"
+            " label, and what was paid in revenue"
         )
     if not given.get("session_context"):
         raise ValueError(
-            f"{name}: session_context names no column, so there is nothing to learn from. Name what is known of a session, such as session_context: [page_views, device]"
+            f"{name}: session_context names no column, so there is nothing to learn from. Name what"
+            " is known of a session, such as session_context: [page_views, device]"
         )
     label = _column(given, "label", name)
     if not label:
         raise ValueError(
-            f"{name}: ready_made needs the column that says how a session ended. Name it, such as label: bought"
+            f"{name}: ready_made needs the column that says how a session ended. Name it, such as"
+            " label: bought"
         )
     context = given["session_context"]
     same = [label, _column(given, "revenue", name)]
     for column in context.values() if isinstance(context, dict) else context:
         if column in same and column:
             raise ValueError(
-                f"{name}: column {column!r} is the outcome and stands in session_context too, where a model would read it. Leave it out there"
+                f"{name}: column {column!r} is the outcome and stands in session_context too, where"
+                " a model would read it. Leave it out there"
             )
     return dict(ready_made=True, label=label, revenue=same[1], suspects=_suspects(given, name))
 
@@ -139,7 +148,10 @@ def as_label(
     equals: str = "true",  # The word that means that a session converted; one of YES: all of them
     name: str = "the log",  # What the log is called in messages
 ) -> pl.Series:  # Boolean; null where nothing stands
-    "A column of two values as yes and no. Anything else is refused: which of three words means no is for its owner to say."
+    """A column of two values as yes and no.
+
+    Anything else is refused: which of three words means no is for its owner to say.
+    """
     words = label_words(values)
     found, wanted = words.drop_nulls().unique().sort().to_list(), equals.strip().lower()
     label = f"column {values.name!r} in {name}, the label,"
@@ -153,17 +165,19 @@ def as_label(
         yes = words == wanted
     elif len(found) == 2:
         raise ValueError(
-            f"{label} holds {found[0][:40]!r} and {found[1][:40]!r}, and which of them means that a session converted is not stated. "
+            f"{label} holds {found[0][:40]!r} and {found[1][:40]!r}, and which of them means that a"
+            " session converted is not stated. "
             f'State it, such as outcome: {{equals: "{found[-1][:40]}"}}'
         )
     elif len(found) > 2:
         shown = ", ".join(repr(word[:40]) for word in found[:5])
         raise ValueError(
-            f"{label} holds {len(found):,} different values ({shown}), and a label has two. Name another column; "
-            "words that mean that nothing is known belong to null_words"
+            f"{label} holds {len(found):,} different values ({shown}), and a label has two. Name"
+            " another column; words that mean that nothing is known belong to null_words"
         )
     if len(found) > 1 and yes.drop_nulls().n_unique() == 2:
         return yes
     raise ValueError(
-        f"{label} is {found[0]!r} in every row, so there is nothing to predict. Give a log that holds sessions of both kinds"
+        f"{label} is {found[0]!r} in every row, so there is nothing to predict. Give a log that"
+        " holds sessions of both kinds"
     )

@@ -28,7 +28,9 @@ VALUE_KEYS = (
     *TIME_PARTS,
 )  # what a value can be made of
 
-BESIDE = '{of: prices, at: reference, in: impressions, split: "|"}'  # the price of the impression that the reference names
+BESIDE = (  # the price of the impression that the reference names
+    '{of: prices, at: reference, in: impressions, split: "|"}'
+)
 LONGEST_PATH = 1_000  # characters of a column's name or a path
 
 
@@ -52,7 +54,8 @@ def refuse_bad_pattern(pattern, where: str) -> None:
         pl.Series(["a"]).str.extract(pattern, 0)
     except pl.exceptions.PolarsError as error:
         raise ValueError(
-            f"{where}: the pattern {pattern!r} cannot be read: {str(error).splitlines()[0]}. Mend it"
+            f"{where}: the pattern {pattern!r} cannot be read: {str(error).splitlines()[0]}."
+            " Mend it"
         ) from None
 
 # %% ../../nbs/log/27_language.ipynb #3e46007f

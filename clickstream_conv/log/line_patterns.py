@@ -35,7 +35,8 @@ def columns_of(
     "The columns that a pattern makes."
     if len(pattern) > LONGEST_PATTERN:
         raise ValueError(
-            f"{name}: line_pattern is longer than {LONGEST_PATTERN:,} letters. Name only the parts that are needed"
+            f"{name}: line_pattern is longer than {LONGEST_PATTERN:,} letters. Name only the parts"
+            " that are needed"
         )
     try:
         groups = pl.Series([""]).str.extract_groups(_whole(pattern)).struct.fields
@@ -44,18 +45,20 @@ def columns_of(
             -1
         ].removeprefix("error: ")
         raise ValueError(
-            f"{name}: line_pattern cannot be used: {reason}. Write one such as (?P<host>\\S+) (?P<url>\\S+), "
-            f"or one of {', '.join(PATTERNS)}"
+            f"{name}: line_pattern cannot be used: {reason}. Write one such as (?P<host>\\S+)"
+            f" (?P<url>\\S+), or one of {', '.join(PATTERNS)}"
         ) from None
     named = [group for group in groups if not group.isdecimal()]
     if not named:
         raise ValueError(
-            f"{name}: line_pattern {pattern[:60]!r} names no column. Give its groups names, such as (?P<url>\\S+), or write one of {', '.join(PATTERNS)}"
+            f"{name}: line_pattern {pattern[:60]!r} names no column. Give its groups names, such as"
+            f" (?P<url>\\S+), or write one of {', '.join(PATTERNS)}"
         )
     clash = [group for group in named if group.startswith("_")]
     if clash:
         raise ValueError(
-            f"{name}: line_pattern has a group {clash[0]!r}, a name that the reader may need for itself. Rename it"
+            f"{name}: line_pattern has a group {clash[0]!r}, a name that the reader may need for"
+            " itself. Rename it"
         )
     return named
 

@@ -73,7 +73,7 @@ def _rows_to_keep(raw: pl.DataFrame, keep: bool) -> list:
         return list(range(len(raw)))
     return raw["_broken"].fill_null(False).arg_true().to_list() if "_broken" in raw.columns else []
 
-
+# %% ../../nbs/log/29_lines.ipynb #74e67f17
 def expand_rows(
     raw: pl.DataFrame,  # Rows of a log
     rows,  # A path, several, or {of: ..., keep_row: true}
@@ -87,7 +87,8 @@ def expand_rows(
     found = {path: value_at(raw, path) for path in paths}
     if absent := [path for path, values in found.items() if values is None]:
         raise ValueError(
-            f"no column {absent[0]!r} in {name}, which rows in the mapping names; it has: {', '.join(raw.columns)}. Name the list that holds the events"
+            f"no column {absent[0]!r} in {name}, which rows in the mapping names; it has:"
+            f" {', '.join(raw.columns)}. Name the list that holds the events"
         )
     lists = [as_lists(values) for values in found.values()]
     lengths = lists[0].list.len().fill_null(0)
@@ -223,7 +224,9 @@ def read_lines(
     lines: dict,  # As a mapping says them
     decimal: str = ".",  # The mark before the decimals
     order_id: pl.Series | None = None,  # The order of each row, for lines that name theirs
-) -> pl.DataFrame:  # One row a line: _at (row of raw), item_id, category, price, quantity, value; fault names a part that is no number
+    # One row a line: _at (row of raw), item_id, category, price, quantity, value; fault names a
+    # part that is no number
+) -> pl.DataFrame:
     "The lines of each row."
     entries = _entries(raw, lines)
     if entries is None:
@@ -284,7 +287,9 @@ def _the_one(column: str) -> pl.Expr:
 def lines_together(
     lines: pl.DataFrame,  # As read_lines gives them
     rows: int,  # How many rows the log's piece has
-) -> pl.DataFrame:  # One row a row of the piece: item_id, category, price, quantity, _value, _lines, _line_fault; null where it has no lines
+    # One row a row of the piece: item_id, category, price, quantity, _value, _lines, _line_fault;
+    # null where it has no lines
+) -> pl.DataFrame:
     "What the lines of each row come to: products only where all lines name the same, pieces and money in all."
     priced = pl.col("value").null_count() == 0
     together = lines.group_by("_at", maintain_order=True).agg(

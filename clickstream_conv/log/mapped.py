@@ -33,12 +33,13 @@ def _require(raw: pl.DataFrame, column: str, canonical: str, name: str) -> None:
     have = [c for c in raw.columns if c not in READER_COLUMNS]
     if column not in raw.columns:
         raise ValueError(
-            f"no column {column!r} in {name}{close_matches(column, have)}; it has: {', '.join(have)}. "
-            f"Map {canonical} to one of these, or leave it out"
+            f"no column {column!r} in {name}{close_matches(column, have)}; it has:"
+            f" {', '.join(have)}. Map {canonical} to one of these, or leave it out"
         )
     if raw[column].dtype.is_nested():
         raise ValueError(
-            f"column {column!r} in {name} is nested ({raw[column].dtype}); {canonical} needs one value a row. Flatten it before reading"
+            f"column {column!r} in {name} is nested ({raw[column].dtype}); {canonical} needs one"
+            " value a row. Flatten it before reading"
         )
 
 
@@ -94,8 +95,8 @@ def _mapped_value(raw: pl.DataFrame, canonical: str, column, name: str) -> pl.Se
     table = values.alias(canonical).to_frame()
     if values.dtype.is_nested():
         raise ValueError(
-            f"column {column!r} in {name} is nested ({values.dtype}); {canonical} needs one value a row. "
-            f"Name what is inside, such as {_inside(str(column), values.dtype)}"
+            f"column {column!r} in {name} is nested ({values.dtype}); {canonical} needs one value a"
+            f" row. Name what is inside, such as {_inside(str(column), values.dtype)}"
         )
     if isinstance(column, str) and column in raw.columns:
         refuse_unreadable(raw, column, canonical, name)
@@ -112,9 +113,11 @@ def _inside(path: str, kind) -> str:
         return f"{path}[0]"
     return f"{path}.{kind.fields[0].name}" if isinstance(kind, pl.Struct) and kind.fields else path
 
-
+# %% ../../nbs/log/45_mapped.ipynb #122b7d1f
 def _may_lack(raw: pl.DataFrame, canonical: str, column) -> bool:
-    "Whether a value may be absent from all rows: JSON leaves out what is empty, so that a file without it is no other log."
+    """Whether a value may be absent from all rows: JSON leaves out what is empty, so that a file
+    without it is no other log.
+    """
     nested = any(kind.is_nested() for kind in raw.dtypes)
     return canonical not in NEEDED and (nested or any(has_steps(path) for path in names_in(column)))
 
@@ -130,7 +133,9 @@ def _own_products(raw: pl.DataFrame, mapping: Mapping, order_id: pl.Series | Non
 
 
 def _unmapped(raw: pl.DataFrame, mapping: Mapping) -> dict:
-    "A hash of what no column of the mapping names, by which rows that look alike are told apart; only where repeats are rejected."
+    """A hash of what no column of the mapping names, by which rows that look alike are told apart;
+    only where repeats are rejected.
+    """
     if "event_id" in mapping.columns or not rejects_repeats(mapping.rules) or mapping.rows:
         return {}
     used = {
@@ -221,7 +226,9 @@ def _from_total(columns: dict, total: pl.Series, decimal: str) -> dict:
 
 
 def _same_visitor(raw: pl.DataFrame, mapping: Mapping, columns: dict) -> dict:
-    "Guest and person of each row, where the log itself has both; the guest's id is the visitor's, as far as there is one."
+    """Guest and person of each row, where the log itself has both; the guest's id is the
+    visitor's, as far as there is one.
+    """
     if not mapping.same_visitor or "file" in mapping.same_visitor:
         return {}
     none = pl.repeat(None, len(raw), dtype=pl.String, eager=True)
@@ -273,7 +280,9 @@ def apply_mapping(
     )
 
 # %% ../../nbs/log/45_mapped.ipynb #8b15f5ad
-ROUNDED_ID = r"^-?\d[.,](\d+)[eE]\+(\d+)$"  # 1.70E+12: digits behind the point, exponent; 1e234567 may be a hexadecimal id
+ROUNDED_ID = (  # 1.70E+12: digits behind the point, exponent; 1e234567 may be a hexadecimal id
+    r"^-?\d[.,](\d+)[eE]\+(\d+)$"
+)
 IDS = (
     "session_id",
     "visitor_id",
@@ -302,14 +311,14 @@ def refuse_unreadable(
             values.cast(pl.String)
         except pl.exceptions.PolarsError:
             raise ValueError(
-                f"column {column!r} in {name} holds bytes that are no text in UTF-8, so it cannot be "
-                f"{canonical}. Export it as text"
+                f"column {column!r} in {name} holds bytes that are no text in UTF-8, so it cannot"
+                f" be {canonical}. Export it as text"
             ) from None
     if canonical in IDS and values.dtype == pl.String and len(lost := _lost_digits(values)):
         raise ValueError(
-            f"column {column!r} in {name} holds ids that were rounded, e.g. {lost[0]!r}: digits are "
-            f"lost, and different ids of {canonical} have become one. "
-            "Export the column as text, not through a spreadsheet"
+            f"column {column!r} in {name} holds ids that were rounded, e.g. {lost[0]!r}: digits are"
+            f" lost, and different ids of {canonical} have become one. Export the column as text,"
+            " not through a spreadsheet"
         )
 
 # %% ../../nbs/log/45_mapped.ipynb #b04ff449

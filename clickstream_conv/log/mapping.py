@@ -126,7 +126,9 @@ class Mapping:
     escape: str = ""  # backslash: it keeps what follows within the value
     comment: str = ""  # Lines that begin so are left out
     null_words: tuple = ()  # Words that mean an empty cell
-    line_pattern: str = ""  # Makes columns of lines: a regular expression with named groups, or a name of line_patterns.PATTERNS
+    # Makes columns of lines: a regular expression with named groups, or a name of
+    # line_patterns.PATTERNS
+    line_pattern: str = ""
     records: str = ""  # Where the list of events stands in a JSON object
     names: tuple = ()  # Column names of a CSV without a header
     names_file: str = ""  # A file beside the log or the mapping that holds them
@@ -165,19 +167,26 @@ class Mapping:
         return (*self.session_context, *self.event_context)
 
 # %% ../../nbs/log/31_mapping.ipynb #8d0e037d
-TAKEN = {  # names that no context can have, by who makes or reads such a column; tests/test_names.py compares them with the code
-    "features": """
+# names that no context can have, by who makes or reads such a column; tests/test_names.py compares
+# them with the code
+TAKEN = {
+    "features": (
+        """
         bounce_rate bounce_rate_last bounce_rate_mean cart_count cart_value category_entropy category_switches
         converted dwell_last dwell_log_mean dwell_log_odds dwell_max dwell_mean elapsed exit_rate exit_rate_last
         exit_rate_mean hour item_dwell_log_mean landmark landmark_share last_category last_event n_above_average
         n_categories n_category_events n_item_events n_items n_rated pace part path_log_odds path_log_odds_last
         price_last price_max price_mean price_min price_ratio price_ratio_last price_ratio_mean price_spread revenue
         revisit_share share_above_average visitor weekday
-    """,
-    "answers": """
+    """
+    ),
+    "answers": (
+        """
         events flagged landmark notes probability revenue revenue_high revenue_low segment status
-    """,
-    "stages": """
+    """
+    ),
+    "stages": (
+        """
         above_noise after after_item all_no band event_id order_revenue line_total all_yes asked at_risk at_second before body both bought bounce_per_exit
         buys carted category_code category_id cells change column common contacted count decided dwell early end
         event_name event_params events_a_second example exits_in_all f1 files first first_hit fold following from
@@ -189,8 +198,11 @@ TAKEN = {  # names that no context can have, by who makes or reads such a column
         skip_lines sorted_too stages start state switch t_hit targets terminal terms text then time_format times to
         traffic_source trained trials unusual upload usual value visit visits warnings whole with_category worse
         worth y yes
-    """,
+    """
+    ),
 }
+
+# %% ../../nbs/log/31_mapping.ipynb #b12c9cc7
 RESERVED = {
     "order",
     *(name for names in TAKEN.values() for name in names.split()),

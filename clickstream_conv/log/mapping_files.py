@@ -163,7 +163,8 @@ def with_pairs(
     if absent := [key for key, values in found.items() if values is None]:
         have = ", ".join(c for c in table.columns if c not in READER_COLUMNS)
         raise ValueError(
-            f"no column {said[absent[0]]!r} in {file.name}, which same_visitor names; it has: {have}. Name the columns of the pairs"
+            f"no column {said[absent[0]]!r} in {file.name}, which same_visitor names; it has:"
+            f" {have}. Name the columns of the pairs"
         )
     add_pairs(pairs, found["from"], found["to"])
     people, kept = people_of(pairs)
@@ -178,10 +179,11 @@ def refuse_no_pairs(
     if "file" not in mapping.same_visitor or mapping.rules.links is not None:
         return
     raise ValueError(
-        f"{name}: same_visitor names the file {mapping.same_visitor['file']!r}, which lies neither beside the mapping nor beside the log. Put it there, or leave same_visitor out"
+        f"{name}: same_visitor names the file {mapping.same_visitor['file']!r}, which lies neither"
+        " beside the mapping nor beside the log. Put it there, or leave same_visitor out"
     )
 
-
+# %% ../../nbs/log/34_mapping_files.ipynb #670d5b36
 class _Dumper(yaml.SafeDumper):
     "YAML in which a text with marks that break lines is escaped."
 

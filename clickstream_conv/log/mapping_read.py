@@ -74,7 +74,7 @@ def _nobody_from(given, name: str) -> dict:
         for column, words in given_words.items()
     }
 
-
+# %% ../../nbs/log/33_mapping_read.ipynb #a2471f57
 def _rates_from(given, name: str) -> dict:
     "What one of each currency is worth."
     example = "such as convert: {EUR: 1, JPY: 0.006}"
@@ -84,7 +84,8 @@ def _rates_from(given, name: str) -> dict:
         if isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 < rate < math.inf:
             continue
         raise ValueError(
-            f"{name}: convert says {as_shown(rate)} of {as_shown(code)}. It should be what one of it is worth, {example}"
+            f"{name}: convert says {as_shown(rate)} of {as_shown(code)}. It should be what one of"
+            f" it is worth, {example}"
         )
     return {
         word_from(code, "convert", name).strip().upper(): float(rate)
@@ -135,19 +136,21 @@ def _rules_from(given: dict, name: str) -> Rules:
     gap, zone = stated.get("gap_minutes", 30), stated.get("time_zone", "UTC")
     if not isinstance(gap, (int, float)) or isinstance(gap, bool) or not 0 < gap <= LONGEST_GAP:
         raise ValueError(
-            f"{name}: gap_minutes is {reprlib.repr(gap)}. It should be a number of minutes above 0, "
-            f"such as 30, and no more than {LONGEST_GAP:,}, which is a year"
+            f"{name}: gap_minutes is {reprlib.repr(gap)}. It should be a number of minutes above 0,"
+            f" such as 30, and no more than {LONGEST_GAP:,}, which is a year"
         )
     if zone != "UTC" and zone not in available_timezones():
         raise ValueError(
-            f"{name}: unknown time_zone {zone!r}{_near_zone(zone)}. Use a name such as UTC, Europe/Berlin or America/New_York"
+            f"{name}: unknown time_zone {zone!r}{_near_zone(zone)}. Use a name such as UTC,"
+            " Europe/Berlin or America/New_York"
         )
     if stated.get("decimal", ".") not in (".", ","):
         raise ValueError(f'{name}: decimal is {stated["decimal"]!r}. Allowed are: "." and ","')
     form = stated.get("time_format", "")
     if form and form not in TICKS and "%" not in form:
         raise ValueError(
-            f'{name}: time_format {form!r} holds no %. Write it like "%d.%m.%Y %H:%M:%S", or {", ".join(TICKS)} for a number since 1970'
+            f'{name}: time_format {form!r} holds no %. Write it like "%d.%m.%Y %H:%M:%S", or'
+            f" {', '.join(TICKS)} for a number since 1970"
         )
     if form:
         stated["time_format"] = form.replace(".%f", "%.f")
@@ -218,7 +221,8 @@ def _selects(given: dict, name: str) -> dict:
     found = {key: text for key, text in found.items() if text}
     if len(found) > 1:
         raise ValueError(
-            f"{name}: it has {' and '.join(found)}. Keep one: sql is for files, query and table are for databases"
+            f"{name}: it has {' and '.join(found)}. Keep one: sql is for files, query and table are"
+            " for databases"
         )
     if "sql" in found:
         refuse_query(found["sql"], name)
@@ -234,7 +238,9 @@ def _refuse_two_agents(columns: dict, contexts: dict, name: str) -> None:
         ):
             continue
         raise ValueError(
-            f"{name}: user_agent is {as_shown(columns['user_agent'])} in columns and {as_shown(context['user_agent'])} in a context. Name the same column in both, or call the context browser"
+            f"{name}: user_agent is {as_shown(columns['user_agent'])} in columns and"
+            f" {as_shown(context['user_agent'])} in a context. Name the same column in both, or"
+            " call the context browser"
         )
 
 # %% ../../nbs/log/33_mapping_read.ipynb #011ba7a0
@@ -245,7 +251,8 @@ def mapping_from(
     "Check what a mapping file says."
     if not isinstance(given, dict):
         raise ValueError(
-            f"{name} should hold pairs such as columns: {{session_id: sid}}, and holds {as_shown(given)}"
+            f"{name} should hold pairs such as columns: {{session_id: sid}}, and holds"
+            f" {as_shown(given)}"
         )
     refuse_unknown_words(given, KEYS, "key", name)
     finished = finished_keys(given, name)
@@ -264,7 +271,8 @@ def mapping_from(
     _refuse_two_agents(columns, contexts, name)
     if (given.get("same_visitor") or {}) and "visitor_id" not in columns:
         raise ValueError(
-            f"{name}: same_visitor says which ids are one visitor, and columns has no visitor_id. Name it, such as columns: {{visitor_id: anonymous_id}}"
+            f"{name}: same_visitor says which ids are one visitor, and columns has no visitor_id."
+            " Name it, such as columns: {visitor_id: anonymous_id}"
         )
     other = {
         key: word_from(given[key], key, name)

@@ -33,7 +33,8 @@ def section_of(given: dict, key: str, name: str) -> dict:
         section = {str(column): column for column in section}
     if not isinstance(section, dict):
         raise ValueError(
-            f"{name}: {key} should be pairs, such as {key}: {{name: value}}, and is {as_shown(section)}"
+            f"{name}: {key} should be pairs, such as {key}: {{name: value}}, and is"
+            f" {as_shown(section)}"
         )
     return section
 
@@ -43,7 +44,8 @@ def refuse_unknown_words(words, allowed, what: str, name: str) -> None:
     for word in words:
         if word not in allowed:
             raise ValueError(
-                f"{name}: unknown {what} {as_shown(word)}{close_matches(word, allowed)}. Allowed are: {', '.join(allowed)}"
+                f"{name}: unknown {what} {as_shown(word)}{close_matches(word, allowed)}. Allowed"
+                f" are: {', '.join(allowed)}"
             )
 
 
@@ -51,11 +53,12 @@ def word_from(value, where: str, name: str) -> str:
     "A word as text; YAML turns yes, no, on, off and dates into something else."
     if isinstance(value, (bool, type(None))) or not isinstance(value, (str, int, float)):
         raise ValueError(
-            f'{name}: {where} should be a word and was read as {as_shown(value)}. Put it in quotes if it is one, such as "on"'
+            f"{name}: {where} should be a word and was read as {as_shown(value)}. Put it in quotes"
+            ' if it is one, such as "on"'
         )
     return str(value)
 
-
+# %% ../../nbs/log/32_mapping_words.ipynb #d4ab4809
 def mapped_columns(given: dict, name: str) -> dict:
     "The columns part of a mapping."
     columns = section_of(given, "columns", name)
@@ -69,11 +72,13 @@ def _refuse_nobody(columns: dict, name: str) -> None:
     "Refuse columns of events that do not say whose they are."
     if not {"session_id", "visitor_id"} & set(columns):
         raise ValueError(
-            f"{name}: columns names neither session_id nor visitor_id. One of them is needed, such as columns: {{visitor_id: user}}"
+            f"{name}: columns names neither session_id nor visitor_id. One of them is needed, such"
+            " as columns: {visitor_id: user}"
         )
     if "session_id" not in columns and "t" not in columns:
         raise ValueError(
-            f"{name}: columns has visitor_id without session_id; cutting visits into sessions needs t, such as t: timestamp"
+            f"{name}: columns has visitor_id without session_id; cutting visits into sessions needs"
+            " t, such as t: timestamp"
         )
 
 
@@ -81,7 +86,9 @@ KEYED = ("session_id", "visitor_id", "event_id", "order_id")  # what may be a ke
 
 
 def _mapped_to(canonical: str, column, name: str):
-    "What a canonical column is made of: a column, several parts of a time, a key of several columns, or a value of the language."
+    """What a canonical column is made of: a column, several parts of a time, a key of several
+    columns, or a value of the language.
+    """
     where = f"{name}: columns, {canonical},"
     if isinstance(column, list) and column and canonical in ("t", "order"):
         return [word_from(part, f"columns, {canonical}", name) for part in column]
@@ -89,14 +96,15 @@ def _mapped_to(canonical: str, column, name: str):
         column = {"key": column}
     if isinstance(column, list):
         raise ValueError(
-            f"{where} is a list, and only t, order and keys ({', '.join(KEYED)}) are made of several columns. Name one"
+            f"{where} is a list, and only t, order and keys ({', '.join(KEYED)}) are made of"
+            " several columns. Name one"
         )
     if not isinstance(column, dict):
         return word_from(column, f"columns, {canonical}", name)
     refuse_value(column, where)
     return column
 
-
+# %% ../../nbs/log/32_mapping_words.ipynb #816522ac
 def event_names_from(given: dict, name: str) -> dict:
     "The log's words and what they mean."
     events, names = section_of(given, "events", name), {}

@@ -33,7 +33,8 @@ def note_repeats(
     "What a reader should know of rows that stand in the log twice."
     return (
         [
-            f"{repeats:,} rows repeat an earlier row exactly and were kept, since the log's clock counts no finer than one {CLOCKS[rules.resolution]}"
+            f"{repeats:,} rows repeat an earlier row exactly and were kept, since the log's clock"
+            f" counts no finer than one {CLOCKS[rules.resolution]}"
         ]
         if repeats
         else []
@@ -50,7 +51,8 @@ def _notes_on_ids(counts: Counter, rules: Rules) -> list:
         beside = f" ({bought:,} of them purchases)" if bought else ""
         who = column.removesuffix("_id")
         said.append(
-            f"{rows_in_words(counts[key], 'have', 'has')} the {who} {word!r}{beside}, which means nobody"
+            f"{rows_in_words(counts[key], 'have', 'has')} the {who} {word!r}{beside}, which means"
+            " nobody"
         )
     return said
 
@@ -117,8 +119,8 @@ def _notes_on_clocks(rejected: pl.DataFrame) -> list:
     if far.is_empty():
         return []
     return [
-        f"{rows_in_words(len(far), 'were', 'was')} set aside for a time more than {FAR} years from the middle of the log, "
-        f"e.g. {far[0]}: a clock that is off"
+        f"{rows_in_words(len(far), 'were', 'was')} set aside for a time more than {FAR} years from"
+        f" the middle of the log, e.g. {far[0]}: a clock that is off"
     ]
 
 

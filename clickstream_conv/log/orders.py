@@ -39,7 +39,9 @@ def reported(
 def first_reports(
     rows: pl.DataFrame,  # Rows that were read
     who: str,  # The column that says whose event it is
-) -> pl.DataFrame:  # One row an order: order_id, _first_t (null where the log has no times), _first_who, and _first of each of PLACES
+    # One row an order: order_id, _first_t (null where the log has no times), _first_who, and
+    # _first of each of PLACES
+) -> pl.DataFrame:
     "When and by whom each order was first reported."
     found = reported(rows).sort(_places(rows), nulls_last=True, maintain_order=True)
     t = pl.col("_t") if "_t" in rows.columns else pl.lit(None, pl.Int64)
@@ -137,7 +139,9 @@ def _with_parts(rows: pl.DataFrame, who: str) -> pl.DataFrame:
 
 # %% ../../nbs/log/35_orders.ipynb #4247555b
 def _kinds_of_report(rows: pl.DataFrame, first: pl.DataFrame, who: str) -> pl.DataFrame:
-    "Rows with _report: first (a row of its order's first report), line (another product of it), again; null for other rows."
+    """Rows with _report: first (a row of its order's first report), line (another product of it),
+    again; null for other rows.
+    """
     rows = rows.join(
         first.select("order_id", "_first_t", "_first_who"),
         on="order_id",
@@ -222,10 +226,12 @@ def _together(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def settle_orders(
-    rows: pl.DataFrame,  # Rows that were read and kept: _event, item_id, category, _price, _quantity, order_id, event_id, _order_revenue, _value, as far as known
+    # Rows that were read and kept: _event, item_id, category, _price, _quantity, order_id,
+    # event_id, _order_revenue, _value, as far as known
+    rows: pl.DataFrame,
     who: str,  # The column that says whose event it is
-    first: pl.DataFrame
-    | None = None,  # As first_reports gives it for the whole log; None: these rows are the whole log
+    # As first_reports gives it for the whole log; None: these rows are the whole log
+    first: (pl.DataFrame | None) = None,
     by_rows: bool = False,  # Whether each row is a line of its event, so that rows of one event belong together
 ) -> tuple[pl.DataFrame, Orders]:  # One row an event, with value; what the orders come to
     "Put the rows of an event together, count each order once, and say what events are worth."
@@ -306,16 +312,21 @@ def order_notes(
     notes = []
     if found.again:
         notes.append(
-            f"{found.again:,} purchase {'event reports' if found.again == 1 else 'events report'} an order that was counted already, e.g. "
-            f"{found.example!r}: {'it counts' if found.again == 1 else 'they count'} as other events, and the order once"
+            f"{found.again:,} purchase {'event reports' if found.again == 1 else 'events report'}"
+            f" an order that was counted already, e.g. {found.example!r}:"
+            f" {'it counts' if found.again == 1 else 'they count'} as other events, and the order"
+            " once"
         )
     if found.merged:
         notes.append(
-            f"{found.merged:,} {'row is a further line' if found.merged == 1 else 'rows are further lines'} of an event, and count as part of it"
+            f"{found.merged:,}"
+            f" {'row is a further line' if found.merged == 1 else 'rows are further lines'} of an"
+            " event, and count as part of it"
         )
     if found.unpriced:
         notes.append(
-            f"{found.unpriced:,} of {found.orders:,} orders have no price and are of unknown worth: {what_is_summed(found)}"
+            f"{found.unpriced:,} of {found.orders:,} orders have no price and are of unknown worth:"
+            f" {what_is_summed(found)}"
         )
     return notes
 
@@ -327,6 +338,9 @@ def note_unnamed(
     if not found.unnamed:
         return ""
     if found.unnamed < found.orders:
-        return f"{found.unnamed:,} of {found.orders:,} orders have no order_id: each of these purchase events counts as an order"
+        return (
+            f"{found.unnamed:,} of {found.orders:,} orders have no order_id: each of these purchase"
+            " events counts as an order"
+        )
     why = "no purchase has an order_id" if found.mapped else "no order_id is mapped"
     return f"each purchase event counts as an order, since {why}"

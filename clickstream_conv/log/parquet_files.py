@@ -29,7 +29,8 @@ def refuse_no_parquet(path: Path) -> None:
         raise ValueError(f"{path.name} is empty. Check that its export or download went through")
     if first != b"PAR1":
         raise ValueError(
-            f"{path.name} is not a Parquet file: it begins with {first!r}. If it is text, state format: csv or format: json"
+            f"{path.name} is not a Parquet file: it begins with {first!r}. If it is text, state"
+            " format: csv or format: json"
         )
     if last != b"PAR1":
         raise ValueError(
@@ -47,7 +48,8 @@ def parquet_columns(
             return pl.scan_parquet(path, glob=False).collect_schema().names()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise ValueError(
-                f"{path.name} is a damaged Parquet file: {str(error).splitlines()[0]}. Download or copy it again"
+                f"{path.name} is a damaged Parquet file: {str(error).splitlines()[0]}. Download or"
+                " copy it again"
             ) from None
 
 
@@ -68,8 +70,9 @@ def _refuse_large_parquet(path: Path) -> None:
     need, free = max(text, about.num_rows * about.num_columns * 8), free_memory()
     if need > free:
         raise ValueError(
-            f"{path.name} holds {about.num_rows:,} rows of {about.num_columns:,} columns; to read it whole would take about {need / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB "
-            "of memory are free. Read it in parts with a bound on memory, e.g. --memory 1"
+            f"{path.name} holds {about.num_rows:,} rows of {about.num_columns:,} columns; to read"
+            f" it whole would take about {need / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory"
+            " are free. Read it in parts with a bound on memory, e.g. --memory 1"
         )
 
 
@@ -87,7 +90,8 @@ def read_parquet(
             table = (rows.head(lines) if lines else rows).collect()
         except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
             raise ValueError(
-                f"{path.name} is a damaged Parquet file: {str(error).splitlines()[0]}. Download or copy it again"
+                f"{path.name} is a damaged Parquet file: {str(error).splitlines()[0]}. Download or"
+                " copy it again"
             ) from None
         refuse_clash(path, table.columns)
         return table.with_columns(_row=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))

@@ -197,7 +197,10 @@ def checks_of(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
 def repeated_rows(
     rows: pl.DataFrame,  # What is compared
 ) -> pl.Series:  # Boolean
-    "Whether each row equals an earlier one. Only rows whose hash is met twice are compared, so that a log without repeats costs little."
+    """Whether each row equals an earlier one.
+
+    Only rows whose hash is met twice are compared, so that a log without repeats costs little.
+    """
     hashes = rows.hash_rows()
     if hashes.n_unique() == len(rows):
         return pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
@@ -207,7 +210,9 @@ def repeated_rows(
 
 
 def repeated_in_log(raw: pl.DataFrame, context: tuple) -> pl.Series:
-    "Whether each row of a log repeats an earlier one, and not one that is set aside; a quantity that is not given is 1."
+    """Whether each row of a log repeats an earlier one, and not one that is set aside; a quantity
+    that is not given is 1.
+    """
     own = [name for name in IDS if name in raw.columns] + [
         name for name in ("_t", "_event", "_price", "_currency") if name in raw.columns
     ]
@@ -221,9 +226,11 @@ def repeated_in_log(raw: pl.DataFrame, context: tuple) -> pl.Series:
     counted = {"_quantity": pl.col("_quantity").fill_null(1)} if "_quantity" in raw.columns else {}
     return repeated_rows(raw.select(*own, **counted))
 
-
+# %% ../../nbs/log/37_parsing.ipynb #26bfaca5
 def sent_again(raw: pl.DataFrame, rules: Rules) -> pl.Series:
-    "Whether each row was sent before: its event's id stands in an earlier one of the same event and session that is not set aside."
+    """Whether each row was sent before: its event's id stands in an earlier one of the same event
+    and session that is not set aside.
+    """
     if "event_id" not in raw.columns:
         return pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True)
     who = who_column(raw)

@@ -145,7 +145,9 @@ def first_of_all(
     return earliest(found) if found else None
 
 
-HELD = 300_000  # rows that are held before they go to their partitions: many small files cost more than a few large ones
+# rows that are held before they go to their partitions: many small files cost more than a few
+# large ones
+HELD = 300_000
 
 
 def owners(

@@ -122,7 +122,9 @@ def _spread(
     most: int,
     later: Callable,
 ) -> tuple:
-    "Send rows to their partitions: rules so far, what all rows show, columns, samples of times, and how these were read."
+    """Send rows to their partitions: rules so far, what all rows show, columns, samples of times,
+    and how these were read.
+    """
     rules, seen, profile, columns = None, set(), Profile(), {}
     samples, form, held = [], "", []
     for place, raw in enumerate(pieces):
@@ -163,7 +165,9 @@ def spill(
     prepare: Callable | None = None,  # Raw table to raw table, before the mapping
     told: Callable = told_nobody,  # Told of the rows of each piece, to show progress
     most: int = HELD,  # Rows that are held before they go to their partitions
-) -> tuple:  # The rules that all are to be read by, the number of rows, the first report of each order (None: no orders)
+    # The rules that all are to be read by, the number of rows, the first report of each order
+    # (None: no orders)
+) -> tuple:
     "Send every row of a log to its partition on disk."
     with written_behind() as later:
         rules, profile, columns, samples, form = _spread(

@@ -208,7 +208,9 @@ def entry_beside(
     values: pl.Series,  # Lists, such as prices
     beside: pl.Series,  # Lists, such as the offers that they belong to
     wanted: pl.Series,  # Text: the offer that counts
-) -> pl.Series:  # Text: the value at that place; null where the offer is not there, or the two lists are of different lengths
+    # Text: the value at that place; null where the offer is not there, or the two lists are of
+    # different lengths
+) -> pl.Series:
     "The entry of one list at the place at which another one holds a value."
     words = pl.List(pl.String)
     table = pl.DataFrame(

@@ -44,8 +44,14 @@ from .zones import zone_lines
 
 # %% ../../nbs/log/61_proposals.ipynb #aec5446a
 NO_PURCHASE = (  # said of a log without purchases
-    "# ? no purchase is recognised in these rows. If a word above means one, move it to purchase; if the log has none,",
-    "#   something like one can be predicted in its place: list that word under purchase, such as purchase: [signup]",
+    (
+        "# ? no purchase is recognised in these rows. If a word above means one, move it to"
+        " purchase; if the log has none,"
+    ),
+    (
+        "#   something like one can be predicted in its place: list that word under purchase, such"
+        " as purchase: [signup]"
+    ),
 )
 
 
@@ -58,7 +64,8 @@ def _outcome_lines(draft: Draft, found: Figures | None) -> list:
     if found.buying < found.sessions:
         return []
     return [
-        f"# ? every one of the {found.sessions:,} sessions has a purchase: nobody is left who did not buy, so there is nothing to predict"
+        f"# ? every one of the {found.sessions:,} sessions has a purchase: nobody is left who did"
+        " not buy, so there is nothing to predict"
     ]
 
 
@@ -67,11 +74,15 @@ def _single_lines(draft: Draft) -> list:
     who = draft.column("session_id")
     if not who or draft.flat[who].drop_nulls().n_unique() < len(draft.flat):
         return []
-    line = f"# ? each value of {who} stands in one row: a row may be a finished session, whose events are not in this log"
+    line = (
+        f"# ? each value of {who} stands in one row: a row may be a finished session, whose events"
+        " are not in this log"
+    )
     label = label_of(draft.flat)
     return (
         [
-            f"{line}; if so, write ready_made: true, label: {flow_yaml(label)} and session_context in place of events"
+            f"{line}; if so, write ready_made: true, label: {flow_yaml(label)} and session_context"
+            " in place of events"
         ]
         if label
         else [line]
@@ -246,7 +257,8 @@ def _suspect_lines(suspects: list) -> list:
     "Columns that may know the outcome, by the names of their context."
     names = ", ".join(map(context_name, suspects))
     return [
-        f"suspects: [{names}]  # ? these may be known only after a purchase; a model is made without them"
+        f"suspects: [{names}]  # ? these may be known only after a purchase; a model is made"
+        " without them"
     ]
 
 
@@ -259,7 +271,10 @@ def finished_in_words(
         read = read_finished(head.raw, mapping_from_text("\n".join(lines)), max_rejected=1.0)
     except ValueError as error:
         return f"# ? so far it cannot be read: {error}"
-    return f"# read so, they hold {len(read.events):,} finished sessions, {int(read.events['converted'].sum()):,} of which converted"
+    return (
+        f"# read so, they hold {len(read.events):,} finished sessions,"
+        f" {int(read.events['converted'].sum()):,} of which converted"
+    )
 
 
 def _draft_of_visits(head: Head, name: str) -> Draft:
@@ -276,7 +291,9 @@ def _draft_of_visits(head: Head, name: str) -> Draft:
 
 
 def _may_be_events(head: Head) -> bool:
-    "Whether rows look like events all the same: a time in a form that is not known, or a session that stands in several rows."
+    """Whether rows look like events all the same: a time in a form that is not known, or a session
+    that stands in several rows.
+    """
     draft = draft_of_events(head.raw, head.known(), head.time_format())
     named = [column for column in draft.columns() if is_called(column, "session_id")]
     return bool(unread_times(draft)) or any(

@@ -175,7 +175,7 @@ def without_session(
         else [*kept, "gap_minutes: 30"]
     )
 
-
+# %% ../../nbs/log/55_recognition.ipynb #88bb0a3c
 NO_SESSION = "no session_id"  # why a row is set aside
 
 
@@ -195,12 +195,21 @@ def session_or_visitor(
     if not as_it_is.sessions:
         return [
             *by_visitor,
-            f"# ? no row has a session id, so visits are those of a visitor, cut at a silence of gap_minutes: {cut.sentence()}",
+            (
+                "# ? no row has a session id, so visits are those of a visitor, cut at a silence"
+                f" of gap_minutes: {cut.sentence()}"
+            ),
         ]
-    said = f"{counted(lost, 'row')} {'has' if lost == 1 else 'have'} no session id: as it is {as_it_is.sentence()}"
+    said = (
+        f"{counted(lost, 'row')} {'has' if lost == 1 else 'have'} no session id: as it is"
+        f" {as_it_is.sentence()}"
+    )
     return [
         *text,
-        f"# ? {said}. Without session_id, and visits cut at a silence of gap_minutes: {cut.sentence()}",
+        (
+            f"# ? {said}. Without session_id, and visits cut at a silence of gap_minutes:"
+            f" {cut.sentence()}"
+        ),
     ]
 
 # %% ../../nbs/log/55_recognition.ipynb #200fe6d2

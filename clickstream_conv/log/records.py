@@ -169,20 +169,23 @@ def record_lines(
                 group = []
     except Broken as error:
         raise ValueError(
-            f"{name} is broken behind {number:,} events: {error}. Export it again, or write one JSON object a line"
+            f"{name} is broken behind {number:,} events: {error}. Export it again, or write one"
+            " JSON object a line"
         ) from None
     if records and not lists:
         raise ValueError(
-            f"{name} has no list at {records!r}, where records of the mapping looks for the events. Check the path, or leave it out"
+            f"{name} has no list at {records!r}, where records of the mapping looks for the events."
+            " Check the path, or leave it out"
         )
     if not number:
         raise ValueError(
-            f"{name} holds no events{f' in its list {records!r}' if records else ''}. Check that its export went through"
+            f"{name} holds no events{f' in its list {records!r}' if records else ''}. Check that"
+            " its export went through"
         )
     if group:
         yield group
 
-
+# %% ../../nbs/log/11_records.ipynb #60e96c06
 def _values(walk: Walk, records: str):
     "The events of one object after the other; None where a list of them begins."
     while mark := walk.peek():
@@ -198,5 +201,6 @@ def _as_line(value, number: int, records: str, name: str) -> bytes:
         return json.dumps(value).encode()
     where = f"element {number:,} of {records!r}" if records else f"value {number:,}"
     raise ValueError(
-        f'{name}: {where} is {json.dumps(value)[:40]}, and should be an object such as {{"session": "x"}}. Check the path in records'
+        f'{name}: {where} is {json.dumps(value)[:40]}, and should be an object such as {{"session":'
+        ' "x"}. Check the path in records'
     )

@@ -58,8 +58,14 @@ def visitor_of_lost_sessions(
     as_it_is, found = figures_from(read), cut.figures()
     if found is None or not found.sessions:
         return draft
-    why = f"{visitor.why}; {lost:,} of {len(draft.flat):,} rows have no {session.column}: cut at a silence of gap_minutes {found.sentence()}; "
-    why += f"by {session.column} {as_it_is.sentence()} (session_id: {flow_yaml(session.says or session.column)})"
+    why = (
+        f"{visitor.why}; {lost:,} of {len(draft.flat):,} rows have no {session.column}: cut at a"
+        f" silence of gap_minutes {found.sentence()}; "
+    )
+    why += (
+        f"by {session.column} {as_it_is.sentence()} (session_id:"
+        f" {flow_yaml(session.says or session.column)})"
+    )
     return cut.with_guess("visitor_id", replace(visitor, why=why, sure=False))
 
 

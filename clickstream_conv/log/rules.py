@@ -65,7 +65,8 @@ class Rules:
     event_names: dict = field(
         default_factory=dict
     )  # The log's word: canonical event; "*" stands for every other word
-    duplicates: str = "auto"  # "reject" exact repeats, "keep" them, or "auto": reject where the clock is finer than a second
+    # "reject" exact repeats, "keep" them, or "auto": reject where the clock is finer than a second
+    duplicates: str = "auto"
     gap_minutes: float = (
         30  # Silence that ends a session, in minutes, where the log has no sessions of its own
     )
@@ -76,7 +77,9 @@ class Rules:
         default_factory=dict
     )  # session_id, visitor_id: words in it that mean nobody, beside NULL and its like; no words: none at all; a column that is not named: found
     missing_number: list = field(default_factory=list)  # Numbers that mean that there is none
-    currency: str = ""  # The one currency whose rows are kept; empty: there is one only, or convert says the rates
+    currency: str = (  # The one currency whose rows are kept; empty: there is one only, or convert says the rates
+        ""
+    )
     convert: dict = field(default_factory=dict)  # Currency: what one of it is worth
     bots: str = "keep"  # What is done with programs, by user agent and by behaviour: keep, or drop
     kinds: dict = field(
@@ -112,7 +115,8 @@ class Rules:
             if kind in COLUMN_KINDS:
                 continue
             raise ValueError(
-                f"column {column!r} is of the kind {kind!r}, which is not one of {', '.join(COLUMN_KINDS)}"
+                f"column {column!r} is of the kind {kind!r}, which is not one of"
+                f" {', '.join(COLUMN_KINDS)}"
             )
         for word, event in self.event_names.items():
             if event not in EVENTS:

@@ -32,7 +32,9 @@ def sessionise(
 def add_steps(
     events: pl.DataFrame,  # Events with session_id, and what orders them: t, _order, _file, _row, as far as present
 ) -> pl.DataFrame:  # The same, sorted by session and step, with step from 1
-    "Number the events of each session in their order, for training and for scoring; what nothing tells apart stays as it came."
+    """Number the events of each session in their order, for training and for scoring; what nothing
+    tells apart stays as it came.
+    """
     numbering = sorted(name for name in events.columns if is_numbering(name))
     order = [name for name in ("t", *numbering, "_file", "_row") if name in events.columns]
     events = events.sort("session_id", *order, nulls_last=True, maintain_order=True)

@@ -172,8 +172,9 @@ def readable_whole() -> int:  # Bytes of text
 def _too_large(name: str, most: int) -> str:
     "The message about a file that holds more than can be read whole."
     return (
-        f"{name} holds more than {most / 1e6:,.0f} MB once unpacked; to read it whole would take about {most * BYTES_READ / 1e9:,.1f} GB, "
-        "all the memory that is free. Read it in parts with a bound on memory, e.g. --memory 1"
+        f"{name} holds more than {most / 1e6:,.0f} MB once unpacked; to read it whole would take"
+        f" about {most * BYTES_READ / 1e9:,.1f} GB, all the memory that is free. Read it in parts"
+        " with a bound on memory, e.g. --memory 1"
     )
 
 # %% ../../nbs/log/07_streams.ipynb #6a5508b7
@@ -195,8 +196,9 @@ def _refuse_binary(path: Path, head: bytes, encoding: str) -> None:
         strange := [byte for byte in head if byte in CONTROL]
     ):
         raise ValueError(
-            f"{path.name} is not text: it holds the byte {strange[0]:02x} at place {head.index(strange[0])}. "
-            "Export the log as CSV, Parquet or JSON lines; if it is text in another encoding, state encoding, for example encoding: utf16"
+            f"{path.name} is not text: it holds the byte {strange[0]:02x} at place"
+            f" {head.index(strange[0])}. Export the log as CSV, Parquet or JSON lines; if it is"
+            " text in another encoding, state encoding, for example encoding: utf16"
         )
 
 

@@ -58,11 +58,13 @@ def form_of_file(path: Path, form: str, skip_lines: int, dialect: Dialect = Dial
     for key, value in stated.items():
         if value and form != "csv":
             raise ValueError(
-                f"{key} is {value}, which is for CSV files and other text, and {path.name} is read as {form}. Leave it out"
+                f"{key} is {value}, which is for CSV files and other text, and {path.name} is read"
+                f" as {form}. Leave it out"
             )
     if dialect.records and form != "json":
         raise ValueError(
-            f"records is {dialect.records!r}, which is for JSON, and {path.name} is read as {form}. Leave it out"
+            f"records is {dialect.records!r}, which is for JSON, and {path.name} is read as {form}."
+            " Leave it out"
         )
     return "lines" if dialect.line_pattern else form
 
@@ -146,10 +148,11 @@ def _selected_whole(pieces, work: Workspace) -> pl.DataFrame:
 
 # %% ../../nbs/log/19_tables.ipynb #e0f07e4b
 def read_table(
-    paths: str
-    | Path
-    | list,  # One path, several, a folder or a pattern; or the address of a database
-    format: str = "",  # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say nothing
+    # One path, several, a folder or a pattern; or the address of a database
+    paths: (str | Path | list),
+    # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say
+    # nothing
+    format: str = "",
     delimiter: str = "",  # What separates the fields of a CSV; empty: found from the head
     encoding: str = "utf8",  # How text was written
     names: tuple = (),  # Column names of CSV files without a header
@@ -160,7 +163,9 @@ def read_table(
     query: str = "",  # One SELECT to a database
     table: str = "",  # Or one of its tables
     work: Workspace = Workspace(),  # Where and within which bounds a query runs
-) -> pl.DataFrame:  # The log's columns, and _row; _broken and _text where lines were broken; _file where there are several
+    # The log's columns, and _row; _broken and _text where lines were broken; _file where there are
+    # several
+) -> pl.DataFrame:
     "The files of one log as one table, broken lines kept."
     dialect = replace(dialect, names=tuple(names)) if names else dialect
     if sql or query or table or is_address(paths):
@@ -182,8 +187,9 @@ def read_table(
     ]
     if not any(map(len, tables)):
         raise ValueError(
-            f"{files[0].name} has a header and no rows (its columns: {', '.join(c for c in tables[0].columns if c != '_row')}). "
-            f"Check that its export went through"
+            f"{files[0].name} has a header and no rows (its columns:"
+            f" {', '.join(c for c in tables[0].columns if c != '_row')}). Check that its export"
+            " went through"
         )
     if len(files) == 1:
         return tables[0]
@@ -193,8 +199,8 @@ def read_table(
         table = pl.concat(named, how="diagonal_relaxed")
     except pl.exceptions.PolarsError as error:
         raise ValueError(
-            f"the files {files[0].name} to {files[-1].name} hold different kinds of values in one column: "
-            f"{str(error).splitlines()[0]}. Export them alike"
+            f"the files {files[0].name} to {files[-1].name} hold different kinds of values in one"
+            f" column: {str(error).splitlines()[0]}. Export them alike"
         ) from None
     return (
         table.with_columns(pl.col("_broken").fill_null(False))
@@ -283,10 +289,11 @@ def _times_as_text(table: pl.DataFrame, known: list) -> pl.DataFrame:
 
 # %% ../../nbs/log/19_tables.ipynb #3d0a4e0f
 def read_pieces(
-    paths: str
-    | Path
-    | list,  # One path, several, a folder or a pattern; or the address of a database
-    format: str = "",  # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say nothing
+    # One path, several, a folder or a pattern; or the address of a database
+    paths: (str | Path | list),
+    # csv, parquet or json; empty: by the files' names, or by their first bytes where the names say
+    # nothing
+    format: str = "",
     delimiter: str = "",  # What separates the fields of a CSV; empty: found from the head
     encoding: str = "utf8",  # How text was written
     size: int | None = None,  # Bytes of a piece; None: PIECE

@@ -55,7 +55,8 @@ def refuse_apart(
     parts = [f"it lacks {', '.join(lacks[:8])}"] if lacks else []
     parts += [f"it adds {', '.join(adds[:8])}"] if adds else []
     raise ValueError(
-        f"{other} has other columns than {first}: {'; '.join(parts)}. Read them as separate logs, or bring them to the same columns"
+        f"{other} has other columns than {first}: {'; '.join(parts)}. Read them as separate logs,"
+        " or bring them to the same columns"
     )
 
 

@@ -52,8 +52,8 @@ def _with_point(text: pl.Expr, decimal: str, thousands: str) -> pl.Expr:
 def as_number(
     column: str,  # Column with text or numbers
     decimal: str = ".",  # The mark before the decimals
-    thousands: str
-    | None = None,  # The mark between thousands; empty for none, None: a point beside a decimal comma
+    # The mark between thousands; empty for none, None: a point beside a decimal comma
+    thousands: str | None = None,
 ) -> pl.Expr:  # Float64; null where the value is no finite number
     "A number where there is one, null elsewhere."
     if thousands is None:
@@ -107,8 +107,9 @@ def _mended(ids: pl.Series) -> pl.Series:
     )
     if (numbers.abs().max() or 0) > LARGEST_EXACT:
         raise ValueError(
-            f"column {ids.name!r} holds ids as floating-point numbers, e.g. {ids.drop_nulls()[0]}; past 2^53 these have lost "
-            "digits and different ids have become one. Export the column as text"
+            f"column {ids.name!r} holds ids as floating-point numbers, e.g. {ids.drop_nulls()[0]};"
+            " past 2^53 these have lost digits and different ids have become one. Export the"
+            " column as text"
         )
     return (
         numbers.set(numbers != numbers.floor(), None).cast(pl.Int64, strict=False).cast(pl.String)

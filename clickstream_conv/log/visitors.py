@@ -25,17 +25,20 @@ def refuse_same_visitor(
         raise ValueError(f"{name}: same_visitor is {str(given)[:80]!r}. {example}")
     if strange := [key for key in given if key not in SAME_VISITOR]:
         raise ValueError(
-            f"{name}: same_visitor has {str(strange[0])[:80]!r}, and takes {', '.join(SAME_VISITOR)}. {example}"
+            f"{name}: same_visitor has {str(strange[0])[:80]!r}, and takes"
+            f" {', '.join(SAME_VISITOR)}. {example}"
         )
     if missing := [key for key in ("from", "to") if key not in given]:
         raise ValueError(
-            f"{name}: same_visitor has no {missing[0]}: from names the column of guests, to that of people. {example}"
+            f"{name}: same_visitor has no {missing[0]}: from names the column of guests, to that of"
+            f" people. {example}"
         )
     for key in ("from", "to"):
         if isinstance(given[key], str) and given[key]:
             continue
         raise ValueError(
-            f"{name}: same_visitor, {key}, should name a column and is {str(given[key])[:80]!r}. {example}"
+            f"{name}: same_visitor, {key}, should name a column and is {str(given[key])[:80]!r}."
+            f" {example}"
         )
     if given["from"] == given["to"]:
         raise ValueError(
@@ -44,7 +47,8 @@ def refuse_same_visitor(
     file = given.get("file", "x.csv")
     if not isinstance(file, str) or not file or "/" in file or "\\" in file:
         raise ValueError(
-            f"{name}: same_visitor, file, is {str(file)[:80]!r}. It should be the name of a file beside the mapping or the log, without a folder. {example}"
+            f"{name}: same_visitor, file, is {str(file)[:80]!r}. It should be the name of a file"
+            f" beside the mapping or the log, without a folder. {example}"
         )
 
 # %% ../../nbs/log/23_visitors.ipynb #dfb5a6fa
@@ -155,8 +159,10 @@ def visitor_notes(
         return ["same_visitor: no row holds a guest and a person, so every id is its own"]
     if links:
         said.append(
-            f"same_visitor: {len(links):,} guest ids are {len({*links.values()}):,} people, and {rows:,} rows bear the person's id, those before the link was seen included. "
-            "It looks ahead, to keep a person on one side of a split; no feature reads it, and visits hold no events of two ids that were not known to be one"
+            f"same_visitor: {len(links):,} guest ids are {len({*links.values()}):,} people, and"
+            f" {rows:,} rows bear the person's id, those before the link was seen included. It"
+            " looks ahead, to keep a person on one side of a split; no feature reads it, and"
+            " visits hold no events of two ids that were not known to be one"
         )
     for why, what in (
         (TWO_PEOPLE, "are linked to several people"),

@@ -81,8 +81,8 @@ def zone_of_column(
 
 # %% ../../nbs/log/43_zones.ipynb #f24399ad
 def zone_lines(
-    checked: Checked
-    | None,  # A log's head, read by the mapping that is proposed; None where it cannot be read
+    # A log's head, read by the mapping that is proposed; None where it cannot be read
+    checked: Checked | None,
     flat: pl.DataFrame,  # The head, a column for each value
     stated: str = "",  # The zone that the mapping states; empty: none
     usual: str = "",  # The zone to propose where nothing names one; empty: none is known

@@ -85,7 +85,8 @@ def best_calibration(
         here = number == f
         if len(np.unique(y[~here])) < 2:
             raise ValueError(
-                f"the {int((~here).sum())} rows outside fold {f} hold one class or none, so no curve can be learned from them. Give a longer log, or fewer folds"
+                f"the {int((~here).sum())} rows outside fold {f} hold one class or none, so no"
+                " curve can be learned from them. Give a longer log, or fewer folds"
             )
         for method in METHODS:
             mapped[method][here] = (
@@ -149,7 +150,9 @@ def on_odds(
 
 
 def _difference(p: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    "The shift of log-odds with which a sum of probabilities is what happened, and its standard error with rows of one group taken together."
+    """The shift of log-odds with which a sum of probabilities is what happened, and its standard
+    error with rows of one group taken together.
+    """
     shift = 0.0
     for _ in range(50):
         now = on_odds(p, shift)
@@ -184,7 +187,10 @@ def latest_level(
     if not days >= LEAST_DAYS:
         return dict(
             shift=0.0,
-            says=f"level: of the whole training part, since its latest quarter spans {max(days, 0):.1f} days and a week is needed",
+            says=(
+                "level: of the whole training part, since its latest quarter spans"
+                f" {max(days, 0):.1f} days and a week is needed"
+            ),
         )
     if latest["converted"].nunique() < 2:
         return dict(
@@ -205,8 +211,10 @@ def latest_level(
     shift = seen * width / (width + error**2)
     since = str(pd.Timestamp(int(latest["start"].min()), unit="us").date())
     says = (
-        f"level: sessions since {since}, the latest quarter of the training part, have {np.exp(seen):.3f} times the odds of the whole training part, beside what is predicted of them "
-        f"({np.exp(seen - 1.96 * error):.3f} to {np.exp(seen + 1.96 * error):.3f}); all odds are multiplied by {np.exp(shift):.3f}, as far as the data show it"
+        f"level: sessions since {since}, the latest quarter of the training part, have"
+        f" {np.exp(seen):.3f} times the odds of the whole training part, beside what is predicted"
+        f" of them ({np.exp(seen - 1.96 * error):.3f} to {np.exp(seen + 1.96 * error):.3f}); all"
+        f" odds are multiplied by {np.exp(shift):.3f}, as far as the data show it"
     )
     return dict(
         shift=shift,
@@ -252,8 +260,8 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         X: pd.DataFrame,  # Session rows with converted
         y=None,  # Not used: the outcome is in the rows
         said: np.ndarray | None = None,  # Out-of-fold probabilities, where they are known already
-        starts: pd.Series
-        | None = None,  # When each session begins, as made by session_starts; None: the level is left alone
+        # When each session begins, as made by session_starts; None: the level is left alone
+        starts: pd.Series | None = None,
     ):
         "Fit the model on all rows, its curve on rows it did not see, and its level on the latest of them."
         said = out_of_fold(self.model, X, self.groups, self.folds) if said is None else said
@@ -289,8 +297,8 @@ def calibrate(
     groups: str = "visitor",  # Column that says who each row belongs to
     folds: int = 5,  # How many folds
     said: np.ndarray | None = None,  # Out-of-fold probabilities, where they are known already
-    starts: pd.Series
-    | None = None,  # When each session begins, as made by session_starts; None: the level is left alone
+    # When each session begins, as made by session_starts; None: the level is left alone
+    starts: pd.Series | None = None,
 ) -> Calibrated:  # Fitted
     "A model with its calibration and its level."
     return Calibrated(model, method, groups, folds).fit(table, said=said, starts=starts)

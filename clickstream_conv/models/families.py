@@ -62,9 +62,13 @@ def logistic_regression(
 def random_forest(
     table: pd.DataFrame,  # Session rows
     seed: int = 0,  # Of the trees
-    **params,  # trees, least: rows in a leaf, share: of the columns tried at each split, rows: that a tree sees, at most
+    # trees, least: rows in a leaf, share: of the columns tried at each split, rows: that a tree
+    # sees, at most
+    **params,
 ) -> Pipeline:  # Not fitted
-    "Many deep trees, each on rows of its own, averaged; from more rows the single tree learns little, and the forest becomes slow."
+    """Many deep trees, each on rows of its own, averaged; from more rows the single tree learns
+    little, and the forest becomes slow.
+    """
     p = DEFAULTS["random forest"] | params
     return Pipeline(
         [
@@ -86,7 +90,9 @@ def random_forest(
 def xgboost(
     table: pd.DataFrame,  # Session rows
     seed: int = 0,  # Of the rows and columns each tree sees
-    **params,  # trees, depth, learning_rate, rows and columns: shares that a tree sees, least: weight of a leaf, shrink: of the leaves
+    # trees, depth, learning_rate, rows and columns: shares that a tree sees, least: weight of a
+    # leaf, shrink: of the leaves
+    **params,
 ) -> Pipeline:  # Not fitted
     "Shallow boosted trees; many small steps, since those who convert are few."
     p = DEFAULTS["xgboost"] | params
@@ -105,7 +111,9 @@ def xgboost(
     return Pipeline([_columns(table, linear=False), ("model", trees)])
 
 
-THREADS = 1  # OpenMP threads of a fit; fixed, since sums could depend on it, and one, since two that wait for a busy machine take many times as long
+# OpenMP threads of a fit; fixed, since sums could depend on it, and one, since two that wait for a
+# busy machine take many times as long
+THREADS = 1
 GROWERS = 2  # threads on which a forest grows its trees, and fits that run at a time
 
 # %% ../../nbs/models/00_families.ipynb #20810e2d
@@ -161,7 +169,9 @@ def _exact_boosting(p: dict, seed: int) -> Pipeline:
 def gradient_boosting(
     table: pd.DataFrame,  # Session rows; how many there are decides between exact splits and bins
     seed: int = 0,  # Of the rows and columns each tree sees
-    **params,  # trees, leaves, learning_rate, least: rows in a leaf, shrink: of the leaves, where values are binned; exact: whether splits are, where not by the number of rows
+    # trees, leaves, learning_rate, least: rows in a leaf, shrink: of the leaves, where values are
+    # binned; exact: whether splits are, where not by the number of rows
+    **params,
 ) -> Pipeline:  # Not fitted
     "Boosted trees as scikit-learn makes them."
     p = DEFAULTS["gradient boosting"] | dict(exact=len(table) <= SMALL) | params

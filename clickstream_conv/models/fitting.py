@@ -88,7 +88,10 @@ NEIGHBOURS = 5  # of a rare row, between which SMOTE invents new ones
 
 
 class Resample(BaseEstimator):
-    "Rows with as many of one class as of the other. Keeps nothing of them: a fitted pipeline carries no training rows."
+    """Rows with as many of one class as of the other.
+
+    Keeps nothing of them: a fitted pipeline carries no training rows.
+    """
 
     def __init__(
         self,
@@ -108,14 +111,16 @@ class Resample(BaseEstimator):
             return RandomUnderSampler(random_state=self.seed).fit_resample(X, y)
         return _invent(X, y, self.seed)
 
-
+# %% ../../nbs/models/01_fitting.ipynb #bcf32a7d
 def _invent(X: pd.DataFrame, y: pd.Series, seed: int) -> tuple[pd.DataFrame, pd.Series]:
     "SMOTE where all columns are numbers, SMOTENC where there are words; gaps take the median first."
     numbers, words = feature_columns(X)
     neighbours = min(NEIGHBOURS, int(np.bincount(y).min()) - 1)
     if neighbours < 1:
         raise ValueError(
-            f"SMOTE invents rows between neighbours of the rare class and there is only {int(np.bincount(y).min())}. Give a longer log, or another imbalance: {', '.join(IMBALANCE)}"
+            "SMOTE invents rows between neighbours of the rare class and there is only"
+            f" {int(np.bincount(y).min())}. Give a longer log, or another imbalance:"
+            f" {', '.join(IMBALANCE)}"
         )
     filled = X[numbers].astype(float)
     filled = filled.fillna(filled.median()).fillna(0.0)

@@ -40,13 +40,14 @@ def _judge(
 # %% ../../nbs/models/02_search.ipynb #12260923
 def compare(
     folds: Iterable,  # Pairs (learn, validate) of session rows
+    # Families
     models: Iterable = (
         "logistic regression",
         "random forest",
         "xgboost",
         "gradient boosting",
         "neural net",
-    ),  # Families
+    ),
     imbalances: Iterable = ("none",),  # Answers to a rare outcome
     seed: int = 0,  # Of the models
     progress: bool = True,  # Whether to show progress, in a terminal

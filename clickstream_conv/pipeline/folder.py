@@ -58,7 +58,8 @@ def refuse_foreign(
         strange := sorted(p.name for p in folder.iterdir() if p.name != "run.lock")
     ):
         raise ValueError(
-            f"{folder} is not empty and holds no run (it has {strange[0]}). Nothing was touched; choose another folder with --out"
+            f"{folder} is not empty and holds no run (it has {strange[0]}). Nothing was touched;"
+            " choose another folder with --out"
         )
 
 # %% ../../nbs/pipeline/03_folder.ipynb #c3988e2e
@@ -74,7 +75,8 @@ def claim(
     record = _load_record(folder)
     if record and record["source"] != source:
         raise ValueError(
-            f"{folder} holds a run of {record['source']}, not of {source}. Choose another folder with --out, or start over with --fresh"
+            f"{folder} holds a run of {record['source']}, not of {source}. Choose another folder"
+            " with --out, or start over with --fresh"
         )
     return record
 

@@ -42,7 +42,10 @@ def stage_notebook(
 QUIET = dict(
     PYDEVD_DISABLE_FILE_VALIDATION="1", OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive")
 )  # no debugger's warnings, no idle threads that spin
-LAUNCH = "import os; [os.dup2(os.open(os.devnull, os.O_WRONLY), stream) for stream in (1, 2)]; from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
+LAUNCH = (
+    "import os; [os.dup2(os.open(os.devnull, os.O_WRONLY), stream) for stream in (1, 2)]; from"
+    " ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
+)
 
 
 @contextmanager
@@ -107,7 +110,10 @@ def say(
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #44a18cc6
 MOST_SAID = 1_200  # characters of a message
-FAULT = "This is a fault of clickstream-conv: please report it at https://github.com/clickstream-conv/clickstream-conv/issues"  # of an error that nobody foresaw
+FAULT = (  # of an error that nobody foresaw
+    "This is a fault of clickstream-conv: please report it at"
+    " https://github.com/clickstream-conv/clickstream-conv/issues"
+)
 
 
 def shortened(
@@ -139,7 +145,10 @@ WAYS = {  # what the system says: what to do
 def of_system(error: OSError) -> str:
     "What the system says of a file, and what to do; where many files could not be copied, of the first."
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
-        return f"cannot write {error.args[0][0][1]}: {error.args[0][0][2]}. Make room or permission, or choose another place"
+        return (
+            f"cannot write {error.args[0][0][1]}: {error.args[0][0][2]}. Make room or permission,"
+            " or choose another place"
+        )
     if not error.strerror:
         return str(error)
     said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -212,7 +221,9 @@ def means_no_memory(
 # %% ../../nbs/pipeline/01_notebooks.ipynb #90c4bad4
 def failure(
     error,  # As papermill raises it
-) -> str:  # Such as: no column 'price'; or where the error is not this package's: cell 3 (table = build(run)): KeyError: 'price'
+    # Such as: no column 'price'; or where the error is not this package's: cell 3 (table =
+    # build(run)): KeyError: 'price'
+) -> str:
     "An error of a cell in one line."
     message = one_line(error.evalue)
     if is_ours(error.ename, *innermost("\n".join(error.traceback))):
@@ -221,7 +232,10 @@ def failure(
         return MEMORY
     if not message and not error.traceback:
         return ENDED
-    return f"cell {error.exec_count} ({error.source.strip().splitlines()[0]}): {error.ename}: {message}"
+    return (
+        f"cell {error.exec_count} ({error.source.strip().splitlines()[0]}): {error.ename}:"
+        f" {message}"
+    )
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #03aa0310
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
@@ -242,7 +256,10 @@ def _quiet():
         logging.disable(before)
 
 
-ENDED = "the process that ran it ended all at once, most likely because memory ran out. Give the run a bound, e.g. --memory 4"  # what a dead process is taken for
+ENDED = (  # what a dead process is taken for
+    "the process that ran it ended all at once, most likely because memory ran out. Give the run a"
+    " bound, e.g. --memory 4"
+)
 
 
 def _attempt(run_it, again: bool = True) -> str:

@@ -48,7 +48,8 @@ def notebooks_folder() -> Path:  # Where NAME.ipynb of every stage lies
     if found := [f for f in (inside, beside) if (f / f"{STAGES[0]}.ipynb").is_file()]:
         return found[0]
     raise ValueError(
-        f"the stage notebooks are neither in {inside} nor in {beside}. Install the package again: pip install clickstream-conv"
+        f"the stage notebooks are neither in {inside} nor in {beside}. Install the package again:"
+        " pip install clickstream-conv"
     )
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #37498def

@@ -24,21 +24,24 @@ def score(
         str,
         Text(
             "--events",
-            "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed), the address of a database, or the events.parquet of a run.",
+            "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed),"
+            " the address of a database, or the events.parquet of a run.",
         ),
     ],
     out: Annotated[
         str,
         Text(
             "--out",
-            "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default: scored.parquet]",
+            "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default:"
+            " scored.parquet]",
         ),
     ] = "scored.parquet",
     landmarks: Annotated[
         str,
         Text(
             "--landmarks",
-            "last: the largest trained one reached; now: after all events; every: after each event; or trained ones, separated by commas. [default: last]",
+            "last: the largest trained one reached; now: after all events; every: after each event;"
+            " or trained ones, separated by commas. [default: last]",
         ),
     ] = "last",
     verify: Annotated[
@@ -51,7 +54,10 @@ def score(
         float,
         typer.Option(
             "--max-rejected",
-            help="Largest share of rows that may be unreadable. [default: as the run's own log was allowed]",
+            help=(
+                "Largest share of rows that may be unreadable. [default: as the run's own log was"
+                " allowed]"
+            ),
             metavar="SHARE",
             min=0,
             max=1,
@@ -232,7 +238,8 @@ def coverage(
         str,
         Text(
             "--sizes",
-            "Sessions of the demo logs and how many logs, as 4000:32, separated by commas. [default: 4000:32,16000:16]",
+            "Sessions of the demo logs and how many logs, as 4000:32, separated by commas."
+            " [default: 4000:32,16000:16]",
             "PAIRS",
         ),
     ] = "4000:32,16000:16",

@@ -53,14 +53,17 @@ def run(
         str,
         Text(
             "--source",
-            "Name of a known source (see: clickstream-conv sources), or a mapping file ending in .yaml. [default: demo]",
+            "Name of a known source (see: clickstream-conv sources), or a mapping file ending in"
+            " .yaml. [default: demo]",
         ),
     ] = None,
     path: Annotated[
         str,
         Text(
             "--path",
-            "The log: a file, a folder, a pattern, or the address of a database such as postgresql://user@host/name. Without it the demo shop is simulated, or a public log is downloaded.",
+            "The log: a file, a folder, a pattern, or the address of a database such as"
+            " postgresql://user@host/name. Without it the demo shop is simulated, or a public log"
+            " is downloaded.",
         ),
     ] = None,
     out: Annotated[str, Text("--out", "Folder of the run. [default: runs/SOURCE]")] = "",
@@ -100,7 +103,8 @@ def run(
         str,
         Text(
             "--memory",
-            "Gigabytes that the run may take, for a log larger than memory: it is read in partitions, and models learn from a sample.",
+            "Gigabytes that the run may take, for a log larger than memory: it is read in"
+            " partitions, and models learn from a sample.",
             "GB",
         ),
     ] = None,
@@ -130,7 +134,10 @@ def run(
         int,
         typer.Option(
             "--jobs",
-            help="Stages that may run side by side; the results are the same. [default: as many as there are cores]",
+            help=(
+                "Stages that may run side by side; the results are the same. [default: as many as"
+                " there are cores]"
+            ),
             metavar="NUMBER",
             min=1,
             show_default=False,

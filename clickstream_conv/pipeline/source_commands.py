@@ -152,7 +152,9 @@ def propose(
         str,
         Text(
             "--check",
-            "Read the log by this mapping, or by that of a tracker such as segment, and say what was understood; nothing is proposed or trained. Exit code 1 where a run would refuse the log.",
+            "Read the log by this mapping, or by that of a tracker such as segment, and say what"
+            " was understood; nothing is proposed or trained. Exit code 1 where a run would refuse"
+            " the log.",
             "MAPPING",
         ),
     ] = "",
@@ -190,6 +192,7 @@ def propose(
 
     if refusal := refusal_of(proposal, file):
         say(
-            f"clickstream-conv: warning: by this mapping as it stands a run would refuse the log: {refusal}",
+            "clickstream-conv: warning: by this mapping as it stands a run would refuse the log:"
+            f" {refusal}",
             err=True,
         )

@@ -55,7 +55,9 @@ def settle_files(
     written: list,  # Files that it wrote
     needs: dict = NEEDS,  # Stage: the stages whose results it reads
 ) -> None:
-    "Write down which files a stage made; once it is done, remove those of before and of the stages that follow from it."
+    """Write down which files a stage made; once it is done, remove those of before and of the
+    stages that follow from it.
+    """
     stages, entry, after = (
         record["stages"],
         record["stages"][stage.name],

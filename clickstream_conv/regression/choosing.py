@@ -76,15 +76,20 @@ def choose_regressor(
     if best.startswith(HURDLE) or not len(hurdles):
         return (
             best,
-            f"best of the models by {title} in cross-validation{_beside_others(judged, compared, best, choose_revenue_by, resamples, seed)}",
+            (
+                f"best of the models by {title} in"
+                f" cross-validation{_beside_others(judged, compared, best, choose_revenue_by, resamples, seed)}"
+            ),
         )
     hurdle = best_regressor(hurdles, choose_revenue_by)
     drawn = {
-        name: drawn_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed)[
-            choose_revenue_by
-        ]
-        if resamples
-        else pd.Series([0.0])
+        name: (
+            drawn_figures(judged["revenue"], judged[name], judged["visitor"], resamples, seed)[
+                choose_revenue_by
+            ]
+            if resamples
+            else pd.Series([0.0])
+        )
         for name in (best, hurdle)
     }
     gain = (drawn[best] - drawn[hurdle]) * (1 if LARGER_IS_BETTER[choose_revenue_by] else -1)
@@ -131,7 +136,9 @@ def drift_of(
     conversion: BaseEstimator | None,  # Probability of paying
     chances: list | None,  # The same, out of fold and before its level was moved
 ) -> float:  # What to multiply by; 1 where nothing was moved
-    "How much less, or more, is bought now than on average in the training part: a direct model is moved by as much as the hurdle."
+    """How much less, or more, is bought now than on average in the training part: a direct model
+    is moved by as much as the hurdle.
+    """
     shift = getattr(conversion, "level_", {}).get("shift", 0.0) if chances is not None else 0.0
     return (
         float(on_odds(np.concatenate(chances), shift).sum() / np.concatenate(chances).sum())
@@ -194,7 +201,8 @@ def plot_revenue_models(
             else ""
         )
         title = titled_picture(
-            f"{leader_in_words(compared, figure)}{taken}\nAt the dashed line the total is right; lines are 95 % intervals",
+            f"{leader_in_words(compared, figure)}{taken}\nAt the dashed line the total is right;"
+            " lines are 95 % intervals",
             what,
         )
         drawn.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=10.5)

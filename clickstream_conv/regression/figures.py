@@ -44,7 +44,9 @@ def gini_of(
     order: np.ndarray,  # Places of the rows, lowest prediction first
     first: np.ndarray,  # Where each distinct prediction begins in that order
 ) -> float:  # Not-a-number where there is no revenue
-    "Twice the area between the diagonal and the Lorenz curve of revenue in the order of a prediction; ties share their revenue."
+    """Twice the area between the diagonal and the Lorenz curve of revenue in the order of a
+    prediction; ties share their revenue.
+    """
     mass, value = np.add.reduceat(weight[order], first), np.add.reduceat((weight * y)[order], first)
     if value.sum() <= 0:
         return np.nan
@@ -86,12 +88,14 @@ def drawn_figures(
         [_figures(y, p, w, mine, best) for w in draws_of_visitors(visitors, resamples, seed)]
     )
 
-
+# %% ../../nbs/regression/00_figures.ipynb #69beba90
 def ratio_ends(
     ratio: float,  # A sum that was predicted over one of revenue that came
     drawn: np.ndarray,  # The same on each draw of visitors
 ) -> tuple:  # Low and high end; not-a-number where no draw has any revenue
-    "The middle 95 % of the draws, its lower end no higher than that of the normal interval: most small samples lack the few large purchases."
+    """The middle 95 % of the draws, its lower end no higher than that of the normal interval: most
+    small samples lack the few large purchases.
+    """
     drawn = np.asarray(drawn, float)
     if np.isnan(drawn).all():
         return np.nan, np.nan

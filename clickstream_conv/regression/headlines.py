@@ -24,9 +24,12 @@ from .targets import Target
 # %% ../../nbs/regression/07_headlines.ipynb #e7561fa5
 def _rows_of(row: dict) -> str:
     "Which rows a figure is of."
-    return f"test part, {'all landmarks, a row a session and landmark' if row['landmark'] == POOLED else 'one row a session'}"
+    return (
+        "test part,"
+        f" {'all landmarks, a row a session and landmark' if row['landmark'] == POOLED else 'one row a session'}"
+    )
 
-
+# %% ../../nbs/regression/07_headlines.ipynb #2a89f8aa
 def _held_in_words(
     shown: pd.DataFrame,  # As made by held_by_decile
     what: str,  # Which rows, in words
@@ -121,8 +124,9 @@ def few_in_words(
     )
     return Sentence(
         "regression.few_buyers",
-        f"few buyers, {learned_from:,} sessions to learn from and {judged_by:,} to judge by, so every figure has a wide interval; in cross-validation {best} has a normalised Gini of {a:.3f} "
-        f"against {b:.3f} of the simplest model: worth asking again with more buyers",
+        f"few buyers, {learned_from:,} sessions to learn from and {judged_by:,} to judge by, so"
+        f" every figure has a wide interval; in cross-validation {best} has a normalised Gini of"
+        f" {a:.3f} against {b:.3f} of the simplest model: worth asking again with more buyers",
         (a, b, *counts),
         "caution",
         (best,),
@@ -160,7 +164,10 @@ def _order_in_words(mine: dict, limit: dict | None) -> Sentence:
             exact_count(mine["buying_sessions"], "sessions that bring revenue", where),
             exact_count(mine["sessions"], "sessions", where),
         ]
-        bought = f"{mine['buying_sessions']:,} of {mine['sessions']:,} sessions bring revenue ({mine['buyers']:,} rows)"
+        bought = (
+            f"{mine['buying_sessions']:,} of {mine['sessions']:,} sessions bring revenue"
+            f" ({mine['buyers']:,} rows)"
+        )
     return Sentence(
         "regression.order",
         f"{said}; RMSE {own['rmse']:,.2f}, MAE {own['mae']:,.2f}; {bought}",
@@ -191,7 +198,9 @@ def _total_in_words(mine: dict, limit: dict | None, unit: str) -> Sentence:
     )
     return Sentence(
         "regression.total",
-        f"total predicted over observed, {unit}: {own:.3f}; the exact expectation's own is {best:.3f}, off by the chance of who bought and what, and the model predicts {times:.3f} times what it expects",
+        f"total predicted over observed, {unit}: {own:.3f}; the exact expectation's own is"
+        f" {best:.3f}, off by the chance of who bought and what, and the model predicts {times:.3f}"
+        " times what it expects",
         (own, best, times),
     )
 
@@ -218,7 +227,8 @@ def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, like
     lines = [
         Sentence(
             "regression.range_if_bought",
-            f"90 % range of the revenue if the session buys, on {of} that do: holds {said}; median width {width:,.2f}",
+            f"90 % range of the revenue if the session buys, on {of} that do: holds {said}; median"
+            f" width {width:,.2f}",
             (*figures, width, ninety, *counts),
         )
     ]
@@ -232,7 +242,10 @@ def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, like
     )
     above, figures = "none to judge", []
     if likely["rows"]:
-        where = "test part, rows at which a purchase is likelier than 10 %, a row a session and landmark"
+        where = (
+            "test part, rows at which a purchase is likelier than 10 %, a row a session and"
+            " landmark"
+        )
         held = figure_of(
             likely,
             "held",
@@ -252,7 +265,11 @@ def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, like
             f"{held:.1%} of the {of} at which a purchase is likelier than 10 %",
             [held, *counts, chosen_value(0.1, "probability of a purchase", "probability")],
         )
-    text = f"90 % range of the revenue whether or not it buys: holds {above}, and {every:.1%} of all: where fewer buy, 'nothing' alone already holds more than 90 %, and no range that contains it can hold less"
+    text = (
+        f"90 % range of the revenue whether or not it buys: holds {above}, and {every:.1%} of all:"
+        " where fewer buy, 'nothing' alone already holds more than 90 %, and no range that"
+        " contains it can hold less"
+    )
     return [*lines, Sentence("regression.range", text, (*figures, every, ninety))]
 
 # %% ../../nbs/regression/07_headlines.ipynb #36639f98

@@ -97,7 +97,9 @@ class Column(RegressorMixin, BaseEstimator):
 
 
 def conform(
-    bounds: np.ndarray,  # (n, 3): lower, upper and middle quantile of the log-amount, from models that did not see the visitor
+    # (n, 3): lower, upper and middle quantile of the log-amount, from models that did not see the
+    # visitor
+    bounds: np.ndarray,
     amounts: np.ndarray,  # (n,): logarithm of the amount
 ) -> tuple:  # By how much to lower the lower bound, and to raise the upper
     "The correction of conformalised quantile regression, each end on its own."

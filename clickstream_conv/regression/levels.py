@@ -71,7 +71,8 @@ def plot_totals(
         (totals["predicted"] >= totals["low"]) & (totals["predicted"] <= totals["high"])
     ).sum()
     title = titled_picture(
-        f"Predicted {totals['predicted'].sum():,.0f}, observed {totals['observed'].sum():,.0f}; {inside} of {len(totals)} tenths within the interval",
+        f"Predicted {totals['predicted'].sum():,.0f}, observed {totals['observed'].sum():,.0f};"
+        f" {inside} of {len(totals)} tenths within the interval",
         what,
     )
     with plt.rc_context(LOOK):
@@ -143,7 +144,9 @@ def shares_of_revenue(
     visitors: np.ndarray,  # Who each row belongs to
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
-) -> list:  # One dict a part of the predictions: part, rows, share and its ends; empty where there are no ten tenths or no revenue
+    # One dict a part of the predictions: part, rows, share and its ends; empty where there are no
+    # ten tenths or no revenue
+) -> list:
     "How much of the revenue the highest predictions brought, with 95 % intervals over visitors."
     number, drawn = sums_by_tenth(y, p, visitors, resamples, seed)
     rows, got = np.bincount(number), np.bincount(number, np.asarray(y, float))

@@ -159,7 +159,8 @@ def make_regressor(
     made = AMOUNTS.get(name.removeprefix(HURDLE)) if name.startswith(HURDLE) else DIRECT.get(name)
     if made is None:
         raise ValueError(
-            f"there is no model {name!r}; there are: {', '.join([*(HURDLE + a for a in AMOUNTS), *DIRECT])}"
+            f"there is no model {name!r}; there are:"
+            f" {', '.join([*(HURDLE + a for a in AMOUNTS), *DIRECT])}"
         )
     return Pipeline([("columns", preprocess(table, linear=False)), *made(seed)])
 
@@ -167,8 +168,9 @@ def make_regressor(
 def fit_revenue(
     model: Pipeline,  # Not fitted
     table: pd.DataFrame,  # Session rows with revenue; for a model of amounts: of buyers alone
-    made: pd.DataFrame
-    | None = None,  # The columns that the model's first step makes of them, where they are made already; then that step is left out
+    # The columns that the model's first step makes of them, where they are made already; then that
+    # step is left out
+    made: (pd.DataFrame | None) = None,
 ) -> Pipeline:  # The same, fitted
     "Fit a model to revenue; a forest grows on several threads."
     given = (model, table) if made is None else (model[1:], made)

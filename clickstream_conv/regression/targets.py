@@ -55,30 +55,36 @@ def target_of(
     if card["ready_made"] and train["revenue"].isna().all():
         return Target(
             "skipped",
-            "the log holds finished sessions and whether they bought, but no amounts, so there is no revenue to learn from. If a column says what was paid, name it: revenue: COLUMN",
+            "the log holds finished sessions and whether they bought, but no amounts, so there is"
+            " no revenue to learn from. If a column says what was paid, name it: revenue: COLUMN",
         )
     unknown = _share_unknown(train)
     if paid and unknown > MOST_UNKNOWN:
         return Target(
             "skipped",
-            f"{unknown:.0%} of the sessions that convert bought for an unknown sum, and without them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. Map the price, or what an order is worth: order_revenue",
+            f"{unknown:.0%} of the sessions that convert bought for an unknown sum, and without"
+            f" them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. Map the"
+            " price, or what an order is worth: order_revenue",
         )
     if paid >= LEAST_PAID:
         return Target("revenue", "the revenue that a session brings after the landmark")
     if paid:
         return Target(
             "skipped",
-            f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed; give a longer log",
+            f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed;"
+            " give a longer log",
         )
     if priced and card["outcome"]["proxy"]:
         return Target(
             "proxy",
-            f"{PROXY}. The log holds no purchase, so the price of the next product that is looked at after the landmark stands in for revenue. "
-            "It is never zero: there is no hurdle to take, and direct models alone are compared",
+            f"{PROXY}. The log holds no purchase, so the price of the next product that is looked"
+            " at after the landmark stands in for revenue. It is never zero: there is no hurdle to"
+            " take, and direct models alone are compared",
         )
     return Target(
         "skipped",
-        "no session to learn from brings revenue, since the log's purchases have no price or there are none. Map the price column, e.g. price: amount",
+        "no session to learn from brings revenue, since the log's purchases have no price or there"
+        " are none. Map the price column, e.g. price: amount",
     )
 
 # %% ../../nbs/regression/02_targets.ipynb #d66aa065
@@ -153,7 +159,9 @@ def predicted_in_fold(
     chance: np.ndarray | None,  # Probability of paying of the latter; None: no hurdle
     models: list,  # Names
     seed: int = 0,  # Of the models
-) -> pd.DataFrame:  # The latter's keys and revenue, with a column for each baseline and model; for a hurdle also what it says if they buy
+    # The latter's keys and revenue, with a column for each baseline and model; for a hurdle also
+    # what it says if they buy
+) -> pd.DataFrame:
     "What each model says of visitors it has not seen."
     said, bought = (
         validate[["session_id", "landmark", "visitor", "revenue"]].copy(),

@@ -47,14 +47,16 @@ class Worth(BaseEstimator):
 
     def __init__(
         self,
-        amounts: Pipeline
-        | None = None,  # Expected revenue given a purchase; for the proxy: the model itself
+        # Expected revenue given a purchase; for the proxy: the model itself
+        amounts: (Pipeline | None) = None,
         quantiles: Pipeline | None = None,  # Quantiles of the log-amount, as made by fit_quantiles
         correction: tuple = (0.0, 0.0),  # As made by conform
         conversion: BaseEstimator | None = None,  # Probability of a purchase; None for the proxy
-        direct: Pipeline
-        | None = None,  # Revenue in one step, where that was chosen; None: the hurdle
-        own: bool = False,  # Whether the probability is that of paying, not the run's conversion: then none may be handed in
+        # Revenue in one step, where that was chosen; None: the hurdle
+        direct: (Pipeline | None) = None,
+        # Whether the probability is that of paying, not the run's conversion: then none may be
+        # handed in
+        own: bool = False,
         mixture: float = CONFIDENCE,  # As made by mixture_level
         level: float = 1.0,  # As made by level_of: of the direct model, or of the amounts
     ):
@@ -270,7 +272,9 @@ def revenue_by_landmark(
     said: dict,  # Name of a model: its prediction of each row
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
-) -> pd.DataFrame:  # One row a landmark and model, and the pooled ones; with the share of the limit's Gini, R2 and total where these are known
+    # One row a landmark and model, and the pooled ones; with the share of the limit's Gini, R2 and
+    # total where these are known
+) -> pd.DataFrame:
     "The figures of each model at each landmark, and of all together."
     groups = {k: (table["landmark"] == k).to_numpy() for k in sorted(table["landmark"].unique())}
     if len(groups) > 1:

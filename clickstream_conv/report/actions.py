@@ -34,17 +34,24 @@ def action_line(figures: dict):
         done.get("share_flagged", line["expected"]["share_contacted"]),
     )
     if flagged > 0.8:
-        return Sentence(
-            "act.order",
-            f"Use the order of the probabilities, not a line: the line for this purpose ({aim}) would flag nearly all of them.",
-            names=(aim,),
-        ), page
+        return (
+            Sentence(
+                "act.order",
+                f"Use the order of the probabilities, not a line: the line for this purpose ({aim})"
+                " would flag nearly all of them.",
+                names=(aim,),
+            ),
+            page,
+        )
     if line["value"] > 1:
-        return Sentence(
-            "act.line",
-            f"Flag nobody: for {aim}, no threshold earns more than it costs.",
-            names=(aim,),
-        ), page
+        return (
+            Sentence(
+                "act.line",
+                f"Flag nobody: for {aim}, no threshold earns more than it costs.",
+                names=(aim,),
+            ),
+            page,
+        )
     value = chosen_value(line["value"], "threshold", "probability", LEARNED)
     if not done:
         return Sentence("act.line", line["sentence"], (value,), names=(aim,), why=UNKNOWN), page
@@ -63,8 +70,10 @@ def action_line(figures: dict):
         exact_count(done["decided"], "sessions", rows),
     )
     text = (
-        f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part {in_percent(made['share_flagged'])} of {done['decided']:,} sessions are flagged; "
-        f"{in_percent(made['precision'])} of these convert, and they are {in_percent(made['recall'])} of those who convert (F1 {f1:.2f})."
+        f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part"
+        f" {in_percent(made['share_flagged'])} of {done['decided']:,} sessions are flagged;"
+        f" {in_percent(made['precision'])} of these convert, and they are"
+        f" {in_percent(made['recall'])} of those who convert (F1 {f1:.2f})."
     )
     return Sentence("act.line", text, (value, *made.values(), f1, decided), names=(aim,)), page
 
@@ -145,9 +154,12 @@ def action_moment(figures: dict):
         for row in (early, late)
     ]
     text = (
-        f"If you ask once, ask {_moment(best['landmark'])}: {WON_SHORT[purpose]} is then {values[best['landmark']]:{form}}{chance}; {said}. "
-        f"Waiting costs: {_moment(gone['landmark'])}, {in_percent(share)} of the conversions have happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to {late['landmark']} events, "
-        f"{in_percent(order[1])} of pairs are put in order {_moment(late['landmark'])}, {in_percent(order[0])} {_moment(early['landmark'])}."
+        f"If you ask once, ask {_moment(best['landmark'])}: {WON_SHORT[purpose]} is then"
+        f" {values[best['landmark']]:{form}}{chance}; {said}. Waiting costs:"
+        f" {_moment(gone['landmark'])}, {in_percent(share)} of the conversions have happened. And"
+        f" it tells more: of the same {late['sessions']:,} sessions, those that get to"
+        f" {late['landmark']} events, {in_percent(order[1])} of pairs are put in order"
+        f" {_moment(late['landmark'])}, {in_percent(order[0])} {_moment(early['landmark'])}."
     )
     events = tuple(
         chosen_value(k, "events seen", "events")
@@ -155,12 +167,15 @@ def action_moment(figures: dict):
         if k != POOLED
     )
     shown = tuple(values[k] for k in (best["landmark"], *others))
-    return Sentence(
-        "act.moment",
-        text,
-        (*shown, share, *order, exact_count(late["sessions"], "sessions", of_same), *events),
-        names=(WON_SHORT[purpose],),
-    ), QUESTIONS["classification"][1]
+    return (
+        Sentence(
+            "act.moment",
+            text,
+            (*shown, share, *order, exact_count(late["sessions"], "sessions", of_same), *events),
+            names=(WON_SHORT[purpose],),
+        ),
+        QUESTIONS["classification"][1],
+    )
 
 # %% ../../nbs/report/10_actions.ipynb #bf76110f
 def _act_segment(figures: dict):
@@ -183,12 +198,16 @@ def _act_segment(figures: dict):
     view = (chosen_value(of["view"], "events seen", "events"),) if of.get("view") else ()
     if view:
         base = f"the {part} sessions that reach {of['view']} events"
-    text = f"Treat '{own['segment']}' as a group of its own: {in_percent(size)} of {base}, of which {in_percent(converts)} convert."
-    return Sentence(
-        "act.segment", text, (size, converts, *view), names=(own["segment"],)
-    ), QUESTIONS["clustering"][1]
+    text = (
+        f"Treat '{own['segment']}' as a group of its own: {in_percent(size)} of {base}, of which"
+        f" {in_percent(converts)} convert."
+    )
+    return (
+        Sentence("act.segment", text, (size, converts, *view), names=(own["segment"],)),
+        QUESTIONS["clustering"][1],
+    )
 
-
+# %% ../../nbs/report/10_actions.ipynb #fa31668a
 def _act_funnel(figures: dict):
     "Where sessions are lost."
     steps = figures["eda"]["funnel"]
@@ -201,7 +220,10 @@ def _act_funnel(figures: dict):
         f"training part, sessions with a {before['step']}, a row a session",
         narrow.get("came_from"),
     )
-    text = f"Look at the step from {before['step']} to {narrow['step']}: {in_percent(own)} of the sessions go on."
+    text = (
+        f"Look at the step from {before['step']} to {narrow['step']}: {in_percent(own)} of the"
+        " sessions go on."
+    )
     return Sentence("act.funnel", text, (own,), names=(before["step"], narrow["step"])), "03_eda"
 
 # %% ../../nbs/report/10_actions.ipynb #7e4e1581

@@ -23,7 +23,9 @@ from .reading import nested_part
 def judged_segments(
     of: dict,  # Figures of the segments
 ) -> tuple:  # Part that they are from, and the segments
-    "Segments on the test part, or where there is none on the training part, in the order that the training part gave them."
+    """Segments on the test part, or where there is none on the training part, in the order that
+    the training part gave them.
+    """
     part, learned = (
         next(name for name in ("test", "training") if of["worth"].get(name)),
         of["worth"].get("training", []),
@@ -55,7 +57,9 @@ def converts_in_words(row: dict, part: str) -> Figure:
 
 # %% ../../nbs/report/09_answers.ipynb #a9eea9cb
 def _otherwise_here(rows: list, part: str) -> tuple:
-    "Which segments convert most and least in a part, where these are not the first and the last of the training part; their figures."
+    """Which segments convert most and least in a part, where these are not the first and the last
+    of the training part; their figures.
+    """
     most, least = (
         max(rows, key=lambda row: row["conversion"]),
         min(rows, key=lambda row: row["conversion"]),
@@ -85,8 +89,14 @@ def _counted_ends(
     ]
     shares = [converts_in_words(row, part) for row in (first, last)]
     (hits, trials), (others, of_others) = pairs
-    says = f"sessions of '{first['segment']}' convert, against {others:,} of {of_others:,} of '{last['segment']}'. {kinds} kinds of session {when}."
-    sure = f"In shares, with 95 % intervals: {in_percent(shares[0])} against {in_percent(shares[1])}, {part} part. Where nobody converts, no ratio is known."
+    says = (
+        f"sessions of '{first['segment']}' convert, against {others:,} of {of_others:,} of"
+        f" '{last['segment']}'. {kinds} kinds of session {when}."
+    )
+    sure = (
+        f"In shares, with 95 % intervals: {in_percent(shares[0])} against {in_percent(shares[1])},"
+        f" {part} part. Where nobody converts, no ratio is known."
+    )
     rests = (
         *ends,
         *shares,
@@ -161,7 +171,11 @@ def answer_clustering(
     ends = [converts_in_words(row, part) for row in (first, last)]
     named = "" if part == "training" else ", the highest and the lowest of the training part"
     others, of_others = _otherwise_here(rows, part)
-    says = f"as often: '{first['segment']}' converts in {in_percent(ends[0])} of the sessions, '{last['segment']}' in {in_percent(ends[1])}{named}.{others} {len(rows)} kinds of session {when}."
+    says = (
+        f"as often: '{first['segment']}' converts in {in_percent(ends[0])} of the sessions,"
+        f" '{last['segment']}' in {in_percent(ends[1])}{named}.{others} {len(rows)} kinds of"
+        f" session {when}."
+    )
     sure = f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part."
     return Answer(
         question,
@@ -211,9 +225,13 @@ def answer_explain(
         rows,
         of.get("rows"),
     )
-    says = f"is what the model leans on most, with {in_percent(shares[0])} of all contributions; the first {len(first)} have {in_percent(together)}."
+    says = (
+        f"is what the model leans on most, with {in_percent(shares[0])} of all contributions; the"
+        f" first {len(first)} have {in_percent(together)}."
+    )
     sure = (
-        f"From {of['rows']:,} rows of the training part. Contributions describe the model, not causes."
+        f"From {of['rows']:,} rows of the training part. Contributions describe the model, not"
+        " causes."
         if isinstance(of.get("rows"), int)
         else "Contributions describe the model, not causes."
     )

@@ -161,16 +161,24 @@ def study_card(
         if picture
         else ""
     )
-    return f'<a class="study" href="{file.stem}.html">{shown}<strong>{html.escape(page_title(notebook))}</strong><span>{html.escape(finding.replace("`", ""))}</span></a>'
+    return (
+        '<a class="study"'
+        f' href="{file.stem}.html">{shown}<strong>{html.escape(page_title(notebook))}</strong><span>{html.escape(finding.replace("`", ""))}</span></a>'
+    )
 
-
+# %% ../../nbs/report/17_docs.ipynb #ed6abeed
 def gallery_page(
     files: list,  # Executed notebooks
     extra: dict,  # Files to carry along; added to
 ) -> str:  # Markdown
     "All case studies at a glance."
     cards = "".join(study_card(file, extra) for file in files).replace("\n", " ")
-    return f'# Gallery\n\n> Case studies, a picture and a sentence each: what came out on one simulated log and on public ones: what to trust of it, and what not. Each sentence is computed by the notebook behind it.\n\n```{{raw}} html\n<div class="cards">{cards}</div>\n```\n'
+    return (
+        "# Gallery\n\n> Case studies, a picture and a sentence each: what came out on one"
+        " simulated log and on public ones: what to trust of it, and what not. Each sentence is"
+        " computed by the notebook behind it.\n\n```{raw} html\n<div"
+        f' class="cards">{cards}</div>\n```\n'
+    )
 
 # %% ../../nbs/report/17_docs.ipynb #645f994b
 def repository_of(

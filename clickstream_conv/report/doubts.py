@@ -37,7 +37,8 @@ def _of_log(figures: dict) -> list:
         found.append(
             Sentence(
                 "report.proxy",
-                f"The outcome is a proxy ({outcome.get('says')}), not a purchase; nothing here says that anybody buys",
+                f"The outcome is a proxy ({outcome.get('says')}), not a purchase; nothing here says"
+                " that anybody buys",
                 (),
                 "caution",
                 (str(outcome.get("says")),),
@@ -47,7 +48,8 @@ def _of_log(figures: dict) -> list:
         found.append(
             Sentence(
                 "report.finished",
-                "The log holds finished sessions. What is known of a session at its end is not known while it goes on, so these figures flatter what could be predicted in time",
+                "The log holds finished sessions. What is known of a session at its end is not"
+                " known while it goes on, so these figures flatter what could be predicted in time",
                 (),
                 "caution",
             )
@@ -56,7 +58,8 @@ def _of_log(figures: dict) -> list:
         found.append(
             Sentence(
                 "report.simulated",
-                "The log is simulated; it shows what the method can do, not what your shop will show",
+                "The log is simulated; it shows what the method can do, not what your shop will"
+                " show",
                 (),
                 "caution",
             )

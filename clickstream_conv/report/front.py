@@ -25,7 +25,11 @@ def _bar_html(bar: Bar) -> str:
         if bar.low is not None and bar.high is not None
         else ""
     )
-    return f'<li><span class="value">{for_html(bar.value)}</span>{for_html(bar.name)}<div class="track" aria-hidden="true"><i style="width:{limited(bar.share)}"></i>{interval}</div></li>'
+    return (
+        f'<li><span class="value">{for_html(bar.value)}</span>{for_html(bar.name)}<div'
+        ' class="track" aria-hidden="true"><i'
+        f' style="width:{limited(bar.share)}"></i>{interval}</div></li>'
+    )
 
 # %% ../../nbs/report/12_front.ipynb #cbd808bb
 def answer_html(
@@ -39,11 +43,15 @@ def answer_html(
     bars = f'<ul class="bars">{"".join(map(_bar_html, answer.bars))}</ul>' if answer.bars else ""
     sure = f'<p class="sure">{for_html(answer.sure)}</p>' if answer.sure else ""
     more = (
-        f'<p class="more"><a href="{answer.page}.html">In full<span class="unseen">: {asked}</span></a></p>'
+        f'<p class="more"><a href="{answer.page}.html">In full<span class="unseen">:'
+        f" {asked}</span></a></p>"
         if answer.page in pages
         else ""
     )
-    return f'<div class="answer"><h3>{asked}{note}</h3><div class="head{words}">{for_html(answer.figure)}</div><p>{for_html(answer.says)}</p>{bars}{sure}{more}</div>'
+    return (
+        f'<div class="answer"><h3>{asked}{note}</h3><div'
+        f' class="head{words}">{for_html(answer.figure)}</div><p>{for_html(answer.says)}</p>{bars}{sure}{more}</div>'
+    )
 
 # %% ../../nbs/report/12_front.ipynb #7b37f4b2
 def facts(
@@ -145,6 +153,12 @@ def front_page(
         [f"{said(name)} <b>{said(str(value))}</b>" for name, value in facts(figures).items()],
         "",
     )
-    head = f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on {for_markdown(card_title(card))}\n{known}{verdict}"
+    head = (
+        "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on"
+        f" {for_markdown(card_title(card))}\n{known}{verdict}"
+    )
     parted = f"\n## Who was learned from, and who was judged\n{split}"
-    return f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to trust\n{doubt}{parted}\n## Where it comes from\n{origins}"
+    return (
+        f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to"
+        f" trust\n{doubt}{parted}\n## Where it comes from\n{origins}"
+    )

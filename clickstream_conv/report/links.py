@@ -156,7 +156,9 @@ COMMANDS = re.compile(r"%%bash.*\n")  # the first line of a cell of commands
 
 def typed_commands(
     cell: dict,  # A code cell
-) -> tuple:  # A list with the commands as Markdown, or an empty one; and the cell, of which then only the output is shown
+    # A list with the commands as Markdown, or an empty one; and the cell, of which then only the
+    # output is shown
+) -> tuple:
     "A cell of commands as a page shows it."
     source = text_of(cell["source"])
     if not (first := COMMANDS.match(source)):

@@ -61,7 +61,10 @@ def _pooled_beside(row: dict) -> tuple:
         row["rows"],
     )
     return (
-        f" Pooled over all moments, which differ in how many convert, it is {in_percent(pooled)}, and {in_percent(alone)} by the number of events alone.",
+        (
+            " Pooled over all moments, which differ in how many convert, it is"
+            f" {in_percent(pooled)}, and {in_percent(alone)} by the number of events alone."
+        ),
         (pooled, alone),
     )
 
@@ -79,9 +82,11 @@ def answer_classification(
         (
             "roc_auc_within",
             AT_ONE_MOMENT,
-            "pairs of sessions"
-            if nested_part(figures, "source").get("ready_made")
-            else "pairs of sessions at the same moment",
+            (
+                "pairs of sessions"
+                if nested_part(figures, "source").get("ready_made")
+                else "pairs of sessions at the same moment"
+            ),
         )
         if within
         else ("roc_auc", AT_ANY, "pairs, pooled over all moments,")
@@ -101,9 +106,15 @@ def answer_classification(
         )
     if counts and not nested_part(figures, "source").get("ready_made"):
         bars.append(bar(counts, "counting events alone"))
-    says = f"of {pairs} are put in the right order: one where {what}, one where not. Guessing orders half of them right.{best}"
+    says = (
+        f"of {pairs} are put in the right order: one where {what}, one where not. Guessing orders"
+        f" half of them right.{best}"
+    )
     converts, of_counts = _sessions_in_words(row, rows)
-    sure = f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of {sampled_as(nested_part(figures, 'source'))} (95 %)."
+    sure = (
+        f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of"
+        f" {sampled_as(nested_part(figures, 'source'))} (95 %)."
+    )
     if within and limit and limit.get("roc_auc_within_low", 0) > 0.5:
         share = figure_or_unknown(
             row,
@@ -172,9 +183,11 @@ def _ranges_held(of: dict) -> tuple:
     held = (
         likely
         if likely.get("rows")
-        else of["held_if_bought"][-1]
-        if of["target"]["kind"] == "proxy" and of.get("held_if_bought")
-        else {}
+        else (
+            of["held_if_bought"][-1]
+            if of["target"]["kind"] == "proxy" and of.get("held_if_bought")
+            else {}
+        )
     )
     if held.get("held") is None:
         return "", ()
@@ -198,7 +211,10 @@ def _ranges_held(of: dict) -> tuple:
         chosen_value(0.1, "probability of a purchase", "probability"),
     )
     return (
-        f" Ranges meant to hold 90 % of the outcomes held {in_percent(figure)} of them, in the {held['rows']:,} rows{sessions} {where}.",
+        (
+            f" Ranges meant to hold 90 % of the outcomes held {in_percent(figure)} of them, in the"
+            f" {held['rows']:,} rows{sessions} {where}."
+        ),
         (figure, *counts, *settings),
     )
 

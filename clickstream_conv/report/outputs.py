@@ -32,7 +32,10 @@ def picture_html(
 ) -> str:  # HTML
     "A picture, which opens in full when it is clicked."
     width, height = struct.unpack(">II", data[16:24])
-    return f'<a class="picture" href="{address}"><img class="dark-light" src="{address}" width="{width}" height="{height}" alt="{for_html(alt)}"></a>'
+    return (
+        f'<a class="picture" href="{address}"><img class="dark-light" src="{address}"'
+        f' width="{width}" height="{height}" alt="{for_html(alt)}"></a>'
+    )
 
 # %% ../../nbs/report/01_outputs.ipynb #c1f20efe
 def chart_html(
@@ -58,8 +61,9 @@ def chart_html(
     height = layout["height"] if isinstance(layout.get("height"), (int, float)) else 420
     heading = f'<p class="chart-title">{for_html(html.unescape(title))}</p>' if title else ""
     return (
-        f'<figure class="chart" aria-label="{for_html(alt)}">{heading}<div class="plot" style="height:{height}px"></div>'
-        f'<script type="application/json">{kept}</script><noscript>{for_html(alt)}</noscript></figure>'
+        f'<figure class="chart" aria-label="{for_html(alt)}">{heading}<div class="plot"'
+        f' style="height:{height}px"></div><script'
+        f' type="application/json">{kept}</script><noscript>{for_html(alt)}</noscript></figure>'
     )
 
 # %% ../../nbs/report/01_outputs.ipynb #1207f9a3
@@ -180,7 +184,9 @@ def page_output(
     name: str,  # Of the page
     number: int,  # Of the output in it
     pictures: dict,  # Address: PNG; added to
-    prose: bool = False,  # Whether it is the report of a run, which may have come from somebody else: what a cell printed is shown as sentences, and nothing in it fetches or runs something
+    # Whether it is the report of a run, which may have come from somebody else: what a cell
+    # printed is shown as sentences, and nothing in it fetches or runs something
+    prose: bool = False,
 ) -> list:  # None or one output
     "An output as a page shows it."
     data = {
@@ -215,9 +221,11 @@ def page_output(
                 output_type="display_data",
                 metadata={},
                 data={
-                    "text/markdown": without_markup(data["text/markdown"])
-                    if prose
-                    else re.sub(r"(?<!\\)<(?=[A-Za-z/!?])", "&lt;", data["text/markdown"])
+                    "text/markdown": (
+                        without_markup(data["text/markdown"])
+                        if prose
+                        else re.sub(r"(?<!\\)<(?=[A-Za-z/!?])", "&lt;", data["text/markdown"])
+                    )
                 },
             )
         ]

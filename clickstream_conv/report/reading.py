@@ -83,7 +83,9 @@ def nested_part(figures: dict, *names) -> dict:
 LINK = re.compile(
     r"(\]\(|src=\")(?!https?:|#|/|\.\./)([^)\"\s]+)"
 )  # the target of a relative link or image
-MADE = "<!-- Made from nbs/index.ipynb by: clickstream-conv readme. Edit the notebook instead. -->"  # the first line of the README
+MADE = (  # the first line of the README
+    "<!-- Made from nbs/index.ipynb by: clickstream-conv readme. Edit the notebook instead. -->"
+)
 
 
 def as_markdown(

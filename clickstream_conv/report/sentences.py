@@ -152,7 +152,10 @@ def all_sentences(
     return [row for where, said in shown.items() for row in rests_on(where, said)]
 
 # %% ../../nbs/report/13_sentences.ipynb #dc7225c4
-RESTS_LEAD = "Each sentence of the first page, the card and the terminal: the figures in it, the rows behind each, and its 95 % interval or why there is none."  # the line below the title
+RESTS_LEAD = (  # the line below the title
+    "Each sentence of the first page, the card and the terminal: the figures in it, the rows behind"
+    " each, and its 95 % interval or why there is none."
+)
 
 
 def _number(value) -> str:
@@ -161,7 +164,7 @@ def _number(value) -> str:
         return ""
     return f"{value:,}" if isinstance(value, int) or float(value).is_integer() else f"{value:,.4g}"
 
-
+# %% ../../nbs/report/13_sentences.ipynb #f9eabc4c
 def sentences_page(
     rows: list,  # As made by all_sentences
 ) -> str:  # Markdown
@@ -173,7 +176,8 @@ def sentences_page(
         if last != (row["where"], row["sentence"]):
             said = for_html(" ".join(row["sentence"].split()))
             body.append(
-                f'<tr><th class="said" colspan="{len(head)}" scope="rowgroup"><span>{for_html(row["where"])}</span> {said}</th></tr>'
+                f'<tr><th class="said" colspan="{len(head)}"'
+                f' scope="rowgroup"><span>{for_html(row["where"])}</span> {said}</th></tr>'
             )
         last = row["where"], row["sentence"]
         cells = [
@@ -189,5 +193,8 @@ def sentences_page(
         if any(written):
             body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in written) + "</tr>")
     columns = "".join(f"<th>{name}</th>" for name in head)
-    table = f'<div class="table-box rests" tabindex="0" role="group" aria-label="Table"><table><thead><tr>{columns}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    table = (
+        '<div class="table-box rests" tabindex="0" role="group"'
+        f' aria-label="Table"><table><thead><tr>{columns}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    )
     return f"# What each sentence rests on\n\n> {RESTS_LEAD}\n\n```{{raw}} html\n{table}\n```\n"

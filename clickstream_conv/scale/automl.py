@@ -97,7 +97,10 @@ def _tables(run: Run, folder: Path) -> tuple:  # Training and test rows
 def _from_automl(by: str, folder: Path, limit: float, python: str) -> dict:  # seconds, p
     "What AutoML says, run in a Python that has it."
     work = {"AutoGluon": train_autogluon, "FLAML": train_flaml}[by]
-    code = f"import json\n{inspect.getsource(work)}\nprint('\\n' + json.dumps({work.__name__}({str(folder)!r}, {limit})))"
+    code = (
+        f"import json\n{inspect.getsource(work)}\nprint('\\n' +"
+        f" json.dumps({work.__name__}({str(folder)!r}, {limit})))"
+    )
     return json.loads(
         subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
         .stdout.strip()

@@ -128,7 +128,8 @@ def bench(
     )
     if kept["machine"] != here:
         raise ValueError(
-            f"{out} holds figures of another machine or of other versions. Figures are compared only within one: choose another folder"
+            f"{out} holds figures of another machine or of other versions. Figures are compared"
+            " only within one: choose another folder"
         )
     for key, part, arguments in tqdm(
         _plan(tuple(sizes), repeats, tuple(only), compared), desc="benchmark", disable=None

@@ -20,7 +20,9 @@ from .by_hand import OURS, WAYS
 # %% ../../nbs/scale/03_benchmark_page.ipynb #4eb73ef9
 def feature_figures(
     kept: dict,  # As made by bench
-) -> pd.DataFrame:  # way, asked, events, rows, seconds, processor, events_a_second, gigabytes, times (as long as ours), repeats
+    # way, asked, events, rows, seconds, processor, events_a_second, gigabytes, times (as long as
+    # ours), repeats
+) -> pd.DataFrame:
     "The features' figures: medians by way and size."
     rows = [
         dict(way=key.split("/")[1], asked=int(key.split("/")[2]), **found)
@@ -96,7 +98,9 @@ def _said_of_features(table: pd.DataFrame) -> list:
         return []
     most = ours.loc[ours["asked"].idxmax()]
     lines = [
-        f"`session_features` worked through {most['events']:,.0f} events in {most['seconds']:.3g} s, {most['events_a_second']:,.0f} a second, in {most['gigabytes']:.2g} GB of memory at most."
+        f"`session_features` worked through {most['events']:,.0f} events in {most['seconds']:.3g}"
+        f" s, {most['events_a_second']:,.0f} a second, in {most['gigabytes']:.2g} GB of memory at"
+        " most."
     ]
     if not np.isnan(slope := growth_exponent(ours)):
         lines.append(f"Time grows with events to the power of {slope:.2f}.")
@@ -120,7 +124,10 @@ def findings(
     "What was measured, in sentences."
     results, here = kept["results"], kept["machine"]
     lines = [
-        f"Measured on {here['processor']}, {here['cores']} cores, {here['memory']:.0f} GB of memory, Python {here['python']}.",
+        (
+            f"Measured on {here['processor']}, {here['cores']} cores, {here['memory']:.0f} GB of"
+            f" memory, Python {here['python']}."
+        ),
         *_said_of_features(feature_figures(kept)),
     ]
     live = [
@@ -128,11 +135,13 @@ def findings(
     ]
     if live:
         lines.append(
-            f"A live answer takes {np.median([f['median'] for f in live]):.1f} ms, and {np.median([f['p99'] for f in live]):.1f} ms at the 99th percentile."
+            f"A live answer takes {np.median([f['median'] for f in live]):.1f} ms, and"
+            f" {np.median([f['p99'] for f in live]):.1f} ms at the 99th percentile."
         )
     for row in training_figures(kept).itertuples():
         lines.append(
-            f"{row.by} trained on {row.rows:,.0f} rows in {row.seconds:.3g} s: AUC {row.auc:.3f}, average precision {row.ap:.3f}, log-loss {row.log_loss:.4f}."
+            f"{row.by} trained on {row.rows:,.0f} rows in {row.seconds:.3g} s: AUC {row.auc:.3f},"
+            f" average precision {row.ap:.3f}, log-loss {row.log_loss:.4f}."
         )
     lines += sorted(
         {found["skipped"] + ": not measured." for found in results.values() if "skipped" in found}

@@ -21,7 +21,9 @@ def partitions_on_cluster(
     cores: int = 4,  # Of an executor
     executors: int = 10,  # How many
 ) -> int:  # For by_sessions
-    "Into how many partitions a log should be cut: each fits into a core's share of memory, and every core has several to do."
+    """Into how many partitions a log should be cut: each fits into a core's share of memory, and
+    every core has several to do.
+    """
     return int(
         max(-(-events // int(memory * OVERHEAD / cores * ROWS_PER_GB)), 3 * cores * executors)
     )
@@ -44,7 +46,10 @@ def submit_command(
             f"--executor-memory {memory - python}g --conf spark.executor.memoryOverhead={python}g",
             "--archives environment.tar.gz#environment",
             "--conf spark.pyspark.python=./environment/bin/python",
-            "--conf spark.executorEnv.OMP_NUM_THREADS=1 --conf spark.executorEnv.POLARS_MAX_THREADS=1",
+            (
+                "--conf spark.executorEnv.OMP_NUM_THREADS=1 --conf"
+                " spark.executorEnv.POLARS_MAX_THREADS=1"
+            ),
             "--conf spark.sql.execution.arrow.pyspark.enabled=true",
             f"--conf spark.sql.shuffle.partitions={3 * cores * executors}",
             script,
@@ -78,7 +83,9 @@ def sizes(
 ) -> (
     pd.DataFrame
 ):  # By number of events: gigabytes, whether they fit, hours on one machine, hours on the cluster
-    "What the features of a log of some size take, if all grows in step with it: a rough guide, with no network or storage in it."
+    """What the features of a log of some size take, if all grows in step with it: a rough guide,
+    with no network or storage in it.
+    """
     million = np.array([1, 10, 100, 1_000, 10_000, 100_000])
     one, many = (
         million * seconds_per_million / 3600,

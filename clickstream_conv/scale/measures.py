@@ -108,7 +108,10 @@ def in_a_process(
     **arguments,  # What it is called with: plain values
 ) -> dict:  # What it returned, or dict(failed=last words)
     "Call a function in a new process, so that its memory is its own."
-    code = f"import json; from {function.__module__} import {function.__name__} as called; print('\\n' + json.dumps(called(**json.loads({json.dumps(arguments)!r}))))"
+    code = (
+        f"import json; from {function.__module__} import {function.__name__} as called; print('\\n'"
+        f" + json.dumps(called(**json.loads({json.dumps(arguments)!r}))))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if done.returncode:
         return dict(

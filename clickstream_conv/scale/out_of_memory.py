@@ -118,7 +118,8 @@ def fit_out_of_memory(
     "XGBoost over all rows of many files, of which only a piece is in memory at a time."
     if not files:
         raise ValueError(
-            "there are no files of session rows to learn from. Make them: clickstream-conv run --memory 4, or give row_files(run)"
+            "there are no files of session rows to learn from. Make them: clickstream-conv run"
+            " --memory 4, or give row_files(run)"
         )
     made = make_model("xgboost", sample, seed=seed, **params)
     columns, trees = made["columns"].fit(sample), made["model"]
@@ -127,7 +128,8 @@ def fit_out_of_memory(
         rows = RowPieces(files, columns, wanted, f"{pages}/page", size)
         if next(rows.pieces_of_files(), None) is None:
             raise ValueError(
-                f"none of the rows in {Path(files[0]).parent} is wanted, so there is nothing to learn from. Give another function for wanted"
+                f"none of the rows in {Path(files[0]).parent} is wanted, so there is nothing to"
+                " learn from. Give another function for wanted"
             )
         data = xgb.ExtMemQuantileDMatrix(rows, nthread=THREADS)
         booster = xgb.train(given, data, num_boost_round=trees.n_estimators)
@@ -139,7 +141,10 @@ def peak_memory(
     code: str,  # Python; what it prints is thrown away
 ) -> float:  # Megabytes that the process held at its peak
     "The most memory that a piece of code ever takes, in a fresh process."
-    ask = "\nimport re, sys\nwith open('/proc/self/status') as status: sys.stderr.write('\\npeak ' + re.search(r'VmHWM:\\s+(\\d+)', status.read())[1])"
+    ask = (
+        "\nimport re, sys\nwith open('/proc/self/status') as status: sys.stderr.write('\\npeak ' +"
+        " re.search(r'VmHWM:\\s+(\\d+)', status.read())[1])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code + ask],
         capture_output=True,
@@ -199,7 +204,8 @@ def conversion_out_of_memory(
     card, files = load_card(run), row_files(run)
     if card["ready_made"]:
         raise ValueError(
-            f"{card['title']} comes as finished sessions, which are all in memory already. Their model is made by the stage 05_classification"
+            f"{card['title']} comes as finished sessions, which are all in memory already. Their"
+            " model is made by the stage 05_classification"
         )
     sample = load_sessions(run, "train").drop(columns=card["suspects"])
     share = min(HELD, MOST_HELD / sum(pq.ParquetFile(file).metadata.num_rows for file in files))

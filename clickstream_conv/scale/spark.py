@@ -95,8 +95,9 @@ def session_table_on(
     events,  # A Spark frame of canonical events, with visitor and part
     card: dict,  # The log's card
     encoder: EventEncoder,  # Fitted, on a sample of the training part at least
-    others: dict
-    | None = None,  # Fold: the encoder of the other folds, as made by learn_by_fold; None: training rows get what their own events were part of
+    # Fold: the encoder of the other folds, as made by learn_by_fold; None: training rows get what
+    # their own events were part of
+    others: (dict | None) = None,
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
     out: str = "",  # Folder for Parquet files, one folder a part; empty: nothing is written
     partitions: int = 0,  # As for by_sessions
@@ -157,7 +158,8 @@ def score_on_spark(
     scorer, packed = Scorer.load(run), packed_run(run)
     if scorer.card["ready_made"]:
         raise ValueError(
-            f"this run learned from {scorer.card['title']}: finished sessions, no events. Score them on one machine: clickstream-conv score"
+            f"this run learned from {scorer.card['title']}: finished sessions, no events. Score"
+            " them on one machine: clickstream-conv score"
         )
     refuse_missing(events.columns, scorer.card)
 
@@ -239,7 +241,9 @@ def fit_on_spark(
     return grown(columns, trees, grower.fit(numbers).get_booster())
 
 # %% ../../nbs/scale/07_spark.ipynb #650aad73
-TOLERANCE = 2.0  # how many times as far as another seed's scores the scores of another way to learn may lie, on average
+# how many times as far as another seed's scores the scores of another way to learn may lie, on
+# average
+TOLERANCE = 2.0
 
 
 def scores_compared(
@@ -284,11 +288,18 @@ def compared_in_words(
     "How far a way to learn lies from one machine."
     one, chance = compared.loc[way], compared.loc[other_seed]
     if one["largest_difference"] == 0:
-        return f"{way}: {rows:,} rows scored, every probability the same as that of the plain way on one machine; another seed there lies {chance['mean_difference']:.2g} away on average"
+        return (
+            f"{way}: {rows:,} rows scored, every probability the same as that of the plain way on"
+            f" one machine; another seed there lies {chance['mean_difference']:.2g} away on average"
+        )
     return (
-        f"{way}: {rows:,} rows scored, on average {one['mean_difference']:.2g} from the plain way on one machine (largest {one['largest_difference']:.2g}); another seed there lies {chance['mean_difference']:.2g} "
-        f"away (largest {chance['largest_difference']:.2g}). AUC {one['roc_auc']:.4f} and {compared['roc_auc'].iloc[0]:.4f}, log-loss {one['log_loss']:.4f} and {compared['log_loss'].iloc[0]:.4f}. "
-        f"{'Further' if differs_too_much(compared, way, other_seed) else 'No further'} away than {TOLERANCE:g} times what another seed makes"
+        f"{way}: {rows:,} rows scored, on average {one['mean_difference']:.2g} from the plain way"
+        f" on one machine (largest {one['largest_difference']:.2g}); another seed there lies"
+        f" {chance['mean_difference']:.2g} away (largest {chance['largest_difference']:.2g}). AUC"
+        f" {one['roc_auc']:.4f} and {compared['roc_auc'].iloc[0]:.4f}, log-loss"
+        f" {one['log_loss']:.4f} and {compared['log_loss'].iloc[0]:.4f}."
+        f" {'Further' if differs_too_much(compared, way, other_seed) else 'No further'} away than"
+        f" {TOLERANCE:g} times what another seed makes"
     )
 
 # %% ../../nbs/scale/07_spark.ipynb #5a07db1d
@@ -298,7 +309,9 @@ def spark_beside_one_machine(
     workers: int = 2,  # Tasks that learn together
     seed: int = 0,  # Of the model
     **params,  # As for models.xgboost
-) -> pd.DataFrame:  # What was compared: rows, mean and largest difference of what Spark says from what one machine says
+    # What was compared: rows, mean and largest difference of what Spark says from what one machine
+    # says
+) -> pd.DataFrame:
     "Everything that Spark does for a run, compared with the run's own."
     card, events = load_card(run), spark.read.parquet(spark_path(run / "events.parquet"))
     encoder, others = learn_by_fold(load_events(run), card)

@@ -47,7 +47,10 @@ def why_no_spark() -> str:  # A sentence with the way out; empty where Spark can
     if find_spec("pyspark") is None:
         return 'pyspark is not installed. Install it: pip install "clickstream-conv[spark]"'
     program = _java()
-    wanted = f"Spark needs Java {JAVA} or later. Install it, e.g. apt-get install openjdk-{JAVA}-jre-headless, or let JAVA_HOME name the folder of one"
+    wanted = (
+        f"Spark needs Java {JAVA} or later. Install it, e.g. apt-get install"
+        f" openjdk-{JAVA}-jre-headless, or let JAVA_HOME name the folder of one"
+    )
     if program is None:
         return f"there is no Java{' in JAVA_HOME' if os.environ.get('JAVA_HOME') else ''}. {wanted}"
     return (
@@ -117,7 +120,10 @@ def spark_session(
     megabytes: int = 1024,  # Memory of the driver and of each executor
     **config,  # Further settings, with _ for . in their names
 ):  # A Spark session, to be ended by stop_spark
-    "Start a small, quiet Spark on this machine. On a cluster take the session that is there: SparkSession.builder.getOrCreate()."
+    """Start a small, quiet Spark on this machine.
+
+    On a cluster take the session that is there: SparkSession.builder.getOrCreate().
+    """
     if reason := why_no_spark():
         raise ValueError(reason)
     from pyspark.sql import SparkSession
@@ -139,7 +145,9 @@ def spark_session(
         except Exception as error:
             said.seek(0)
             raise ValueError(
-                f"Spark did not start: {error}. It said last: {said.read().decode(errors='replace')[-500:].strip()}. Start it by hand to see more: spark-shell --master 'local[1]'"
+                f"Spark did not start: {error}. It said last:"
+                f" {said.read().decode(errors='replace')[-500:].strip()}. Start it by hand to see"
+                " more: spark-shell --master 'local[1]'"
             ) from error
     atexit.register(stop_spark, spark)
     return spark

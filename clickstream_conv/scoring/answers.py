@@ -163,7 +163,8 @@ def counted_words(
     often = new.value_counts(sort=True).head(3)
     examples = ", ".join(f"{note} ({count:,})" for note, count in often.iter_rows())
     return [
-        f"{many_in_words(int((scores['notes'] != '').sum()), 'row')} with a word that the training part does not hold, scored as a rare word: {examples}"
+        f"{many_in_words(int((scores['notes'] != '').sum()), 'row')} with a word that the training"
+        f" part does not hold, scored as a rare word: {examples}"
     ]
 
 # %% ../../nbs/scoring/06_answers.ipynb #f45c89fe
@@ -175,7 +176,9 @@ def _sentences(self: Scorer, sound: Sound, scores: pl.DataFrame) -> list:
     strange = self._strange_states(sound.events)
     if len(strange):
         said.append(
-            f"{many_in_words(int(strange['events'].sum()), 'event')} in a state ({' and '.join(self.encoder.state)}) that the training part does not hold, e.g. {strange['state'][0]!r}"
+            f"{many_in_words(int(strange['events'].sum()), 'event')} in a state"
+            f" ({' and '.join(self.encoder.state)}) that the training part does not hold, e.g."
+            f" {strange['state'][0]!r}"
         )
     said += counted_words(scores)
     for status in ("converted already", "too short"):
@@ -184,7 +187,9 @@ def _sentences(self: Scorer, sound: Sound, scores: pl.DataFrame) -> list:
     for status in SCORED[1:]:
         if status in count:
             said.append(
-                f"{many_in_words(count[status], 'row')} scored {status}: the model was trained at {', '.join(map(str, self.landmarks))} and is asked about another number of events"
+                f"{many_in_words(count[status], 'row')} scored {status}: the model was trained at"
+                f" {', '.join(map(str, self.landmarks))} and is asked about another number of"
+                " events"
             )
     return said + self.limits()
 
@@ -233,13 +238,16 @@ def unfit(
     if about.get("fit_for_use") is not False:
         return []
     return [
-        f"do not use this model yet, it is not fit for use: {str(about.get('verdict')).removeprefix('not fit for use: ')}"
+        "do not use this model yet, it is not fit for use:"
+        f" {str(about.get('verdict')).removeprefix('not fit for use: ')}"
     ]
 
 
 @lru_cache(maxsize=4)
 def _learned_in(file: Path, *state: int) -> pl.DataFrame:
-    "The sessions of the training part, read once for all questions: a single session is asked about in less time than that takes."
+    """The sessions of the training part, read once for all questions: a single session is asked
+    about in less time than that takes.
+    """
     with naming_damage(file):
         rows = pl.scan_parquet(file, glob=False)
         return rows.filter(pl.col("part") == "train").select("session_id").unique().collect()
@@ -256,12 +264,14 @@ def learned_sessions(
     about = file.stat()
     return _learned_in(file, about.st_mtime_ns, about.st_size)
 
-
+# %% ../../nbs/scoring/06_answers.ipynb #de674356
 @patch
 def names_sessions(
     self: Scorer,
 ) -> bool:  # Whether a session of another file that has the same id is the same session
-    "Whether ids come with the log; otherwise they are numbers of rows, or count the visits that one file shows of a visitor."
+    """Whether ids come with the log; otherwise they are numbers of rows, or count the visits that
+    one file shows of a visitor.
+    """
     return (
         self.contract is None
         or bool(self.contract.source)
@@ -276,19 +286,23 @@ NOT_KNOWN = {
 
 
 def learned_in_words(
-    count: int,  # Sessions that were scored and that the model has learned from; a key of NOT_KNOWN where nobody can tell
+    # Sessions that were scored and that the model has learned from; a key of NOT_KNOWN where
+    # nobody can tell
+    count: int,
     scored: int,  # Sessions that were scored
     how: str = "by session id",  # How they were recognised
 ) -> list:  # One sentence, or none
     "How many answers are about sessions whose end the model has seen."
     if count in NOT_KNOWN:
         return [
-            f"whether the model has learned from some of these sessions is not known: {NOT_KNOWN[count]}"
+            "whether the model has learned from some of these sessions is not known:"
+            f" {NOT_KNOWN[count]}"
         ]
     if not count or not scored:
         return []
     return [
-        f"the model has learned from {count:,} of the {many_in_words(scored, 'scored session')} ({how}): it has seen how they ended, and looks better on them than it is"
+        f"the model has learned from {count:,} of the {many_in_words(scored, 'scored session')}"
+        f" ({how}): it has seen how they ended, and looks better on them than it is"
     ]
 
 
@@ -296,9 +310,8 @@ def learned_in_words(
 def score(
     self: Scorer,
     events,  # Canonical events in any frame: one session or millions of events
-    landmarks: str
-    | int
-    | list = "last",  # last: the largest one reached; now: after all events; every: after each; or trained ones
+    # last: the largest one reached; now: after all events; every: after each; or trained ones
+    landmarks: (str | int | list) = "last",
 ) -> (
     pl.DataFrame | pd.DataFrame
 ):  # session_id, landmark, events, status, and ANSWERS; pandas if pandas was given

@@ -75,7 +75,10 @@ def programs_in_words(
     session: str,  # One of them
     why: str,  # What it does
 ) -> str:  # A sentence
-    "Say which sessions behave as those do that the run's log was rid of. They are scored: a visit is a bot only once it meets the rule."
+    """Say which sessions behave as those do that the run's log was rid of.
+
+    They are scored: a visit is a bot only once it meets the rule.
+    """
     whose = (
         f"session {session!r} behaves"
         if count == 1
@@ -97,7 +100,9 @@ def _in_order(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 
 def _repeats(frame: pl.DataFrame, rules: Rules, kept: bool) -> pl.Series:
-    "True for exact repeats, where the run's log was rid of them; where clicks are numbered, the number tells them apart."
+    """True for exact repeats, where the run's log was rid of them; where clicks are numbered, the
+    number tells them apart.
+    """
     none = pl.repeat(False, len(frame), dtype=pl.Boolean, eager=True)
     numbered = "order" in rules.kinds
     if not rejects_repeats(rules) or numbered and "step" not in frame.columns:
@@ -110,7 +115,7 @@ def _repeats(frame: pl.DataFrame, rules: Rules, kept: bool) -> pl.Series:
         repeats([name for name in frame.columns if name != "step" or numbered])
     ).to_series()
 
-
+# %% ../../nbs/scoring/01_events.ipynb #19c082b0
 def _judged(
     frame: pl.DataFrame, resolution: str, window: tuple | None, rules: Rules, kept: bool
 ) -> pl.DataFrame:
@@ -168,8 +173,8 @@ def judged_events(
     events: pl.DataFrame,  # Canonical events
     card: dict,  # The log's card
     kinds: dict,  # Context column: its kind in the training part
-    rules: Rules
-    | None = None,  # The rules that the run's log was read by; None: as the clock of the card has it
+    # The rules that the run's log was read by; None: as the clock of the card has it
+    rules: Rules | None = None,
 ) -> Sound:  # Those that can be scored, in order; there may be none
     "Check events as a log is checked, put them in order, and say what was done."
     rules = rules or Rules(
@@ -215,8 +220,8 @@ def sound_events(
     events: pl.DataFrame,  # Canonical events
     card: dict,  # The log's card
     kinds: dict,  # Context column: its kind in the training part
-    rules: Rules
-    | None = None,  # The rules that the run's log was read by; None: as the clock of the card has it
+    # The rules that the run's log was read by; None: as the clock of the card has it
+    rules: Rules | None = None,
 ) -> Sound:  # Those that can be scored, in order
     "Events that can be scored, or a refusal."
     refuse_missing(events.columns, card)

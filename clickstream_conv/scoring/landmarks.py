@@ -30,8 +30,9 @@ def chosen_landmarks(
     asked = [landmarks] if isinstance(landmarks, (int, np.integer, str)) else list(landmarks)
     if not asked or (strange := [k for k in asked if k not in trained]):
         raise ValueError(
-            f"landmarks is {landmarks!r}; the model was trained at {', '.join(map(str, trained))}. Choose among these, or one of: last (the largest one reached), "
-            "now (after all events, marked where that is no trained landmark), every (after each event)"
+            f"landmarks is {landmarks!r}; the model was trained at {', '.join(map(str, trained))}."
+            " Choose among these, or one of: last (the largest one reached), now (after all"
+            " events, marked where that is no trained landmark), every (after each event)"
         )
     return sorted(set(asked))
 

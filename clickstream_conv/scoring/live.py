@@ -103,7 +103,9 @@ class Live:
 
     def add(
         self,
-        event: dict,  # t (microseconds since 1970, a datetime or ISO 8601 text), event, item_id, category, price and the run's context; quantity is 1 if not given
+        # t (microseconds since 1970, a datetime or ISO 8601 text), event, item_id, category, price
+        # and the run's context; quantity is 1 if not given
+        event: dict,
     ) -> dict:  # The answer after this event: landmark, events, status, and ANSWERS
         "Add an event, and answer."
         event = self._checked(event)
@@ -127,7 +129,8 @@ def _checked(self: Live, event: dict) -> dict:
     "The event with the columns that count, or a refusal."
     if not isinstance(event, dict):
         raise ValueError(
-            f"an event is a dict such as {{'t': 1767571640078003, 'event': 'view', 'price': None}}; found {type(event).__name__}"
+            "an event is a dict such as {'t': 1767571640078003, 'event': 'view', 'price': None};"
+            f" found {type(event).__name__}"
         )
     event = {"quantity": 1, "visitor_id": None} | event | {"session_id": self._name_of(event)}
     refuse_missing(list(event), self.scorer.card)
@@ -136,7 +139,9 @@ def _checked(self: Live, event: dict) -> dict:
 
 @patch
 def _name_of(self: Live, event: dict) -> str:
-    "The session that an event belongs to, or a refusal: a visit is of one session, named when it is opened or by its first event."
+    """The session that an event belongs to, or a refusal: a visit is of one session, named when it
+    is opened or by its first event.
+    """
     given = event.get("session_id")
     other = None if given is None else self._read("session_id", given, pl.String)
     if not other or other == self.session_id:
@@ -144,7 +149,8 @@ def _name_of(self: Live, event: dict) -> str:
     if not self.session_id:
         return other
     raise ValueError(
-        f"the event belongs to session {other!r}, and this is session {self.session_id!r}. Open one for each: scorer.session({other!r})"
+        f"the event belongs to session {other!r}, and this is session {self.session_id!r}. Open one"
+        f" for each: scorer.session({other!r})"
     )
 
 # %% ../../nbs/scoring/07_live.ipynb #99c14b2f
@@ -174,7 +180,8 @@ def session(
     "A visit that is going on."
     if self.card["ready_made"]:
         raise ValueError(
-            f"this run learned from {self.card['title']}: finished sessions, no events. There is nothing to follow live"
+            f"this run learned from {self.card['title']}: finished sessions, no events. There is"
+            " nothing to follow live"
         )
     return Live(self, session_id)
 
@@ -185,7 +192,8 @@ def _live(self: Scorer, frame: pl.DataFrame) -> dict:
     sound = sound_events(frame, self.card, self.kinds, self.rules)
     if sound.left_out:
         raise ValueError(
-            f"the event cannot be scored: {counted_rows(sound.left_out)}, e.g. {frame.row(-1, named=True)}. It was not added"
+            f"the event cannot be scored: {counted_rows(sound.left_out)}, e.g."
+            f" {frame.row(-1, named=True)}. It was not added"
         )
     answer = self._answered(
         sound.events, landmark_plan(standing(sound.events, self.outcome), "now", self.landmarks)

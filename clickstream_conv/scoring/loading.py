@@ -41,23 +41,27 @@ ROWS_COMPARED = 40  # session rows on which a quick copy is compared with its mo
 
 
 class Scorer:
-    "From events to answers. What it holds is public: card, encoder, conversion, revenue, segments, about, threshold, landmarks, features, contract, rules, kinds, words, said, left_out."
+    """From events to answers.
+
+    What it holds is public: card, encoder, conversion, revenue, segments, about, threshold,
+    landmarks, features, contract, rules, kinds, words, said, left_out.
+    """
 
     def __init__(
         self,
         card: dict,  # The log's card, as kept by the run
-        encoder: EventEncoder
-        | None,  # What was learned about events; None for a source of finished sessions
+        # What was learned about events; None for a source of finished sessions
+        encoder: (EventEncoder | None),
         conversion,  # Model with predict_proba over session rows
         about: dict,  # The models' entries in the manifest: {"features": ..., "conversion": ...}
         revenue=None,  # Model with predict(rows, probability) and interval(rows, probability)
         segments=None,  # Model with predict(rows), names_ and view
-        rows: pd.DataFrame
-        | None = None,  # A few session rows of the run, to compare quick copies on
+        # A few session rows of the run, to compare quick copies on
+        rows: (pd.DataFrame | None) = None,
         kinds: dict | None = None,  # Context column: its kind; text where not given
         folder: Path | None = None,  # The run's folder
-        contract: Contract
-        | None = None,  # How the run's log is read; None: as its source is, and kinds as given
+        # How the run's log is read; None: as its source is, and kinds as given
+        contract: (Contract | None) = None,
     ):
         (
             self.card,
@@ -67,7 +71,15 @@ class Scorer:
             self.segments,
             self.about,
             self.folder,
-        ) = card, encoder, conversion, revenue, segments, about, folder
+        ) = (
+            card,
+            encoder,
+            conversion,
+            revenue,
+            segments,
+            about,
+            folder,
+        )
         self.threshold, self.features = (
             about["conversion"]["threshold"]["value"],
             about["conversion"]["features"],
@@ -87,7 +99,10 @@ class Scorer:
 @patch
 def __repr__(self: Scorer) -> str:
     "What is asked of which log, and the models at hand."
-    return f"Scorer({self.card['title']}: {self.outcome.title}; {', '.join(['conversion', *(name for name in LOADED if getattr(self, name) is not None)])})"
+    return (
+        f"Scorer({self.card['title']}: {self.outcome.title};"
+        f" {', '.join(['conversion', *(name for name in LOADED if getattr(self, name) is not None)])})"
+    )
 
 
 @patch
@@ -132,11 +147,13 @@ def _needed(run: Run, name: str, holds: str) -> None:
     "Refuse a folder without one of the files of a finished run."
     if not run.folder.is_dir():
         raise ValueError(
-            f"there is no folder {run.folder}. Make a run first: clickstream-conv run --out {run.folder}"
+            f"there is no folder {run.folder}. Make a run first: clickstream-conv run --out"
+            f" {run.folder}"
         )
     if not run.has(name):
         raise ValueError(
-            f"{run.folder} holds no finished run: it has no {name} ({holds}). Give the folder of a finished run, or finish it: clickstream-conv run --out {run.folder}"
+            f"{run.folder} holds no finished run: it has no {name} ({holds}). Give the folder of a"
+            f" finished run, or finish it: clickstream-conv run --out {run.folder}"
         )
 
 
@@ -145,8 +162,8 @@ def _manifest(run: Run, card: dict) -> dict:
     said = read_json(run, "models/manifest.json").get("conversion", {})
     if missing := [key for key in ("threshold", "features") if key not in said]:
         raise ValueError(
-            f"{run.folder} holds no finished run: its manifest says nothing of the conversion model's {missing[0]}."
-            f" Finish the run: clickstream-conv run --out {run.folder}"
+            f"{run.folder} holds no finished run: its manifest says nothing of the conversion"
+            f" model's {missing[0]}. Finish the run: clickstream-conv run --out {run.folder}"
         )
     about = refuse_unsound_manifest(run, card)
     refuse_missing_columns(run, about["conversion"]["features"])
@@ -185,7 +202,10 @@ def load(
     run: str | Path | Run,  # The folder of a finished run
     key: str = "",  # Path of the key that it must be signed with; empty: it need not be signed
 ) -> Scorer:  # Ready to be asked
-    "The models of a run. No code runs; what an accident changed is refused; what a stranger did, where a key is given."
+    """The models of a run.
+
+    No code runs; what an accident changed is refused; what a stranger did, where a key is given.
+    """
     run = run if isinstance(run, Run) else Run(str(run) if str(run) else ".")
     _needed(run, "metrics/source.json", "kept by the stage 02_sources")
     _needed(run, "models/manifest.json", "kept with the first model")

@@ -47,7 +47,9 @@ def evened_out(
 
 # %% ../../nbs/scoring/03_quick.ipynb #e0b1c575
 class WordTable:
-    "Words as indicator columns, by what scikit-learn's fitted encoder says of each word it knows and of one it does not."
+    """Words as indicator columns, by what scikit-learn's fitted encoder says of each word it knows
+    and of one it does not.
+    """
 
     def __init__(
         self,
@@ -206,8 +208,8 @@ def _swapped(part):
 def quickened(
     model,  # Any fitted model
     ask: Callable,  # Model, rows -> numbers
-    rows: pd.DataFrame
-    | None = None,  # A few session rows on which both must say the same; without any the model is left as it is
+    # A few session rows on which both must say the same; without any the model is left as it is
+    rows: pd.DataFrame | None = None,
 ):  # A quick copy, or the model itself where there is none that says the same
     "A copy of a model that answers the same, sooner."
     if rows is None or not len(rows):

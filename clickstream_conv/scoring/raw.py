@@ -89,8 +89,8 @@ def as_events(events: pl.DataFrame) -> Checked:
 def read(
     self: Scorer,
     log,  # Path of a file, folder or pattern; or a frame with the log's own columns
-    max_rejected: float
-    | None = None,  # Largest share of rows that may be unreadable; None: what the run's own log was allowed
+    # Largest share of rows that may be unreadable; None: what the run's own log was allowed
+    max_rejected: float | None = None,
 ) -> Checked:  # Events to be scored, rejected rows, notes
     "A raw log as events, read as the run's own log was."
     max_rejected = self.allowed(max_rejected)

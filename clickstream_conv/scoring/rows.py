@@ -69,7 +69,9 @@ def rows(
     self: Scorer,
     events,  # Canonical events in any frame
     landmarks: str | int | list = "last",  # last, now, every, or trained landmarks
-) -> pd.DataFrame:  # One row a scored session and landmark: session_id, landmark, and the columns that the models were fitted on
+    # One row a scored session and landmark: session_id, landmark, and the columns that the models
+    # were fitted on
+) -> pd.DataFrame:
     "Session rows as the models see them."
     sound, plan = self._asked_about(events, landmarks)
     return self._table(sound.events, plan.filter(pl.col("status").is_in(SCORED)))
@@ -94,7 +96,8 @@ def _refuse_foreign(self: Scorer, events: int, strange: pl.DataFrame) -> None:
     if events < FOREIGN or strange["events"].sum() < events:
         return
     raise ValueError(
-        f"none of the {events:,} events is in a state that this run knows: {' and '.join(self.encoder.state)} are, e.g., "
-        f"{strange['state'][0]!r}, in the run {next(iter(self.encoder.rates_.exits_))!r}. "
-        f"These look like events of another log than {self.card['title']}. Score them with a run of their own"
+        f"none of the {events:,} events is in a state that this run knows:"
+        f" {' and '.join(self.encoder.state)} are, e.g., {strange['state'][0]!r}, in the run"
+        f" {next(iter(self.encoder.rates_.exits_))!r}. These look like events of another log than"
+        f" {self.card['title']}. Score them with a run of their own"
     )

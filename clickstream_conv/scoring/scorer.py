@@ -137,19 +137,21 @@ def score_file(
     events_path: str,  # A log with the columns of the training log, or the events.parquet of a run
     out_path: str,  # Where the scores go: .parquet, .csv or .jsonl
     landmarks: str | int | list = "last",  # As for Scorer.score
-    max_rejected: float
-    | None = None,  # Largest share of rows that may be unreadable; None: what the run's own log was allowed
+    # Largest share of rows that may be unreadable; None: what the run's own log was allowed
+    max_rejected: (float | None) = None,
     progress: bool = True,  # Whether to show progress, in a terminal
     key: str = "",  # Path of the key that the run must be signed with, as for Scorer.load
 ) -> list:  # Sentences: what was read, what was scored, what to know
-    "Score a file of any size, session by session in no order of the log; an earlier result stays until the new one is whole."
+    """Score a file of any size, session by session in no order of the log; an earlier result stays
+    until the new one is whole.
+    """
     scorer, (path, out) = Scorer.load(run, key), score_targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
     log = str(events_path if is_address(path) else path)
     if is_address(path) and source.reader:
         raise ValueError(
-            f"this run learned from {source.title}, which is read from files, and {path} is a database. "
-            "Export the new rows to a file"
+            f"this run learned from {source.title}, which is read from files, and {path} is a"
+            " database. Export the new rows to a file"
         )
     max_rejected = scorer.allowed(max_rejected)
     if source.ready_made:
@@ -186,7 +188,9 @@ def landmarks_in_text(
 def finished_mapping(
     scorer: Scorer,  # Of a run of finished sessions
 ) -> Mapping:  # With the columns alone that its model reads
-    "How sessions are read to be scored: their label is not asked for, nor when they were, nor what may know the outcome."
+    """How sessions are read to be scored: their label is not asked for, nor when they were, nor
+    what may know the outcome.
+    """
     mapping = scorer.source().mapping
     needed = {
         name: mapping.session_context[name]
@@ -206,7 +210,8 @@ def _where_named(mapping: Mapping, frame: pl.DataFrame, scorer: Scorer) -> Mappi
     }
     if missing := [new for new, old in context.items() if value_of(frame, old) is None]:
         raise ValueError(
-            f"the sessions have no {', '.join(missing)}; they have: {', '.join(frame.columns)}. This run learned from {scorer.card['title']}"
+            f"the sessions have no {', '.join(missing)}; they have: {', '.join(frame.columns)}."
+            f" This run learned from {scorer.card['title']}"
         )
     ids = {
         name: column if own or name not in frame.columns else name
@@ -216,7 +221,7 @@ def _where_named(mapping: Mapping, frame: pl.DataFrame, scorer: Scorer) -> Mappi
         ids = dict(session_id="session_id")
     return replace(mapping, columns=ids, session_context=context)
 
-
+# %% ../../nbs/scoring/11_scorer.ipynb #7a311645
 def left_out_in_words(
     reasons: dict,  # Reason: rows that were set aside for it
 ) -> list:  # A sentence, or none
@@ -224,7 +229,8 @@ def left_out_in_words(
     if not reasons:
         return []
     return [
-        f"{many_in_words(sum(reasons.values()), 'row')} set aside ({', '.join(f'{reason}: {count:,}' for reason, count in reasons.items())})"
+        f"{many_in_words(sum(reasons.values()), 'row')} set aside"
+        f" ({', '.join(f'{reason}: {count:,}' for reason, count in reasons.items())})"
     ]
 
 # %% ../../nbs/scoring/11_scorer.ipynb #7a311645
@@ -236,7 +242,8 @@ def score_sessions(
     "What the model says of finished sessions."
     if not self.card["ready_made"]:
         raise ValueError(
-            f"this run learned from the events of {self.card['title']}. Give events to scorer.score(events), or session rows from scorer.rows(events) to its models"
+            f"this run learned from the events of {self.card['title']}. Give events to"
+            " scorer.score(events), or session rows from scorer.rows(events) to its models"
         )
     frame = to_polars(table)
     mapping = _where_named(finished_mapping(self), frame, self)
@@ -249,8 +256,8 @@ def score_sessions(
     return as_given(scores, table)
 
 
-NUMBERED = (
-    "session_id is the {what}, since the sessions have no ids of their own"  # of finished sessions
+NUMBERED = (  # of finished sessions
+    "session_id is the {what}, since the sessions have no ids of their own"
 )
 
 
@@ -324,13 +331,17 @@ def score_finished(
     with atomic_write(out) as file, appender(file, out.suffix) as append:
         append(scores)
     said = [
-        f"{many_in_words(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged from a probability of {scorer.threshold:.4f} on"
+        f"{many_in_words(len(scores), 'session')} scored, {int(scores['flagged'].sum()):,} flagged"
+        f" from a probability of {scorer.threshold:.4f} on"
     ]
     said += scorer._finished_sentences(checked, scores, numbered)
     if numbered:
         said.append(
             NUMBERED.format(
-                what=f"{'line of its row' if '_row' in raw.columns else 'number of its row, counted from 1,'} in {path.name}"
+                what=(
+                    f"{'line of its row' if '_row' in raw.columns else 'number of its row, counted from 1,'}"
+                    f" in {path.name}"
+                )
             )
         )
     if out.suffix == ".csv" and (note := spreadsheet_note(frame_for_spreadsheet(scores)[1])):

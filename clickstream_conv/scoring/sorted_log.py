@@ -102,7 +102,9 @@ def _counted_events(sound: Sound, rules: Rules) -> Counter:
 
 
 def set_aside_rows(checked: Checked, sound: Sound, canonical: bool, rules: Rules) -> Checked:
-    "What became of the rows of a part, those that were read and cannot be scored among them; without events and texts."
+    """What became of the rows of a part, those that were read and cannot be scored among them;
+    without events and texts.
+    """
     rejected, counts = checked.rejected.drop("text", strict=False), checked.counts
     if sound.left_out:
         rejected = pl.concat([rejected, _lost_events(checked.events, sound)], how="diagonal")

@@ -76,7 +76,8 @@ def to_polars(
         return events
     if isinstance(events, dict):
         raise ValueError(
-            "one event was given as a dict. Give a list of them, or add it to a live session: scorer.session().add(event)"
+            "one event was given as a dict. Give a list of them, or add it to a live session:"
+            " scorer.session().add(event)"
         )
     if isinstance(events, (list, tuple)):
         return _from_dicts(events)
@@ -84,7 +85,8 @@ def to_polars(
         frame = nw.from_native(events)
     except TypeError:
         raise ValueError(
-            f"events must be a frame (pandas, Polars, DuckDB) or a list of dicts; found {type(events).__name__}. A file is read by scorer.read(path)"
+            "events must be a frame (pandas, Polars, DuckDB) or a list of dicts; found"
+            f" {type(events).__name__}. A file is read by scorer.read(path)"
         ) from None
     try:
         return (
@@ -115,8 +117,9 @@ def refuse_missing(
     context = [*card["session_context"], *card["event_context"]]
     if missing := [c for c in (*REQUIRED, *context) if c not in columns and c not in OPTIONAL]:
         raise ValueError(
-            f"the events have no {', '.join(missing)}; they have: {', '.join(columns)}. This run learned from {card['title']} and asks for the columns of its events. "
-            "Read a raw log with scorer.read(path), or add a column of nulls where a value is truly unknown"
+            f"the events have no {', '.join(missing)}; they have: {', '.join(columns)}. This run"
+            f" learned from {card['title']} and asks for the columns of its events. Read a raw log"
+            " with scorer.read(path), or add a column of nulls where a value is truly unknown"
         )
 
 # %% ../../nbs/scoring/00_values.ipynb #2cbaa29b
@@ -265,8 +268,9 @@ def as_moment(
     lost = found.is_null() & values.is_not_null()
     if lost.any():
         raise ValueError(
-            f"column {values.name!r} should hold times and holds {values.filter(lost).to_list()[0]!r} ({kind}). Give whole "
-            "microseconds since 1970 in UTC such as 1767571640078003, a datetime, or text such as '2026-01-05T00:07:20Z'"
+            f"column {values.name!r} should hold times and holds"
+            f" {values.filter(lost).to_list()[0]!r} ({kind}). Give whole microseconds since 1970 in"
+            " UTC such as 1767571640078003, a datetime, or text such as '2026-01-05T00:07:20Z'"
         )
     return found.alias(values.name)
 

@@ -156,7 +156,9 @@ def refuse_unscored(
     scorer: Scorer,  # Who was asked
     tally: Tally,  # All parts of a log
 ) -> None:
-    "Refuse a log of which no event can be scored, or in which nothing is known: what Scorer.score refuses, once all parts are known."
+    """Refuse a log of which no event can be scored, or in which nothing is known: what
+    Scorer.score refuses, once all parts are known.
+    """
     if tally.read and not tally.events:
         refuse_no_events(tally.sound.left_out, tally.sound.trouble, tally.example)
     if tally.states is not None:

@@ -67,8 +67,10 @@ def twins_in_words(
         exact_count(parts["test"], "sessions", where),
     )
     text = (
-        f"{count:,} of {parts['test']:,} test sessions say the same as a training session in every value that was read: sessions that look alike, or one "
-        "that was written twice, which a model remembers and does not predict; duplicates: reject leaves out rows that repeat an earlier one exactly"
+        f"{count:,} of {parts['test']:,} test sessions say the same as a training session in every"
+        " value that was read: sessions that look alike, or one that was written twice, which a"
+        " model remembers and does not predict; duplicates: reject leaves out rows that repeat an"
+        " earlier one exactly"
     )
     return [Sentence("source.warning.twins", text, counts, "caution", ("duplicates: reject",))]
 
@@ -127,7 +129,8 @@ def refuse_outcome(outcome: Outcome, columns: list) -> None:
     if outcome.column in columns:
         return
     raise ValueError(
-        f"outcome {outcome.name!r} needs a column {outcome.column!r}; the events have: {', '.join(columns)}. Add it to event_context in the mapping"
+        f"outcome {outcome.name!r} needs a column {outcome.column!r}; the events have:"
+        f" {', '.join(columns)}. Add it to event_context in the mapping"
     )
 
 

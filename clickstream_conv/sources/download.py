@@ -198,9 +198,15 @@ def _in_plain_words(error: OSError, path: Path, missing: int) -> str:
     "What the operating system's complaint means for a download."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         need = f"; {human_size(missing)} are still to come" if missing > 0 else ""
-        return f"the disk is full at {path.parent}{need}. Make room and repeat the command, it goes on where it stopped"
+        return (
+            f"the disk is full at {path.parent}{need}. Make room and repeat the command, it goes on"
+            " where it stopped"
+        )
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return f"{path.parent} cannot be written to. Change its rights, or get the file by hand and give it with --path"
+        return (
+            f"{path.parent} cannot be written to. Change its rights, or get the file by hand and"
+            " give it with --path"
+        )
     if isinstance(error, (NotADirectoryError, FileExistsError)):
         return (
             f"{path.parent} is not a folder. Remove the file of that name or choose another folder"
@@ -223,7 +229,7 @@ def _refuse_content(part: Part, url: str, sha256: str, size: int, expect: str) -
     )
     raise ValueError(
         f"what {url} sent is not the expected file: {wrong} ({human_size(have)}). "
-        f"It was not kept: the file was changed at its source, or on the way. "
+        "It was not kept: the file was changed at its source, or on the way. "
         "If you have the right file, give it with --path"
     )
 
@@ -240,7 +246,7 @@ def _is_complete(path: Path, sha256: str, size: int) -> bool:
         else path.stat().st_size > 0
     )
 
-
+# %% ../../nbs/sources/00_download.ipynb #692ab172
 def _persist(
     url: str,
     part: Part,
@@ -266,7 +272,8 @@ def _persist(
                     else "Check the network and repeat the command"
                 )
                 raise ValueError(
-                    f"{error}; gave up after {attempts} attempts. {kept}, or get the file by hand and give it with --path"
+                    f"{error}; gave up after {attempts} attempts. {kept}, or get the file by hand"
+                    " and give it with --path"
                 ) from None
             say(f"{error}; trying again ({attempt + 1} of {attempts})")
             time.sleep(backoff * 2 ** (attempt - 1))

@@ -52,7 +52,8 @@ def read_yoochoose(
     for kind, event in (("clicks", "view"), ("buys", "purchase")):
         if not (of_kind := [f for f in files if kind in f.name]):
             raise ValueError(
-                f"yoochoose needs a file with {kind!r} in its name, found: {', '.join(f.name for f in files) or 'none'}. Give the folder with both"
+                f"yoochoose needs a file with {kind!r} in its name, found:"
+                f" {', '.join(f.name for f in files) or 'none'}. Give the folder with both"
             )
         parts.append(
             read_table(of_kind, format="csv", delimiter=",", names=YOOCHOOSE[kind]).with_columns(
@@ -80,11 +81,20 @@ register(
             rules=Rules(time_format="%Y-%m-%dT%H:%M:%S%.fZ", resolution="ms"),
         ),
         reader=read_yoochoose,
-        where="https://www.kaggle.com/datasets/chadgostopp/recsys-challenge-2015 (unpack; give the folder with --path)",
+        where=(
+            "https://www.kaggle.com/datasets/chadgostopp/recsys-challenge-2015 (unpack; give the"
+            " folder with --path)"
+        ),
         licence="CC BY-NC-ND 4.0",
         citation="Ben-Shimon et al., RecSys Challenge 2015 and the YOOCHOOSE dataset, 2015",
-        traps="at least half of the buys have price and quantity 0: they are buys of unknown worth; neither file has a header",
-        compare="9,249,729 sessions, 33,003,944 clicks, 1,150,753 buys in 509,696 buying sessions (the files of the challenge)",
+        traps=(
+            "at least half of the buys have price and quantity 0: they are buys of unknown worth;"
+            " neither file has a header"
+        ),
+        compare=(
+            "9,249,729 sessions, 33,003,944 clicks, 1,150,753 buys in 509,696 buying sessions (the"
+            " files of the challenge)"
+        ),
     )
 )
 
@@ -105,7 +115,9 @@ def price_history(
     for piece in read_pieces(files, format="csv"):
         if missing := {MOMENT, ITEM, PROPERTY, "value"} - set(piece.columns):
             raise ValueError(
-                f"no column {min(missing)!r} in {files[0].name}; it has: {', '.join(piece.columns)}. Give item_properties as Retailrocket has it, or leave it out"
+                f"no column {min(missing)!r} in {files[0].name}; it has:"
+                f" {', '.join(piece.columns)}. Give item_properties as Retailrocket has it, or"
+                " leave it out"
             )
         kept.append(piece.filter(pl.col(PROPERTY) == PRICE).select(MOMENT, ITEM, "value"))
     price = pl.col("value").str.strip_prefix("n").cast(pl.Float64, strict=False)
@@ -152,7 +164,8 @@ def read_retailrocket(
     logs = [f for f in files if f not in properties and not f.name.startswith("category_tree")]
     if not logs:
         raise ValueError(
-            f"retailrocket needs events.csv, found: {', '.join(f.name for f in files) or 'none'}. Give that file, or the folder with it"
+            f"retailrocket needs events.csv, found: {', '.join(f.name for f in files) or 'none'}."
+            " Give that file, or the folder with it"
         )
     events = read_table(logs, format="csv")
     if properties and {MOMENT, ITEM} <= set(events.columns):
@@ -180,10 +193,19 @@ register(
             ),
         ),
         reader=read_retailrocket,
-        where="https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset (unpack; give the folder with --path, or events.csv alone: then without prices)",
+        where=(
+            "https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset (unpack; give the"
+            " folder with --path, or events.csv alone: then without prices)"
+        ),
         licence="CC BY-NC-SA 4.0",
         citation="Retailrocket recommender system dataset, 2017",
-        traps="no sessions; prices stand in item_properties as property 790, whose name is hashed as all are, and are of no stated currency",
-        compare="2,756,101 events: 2,664,312 views, 69,332 carts, 22,457 transactions of 1,407,580 visitors (the description of the data set)",
+        traps=(
+            "no sessions; prices stand in item_properties as property 790, whose name is hashed as"
+            " all are, and are of no stated currency"
+        ),
+        compare=(
+            "2,756,101 events: 2,664,312 views, 69,332 carts, 22,457 transactions of 1,407,580"
+            " visitors (the description of the data set)"
+        ),
     )
 )

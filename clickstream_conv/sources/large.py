@@ -233,7 +233,11 @@ def prepare_in_partitions(
     if share < 1:
         card["notes"] = [
             *card["notes"],
-            f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a hash of their name, to stay within {memory:g} GB; all events are in the folder events",
+            (
+                f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a"
+                f" hash of their name, to stay within {memory:g} GB; all events are in the folder"
+                " events"
+            ),
         ]
     card = with_warnings(card, as_warnings(oddities(source.mapping, counted, spans)))
     write_table(run, "rejected.parquet", checked.rejected)

@@ -36,12 +36,14 @@ def _own_outcome(given: dict, name: str, label: str = "") -> Outcome:
         raise ValueError(f"{name}: {error}") from None
     if label and (outcome.kind, outcome.column) != ("label", label):
         raise ValueError(
-            f"{name}: the rows are finished sessions, whose outcome is what the label {label!r} says. Leave kind and column out of outcome"
+            f"{name}: the rows are finished sessions, whose outcome is what the label {label!r}"
+            " says. Leave kind and column out of outcome"
         )
     if outcome.kind == "label" and not label:
         raise ValueError(
-            f"{name}: outcome {outcome.name!r} is of the kind 'label', which only a log of finished "
-            f"sessions has: ready_made: true, label: COLUMN. Choose one of {list(OUTCOME_KINDS[:-1])}"
+            f"{name}: outcome {outcome.name!r} is of the kind 'label', which only a log of finished"
+            " sessions has: ready_made: true, label: COLUMN. Choose one of"
+            f" {list(OUTCOME_KINDS[:-1])}"
         )
     return outcome
 
@@ -92,8 +94,9 @@ def find_source(
     known = [*SOURCES, *shipped_mappings()]
     close = difflib.get_close_matches(name, known, 1)
     raise ValueError(
-        f"no source {name!r}; known: {', '.join(known)}{f' (did you mean {close[0]}?)' if close else ''}. For a log of your own give a mapping file "
-        "ending in .yaml, as proposed by: clickstream-conv map LOG"
+        f"no source {name!r}; known:"
+        f" {', '.join(known)}{f' (did you mean {close[0]}?)' if close else ''}. For a log of your"
+        " own give a mapping file ending in .yaml, as proposed by: clickstream-conv map LOG"
     )
 
 # %% ../../nbs/sources/04_own.ipynb #c0c1323a
@@ -129,7 +132,8 @@ def source_of(
     known = SOURCES.get(contract.source)
     if known is None or known.ready_made != card["ready_made"]:
         raise ValueError(
-            f"this run's contract names the reader {contract.source!r}, which this release does not have for such a log; it has: {', '.join(SOURCES)}. "
-            "Make the run again with this release"
+            f"this run's contract names the reader {contract.source!r}, which this release does not"
+            f" have for such a log; it has: {', '.join(SOURCES)}. Make the run again with this"
+            " release"
         )
     return replace(known, mapping=contract.mapping)

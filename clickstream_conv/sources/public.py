@@ -90,10 +90,16 @@ register(
         ),
         prepare=fill_category,
         url="https://data.rees46.com/datasets/marketplace/2019-Oct.csv.gz",
-        where="https://rees46.com/en/open-datasets, or Kaggle mkechinov/ecommerce-behavior-data-from-multi-category-store",
+        where=(
+            "https://rees46.com/en/open-datasets, or Kaggle"
+            " mkechinov/ecommerce-behavior-data-from-multi-category-store"
+        ),
         licence="free use with attribution to REES46",
         citation="eCommerce behavior data from multi category store, REES46 Open CDP, 2019-2020",
-        traps="a row a piece: the same product bought twice stands twice; some prices are negative or 0; some rows have no session",
+        traps=(
+            "a row a piece: the same product bought twice stands twice; some prices are negative or"
+            " 0; some rows have no session"
+        ),
         compare="42,448,764 events in 2019-Oct, of which 742,849 purchases (rows of the file)",
         names=(
             "event_time",
@@ -250,6 +256,9 @@ register(
         url="https://archive.ics.uci.edu/static/public/468/online+shoppers+purchasing+intention+dataset.zip",
         where="https://doi.org/10.24432/C5F88Q",
         licence="CC BY 4.0",
-        citation="Sakar, Polat, Katircioglu and Kastro, Real-time prediction of online shoppers' purchasing intention, 2018",
+        citation=(
+            "Sakar, Polat, Katircioglu and Kastro, Real-time prediction of online shoppers'"
+            " purchasing intention, 2018"
+        ),
     )
 )

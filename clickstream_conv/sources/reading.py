@@ -51,7 +51,8 @@ def _unpacked(archive: Path) -> Path:
             return target
     except (zipfile.BadZipFile, ValueError) as error:
         raise ValueError(
-            f"{archive} is no zip archive with a CSV file in it. Remove it and fetch again, or give a copy of the log with --path"
+            f"{archive} is no zip archive with a CSV file in it. Remove it and fetch again, or give"
+            " a copy of the log with --path"
         ) from error
 
 # %% ../../nbs/sources/05_reading.ipynb #9e1fb5ec
@@ -64,7 +65,8 @@ def fetch(
     source = find_source(name)
     if not source.url:
         raise ValueError(
-            f"{source.title} cannot be downloaded by a program. Get it by hand and give it with --path: {source.where or 'your own copy'}"
+            f"{source.title} cannot be downloaded by a program. Get it by hand and give it with"
+            f" --path: {source.where or 'your own copy'}"
         )
     cache = Path(folder) if folder else cache_folder()
     suffix = (
@@ -85,8 +87,8 @@ def fetch(
         log.unlink()
         target.unlink()
         raise ValueError(
-            f"{source.url} no longer holds the log that is known: sha256 {found[:12]}... instead of {source.sha256[:12]}.... Nothing was kept. "
-            f"Give a copy with --path; {source.where}"
+            f"{source.url} no longer holds the log that is known: sha256 {found[:12]}... instead of"
+            f" {source.sha256[:12]}.... Nothing was kept. Give a copy with --path; {source.where}"
         )
     return log
 
@@ -106,13 +108,15 @@ def refuse_database(source: Source, path: str) -> None:
     if not is_address(path) or not source.reader:
         return
     raise ValueError(
-        f"source {source.name} is read from files, and {parse_address(path)} is a database. Export the log to files, "
-        "or write a mapping of your own with query: SELECT ..."
+        f"source {source.name} is read from files, and {parse_address(path)} is a database. Export"
+        " the log to files, or write a mapping of your own with query: SELECT ..."
     )
 
 
 def files_for(source: Source, path: str) -> list:
-    "The files of a log, none for one in a database; a folder is left to a source's own reader, which knows what it looks for."
+    """The files of a log, none for one in a database; a folder is left to a source's own reader,
+    which knows what it looks for.
+    """
     refuse_database(source, path)
     if is_address(path):
         return []
@@ -127,12 +131,15 @@ def pairs_note(
     if "file" not in mapping.same_visitor or mapping.rules.links is not None:
         return []
     return [
-        f"same_visitor: no {mapping.same_visitor['file']} lies beside the log, so every id is its own"
+        f"same_visitor: no {mapping.same_visitor['file']} lies beside the log, so every id is"
+        " its own"
     ]
 
-
+# %% ../../nbs/sources/05_reading.ipynb #6dddc304
 def _notes_on(source: Source, files: list, path: str = "") -> list:
-    "What to say about the files of a log, or of its database; a source with a reader of its own knows what its columns are."
+    """What to say about the files of a log, or of its database; a source with a reader of its own
+    knows what its columns are.
+    """
     if is_address(path):
         return [note] if (note := database_note(path)) else []
     if not source.reader:
@@ -231,7 +238,9 @@ def read_ready_made(
     path: str = "",  # The file, folder, pattern or address; empty: a download
     max_rejected: float = 0.05,  # Largest share of rows that may be rejected
     place: Path | None = None,  # A folder for what a query puts aside; without: one of the system's
-) -> Checked:  # Sessions in place of events: session_id, the context columns, converted; as far as known revenue, visitor_id, t, _file
+    # Sessions in place of events: session_id, the context columns, converted; as far as known
+    # revenue, visitor_id, t, _file
+) -> Checked:
     "Read finished sessions: numbers as numbers, the label, repeats set aside."
     source, outcome = with_names(source, path), source.outcome()
     files = files_for(source, path or fetch(source.name))

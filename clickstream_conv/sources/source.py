@@ -22,7 +22,9 @@ class Outcome:
 
     name: str = "purchase"  # Short name
     says: str = "the session buys"  # The outcome as the end of a sentence
-    kind: str = "event"  # "event": such an event comes later; "any later": some later event has column = equals; "next": the next one has; "label": the log says it
+    # "event": such an event comes later; "any later": some later event has column = equals;
+    # "next": the next one has; "label": the log says it
+    kind: str = "event"
     column: str = "event"  # The column that decides
     equals: str = "purchase"  # Its value that counts
     proxy: bool = False  # Whether it stands in for a purchase that the log does not hold
@@ -36,7 +38,8 @@ class Outcome:
                 )
         if not isinstance(self.proxy, bool):
             raise ValueError(
-                f"outcome {self.name!r}: proxy must be true or false; found {reprlib.repr(self.proxy)}"
+                f"outcome {self.name!r}: proxy must be true or false; found"
+                f" {reprlib.repr(self.proxy)}"
             )
         if self.kind not in OUTCOME_KINDS:
             raise ValueError(

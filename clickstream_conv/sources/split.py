@@ -65,10 +65,10 @@ def split_as_given(
     ), f"split as given by the files; {cut:,} sessions stand in both and were left out"
 
 # %% ../../nbs/sources/06_split.ipynb #c71d9e20
-AS_VISITOR = (
-    "if its id stays with a visitor over several visits, map it to visitor_id and leave session_id out: "
-    "then a silence of gap_minutes ends a visit"
-)  # what to do where a session is none
+AS_VISITOR = (  # what to do where a session is none
+    "if its id stays with a visitor over several visits, map it to visitor_id and leave session_id"
+    " out: then a silence of gap_minutes ends a visit"
+)
 
 
 def sessions_in_words(count: int) -> str:
@@ -83,16 +83,20 @@ def _why_empty(
     visitors, starts = spans["visitor"].unique(), spans["start"].drop_nulls().unique()
     if len(spans) == 1:
         return (
-            f"the log holds 1 session, {spans['session_id'][0]!r}, and a part to learn from and one to judge by "
-            "are needed. Check session_id in the mapping, or give a longer log"
+            f"the log holds 1 session, {spans['session_id'][0]!r}, and a part to learn from and one"
+            " to judge by are needed. Check session_id in the mapping, or give a longer log"
         )
     if len(starts) == 1:
         return (
-            f"all {sessions_in_words(len(spans))} begin at the same moment, {moment_in_words(starts[0])}, so none is later than another. "
-            "Check t in the mapping, or leave it out"
+            f"all {sessions_in_words(len(spans))} begin at the same moment,"
+            f" {moment_in_words(starts[0])}, so none is later than another. Check t in the mapping,"
+            " or leave it out"
         )
     if len(visitors) == 1:
-        return f"all {sessions_in_words(len(spans))} are of one visitor, {visitors[0]!r}. Check visitor_id in the mapping, or leave it out"
+        return (
+            f"all {sessions_in_words(len(spans))} are of one visitor, {visitors[0]!r}. Check"
+            " visitor_id in the mapping, or leave it out"
+        )
     return ""
 
 
@@ -103,7 +107,9 @@ def moment_in_words(t: int) -> str:
 # %% ../../nbs/sources/06_split.ipynb #5075f10a
 def session_spans(
     events: pl.DataFrame,  # Canonical events
-) -> pl.DataFrame:  # One row a session: session_id, visitor (the session where none is known), visitor_id, start, end, buys
+    # One row a session: session_id, visitor (the session where none is known), visitor_id, start,
+    # end, buys
+) -> pl.DataFrame:
     "Who each session belongs to, when it began and ended, and whether it holds a purchase."
     return events.group_by("session_id", maintain_order=True).agg(
         visitor=pl.coalesce(pl.col("visitor_id").first(), pl.col("session_id").first()),
@@ -165,7 +171,6 @@ def split_sessions(
     if empty := [p for p in ("train", "test") if (parts["part"] == p).sum() == 0]:
         raise ValueError(
             _why_empty(spans)
-            or f"the split leaves no session in the {empty[0]} part ({sessions_in_words(len(parts))} in all). Give a longer log, or another test_share than {test_share}; "
-            f"or look at what a session is here: {AS_VISITOR}"
+            or f"the split leaves no session in the {empty[0]} part ({sessions_in_words(len(parts))} in all). Give a longer log, or another test_share than {test_share}; or look at what a session is here: {AS_VISITOR}"
         )
     return parts.select("session_id", "visitor", "part"), how

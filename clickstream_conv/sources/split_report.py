@@ -22,8 +22,14 @@ GROUPS = (
 MANY_LEFT_OUT = 0.05  # share of sessions that the split leaves out, above which it is said
 SPANS_THE_CUT, IN_BOTH_FILES = "spans the cut", "in both files"  # why a session is in neither part
 LEFT_OUT = {
-    SPANS_THE_CUT: "{n:,} of {all:,} sessions were still going on when the test part began; they ended after it and are in neither part",
-    IN_BOTH_FILES: "{n:,} of {all:,} sessions stand in the training file and in the test file, and are in neither part",
+    SPANS_THE_CUT: (
+        "{n:,} of {all:,} sessions were still going on when the test part began; they ended after"
+        " it and are in neither part"
+    ),
+    IN_BOTH_FILES: (
+        "{n:,} of {all:,} sessions stand in the training file and in the test file, and are in"
+        " neither part"
+    ),
 }
 
 
@@ -122,7 +128,8 @@ def _known_and_new(groups: dict) -> Sentence:
     if not groups:
         return Sentence(
             "source.visitors",
-            "the log knows no visitors: whoever comes back cannot be told from whoever is new, and each session counts as a visitor",
+            "the log knows no visitors: whoever comes back cannot be told from whoever is new, and"
+            " each session counts as a visitor",
             (),
             "caution",
         )
@@ -131,7 +138,10 @@ def _known_and_new(groups: dict) -> Sentence:
         for name, count in groups.items()
     ]
     nobody = f", {groups['nobody']:,} of nobody known by an id" if groups["nobody"] else ""
-    text = f"of the test sessions, {groups['known']:,} are of visitors with a session in the training part, {groups['new']:,} of new ones{nobody}"
+    text = (
+        f"of the test sessions, {groups['known']:,} are of visitors with a session in the training"
+        f" part, {groups['new']:,} of new ones{nobody}"
+    )
     return Sentence("source.visitors", text, tuple(counts))
 
 # %% ../../nbs/sources/08_split_report.ipynb #22291350

@@ -155,7 +155,10 @@ def _column_line(sessions: pl.DataFrame, column: str) -> str:
     if values.dtype.is_float():
         if not values.count():
             return f"{column}: a number{missing}"
-        return f"{column}: a number, from {values.min():,.4g} to {values.max():,.4g}, {values.mean():,.4g} on average{missing}"
+        return (
+            f"{column}: a number, from {values.min():,.4g} to {values.max():,.4g},"
+            f" {values.mean():,.4g} on average{missing}"
+        )
     kind = "yes or no" if values.dtype == pl.Boolean else "words"
     common = (
         values.drop_nulls()

@@ -40,7 +40,10 @@ def _cut_off(cut: int, sessions: int) -> str:
     after = "when the log ended, without a purchase so far, and may have bought after it"
     if cut == 1:
         return f"a session is cut off: 1 of {sessions:,} was still active {after}"
-    return f"{cut:,} of {sessions:,} sessions ({cut / sessions:.1%}) are cut off: they were still active {after}"
+    return (
+        f"{cut:,} of {sessions:,} sessions ({cut / sessions:.1%}) are cut off: they were still"
+        f" active {after}"
+    )
 
 
 def warnings(
@@ -51,7 +54,8 @@ def warnings(
     said = []
     if outcome.kind == "event" and seen["buying_sessions"] < FEW_BUYERS:
         said.append(
-            f"buyers are few: {seen['buying_sessions']:,} of {seen['sessions']:,} sessions buy, under the {FEW_BUYERS} from which models can be told apart"
+            f"buyers are few: {seen['buying_sessions']:,} of {seen['sessions']:,} sessions buy,"
+            f" under the {FEW_BUYERS} from which models can be told apart"
         )
     if (seen["cut_off_sessions"] or 0) > MANY_CUT_OFF * seen["sessions"]:
         said.append(_cut_off(seen["cut_off_sessions"], seen["sessions"]))
@@ -62,7 +66,7 @@ def warnings(
     )
     return [*as_warnings(said), *as_warnings(proxy, PROXY_WARNING)]
 
-
+# %% ../../nbs/sources/07_warnings.ipynb #8c2ffc60
 def day(
     t: int | None,  # Microseconds since 1970 in UTC
 ) -> str | None:  # The day, ISO 8601
@@ -81,13 +85,15 @@ def refuse_no_choice(
         return
     if purchases == seen["events"]:
         raise ValueError(
-            f"{name}: every row is a purchase, so there is nothing to predict. Give a log that also holds what visitors looked at; "
-            "if these rows are no purchases, mend events in the mapping"
+            f"{name}: every row is a purchase, so there is nothing to predict. Give a log that also"
+            " holds what visitors looked at; if these rows are no purchases, mend events in the"
+            " mapping"
         )
     if seen["buying_sessions"] == seen["sessions"]:
         raise ValueError(
-            f"{name}: all {sessions_in_words(seen['sessions'])} buy, so there is nothing to predict. Give a log that also holds sessions without a purchase; "
-            f"or look at what a session is here: {AS_VISITOR}"
+            f"{name}: all {sessions_in_words(seen['sessions'])} buy, so there is nothing to"
+            " predict. Give a log that also holds sessions without a purchase; or look at what a"
+            f" session is here: {AS_VISITOR}"
         )
 
 
@@ -117,8 +123,11 @@ def refuse_known_at_first(
     if converting < FEWEST_AT_FIRST or at_first <= AT_FIRST * converting:
         return
     raise ValueError(
-        f"{name}: outcome {outcome.name!r} is true at the first event of {at_first:,} of the {converting:,} sessions that convert, so nothing is left to predict in them. "
-        f"If column {outcome.column!r} says of each row how its session ended, name a column that changes when it happens; if each row is a finished visit, say so with ready_made: true and label: {outcome.column}"
+        f"{name}: outcome {outcome.name!r} is true at the first event of {at_first:,} of the"
+        f" {converting:,} sessions that convert, so nothing is left to predict in them. If column"
+        f" {outcome.column!r} says of each row how its session ended, name a column that changes"
+        " when it happens; if each row is a finished visit, say so with ready_made: true and"
+        f" label: {outcome.column}"
     )
 
 
@@ -142,7 +151,9 @@ MANY_NINES = 0.01  # share of the priced rows from which on such a price is said
 
 def odd_values(
     events: pl.DataFrame,  # Canonical events of whole sessions: all of a log, or those of a partition
-) -> Counter:  # Counts that add up over partitions: shared sessions, purchases, unpriced ones, priced rows, named rows; ("nines", price) for each such price
+    # Counts that add up over partitions: shared sessions, purchases, unpriced ones, priced rows,
+    # named rows; ("nines", price) for each such price
+) -> Counter:
     "What in a log's values may mean something else than it says."
     shared = (
         events.group_by("session_id")
@@ -172,7 +183,8 @@ def _odd_clocks(spans: pl.DataFrame) -> list:
     said = []
     if not PLAUSIBLE[0] <= year <= PLAUSIBLE[1]:
         said.append(
-            f"the middle of the log lies in {when[:10]}, where no shop was online; check t and time_format in the mapping"
+            f"the middle of the log lies in {when[:10]}, where no shop was online; check t and"
+            " time_format in the mapping"
         )
     distance = pl.max_horizontal((pl.col("start") - middle).abs(), (pl.col("end") - middle).abs())
     off = known.with_columns(off=distance).filter(pl.col("off") > FAR * YEAR)
@@ -182,9 +194,12 @@ def _odd_clocks(spans: pl.DataFrame) -> list:
     far = max(worst["start"], worst["end"], key=lambda t: abs(t - middle))
     return [
         *said,
-        f"{len(off):,} of {sessions_in_words(len(spans))} hold a time more than {FAR} years from the middle of the log "
-        f"({when[:10]}), e.g. {moment_in_words(far)} in session {worst['session_id']!r}: a clock that is off. The split by time and "
-        "the lengths of sessions count them as they are; leave such rows out of the log, or set them right",
+        (
+            f"{len(off):,} of {sessions_in_words(len(spans))} hold a time more than {FAR} years"
+            f" from the middle of the log ({when[:10]}), e.g. {moment_in_words(far)} in session"
+            f" {worst['session_id']!r}: a clock that is off. The split by time and the lengths of"
+            " sessions count them as they are; leave such rows out of the log, or set them right"
+        ),
     ]
 
 
@@ -199,7 +214,8 @@ def _odd_lengths(spans: pl.DataFrame) -> list:
     if not long or long < MANY_LONG * len(spans):
         return []
     return [
-        f"{long:,} of {sessions_in_words(len(spans))} last longer than a day, up to {lasts.max() / A_DAY:,.0f} days: {AS_VISITOR}"
+        f"{long:,} of {sessions_in_words(len(spans))} last longer than a day, up to"
+        f" {lasts.max() / A_DAY:,.0f} days: {AS_VISITOR}"
     ]
 
 # %% ../../nbs/sources/07_warnings.ipynb #cda803b5
@@ -210,13 +226,14 @@ def _odd_columns(mapping: Mapping, counts: Counter) -> list:
         column for column, count in Counter(column for column, _ in pairs).items() if count > 1
     ]
     said = [
-        f"column {column!r} is mapped twice, to {' and '.join(name for part, name in pairs if part == column)}: they say the same"
+        f"column {column!r} is mapped twice, to"
+        f" {' and '.join(name for part, name in pairs if part == column)}: they say the same"
         for column in twice
     ]
     if "visitor_id" in mapping.columns and not counts["named"]:
         said.append(
-            f"column {mapping.columns['visitor_id']!r}, mapped to visitor_id, is empty in every row: each "
-            f"session counts as a visitor of its own"
+            f"column {mapping.columns['visitor_id']!r}, mapped to visitor_id, is empty in every"
+            " row: each session counts as a visitor of its own"
         )
     return said
 
@@ -235,8 +252,8 @@ def _odd_prices(mapping: Mapping, counts: Counter) -> list:
         key[1]: count for key, count in counts.items() if isinstance(key, tuple) and count >= least
     }
     return said + [
-        f"the price {price:,.2f} stands in {count:,} of {counts['priced']:,} rows: it looks like a placeholder "
-        "for no price, and counts as money. Empty it in the log if so"
+        f"the price {price:,.2f} stands in {count:,} of {counts['priced']:,} rows: it looks like a"
+        " placeholder for no price, and counts as money. Empty it in the log if so"
         for price, count in nines.items()
     ]
 

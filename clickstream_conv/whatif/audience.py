@@ -29,8 +29,12 @@ def decided_rows(
     rows: pd.DataFrame,  # Session rows: session_id, landmark, converted, revenue
     p: np.ndarray,  # Probability of each
     kind: str,  # Of the outcome
-) -> pd.DataFrame:  # session_id, landmark, probability, before (highest probability at an earlier landmark), converted, revenue
-    "Session rows, each with the thresholds at which it is the one that gets contacted: above before, up to probability."
+    # session_id, landmark, probability, before (highest probability at an earlier landmark),
+    # converted, revenue
+) -> pd.DataFrame:
+    """Session rows, each with the thresholds at which it is the one that gets contacted: above
+    before, up to probability.
+    """
     found = (
         rows[["session_id", "landmark", "converted", "revenue"]]
         .assign(probability=p)
@@ -58,7 +62,8 @@ def decided(
         )
         if rows.empty:
             raise ValueError(
-                "the test part holds no session at risk, so there is nothing to count. Give a longer log"
+                "the test part holds no session at risk, so there is nothing to count. Give a"
+                " longer log"
             )
         self._crowds["decided"] = decided_rows(rows, score_rows(scorer, rows), scorer.outcome.kind)
     return self._crowds["decided"]
@@ -69,7 +74,9 @@ def counted_audience(
     thresholds: list,  # Contacted from here on
     gain: float = 20.0,  # What a converted contact brings
     cost: float = 1.0,  # What a contact costs
-) -> pd.DataFrame:  # By threshold: contacted, share_contacted, expected, converted, share_reached, precision, revenue, profit
+    # By threshold: contacted, share_contacted, expected, converted, share_reached, precision,
+    # revenue, profit
+) -> pd.DataFrame:
     "What each threshold reaches."
     low, p, y, paid = (
         rows[c].to_numpy(float) for c in ("before", "probability", "converted", "revenue")
@@ -123,8 +130,10 @@ def in_brief(
     "What a threshold reaches, in words."
     paid = f", with a revenue of {row['revenue']:,.2f}" if row["revenue"] == row["revenue"] else ""
     return (
-        f"From a probability of {row['threshold']:.4f} on, {row['contacted']:,.0f} of the test part's {unit} are contacted ({row['share_contacted']:.1%}). The model expects {row['expected']:,.1f} of them to convert; "
-        f"{row['converted']:,.0f} did{paid}, {row['share_reached']:.1%} of all who converted. Profit {row['profit']:,.2f}."
+        f"From a probability of {row['threshold']:.4f} on, {row['contacted']:,.0f} of the test"
+        f" part's {unit} are contacted ({row['share_contacted']:.1%}). The model expects"
+        f" {row['expected']:,.1f} of them to convert; {row['converted']:,.0f} did{paid},"
+        f" {row['share_reached']:.1%} of all who converted. Profit {row['profit']:,.2f}."
     )
 
 # %% ../../nbs/whatif/09_audience.ipynb #dc34dc5c
@@ -213,8 +222,30 @@ def profit_svg(
         f'<text x="{across(v):.1f}" y="{high - low + 15}" text-anchor="middle">{v:.0%}</text>'
         for v in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
     )
-    says = f"Profit is highest, {best['profit']:,.2f}, where {best['share_contacted']:.1%} are contacted, from a probability of {best['threshold']:.4f} on. At the chosen threshold it is {row['profit']:,.2f}."
-    mark = f'<circle cx="{across(row["share_contacted"]):.1f}" cy="{up(row["profit"]):.1f}" r="6" fill="white" stroke="{COLOURS["text"]}" stroke-width="2"/>'
-    zero = f'<line x1="{left}" y1="{up(0):.1f}" x2="{wide - right}" y2="{up(0):.1f}" stroke="#8C8C8C" stroke-dasharray="2 3"/><text x="{left - 6}" y="{up(0) + 4:.1f}" text-anchor="end">0</text><text x="{left - 6}" y="{up(best["profit"]) + 4:.1f}" text-anchor="end">{best["profit"]:,.0f}</text>'
-    label = f'<text x="{(left + wide - right) / 2}" y="{high - 4}" text-anchor="middle">share contacted (circle: the chosen threshold)</text><text x="{left - 6}" y="{high - low}" text-anchor="end">profit</text>'
-    return f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {wide} {high}" style="width:100%;max-width:{wide}px" font-size="11" fill="#333333" font-family="sans-serif">{zero}<polyline points="{track}" fill="none" stroke="{COLOURS["model"]}" stroke-width="1.6"/>{ticks}{mark}{label}</svg><p>{escape(says)}</p>'
+    says = (
+        f"Profit is highest, {best['profit']:,.2f}, where {best['share_contacted']:.1%} are"
+        f" contacted, from a probability of {best['threshold']:.4f} on. At the chosen threshold it"
+        f" is {row['profit']:,.2f}."
+    )
+    mark = (
+        f'<circle cx="{across(row["share_contacted"]):.1f}" cy="{up(row["profit"]):.1f}" r="6"'
+        f' fill="white" stroke="{COLOURS["text"]}" stroke-width="2"/>'
+    )
+    zero = (
+        f'<line x1="{left}" y1="{up(0):.1f}" x2="{wide - right}" y2="{up(0):.1f}" stroke="#8C8C8C"'
+        f' stroke-dasharray="2 3"/><text x="{left - 6}" y="{up(0) + 4:.1f}"'
+        f' text-anchor="end">0</text><text x="{left - 6}" y="{up(best["profit"]) + 4:.1f}"'
+        f' text-anchor="end">{best["profit"]:,.0f}</text>'
+    )
+    label = (
+        f'<text x="{(left + wide - right) / 2}" y="{high - 4}" text-anchor="middle">share contacted'
+        f' (circle: the chosen threshold)</text><text x="{left - 6}" y="{high - low}"'
+        ' text-anchor="end">profit</text>'
+    )
+    return (
+        f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {wide} {high}"'
+        f' style="width:100%;max-width:{wide}px" font-size="11" fill="#333333"'
+        f' font-family="sans-serif">{zero}<polyline points="{track}" fill="none"'
+        f' stroke="{COLOURS["model"]}"'
+        f' stroke-width="1.6"/>{ticks}{mark}{label}</svg><p>{escape(says)}</p>'
+    )

@@ -169,11 +169,17 @@ def how_far(
 ) -> str:  # A sentence
     "Whether a session is like any other."
     if percentile < FAR:
-        return f"There are sessions like this: the nearest of {len(crowd):,} is {distance:.1f} away, and {percentile:.0f} % of real sessions are nearer to their own nearest."
+        return (
+            f"There are sessions like this: the nearest of {len(crowd):,} is {distance:.1f} away,"
+            f" and {percentile:.0f} % of real sessions are nearer to their own nearest."
+        )
     than = f"{percentile:.1f} % of" if percentile < 100 else "all"
-    return f"No session like this among {len(crowd):,}: it is {distance:.1f} from its nearest, farther than {than} real sessions are from theirs. The answer means little."
+    return (
+        f"No session like this among {len(crowd):,}: it is {distance:.1f} from its nearest, farther"
+        f" than {than} real sessions are from theirs. The answer means little."
+    )
 
-
+# %% ../../nbs/whatif/07_contradictions.ipynb #45e44bb8
 def nudge(
     scorer: Scorer,  # Made by Scorer.load
     row: pd.DataFrame,  # One session row

@@ -30,9 +30,8 @@ class Ways(Panel):
     def __init__(
         self,
         scorer: Scorer,  # Made by Scorer.load
-        session: Scenario
-        | pd.DataFrame
-        | None = None,  # To begin with; None: a real session below the threshold
+        # To begin with; None: a real session below the threshold
+        session: Scenario | pd.DataFrame | None = None,
     ):
         self.scorer, self.past, self.given = scorer, past_of(scorer), session
         line = min(max(scorer.threshold, 1e-4), 1.0)

@@ -152,7 +152,8 @@ def crowd(
         names = [c for c in scorer.features if c in rows.columns]
         if len(rows) < 2:
             raise ValueError(
-                f"fewer than two sessions of the training part have {landmark} events, so nothing can be compared with them. Ask about fewer events"
+                f"fewer than two sessions of the training part have {landmark} events, so nothing"
+                " can be compared with them. Ask about fewer events"
             )
         with threadpool_limits(1):
             self._crowds[landmark] = Crowd(rows[["session_id", *names]])

@@ -54,7 +54,9 @@ def _related() -> pl.Expr:
 def next_events(
     scorer: Scorer,  # Made by Scorer.load
     events: pl.DataFrame,  # Canonical events, sorted
-) -> pl.DataFrame:  # before (state), event, relation, the places of events without a product, with_category, n, left (times the state was left or the session ended), share, pause
+    # before (state), event, relation, the places of events without a product, with_category, n,
+    # left (times the state was left or the session ended), share, pause
+) -> pl.DataFrame:
     "What follows what, while the question is open."
     card, hit = scorer.card, standing(events, scorer.outcome).select("session_id", "hit")
     places = [c for c in card["state"] if c in card["event_context"]]

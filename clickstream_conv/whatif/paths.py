@@ -69,11 +69,21 @@ def in_words(
             "too short": f"The model answers from {scorer.landmarks[0]} events on.",
         }[end["status"]]
     side = "at or over" if end["flagged"] else "below"
-    words = f"After {end['step']} event{'s' if end['step'] > 1 else ''} the probability that {scorer.outcome.says} is {end['probability']:.4f}, {side} the run's threshold of {line:.4f}."
+    words = (
+        f"After {end['step']} event{'s' if end['step'] > 1 else ''} the probability that"
+        f" {scorer.outcome.says} is {end['probability']:.4f}, {side} the run's threshold of"
+        f" {line:.4f}."
+    )
     if not end["trained"]:
-        words += f" The model was trained after {', '.join(map(str, scorer.landmarks))} events, so this answer lies {end['status']}."
+        words += (
+            f" The model was trained after {', '.join(map(str, scorer.landmarks))} events, so this"
+            f" answer lies {end['status']}."
+        )
     if end["revenue"] is not None and end["revenue"] == end["revenue"]:
-        words += f" Expected revenue {end['revenue']:,.2f}, interval {end['revenue_low']:,.2f} to {end['revenue_high']:,.2f}."
+        words += (
+            f" Expected revenue {end['revenue']:,.2f}, interval {end['revenue_low']:,.2f} to"
+            f" {end['revenue_high']:,.2f}."
+        )
     if isinstance(end["segment"], str):
         words += f" Segment: {end['segment']}."
     return words + (f" Note: {end['notes']}." if end["notes"] else "")
@@ -86,7 +96,8 @@ def compare_scenarios(
     "The paths of several scenarios, one below the other."
     if not scenarios:
         raise ValueError(
-            "there is nothing to compare. Give scenarios by name: compare_scenarios(scorer, {'as it was': first, 'with a cart': second})"
+            "there is nothing to compare. Give scenarios by name: compare_scenarios(scorer, {'as it"
+            " was': first, 'with a cart': second})"
         )
     return pd.concat(
         [

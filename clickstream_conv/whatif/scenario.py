@@ -150,11 +150,13 @@ def refuse_other(
     "Refuse a scenario of another log, and any scenario where there are no events."
     if card["ready_made"]:
         raise ValueError(
-            f"this run learned from {card['title']}: finished sessions, no events to build with. Use Sliders(scorer), or nudge(scorer, row, changes)"
+            f"this run learned from {card['title']}: finished sessions, no events to build with."
+            " Use Sliders(scorer), or nudge(scorer, row, changes)"
         )
     if source != card["title"]:
         raise ValueError(
-            f"this scenario belongs to {source!r}, and the run learned from {card['title']!r}. Build one for this run: start_of(scorer)"
+            f"this scenario belongs to {source!r}, and the run learned from {card['title']!r}."
+            " Build one for this run: start_of(scorer)"
         )
 
 
@@ -230,22 +232,28 @@ def _refuse_shape(found, path: Path, expected: Scenario) -> None:
         missing := [k for k in Scenario.__dataclass_fields__ if k not in found]
     ):
         raise ValueError(
-            f"{path} holds no scenario: it has no {'dict' if not isinstance(found, dict) else missing[0]}. Make one with save_scenario(scenario, path)"
+            f"{path} holds no scenario: it has no"
+            f" {'dict' if not isinstance(found, dict) else missing[0]}. Make one with"
+            " save_scenario(scenario, path)"
         )
     for name, wanted in (("context", dict), ("steps", list), ("places", list)):
         if not isinstance(found[name], wanted):
             raise ValueError(
-                f"{path} is damaged: {name} should be a {wanted.__name__}, found {found[name]!r}. Save the scenario again"
+                f"{path} is damaged: {name} should be a {wanted.__name__}, found {found[name]!r}."
+                " Save the scenario again"
             )
     if set(found["context"]) != set(expected.context) or set(found["places"]) != set(
         expected.places
     ):
         raise ValueError(
-            f"{path} tells the context {', '.join([*found['context'], *found['places']]) or 'none'}, and this run's log has {', '.join([*expected.context, *expected.places]) or 'none'}. Build it anew"
+            f"{path} tells the context"
+            f" {', '.join([*found['context'], *found['places']]) or 'none'}, and this run's log has"
+            f" {', '.join([*expected.context, *expected.places]) or 'none'}. Build it anew"
         )
     if not (found["start"] is None) == (expected.start is None):
         raise ValueError(
-            f"{path} is damaged: start is {found['start']!r}, and the log's clock says otherwise. Save the scenario again"
+            f"{path} is damaged: start is {found['start']!r}, and the log's clock says otherwise."
+            " Save the scenario again"
         )
 
 # %% ../../nbs/whatif/01_scenario.ipynb #032c41a6

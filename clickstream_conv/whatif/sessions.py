@@ -80,7 +80,8 @@ class Past:
     ):
         if scorer.folder is None:
             raise ValueError(
-                "this Scorer was not loaded from a run's folder, so there is no log to offer sessions and products from. Use Scorer.load(folder)"
+                "this Scorer was not loaded from a run's folder, so there is no log to offer"
+                " sessions and products from. Use Scorer.load(folder)"
             )
         self.card, self.trained, self.folder, self._crowds = (
             scorer.card,
@@ -132,7 +133,9 @@ def past_of(
 def pauses_of(
     events: pl.DataFrame,  # Canonical events, sorted
     resolution: str,  # Of their clock
-) -> pl.DataFrame:  # event, low (lower quartile), middle (median): seconds before such an event; empty where the clock is too coarse
+    # event, low (lower quartile), middle (median): seconds before such an event; empty where the
+    # clock is too coarse
+) -> pl.DataFrame:
     "How long it takes until an event of some kind."
     if resolution not in FINE:
         return pl.DataFrame(schema={"event": pl.String, "low": pl.Float64, "middle": pl.Float64})

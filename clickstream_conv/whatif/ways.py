@@ -109,7 +109,10 @@ WAYS = (
     "trained",
     "scenario",
 )  # columns of ways_over
-CAUTION = "This is what the model would say of such a session. It is not what a visitor would do: only an experiment (an A/B test) tells whether a change has an effect."
+CAUTION = (
+    "This is what the model would say of such a session. It is not what a visitor would do: only an"
+    " experiment (an A/B test) tells whether a change has an effect."
+)
 WIDE = 8  # single changes from which a second one is tried
 
 
@@ -120,7 +123,7 @@ def _scored(scorer: Scorer, scenarios: list) -> np.ndarray:
     events = pl.concat([scenario.events(scorer, f"{i:06}") for i, scenario in enumerate(scenarios)])
     return scorer.score(events, "now")["probability"].cast(pl.Float64).to_numpy()
 
-
+# %% ../../nbs/whatif/11_ways.ipynb #31d3cebb
 def _real_enough(scorer: Scorer, found: pd.DataFrame, most: int) -> pd.DataFrame:
     "The rows whose session is like real ones, the first few of them."
     kept = []
@@ -160,7 +163,9 @@ def _with_second(scorer: Scorer, first: list, p: np.ndarray, least: float) -> li
 def _event_ways(
     scorer: Scorer, scenario: Scenario, threshold: float, most_changes: int, least: float, most: int
 ) -> tuple[pd.DataFrame, float]:
-    "Ways of a scenario, the fewest changes that are enough; and its probability as it stands, nan where the question is settled."
+    """Ways of a scenario, the fewest changes that are enough; and its probability as it stands,
+    nan where the question is settled.
+    """
     tried, over = [*continuations(scorer, scenario, least), *edits(scorer, scenario)], 0
     before, *p = _scored(scorer, [scenario, *(one.scenario for one in tried)])
     best, found = [before], pd.DataFrame()
@@ -202,8 +207,8 @@ def _event_ways(
 # %% ../../nbs/whatif/11_ways.ipynb #652abd0c
 def ways_over(
     scorer: Scorer,  # Made by Scorer.load
-    session: Scenario
-    | pd.DataFrame,  # A scenario, or one session row of a source of finished sessions
+    # A scenario, or one session row of a source of finished sessions
+    session: (Scenario | pd.DataFrame),
     threshold: float | None = None,  # To be reached; None: the run's
     most_changes: int = 2,  # How many changes at most
     least: float = 0.01,  # How common a change must be, as a share of sessions
@@ -215,13 +220,15 @@ def ways_over(
         refuse_other(session.source, scorer.card)
         if not len(session):
             raise ValueError(
-                "the scenario has no events yet. Add one: scenario.with_event(usual_event(scorer, 'view'))"
+                "the scenario has no events yet. Add one: scenario.with_event(usual_event(scorer,"
+                " 'view'))"
             )
         found, before = _event_ways(scorer, session, line, most_changes, least, most)
     else:
         if not scorer.card["ready_made"]:
             raise ValueError(
-                "this run learned from events, so a session row cannot be continued. Give a scenario: scenario_of(scorer, session_id)"
+                "this run learned from events, so a session row cannot be continued. Give a"
+                " scenario: scenario_of(scorer, session_id)"
             )
         found, before = _row_ways(scorer, session, line, most_changes, least)
     nothing, closed = pd.DataFrame(columns=WAYS), np.isnan(before)
@@ -249,11 +256,18 @@ def _ways_in_words(
 ) -> str:
     "The answer in a sentence."
     if closed:
-        return f"There is nothing to predict here: the session has converted, or has fewer than the {tried['first']} events from which the model answers."
+        return (
+            "There is nothing to predict here: the session has converted, or has fewer than the"
+            f" {tried['first']} events from which the model answers."
+        )
     if before >= line:
         return f"The session is at {before:.4f}, over the threshold of {line:.4f} already."
     if len(found):
-        return f"From {before:.4f} over the threshold of {line:.4f}: {len(found)} way{'s' if len(found) > 1 else ''} with {found['changes'].iloc[0]} change{'s' if found['changes'].iloc[0] > 1 else ''}. {CAUTION}"
+        return (
+            f"From {before:.4f} over the threshold of {line:.4f}: {len(found)}"
+            f" way{'s' if len(found) > 1 else ''} with {found['changes'].iloc[0]}"
+            f" change{'s' if found['changes'].iloc[0] > 1 else ''}. {CAUTION}"
+        )
     if tried["over"]:
         reach = f"{tried['over']} of those tried would be over it, but no real session is like them"
     else:
@@ -262,4 +276,8 @@ def _ways_in_words(
             if tried["best"] == tried["best"]
             else "nothing could be tried"
         )
-    return f"No realistic way with up to {tried['most_changes']} change{'s' if tried['most_changes'] > 1 else ''} lifts the session from {before:.4f} over {line:.4f}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
+    return (
+        f"No realistic way with up to {tried['most_changes']}"
+        f" change{'s' if tried['most_changes'] > 1 else ''} lifts the session from {before:.4f}"
+        f" over {line:.4f}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
+    )

@@ -24,7 +24,9 @@ def answer_html(
 ) -> str:  # HTML
     "Answers with stable class names: cc-NAME."
     shown = (
-        f'<span style="margin-right:1.6em">{escape(name.replace("_", " "))} <output class="cc-{name.replace("_", "-")}" aria-live="polite" style="font-size:1.35em;font-weight:600">{escape(str(text))}</output></span>'
+        f'<span style="margin-right:1.6em">{escape(name.replace("_", " "))} <output'
+        f' class="cc-{name.replace("_", "-")}" aria-live="polite"'
+        f' style="font-size:1.35em;font-weight:600">{escape(str(text))}</output></span>'
         for name, text in answers.items()
     )
     return f'<div style="line-height:1.9">{"".join(shown)}</div>'
@@ -43,14 +45,15 @@ def html_text(value) -> str:
         return ""
     return f"{value:,.4g}" if isinstance(value, (float, np.floating)) else str(value)
 
-
+# %% ../../nbs/whatif/03_widgets.ipynb #2b34baf8
 def table_html(
     frame: pd.DataFrame,  # Few rows
     caption: str,  # What it shows
 ) -> str:  # HTML
     "A table with a caption."
     head = "".join(
-        f'<th scope="col" style="text-align:left;padding:1px 10px 1px 0">{escape(str(c).replace("_", " "))}</th>'
+        '<th scope="col" style="text-align:left;padding:1px 10px 1px'
+        f' 0">{escape(str(c).replace("_", " "))}</th>'
         for c in frame.columns
     )
     body = "".join(
@@ -62,7 +65,10 @@ def table_html(
         + "</tr>"
         for row in frame.itertuples(index=False)
     )
-    return f'<table style="font-size:.92em;border-collapse:collapse"><caption style="text-align:left">{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return (
+        '<table style="font-size:.92em;border-collapse:collapse"><caption'
+        f' style="text-align:left">{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
 
 # %% ../../nbs/whatif/03_widgets.ipynb #7948d566
 def line_svg(
@@ -82,23 +88,43 @@ def line_svg(
         for v, p in zip(x, y)
     ]
     points = "".join(
-        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{COLOURS["model"] if full else "white"}" stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
+        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{COLOURS["model"] if full else "white"}"'
+        f' stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
         for (a, b), full in zip(at, filled)
     )
     names = "".join(
-        f'<text x="{a:.1f}" y="{high - low + 15 + 13 * (i % 2)}" text-anchor="middle">{escape(str(t))}</text>'
+        f'<text x="{a:.1f}" y="{high - low + 15 + 13 * (i % 2)}"'
+        f' text-anchor="middle">{escape(str(t))}</text>'
         for i, ((a, _), t) in enumerate(zip(at, labels))
     )
     line, end = (
         high - low - (high - low - 8) * level / top,
-        f'<text x="{at[-1][0] + 9:.1f}" y="{at[-1][1] + 4:.1f}" font-weight="600">{y[-1]:.4f}</text>'
-        if at
-        else "",
+        (
+            f'<text x="{at[-1][0] + 9:.1f}" y="{at[-1][1] + 4:.1f}"'
+            f' font-weight="600">{y[-1]:.4f}</text>'
+            if at
+            else ""
+        ),
     )
-    track = f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in at)}" fill="none" stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
-    axis = f'<line x1="{left - 8}" y1="{high - low}" x2="{wide - 122}" y2="{high - low}" stroke="#8C8C8C"/><text x="2" y="{high - low + 4}">0</text><text x="2" y="16">{top:.3g}</text>'
-    rule = f'<line x1="{left - 8}" y1="{line:.1f}" x2="{wide - 122}" y2="{line:.1f}" stroke="#595959" stroke-dasharray="5 4"/><text x="{wide - 118}" y="{line + 4:.1f}">{escape(level_name)} {level:.4g}</text>'
-    return f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {wide} {high}" style="width:100%;max-width:{wide}px" font-size="11" fill="#333333" font-family="sans-serif">{axis}{rule}{track}{points}{names}{end}</svg>'
+    track = (
+        f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in at)}" fill="none"'
+        f' stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
+    )
+    axis = (
+        f'<line x1="{left - 8}" y1="{high - low}" x2="{wide - 122}" y2="{high - low}"'
+        f' stroke="#8C8C8C"/><text x="2" y="{high - low + 4}">0</text><text x="2"'
+        f' y="16">{top:.3g}</text>'
+    )
+    rule = (
+        f'<line x1="{left - 8}" y1="{line:.1f}" x2="{wide - 122}" y2="{line:.1f}" stroke="#595959"'
+        f' stroke-dasharray="5 4"/><text x="{wide - 118}" y="{line + 4:.1f}">{escape(level_name)}'
+        f" {level:.4g}</text>"
+    )
+    return (
+        f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {wide} {high}"'
+        f' style="width:100%;max-width:{wide}px" font-size="11" fill="#333333"'
+        f' font-family="sans-serif">{axis}{rule}{track}{points}{names}{end}</svg>'
+    )
 
 # %% ../../nbs/whatif/03_widgets.ipynb #1f3dd5ae
 def path_svg(
@@ -128,7 +154,9 @@ def path_svg(
     )
 
 # %% ../../nbs/whatif/03_widgets.ipynb #d652a931
-STILL = "<p><em>A still copy: the controls answer where a kernel runs, in JupyterLab.</em></p>"  # below a widget's answers on a page
+STILL = (  # below a widget's answers on a page
+    "<p><em>A still copy: the controls answer where a kernel runs, in JupyterLab.</em></p>"
+)
 ROW = dict(
     display="flex", flex_flow="row wrap", align_items="center"
 )  # layout of controls that may go on in the next line
@@ -179,7 +207,11 @@ class Range:
 
 # %% ../../nbs/whatif/03_widgets.ipynb #ed443cfb
 class Dial:
-    "A number field with a slider beside it. The field has the label and holds the exact number; the slider is for the pointer, and moves in steps."
+    """A number field with a slider beside it.
+
+    The field has the label and holds the exact number; the slider is for the pointer, and moves in
+    steps.
+    """
 
     def __init__(
         self,
@@ -290,7 +322,10 @@ class Panel:
 
     def still(self) -> str:  # HTML
         "The answers as they stand."
-        return f'<div class="cc-{self.name}-still"><strong>{escape(self.title)}</strong>{"".join(answer.value for answer in self.answers)}{STILL}</div>'
+        return (
+            "<div"
+            f' class="cc-{self.name}-still"><strong>{escape(self.title)}</strong>{"".join(answer.value for answer in self.answers)}{STILL}</div>'
+        )
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         "The widget, and the still copy."
