@@ -1,6 +1,11 @@
 """What the tests of the command line share."""
 
-import contextlib, io, json, os, subprocess, sys
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,8 +72,7 @@ def command(*words, cwd, before=(), **options):
     done = subprocess.run(
         [*before, *COMMAND, *map(str, words)],
         cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=600,
         **options,

@@ -5,11 +5,13 @@ beside them asked.parquet, a few events, and answers.json, what this release say
 Make one for each release, and keep the ones of earlier releases.
 """
 
-import json, shutil, subprocess, tempfile, zipfile
+import json
+import shutil
+import subprocess
+import tempfile
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
-
-import polars as pl
 
 from clickstream_conv.base.runs import Run
 from clickstream_conv.scoring.scorer import Scorer

@@ -5,13 +5,17 @@ What is right is `accepts` (with exact figures, and the words that must be said 
 name the file, column or value at fault); where both are fine, both stand. `why` says why, where that is not plain.
 """
 
-import gzip, io, json, os, zipfile
+import gzip
+import io
+import json
+import os
+import zipfile
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from functools import partial
 
 import polars as pl
-from conftest import HEADER, MAPPING, log_lines
+from conftest import HEADER, log_lines, MAPPING
 
 FIELDS = HEADER.split(",")
 GOOD = log_lines()
@@ -240,7 +244,7 @@ odd(
 
 def ticks(text, unit=1):
     "A time of the good log as a number of ticks since 1970."
-    return round(datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp() * unit)
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * unit)
 
 
 SECONDS = MAPPING.replace('"%Y-%m-%d %H:%M:%S"', "s")

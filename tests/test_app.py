@@ -1,12 +1,18 @@
 """The app in a real browser: every page, an upload, a file that is none."""
 
-import os, shutil, signal, socket, struct, subprocess, time, zlib
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+import zlib
 
-from everywhere import set_everywhere
 import polars as pl
 import pytest
-
-from conftest import COMMAND, DATA, command
+from conftest import COMMAND, command, DATA
+from everywhere import set_everywhere
 
 pytest.importorskip("streamlit", reason="the app is an extra: pip install clickstream-conv[app]")
 PAGES = {
@@ -29,9 +35,12 @@ def free_port():
 
 def png():
     "A picture of one pixel."
-    part = lambda kind, data: (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    )
+
+    def part(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
     return (
         b"\x89PNG\r\n\x1a\n"
         + part(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))

@@ -5,14 +5,13 @@ import shutil
 
 import polars as pl
 import pytest
-from conftest import ROOT, command
-from test_split import shop  # a fixture
+from conftest import command, ROOT
 
 from clickstream_conv.audit.audit import audit, differing
 from clickstream_conv.audit.lines import EQUAL
-from clickstream_conv.log.steps import sessionise
-from clickstream_conv.features.sessions import load_sessions
 from clickstream_conv.base.runs import Run
+from clickstream_conv.features.sessions import load_sessions
+from clickstream_conv.log.steps import sessionise
 from clickstream_conv.sources.card import load_events
 from clickstream_conv.sources.prepare import prepare
 

@@ -1,11 +1,13 @@
 """Whatever is wrong with what is given, one line says what and what to do."""
 
-import os, resource, shutil
+import os
+import resource
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import EARLY, HEADER, QUICK, command, here, log_lines, metrics, write_log
+from conftest import command, EARLY, HEADER, here, log_lines, metrics, QUICK, write_log
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 
@@ -123,7 +125,10 @@ def test_ids_as_floats_are_read_with_a_note(tmp_path):
 
 def test_a_full_disk(tmp_path):
     "No file may grow past a size that the table of events needs: the simulated disk is full at that moment."
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    def limit():
+        return resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
     done = command("run", "--sessions", 3000, "--out", "out", cwd=tmp_path, preexec_fn=limit)
     refused(done, "02_sources failed", "cannot write", "events.parquet", "make room")
     assert not (tmp_path / "out" / "events.parquet").exists() and not list(
@@ -247,7 +252,8 @@ def test_maps_that_cannot_be_proposed(tmp_path):
 
 def test_a_disk_that_fills_while_the_report_is_written(tmp_path, monkeypatch):
     "One sentence instead of a list of every file that could not be copied; the pages of before stay."
-    from clickstream_conv.report import docs as report_docs, site as report_site
+    from clickstream_conv.report import docs as report_docs
+    from clickstream_conv.report import site as report_site
 
     for name in ("new", "site"):
         (tmp_path / name).mkdir()
@@ -276,7 +282,10 @@ def test_a_disk_that_fills_while_the_report_is_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize("megabytes", [600, 1200])
 def test_too_little_memory(megabytes, tmp_path):
     "Whether a library cannot be loaded or a stage dies: what ran out is said, and what to do."
-    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+
+    def limit():
+        return resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+
     refused(
         command(
             "run", "--sessions", 300, "--out", "out", *EARLY, *QUICK, cwd=tmp_path, preexec_fn=limit
@@ -292,8 +301,6 @@ def test_a_kernel_that_ends_before_it_answers_is_started_once_more(
 ):
     "Another process may have taken the port that it was given; what ends twice is said."
     from clickstream_conv.pipeline import (
-        command_line as pipeline_command_line,
-        ending as pipeline_ending,
         notebooks as pipeline_notebooks,
     )
 
@@ -378,7 +385,11 @@ def test_an_error_of_a_library_does_not_pass_as_ours(line, said, monkeypatch, ca
     "What this package raises is written for readers; whatever comes up from below is a fault to be reported, though it be a ValueError."
     from clickstream_conv.pipeline import (
         command_line as pipeline_command_line,
+    )
+    from clickstream_conv.pipeline import (
         ending as pipeline_ending,
+    )
+    from clickstream_conv.pipeline import (
         notebooks as pipeline_notebooks,
     )
 

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.features.encoder import EventEncoder
 from clickstream_conv.features.outcomes import outcomes
 from clickstream_conv.features.sessions import rows_of_both_parts
 from clickstream_conv.features.table import session_features
-from clickstream_conv.base.runs import Run
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.sources.card import load_card, load_events
 from clickstream_conv.sources.prepare import prepare

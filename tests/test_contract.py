@@ -1,25 +1,25 @@
 """A run carries how its log is read, and training and every way of scoring keep the same rows of it."""
 
-import json, random, shutil
+import json
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from everywhere import set_everywhere
 import polars as pl
 import pytest
 from conftest import command
+from everywhere import set_everywhere
 
-from clickstream_conv.log import csv_files as readers
-from clickstream_conv.scoring import scorer as scoring
-from clickstream_conv.classification.keeping import quick_conversion
-from clickstream_conv.log.contract import CONTRACT, load_contract, mapping_note
-from clickstream_conv.log.rules import Rules
-from clickstream_conv.log.values import SECOND
 from clickstream_conv.base.runs import Run, write_json
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.log import csv_files as readers
+from clickstream_conv.log.contract import CONTRACT, load_contract, mapping_note
+from clickstream_conv.log.values import SECOND
+from clickstream_conv.scoring import scorer as scoring
 from clickstream_conv.scoring.events import sound_events
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.scoring.sorted_log import sort_log
-from clickstream_conv.sources.card import load_card
 from clickstream_conv.sources.own import contract_for, find_source, own_source, source_of
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.reading import read_source
@@ -423,7 +423,10 @@ def test_training_and_scoring_keep_the_same_rows(seed, tmp_path, monkeypatch):
         assert (
             in_pieces(same, path, tmp_path, f"of {path.suffix}").select(COMPARED).equals(expected)
         ), f"{path.name} in pieces"
-    sure = lambda frame: sound_events(frame, card, kinds, rules).events.select(COMPARED)
+
+    def sure(frame):
+        return sound_events(frame, card, kinds, rules).events.select(COMPARED)
+
     assert sure(trained.events).equals(expected)
     if "order" in rules.kinds:
         assert sure(as_events(rows, contract, card)).equals(expected)

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import command, here
 
 
@@ -110,6 +109,7 @@ def test_too_few_and_too_many_are_faults():
 def test_fresh_sessions_are_of_the_days_of_the_test_part():
     "They begin with the test part, on the same days, and none of them is in the log."
     import polars as pl
+
     from clickstream_conv.audit.truth import fresh_log, from_then_on
     from clickstream_conv.demo.simulate import simulate
 

@@ -3,10 +3,10 @@
 import polars as pl
 import pytest
 
+from clickstream_conv.base.findings import texts
 from clickstream_conv.log.draws import cut_off_sessions, glance
 from clickstream_conv.log.rules import Rules
 from clickstream_conv.log.values import MINUTE
-from clickstream_conv.base.findings import texts
 from clickstream_conv.sources.large import _glance_at_all
 from clickstream_conv.sources.source import Outcome
 from clickstream_conv.sources.split import session_spans

@@ -1,6 +1,17 @@
 """Logs in databases: the same events as from a CSV, no password anywhere, and a connection that is cut."""
 
-import glob, json, os, pwd, shutil, signal, socket, sqlite3, subprocess, sys, tempfile, time
+import glob
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import duckdb
@@ -8,16 +19,15 @@ import polars as pl
 import pytest
 from conftest import command, start
 
-from clickstream_conv.log.proposals import propose
-
+from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
-from clickstream_conv.log.addresses import absolute_address, parse_address, PASSWORDS
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.log.addresses import absolute_address, parse_address
 from clickstream_conv.log.databases import database_pieces
+from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.sql import Workspace
 from clickstream_conv.log.tables import read_pieces, read_table
-from clickstream_conv.base.runs import Run
 from clickstream_conv.scoring.scorer import score_file
-from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.reading import read_source

@@ -1,18 +1,18 @@
 """One definition of a feature in every engine: the same log gives the same rows."""
 
-import os, shutil
+import os
+import shutil
 
 import duckdb
 import numpy as np
-import pandas as pd
-from everywhere import set_everywhere
 import polars as pl
 import pytest
+from everywhere import set_everywhere
 
+from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.features.encoder import EventEncoder
 from clickstream_conv.features.outcomes import LANDMARKS, outcomes
 from clickstream_conv.features.table import session_features
-from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.sources.source import Outcome
 
 ENGINES = ("pandas", "polars", "polars lazy", "polars streaming", "duckdb", "spark")

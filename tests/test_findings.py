@@ -1,11 +1,12 @@
 """Each sentence that a run shows rests on figures with rows and an interval, or says why not; the figures in it are those of the table."""
 
-import html, json, re
+import html
+import json
+import re
 
 import pytest
 from conftest import metrics
 
-from clickstream_conv.report import actions as report
 from clickstream_conv.base.findings import (
     AS_COUNTED,
     NO_FIGURE,
@@ -14,9 +15,10 @@ from clickstream_conv.base.findings import (
     UNKNOWN,
     with_warnings,
 )
+from clickstream_conv.base.texts import for_markdown, from_markdown
+from clickstream_conv.report import actions as report
 from clickstream_conv.report.actions import actions
 from clickstream_conv.report.answer import read_figures
-from clickstream_conv.base.texts import for_markdown, from_markdown
 
 NUMBER = re.compile(
     r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:\s?%)?"
@@ -186,11 +188,14 @@ def test_each_sentence_of_the_first_page_is_in_the_table(demo, table):
 
 def test_advice_that_a_small_run_does_not_give_rests_on_figures_too(demo):
     figures = read_figures(demo[0] / "run")
-    ends = lambda name, value: {
-        name: value,
-        f"{name}_low": value - 0.02,
-        f"{name}_high": value + 0.02,
-    }
+
+    def ends(name, value):
+        return {
+            name: value,
+            f"{name}_low": value - 0.02,
+            f"{name}_high": value + 0.02,
+        }
+
     moments = [
         dict(landmark=k, best=k == 5, asked=n, **ends("value", value))
         for k, value, n in ((1, 0.1, 300), (5, 0.4, 90), ("all", 0.5, 300))

@@ -4,16 +4,20 @@ import random
 
 import polars as pl
 import pytest
-from conftest import EARLY, QUICK, command
+from conftest import command, EARLY, QUICK
 
+from clickstream_conv.audit.audit import audit, differing
+from clickstream_conv.base.findings import sampled_as
+from clickstream_conv.judging.verdict import gate, Verdict
 from clickstream_conv.report import (
     actions as report_actions,
+)
+from clickstream_conv.report import (
     answers as report_answers,
+)
+from clickstream_conv.report import (
     front as report_front,
 )
-from clickstream_conv.audit.audit import audit, differing
-from clickstream_conv.judging.verdict import gate, Verdict
-from clickstream_conv.base.findings import sampled_as
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.card import twins_across
 
@@ -28,7 +32,7 @@ suspects: [paid]
 def finished_lines(sessions=1_600):
     "Sessions of which those with many pages buy more; paid knows the outcome; every 40th row is written twice."
     rng, lines = random.Random(1), []
-    for i in range(sessions):
+    for _i in range(sessions):
         pages = rng.randint(1, 30)
         bought = int(rng.random() < pages / 45)
         paid = rng.randint(1, 90) if bought and rng.random() < 0.6 else 0

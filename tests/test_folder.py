@@ -1,21 +1,26 @@
 """A run's folder as something received: altered, cut short, exchanged, pointing elsewhere; and runs of earlier releases."""
 
-import json, os, re, shutil, zipfile
+import json
+import os
+import re
+import shutil
+import zipfile
 
 import polars as pl
 import pytest
-from conftest import QUICK, ROOT, command, record
-from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from conftest import command, QUICK, record, ROOT
+from hypothesis import assume, given, HealthCheck, settings
+from hypothesis import strategies as st
 
+from clickstream_conv.base.models_kept import load_model, package_version, save_model, seal_of
+from clickstream_conv.base.runs import read_json, read_table, Run
+from clickstream_conv.base.signature import files_read, SCORING_READS, sign_run, verify_run
+from clickstream_conv.base.trust import write_record
 from clickstream_conv.pipeline.again import due, Stage
 from clickstream_conv.pipeline.ending import make_report
 from clickstream_conv.pipeline.folder import claim, remove_run
-from clickstream_conv.base.models_kept import load_model, package_version, save_model, seal_of
-from clickstream_conv.base.runs import read_json, read_table, Run, write_json
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.card import load_events
-from clickstream_conv.base.signature import files_read, SCORING_READS, sign_run, verify_run
-from clickstream_conv.base.trust import write_record
 
 DEMO = ("run", "--sessions", 3000, "--out", "run", *QUICK)
 SAME = "the same numbers"
@@ -134,7 +139,10 @@ def linked(name):
     return alter
 
 
-line = lambda value: lambda said: said["threshold"].update(value=value)
+def line(value):
+    return lambda said: said["threshold"].update(value=value)
+
+
 CHANGED, SENSELESS = (
     "was changed after the run wrote it",
     "must be a probability above 0 and at most 1",
@@ -691,7 +699,10 @@ def test_this_release_has_left_a_run():
 @pytest.mark.parametrize("archive", FIXTURES, ids=lambda path: path.stem)
 def test_a_run_of_a_release_answers_as_it_did_or_is_refused_in_a_sentence(archive, tmp_path):
     run, events, answers = unpacked(archive, tmp_path)
-    release = lambda text: text.split(".")[:2]
+
+    def release(text):
+        return text.split(".")[:2]
+
     made_with = read_json(run, "models/manifest.json")["conversion"]["versions"]
     same = all(release(package_version(name)) == release(then) for name, then in made_with.items())
     try:

@@ -1,6 +1,7 @@
 """A frame made from an array or a list states which way its rows lie: with as many rows as columns a library has to guess."""
 
-import ast, json
+import ast
+import json
 from pathlib import Path
 
 import pytest

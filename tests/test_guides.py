@@ -1,6 +1,7 @@
 "Guides and case studies: pages that nbdev does not execute, since it looks at the numbered notebooks only."
 
-import json, re
+import json
+import re
 
 import pytest
 from conftest import ROOT
@@ -25,7 +26,9 @@ PLACES = re.compile(
     r"/(?:work|opt|root|home|Users|tmp|mnt)/|[A-Z]:\\\\"
 )  # folders of somebody's computer
 
-name_of = lambda path: path.stem
+
+def name_of(path):
+    return path.stem
 
 
 def cells(path):

@@ -1,6 +1,10 @@
 """The lowest releases that settings.ini allows: they install, and a demo run goes through all of its stages with them."""
 
-import configparser, json, os, subprocess, sys
+import configparser
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 from conftest import QUICK, ROOT

@@ -1,24 +1,26 @@
 """A log's context column is called like nothing that a stage makes or reads: the names are taken from the package itself."""
 
-import ast, keyword
+import ast
+import keyword
 from pathlib import Path
 
-import clickstream_conv
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from clickstream_conv.log.proposals import propose
-from clickstream_conv.features import columns as features_columns, table as features_table
-from clickstream_conv.scoring import answers as scoring
-from clickstream_conv.log.values import COLUMNS, EVENTS
+import clickstream_conv
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.features import columns as features_columns
+from clickstream_conv.features import table as features_table
 from clickstream_conv.features.encoder import EventEncoder
 from clickstream_conv.features.table import session_features
 from clickstream_conv.log.mapping import Mapping, RESERVED
-from clickstream_conv.log.mapping_read import mapping_from
 from clickstream_conv.log.mapping_files import mapping_from_text, write_mapping
-from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.log.mapping_read import mapping_from
+from clickstream_conv.log.proposals import propose
+from clickstream_conv.log.values import COLUMNS
+from clickstream_conv.scoring import answers as scoring
 from clickstream_conv.sources.known import SOURCES
 from clickstream_conv.sources.public import register
 from clickstream_conv.sources.source import Source

@@ -1,14 +1,22 @@
 """Every odd input is accepted with the right figures or refused in a clear sentence: no hang, no traceback, nothing unclear, nothing silently wrong."""
 
-import contextlib, functools, io, json, math, multiprocessing, os, re, resource, shutil, time
+import contextlib
+import functools
+import io
+import json
+import math
+import multiprocessing
+import os
+import re
+import resource
+import time
 from collections import Counter
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
 import polars as pl
-import pytest
-from odd_inputs import ODD, Accepts
+from odd_inputs import Accepts, ODD
 
 SECONDS = 30  # after which an input counts as a hang
 ROOM = (
@@ -44,8 +52,8 @@ class Answer:
 # ------------------------------------------------------------------ in a process of its own
 def two_stages(folder, record, stages, jobs, progress, needs=None):
     "Reading and features as a run does them, without a process for each."
-    from clickstream_conv.features.sessions import build_sessions
     from clickstream_conv.base.runs import Run
+    from clickstream_conv.features.sessions import build_sessions
     from clickstream_conv.sources.prepare import prepare
 
     work = {"02_sources": prepare, "04_features": build_sessions}
@@ -136,7 +144,6 @@ def answer(name, place, pieces=False):
 
 def serve(pipe):
     "Answer for one input after the other."
-    import clickstream_conv.features.sessions, clickstream_conv.pipeline.command_line  # before the clock runs
 
     once()
     resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))

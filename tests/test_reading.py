@@ -1,18 +1,31 @@
 """Files as they come: paths and patterns, what is no file, empty parts, odd JSON, lines above a header, packed bombs, pieces of every size."""
 
-import ast, gzip, json, os, socket, subprocess, sys
+import ast
+import gzip
+import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import ROOT, command
-from hypothesis import HealthCheck, given, settings, strategies as st
+from conftest import command, ROOT
+from hypothesis import given, HealthCheck, settings
+from hypothesis import strategies as st
 
-from clickstream_conv.log.proposals import propose
+from clickstream_conv.base.runs import BRIEF, Run
 from clickstream_conv.log import (
     csv_files as log_csv_files,
+)
+from clickstream_conv.log import (
     mapping as log_mapping,
+)
+from clickstream_conv.log import (
     parquet_files as log_parquet_files,
+)
+from clickstream_conv.log import (
     streams as log_streams,
 )
 from clickstream_conv.log.csv_files import csv_pieces, read_csv
@@ -20,8 +33,8 @@ from clickstream_conv.log.files import log_files
 from clickstream_conv.log.json_files import json_pieces, read_json
 from clickstream_conv.log.mapped import read_log
 from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
+from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.tables import read_pieces, read_table
-from clickstream_conv.base.runs import BRIEF, Run
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.reading import read_source
@@ -450,11 +463,14 @@ FIELD = st.one_of(
 
 def in_csv(rows, mark, end, quote_all, cut):
     "Rows as a file; what needs quotes has them."
-    plain = lambda field: (
-        '"' + field.replace('"', '""') + '"'
-        if quote_all or any(c in field for c in (mark, '"', "\n", "\r"))
-        else field
-    )
+
+    def plain(field):
+        return (
+            '"' + field.replace('"', '""') + '"'
+            if quote_all or any(c in field for c in (mark, '"', "\n", "\r"))
+            else field
+        )
+
     text = (
         end.join([mark.join(["id", "t", "what"]), *(mark.join(map(plain, row)) for row in rows)])
         + end
@@ -528,7 +544,10 @@ def test_a_csv_in_pieces_is_the_csv(tmp_path, rows, mark, end, quote_all, cut, s
     first, rest = data.split(b"\n", 1) if b"\n" in data else (data, b"")
     path.write_bytes(first + b"\n" + junk + rest)
     with pytest.MonkeyPatch.context() as change:
-        whole = lambda: read_csv(path, mark)
+
+        def whole():
+            return read_csv(path, mark)
+
         same_in_pieces(whole, lambda size: csv_pieces(path, mark, size=size), sizes)
         longest = max(map(len, path.read_bytes().split(b"\n")), default=0)
         if (

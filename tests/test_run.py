@@ -1,10 +1,14 @@
 """A run on the demo shop and on real logs: what it leaves, what it says, and how it goes on after a stop."""
 
-import json, re, shutil, signal, time
+import json
+import re
+import shutil
+import signal
+import time
 
 import polars as pl
 import pytest
-from conftest import EARLY, QUICK, command, here, metrics, record, start
+from conftest import command, EARLY, here, metrics, QUICK, record, start
 
 STAGES = [
     "02_sources",
@@ -379,8 +383,8 @@ def test_help_version_and_sources(tmp_path):
 
 def test_no_table_has_a_column_that_a_log_may_bring(demo):
     "Whatever a stage keeps, a context column cannot be called so."
-    from clickstream_conv.log.values import COLUMNS
     from clickstream_conv.log.mapping import is_reserved
+    from clickstream_conv.log.values import COLUMNS
 
     (folder, _), context = demo, ("channel", "device", "returning", "page", "last_page")
     files = sorted((folder / "run").rglob("*.parquet"))

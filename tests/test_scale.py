@@ -1,23 +1,29 @@
 """The same answers on Spark, and from files that are never in memory as a whole."""
 
-import subprocess, sys, zipfile
+import subprocess
+import sys
+import zipfile
 from io import BytesIO
 
 import numpy as np
 import polars as pl
 import pytest
 
-from clickstream_conv.scale import (
-    cluster as scale_cluster,
-    out_of_memory as scale_out_of_memory,
-    spark as scale_spark,
-)
+from clickstream_conv.base.models_kept import load_model, save_model
+from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.features.outcomes import KEYS
 from clickstream_conv.features.sessions import build_sessions, learn_by_fold, load_sessions
 from clickstream_conv.models.fitting import make_model, probability
-from clickstream_conv.base.models_kept import load_model, save_model
-from clickstream_conv.base.runs import read_json, Run
+from clickstream_conv.scale import (
+    cluster as scale_cluster,
+)
+from clickstream_conv.scale import (
+    out_of_memory as scale_out_of_memory,
+)
+from clickstream_conv.scale import (
+    spark as scale_spark,
+)
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.card import load_card, load_events
 from clickstream_conv.sources.prepare import prepare

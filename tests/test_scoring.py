@@ -1,31 +1,37 @@
 """The Scorer across notebooks: live and batch, every source's own log, files in pieces, and what is refused."""
 
-import gzip, json, threading
-from datetime import datetime, time, timedelta, timezone
+import gzip
+import json
+import threading
+from datetime import datetime, time, timedelta, timezone, UTC
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
-from everywhere import set_everywhere
 import polars as pl
 import pytest
+from everywhere import set_everywhere
 
-from clickstream_conv.log import csv_files as readers
-from clickstream_conv.scoring import (
-    events as scoring_events,
-    quick as scoring_quick,
-    scorer as scoring_scorer,
-)
-from clickstream_conv.classification.keeping import quick_conversion
-from clickstream_conv.features.columns import preprocess
-from clickstream_conv.features.sessions import load_sessions
-from clickstream_conv.models.calibration import calibrate, on_odds, session_starts
-from clickstream_conv.models.fitting import make_model, probability
 from clickstream_conv.base.models_kept import load_model, save_model
 from clickstream_conv.base.runs import Run, write_json
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.features.columns import preprocess
+from clickstream_conv.features.sessions import load_sessions
+from clickstream_conv.log import csv_files as readers
+from clickstream_conv.models.calibration import calibrate, on_odds, session_starts
+from clickstream_conv.models.fitting import make_model, probability
+from clickstream_conv.scoring import (
+    events as scoring_events,
+)
+from clickstream_conv.scoring import (
+    quick as scoring_quick,
+)
+from clickstream_conv.scoring import (
+    scorer as scoring_scorer,
+)
 from clickstream_conv.scoring.quick import QuickColumns
 from clickstream_conv.scoring.scorer import score_file, Scorer
-from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.sources.card import load_events
 from clickstream_conv.sources.prepare import prepare
 
@@ -274,7 +280,7 @@ READ = {
     "Z": "2026-04-08T12:00:00Z",
     "offset": "2026-04-08T14:00:00+02:00",
     "text": "2026-04-08 12:00:00.000",
-    "datetime": datetime(2026, 4, 8, 12, tzinfo=timezone.utc),
+    "datetime": datetime(2026, 4, 8, 12, tzinfo=UTC),
     "elsewhere": datetime(2026, 4, 8, 14, tzinfo=BERLIN),
     "naive": datetime(2026, 4, 8, 12),
     "Timestamp": pd.Timestamp("2026-04-08 14:00", tz="Europe/Berlin"),
@@ -290,7 +296,7 @@ REFUSED = {
     "1970": (0, "visits are taken from 2016"),
     "1970 as text": ("1970-01-01T00:00:00Z", "visits are taken from 2016"),
     "far ahead": (
-        datetime(2199, 1, 1, tzinfo=timezone.utc),
+        datetime(2199, 1, 1, tzinfo=UTC),
         "visits are taken from 2016-01-05 to 2076",
     ),
     "before": (-5, "is 1969-12-31"),
@@ -345,9 +351,9 @@ def test_a_time_in_another_unit_is_refused(kind, scorer, log):
 @pytest.mark.parametrize(
     "t",
     [
-        datetime(2016, 1, 6, tzinfo=timezone.utc),
-        datetime(2026, 12, 31, tzinfo=timezone.utc),
-        datetime(2056, 1, 1, tzinfo=timezone.utc),
+        datetime(2016, 1, 6, tzinfo=UTC),
+        datetime(2026, 12, 31, tzinfo=UTC),
+        datetime(2056, 1, 1, tzinfo=UTC),
     ],
 )
 def test_visits_long_after_the_training_are_scored(t, scorer, log):

@@ -1,14 +1,18 @@
 """The report of a run and the documentation, in a real browser that can reach no other host."""
 
-import functools, http.server, shutil, subprocess, threading
+import functools
+import http.server
+import shutil
+import subprocess
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from conftest import ROOT
 
-from clickstream_conv.report.docs import build_docs
 from clickstream_conv.report.build import run_report
+from clickstream_conv.report.docs import build_docs
 from clickstream_conv.report.faults import faults
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

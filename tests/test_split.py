@@ -1,17 +1,17 @@
 """The split on logs whose visitors return: who is learned from, who is judged, and what a model must show before it is called fit for use."""
 
-import random, shutil
+import random
+import shutil
 from datetime import datetime, timedelta
 
-import numpy as np
 import polars as pl
 import pytest
-from conftest import QUICK, command, made_once, metrics
+from conftest import command, made_once, metrics, QUICK
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from clickstream_conv.leaks.both_sides import twin_rows
 from clickstream_conv.base.models_kept import load_model
 from clickstream_conv.base.runs import Run
+from clickstream_conv.leaks.both_sides import twin_rows
 from clickstream_conv.sources.card import load_events
 from clickstream_conv.sources.prepare import load_visitor_groups, prepare
 

@@ -1,22 +1,27 @@
 """One query over the files of a log: the same events as without it, and a query that reaches nothing else."""
 
-import json, os, signal, subprocess, sys, time
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import duckdb
 import polars as pl
 import pytest
 from conftest import command
 
-from clickstream_conv.log import csv_files as log_csv_files, tables as log_tables
+from clickstream_conv.base.runs import BRIEF, Run
 from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.log import csv_files as log_csv_files
 from clickstream_conv.log.contract import CONTRACT, load_contract
+from clickstream_conv.log.mapping_files import mapping_from_text, write_mapping
 from clickstream_conv.log.query_guard import refuse_query, TABLE_FUNCTIONS
 from clickstream_conv.log.sql import open_database, Workspace
-from clickstream_conv.log.mapping_files import mapping_from_text, write_mapping
 from clickstream_conv.log.tables import read_pieces, read_table
-from clickstream_conv.base.runs import BRIEF, Run
 from clickstream_conv.scoring.scorer import score_file
-from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.reading import read_source

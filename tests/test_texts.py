@@ -1,10 +1,13 @@
 """A marker through every field of a log, a mapping and a run: pages, the app, tables and the terminal show it and do not obey it."""
 
-import csv, io, json, shutil
+import csv
+import io
+import json
+import shutil
 
 import polars as pl
 import pytest
-from conftest import QUICK, command
+from conftest import command, QUICK
 
 from clickstream_conv.report.build import run_report
 
@@ -266,7 +269,8 @@ def test_a_report_shows_every_word_and_obeys_none(report, browser):
 
 def page_titles(report):
     "The titles of the pages, as a browser shows them."
-    import html, re
+    import html
+    import re
 
     return "\n".join(
         html.unescape(re.search(r"<title>(.*?)</title>", path.read_text(), re.DOTALL)[1])
@@ -320,7 +324,7 @@ def test_the_app_shows_every_word_and_obeys_none(run, report, browser, tmp_path)
     pytest.importorskip(
         "streamlit", reason="the app is an extra: pip install clickstream-conv[app]"
     )
-    from test_app import PAGES, end, serve, settled
+    from test_app import end, PAGES, serve, settled
 
     sent = report.parent / "sent"
     shutil.copy(

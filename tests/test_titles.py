@@ -1,6 +1,7 @@
 """Every share, ratio and AUC in a title carries its interval, and what a title or a sentence calls the best, the first or the lowest is that in its table, also where baselines, ties and rare groups come in between."""
 
-import json, re
+import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,36 +9,58 @@ import polars as pl
 import pytest
 
 from clickstream_conv.app import details as app
-from clickstream_conv.audit import lines as audit_lines, segments as audit_segments
+from clickstream_conv.audit import lines as audit_lines
+from clickstream_conv.audit import segments as audit_segments
+from clickstream_conv.base.pictures import BASELINE
+from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification import (
     comparing as classification_comparing,
+)
+from clickstream_conv.classification import (
     threshold as classification_threshold,
 )
-from clickstream_conv.judging import figures as judging_figures
 from clickstream_conv.clustering import (
     headlines as clustering_headlines,
+)
+from clickstream_conv.clustering import (
     profiles as clustering_profiles,
 )
 from clickstream_conv.eda import (
     drift as eda_drift,
+)
+from clickstream_conv.eda import (
     facts as eda_facts,
+)
+from clickstream_conv.eda import (
     lengths as eda_lengths,
+)
+from clickstream_conv.eda import (
     moves as eda_moves,
+)
+from clickstream_conv.eda import (
     relevance as eda_relevance,
+)
+from clickstream_conv.eda import (
     visits as eda_visits,
 )
+from clickstream_conv.judging import figures as judging_figures
 from clickstream_conv.judging import (
     learning_curve as judging_learning_curve,
+)
+from clickstream_conv.judging import (
     thresholds as judging_thresholds,
 )
 from clickstream_conv.regression import (
     choosing as regression_choosing,
+)
+from clickstream_conv.regression import (
     levels as regression_levels,
+)
+from clickstream_conv.regression import (
     models as regression_models,
 )
-from clickstream_conv.report import actions as report_actions, answers as report_answers
-from clickstream_conv.base.pictures import BASELINE
-from clickstream_conv.base.runs import Run, write_json
+from clickstream_conv.report import actions as report_actions
+from clickstream_conv.report import answers as report_answers
 
 
 def compared(**log_loss):

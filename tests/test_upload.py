@@ -17,8 +17,8 @@ from clickstream_conv.app.mapping_form import (
     word_table,
 )
 from clickstream_conv.app.uploads import first_look, questions_of
-from clickstream_conv.log.rules import Rules
 from clickstream_conv.log.proposals import propose
+from clickstream_conv.log.rules import Rules
 
 CASES = Path(__file__).parent / "cases"
 FILES = [name for name in PROPOSED if (CASES / name).is_file() and PROPOSED[name]]

@@ -1,6 +1,14 @@
 """The widgets of nbs/10_whatif.ipynb in JupyterLab: a control is moved, and the page shows what the headless twin says."""
 
-import json, os, shutil, socket, subprocess, sys, time, urllib.error, urllib.request
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -253,9 +261,9 @@ def test_audience(page, scorer):
 
 
 def test_what_would_change_it(page, scorer):
-    from clickstream_conv.whatif.ways import ways_over
     from clickstream_conv.whatif.scenario import scenario_of
     from clickstream_conv.whatif.sessions import find_sessions
+    from clickstream_conv.whatif.ways import ways_over
 
     found(page, ".cc-ways .cc-probability")
     page.locator(".cc-ways").first.get_by_label("Session").select_option(index=1)

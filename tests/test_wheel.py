@@ -1,6 +1,11 @@
 """The package as others get it: in step with its notebooks, and complete without the checkout."""
 
-import filecmp, os, shutil, site, subprocess, sys
+import filecmp
+import os
+import shutil
+import site
+import subprocess
+import sys
 from pathlib import Path
 from zipfile import ZipFile
 

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from everywhere import set_everywhere
 import polars as pl
 import pytest
+from everywhere import set_everywhere
 
 from clickstream_conv.log import csv_files as readers
-from clickstream_conv.scoring import scorer as scoring
-from clickstream_conv.log.proposals import propose
-from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.mapped import read_log
 from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, with_pairs
+from clickstream_conv.log.partitions import check_partitions, spill, summed_up
+from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.tables import read_pieces
+from clickstream_conv.scoring import scorer as scoring
 from clickstream_conv.sources.own import contract_for, source_of
 from clickstream_conv.sources.source import Source
 

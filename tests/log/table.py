@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from clickstream_conv.log.mapping_read import mapping_from
 from clickstream_conv.base.runs import Run
+from clickstream_conv.log.mapping_read import mapping_from
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.reading import read_source

@@ -4,13 +4,14 @@ import polars as pl
 import pytest
 from reading import everywhere, refusal
 
-from clickstream_conv.eda import facts as eda_facts, quality as eda_quality
+from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification.keeping import quick_conversion
-from clickstream_conv.log.contract import load_contract
+from clickstream_conv.eda import facts as eda_facts
+from clickstream_conv.eda import quality as eda_quality
 from clickstream_conv.log.bots import BY_AGENT, BY_BEHAVIOUR, is_bot_agent
+from clickstream_conv.log.contract import load_contract
 from clickstream_conv.log.mapped import read_log
 from clickstream_conv.log.mapping_files import mapping_from_text
-from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.sources.card import load_card
 from clickstream_conv.sources.prepare import prepare

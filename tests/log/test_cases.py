@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 
 import polars as pl
 import pytest
-from table import CASES, HERE, figures, log_of, read_case, refusal_of, source_of
+from table import CASES, figures, HERE, log_of, read_case, refusal_of, source_of
 
 from clickstream_conv.log.contract import contract_of, mapping_from_json
-from clickstream_conv.log.trackers import shipped_mapping, shipped_mappings
-from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.files import log_files
+from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.tables import read_pieces
+from clickstream_conv.log.trackers import shipped_mapping, shipped_mappings
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.reading import read_source, with_names
 

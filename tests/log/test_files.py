@@ -1,27 +1,32 @@
 """Files as shops and trackers write them: without a header, with quotes that mean nothing, lines of a web server, wrapped JSON, archives, parts that differ."""
 
-import gzip, io, json, shutil, time, zipfile
+import gzip
+import io
+import json
+import shutil
+import time
+import zipfile
 
-from everywhere import set_everywhere
 import polars as pl
 import pytest
-from conftest import HEADER, MAPPING, QUICK, ROOT, command, log_lines
-from hypothesis import HealthCheck, given, settings, strategies as st
+from conftest import command, HEADER, log_lines, MAPPING, QUICK, ROOT
+from everywhere import set_everywhere
+from hypothesis import given, HealthCheck, settings
+from hypothesis import strategies as st
 
-from clickstream_conv.log.proposals import propose
+from clickstream_conv.base.runs import Run
+from clickstream_conv.log import archives
 from clickstream_conv.log import streams as readers
 from clickstream_conv.log.contract import load_contract
-from clickstream_conv.log import archives
-from clickstream_conv.log.dialects import Dialect
-from clickstream_conv.log.records import record_lines
 from clickstream_conv.log.delimiters import READER_COLUMNS
+from clickstream_conv.log.file_notes import file_notes
 from clickstream_conv.log.files import log_files
 from clickstream_conv.log.mapped import read_log
-from clickstream_conv.log.mapping_read import mapping_from
 from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
-from clickstream_conv.log.file_notes import file_notes
+from clickstream_conv.log.mapping_read import mapping_from
+from clickstream_conv.log.proposals import propose
+from clickstream_conv.log.records import record_lines
 from clickstream_conv.log.tables import read_pieces, read_table
-from clickstream_conv.base.runs import Run
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.reading import read_source

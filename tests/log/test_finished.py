@@ -10,22 +10,22 @@ import yaml
 from conftest import COMMAND
 from reading import CASES, refusal
 
+from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification.keeping import quick_conversion
-from clickstream_conv.log.contract import load_contract, mapping_from_json
 from clickstream_conv.features.sessions import build_sessions, load_sessions
 from clickstream_conv.leaks.guard import guard_run
+from clickstream_conv.log.contract import load_contract, mapping_from_json
 from clickstream_conv.log.finished import read_finished
-from clickstream_conv.sources.understood import check_log
-from clickstream_conv.pipeline.source_commands import mapping_to_copy
 from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
 from clickstream_conv.log.tables import read_table
-from clickstream_conv.base.runs import Run, write_json
+from clickstream_conv.pipeline.source_commands import mapping_to_copy
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.sources.card import load_card
 from clickstream_conv.sources.known import SOURCES
 from clickstream_conv.sources.own import find_source, own_source
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.reading import read_ready_made
+from clickstream_conv.sources.understood import check_log
 
 MAPPING = """\
 ready_made: true

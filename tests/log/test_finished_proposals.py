@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from clickstream_conv.app.uploads import first_look
-from clickstream_conv.log.proposals import propose
-from clickstream_conv.sources.understood import check_log, refusal_of
-from clickstream_conv.pipeline.command_line import command
 from clickstream_conv.log.mapping_files import mapping_from_text
+from clickstream_conv.log.proposals import propose
+from clickstream_conv.pipeline.command_line import command
 from clickstream_conv.sources.own import find_source
+from clickstream_conv.sources.understood import check_log, refusal_of
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 

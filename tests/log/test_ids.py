@@ -1,11 +1,11 @@
 """Ids: words that mean nobody, and ids that went through a float."""
 
 import polars as pl
-from reading import CASES, REPORTS, everywhere, figures, in_partitions, refusal
+from reading import CASES, everywhere, figures, in_partitions, refusal, REPORTS
 
-from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.mapped import read_log
 from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
+from clickstream_conv.log.proposals import propose
 
 NULL = REPORTS / "04_null_visitor" / "log.csv"
 VISITS = "columns: {visitor_id: visitor, t: time, event: event, item_id: item, price: price}\n"

@@ -10,20 +10,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from clickstream_conv.base.runs import Run
 from clickstream_conv.log.headers import names_of_file
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import mapping_from_text
 from clickstream_conv.log.no_visits import head_of_log
 from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.readings import figures_of_text
 from clickstream_conv.log.recognition import known_by, recognised
 from clickstream_conv.log.trackers import shipped_mappings
-from clickstream_conv.sources.understood import check_log
 from clickstream_conv.pipeline.command_line import command
-from clickstream_conv.log.mapped import read_log
-from clickstream_conv.log.mapping_files import mapping_from_text
-from clickstream_conv.base.runs import Run
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.source import Source
+from clickstream_conv.sources.understood import check_log
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 TRACKERS = {  # file of tests/cases/vendors: its tracker

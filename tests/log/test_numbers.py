@@ -1,14 +1,12 @@
 """Numbers as logs write them: marks, losses, weights, missing ones, currencies, refunds, and numbers of the context."""
 
-import json
-
 import polars as pl
 import pytest
-from reading import CASES, REPORTS, everywhere, figures, proposed, refusal
+from reading import everywhere, figures, proposed, refusal, REPORTS
 
-from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.mapped import read_log
 from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
+from clickstream_conv.log.proposals import propose
 
 PLAIN = "columns: {session_id: session, t: time, event: event, price: price}\n"
 HEAD = "session;time;event;price"

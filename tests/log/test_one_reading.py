@@ -1,21 +1,26 @@
 """One story told in three formats, read whole, in pieces and by the contract of a run: the same events, or the same refusal; and the figures that plain Python comes to."""
 
-import csv, json, os, random, re, time
+import csv
+import json
+import os
+import random
+import re
+import time
 from collections import defaultdict
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from zoneinfo import ZoneInfo
 
-from everywhere import set_everywhere
 import polars as pl
 import pytest
+from everywhere import set_everywhere
 
 from clickstream_conv.log import csv_files as readers
-from clickstream_conv.scoring import scorer as scoring
 from clickstream_conv.log.checking import check_events
-from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.mapped import apply_mapping, read_log
 from clickstream_conv.log.mapping_files import mapping_from_text
+from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.tables import read_pieces
+from clickstream_conv.scoring import scorer as scoring
 from clickstream_conv.sources.own import contract_for, source_of
 from clickstream_conv.sources.source import Source
 
@@ -164,7 +169,7 @@ def with_noise(rows, kind, rng):
 def time_in(kind, t):
     if not isinstance(t, int):
         return t
-    moment = datetime.fromtimestamp(t / 1000, BERLIN if kind["autumn"] else timezone.utc)
+    moment = datetime.fromtimestamp(t / 1000, BERLIN if kind["autumn"] else UTC)
     forms = dict(iso="%Y-%m-%d %H:%M:%S", dotted="%d.%m.%Y %H:%M:%S", minutes="%Y-%m-%d %H:%M")
     if kind["time"] == "s":
         return str(t // 1000)
@@ -395,7 +400,7 @@ def once(kind, rows):
 def worth_of(kind, lines):
     "What an event is worth; nothing where that is unknown."
     said = [row["worth"] for row in lines if kind["order_revenue"] and row["worth"] is not None]
-    rate = 0.5 if kind["currency"] == "convert" and lines[0]["code"] == "USD" else 1.0
+    0.5 if kind["currency"] == "convert" and lines[0]["code"] == "USD" else 1.0
     first = [
         row["worth"] * rates(kind, row)
         for row in lines
@@ -435,9 +440,10 @@ def events_of(kind, rows):
         rows, key=lambda row: (clock(row), row["n"] if kind["order"] else 0, place[id(row)])
     )
     first, groups = {}, defaultdict(list)
-    has_order = lambda row: (
-        kind["order_id"] and row["what"] == "pay" and row["order"] not in (None, "(not set)")
-    )
+
+    def has_order(row):
+        return kind["order_id"] and row["what"] == "pay" and row["order"] not in (None, "(not set)")
+
     for row in in_time:
         if has_order(row):
             first.setdefault(row["order"], (clock(row), row["by"]))
@@ -629,7 +635,7 @@ def check_story(seed, folder):
             f"{form} in pieces",
         )
         found[form] = (path, one)
-    for form, (path, one) in found.items():
+    for form, (_, one) in found.items():
         same_events(without_examples(found["csv"][1]), without_examples(one), f"{form} beside csv")
     learned = found[rng.choice(FORMATS)][1]
     if isinstance(learned, str):
@@ -677,9 +683,10 @@ def check_halves(kind, rows, contract, learned, folder):
     "Scored in two halves by visitor, sessions are read as in the whole; but for orders, of which the first report counts."
     if kind["order_id"] or kind["files"] > 1 or learned[1].rules.newest_first:
         return
-    odd = lambda row: (
-        (row["who"] if kind["who"] == "visitor" else row["sid"]) in (1, 3, 5, 7, 9, 11, 13)
-    )
+
+    def odd(row):
+        return (row["who"] if kind["who"] == "visitor" else row["sid"]) in (1, 3, 5, 7, 9, 11, 13)
+
     halves = [[row for row in rows if odd(row)], [row for row in rows if not odd(row)]]
     found = []
     for number, half in enumerate(halves):

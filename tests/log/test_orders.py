@@ -4,11 +4,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.mapped import read_log
 from clickstream_conv.log.mapping_files import mapping_from_text
+from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.tables import read_pieces
 
 MAPPING = mapping_from_text(

@@ -5,9 +5,9 @@ import pytest
 from polars.testing import assert_frame_equal
 from reading import refusal
 
+from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.log.contract import load_contract
-from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.sources.prepare import prepare
 

@@ -1,17 +1,16 @@
 """Times and order: the doubled hour, files that are newest first, clocks that are off, ticks of every kind."""
 
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import polars as pl
 import pytest
-from reading import CASES, REPORTS, everywhere, figures, in_partitions, proposed, refusal
+from reading import CASES, everywhere, proposed, refusal, REPORTS
 
-from clickstream_conv.log.rules import Rules
-from clickstream_conv.log.values import find_time_format
-from clickstream_conv.log.proposals import propose
-from clickstream_conv.log.mapped import read_log
-from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
 from clickstream_conv.base.runs import Run
+from clickstream_conv.log.mapped import read_log
+from clickstream_conv.log.mapping_files import mapping_from_text, write_mapping
+from clickstream_conv.log.proposals import propose
+from clickstream_conv.log.values import find_time_format
 from clickstream_conv.sources.prepare import prepare
 
 PLAIN = "columns: {session_id: session, t: time, event: event}\n"
@@ -19,7 +18,7 @@ PLAIN = "columns: {session_id: session, t: time, event: event}\n"
 
 def moment(events, place=0):
     "A time of an event, in words."
-    return datetime.fromtimestamp(events.sort("t")["t"][place] / 1e6, timezone.utc).isoformat(
+    return datetime.fromtimestamp(events.sort("t")["t"][place] / 1e6, UTC).isoformat(
         sep=" ", timespec="milliseconds"
     )[:-6]
 

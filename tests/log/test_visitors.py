@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 from reading import everywhere, refusal
 
+from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification.keeping import quick_conversion
-from clickstream_conv.log.contract import contract_of, load_contract, mapping_from_json
 from clickstream_conv.features.sessions import build_sessions
 from clickstream_conv.leaks.guard import guard_run
 from clickstream_conv.log.bots import BY_BEHAVIOUR
+from clickstream_conv.log.contract import contract_of, load_contract, mapping_from_json
 from clickstream_conv.log.mapped import read_log
 from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text
-from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.scoring.scorer import score_file
 from clickstream_conv.sources.card import load_card
 from clickstream_conv.sources.prepare import prepare
