@@ -16,7 +16,7 @@ from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.log import csv_files as readers
 from clickstream_conv.log.contract import CONTRACT, load_contract, mapping_note
 from clickstream_conv.log.values import SECOND
-from clickstream_conv.scoring import scorer as scoring
+from clickstream_conv.scoring import sorted_log
 from clickstream_conv.scoring.events import sound_events
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.scoring.sorted_log import sort_log
@@ -394,7 +394,7 @@ def numbered(rows):
 def test_training_and_scoring_keep_the_same_rows(seed, tmp_path, monkeypatch):
     "Files of three formats, whole and in pieces, and canonical events with and without steps: the rows that training keeps, in its order."
     set_everywhere(monkeypatch, readers, "PIECE", 700)
-    set_everywhere(monkeypatch, scoring, "MEMORY", 1e-5)
+    set_everywhere(monkeypatch, sorted_log, "MEMORY", 1e-5)
     rng = random.Random(seed)
     (tmp_path / "mine.yaml").write_text(mapping_text(rng))
     rows = random_rows(rng, 12)

@@ -16,7 +16,7 @@ from clickstream_conv.base.findings import (
     with_warnings,
 )
 from clickstream_conv.base.texts import for_markdown, from_markdown
-from clickstream_conv.report import actions as report
+from clickstream_conv.report import doubts as report_doubts
 from clickstream_conv.report.actions import actions
 from clickstream_conv.report.answer import read_figures
 
@@ -252,12 +252,14 @@ def test_a_warning_is_left_out_by_its_code_and_not_by_a_word_in_it():
         ),
     ]
     card = with_warnings(dict(outcome=outcome), said)
-    texts = [one.text for one in report._of_log(dict(source=card))]
+    texts = [one.text for one in report_doubts._of_log(dict(source=card))]
     assert (
         "3 rows have no value in the column 'proxy_server'" in texts and said[0].text not in texts
     ), texts
     assert any(text.startswith("The outcome is a proxy") for text in texts)
-    old = report._of_log(dict(source=dict(outcome=outcome, warnings=[one.text for one in said])))
+    old = report_doubts._of_log(
+        dict(source=dict(outcome=outcome, warnings=[one.text for one in said]))
+    )
     assert {one.text for one in said} <= {one.text for one in old}, (
         "an old run keeps its warnings as they are"
     )

@@ -12,9 +12,7 @@ from clickstream_conv.judging.verdict import gate, Verdict
 from clickstream_conv.report import (
     actions as report_actions,
 )
-from clickstream_conv.report import (
-    answers as report_answers,
-)
+from clickstream_conv.report import answer as report_answer
 from clickstream_conv.report import (
     front as report_front,
 )
@@ -69,7 +67,7 @@ def finished(tmp_path_factory):
 def test_the_rival_of_finished_sessions_is_the_base_rate(finished):
     "There are no events to count, so nothing is said to be better than counting them."
     folder, said = finished
-    figures = report_answers.read_figures(folder / "out")
+    figures = report_answer.read_figures(folder / "out")
     card = (folder / "out" / "model_card.md").read_text()
     for text in (said, card, report_actions.verdict_of(figures).text):
         assert "the model is better than the base rate (one probability for all sessions)" in text
@@ -111,7 +109,7 @@ def test_twins_across_the_parts_are_counted(finished):
     assert count >= 5 and count == len(twins_across(table))
     sentence = f"{count} of {len(judged):,} test sessions say the same as a training session"
     page, card = (
-        report_front.front_page(report_answers.read_figures(folder / "out"), {}),
+        report_front.front_page(report_answer.read_figures(folder / "out"), {}),
         (folder / "out" / "model_card.md").read_text(),
     )
     assert all(sentence in text for text in (said, card, page))
@@ -126,7 +124,7 @@ def test_a_suspect_was_left_out_and_only_may_know(finished):
     "One sentence, on each surface."
     folder, said = finished
     page, card = (
-        report_front.front_page(report_answers.read_figures(folder / "out"), {}),
+        report_front.front_page(report_answer.read_figures(folder / "out"), {}),
         (folder / "out" / "model_card.md").read_text(),
     )
     for text in (said, page, card):
@@ -141,7 +139,7 @@ def test_a_suspect_was_left_out_and_only_may_know(finished):
 
 def test_who_was_learned_from_is_known(finished):
     folder, said = finished
-    page = report_front.front_page(report_answers.read_figures(folder / "out"), {})
+    page = report_front.front_page(report_answer.read_figures(folder / "out"), {})
     part = page.split("Who was learned from, and who was judged")[1].split("##")[0]
     assert (
         "Split by session; learned from" in part
@@ -155,7 +153,7 @@ def test_the_right_reason_and_the_right_word(finished):
     folder, said = finished
     assert "moments are not compared: of finished sessions only the end is known" in said
     page, card = (
-        report_front.front_page(report_answers.read_figures(folder / "out"), {}),
+        report_front.front_page(report_answer.read_figures(folder / "out"), {}),
         (folder / "out" / "model_card.md").read_text(),
     )
     assert (

@@ -22,6 +22,7 @@ from clickstream_conv.log import (
 from clickstream_conv.log import (
     mapping as log_mapping,
 )
+from clickstream_conv.log import mapping_read
 from clickstream_conv.log import (
     parquet_files as log_parquet_files,
 )
@@ -735,7 +736,7 @@ def test_a_mapping_is_written_and_read_back(tmp_path_factory, columns, words, co
         event_context={"page": context},
         **other,
     )
-    mapping = log_mapping.mapping_from(given_)
+    mapping = mapping_read.mapping_from(given_)
     path = tmp_path_factory.getbasetemp() / "back.yaml"
     path.write_text(write_mapping(mapping), encoding="utf-8")
     assert load_mapping(path) == mapping

@@ -24,6 +24,7 @@ from clickstream_conv.scale import (
 from clickstream_conv.scale import (
     spark as scale_spark,
 )
+from clickstream_conv.scale import spark_session as spark_sessions
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.card import load_card, load_events
 from clickstream_conv.sources.prepare import prepare
@@ -56,21 +57,21 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(scope="module")
 def spark():
     "Executors in processes of their own."
-    if reason := scale_spark.why_no_spark():
+    if reason := spark_sessions.why_no_spark():
         pytest.skip(reason)
-    session = scale_spark.spark_session()
+    session = spark_sessions.spark_session()
     yield session
-    scale_spark.stop_spark(session)
+    spark_sessions.stop_spark(session)
 
 
 # What is missing, and the way out
 
 
 def test_no_pyspark(monkeypatch):
-    monkeypatch.setattr(scale_spark, "find_spec", lambda name: None)
-    assert 'pip install "clickstream-conv[spark]"' in scale_spark.why_no_spark()
+    monkeypatch.setattr(spark_sessions, "find_spec", lambda name: None)
+    assert 'pip install "clickstream-conv[spark]"' in spark_sessions.why_no_spark()
     with pytest.raises(ValueError, match="pyspark is not installed"):
-        scale_spark.spark_session()
+        spark_sessions.spark_session()
 
 
 @pytest.mark.parametrize(
@@ -83,13 +84,16 @@ def test_no_pyspark(monkeypatch):
     ),
 )
 def test_no_java(monkeypatch, tmp_path, said, reason):
-    monkeypatch.setattr(scale_spark, "find_spec", lambda name: object())
+    monkeypatch.setattr(spark_sessions, "find_spec", lambda name: object())
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     if said:
         (program := tmp_path / "bin" / "java").parent.mkdir()
         program.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
         program.chmod(0o755)
-    assert reason in scale_spark.why_no_spark() and "Java 17 or later" in scale_spark.why_no_spark()
+    assert (
+        reason in spark_sessions.why_no_spark()
+        and "Java 17 or later" in spark_sessions.why_no_spark()
+    )
 
 
 # On Spark
@@ -191,7 +195,7 @@ def test_a_model_grown_on_spark_is_kept_like_any_other(spark, run):
 
 def test_nothing_is_left_behind():
     "Neither processes nor files, and nothing is printed."
-    if reason := scale_spark.why_no_spark():
+    if reason := spark_sessions.why_no_spark():
         pytest.skip(reason)
     code = """if True:
         import psutil

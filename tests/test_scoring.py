@@ -27,9 +27,7 @@ from clickstream_conv.scoring import (
 from clickstream_conv.scoring import (
     quick as scoring_quick,
 )
-from clickstream_conv.scoring import (
-    scorer as scoring_scorer,
-)
+from clickstream_conv.scoring import sorted_log
 from clickstream_conv.scoring.quick import QuickColumns
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.sources.card import load_events
@@ -161,7 +159,7 @@ def test_own_log_without_sessions_in_pieces(own, monkeypatch):
     expected = scorer.score(scorer.read(folder / "log.csv").events).sort("session_id")
     (folder / "log.csv.gz").write_bytes(gzip.compress((folder / "log.csv").read_bytes()))
     set_everywhere(monkeypatch, readers, "PIECE", 30_000)
-    monkeypatch.setattr(scoring_scorer, "MEMORY", 1e-3)
+    monkeypatch.setattr(sorted_log, "MEMORY", 1e-3)
     for name in ("log.csv", "log.csv.gz"):
         score_file(run.folder, folder / name, folder / "out.parquet", progress=False)
         found = pl.read_parquet(folder / "out.parquet").sort("session_id")
@@ -486,7 +484,7 @@ def test_one_strange_visit_refuses_no_file(shop, scorer, log, tmp_path, monkeypa
     old = one.with_columns(session_id=pl.lit("old"), t=pl.col("t") // 1_000)
     some = log.head(300).drop("visitor", "part")
     pl.concat([some, bot, old]).write_parquet(tmp_path / "log.parquet")
-    monkeypatch.setattr(scoring_scorer, "MEMORY", 1e-9)
+    monkeypatch.setattr(sorted_log, "MEMORY", 1e-9)
     said = score_file(
         shop.folder, tmp_path / "log.parquet", tmp_path / "out.parquet", progress=False
     )

@@ -22,9 +22,7 @@ from clickstream_conv.classification import (
 from clickstream_conv.clustering import (
     headlines as clustering_headlines,
 )
-from clickstream_conv.clustering import (
-    profiles as clustering_profiles,
-)
+from clickstream_conv.clustering import worth as clustering_worth
 from clickstream_conv.eda import (
     drift as eda_drift,
 )
@@ -43,12 +41,10 @@ from clickstream_conv.eda import (
 from clickstream_conv.eda import (
     visits as eda_visits,
 )
+from clickstream_conv.judging import at_threshold
 from clickstream_conv.judging import figures as judging_figures
 from clickstream_conv.judging import (
     learning_curve as judging_learning_curve,
-)
-from clickstream_conv.judging import (
-    thresholds as judging_thresholds,
 )
 from clickstream_conv.regression import (
     choosing as regression_choosing,
@@ -510,7 +506,7 @@ def test_the_interval_of_what_is_reached_is_that_of_plain_counting():
         order = np.argsort(-p[at], kind="stable")[: len(at) // 10]
         return y[at][order].sum() / y[at].sum()
 
-    found = judging_thresholds.reached_by(y, p, who, 0.1, 400)
+    found = at_threshold.reached_by(y, p, who, 0.1, 400)
     assert found["reached"] == pytest.approx(reached(np.arange(2_000)), abs=1e-9)
     low, high = drawn_again(reached, who)
     assert (
@@ -521,7 +517,7 @@ def test_the_interval_of_what_is_reached_is_that_of_plain_counting():
 
 def test_sessions_with_one_probability_are_reached_in_proportion():
     y = np.array([1, 0, 0, 0] * 10)
-    assert judging_thresholds.reached_by(y, np.full(40, 0.2), np.arange(40), 0.1, 0)[
+    assert at_threshold.reached_by(y, np.full(40, 0.2), np.arange(40), 0.1, 0)[
         "reached"
     ] == pytest.approx(0.1)
 
@@ -679,7 +675,7 @@ def test_a_ratio_is_that_of_the_shares_beside_it():
     segment = np.repeat([0, 1], [392, 225])
     for others, expected in ((1, (102 / 392) / (1 / 225)), (0, float("nan"))):
         y = np.r_[np.arange(392) < 102, np.arange(225) < others].astype(float)
-        found = clustering_profiles.conversion_ratio(
+        found = clustering_worth.conversion_ratio(
             pd.DataFrame(dict(visitor=range(617), converted=y)), segment, 0, 1, resamples=40
         )
         assert found["ratio"] == pytest.approx(expected, nan_ok=True) and 1 < found["low"] < 20

@@ -21,6 +21,7 @@ from .landmarks import chosen_landmarks, landmark_plan, SCORED, standing
 from .loading import LOADED, Scorer
 from .quick import missing
 from .values import as_given
+import clickstream_conv.scoring.rows  # noqa: F401  (methods of Scorer)
 
 # %% ../../nbs/scoring/06_answers.ipynb #e662a87b
 ANSWERS = {

@@ -26,6 +26,7 @@ from clickstream_conv.scoring.values import (
     time_trouble,
     time_window,
 )
+import clickstream_conv.scoring.answers  # noqa: F401  (methods of Scorer)
 
 # %% ../../nbs/scoring/07_live.ipynb #0f43b978
 def held_or_asked(

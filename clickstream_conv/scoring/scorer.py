@@ -43,6 +43,8 @@ from clickstream_conv.scoring.written import (
     with_notes,
 )
 from ..sources.reading import log_notes
+import clickstream_conv.scoring.live  # noqa: F401  (methods of Scorer)
+import clickstream_conv.scoring.raw  # noqa: F401  (methods of Scorer)
 
 # %% ../../nbs/scoring/11_scorer.ipynb #fd585a12
 def _refuse_other_times(tally: Tally, results: list, rules: Rules, name: str) -> None:

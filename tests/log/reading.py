@@ -14,6 +14,7 @@ from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.tables import read_pieces
 from clickstream_conv.scoring import scorer as scoring
+from clickstream_conv.scoring import sorted_log
 from clickstream_conv.sources.own import contract_for, source_of
 from clickstream_conv.sources.source import Source
 
@@ -56,7 +57,7 @@ def by_contract(path, mapping, rules, folder, size=None):
     with pytest.MonkeyPatch.context() as small:
         set_everywhere(small, readers, "PIECE", size)
         set_everywhere(
-            small, scoring, "MEMORY", 5e-8 * size
+            small, sorted_log, "MEMORY", 5e-8 * size
         )  # some partitions, not one for each few rows
         found = scoring.sort_log(source, str(path), False, folder / "scored", Path(path).name)
         parts = list(found.parts)

@@ -21,6 +21,7 @@ from clickstream_conv.log.mapping_files import mapping_from_text
 from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.tables import read_pieces
 from clickstream_conv.scoring import scorer as scoring
+from clickstream_conv.scoring import sorted_log
 from clickstream_conv.sources.own import contract_for, source_of
 from clickstream_conv.sources.source import Source
 
@@ -557,7 +558,7 @@ def by_contract(path, contract, folder, size, memory, max_rejected, name):
     )
     with pytest.MonkeyPatch.context() as small:
         set_everywhere(small, readers, "PIECE", size)
-        set_everywhere(small, scoring, "MEMORY", memory)
+        set_everywhere(small, sorted_log, "MEMORY", memory)
         log = scoring.sort_log(source, str(path), False, folder, name)
         parts = list(log.parts)
     return plain(pl.concat([part.events for part in parts])), summed_up(

@@ -1,0 +1,119 @@
+"""How notebooks and code read: ruff holds what it knows, and this what it does not. A ratchet may only fall."""
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from fastcore.docments import docments
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "nbs").glob("*/[0-9]*.ipynb"))
+MODULES = sorted(
+    path for path in (ROOT / "clickstream_conv").glob("*/*.py") if path.name != "__init__.py"
+)
+MOST_LINES = 40  # of code in an exported cell
+MOST_IN_A_ROW = 3  # exported cells without anything between them
+DENSEST = 12  # syntax nodes a line of an exported cell, over a notebook
+LONG_CELLS, LONG_ROWS, UNDOCUMENTED = 147, 105, 473  # cells, notebooks, parameters: not there yet
+WITHOUT = ("self", "cls", "return", "args", "kwargs", "X", "y")  # known to everybody
+
+
+def cells_of(path):
+    "The cells of a notebook: kind and text."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+
+
+def is_exported(kind, text):
+    "Whether a cell goes into the package."
+    return kind == "code" and re.match(r"#\|\s*export\b", text) is not None
+
+
+def code_lines(text):
+    "Lines that are neither blank nor comments."
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def longest_row(path):
+    "The most exported cells that follow each other."
+    longest = row = 0
+    for kind, text in cells_of(path):
+        row = row + 1 if is_exported(kind, text) else 0
+        longest = max(longest, row)
+    return longest
+
+
+def density(path):
+    "Syntax nodes a line: what a reader must take in."
+    exported = [text for kind, text in cells_of(path) if is_exported(kind, text)]
+    defining = [text for text in exported if re.search(r"^(def|class|@)", text, re.M)]
+    lines = sum(len(code_lines(text)) for text in defining)
+    nodes = sum(1 for text in defining for _ in ast.walk(ast.parse(text)))
+    return nodes / lines if lines else 0
+
+
+@pytest.mark.parametrize("words", [["check"], ["format", "--check"]], ids=" ".join)
+def test_the_linter_finds_nothing(words):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *words, "nbs", "tests", "setup.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_an_exported_cell_is_read_at_a_glance():
+    long = [
+        f"{path.parent.name}/{path.name}: {text[:80]!r}"
+        for path in NOTEBOOKS
+        for kind, text in cells_of(path)
+        if is_exported(kind, text) and len(code_lines(text)) > MOST_LINES
+    ]
+    assert len(long) <= LONG_CELLS, "\n".join(long)
+
+
+def test_what_is_exported_is_shown():
+    rows = [path.name for path in NOTEBOOKS if longest_row(path) > MOST_IN_A_ROW]
+    assert len(rows) <= LONG_ROWS, rows
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_statements_are_plain(path):
+    assert density(path) <= DENSEST
+
+
+def public_functions(module):
+    "Functions of a module, and methods of its classes, that others may call."
+    for name in getattr(module, "__all__", ()):
+        thing = getattr(module, name)
+        if inspect.isfunction(thing) and thing.__module__ == module.__name__:
+            yield name, thing
+        if inspect.isclass(thing) and thing.__module__ == module.__name__:
+            for method, function in vars(thing).items():
+                if not method.startswith("_") and inspect.isfunction(function):
+                    yield f"{name}.{method}", function
+
+
+def undocumented(path):
+    "Parameters of a module that no comment explains, and functions without a docstring."
+    module = import_module(f"clickstream_conv.{path.parent.name}.{path.stem}")
+    for name, function in public_functions(module):
+        if not function.__doc__:
+            yield f"{module.__name__}.{name} has no docstring"
+        for parameter, about in docments(function, full=True).items():
+            if parameter not in WITHOUT and not about.docment:
+                yield f"{module.__name__}.{name}: {parameter}"
+
+
+def test_every_parameter_says_what_it_is():
+    "A comment beside each, a docstring for the whole."
+    missing = [said for path in MODULES for said in undocumented(path)]
+    assert len(missing) <= UNDOCUMENTED, "\n".join(missing)
