@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import command, ROOT
+from everywhere import set_everywhere
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -439,7 +440,7 @@ def test_what_unpacks_to_much_takes_little(tmp_path, name):
 
 def test_more_than_free_memory_is_refused_while_it_is_read(tmp_path, monkeypatch):
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(b"sid,what\n" + b"a,look\n" * 500_000))
-    monkeypatch.setattr(log_streams, "free_memory", lambda: 12_000_000)
+    set_everywhere(monkeypatch, log_streams, "free_memory", lambda: 12_000_000)
     refused(
         lambda: read_table(tmp_path / "log.csv.gz"),
         "log.csv.gz holds more than 1 MB once unpacked",
@@ -779,7 +780,10 @@ with {name}({arguments}) as path: print(path, flush=True); time.sleep(600)
 
 @pytest.mark.parametrize(
     "module, name, arguments",
-    [("runs", "brief_folder", ""), ("app", "briefly_on_disk", "b'sid,what\\n', 'log.csv'")],
+    [
+        ("base.runs", "brief_folder", ""),
+        ("app.uploads", "briefly_on_disk", "b'sid,what\\n', 'log.csv'"),
+    ],
 )
 def test_a_copy_of_a_killed_process_is_swept_at_the_next_start(tmp_path, module, name, arguments):
     def held():
