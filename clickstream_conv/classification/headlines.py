@@ -241,9 +241,10 @@ def suspects_in_words(
 ) -> Sentence:  # With its figures
     "What was left out, and what it would have been worth."
     where, named = _rows_at(without["landmark"]), ", ".join(suspects)
-    figure = lambda row, what: figure_of(
-        row, "roc_auc", f"ROC-AUC {what}", "share of pairs", where, row["rows"]
-    )
+
+    def figure(row, what):
+        return figure_of(row, "roc_auc", f"ROC-AUC {what}", "share of pairs", where, row["rows"])
+
     own, other = figure(without, "without the suspects"), figure(with_them, "with the suspects")
     why = (
         "which may be computed from the outcome"

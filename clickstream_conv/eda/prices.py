@@ -57,12 +57,11 @@ def price_pairs(
     rows = events.join(
         category_means(events), on="category", how="inner", maintain_order="left"
     ).filter(pl.col("price").is_not_null(), pl.col("item_id").is_not_null())
-    has = lambda kind: (pl.col("event") == kind).any()
     pairs = rows.group_by("session_id", "item_id", maintain_order=True).agg(
         whose_sessions(rows).first().alias("visitor"),
         ratio=(pl.col("price") / pl.col("mean")).first(),
-        carted=has("cart"),
-        bought=has("purchase"),
+        carted=(pl.col("event") == "cart").any(),
+        bought=(pl.col("event") == "purchase").any(),
     )
     return pairs.with_columns(
         pl.Series(

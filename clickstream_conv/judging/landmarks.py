@@ -87,7 +87,10 @@ def beside_limit(
     limit_drawn: pd.DataFrame,  # The same on the same draws
 ) -> dict:  # share_of_limit, share_of_limit_within and log_loss_of_limit, each with its ends
     "How far a model is from the limit, with intervals from draws shared by both."
-    column = lambda of, name: of[name].to_numpy(float) if len(of) else np.array([])
+
+    def column(of, name):
+        return of[name].to_numpy(float) if len(of) else np.array([])
+
     found = {}
     for name, auc in (("share_of_limit", "roc_auc"), ("share_of_limit_within", "roc_auc_within")):
         shares = share_of_limit(column(drawn, auc), column(limit_drawn, auc))
