@@ -154,20 +154,12 @@ def group_figure_lines(
     group, lines = test["session_id"].map(group_of(spans_of(kept.events))), []
     for row in rows:
         at = (group == row["group"]).to_numpy()
-        lines.append(
-            Line(
-                f"sessions of {row['group']} visitors, test",
-                row["sessions"],
-                test.loc[at, "session_id"].nunique(),
-            )
-        )
+        sessions = test.loc[at, "session_id"].nunique()
+        lines.append(Line(f"sessions of {row['group']} visitors, test", row["sessions"], sessions))
         if not row["judged"]:
             continue
-        y, p, item = (
-            test.loc[at, "converted"].to_numpy(),
-            answers[row["model"]][at],
-            f"{row['model']}, {row['group']} visitors",
-        )
+        y, p = test.loc[at, "converted"].to_numpy(), answers[row["model"]][at]
+        item = f"{row['model']}, {row['group']} visitors"
         lines += figure_lines(item, row, y, p)
         lines += [
             Line(

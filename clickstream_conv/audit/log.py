@@ -182,6 +182,18 @@ def agree(
         theirs.notna(), ""
     ).astype(str)
 
+# %% ../../nbs/audit/01_log.ipynb #004ff5ae
+def _summed_lines(beside: pd.DataFrame, column: str) -> list:
+    "A column of all session rows, summed by part; rows that differ are counted."
+    theirs = f"{column}_theirs"
+    same = agree(beside[column].fillna(UNKNOWN), beside[theirs].fillna(UNKNOWN))
+    lines = []
+    for part in ("train", "test"):
+        rows = beside[beside["part"] == part]
+        item = f"{column}, all session rows, {part}"
+        lines.append(Line(item, rows[column].sum(), rows[theirs].sum(), apart=int((~same).sum())))
+    return lines
+
 # %% ../../nbs/audit/01_log.ipynb #6667dc5d
 def audit_outcomes(
     kept: Kept,  # What the run keeps
@@ -217,17 +229,7 @@ def audit_outcomes(
         )
     )
     for column in ("converted", "revenue"):
-        ours, theirs = (beside[name].fillna(UNKNOWN) for name in (column, f"{column}_theirs"))
-        apart = (~agree(ours, theirs)).sum()
-        lines += [
-            Line(
-                f"{column}, all session rows, {part}",
-                beside.loc[beside["part"] == part, column].sum(),
-                beside.loc[beside["part"] == part, f"{column}_theirs"].sum(),
-                apart=int(apart),
-            )
-            for part in ("train", "test")
-        ]
+        lines += _summed_lines(beside, column)
     return lines
 
 # %% ../../nbs/audit/01_log.ipynb #edc8f7be

@@ -154,11 +154,8 @@ def funnel_lines(
     first = (
         events[events["event"].isin(STEPS)].groupby(["session_id", "event"])["step"].min().unstack()
     )
-    kinds, sessions, lines = (
-        [kind for kind in STEPS if kind in first],
-        events["session_id"].nunique(),
-        [],
-    )
+    kinds = [kind for kind in STEPS if kind in first]
+    sessions, lines = events["session_id"].nunique(), []
     ordered, came_from = in_order_of(events, kinds), sessions
     if kinds != [row["step"] for row in steps]:
         return [Line("steps of the funnel", len(steps), len(kinds), apart=1)]
@@ -169,13 +166,8 @@ def funnel_lines(
         lines += share_lines(
             f"share with a {kind}", row, first[kind].notna().sum(), sessions, effect
         )
-        lines.append(
-            Line(
-                f"first {kind} after the first {kinds[place - 1]}" if place else f"{kind} at all",
-                row["pairs"],
-                pairs,
-            )
-        )
+        item = f"first {kind} after the first {kinds[place - 1]}" if place else f"{kind} at all"
+        lines.append(Line(item, row["pairs"], pairs))
         lines.append(Line(f"{kind} in order", row["in_order"], ordered[place]))
         lines += share_lines(
             f"go on to {kind}",
@@ -230,22 +222,11 @@ def value_lines(
         lines += share_lines(item, row, those["hits"].sum(), those["trials"].sum(), effect)
     return lines
 
-# %% ../../nbs/audit/03_shares.ipynb #99d3dae5
-LENGTHS = (
-    1,
-    2,
-    3,
-    5,
-    8,
-    13,
-    21,
-    34,
-    55,
-    1_000_000_000,
-)  # events at which the report asks who converts later
-VISITS = ("1st in the log", "2nd", "3rd or later")  # as reports call a visitor's visits
-
 # %% ../../nbs/audit/03_shares.ipynb #34adc784
+# events at which the report asks who converts later
+LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 1_000_000_000)
+
+
 def ahead_lines(
     rows: list,  # As the run holds them
     train: pd.DataFrame,  # Training events in order
@@ -279,6 +260,9 @@ def ahead_lines(
     return lines
 
 # %% ../../nbs/audit/03_shares.ipynb #a2a90efd
+VISITS = ("1st in the log", "2nd", "3rd or later")  # as reports call a visitor's visits
+
+
 def clock_lines(
     kept: Kept,  # What the run keeps
     facts: pd.DataFrame,  # A row a training session: start, visitor_id, trials, hits
@@ -314,22 +298,12 @@ def period_lines(
             Line("revenue, training", sum(row["revenue"] for row in periods), facts["_paid"].sum())
         )
     hits, trials = by["hits"].sum(), by["trials"].sum()
-    lines.append(
-        Line(
-            "sessions by period",
-            len(facts),
-            sum(row["sessions"] for row in periods),
-            apart=int((by.size() != [row["sessions"] for row in periods]).sum()),
-        )
-    )
-    lines.append(
-        Line(
-            "outcomes by period",
-            hits.sum(),
-            sum(row["hits"] for row in periods),
-            apart=int((hits != [row["hits"] for row in periods]).sum()),
-        )
-    )
+    for name, item, own in (
+        ("sessions", "sessions by period", by.size()),
+        ("hits", "outcomes by period", hits),
+    ):
+        told = [row[name] for row in periods]
+        lines.append(Line(item, own.sum(), sum(told), apart=int((own != told).sum())))
     whole = np.array([row["whole"] for row in periods])
     told = [
         one["value"]

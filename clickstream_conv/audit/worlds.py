@@ -86,6 +86,21 @@ def _starts(visitor: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     )
     return (days.groupby(visitor).cumsum().to_numpy() % WORLD_DAYS * DAY).astype(np.int64)
 
+# %% ../../nbs/audit/12_worlds.ipynb #1cd9a738
+def _drawn_steps(world: World, visitor: np.ndarray, rng: np.random.Generator) -> dict:
+    "Whether sessions put something into the cart and buy; missing where they do not."
+    people = visitor.max() + 1
+    likely = np.full(people, RATE)
+    if world.clustered:
+        likely = rng.beta(RATE * LIKENESS, (1 - RATE) * LIKENESS, people)
+    bought = rng.random(len(visitor)) < likely[visitor]
+    carted = rng.random(len(visitor)) < likely[visitor]
+    return dict(
+        at_view=np.ones(len(visitor), int),
+        at_cart=np.where(bought | carted, 2.0, np.nan),
+        at_purchase=np.where(bought, 3.0, np.nan),
+    )
+
 # %% ../../nbs/audit/12_worlds.ipynb #bb3ca858
 def draw_facts(
     world: World,  # What the sessions are like
@@ -97,20 +112,7 @@ def draw_facts(
     "Sessions in which no attribute has to do with the outcome."
     visitor = draw_visits(world, sessions, rng)
     people, start = visitor.max() + 1, _starts(visitor, rng)
-    likely = (
-        rng.beta(RATE * LIKENESS, (1 - RATE) * LIKENESS, people)
-        if world.clustered
-        else np.full(people, RATE)
-    )
-    bought, carted = (
-        rng.random(len(visitor)) < likely[visitor],
-        rng.random(len(visitor)) < likely[visitor],
-    )
-    steps = dict(
-        at_view=np.ones(len(visitor), int),
-        at_cart=np.where(bought | carted, 2.0, np.nan),
-        at_purchase=np.where(bought, 3.0, np.nan),
-    )
+    steps = _drawn_steps(world, visitor, rng)
     drawn = {name: _drawn_by(world, visitor, weights, rng) for name, weights in ATTRIBUTES.items()}
     number = rng.normal(size=people)[visitor] if world.fixed else rng.normal(size=len(visitor))
     facts = pl.DataFrame(
@@ -121,7 +123,7 @@ def draw_facts(
             end=start + 60_000_000,
             events=np.full(len(visitor), 4),
             trials=np.ones(len(visitor), int),
-            hits=bought.astype(int),
+            hits=(~np.isnan(steps["at_purchase"])).astype(int),
             hour=start // 3_600_000_000 % 24,
             weekday=start // DAY % 7 + 1,
             number=number,

@@ -277,11 +277,8 @@ def simplest_as_good(
 ) -> tuple[str, str]:  # The model that is kept, and why
     "The simplest model that ties with the best and keeps most of its gain over the baseline."
     best, title = best_model(compared, choose_by), choose_by.replace("_", "-")
-    tied = [
-        name
-        for name in tied_with(best, compared, judged, choose_by, resamples, seed)
-        if name not in (BASELINE, BASE_RATE)
-    ]
+    rivals = tied_with(best, compared, judged, choose_by, resamples, seed)
+    tied = [name for name in rivals if name not in (BASELINE, BASE_RATE)]
     baseline = baseline_of(compared.index)
     gain = _lead(compared, choose_by, best, baseline) if baseline else 0.0
     enough = [
@@ -356,12 +353,8 @@ def plot_comparison(
                 alpha=0.5,
             )
             left.plot(row[choose_by], place, "o", color=colour, ms=5)
-        right.barh(
-            np.arange(len(ordered)),
-            ordered["seconds"].astype(float).fillna(0.0),
-            color="0.7",
-            height=0.6,
-        )
+        seconds = ordered["seconds"].astype(float).fillna(0.0)
+        right.barh(np.arange(len(ordered)), seconds, color="0.7", height=0.6)
         left.set(
             yticks=np.arange(len(ordered)),
             yticklabels=ordered.index,

@@ -267,12 +267,8 @@ def totals_in_words(
     )
 
 # %% ../../nbs/classification/01_threshold.ipynb #8a69b00a
-GROUP_COUNTS = (
-    "visitors",
-    "sessions",
-    "converted_sessions",
-    "judged",
-)  # of a group of visitors, beside its figures
+# of a group of visitors, beside its figures
+GROUP_COUNTS = ("visitors", "sessions", "converted_sessions", "judged")
 GROUP_NAMES = {
     "new": "new visitors",
     "known": "known visitors (with a session in the training part)",

@@ -132,20 +132,14 @@ def plot_concentration(
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(4.6, 3.6))
         ax.plot([0, 100], [0, 100], color=COLOURS["chance"], ls=":", lw=0.9)
-        where = dict(
-            zip(
-                brought,
-                spread_out(
-                    [100 * np.interp(0.9, *lorenz(v).to_numpy().T) for v in brought.values()], 13
-                ),
-            )
-        )
-        for (name, values), colour in zip(brought.items(), KINDS):
+        at_nine_tenths = [100 * np.interp(0.9, *lorenz(v).to_numpy().T) for v in brought.values()]
+        places = spread_out(at_nine_tenths, 13)
+        for (name, values), colour, place in zip(brought.items(), KINDS, places):
             curve = lorenz(values)
             ax.plot(100 * curve["holders"], 100 * curve["total"], color=colour)
             ax.annotate(
                 f"{name} ({len(values):,})\nGini {gini(values):.2f}",
-                (104, where[name]),
+                (104, place),
                 color=colour,
                 va="center",
                 annotation_clip=False,

@@ -49,7 +49,10 @@ def _paid(columns: list) -> pl.Expr:
 # %% ../../nbs/eda/00_facts.ipynb #388d75f6
 def _each_session(rows: pl.DataFrame, context: tuple) -> list:
     "What is gathered over the events of a session."
-    when = lambda kind, column: pl.when(pl.col("event") == kind).then(pl.col(column)).min()
+
+    def when(kind, column):
+        return pl.when(pl.col("event") == kind).then(pl.col(column)).min()
+
     first = [
         pl.col(c).first().alias(f"first_{c}")
         for c in ("event", "item_id", "category", "price")

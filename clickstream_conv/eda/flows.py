@@ -95,10 +95,36 @@ def _sankey(g: pd.DataFrame, colours: dict, domain: list) -> go.Sankey:
         link=link,
     )
 
-# %% ../../nbs/eda/08_flows.ipynb #9417348f
+# %% ../../nbs/eda/08_flows.ipynb #7f7a13fd
 FAINT = 0.005  # share of a group's sessions below which a flow is not drawn
 
 
+def _place_colours(flown: pd.DataFrame) -> dict:
+    "A colour for each place, the busiest first."
+    leaving = flown.groupby("from")["sessions"].sum()
+    places = leaving.sort_values(ascending=False, kind="stable").index
+    return {
+        **{p: "#999999" for p in flown["to"]},
+        **{p: KINDS[i % len(KINDS)] for i, p in enumerate(places)},
+        LEAVES: "#BDBDBD",
+        ELSEWHERE: "#8C8C8C",
+    }
+
+
+def _name_group(figure: go.Figure, name: str, y: float) -> None:
+    "What a group's flow shows, above it."
+    figure.add_annotation(
+        text=f"{name}; flows under {percent(FAINT)} of them are left out",
+        x=0,
+        y=y,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="top",
+        showarrow=False,
+    )
+
+# %% ../../nbs/eda/08_flows.ipynb #9417348f
 def plot_flows(
     walked: pl.DataFrame,  # As made by walk
     steps: int = 4,  # Events from the beginning
@@ -106,29 +132,11 @@ def plot_flows(
 ) -> Chart:  # Its data is flows
     "The first events of those who convert and of the rest, as flows."
     flown = flows(walked, steps)
-    groups, title = (
-        sorted(flown["group"].unique()),
-        title or flows_finding(walked, int(flown["step"].max())),
-    )
-    places = (
-        flown.groupby("from")["sessions"]
-        .sum()
-        .sort_values(ascending=False, kind="stable")
-        .index.tolist()
-    )
-    colours = {
-        **{p: "#999999" for p in flown["to"]},
-        **{p: KINDS[i % len(KINDS)] for i, p in enumerate(places)},
-        LEAVES: "#BDBDBD",
-        ELSEWHERE: "#8C8C8C",
-    }
-    size, tall = (
-        {
-            g: flown.loc[(flown["group"] == g) & (flown["step"] == 1), "sessions"].sum()
-            for g in groups
-        },
-        1 / len(groups),
-    )
+    groups = sorted(flown["group"].unique())
+    title = title or flows_finding(walked, int(flown["step"].max()))
+    colours = _place_colours(flown)
+    size = flown[flown["step"] == 1].groupby("group")["sessions"].sum()
+    tall = 1 / len(groups)
     figure = go.Figure(
         [
             _sankey(
@@ -139,21 +147,9 @@ def plot_flows(
             for i, g in enumerate(groups)
         ]
     )
+    last = flown["step"].max() + 1
     for i, g in enumerate(groups):
-        text = (
-            f"{g}: {size[g]:,} sessions, events 1 to {flown['step'].max() + 1}; flows under"
-            f" {percent(FAINT)} of them are left out"
-        )
-        figure.add_annotation(
-            text=text,
-            x=0,
-            y=1 - i * tall,
-            xref="paper",
-            yref="paper",
-            xanchor="left",
-            yanchor="top",
-            showarrow=False,
-        )
+        _name_group(figure, f"{g}: {size[g]:,} sessions, events 1 to {last}", 1 - i * tall)
     figure.update_layout(
         title="\n".join(textwrap.wrap(title, 80)), margin=dict(l=20, r=20, t=50, b=15)
     )

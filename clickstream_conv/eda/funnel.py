@@ -62,6 +62,15 @@ def _between(facts: pl.DataFrame, one: str, two: str) -> tuple:
     ) if len(went) else [np.nan] * 3
 
 # %% ../../nbs/eda/03_funnel.ipynb #59214dc1
+def _went_on(in_order: int, came_from: int, spread: float) -> dict:
+    "The share that goes on, of those in order one step before."
+    names = dict(went_on="share", went_on_low="low", went_on_high="high")
+    if not came_from:
+        return dict.fromkeys(names, np.nan)
+    found = shares(in_order, came_from, spread)
+    return {name: float(found[end]) for name, end in names.items()}
+
+
 def _untracked(skipped: int, reached: int, spread: float) -> dict:
     "The share of those who took a step without the one before it."
     if not reached:
@@ -95,14 +104,6 @@ def funnel(
         )
         in_order = (ordered or {}).get(kind, pairs)
         came_from = len(facts) if before is None else rows[-1]["in_order"]
-        on = (
-            {
-                f"went_on{'' if k == 'share' else '_' + k}": float(v)
-                for k, v in shares(in_order, came_from, spread).items()
-            }
-            if came_from
-            else dict(went_on=np.nan, went_on_low=np.nan, went_on_high=np.nan)
-        )
         rows.append(
             dict(
                 step=kind,
@@ -110,7 +111,7 @@ def funnel(
                 **{k: float(v) for k, v in shares(reached, len(facts), spread).items()},
                 in_order=in_order,
                 came_from=came_from,
-                **on,
+                **_went_on(in_order, came_from, spread),
                 pairs=pairs,
                 pair_share=pairs / max(had, 1),
                 without_it=reached - pairs,
@@ -147,6 +148,42 @@ def funnel_finding(
         f" of the {lost['came_from']:,} sessions that got there in order go on{skipped}"
     )
 
+# %% ../../nbs/eda/03_funnel.ipynb #48eadb04
+def _draw_steps(ax: plt.Axes, steps: pd.DataFrame) -> None:
+    "Bars of the sessions in order, over pale ones of all that took the step."
+    top = len(steps)
+    ax.barh(range(top), steps["sessions"], color=COLOURS["not converted"], height=0.55, alpha=0.45)
+    ax.barh(
+        range(top),
+        steps["in_order"],
+        color=[KINDS[0]] * (top - 1) + [COLOURS["converted"]],
+        height=0.55,
+        alpha=0.85,
+    )
+
+
+def _label_step(ax: plt.Axes, place: int, row: pd.Series) -> None:
+    "Counts beside a bar, and above it what share goes on."
+    beside = dict(textcoords="offset points", va="center")
+    any_order = "" if row["in_order"] == row["sessions"] else f"; in any order {row['sessions']:,}"
+    counts = f"{row['in_order']:,}{any_order}"
+    ax.annotate(counts, (max(row["sessions"], 1), place), xytext=(5, 0), **beside)
+    if not place:
+        return
+    waited = ""
+    if row["seconds_median"] == row["seconds_median"]:
+        waited = f", {duration(row['seconds_median'])} later (median)"
+    ax.annotate(
+        f"{percent(row['went_on'])} go on ({100 * row['went_on_low']:.1f} to"
+        f" {100 * row['went_on_high']:.1f}){waited}",
+        (0, place - 0.5),
+        xycoords=ax.get_yaxis_transform(),
+        xytext=(8, 0),
+        fontsize=8.5,
+        color="#595959",
+        **beside,
+    )
+
 # %% ../../nbs/eda/03_funnel.ipynb #5813cd78
 def plot_funnel(
     steps: pd.DataFrame,  # As made by funnel
@@ -156,47 +193,9 @@ def plot_funnel(
     title, top = title or funnel_finding(steps), len(steps)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7, 0.7 + 0.62 * top))
-        ax.barh(
-            range(top), steps["sessions"], color=COLOURS["not converted"], height=0.55, alpha=0.45
-        )
-        ax.barh(
-            range(top),
-            steps["in_order"],
-            color=[KINDS[0]] * (top - 1) + [COLOURS["converted"]],
-            height=0.55,
-            alpha=0.85,
-        )
+        _draw_steps(ax, steps)
         for place, row in steps.iterrows():
-            any_order = (
-                "" if row["in_order"] == row["sessions"] else f"; in any order {row['sessions']:,}"
-            )
-            ax.annotate(
-                f"{row['in_order']:,}{any_order}",
-                (max(row["sessions"], 1), place),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-            )
-            waited = (
-                f", {duration(row['seconds_median'])} later (median)"
-                if row["seconds_median"] == row["seconds_median"]
-                else ""
-            )
-            went = (
-                f"{percent(row['went_on'])} go on ({100 * row['went_on_low']:.1f} to"
-                f" {100 * row['went_on_high']:.1f}){waited}"
-            )
-            if place:
-                ax.annotate(
-                    went,
-                    (0, place - 0.5),
-                    xycoords=ax.get_yaxis_transform(),
-                    xytext=(8, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=8.5,
-                    color="#595959",
-                )
+            _label_step(ax, place, row)
         ax.set(
             xscale="log",
             yticks=range(top),

@@ -102,6 +102,23 @@ def lengths_finding(
     )
 
 # %% ../../nbs/eda/04_lengths.ipynb #c2d3e203
+def _draw_groups(ax: plt.Axes, bars: pd.DataFrame, spans: pd.DataFrame) -> None:
+    "Histograms of one measure by group, medians dashed."
+    for group, g in bars.groupby("group", sort=False):
+        behind = group == GROUPS[1]
+        ax.stairs(
+            100 * g["share"],
+            [*g["low"], g["high"].iloc[-1]],
+            color=COLOURS[group],
+            lw=1.6,
+            fill=behind,
+            alpha=0.45 if behind else 1,
+        )
+        for median in spans.loc[spans["group"] == group, "q50"]:
+            colour = "#7A7A7A" if behind else COLOURS[group]
+            ax.axvline(median, color=colour, lw=1.1, ls="--")
+
+# %% ../../nbs/eda/04_lengths.ipynb #a703ff37
 def plot_lengths(
     facts: pl.DataFrame,  # As made by session_facts
     fine: bool = True,  # Whether the log's clock can tell seconds
@@ -113,25 +130,7 @@ def plot_lengths(
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(1, len(measures), figsize=(7.4, 2.7))
         for ax, measure in zip(axes, measures):
-            bars = length_histogram(facts, measure)
-            for group, g in bars.groupby("group", sort=False):
-                ax.stairs(
-                    100 * g["share"],
-                    [*g["low"], g["high"].iloc[-1]],
-                    color=COLOURS[group],
-                    lw=1.6,
-                    fill=group == GROUPS[1],
-                    alpha=0.45 if group == GROUPS[1] else 1,
-                )
-                for m in spans.loc[
-                    (spans["measure"] == measure) & (spans["group"] == group), "q50"
-                ]:
-                    ax.axvline(
-                        m,
-                        color="#7A7A7A" if group == GROUPS[1] else COLOURS[group],
-                        lw=1.1,
-                        ls="--",
-                    )
+            _draw_groups(ax, length_histogram(facts, measure), spans[spans["measure"] == measure])
             ax.set(xscale="log", xlabel=MEASURES[measure], ylim=(0, None))
             ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
         axes[0].set_ylabel("% of the group's sessions")
@@ -203,6 +202,34 @@ def ahead_finding(
         f" of about that length seem to convert at {in_interval(worst, 'length_share', percent)}"
     )
 
+# %% ../../nbs/eda/04_lengths.ipynb #94f65a29
+def _draw_ahead(ax: plt.Axes, ahead: pd.DataFrame) -> None:
+    "Both ways of asking; intervals for the one that looks ahead."
+    back, forward = COLOURS["not converted"], COLOURS["converted"]
+    ax.plot(ahead.index, 100 * ahead["length_share"], color=back, ls="--", marker="s")
+    ax.plot(ahead.index, 100 * ahead["share"], color=forward, marker="o")
+    ax.vlines(
+        ahead.index, 100 * ahead["low"], 100 * ahead["high"], color=forward, lw=1.2, alpha=0.6
+    )
+
+
+def _label_ends(ax: plt.Axes, last: pd.Series) -> None:
+    "What each line is, beside its end."
+    ends = {
+        "looking ahead: got this far, converts later": 100 * last["share"],
+        "looking back: finished sessions of this length": 100 * last["length_share"],
+    }
+    places = spread_out(list(ends.values()), 0.27 * ax.get_ylim()[1])
+    for name, place, colour in zip(ends, places, (COLOURS["converted"], "#7A7A7A")):
+        ax.annotate(
+            textwrap.fill(name, 24),
+            (1.03, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+            annotation_clip=False,
+        )
+
 # %% ../../nbs/eda/04_lengths.ipynb #c21f0ce7
 def plot_conversion_after(
     ahead: pd.DataFrame,  # As made by conversion_after
@@ -210,25 +237,10 @@ def plot_conversion_after(
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is conversion_after
     "Looking ahead from k events, and looking back at finished sessions."
-    last, title = ahead.iloc[-1], title or ahead_finding(ahead)
+    title = title or ahead_finding(ahead)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(5.4, 3))
-        ax.plot(
-            ahead.index,
-            100 * ahead["length_share"],
-            color=COLOURS["not converted"],
-            ls="--",
-            marker="s",
-        )
-        ax.plot(ahead.index, 100 * ahead["share"], color=COLOURS["converted"], marker="o")
-        ax.vlines(
-            ahead.index,
-            100 * ahead["low"],
-            100 * ahead["high"],
-            color=COLOURS["converted"],
-            lw=1.2,
-            alpha=0.6,
-        )
+        _draw_ahead(ax, ahead)
         ax.set(
             xlabel="events\nsessions at risk",
             ylabel=f"{outcome.title}: % of sessions",
@@ -240,23 +252,7 @@ def plot_conversion_after(
             [f"{k:.0f}\n{n:,.0f}" for k, n in ahead[["events", "at_risk"]].to_numpy()],
             fontsize=8.5,
         )
-        ends = {
-            "looking ahead: got this far, converts later": 100 * last["share"],
-            "looking back: finished sessions of this length": 100 * last["length_share"],
-        }
-        for (name, at), place, colour in zip(
-            ends.items(),
-            spread_out(list(ends.values()), 0.27 * ax.get_ylim()[1]),
-            (COLOURS["converted"], "#7A7A7A"),
-        ):
-            ax.annotate(
-                textwrap.fill(name, 24),
-                (1.03, place),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                color=colour,
-                annotation_clip=False,
-            )
+        _label_ends(ax, ahead.iloc[-1])
     return Picture(
         figure,
         f"{title}. "

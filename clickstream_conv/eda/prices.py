@@ -57,12 +57,11 @@ def price_pairs(
     rows = events.join(
         category_means(events), on="category", how="inner", maintain_order="left"
     ).filter(pl.col("price").is_not_null(), pl.col("item_id").is_not_null())
-    has = lambda kind: (pl.col("event") == kind).any()
     pairs = rows.group_by("session_id", "item_id", maintain_order=True).agg(
         whose_sessions(rows).first().alias("visitor"),
         ratio=(pl.col("price") / pl.col("mean")).first(),
-        carted=has("cart"),
-        bought=has("purchase"),
+        carted=(pl.col("event") == "cart").any(),
+        bought=(pl.col("event") == "purchase").any(),
     )
     return pairs.with_columns(
         pl.Series(
@@ -167,34 +166,40 @@ def price_finding(
         f" {worst['band']}, {least}"
     )
 
+# %% ../../nbs/eda/06_prices.ipynb #15e5d40c
+def _draw_price_shares(ax: plt.Axes, bands: pd.DataFrame) -> None:
+    "How what is looked at, carted and bought spreads over the price bands."
+    for column, (name, colour) in PRICE_LINES.items():
+        if column in bands:
+            ax.plot(bands.index, 100 * bands[column], color=colour, marker="o", label=name)
+
+
+def _draw_price_rates(ax: plt.Axes, bands: pd.DataFrame, kinds: list) -> list:
+    "How often a look leads to each kind; what the axis should reach for each."
+    ax.set_ylabel("% of the looks at a product")
+    tops = []
+    for kind in kinds:
+        x = bands.index + 0.06 * (kind == "bought")
+        names = (f"{kind}_rate", f"{kind}_low", f"{kind}_high")
+        colour = PRICE_LINES[f"{kind}_share"][1]
+        tops.append(over_time(ax, x, bands, names, 100, colour))
+    return tops
+
 # %% ../../nbs/eda/06_prices.ipynb #f7873d6f
 def plot_prices(
     bands: pd.DataFrame,  # As made by price_bands
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is price_bands
     "What is looked at, carted and bought by price, and how often a look leads there."
-    title, kinds = title or price_finding(bands), [k for k in ("carted", "bought") if k in bands]
+    title = title or price_finding(bands)
+    kinds = [k for k in ("carted", "bought") if k in bands]
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(1, 1 + bool(kinds), figsize=(7.4, 3.1), squeeze=False)
-        for column, (name, colour) in PRICE_LINES.items():
-            if column in bands:
-                axes[0, 0].plot(
-                    bands.index, 100 * bands[column], color=colour, marker="o", label=name
-                )
+        _draw_price_shares(axes[0, 0], bands)
         axes[0, 0].set_ylabel("% of all that were ..." if kinds else "% of the products looked at")
-        tops = [
-            over_time(
-                axes[0, 1],
-                bands.index + 0.06 * (kind == "bought"),
-                bands,
-                (f"{kind}_rate", f"{kind}_low", f"{kind}_high"),
-                100,
-                PRICE_LINES[f"{kind}_share"][1],
-            )
-            for kind in kinds
-        ]
+        tops = []
         if kinds:
-            axes[0, 1].set_ylabel("% of the looks at a product")
+            tops = _draw_price_rates(axes[0, 1], bands, kinds)
         names = [
             b.replace(" to ", "-").replace("under ", "<").replace(" and more", "+")
             for b in bands["band"]

@@ -151,6 +151,36 @@ def relevance_finding(
         " columns"
     )
 
+# %% ../../nbs/eda/11_relevance.ipynb #ca92b42a
+def _columns_shown(found: pd.DataFrame, suspects: tuple, most: int) -> pd.DataFrame:
+    "The most telling columns, and below them all that are suspected."
+    suspected = found["column"].isin(suspects)
+    honest = found[~suspected].head(max(most - int(suspected.sum()), 1))
+    return pd.concat([honest, found[suspected]], ignore_index=True)
+
+
+def _draw_bars(ax: plt.Axes, shown: pd.DataFrame, suspects: tuple, unit: int) -> None:
+    "Information as bars, what chance stays below as a line, and the share in words beside."
+    known = np.where(shown["above_noise"], KINDS[0], COLOURS["not converted"])
+    colours = np.where(shown["column"].isin(suspects), COLOURS["bad"], known)
+    at = np.arange(len(shown))
+    ax.barh(range(len(shown)), unit * shown["information"], color=colours, height=0.62)
+    ax.vlines(unit * shown["noise"], at - 0.42, at + 0.42, color="black", lw=1.6)
+    for place, row in shown.iterrows():
+        said = "noise"
+        if row["above_noise"]:
+            doubt = ", suspect: knows the outcome" if row["column"] in suspects else ""
+            said = f"{percent(row['share'])}{doubt}"
+        ax.annotate(
+            said,
+            (unit * max(row["information"], row["noise"]), place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color="#595959",
+        )
+
 # %% ../../nbs/eda/11_relevance.ipynb #1851cbf3
 def plot_relevance(
     found: pd.DataFrame,  # As made by relevance
@@ -160,48 +190,14 @@ def plot_relevance(
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is relevance
     "What each column tells, beside noise."
-    suspected = found["column"].isin(suspects)
-    honest = found[~suspected].head(max(most - int(suspected.sum()), 1))
-    shown, title = (
-        pd.concat([honest, found[suspected]], ignore_index=True),
-        title or relevance_finding(found, what),
-    )
-    colours = np.where(
-        shown["column"].isin(suspects),
-        COLOURS["bad"],
-        np.where(shown["above_noise"], KINDS[0], COLOURS["not converted"]),
-    )
+    shown = _columns_shown(found, suspects, most)
+    title = title or relevance_finding(found, what)
     unit = 1_000 if shown["information"].max() < 0.1 else 1
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.4, 1.1 + 0.24 * len(shown)))
-        ax.barh(range(len(shown)), unit * shown["information"], color=colours, height=0.62)
-        ax.vlines(
-            unit * shown["noise"],
-            np.arange(len(shown)) - 0.42,
-            np.arange(len(shown)) + 0.42,
-            color="black",
-            lw=1.6,
-        )
-        for place, row in shown.iterrows():
-            said = (
-                f"{percent(row['share'])}{', suspect: knows the outcome' if row['column'] in suspects else ''}"
-                if row["above_noise"]
-                else "noise"
-            )
-            ax.annotate(
-                said,
-                (unit * max(row["information"], row["noise"]), place),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8.5,
-                color="#595959",
-            )
-        top = (
-            (1.6 if shown["column"].isin(suspects).any() else 1.3)
-            * unit
-            * max(shown["information"].max(), shown["noise"].max())
-        )
+        _draw_bars(ax, shown, suspects, unit)
+        room = 1.6 if shown["column"].isin(suspects).any() else 1.3
+        top = room * unit * max(shown["information"].max(), shown["noise"].max())
         label = (
             f"mutual information, {'thousandths of a bit' if unit > 1 else 'bits'}; black: what"
             " chance stays below on 95 % of such pages\nbeside the bar: share of the outcome's"

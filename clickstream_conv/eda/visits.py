@@ -15,6 +15,32 @@ from .quality import PERIODS
 from .shares import design_effect, in_words, more_than_chance, share_by, shares
 from ..sources.source import Outcome
 
+# %% ../../nbs/eda/09_visits.ipynb #c78c14b3
+def _at_risk(
+    walked: pl.DataFrame, facts: pl.DataFrame, events: int, outcome: Outcome
+) -> pl.DataFrame:
+    "Sessions that got so far without the outcome, a row each: path, visitor, trials, hits."
+    asked_at = events + (outcome.kind == "next")
+    far = walked.filter(pl.col("events") >= asked_at, pl.col("step") <= asked_at)
+    begun = far.group_by("_s", maintain_order=True).agg(
+        path=pl.col("place").head(events).str.join(" > "),
+        got=pl.len(),
+        early=pl.col("hit").head(events).any(),
+        then=pl.col("hit").last(),
+    )
+    begun = begun.join(
+        facts.with_row_index("_s").select("_s", "visitor", whole="hits"),
+        on="_s",
+        how="left",
+        maintain_order="left",
+    )
+    if outcome.kind == "next":
+        asked = begun.with_columns(hits="then")
+    else:
+        quiet = begun.filter(~pl.col("early"), pl.col("got") == events)
+        asked = quiet.with_columns(hits=pl.col("whole"))
+    return asked.with_columns(pl.col("hits").cast(pl.Int64), trials=pl.lit(1, pl.Int64))
+
 # %% ../../nbs/eda/09_visits.ipynb #6c31cfd0
 OTHERS = "all other beginnings"  # those too rare to be shown by name, together
 
@@ -28,30 +54,7 @@ def paths(
     most: int = 12,  # Paths, the commonest first
 ) -> pd.DataFrame:  # As share_by, sorted by share; the rest of the paths as one, below them
     "How sessions begin, and how often the outcome comes after that."
-    far = walked.filter(
-        pl.col("events") >= events + (outcome.kind == "next"),
-        pl.col("step") <= events + (outcome.kind == "next"),
-    )
-    begun = far.group_by("_s", maintain_order=True).agg(
-        path=pl.col("place").head(events).str.join(" > "),
-        got=pl.len(),
-        early=pl.col("hit").head(events).any(),
-        then=pl.col("hit").last(),
-    )
-    begun = begun.join(
-        facts.with_row_index("_s").select("_s", "visitor", whole="hits"),
-        on="_s",
-        how="left",
-        maintain_order="left",
-    )
-    asked = (
-        begun.with_columns(hits="then")
-        if outcome.kind == "next"
-        else begun.filter(~pl.col("early"), pl.col("got") == events).with_columns(
-            hits=pl.col("whole")
-        )
-    )
-    asked = asked.with_columns(pl.col("hits").cast(pl.Int64), trials=pl.lit(1, pl.Int64))
+    asked = _at_risk(walked, facts, events, outcome)
     kept = (
         asked.group_by("path")
         .len()

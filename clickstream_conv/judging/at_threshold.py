@@ -20,6 +20,23 @@ from .intervals import draws_of_visitors, share_with_ends, with_ends
 from .reliability import root_axis
 from .thresholds import FEWEST_FLAGGED, gains
 
+# %% ../../nbs/judging/06_at_threshold.ipynb #3a216fa4
+def _shares_of(
+    w: np.ndarray, y: np.ndarray, flagged: np.ndarray, gain: float | None, cost: float | None
+) -> dict:
+    "What is flagged and found among weighted sessions; missing where there is nothing to share."
+    count, found = (w * flagged).sum(), (w * flagged * y).sum()
+    converted, decided = (w * y).sum(), w.sum()
+    parts = dict(
+        share_flagged=(count, decided),
+        precision=(found, count),
+        recall=(found, converted),
+        f1=(2 * found, count + converted),
+    )
+    if gain is not None:
+        parts["profit_per_1000"] = (1000 * (gain * found - cost * count), decided)
+    return {name: float(a / b) if b > 0 else np.nan for name, (a, b) in parts.items()}
+
 # %% ../../nbs/judging/06_at_threshold.ipynb #92aa4d8c
 def figures_at_threshold(
     y: np.ndarray,  # 1 where the session converted, 0 where not
@@ -36,28 +53,8 @@ def figures_at_threshold(
     "What a threshold does to sessions."
     y, p = checked(y, p)
     flagged = p >= threshold
-
-    def shares(w):
-        count, found, converted, decided = (
-            (w * flagged).sum(),
-            (w * flagged * y).sum(),
-            (w * y).sum(),
-            w.sum(),
-        )
-        part = lambda a, b: float(a / b) if b > 0 else np.nan
-        answer = dict(
-            share_flagged=part(count, decided),
-            precision=part(found, count),
-            recall=part(found, converted),
-            f1=part(2 * found, count + converted),
-        )
-        return (
-            answer
-            if gain is None
-            else answer | dict(profit_per_1000=part(1000 * (gain * found - cost * count), decided))
-        )
-
-    drawn = pd.DataFrame([shares(w) for w in draws_of_visitors(visitors, resamples, seed)])
+    weights = draws_of_visitors(visitors, resamples, seed)
+    drawn = pd.DataFrame([_shares_of(w, y, flagged, gain, cost) for w in weights])
     counts = dict(
         decided=len(y),
         converted=int(y.sum()),
@@ -69,7 +66,7 @@ def figures_at_threshold(
         precision=("found", "flagged"),
         recall=("found", "converted"),
     )
-    for name, value in shares(np.ones(len(y))).items():
+    for name, value in _shares_of(np.ones(len(y)), y, flagged, gain, cost).items():
         column = drawn[name].to_numpy(float) if len(drawn) else np.array([])
         counts |= (
             share_with_ends(name, counts[of[name][0]], counts[of[name][1]], column)
@@ -83,16 +80,18 @@ def _mark(ax: plt.Axes, curve: pd.DataFrame, column: str, threshold: float | Non
     "Mark what the threshold reaches on a curve."
     reached = curve[curve["threshold"] >= threshold] if threshold is not None else curve[:0]
     if len(reached):
-        ax.plot(
-            reached["share_contacted"].iloc[-1],
-            reached[column].iloc[-1],
-            marker="o",
-            ms=7,
-            mfc="white",
-            mec=COLOURS["text"],
-            mew=1.8,
-            zorder=5,
-        )
+        style = dict(marker="o", ms=7, mfc="white", mec=COLOURS["text"], mew=1.8, zorder=5)
+        ax.plot(reached["share_contacted"].iloc[-1], reached[column].iloc[-1], **style)
+
+
+def _draw_gains(ax: plt.Axes, curves: dict, column: str) -> None:
+    "A curve for each model, the first on top; a lift only where enough are flagged to see it."
+    for place, (name, c) in enumerate(curves.items()):
+        if column == "lift":
+            c = c[c["contacted"] >= min(FEWEST_FLAGGED, c["contacted"].iloc[-1])]
+        style = {**style_of(name), "marker": ""}
+        on_top = 4 - place / len(curves)
+        ax.plot(c["share_contacted"], c[column], **style, label=name, zorder=on_top)
 
 
 def _finish_gains(ax: plt.Axes, column: str, top: float) -> None:
@@ -110,7 +109,8 @@ def _finish_gains(ax: plt.Axes, column: str, top: float) -> None:
     if column == "lift":
         ax.set_yscale("log")
         marks = [m for m in (1, 2, 5, 10, 20, 50, 100) if m <= 1.2 * top]
-        ax.set_yticks(marks, marks, minor=False), ax.yaxis.set_minor_locator(NullLocator())
+        ax.set_yticks(marks, marks, minor=False)
+        ax.yaxis.set_minor_locator(NullLocator())
 
 # %% ../../nbs/judging/06_at_threshold.ipynb #d6087ec1
 def reached_by(
@@ -178,19 +178,7 @@ def plot_gains(
             1, len(columns), figsize=(3.1 * len(columns), 3.1), layout="constrained"
         )
         for ax, (column, label) in zip(axes, columns.items()):
-            for place, (name, c) in enumerate(curves.items()):
-                c = (
-                    c[c["contacted"] >= min(FEWEST_FLAGGED, c["contacted"].iloc[-1])]
-                    if column == "lift"
-                    else c
-                )
-                ax.plot(
-                    c["share_contacted"],
-                    c[column],
-                    **{**style_of(name), "marker": ""},
-                    label=name,
-                    zorder=4 - place / len(curves),
-                )
+            _draw_gains(ax, curves, column)
             _mark(ax, next(iter(curves.values())), column, threshold)
             _finish_gains(ax, column, max(c[column].max() for c in curves.values()))
             ax.set_title(label, weight="normal", size=9.5)

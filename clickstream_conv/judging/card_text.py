@@ -12,24 +12,33 @@ from ..base.texts import for_markdown
 from .cards import card_cell, predicts_in_words, visitor_group_part
 
 # %% ../../nbs/judging/12_card_text.ipynb #2e212f64
-SHOWN = (
-    "roc_auc_within",
-    "roc_auc",
-    "average_precision",
-    "log_loss",
-    "brier",
-    "ece",
-)  # figures of probabilities in the order of the page, as far as present
+# figures of probabilities in the order of the page, as far as present
+SHOWN = ("roc_auc_within", "roc_auc", "average_precision", "log_loss", "brier", "ece")
 
 
+def _figure_cells(r: dict, names: list, of_sessions: bool, by_chance: bool) -> list:
+    "One row of the table."
+    sessions = [f"{r['sessions']:,}", f"{r['converted_sessions']:,}"] if of_sessions else []
+    chance = [f"{r['ece_chance']:.3f}, up to {r['ece_chance_high']:.3f}"] if by_chance else []
+    return [
+        str(r["landmark"]),
+        r["model"],
+        *sessions,
+        f"{r['rows']:,}",
+        f"{r['converted']:,}",
+        f"{r['prevalence']:.3f}",
+        *(card_cell(r, n) for n in names),
+        *chance,
+    ]
+
+# %% ../../nbs/judging/12_card_text.ipynb #de44b343
 def figure_lines(
     figures: list,  # Figures, one dict a landmark and model
 ) -> list:  # Lines of a Markdown table
     "Figures as a Markdown table."
     names = [n for n in SHOWN if any(n in row for row in figures)]
-    of_sessions, by_chance = (
-        all(name in row for row in figures) for name in ("sessions", "ece_chance")
-    )
+    of_sessions = all("sessions" in row for row in figures)
+    by_chance = all("ece_chance" in row for row in figures)
     head = [
         "after events",
         "model",
@@ -40,22 +49,7 @@ def figure_lines(
         *(n.replace("_", " ") for n in names),
         *(["ece if calibrated"] if by_chance else []),
     ]
-    body = []
-    for r in figures:
-        sessions = [f"{r['sessions']:,}", f"{r['converted_sessions']:,}"] if of_sessions else []
-        chance = [f"{r['ece_chance']:.3f}, up to {r['ece_chance_high']:.3f}"] if by_chance else []
-        body.append(
-            [
-                str(r["landmark"]),
-                r["model"],
-                *sessions,
-                f"{r['rows']:,}",
-                f"{r['converted']:,}",
-                f"{r['prevalence']:.3f}",
-                *(card_cell(r, n) for n in names),
-                *chance,
-            ]
-        )
+    body = [_figure_cells(row, names, of_sessions, by_chance) for row in figures]
     return [
         "| " + " | ".join(line) + " |"
         for line in (

@@ -87,7 +87,10 @@ def beside_limit(
     limit_drawn: pd.DataFrame,  # The same on the same draws
 ) -> dict:  # share_of_limit, share_of_limit_within and log_loss_of_limit, each with its ends
     "How far a model is from the limit, with intervals from draws shared by both."
-    column = lambda of, name: of[name].to_numpy(float) if len(of) else np.array([])
+
+    def column(of, name):
+        return of[name].to_numpy(float) if len(of) else np.array([])
+
     found = {}
     for name, auc in (("share_of_limit", "roc_auc"), ("share_of_limit_within", "roc_auc_within")):
         shares = share_of_limit(column(drawn, auc), column(limit_drawn, auc))
@@ -203,6 +206,20 @@ def _title_by_landmark(single: pd.DataFrame, figure: str) -> str:
         f" {_from_to(single[single['model'] == name], figure)} events, each of those that get there"
     )
 
+# %% ../../nbs/judging/03_landmarks.ipynb #cb567687
+def _draw_models(ax: plt.Axes, single: pd.DataFrame, figure: str) -> dict:
+    "A line and intervals for each model; where each line ends."
+    models, ends = single["model"].nunique(), {}
+    for number, (name, g) in enumerate(single.groupby("model", sort=False)):
+        x, style = np.arange(len(g)) + 0.09 * (number - (models - 1) / 2), style_of(name)
+        low, high = (g[f"{figure}_{end}"].astype(float) for end in ("low", "high"))
+        ax.vlines(x, low, high, color=style["color"], lw=1, alpha=0.55)
+        ax.plot(x, g[figure], **style)
+        ends[name] = (x[-1], g[figure].iloc[-1])
+    if figure == "roc_auc":
+        ax.axhline(0.5, color=COLOURS["chance"], lw=0.9, ls=":")
+    return ends
+
 # %% ../../nbs/judging/03_landmarks.ipynb #9bb1e695
 def plot_by_landmark(
     found: pd.DataFrame,  # As made by by_landmark
@@ -211,24 +228,10 @@ def plot_by_landmark(
 ) -> Picture:  # Its data is by_landmark itself
     "A figure of each model at each landmark, with 95 % intervals."
     single = found[found["landmark"] != POOLED].astype({figure: float})
-    names, at = list(single["model"].unique()), single.drop_duplicates("landmark")
+    at = single.drop_duplicates("landmark")
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(6.2, 3.8))
-        ends = {}
-        for number, (name, g) in enumerate(single.groupby("model", sort=False)):
-            x, style = np.arange(len(g)) + 0.09 * (number - (len(names) - 1) / 2), style_of(name)
-            ax.vlines(
-                x,
-                g[f"{figure}_low"].astype(float),
-                g[f"{figure}_high"].astype(float),
-                color=style["color"],
-                lw=1,
-                alpha=0.55,
-            )
-            ax.plot(x, g[figure], **style)
-            ends[name] = (x[-1], g[figure].iloc[-1])
-        if figure == "roc_auc":
-            ax.axhline(0.5, color=COLOURS["chance"], lw=0.9, ls=":")
+        ends = _draw_models(ax, single, figure)
         ax.set_xticks(
             np.arange(len(at)),
             [f"{k}\n{n:,}\n{c:,}" for k, n, c in zip(at["landmark"], at["rows"], at["converted"])],

@@ -30,6 +30,28 @@ def share_of_visitors(
     place = np.argsort(np.random.default_rng(seed).permutation(len(people)))
     return table[place[who] < max(1, round(share * len(people)))]
 
+
+def _learned_from(
+    make, learn: pd.DataFrame, judge: pd.DataFrame, share: float, seed: int, known
+) -> tuple:
+    "How much there was to learn from, and what a model of it says; known: said before."
+    part, began = share_of_visitors(learn, share, seed), time.perf_counter()
+    if part["converted"].nunique() < 2:
+        raise ValueError(
+            f"{share:g} of the visitors are {part['visitor'].nunique():,}, of one class"
+            f" only; leave out the share {share:g}"
+        )
+    p = known
+    if known is None:
+        model = make(part, seed).fit(part, part["converted"])
+        p = model.predict_proba(judge)[:, 1].astype(float)
+    sizes = dict(
+        learned_from=part["session_id"].nunique(),
+        learned_converted=part.loc[part["converted"] == 1, "session_id"].nunique(),
+        seconds=time.perf_counter() - began,
+    )
+    return sizes, judge[["converted", "visitor"]].assign(p=p)
+
 # %% ../../nbs/judging/09_learning_curve.ipynb #3d38488a
 def learning_curve(
     make,  # Function from session rows and a seed to an unfitted model
@@ -48,26 +70,8 @@ def learning_curve(
     learned = {share: [] for share in shares}
     for number, (learn, judge) in enumerate(pairs):
         for share in shares:
-            part, began = share_of_visitors(learn, share, seed), time.perf_counter()
-            if part["converted"].nunique() < 2:
-                raise ValueError(
-                    f"{share:g} of the visitors are {part['visitor'].nunique():,}, of one class"
-                    f" only; leave out the share {share:g}"
-                )
-            p = (
-                whole[number]
-                if whole is not None and share == 1
-                else make(part, seed)
-                .fit(part, part["converted"])
-                .predict_proba(judge)[:, 1]
-                .astype(float)
-            )
-            sizes = dict(
-                learned_from=part["session_id"].nunique(),
-                learned_converted=part.loc[part["converted"] == 1, "session_id"].nunique(),
-                seconds=time.perf_counter() - began,
-            )
-            learned[share].append((sizes, judge[["converted", "visitor"]].assign(p=p)))
+            known = whole[number] if whole is not None and share == 1 else None
+            learned[share].append(_learned_from(make, learn, judge, share, seed, known))
     rows, before = [], None
     for share, made in learned.items():
         judged = pd.concat([j for _, j in made])

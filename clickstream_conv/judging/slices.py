@@ -44,6 +44,28 @@ def slices_of(
     often = converted[converted >= at_least].index
     return words.where(words.isin(often), OTHERS if len(often) else ANY)
 
+# %% ../../nbs/judging/08_slices.ipynb #28965903
+def _figures_of_slice(
+    part: pd.DataFrame,
+    p: np.ndarray,
+    baseline_p: np.ndarray,
+    resamples: int,
+    seed: int,
+    comparisons: int,
+) -> dict:
+    "The figures of one slice, and the difference to the baseline: one of so many comparisons."
+    y, who = part["converted"].to_numpy(), part["visitor"].to_numpy()
+    apart = paired_difference(
+        y, p, baseline_p, who, "log_loss", resamples, seed, comparisons=comparisons
+    )
+    return dict(
+        sessions=part["session_id"].nunique(),
+        converted_sessions=part.loc[part["converted"] == 1, "session_id"].nunique(),
+        **with_intervals(y, p, who, resamples, seed),
+        baseline_log_loss=figures(y, baseline_p)["log_loss"],
+        **apart,
+    )
+
 # %% ../../nbs/judging/08_slices.ipynb #5c997c9e
 def by_slice(
     table: pd.DataFrame,  # Session rows: session_id, visitor, converted, and the columns
@@ -55,84 +77,55 @@ def by_slice(
     at_least: int = 50,  # Converted sessions that a slice needs to be judged
 ) -> pd.DataFrame:  # One row a slice: counts, figures, baseline_log_loss, difference with its interval, judged, worse
     "The figures by slice, and where the model is worse than the baseline."
-    p, baseline_p, where = (
-        np.asarray(p, float),
-        np.asarray(baseline_p, float),
-        {c: slices_of(table, c, at_least).to_numpy() for c in columns},
-    )
-    parts, rows = (
-        [
-            (c, v, where[c] == v)
-            for c in columns
-            for v in sorted(set(where[c]), key=lambda v: (v == OTHERS, v))
-        ],
-        [],
-    )
+    p, baseline_p = np.asarray(p, float), np.asarray(baseline_p, float)
+    where = {c: slices_of(table, c, at_least).to_numpy() for c in columns}
+    parts = [
+        (c, v, where[c] == v)
+        for c in columns
+        for v in sorted(set(where[c]), key=lambda v: (v == OTHERS, v))
+    ]
+    rows = []
     for column, value, at in parts:
-        part = table[at]
-        y, who, converted = (
-            part["converted"].to_numpy(),
-            part["visitor"].to_numpy(),
-            part.loc[part["converted"] == 1, "session_id"].nunique(),
-        )
-        apart = paired_difference(
-            y, p[at], baseline_p[at], who, "log_loss", resamples, seed, comparisons=len(parts)
-        )
-        counts = dict(sessions=part["session_id"].nunique(), converted_sessions=converted)
-        rows.append(
-            dict(
-                column=column,
-                value=value,
-                **counts,
-                **with_intervals(y, p[at], who, resamples, seed),
-                baseline_log_loss=figures(y, baseline_p[at])["log_loss"],
-                **apart,
-                judged=converted >= at_least and value != ANY,
-            )
-        )
+        row = _figures_of_slice(table[at], p[at], baseline_p[at], resamples, seed, len(parts))
+        judged = row["converted_sessions"] >= at_least and value != ANY
+        rows.append(dict(column=column, value=value, **row, judged=judged))
     found = pd.DataFrame(rows)
     return found.assign(worse=found["judged"] & (found["difference_low"] > 0))
 
-# %% ../../nbs/judging/08_slices.ipynb #eebbc05c
+# %% ../../nbs/judging/08_slices.ipynb #40deb988
+def _flag_of(r: dict) -> Sentence:
+    "A slice where the model is worse than the baseline."
+    name = f"{r['column']} {r['value']}"
+    rows = f"test part, {name}, a row a session and landmark"
+    own = figure_of(r, "log_loss", "log-loss", "nats", rows, r["rows"])
+    base = Figure(
+        "log-loss of the baseline",
+        float(r["baseline_log_loss"]),
+        "nats",
+        rows,
+        int(r["rows"]),
+        why="its difference to the model has one",
+    )
+    title = "log-loss of the model less that of the baseline"
+    apart = figure_of(r, "difference", title, "nats", rows, r["rows"])
+    counts = (
+        exact_count(r["converted_sessions"], "sessions that convert", rows),
+        exact_count(r["sessions"], "sessions", rows),
+    )
+    text = (
+        f"{name}: the model's log-loss is {own:.4f}, the baseline's {base:.4f}, worse by"
+        f" {apart:.4f}; {r['converted_sessions']:,} of {r['sessions']:,} sessions convert. Do"
+        " not use the model here"
+    )
+    figures = (own, base, apart, *counts)
+    return Sentence("classification.slice", text, figures, "caution", (name,))
+
+# %% ../../nbs/judging/08_slices.ipynb #d2bf9e27
 def slice_flags(
     found: pd.DataFrame,  # As made by by_slice
 ) -> list:  # Of Sentence
     "A sentence for each slice where the model is worse than the baseline, and one for those that cannot be judged."
-    flags = []
-    for r in found[found["worse"]].to_dict("records"):
-        name, rows = (
-            f"{r['column']} {r['value']}",
-            f"test part, {r['column']} {r['value']}, a row a session and landmark",
-        )
-        own = figure_of(r, "log_loss", "log-loss", "nats", rows, r["rows"])
-        base = Figure(
-            "log-loss of the baseline",
-            float(r["baseline_log_loss"]),
-            "nats",
-            rows,
-            int(r["rows"]),
-            why="its difference to the model has one",
-        )
-        apart = figure_of(
-            r,
-            "difference",
-            "log-loss of the model less that of the baseline",
-            "nats",
-            rows,
-            r["rows"],
-        )
-        counts = (
-            exact_count(r["converted_sessions"], "sessions that convert", rows),
-            exact_count(r["sessions"], "sessions", rows),
-        )
-        text = (
-            f"{name}: the model's log-loss is {own:.4f}, the baseline's {base:.4f}, worse by"
-            f" {apart:.4f}; {r['converted_sessions']:,} of {r['sessions']:,} sessions convert. Do"
-            " not use the model here"
-        )
-        flags.append(
-            Sentence("classification.slice", text, (own, base, apart, *counts), "caution", (name,))
-        )
+    flags = [_flag_of(r) for r in found[found["worse"]].to_dict("records")]
     few = [
         (f"{r['column']} {r['value']}", int(r["converted_sessions"]))
         for r in found[~found["judged"]].to_dict("records")
@@ -140,19 +133,31 @@ def slice_flags(
     if not few:
         return flags
     listed = ", ".join(f"{name} ({count})" for name, count in few)
+    text = f"too few converted sessions to be judged: {listed}"
     counts = tuple(
         exact_count(count, "sessions that convert", f"test part, {name}") for name, count in few
     )
-    return [
-        *flags,
-        Sentence(
-            "classification.slices_too_few",
-            f"too few converted sessions to be judged: {listed}",
-            counts,
-            "caution",
-            tuple(name for name, _ in few),
-        ),
+    names = tuple(name for name, _ in few)
+    said = Sentence("classification.slices_too_few", text, counts, "caution", names)
+    return [*flags, said]
+
+# %% ../../nbs/judging/08_slices.ipynb #99364c3d
+def _draw_slices(ax: plt.Axes, found: pd.DataFrame) -> None:
+    "A difference and its interval for each slice, in the order of the table."
+    names = [
+        f"{r.column}: {r.value} ({r.converted_sessions:,} of {r.sessions:,})"
+        for r in found.itertuples()
     ]
+    at = np.arange(len(found))[::-1]
+    fine = np.where(found["judged"], COLOURS["model"], COLOURS["not converted"])
+    colours = np.where(found["worse"], COLOURS["bad"], fine)
+    ax.hlines(at, found["difference_low"], found["difference_high"], color=colours, lw=1.4)
+    ax.scatter(found["difference"], at, c=colours, s=24, zorder=3)
+    ax.axvline(0, color=COLOURS["text"], lw=0.9)
+    ax.set_yticks(at, names)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
 
 # %% ../../nbs/judging/08_slices.ipynb #644e5fb1
 def plot_slices(
@@ -160,18 +165,6 @@ def plot_slices(
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is by_slice
     "Log-loss of the model less that of the baseline in each slice, with simultaneous 95 % intervals."
-    names, at = (
-        [
-            f"{r.column}: {r.value} ({r.converted_sessions:,} of {r.sessions:,})"
-            for r in found.itertuples()
-        ],
-        np.arange(len(found))[::-1],
-    )
-    colours = np.where(
-        found["worse"],
-        COLOURS["bad"],
-        np.where(found["judged"], COLOURS["model"], COLOURS["not converted"]),
-    )
     bad = ", ".join(f"{r.column} {r.value}" for r in found[found["worse"]].itertuples())
     finding = (
         f"Worse than the baseline: {bad}"
@@ -180,13 +173,7 @@ def plot_slices(
     )
     with plt.rc_context({**LOOK, "axes.spines.left": False}):
         drawn, ax = plt.subplots(figsize=(6.8, 1.2 + 0.27 * len(found)), layout="constrained")
-        ax.hlines(at, found["difference_low"], found["difference_high"], color=colours, lw=1.4)
-        ax.scatter(found["difference"], at, c=colours, s=24, zorder=3)
-        ax.axvline(0, color=COLOURS["text"], lw=0.9)
-        ax.set_yticks(at, names)
-        ax.tick_params(axis="y", length=0)
-        ax.grid(axis="y", visible=False)
-        ax.xaxis.set_major_locator(MaxNLocator(5))
+        _draw_slices(ax, found)
         ax.set(
             xlabel=(
                 "log-loss, model less baseline: left of 0 is better\n(in brackets: how many"

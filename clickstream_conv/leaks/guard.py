@@ -60,6 +60,15 @@ def accept_findings(
     return [replace(f, accepted=f.column in accept) for f in findings]
 
 
+def _refuse_without(encoder: EventEncoder | None) -> None:
+    "Learned columns cannot be made again without what they were learned by."
+    if encoder is None:
+        raise ValueError(
+            "the guard needs the encoder that the table's learned columns come from, e.g."
+            " encoder=load_model(run, 'features')"
+        )
+
+
 def _not_from_outcome(train: pd.DataFrame, card: dict, own: set):
     "What is said by names, by the source and by gaps."
     features = [c for kind in feature_columns(train) for c in kind]
@@ -91,17 +100,10 @@ def guard(
 ) -> list:  # Findings, leaks first; empty if all is well
     "Look for leaks in a session table."
     later = card.get("split", "").endswith("by time")
-    found, own, plain = (
-        [*shared_ids(train, test, events, later)],
-        set(),
-        [c for kind in feature_columns(train) for c in kind],
-    )
+    found, own = [*shared_ids(train, test, events, later)], set()
+    plain = [c for kind in feature_columns(train) for c in kind]
     if events is not None:
-        if encoder is None:
-            raise ValueError(
-                "the guard needs the encoder that the table's learned columns come from, e.g."
-                " encoder=load_model(run, 'features')"
-            )
+        _refuse_without(encoder)
         make = [own_columns(card, tuple(landmarks), encoder)]
         learned = learned_columns(events, card, tuple(landmarks), encoder)
         plain = [c for c in plain if c in make[0](events.head(50)).columns and c not in learned]
