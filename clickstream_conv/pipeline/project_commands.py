@@ -390,13 +390,9 @@ def docs(
         raise ValueError(
             f"there is no {checkout / 'nbs' / 'index.ipynb'}: the documentation is built in a checkout of the project"
         )
-    home = build_docs(
-        checkout,
-        Path(out or checkout / "_docs"),
-        execute,
-        only=tuple(only.split(",")) if only else (),
-        strict=strict,
-    )
+    place = Path(out or checkout / "_docs")
+    names = tuple(only.split(",")) if only else ()
+    home = build_docs(checkout, place, execute, only=names, strict=strict)
     if strict and (broken := faults(home.parent)):
         raise ValueError(f"{len(broken)} faults in {home.parent}; the first: {broken[0]}")
     say(home)
