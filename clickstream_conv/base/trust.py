@@ -240,6 +240,25 @@ def _refuse_unless(right: bool, where: str, name: str, found, wanted: str) -> No
             f"{where} says that {name} is {str(found)[:60]}; it must be {wanted}. It was not used. {AGAIN}"
         )
 
+# %% ../../nbs/base/05_trust.ipynb #9e86e0f2
+def _refuse_unsound_features(features: dict, card: dict, where: str) -> None:
+    "Refuse what a manifest says of features where it makes no sense, or is not what the card says."
+    _refuse_unless(
+        is_landmarks(features.get("landmarks")),
+        where,
+        "landmarks",
+        features.get("landmarks"),
+        "a list of different positive whole numbers, e.g. [1, 2, 3]",
+    )
+    for name in SHARED:
+        _refuse_unless(
+            features.get(name) == card[name],
+            where,
+            name,
+            features.get(name),
+            f"that of the log's card: {card[name]}",
+        )
+
 # %% ../../nbs/base/05_trust.ipynb #dd1d83f2
 def refuse_unsound_manifest(
     run: Run,  # The run
@@ -275,21 +294,7 @@ def refuse_unsound_manifest(
         )
     if card["ready_made"]:
         return about
-    _refuse_unless(
-        is_landmarks(features.get("landmarks")),
-        where,
-        "landmarks",
-        features.get("landmarks"),
-        "a list of different positive whole numbers, e.g. [1, 2, 3]",
-    )
-    for name in SHARED:
-        _refuse_unless(
-            features.get(name) == card[name],
-            where,
-            name,
-            features.get(name),
-            f"that of the log's card: {card[name]}",
-        )
+    _refuse_unsound_features(features, card, where)
     return about
 
 # %% ../../nbs/base/05_trust.ipynb #d6b57875

@@ -32,6 +32,11 @@ def after_each_event(
     )
     return marked.collect().to_native().sort("session_id", "step")
 
+
+def _folds_with_others(folds: pl.Series) -> list:
+    "The folds that hold some rows, but not all."
+    return [f for f in range(FOLDS) if (folds == f).any() and (folds != f).any()]
+
 # %% ../../nbs/features/06_encoder.ipynb #47d3d94d
 class EventEncoder(EventTransformer):
     """All that is learned about events, as one transformer: price levels, page rates, the odds of
@@ -69,13 +74,11 @@ class EventEncoder(EventTransformer):
 
     def fit_transform(self, events: pl.DataFrame, y=None) -> pl.DataFrame:
         "Fit on all of them, but give each fold of visitors what was learned from the other folds."
-        folds = visitor_folds(
-            events["visitor"] if "visitor" in events.columns else events["session_id"]
-        )
+        who = "visitor" if "visitor" in events.columns else "session_id"
+        folds = visitor_folds(events[who])
         others = [
             self.fit(events.filter(folds != f)).transform(events.filter(folds == f))
-            for f in range(FOLDS)
-            if (folds == f).any() and (folds != f).any()
+            for f in _folds_with_others(folds)
         ]
         self.fit(events)
         return pl.concat(others) if others else self.transform(events)

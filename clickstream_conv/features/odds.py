@@ -99,10 +99,46 @@ class PathOdds(EventTransformer):
             events,
         )
 
-# %% ../../nbs/features/05_odds.ipynb #4005e345
+# %% ../../nbs/features/05_odds.ipynb #7519d15e
 BANDS = 8  # of durations, each with as many events
 
 
+def _dwell_edges(events: pl.DataFrame) -> list:
+    "Where the bands lie, in seconds; none where no event has a later one."
+    timed = (
+        with_earlier(nw.from_native(events).lazy(), _t_before="t")
+        .select(_dwell=dwell_seconds())
+        .collect()["_dwell"]
+        .drop_nulls()
+        .to_numpy()
+    )
+    if not len(timed):
+        return []
+    return np.unique(np.quantile(timed, np.arange(1, BANDS) / BANDS)).tolist()
+
+
+def _dwell_band(edges: list) -> nw.Expr:
+    "The band of each duration: how many edges lie below it."
+    if not edges:
+        return nw.lit(0)
+    return sum(
+        (nw.col("_dwell") > math.floor(round(edge * 1e6, 3))).cast(nw.Int64) for edge in edges
+    )
+
+# %% ../../nbs/features/05_odds.ipynb #cb0a3c1a
+def _left_states(events: IntoFrameT, state: tuple, edges: list) -> nw.LazyFrame:
+    "Each event with the state that was left, and after how long; empty where there is none."
+    frame = nw.from_native(events).lazy().with_columns(_state=state_of(state))
+    frame = with_earlier(frame, _t_before="t", _before="_state").with_columns(
+        _dwell=nw.col("t") - nw.col("_t_before")
+    )
+    frame = frame.with_columns(nw.col("_before").fill_null(START), _band=_dwell_band(edges))
+    move = nw.concat_str([nw.col("_before"), nw.col("_band").cast(nw.String)], separator=" > ")
+    return frame.with_columns(
+        _move=nw.when(~nw.col("_dwell").is_null()).then(move).otherwise(nw.lit(""))
+    )
+
+# %% ../../nbs/features/05_odds.ipynb #4005e345
 class DwellOdds(EventTransformer):
     "How much more the time spent on pages looks like that of sessions that go on to convert."
 
@@ -119,20 +155,9 @@ class DwellOdds(EventTransformer):
         y: pl.Series,  # For each event, whether the outcome came after it
     ):
         "Learn where the bands lie, and their log-odds in each state."
-        timed = (
-            with_earlier(nw.from_native(events).lazy(), _t_before="t")
-            .select(_dwell=dwell_seconds())
-            .collect()["_dwell"]
-            .drop_nulls()
-            .to_numpy()
-        )
-        self.edges_ = (
-            np.unique(np.quantile(timed, np.arange(1, BANDS) / BANDS)).tolist()
-            if len(timed)
-            else []
-        )
+        self.edges_ = _dwell_edges(events)
         moves = (
-            self._left(nw.from_native(events).lazy())
+            _left_states(events, self.state, self.edges_)
             .collect()
             .to_native()
             .with_columns(y=pl.Series(y).cast(pl.Float64))
@@ -146,31 +171,12 @@ class DwellOdds(EventTransformer):
         )
         return self
 
-    def _left(self, frame: nw.LazyFrame) -> nw.LazyFrame:
-        "Each event with the state that was left, and after how long; empty where there is none."
-        frame = with_earlier(
-            frame.with_columns(_state=state_of(self.state)), _t_before="t", _before="_state"
-        ).with_columns(_dwell=nw.col("t") - nw.col("_t_before"))
-        band = (
-            sum(
-                (nw.col("_dwell") > math.floor(round(edge * 1e6, 3))).cast(nw.Int64)
-                for edge in self.edges_
-            )
-            if self.edges_
-            else nw.lit(0)
-        )
-        frame = frame.with_columns(nw.col("_before").fill_null(START), _band=band)
-        move = nw.concat_str([nw.col("_before"), nw.col("_band").cast(nw.String)], separator=" > ")
-        return frame.with_columns(
-            _move=nw.when(~nw.col("_dwell").is_null()).then(move).otherwise(nw.lit(""))
-        )
-
     def transform(self, events: IntoFrameT) -> IntoFrameT:
         "The events with what each adds to the log-odds of the time spent."
         check_is_fitted(self)
         odds = look_up(nw.col("_move"), self.odds_, 0.0)
         return as_native(
-            self._left(nw.from_native(events).lazy())
+            _left_states(events, self.state, self.edges_)
             .with_columns(dwell_log_odds=odds)
             .drop("_state", "_before", "_move", "_dwell", "_band", "_t_before"),
             events,

@@ -245,6 +245,38 @@ def _all_rows(run: Run, card: dict, landmarks: tuple):
     for file in event_partitions(run) or [run / "events.parquet"]:
         yield rows_of_both_parts(parquet_table(file), encoder, others, card, landmarks)
 
+# %% ../../nbs/features/08_sessions.ipynb #40babcce
+def _rows_for_models(files: list, shares: dict) -> pl.DataFrame:
+    "The rows of the sessions that models see, the training part first."
+    sampled, tables = min(shares.values()) < 1, []
+    for file in files:  # one at a time, so that no more rows are in memory than are kept
+        table = pl.read_parquet(file, glob=False)
+        tables.append(_sampled(table, shares) if sampled else table)
+    if len(tables) == 1:
+        return tables[0]
+    return pl.concat(tables).sort(pl.col("part") == "test", *KEYS)
+
+
+def _sample_sentences(rows: dict, seen: dict) -> list:
+    "What is said of each part of which models see some rows alone."
+    said = []
+    for part, name in (("train", "training"), ("test", "test")):
+        if seen[part] == rows[part]:
+            continue
+        where = f"{name} part, a row a session and landmark"
+        text = (
+            f"models see {seen[part]:,} of {rows[part]:,} session rows of the {name} part, sessions"
+            " chosen by a hash of their name (most_rows=0: all; every row is in the folder"
+            " sessions)"
+        )
+        figures = (
+            exact_count(seen[part], "session rows that models see", where),
+            exact_count(rows[part], "session rows", where),
+        )
+        code = f"features.sample_{part}"
+        said.append(Sentence(code, text, figures, "caution", ("most_rows=0",)))
+    return said
+
 # %% ../../nbs/features/08_sessions.ipynb #c4bc2526
 def build_sessions(
     run: Run,  # The run's folder
@@ -261,40 +293,12 @@ def build_sessions(
     shares = _sample_shares(
         rows, min(most_rows or room, room or most_rows), card.get("sample_share", 1.0)
     )
-    kept = (
-        [_sampled(pl.read_parquet(file, glob=False), shares) for file in written]
-        if min(shares.values()) < 1
-        else [pl.read_parquet(file, glob=False) for file in written]
-    )
-    table = kept[0] if len(kept) == 1 else pl.concat(kept).sort(pl.col("part") == "test", *KEYS)
+    table = _rows_for_models(written, shares)
     write_table(run, "sessions.parquet", table)
-    for old in set(session_partitions(run)) - set(
-        written if len(written) > 1 or len(table) < sum(rows.values()) else []
-    ):
+    partitioned = len(written) > 1 or len(table) < sum(rows.values())
+    for old in set(session_partitions(run)) - set(written if partitioned else []):
         old.unlink()
-    said = []
-    for part, name in (("train", "training"), ("test", "test")):
-        count, where = _rows_by_part(table)[part], f"{name} part, a row a session and landmark"
-        if count == rows[part]:
-            continue
-        text = (
-            f"models see {count:,} of {rows[part]:,} session rows of the {name} part, sessions"
-            " chosen by a hash of their name (most_rows=0: all; every row is in the folder"
-            " sessions)"
-        )
-        said.append(
-            Sentence(
-                f"features.sample_{part}",
-                text,
-                (
-                    exact_count(count, "session rows that models see", where),
-                    exact_count(rows[part], "session rows", where),
-                ),
-                "caution",
-                ("most_rows=0",),
-            )
-        )
-    said += unreached
+    said = [*_sample_sentences(rows, _rows_by_part(table)), *unreached]
     sizes = (
         size_by_landmark(table.filter(pl.col("part") == "train").to_pandas())
         .reset_index()

@@ -169,6 +169,26 @@ def _refuse_replaced(session_context: tuple, event_context: tuple, names: list) 
         )
 
 # %% ../../nbs/features/03_table.ipynb #f2ec38d0
+def _needed_columns(present: list, session_context: tuple, event_context: tuple) -> list:
+    "The columns of events that features are made of."
+    learned = [c for c in (*RUNNING, *LEARNED_COUNTS, *LEARNED_LAST) if c in present]
+    return [*dict.fromkeys([*REQUIRED, *session_context, *event_context, *learned])]
+
+
+def _kept_columns(present: list, taken: dict, derived: dict, resolution: str) -> list:
+    "The columns of the session table; what was only needed on the way is left out."
+    running = [c for c in RUNNING if c in present]
+    names = [*KEYS, *running_counts(present), *EXTREMES, *running, *taken, *derived]
+    dropped = [
+        c
+        for c in names
+        if c.startswith("_")
+        or c in ("n_priced", "n_rated", "n_item_pauses")
+        or (c in ONLY_FINE and resolution not in FINE)
+    ]
+    return [c for c in names if c not in dropped]
+
+# %% ../../nbs/features/03_table.ipynb #ee45c767
 def _feature_plan(
     frame: nw.LazyFrame,
     landmarks: tuple | None,
@@ -178,48 +198,25 @@ def _feature_plan(
 ) -> nw.LazyFrame:
     "The session table as a lazy frame."
     present = frame.collect_schema().names()
-    needed = dict.fromkeys(
-        [
-            *REQUIRED,
-            *session_context,
-            *event_context,
-            *(c for c in (*RUNNING, *LEARNED_COUNTS, *LEARNED_LAST) if c in present),
-        ]
-    )
-    frame = (
-        frame.select(*needed)
-        if landmarks is None
-        else frame.select(*needed).filter(nw.col("step") <= max(landmarks, default=0))
-    )
-    frame = annotated_events(with_length(frame) if landmarks is None else frame)
-    summed = running_sums(present := frame.collect_schema().names())
+    frame = frame.select(*_needed_columns(present, session_context, event_context))
+    if landmarks is None:
+        frame = with_length(frame)
+    else:
+        frame = frame.filter(nw.col("step") <= max(landmarks, default=0))
+    frame = annotated_events(frame)
+    present = frame.collect_schema().names()
+    summed = running_sums(present)
     rows = _at_landmarks(frame, landmarks, summed).with_columns(landmark=nw.col("step"))
-    taken, derived = (
-        _last_event(session_context, event_context, resolution, present),
-        {**derive_shapes(), **derive_times(resolution), **derive_learned(present)},
-    )
+    taken = _last_event(session_context, event_context, resolution, present)
+    derived = {**derive_shapes(), **derive_times(resolution), **derive_learned(present)}
     own = _last_event((), (), resolution, present)
     _refuse_replaced(
         session_context,
         event_context,
         [*REQUIRED, *KEYS, *running_counts(present), *EXTREMES, *own, *derived],
     )
-    names = [
-        *KEYS,
-        *running_counts(present),
-        *EXTREMES,
-        *(c for c in RUNNING if c in present),
-        *taken,
-        *derived,
-    ]
-    dropped = [
-        c
-        for c in names
-        if c.startswith("_")
-        or c in ("n_priced", "n_rated", "n_item_pauses")
-        or (c in ONLY_FINE and resolution not in FINE)
-    ]
-    return rows.with_columns(**taken, **derived).select(*(c for c in names if c not in dropped))
+    names = _kept_columns(present, taken, derived, resolution)
+    return rows.with_columns(**taken, **derived).select(*names)
 
 # %% ../../nbs/features/03_table.ipynb #506a268e
 PIECE = (

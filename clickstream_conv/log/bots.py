@@ -13,6 +13,7 @@ import polars as pl
 BOTS = ("keep", "drop")  # what can be done with programs: counted and kept, or set aside
 BY_AGENT, BY_BEHAVIOUR = "bot by its user agent", "bot by its behaviour"  # why rows are set aside
 
+# %% ../../nbs/log/24_bots.ipynb #a606a524
 # parts of user agents in lower case, as regular expressions: what open lists of crawlers share
 # (crawler-user-agents by M. Monperrus, MIT; isbot by O. Lotan)
 AGENT_WORDS = (

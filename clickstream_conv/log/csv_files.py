@@ -94,7 +94,7 @@ def _too_long(path: Path) -> str:
                 )
     return "most likely a quote is opened and never closed. Mend that line"
 
-# %% ../../nbs/log/14_csv_files.ipynb #c276f06e
+# %% ../../nbs/log/14_csv_files.ipynb #13656571
 def _first_undecodable(path: Path, encoding: str) -> str:
     "Where a file first leaves its encoding."
     with open_log(path) as stream:
@@ -135,29 +135,6 @@ def _first_lines(stream: Stream, encoding: str, lines: int) -> Stream:
         if size > PIECE:
             break
     return Stream(io.BytesIO(b"\n".join([*first, b""])))
-
-# %% ../../nbs/log/14_csv_files.ipynb #58768eb2
-def _sorted_out(table: pl.DataFrame, broken: list, delimiter: str) -> tuple:
-    "The whole rows, and the broken lines, once quotes that swallow lines have been found out."
-    columns = [name for name in table.columns if name != "_row"]
-    at_fault = swallowed_lines(table, delimiter)
-    joined = table.filter(at_fault).select(
-        "_row", pl.concat_str(pl.col(columns).fill_null(""), separator=delimiter)
-    )
-    return table.filter(~at_fault), split_broken_lines(broken) + split_broken_lines(joined.rows())
-
-
-def _csv_head(path: Path, encoding: str, skip_lines: int, dialect: Dialect) -> str:
-    "The beginning of a file from its header on, without comments."
-    text = without_comments(without_lines(path, head_text(path, encoding), skip_lines), dialect)
-    if blank := first_bytes(path)[1]:
-        raise ValueError(f"{path.name} begins with {blank:,} bytes of blanks. Remove them")
-    if text.strip():
-        return text
-    raise ValueError(
-        f"{path.name} holds nothing but comments in its first {HEAD:,} bytes: all its lines begin"
-        f" with {dialect.comment!r}. Check comment in the mapping"
-    )
 
 # %% ../../nbs/log/14_csv_files.ipynb #772df872
 def csv_shape(
@@ -205,7 +182,30 @@ class _Blocks:
         block, self.rest = self.rest[:size], self.rest[size:]
         return block
 
-# %% ../../nbs/log/14_csv_files.ipynb #c46ff048
+# %% ../../nbs/log/14_csv_files.ipynb #58768eb2
+def _sorted_out(table: pl.DataFrame, broken: list, delimiter: str) -> tuple:
+    "The whole rows, and the broken lines, once quotes that swallow lines have been found out."
+    columns = [name for name in table.columns if name != "_row"]
+    at_fault = swallowed_lines(table, delimiter)
+    joined = table.filter(at_fault).select(
+        "_row", pl.concat_str(pl.col(columns).fill_null(""), separator=delimiter)
+    )
+    return table.filter(~at_fault), split_broken_lines(broken) + split_broken_lines(joined.rows())
+
+
+def _csv_head(path: Path, encoding: str, skip_lines: int, dialect: Dialect) -> str:
+    "The beginning of a file from its header on, without comments."
+    text = without_comments(without_lines(path, head_text(path, encoding), skip_lines), dialect)
+    if blank := first_bytes(path)[1]:
+        raise ValueError(f"{path.name} begins with {blank:,} bytes of blanks. Remove them")
+    if text.strip():
+        return text
+    raise ValueError(
+        f"{path.name} holds nothing but comments in its first {HEAD:,} bytes: all its lines begin"
+        f" with {dialect.comment!r}. Check comment in the mapping"
+    )
+
+
 def _for_parser(
     whole: Stream,
     encoding: str,

@@ -54,15 +54,23 @@ def flattened(
     found = [column for values in raw.get_columns() for column in _inside(values, 0)]
     return pl.DataFrame({column.name: column for column in found})
 
+# %% ../../nbs/log/56_drafts.ipynb #878409f0
+def _draft_text(draft) -> str:
+    "The mapping as far as it goes; where rules say what a row is, no column of names is missed."
+    ruled = any(line.startswith("event_rules:") for line in draft.extra)
+    lines = mapping_lines(draft.flat, draft.guesses, draft.time_format)
+    if ruled:
+        lines = [line for line in lines if not line.startswith("# no column of event names")]
+    return "\n".join(one_line(line) for line in (*lines, *draft.extra))
+
 # %% ../../nbs/log/56_drafts.ipynb #af801a1b
 @dataclass(frozen=True)
-class Draft:
-    "A mapping that is being made."
+class _Known:
+    "What is known so far of the mapping of a log."
 
     raw: pl.DataFrame  # The head of the log, as read_table returns it
-    flat: (
-        pl.DataFrame
-    )  # The same with a column for each value, and for each that is made of several
+    # The same with a column for each value, and for each that is made of several
+    flat: pl.DataFrame
     guesses: dict = field(default_factory=dict)  # Canonical name: Guess
     extra: tuple = ()  # Lines of YAML beside those on columns, events and values
     questions: tuple = ()  # Comments
@@ -89,6 +97,11 @@ class Draft:
             if column not in used and not self.flat[column].dtype.is_nested()
         ]
 
+# %% ../../nbs/log/56_drafts.ipynb #a80d70d4
+@dataclass(frozen=True)
+class Draft(_Known):
+    "A mapping that is being made."
+
     def with_guess(self, canonical: str, guess: Guess, values: pl.Series | None = None):  # Draft
         "The same with another guess; values: of a column that is made of several."
         flat = self.flat if values is None else self.flat.with_columns(values.alias(guess.column))
@@ -96,10 +109,8 @@ class Draft:
 
     def without(self, *canonical: str):  # Draft
         "The same without some guesses."
-        return replace(
-            self,
-            guesses={name: guess for name, guess in self.guesses.items() if name not in canonical},
-        )
+        left = {name: guess for name, guess in self.guesses.items() if name not in canonical}
+        return replace(self, guesses=left)
 
     def ask(self, *questions: str):  # Draft
         "The same with further comments."
@@ -107,11 +118,7 @@ class Draft:
 
     def text(self) -> str:  # YAML
         "The mapping as far as it goes."
-        ruled = any(line.startswith("event_rules:") for line in self.extra)
-        lines = mapping_lines(self.flat, self.guesses, self.time_format)
-        if ruled:
-            lines = [line for line in lines if not line.startswith("# no column of event names")]
-        return "\n".join(one_line(line) for line in (*lines, *self.extra))
+        return _draft_text(self)
 
     def read(self) -> Checked | None:  # None where it cannot be read so
         "The head of the log, read by this mapping."

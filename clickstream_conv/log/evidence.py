@@ -19,7 +19,9 @@ from .values import as_number, fitting_formats
 # %% ../../nbs/log/51_evidence.ipynb #9f74e892
 PROPOSAL_LINES = 10_000  # lines of a file that a proposal looks at
 FEW = 50  # distinct values up to which a column may serve as context
-SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, the surest first
+
+
+_NAMES_OF_VISITS = {
     "session_id": (
         "sessionid session sid usersession visitid visit sessid gasessionid sessionkey sessionno"
         " idvisit"
@@ -39,6 +41,10 @@ SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, 
         " ereignis evenement"
     ),
     "event_id": "eventid messageid insertid eventuuid hitid lineid rowid uuid",
+}
+
+# %% ../../nbs/log/51_evidence.ipynb #8e29c6c1
+_NAMES_OF_GOODS = {
     "item_id": (
         "itemid productid sku productsku articleid asin item product page2clothingmodel"
         " artikelnummer artikelnr artikel produkt reference produit aid itemsku"
@@ -62,6 +68,9 @@ SYNONYMS = {  # canonical name: what logs call it, in lower case without marks, 
     ),
     "currency": "currency currencycode currencyid curr waehrung wahrung devise moneda",
 }
+
+# canonical name: what logs call it, in lower case without marks, the surest first
+SYNONYMS = _NAMES_OF_VISITS | _NAMES_OF_GOODS
 
 # %% ../../nbs/log/51_evidence.ipynb #737cf766
 EVENT_WORDS = {  # canonical event: words of logs, in lower case without marks
@@ -97,7 +106,7 @@ def plain_name(
         r"[^a-z0-9]", "", unicodedata.normalize("NFKD", str(word).lower().replace("ß", "ss"))
     )
 
-# %% ../../nbs/log/51_evidence.ipynb #737cf766
+
 def event_of_word(
     word: str,  # What a log calls an event
 ) -> str:  # One of EVENTS; other for an unknown word

@@ -78,6 +78,14 @@ def finished_rules(
     }
     return replace(settled, kinds=kinds | ({PAID: "number"} if mapping.revenue else {}))
 
+
+def _rules_of(raw: pl.DataFrame, named: pl.DataFrame, mapping: Mapping, name: str) -> Rules:
+    "The settled rules of a log of finished sessions; a fault names the log."
+    try:
+        return finished_rules(named, mapping, rules_for(raw, mapping))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
 # %% ../../nbs/log/49_finished.ipynb #8cd74c37
 def _given(column: str) -> pl.Expr:
     "Whether a cell holds anything."
@@ -188,6 +196,21 @@ def _refuse_told_twice(kept: pl.DataFrame, name: str) -> None:
         " of each with sql, or leave session_id out of columns if it names something else"
     )
 
+
+def _table(kept: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
+    "The sessions that are kept, with their values read."
+    values = {column: pl.col(f"_of_{column}") for column in mapping.session_context}
+    if "_converted" in kept.columns:
+        values["converted"] = pl.col("_converted")
+    if PAID in kept.columns:
+        values["revenue"] = pl.when("_converted").then(f"_of_{PAID}").otherwise(0.0)
+    if "visitor_id" in mapping.columns:
+        values["visitor_id"] = pl.col("visitor_id")
+    if "_t" in kept.columns:
+        values["t"] = pl.col("_t")
+    beside = [pl.col("_file")] if "_file" in kept.columns else []
+    return kept.select("session_id", *beside, **values)
+
 # %% ../../nbs/log/49_finished.ipynb #6f3e7957
 def _counts(judged: pl.DataFrame) -> Counter:
     "Rows that the mapping leaves out, and of the sessions that converted how many are lost."
@@ -231,21 +254,6 @@ def _notes(kept: pl.DataFrame, orders: Orders) -> list:
         )
     return said
 
-# %% ../../nbs/log/49_finished.ipynb #25cc3229
-def _table(kept: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
-    "The sessions that are kept, with their values read."
-    values = {column: pl.col(f"_of_{column}") for column in mapping.session_context}
-    if "_converted" in kept.columns:
-        values["converted"] = pl.col("_converted")
-    if PAID in kept.columns:
-        values["revenue"] = pl.when("_converted").then(f"_of_{PAID}").otherwise(0.0)
-    if "visitor_id" in mapping.columns:
-        values["visitor_id"] = pl.col("visitor_id")
-    if "_t" in kept.columns:
-        values["t"] = pl.col("_t")
-    beside = [pl.col("_file")] if "_file" in kept.columns else []
-    return kept.select("session_id", *beside, **values)
-
 # %% ../../nbs/log/49_finished.ipynb #885788bc
 def read_finished(
     raw: pl.DataFrame,  # A log as read_table returns it
@@ -262,28 +270,15 @@ def read_finished(
     if raw.is_empty():
         raise ValueError(f"{name} holds no rows. Check that its export went through")
     named = named_sessions(raw, mapping, name, labelled)
-    try:
-        rules = (
-            finished_rules(named, mapping, rules_for(raw, mapping)) if labelled else mapping.rules
-        )
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    own = [
-        column
-        for column in named.columns
-        if column not in READER_COLUMNS and not column.startswith("_")
-    ]
+    rules = _rules_of(raw, named, mapping, name) if labelled else mapping.rules
+    own = [c for c in named.columns if c not in READER_COLUMNS and not c.startswith("_")]
     read = _read(named, mapping, rules)
     if labelled:
-        compared = [
-            c
-            for c in (*own, *(c for c in ("_unmapped",) if c in named.columns))
-            if c != "session_id" or c in mapping.columns
-        ]
+        beside = ["_unmapped"] if "_unmapped" in named.columns else []
+        compared = [c for c in (*own, *beside) if c != "session_id" or c in mapping.columns]
         label = as_label(named["converted"].alias(mapping.label), equals, name)
-        read = read.with_columns(
-            _converted=label, _repeat=named.select(repeats(compared)).to_series()
-        )
+        again = named.select(repeats(compared)).to_series()
+        read = read.with_columns(_converted=label, _repeat=again)
     judged = _judged(read, mapping, rules)
     rejected, counts = _rejected(judged, own), _counts(judged)
     lost = rejected.filter(pl.col("reason") != "exact repeat")

@@ -119,7 +119,7 @@ def _as_line(path: Path, number: int, value) -> bytes:
         f" {number:,} is {json.dumps(value)[:40]}. Write one JSON object a line"
     )
 
-# %% ../../nbs/log/15_json_lines.ipynb #7428f04c
+
 def array_lines(path: Path, blocks):
     "The objects of a JSON array as numbered lines of their own, a list for each block."
     decode, text, number, ended = codecs.getincrementaldecoder("utf8")().decode, "", 1, False

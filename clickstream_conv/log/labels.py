@@ -77,18 +77,9 @@ def _suspects(given: dict, name: str) -> tuple:
         " from. Name those that are known before the end"
     )
 
-# %% ../../nbs/log/30_labels.ipynb #056e1bf2
-def finished_keys(
-    given: dict,  # The content of a mapping file
-    name: str,  # What it is called in messages
-) -> dict:  # ready_made, label, revenue, suspects; empty for a log of events
-    "What a mapping says of finished sessions, checked."
-    stated = given.get("ready_made")
-    if stated is not None and not isinstance(stated, bool):
-        raise ValueError(f"{name}: ready_made is {str(stated)[:80]!r}. It should be true or false")
-    if not stated:
-        _refuse_without(given, name)
-        return {}
+# %% ../../nbs/log/30_labels.ipynb #53c67ed8
+def _refuse_single_events(given: dict, name: str) -> None:
+    "Refuse what is for single events where rows are finished sessions."
     if stray := [key for key in OF_EVENTS if given.get(key)]:
         raise ValueError(
             f"{name}: ready_made says that rows are finished sessions, and {stray[0]} is for single"
@@ -108,6 +99,30 @@ def finished_keys(
             f" {', '.join(FINISHED_COLUMNS)}. Name other columns in session_context, the outcome in"
             " label, and what was paid in revenue"
         )
+
+
+def _refuse_outcome_in_context(context, outcome: tuple, name: str) -> None:
+    "Refuse a context that holds the columns in which the outcome stands."
+    for column in context.values() if isinstance(context, dict) else context:
+        if column in outcome and column:
+            raise ValueError(
+                f"{name}: column {column!r} is the outcome and stands in session_context too, where"
+                " a model would read it. Leave it out there"
+            )
+
+# %% ../../nbs/log/30_labels.ipynb #056e1bf2
+def finished_keys(
+    given: dict,  # The content of a mapping file
+    name: str,  # What it is called in messages
+) -> dict:  # ready_made, label, revenue, suspects; empty for a log of events
+    "What a mapping says of finished sessions, checked."
+    stated = given.get("ready_made")
+    if stated is not None and not isinstance(stated, bool):
+        raise ValueError(f"{name}: ready_made is {str(stated)[:80]!r}. It should be true or false")
+    if not stated:
+        _refuse_without(given, name)
+        return {}
+    _refuse_single_events(given, name)
     if not given.get("session_context"):
         raise ValueError(
             f"{name}: session_context names no column, so there is nothing to learn from. Name what"
@@ -119,15 +134,9 @@ def finished_keys(
             f"{name}: ready_made needs the column that says how a session ended. Name it, such as"
             " label: bought"
         )
-    context = given["session_context"]
-    same = [label, _column(given, "revenue", name)]
-    for column in context.values() if isinstance(context, dict) else context:
-        if column in same and column:
-            raise ValueError(
-                f"{name}: column {column!r} is the outcome and stands in session_context too, where"
-                " a model would read it. Leave it out there"
-            )
-    return dict(ready_made=True, label=label, revenue=same[1], suspects=_suspects(given, name))
+    revenue = _column(given, "revenue", name)
+    _refuse_outcome_in_context(given["session_context"], (label, revenue), name)
+    return dict(ready_made=True, label=label, revenue=revenue, suspects=_suspects(given, name))
 
 # %% ../../nbs/log/30_labels.ipynb #d3083d9f
 YES, NO = (

@@ -218,6 +218,24 @@ def _line_number(values: pl.Series, decimal: str) -> tuple:
     number = values.alias("n").to_frame().select(as_number("n", mark)).to_series()
     return number, number.is_null() & as_words(values).is_not_null()
 
+# %% ../../nbs/log/29_lines.ipynb #59585179
+def _line_parts(entries: pl.DataFrame, lines: dict, decimal: str) -> pl.DataFrame:
+    "What each line says, words as words and numbers as numbers; lines that say nothing are left out."
+    price, no_price = _line_number(_line_value(entries, lines, "price"), decimal)
+    quantity, no_quantity = _line_number(_line_value(entries, lines, "quantity"), decimal)
+    total, no_total = _line_number(_line_value(entries, lines, "line_total"), decimal)
+    words = {
+        part: as_words(_line_value(entries, lines, part))
+        for part in ("item_id", "category", "order_id")
+    }
+    numbers = {"price": price, "quantity": quantity, "_total": total}
+    table = pl.DataFrame({"_at": entries["_at"].cast(pl.Int64), **words, **numbers})
+    faults = {"price": no_price, "quantity": no_quantity, "line_total": no_total}
+    fault = pl.coalesce(pl.when(bad).then(pl.lit(part)) for part, bad in faults.items())
+    return table.with_columns(_fault=fault).filter(
+        pl.any_horizontal(pl.col("item_id", "price", "quantity", "_total", "_fault").is_not_null())
+    )
+
 # %% ../../nbs/log/29_lines.ipynb #33dddf50
 def read_lines(
     raw: pl.DataFrame,  # Rows of a log
@@ -231,39 +249,10 @@ def read_lines(
     entries = _entries(raw, lines)
     if entries is None:
         entries = pl.DataFrame(schema={"_at": pl.Int64})
-    price, no_price = _line_number(_line_value(entries, lines, "price"), decimal)
-    quantity, no_quantity = _line_number(_line_value(entries, lines, "quantity"), decimal)
-    total, no_total = _line_number(_line_value(entries, lines, "line_total"), decimal)
-    words = {
-        part: as_words(_line_value(entries, lines, part))
-        for part in ("item_id", "category", "order_id")
-    }
-    table = pl.DataFrame(
-        {
-            "_at": entries["_at"].cast(pl.Int64),
-            **words,
-            "price": price,
-            "quantity": quantity,
-            "_total": total,
-        }
-    )
-    fault = pl.coalesce(
-        *(
-            pl.when(bad).then(pl.lit(part))
-            for part, bad in (
-                ("price", no_price),
-                ("quantity", no_quantity),
-                ("line_total", no_total),
-            )
-        )
-    )
-    table = table.with_columns(_fault=fault).filter(
-        pl.any_horizontal(pl.col("item_id", "price", "quantity", "_total", "_fault").is_not_null())
-    )
+    table = _line_parts(entries, lines, decimal)
     if "order_id" in lines and order_id is not None:
-        of_row = pl.DataFrame(
-            {"_at": pl.int_range(len(raw), eager=True), "_of": as_words(order_id)}
-        )
+        at = pl.int_range(len(raw), eager=True)
+        of_row = pl.DataFrame({"_at": at, "_of": as_words(order_id)})
         table = table.join(of_row, on="_at", how="left", maintain_order="left").filter(
             pl.col("order_id") == pl.col("_of")
         )

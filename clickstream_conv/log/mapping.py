@@ -91,38 +91,38 @@ KEYS = (
 
 # %% ../../nbs/log/31_mapping.ipynb #e66b0440
 @dataclass(frozen=True)
-class Mapping:
-    "How the columns and values of one log become events."
+class _OfEvents:
+    "What the columns and values of a log mean."
 
-    columns: dict = field(
-        default_factory=dict
-    )  # A name of NAMES: the log's column, or what it is made of (log.language); t and order may be a list of columns
+    # A name of NAMES: the log's column, or what it is made of (log.language); t and order may be
+    # a list of columns
+    columns: dict = field(default_factory=dict)
     rules: Rules = Rules()  # How values are read
-    session_context: dict = field(
-        default_factory=dict
-    )  # Context name: the log's column, the same in a whole session
-    event_context: dict = field(
-        default_factory=dict
-    )  # Context name: the log's column, may change with each event
-    event_rules: list = field(
-        default_factory=list
-    )  # What a row is, where a word alone does not say it; see log.language
-    lines: dict = field(
-        default_factory=dict
-    )  # Where the products of an event stand, and what each holds
+    # Context name: the log's column, the same in a whole session
+    session_context: dict = field(default_factory=dict)
+    # Context name: the log's column, may change with each event
+    event_context: dict = field(default_factory=dict)
+    # What a row is, where a word alone does not say it; see log.language
+    event_rules: list = field(default_factory=list)
+    # Where the products of an event stand, and what each holds
+    lines: dict = field(default_factory=dict)
     rows: str | list | dict = ""  # A list within each row whose entries are the events
     drop: list = field(default_factory=list)  # Rows that do not count, each with its reason
-    about: dict = field(
-        default_factory=dict
-    )  # title, where (to get it), licence, citation, traps, compare (a published figure): for people
+    # title, where (to get it), licence, citation, traps, compare (a published figure): for people
+    about: dict = field(default_factory=dict)
     outcome: dict = field(default_factory=dict)  # What counts as a conversion, passed on as it is
+
+# %% ../../nbs/log/31_mapping.ipynb #e4b8beb9
+@dataclass(frozen=True)
+class _OfFiles(_OfEvents):
+    "How the files of a log are read."
+
     format: str = ""  # csv, parquet or json; empty: by the files' names
     delimiter: str = ""  # Of a CSV; empty: found
     encoding: str = "utf8"  # How text was written
     skip_lines: int = 0  # Lines above the header of a CSV
-    quote: str = (
-        '"'  # The mark around values of a CSV; none where a quote is a letter like any other
-    )
+    # The mark around values of a CSV; none where a quote is a letter like any other
+    quote: str = '"'
     escape: str = ""  # backslash: it keeps what follows within the value
     comment: str = ""  # Lines that begin so are left out
     null_words: tuple = ()  # Words that mean an empty cell
@@ -135,13 +135,6 @@ class Mapping:
     sql: str = ""  # One SELECT over the files, whose result is the log
     query: str = ""  # One SELECT to a database
     table: str = ""  # Or one of its tables
-    ready_made: bool = False  # Whether each row is a finished session; see log.labels
-    label: str = ""  # The column that says whether a finished session converted
-    revenue: str = ""  # The column of what it paid
-    suspects: tuple = ()  # Names of context that may know the outcome
-    same_visitor: dict = field(
-        default_factory=dict
-    )  # Which ids are one person: from and to, two columns, of the log or of a file; see log.visitors
 
     def dialect(self) -> Dialect:  # For read_table and read_pieces
         "How text is written."
@@ -161,6 +154,19 @@ class Mapping:
             skip_lines=self.skip_lines,
             dialect=self.dialect(),
         )
+
+# %% ../../nbs/log/31_mapping.ipynb #378d827b
+@dataclass(frozen=True)
+class Mapping(_OfFiles):
+    "How the columns and values of one log become events."
+
+    ready_made: bool = False  # Whether each row is a finished session; see log.labels
+    label: str = ""  # The column that says whether a finished session converted
+    revenue: str = ""  # The column of what it paid
+    suspects: tuple = ()  # Names of context that may know the outcome
+    # Which ids are one person: from and to, two columns, of the log or of a file; see
+    # log.visitors
+    same_visitor: dict = field(default_factory=dict)
 
     def context(self) -> tuple:  # Names of all context columns
         "What is kept beside the canonical columns."
@@ -217,7 +223,7 @@ def is_reserved(
     "Whether a name means something else in later tables."
     return name.lower() in COLUMNS or name.lower() in RESERVED
 
-# %% ../../nbs/log/31_mapping.ipynb #b12c9cc7
+# %% ../../nbs/log/31_mapping.ipynb #055e4f4c
 def refuse_reserved(
     session_context: dict,  # Context name: the log's column
     event_context: dict,  # Likewise

@@ -139,6 +139,17 @@ def load_mapping(
         )
     return with_pairs(mapping, [path.parent])
 
+
+class _Dumper(yaml.SafeDumper):
+    "YAML in which a text with marks that break lines is escaped."
+
+
+def _as_yaml(dumper: _Dumper, text: str):
+    "A text as a node of YAML."
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    )
+
 # %% ../../nbs/log/34_mapping_files.ipynb #3c50284d
 def with_pairs(
     mapping: Mapping,  # A mapping
@@ -181,17 +192,6 @@ def refuse_no_pairs(
     raise ValueError(
         f"{name}: same_visitor names the file {mapping.same_visitor['file']!r}, which lies neither"
         " beside the mapping nor beside the log. Put it there, or leave same_visitor out"
-    )
-
-# %% ../../nbs/log/34_mapping_files.ipynb #670d5b36
-class _Dumper(yaml.SafeDumper):
-    "YAML in which a text with marks that break lines is escaped."
-
-# %% ../../nbs/log/34_mapping_files.ipynb #a5563c5d
-def _as_yaml(dumper: _Dumper, text: str):
-    "A text as a node of YAML."
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
     )
 
 # %% ../../nbs/log/34_mapping_files.ipynb #1d64968c

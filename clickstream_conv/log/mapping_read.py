@@ -92,7 +92,7 @@ def _rates_from(given, name: str) -> dict:
         for code, rate in given.items()
     }
 
-# %% ../../nbs/log/33_mapping_read.ipynb #a2471f57
+# %% ../../nbs/log/33_mapping_read.ipynb #3bd4cc50
 def _stated_kinds(given: dict, name: str) -> dict:
     "The kinds of context columns that a mapping states."
     kinds = section_of(given, "kinds", name)
@@ -243,21 +243,9 @@ def _refuse_two_agents(columns: dict, contexts: dict, name: str) -> None:
             " call the context browser"
         )
 
-# %% ../../nbs/log/33_mapping_read.ipynb #011ba7a0
-def mapping_from(
-    given: dict,  # The content of a mapping file
-    name: str = "the mapping",  # What it is called in messages
-) -> Mapping:  # The same, checked
-    "Check what a mapping file says."
-    if not isinstance(given, dict):
-        raise ValueError(
-            f"{name} should hold pairs such as columns: {{session_id: sid}}, and holds"
-            f" {as_shown(given)}"
-        )
-    refuse_unknown_words(given, KEYS, "key", name)
-    finished = finished_keys(given, name)
-    columns = mapped_columns(given, name)
-    contexts = {key: context_from(given, key, name) for key in ("session_context", "event_context")}
+# %% ../../nbs/log/33_mapping_read.ipynb #15d718a4
+def _refuse_contexts(columns: dict, contexts: dict, given: dict, name: str) -> None:
+    "Refuse context that is too much or stands twice, and ids of one visitor where no visitor is named."
     if (count := sum(map(len, contexts.values()))) > MOST_CONTEXT:
         raise ValueError(
             f"{name}: session_context and event_context name {count:,} columns, and no more than "
@@ -274,6 +262,10 @@ def mapping_from(
             f"{name}: same_visitor says which ids are one visitor, and columns has no visitor_id."
             " Name it, such as columns: {visitor_id: anonymous_id}"
         )
+
+# %% ../../nbs/log/33_mapping_read.ipynb #eb82bad6
+def _read_so(given: dict, name: str) -> dict:
+    "What a mapping file says of how its log is read, checked."
     other = {
         key: word_from(given[key], key, name)
         for key in ("format", "delimiter", "encoding")
@@ -287,9 +279,27 @@ def mapping_from(
     if other.get("line_pattern"):
         columns_of(other["line_pattern"], name)
     other |= _language_of(given, name) | _selects(given, name)
-    other |= dict(
-        about={key: word_from(given[key], key, name) for key in ABOUT if given.get(key) is not None}
-    )
+    return other
+
+# %% ../../nbs/log/33_mapping_read.ipynb #011ba7a0
+def mapping_from(
+    given: dict,  # The content of a mapping file
+    name: str = "the mapping",  # What it is called in messages
+) -> Mapping:  # The same, checked
+    "Check what a mapping file says."
+    if not isinstance(given, dict):
+        raise ValueError(
+            f"{name} should hold pairs such as columns: {{session_id: sid}}, and holds"
+            f" {as_shown(given)}"
+        )
+    refuse_unknown_words(given, KEYS, "key", name)
+    finished = finished_keys(given, name)
+    columns = mapped_columns(given, name)
+    contexts = {key: context_from(given, key, name) for key in ("session_context", "event_context")}
+    _refuse_contexts(columns, contexts, given, name)
+    other = _read_so(given, name)
+    stated = [key for key in ABOUT if given.get(key) is not None]
+    other["about"] = {key: word_from(given[key], key, name) for key in stated}
     rules = replace(_rules_from(given, name), by_rows=other.get("lines", {}).get("of") == ROWS)
     return Mapping(
         columns=columns,

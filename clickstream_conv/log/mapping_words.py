@@ -67,7 +67,7 @@ def mapped_columns(given: dict, name: str) -> dict:
         _refuse_nobody(columns, name)
     return {canonical: _mapped_to(canonical, column, name) for canonical, column in columns.items()}
 
-# %% ../../nbs/log/32_mapping_words.ipynb #d4ab4809
+
 def _refuse_nobody(columns: dict, name: str) -> None:
     "Refuse columns of events that do not say whose they are."
     if not {"session_id", "visitor_id"} & set(columns):

@@ -250,6 +250,24 @@ def settle_orders(
         rows = rows.with_columns(_rows=pl.lit(1, pl.UInt32))
     return _valued(rows, columns)
 
+# %% ../../nbs/log/35_orders.ipynb #1499718d
+def _summed(rows: pl.DataFrame, purchases: pl.DataFrame, has_ids: bool) -> Orders:
+    "The sums over all orders."
+    pieces = purchases.filter("_is_line")["_quantity"].fill_null(1.0).sum()
+    repeated = rows.filter("_again")
+    return Orders(
+        len(purchases),
+        int(round(pieces)),
+        float(purchases["value"].sum()),
+        purchases["value"].null_count(),
+        len(repeated),
+        int((rows["_rows"] - 1).sum()),
+        purchases["order_id"].null_count(),
+        int((~purchases["_is_line"]).sum()),
+        repeated["order_id"].min() or "",
+        has_ids,
+    )
+
 # %% ../../nbs/log/35_orders.ipynb #3672f93d
 def _valued(rows: pl.DataFrame, columns: list) -> tuple[pl.DataFrame, Orders]:
     "Events with their value, and the sums over all orders."
@@ -262,21 +280,7 @@ def _valued(rows: pl.DataFrame, columns: list) -> tuple[pl.DataFrame, Orders]:
         .otherwise("_worth")
     )
     rows = rows.with_columns(value=value, _again=again)
-    purchases = rows.filter(bought & ~pl.col("_again"))
-    pieces = purchases.filter("_is_line")["_quantity"].fill_null(1.0).sum()
-    repeated = rows.filter("_again")
-    found = Orders(
-        len(purchases),
-        int(round(pieces)),
-        float(purchases["value"].sum()),
-        purchases["value"].null_count(),
-        len(repeated),
-        int((rows["_rows"] - 1).sum()),
-        purchases["order_id"].null_count(),
-        int((~purchases["_is_line"]).sum()),
-        repeated["order_id"].min() or "",
-        "order_id" in columns,
-    )
+    found = _summed(rows, rows.filter(bought & ~pl.col("_again")), "order_id" in columns)
     price = (
         pl.when(bought & pl.col("value").is_not_null() & (pl.col("_quantity").fill_null(1.0) > 0))
         .then(pl.col("value") / pl.col("_quantity").fill_null(1.0))

@@ -140,11 +140,8 @@ def _faults_of_currency(raw: pl.DataFrame, rules: Rules) -> list:
     return [none, ("currency without a rate", "_currency", priced & ~code.is_in([*rules.convert]))]
 
 # %% ../../nbs/log/37_parsing.ipynb #3ab549a1
-OTHER_CURRENCY = "other currency"  # why a row is set aside where one currency is kept
-
-
-def checks_of(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
-    "The checks of a log: a broken line, then what can be wrong with an event."
+def _read_columns(raw: pl.DataFrame, context: tuple, rules: Rules) -> dict:
+    "Each value of an event that is read, by its name."
     read = {
         name: pl.col(f"_{name}")
         for name in ("t", "event", "price", "quantity", "order_revenue")
@@ -155,7 +152,11 @@ def checks_of(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
         for name in context
         if rules.kinds.get(name) in ("number", "boolean") and f"_of_{name}" in raw.columns
     ]
-    read |= {name: pl.col(f"_of_{name}") for name in typed}
+    return read | {name: pl.col(f"_of_{name}") for name in typed}
+
+
+def _given_values(raw: pl.DataFrame, read: dict, context: tuple, rules: Rules) -> dict:
+    "Whether the log says something where a value is read."
     given = {name: given_number(name) for name in read if name not in ("t", "event")}
     given |= {name: is_given(name) for name in ("t", "event") if name in raw.columns}
     own = [name for name in given if f"_{name}" in raw.columns]
@@ -170,6 +171,16 @@ def checks_of(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
         ]
         missing = {c: is_missing(as_number(c, *marks_for(raw, c, rules)), rules) for c in numbers}
         given |= {c: given[c] & ~is_none for c, is_none in missing.items()}
+    return given
+
+# %% ../../nbs/log/37_parsing.ipynb #5f8da6d4
+OTHER_CURRENCY = "other currency"  # why a row is set aside where one currency is kept
+
+
+def checks_of(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
+    "The checks of a log: a broken line, then what can be wrong with an event."
+    read = _read_columns(raw, context, rules)
+    given = _given_values(raw, read, context, rules)
     broken = [("line broken", "_text", pl.col("_broken"))] if "_broken" in raw.columns else []
     aside = (
         [(pl.col("_aside"), "_aside", pl.col("_aside").is_not_null())]

@@ -110,6 +110,13 @@ def _count_times_again(profile: Profile, folder: Path, rules: Rules) -> None:
         piece = pl.concat([read_part(file) for file in files], how="diagonal_relaxed")
         add_times(profile, piece.sort("_row", maintain_order=True))
 
+# %% ../../nbs/log/47_partitions.ipynb #2411d283
+def _numbered(rows: pl.DataFrame, before: int) -> pl.DataFrame:
+    "Rows with their number in the log, where they have none."
+    if "_row" in rows.columns:
+        return rows
+    return rows.with_row_index("_row", before + 1)
+
 # %% ../../nbs/log/47_partitions.ipynb #99b45243
 def _spread(
     pieces: Iterable,
@@ -132,9 +139,7 @@ def _spread(
             raw = prepare(raw)
         if rules is None:
             rules = rules_for(raw, mapping)
-        mapped = named_piece(raw, mapping, name, seen)
-        if "_row" not in mapped.columns:
-            mapped = mapped.with_row_index("_row", profile.rows + 1)
+        mapped = _numbered(named_piece(raw, mapping, name, seen), profile.rows)
         columns |= dict.fromkeys(mapped.columns)
         text = as_text_piece(mapped, mapping)
         if "t" in text.columns and not rules.time_format:
@@ -147,10 +152,9 @@ def _spread(
             text = text.with_columns(timed["_t"])
         held.append(text)
         told(len(raw))
-        if sum(map(len, held)) < most:
-            continue
-        later(put_away, held, rules, folder, partitions, place)
-        held = []
+        if sum(map(len, held)) >= most:
+            later(put_away, held, rules, folder, partitions, place)
+            held = []
     if held:
         later(put_away, held, rules, folder, partitions, place)
     return rules, profile, [*columns], samples, form

@@ -205,6 +205,15 @@ def _session_column(flat: pl.DataFrame) -> str:
     ]
     return next((column for column in names if flat[column].n_unique() == len(flat)), "")
 
+# %% ../../nbs/log/61_proposals.ipynb #79de23ae
+def _paid_columns(flat: pl.DataFrame, columns: list, label: str) -> list:
+    "The columns that may say what was paid: called so, numbers, and only where it was bought."
+    return [
+        c
+        for c in columns
+        if plain_name(c) in PAID_COLUMNS and _is_number(flat[c]) and _only_bought(flat, c, label)
+    ]
+
 # %% ../../nbs/log/61_proposals.ipynb #c3a2726d
 def finished_proposal(
     head: Head,  # The first rows of a file
@@ -214,19 +223,9 @@ def finished_proposal(
     flat = head.raw.drop(READER_COLUMNS, strict=False)
     if not (label := label_of(flat)):
         return []
-    who, others = (
-        _session_column(flat),
-        [
-            column
-            for column in flat.columns
-            if column != label and not flat[column].dtype.is_nested()
-        ],
-    )
-    paid = [
-        c
-        for c in others
-        if plain_name(c) in PAID_COLUMNS and _is_number(flat[c]) and _only_bought(flat, c, label)
-    ][:1]
+    who = _session_column(flat)
+    others = [c for c in flat.columns if c != label and not flat[c].dtype.is_nested()]
+    paid = _paid_columns(flat, others, label)[:1]
     left = [c for c in others if c not in (who, *paid)]
     many = [c for c in left if not _is_number(flat[c]) and flat[c].drop_nulls().n_unique() > FEW]
     empty = [c for c in left if flat[c].drop_nulls().n_unique() < 2]

@@ -20,8 +20,8 @@ class Broken(ValueError):
     "Text that is no JSON, or no longer."
 
 # %% ../../nbs/log/11_records.ipynb #82a6eeef
-class Walk:
-    "JSON that is read from blocks of bytes, value by value."
+class _Marks:
+    "Text that is read from blocks of bytes, mark by mark."
 
     def __init__(self, blocks):
         self.blocks, self.text, self.place = iter(blocks), "", 0
@@ -55,6 +55,10 @@ class Walk:
             )
         self.place += 1
         return mark
+
+# %% ../../nbs/log/11_records.ipynb #ae2aa7e1
+class Walk(_Marks):
+    "JSON that is read from blocks of bytes, value by value."
 
     def value(self):
         "The next value, whole."
@@ -148,6 +152,26 @@ def _records_in(walk: Walk, path: tuple):
         else:
             walk.value()
 
+# %% ../../nbs/log/11_records.ipynb #60e96c06
+def _values(walk: Walk, records: str):
+    "The events of one object after the other; None where a list of them begins."
+    while mark := walk.peek():
+        if records and mark == "{":
+            yield from _records_in(walk, tuple(records.split(".")))
+        else:
+            yield walk.value()
+
+# %% ../../nbs/log/11_records.ipynb #7ecda1f4
+def _as_line(value, number: int, records: str, name: str) -> bytes:
+    "An event as a line."
+    if isinstance(value, dict):
+        return json.dumps(value).encode()
+    where = f"element {number:,} of {records!r}" if records else f"value {number:,}"
+    raise ValueError(
+        f'{name}: {where} is {json.dumps(value)[:40]}, and should be an object such as {{"session":'
+        ' "x"}. Check the path in records'
+    )
+
 # %% ../../nbs/log/11_records.ipynb #3655d0f7
 def record_lines(
     blocks,  # Blocks of bytes
@@ -184,23 +208,3 @@ def record_lines(
         )
     if group:
         yield group
-
-# %% ../../nbs/log/11_records.ipynb #60e96c06
-def _values(walk: Walk, records: str):
-    "The events of one object after the other; None where a list of them begins."
-    while mark := walk.peek():
-        if records and mark == "{":
-            yield from _records_in(walk, tuple(records.split(".")))
-        else:
-            yield walk.value()
-
-# %% ../../nbs/log/11_records.ipynb #7ecda1f4
-def _as_line(value, number: int, records: str, name: str) -> bytes:
-    "An event as a line."
-    if isinstance(value, dict):
-        return json.dumps(value).encode()
-    where = f"element {number:,} of {records!r}" if records else f"value {number:,}"
-    raise ValueError(
-        f'{name}: {where} is {json.dumps(value)[:40]}, and should be an object such as {{"session":'
-        ' "x"}. Check the path in records'
-    )

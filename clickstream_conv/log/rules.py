@@ -46,95 +46,92 @@ COLUMN_KINDS = {  # kinds of a log's columns; the type of a context column
 MARKS = (",", ".", "'", " ", "")  # what may stand between thousands
 
 
+def _refuse_choices(rules) -> None:
+    "Refuse a rule that is none of those there are."
+    if rules.resolution not in RESOLUTIONS:
+        raise ValueError(f"resolution {rules.resolution!r} is not one of {list(RESOLUTIONS)}")
+    if rules.duplicates not in ("auto", "reject", "keep"):
+        raise ValueError(f"duplicates {rules.duplicates!r} is not one of auto, reject, keep")
+    if rules.bots not in BOTS:
+        raise ValueError(f"bots {rules.bots!r} is not one of {', '.join(BOTS)}")
+    if rules.epoch_zone not in ("UTC", "local"):
+        raise ValueError(f"epoch_zone {rules.epoch_zone!r} is not one of UTC, local")
+
+# %% ../../nbs/log/25_rules.ipynb #687664e5
+def _refuse_marks(thousands: str, decimal: str) -> None:
+    "Refuse a mark between thousands that is none, or is the one before the decimals."
+    if thousands not in MARKS:
+        allowed = ", ".join(f'"{mark}"' for mark in MARKS)
+        raise ValueError(f"thousands is {thousands!r}. Allowed are: {allowed}, the last for none")
+    if thousands and thousands == decimal:
+        raise ValueError(
+            f"thousands and decimal are both {decimal!r}. Numbers need two different marks"
+        )
+
+
+def _refuse_words(kinds: dict, event_names: dict) -> None:
+    "Refuse kinds of columns and names of events that do not exist."
+    for column, kind in kinds.items():
+        if kind in COLUMN_KINDS:
+            continue
+        raise ValueError(
+            f"column {column!r} is of the kind {kind!r}, which is not one of"
+            f" {', '.join(COLUMN_KINDS)}"
+        )
+    for word, event in event_names.items():
+        if event not in EVENTS:
+            raise ValueError(
+                f"event {word!r} is mapped to {event!r}, which is not one of {list(EVENTS)}"
+            )
+
+# %% ../../nbs/log/25_rules.ipynb #76ae6136
 @dataclass(frozen=True)
 class Rules:
     "How the values of one log are to be read."
 
-    time_format: str = (
-        ""  # strptime notation, or s, ms, us, ns for ticks since 1970; empty: found from the values
-    )
+    # strptime notation, or s, ms, us, ns for ticks since 1970; empty: found from the values
+    time_format: str = ""
     time_zone: str = "UTC"  # Zone of times that do not name theirs
-    epoch_zone: str = (
-        "UTC"  # UTC, or local for ticks that were counted by a clock on the wall in time_zone
-    )
+    # UTC, or local for ticks that were counted by a clock on the wall in time_zone
+    epoch_zone: str = "UTC"
     resolution: str = "s"  # What the log's clock can tell apart: us, ms, s or day
     decimal: str = ""  # The mark before the decimals; empty: found from the values of each column
-    thousands: str | None = (
-        None  # The mark between thousands, empty for none; None: found, only where it can stand
-    )
-    event_names: dict = field(
-        default_factory=dict
-    )  # The log's word: canonical event; "*" stands for every other word
+    # The mark between thousands, empty for none; None: found, only where it can stand
+    thousands: str | None = None
+    # The log's word: canonical event; "*" stands for every other word
+    event_names: dict = field(default_factory=dict)
     # "reject" exact repeats, "keep" them, or "auto": reject where the clock is finer than a second
     duplicates: str = "auto"
-    gap_minutes: float = (
-        30  # Silence that ends a session, in minutes, where the log has no sessions of its own
-    )
-    by_rows: bool = (
-        False  # Whether each row is a line of its event, so that rows of one event belong together
-    )
-    nobody: dict = field(
-        default_factory=dict
-    )  # session_id, visitor_id: words in it that mean nobody, beside NULL and its like; no words: none at all; a column that is not named: found
+    # Silence that ends a session, in minutes, where the log has no sessions of its own
+    gap_minutes: float = 30
+    # Whether each row is a line of its event, so that rows of one event belong together
+    by_rows: bool = False
+    # session_id, visitor_id: words in it that mean nobody, beside NULL and its like; no words:
+    # none at all; a column that is not named: found
+    nobody: dict = field(default_factory=dict)
     missing_number: list = field(default_factory=list)  # Numbers that mean that there is none
-    currency: str = (  # The one currency whose rows are kept; empty: there is one only, or convert says the rates
-        ""
-    )
+    # The one currency whose rows are kept; empty: there is one only, or convert says the rates
+    currency: str = ""
     convert: dict = field(default_factory=dict)  # Currency: what one of it is worth
     bots: str = "keep"  # What is done with programs, by user agent and by behaviour: keep, or drop
-    kinds: dict = field(
-        default_factory=dict
-    )  # Column: text, number, boolean or time; empty: as its values show
-    marks: dict = field(
-        default_factory=dict
-    )  # Column: its mark before the decimals, and between thousands; empty: found
-    placeholders: dict | None = (
-        None  # session_id, visitor_id: all words in it that mean nobody; None: to be found
-    )
-    plausible: list | None = (
-        None  # First and last moment that is believed; empty: all are; None: to be found
-    )
+    # Column: text, number, boolean or time; empty: as its values show
+    kinds: dict = field(default_factory=dict)
+    # Column: its mark before the decimals, and between thousands; empty: found
+    marks: dict = field(default_factory=dict)
+    # session_id, visitor_id: all words in it that mean nobody; None: to be found
+    placeholders: dict | None = None
+    # First and last moment that is believed; empty: all are; None: to be found
+    plausible: list | None = None
     newest_first: list | None = None  # Files that are newest first; None: to be found
-    links: dict | None = (
-        None  # Guest: the person that it is; None: to be found, where the mapping says how
-    )
+    # Guest: the person that it is; None: to be found, where the mapping says how
+    links: dict | None = None
     unlinked: dict = field(default_factory=dict)  # Guest: why it keeps its own id
 
     def __post_init__(self):
-        if self.resolution not in RESOLUTIONS:
-            raise ValueError(f"resolution {self.resolution!r} is not one of {list(RESOLUTIONS)}")
-        if self.duplicates not in ("auto", "reject", "keep"):
-            raise ValueError(f"duplicates {self.duplicates!r} is not one of auto, reject, keep")
-        if self.bots not in BOTS:
-            raise ValueError(f"bots {self.bots!r} is not one of {', '.join(BOTS)}")
-        if self.epoch_zone not in ("UTC", "local"):
-            raise ValueError(f"epoch_zone {self.epoch_zone!r} is not one of UTC, local")
+        _refuse_choices(self)
         if self.thousands is not None:
-            self._refuse_marks()
-        for column, kind in self.kinds.items():
-            if kind in COLUMN_KINDS:
-                continue
-            raise ValueError(
-                f"column {column!r} is of the kind {kind!r}, which is not one of"
-                f" {', '.join(COLUMN_KINDS)}"
-            )
-        for word, event in self.event_names.items():
-            if event not in EVENTS:
-                raise ValueError(
-                    f"event {word!r} is mapped to {event!r}, which is not one of {list(EVENTS)}"
-                )
-
-    def _refuse_marks(self):
-        "Refuse a mark between thousands that is none, or is the one before the decimals."
-        if self.thousands not in MARKS:
-            allowed = ", ".join(f'"{mark}"' for mark in MARKS)
-            raise ValueError(
-                f"thousands is {self.thousands!r}. Allowed are: {allowed}, the last for none"
-            )
-        if self.thousands and self.thousands == self.decimal:
-            raise ValueError(
-                f"thousands and decimal are both {self.decimal!r}. Numbers need two different marks"
-            )
+            _refuse_marks(self.thousands, self.decimal)
+        _refuse_words(self.kinds, self.event_names)
 
 # %% ../../nbs/log/25_rules.ipynb #918a95f7
 IDS = ("session_id", "visitor_id", "item_id", "category", "order_id")  # columns that name something

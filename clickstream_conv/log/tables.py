@@ -146,6 +146,32 @@ def _selected_whole(pieces, work: Workspace) -> pl.DataFrame:
             )
     return joined_pieces(tables)
 
+# %% ../../nbs/log/19_tables.ipynb #199fa0c0
+def _refuse_no_rows(file: Path, tables: list) -> None:
+    "Refuse files that hold a header and nothing else."
+    if any(map(len, tables)):
+        return
+    raise ValueError(
+        f"{file.name} has a header and no rows (its columns:"
+        f" {', '.join(c for c in tables[0].columns if c != '_row')}). Check that its export"
+        " went through"
+    )
+
+
+def _one_below_the_other(files: list, tables: list) -> pl.DataFrame:
+    "The tables of several files as one, with the file of each row."
+    named = [table.with_columns(_file=pl.lit(str(path))) for path, table in zip(files, tables)]
+    try:
+        table = pl.concat(named, how="diagonal_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(
+            f"the files {files[0].name} to {files[-1].name} hold different kinds of values in one"
+            f" column: {str(error).splitlines()[0]}. Export them alike"
+        ) from None
+    if "_broken" not in table.columns:
+        return table
+    return table.with_columns(pl.col("_broken").fill_null(False))
+
 # %% ../../nbs/log/19_tables.ipynb #e0f07e4b
 def read_table(
     # One path, several, a folder or a pattern; or the address of a database
@@ -169,44 +195,20 @@ def read_table(
     "The files of one log as one table, broken lines kept."
     dialect = replace(dialect, names=tuple(names)) if names else dialect
     if sql or query or table or is_address(paths):
-        reading = dict(
-            format=format,
-            delimiter=delimiter,
-            encoding=encoding,
-            skip_lines=skip_lines,
-            dialect=dialect,
-        )
+        reading = dict(format=format, delimiter=delimiter, encoding=encoding)
+        reading |= dict(skip_lines=skip_lines, dialect=dialect)
         return _selected_whole(_selected_pieces(paths, reading, sql, query, table, work), work)
     files = with_rows(log_parts(log_files(paths, format), dialect.names_file))
     forms = [form_of_file(path, format, skip_lines, dialect) for path in files]
-    tables = [
-        _alike(
-            _read_file(path, form, delimiter, encoding, lines, skip_lines, dialect), forms, dialect
-        )
-        for path, form in zip(files, forms)
-    ]
-    if not any(map(len, tables)):
-        raise ValueError(
-            f"{files[0].name} has a header and no rows (its columns:"
-            f" {', '.join(c for c in tables[0].columns if c != '_row')}). Check that its export"
-            " went through"
-        )
+    tables = []
+    for path, form in zip(files, forms):
+        read = _read_file(path, form, delimiter, encoding, lines, skip_lines, dialect)
+        tables.append(_alike(read, forms, dialect))
+    _refuse_no_rows(files[0], tables)
     if len(files) == 1:
         return tables[0]
     _refuse_differences(files, forms, [_own_columns(table) for table in tables])
-    named = [table.with_columns(_file=pl.lit(str(path))) for path, table in zip(files, tables)]
-    try:
-        table = pl.concat(named, how="diagonal_relaxed")
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(
-            f"the files {files[0].name} to {files[-1].name} hold different kinds of values in one"
-            f" column: {str(error).splitlines()[0]}. Export them alike"
-        ) from None
-    return (
-        table.with_columns(pl.col("_broken").fill_null(False))
-        if "_broken" in table.columns
-        else table
-    )
+    return _one_below_the_other(files, tables)
 
 # %% ../../nbs/log/19_tables.ipynb #1e845a2b
 def _rows_in(about, size: int) -> int:
@@ -287,6 +289,25 @@ def _times_as_text(table: pl.DataFrame, known: list) -> pl.DataFrame:
         if kind.is_temporal() and name in texts
     )
 
+
+def _columns_of_all(known: list, forms: list) -> dict:
+    "The columns of all files with their kinds; text, where files of different forms come together."
+    seen = {}
+    for columns in known:
+        seen = columns | seen
+    if _is_mixture(forms):
+        seen = {name: kind if kind.is_nested() else pl.String for name, kind in seen.items()}
+    return seen
+
+
+def _with_absent(table: pl.DataFrame, seen: dict) -> pl.DataFrame:
+    "A piece with the columns that other pieces have, empty."
+    return table.with_columns(
+        pl.lit(None, kind).alias(name)
+        for name, kind in seen.items()
+        if name not in (*table.columns, *READER_COLUMNS)
+    )
+
 # %% ../../nbs/log/19_tables.ipynb #3d0a4e0f
 def read_pieces(
     # One path, several, a folder or a pattern; or the address of a database
@@ -306,48 +327,28 @@ def read_pieces(
 ):  # Tables as read_table makes them; a column that another file has, or only earlier pieces had, is empty
     "The files of one log in pieces."
     if sql or query or table or is_address(paths):
-        reading = dict(
-            format=format,
-            delimiter=delimiter,
-            encoding=encoding,
-            skip_lines=skip_lines,
-            dialect=dialect,
-        )
+        reading = dict(format=format, delimiter=delimiter, encoding=encoding)
+        reading |= dict(skip_lines=skip_lines, dialect=dialect)
         yield from gathered_rows(
             _selected_pieces(paths, reading, sql, query, table, work), size or PIECE
         )
         return
     files = with_rows(log_parts(log_files(paths, format), dialect.names_file))
     forms = [form_of_file(path, format, skip_lines, dialect) for path in files]
-    known = (
-        [
-            columns_ahead(path, form, delimiter, encoding, skip_lines, dialect)
-            for path, form in zip(files, forms)
-        ]
-        if len(files) > 1
-        else []
-    )
-    seen, first = {}, None
-    for columns in known:
-        seen = columns | seen
-    if _is_mixture(forms):
-        seen = {name: kind if kind.is_nested() else pl.String for name, kind in seen.items()}
+    known = []
+    if len(files) > 1:
+        read = (delimiter, encoding, skip_lines, dialect)
+        known = [columns_ahead(path, form, *read) for path, form in zip(files, forms)]
+    seen, first = _columns_of_all(known, forms), None
     for path, form in zip(files, forms):
-        for place, table in enumerate(
-            _pieces_of(path, form, delimiter, encoding, size, skip_lines, dialect)
-        ):
+        pieces = _pieces_of(path, form, delimiter, encoding, size, skip_lines, dialect)
+        for place, table in enumerate(pieces):
             table = _times_as_text(_alike(table, forms, dialect), known)
             if first is None:
                 first = _own_columns(table)
             if not place:
-                _refuse_differences(
-                    [files[0], path], [forms[0], form], [first, _own_columns(table)]
-                )
-            absent = [
-                pl.lit(None, kind).alias(name)
-                for name, kind in seen.items()
-                if name not in (*table.columns, *READER_COLUMNS)
-            ]
-            table = table.with_columns(absent)
+                own = _own_columns(table)
+                _refuse_differences([files[0], path], [forms[0], form], [first, own])
+            table = _with_absent(table, seen)
             seen |= table.schema
             yield table.with_columns(_file=pl.lit(str(path))) if len(files) > 1 else table

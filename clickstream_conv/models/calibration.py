@@ -165,6 +165,36 @@ def _difference(p: np.ndarray, y: np.ndarray, groups: np.ndarray) -> tuple[float
         / (now * (1 - now)).sum()
     )
 
+# %% ../../nbs/models/03_calibration.ipynb #6bee3427
+def _first_rows(table: pd.DataFrame, p: np.ndarray, starts: pd.Series) -> pd.DataFrame:
+    "The first row of each session, with its probability and its start."
+    return (
+        table.assign(p=p, start=table["session_id"].map(starts))
+        .sort_values(["session_id", "landmark"])
+        .drop_duplicates("session_id")
+    )
+
+
+def _level_of(part: pd.DataFrame, groups: str) -> tuple[float, float]:
+    "The shift of log-odds that some sessions ask for, and its standard error."
+    who = part[groups].astype(str).to_numpy()
+    return _difference(part["p"].to_numpy(), part["converted"].to_numpy(), who)
+
+
+def _whole_level(why: str) -> dict:
+    "A level that is left alone, and why."
+    return dict(shift=0.0, says=f"level: of the whole training part, since {why}")
+
+
+def _level_in_words(shift: float, seen: float, error: float, since: str) -> str:
+    "What the latest sessions show, and how much of it is taken."
+    return (
+        f"level: sessions since {since}, the latest quarter of the training part, have"
+        f" {np.exp(seen):.3f} times the odds of the whole training part, beside what is predicted"
+        f" of them ({np.exp(seen - 1.96 * error):.3f} to {np.exp(seen + 1.96 * error):.3f}); all"
+        f" odds are multiplied by {np.exp(shift):.3f}, as far as the data show it"
+    )
+
 # %% ../../nbs/models/03_calibration.ipynb #1793bbf8
 def latest_level(
     table: pd.DataFrame,  # Session rows: session_id, visitor, landmark, converted
@@ -176,46 +206,22 @@ def latest_level(
 ):  # shift: what to add to log-odds; says: a sentence; and where something was learned, from what
     "How the latest sessions differ from all, beside what is predicted of them, taken as far as they show it."
     if starts is None:
-        return dict(shift=0.0, says="level: of the whole training part, since the log has no times")
-    first = (
-        table.assign(p=p, start=table["session_id"].map(starts))
-        .sort_values(["session_id", "landmark"])
-        .drop_duplicates("session_id")
-    )
+        return _whole_level("the log has no times")
+    first = _first_rows(table, p, starts)
     latest = first[first["start"] >= first["start"].quantile(1 - LATEST)]
     days = (latest["start"].max() - latest["start"].min()) / DAY
     if not days >= LEAST_DAYS:
-        return dict(
-            shift=0.0,
-            says=(
-                "level: of the whole training part, since its latest quarter spans"
-                f" {max(days, 0):.1f} days and a week is needed"
-            ),
-        )
+        spans = f"its latest quarter spans {max(days, 0):.1f} days"
+        return _whole_level(f"{spans} and a week is needed")
     if latest["converted"].nunique() < 2:
-        return dict(
-            shift=0.0,
-            says="level: of the whole training part, since its latest quarter has one class only",
-        )
-    (late, error), (usual, sure) = (
-        _difference(
-            part["p"].to_numpy(), part["converted"].to_numpy(), part[groups].astype(str).to_numpy()
-        )
-        for part in (latest, first)
-    )
-    seen, error = (
-        late - usual,
-        float(np.sqrt(max(error**2 - sure**2, 1e-12))),
-    )  # the latest are a part of all, so the errors do not add up
+        return _whole_level("its latest quarter has one class only")
+    (late, error), (usual, sure) = (_level_of(part, groups) for part in (latest, first))
+    seen = late - usual
+    # the latest are a part of all, so the errors do not add up
+    error = float(np.sqrt(max(error**2 - sure**2, 1e-12)))
     width = min(seen**2, USUAL_DRIFT**2)
     shift = seen * width / (width + error**2)
     since = str(pd.Timestamp(int(latest["start"].min()), unit="us").date())
-    says = (
-        f"level: sessions since {since}, the latest quarter of the training part, have"
-        f" {np.exp(seen):.3f} times the odds of the whole training part, beside what is predicted"
-        f" of them ({np.exp(seen - 1.96 * error):.3f} to {np.exp(seen + 1.96 * error):.3f}); all"
-        f" odds are multiplied by {np.exp(shift):.3f}, as far as the data show it"
-    )
     return dict(
         shift=shift,
         seen=seen,
@@ -225,7 +231,7 @@ def latest_level(
         sessions=len(latest),
         predicted=float(latest["p"].sum()),
         observed=int(latest["converted"].sum()),
-        says=says,
+        says=_level_in_words(shift, seen, error, since),
     )
 
 # %% ../../nbs/models/03_calibration.ipynb #5df3da4f

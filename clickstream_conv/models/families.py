@@ -203,6 +203,32 @@ def _set_aside(y: np.ndarray, seed: int) -> tuple:
         return every, every
     return train_test_split(every, test_size=0.1, stratify=y, random_state=seed)
 
+
+def _untrained(network) -> MLPClassifier:
+    "A net that has learned nothing."
+    return MLPClassifier(
+        (network.width,),
+        alpha=network.decay,
+        learning_rate_init=network.learning_rate,
+        random_state=network.seed,
+    )
+
+
+def _learn_until_it_no_longer_pays(network, X, y, weight) -> None:
+    "Pass over the rows until the log-loss on rows set aside falls no longer; the best net is kept."
+    learn, watch = _set_aside(y, network.seed)
+    net, best = _untrained(network), np.inf
+    network.classes_, network.n_features_in_ = np.unique(y), X.shape[1]
+    known = dict(classes=network.classes_)
+    for done in range(network.passes):
+        net.partial_fit(X[learn], y[learn], sample_weight=weight[learn], **known)
+        p = net.predict_proba(X[watch])
+        loss = log_loss(y[watch], p, sample_weight=weight[watch], labels=network.classes_)
+        if loss < best:
+            best, network.network_, network.passes_ = loss, deepcopy(net), done + 1
+        if done + 1 - network.passes_ >= network.patience:
+            break
+
 # %% ../../nbs/models/00_families.ipynb #a5a7831c
 class Network(ClassifierMixin, BaseEstimator):
     "A small neural net that stops when the log-loss on rows set aside no longer falls."
@@ -216,22 +242,12 @@ class Network(ClassifierMixin, BaseEstimator):
         patience: int = 5,  # Passes without gain after which it stops
         seed: int = 0,  # Of the first weights, the order of rows and the rows set aside
     ):
-        self.width, self.decay, self.learning_rate, self.passes, self.patience, self.seed = (
-            width,
-            decay,
-            learning_rate,
-            passes,
-            patience,
-            seed,
-        )
-
-    def _start(self) -> MLPClassifier:
-        return MLPClassifier(
-            (self.width,),
-            alpha=self.decay,
-            learning_rate_init=self.learning_rate,
-            random_state=self.seed,
-        )
+        self.width = width
+        self.decay = decay
+        self.learning_rate = learning_rate
+        self.passes = passes
+        self.patience = patience
+        self.seed = seed
 
     def fit(
         self,
@@ -242,25 +258,7 @@ class Network(ClassifierMixin, BaseEstimator):
         "Learn until it no longer pays."
         X, y = np.asarray(X, float), np.asarray(y)
         weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
-        learn, watch = _set_aside(y, self.seed)
-        net, self.classes_, self.n_features_in_, best = (
-            self._start(),
-            np.unique(y),
-            X.shape[1],
-            np.inf,
-        )
-        for done in range(self.passes):
-            net.partial_fit(X[learn], y[learn], classes=self.classes_, sample_weight=weight[learn])
-            loss = log_loss(
-                y[watch],
-                net.predict_proba(X[watch]),
-                sample_weight=weight[watch],
-                labels=self.classes_,
-            )
-            if loss < best:
-                best, self.network_, self.passes_ = loss, deepcopy(net), done + 1
-            if done + 1 - self.passes_ >= self.patience:
-                break
+        _learn_until_it_no_longer_pays(self, X, y, weight)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:

@@ -16,54 +16,60 @@ from .parameters import package_folder, refuse_out_of_range
 from .run_command import app, Text
 from .stages import cores
 
+# %% ../../nbs/pipeline/10_project_commands.ipynb #deb39de0
+_ScoreEvents = Annotated[
+    str,
+    Text(
+        "--events",
+        "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed),"
+        " the address of a database, or the events.parquet of a run.",
+    ),
+]
+_ScoreOut = Annotated[
+    str,
+    Text(
+        "--out",
+        "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default: scored.parquet]",
+    ),
+]
+_ScoreLandmarks = Annotated[
+    str,
+    Text(
+        "--landmarks",
+        "last: the largest trained one reached; now: after all events; every: after each event;"
+        " or trained ones, separated by commas. [default: last]",
+    ),
+]
+_ScoreVerify = Annotated[
+    str,
+    Text("--verify", "Score only a run that was signed with this key; see run --sign.", "KEYFILE"),
+]
+
+# %% ../../nbs/pipeline/10_project_commands.ipynb #4b92b4e6
+_ScoreMaxRejected = Annotated[
+    float,
+    typer.Option(
+        "--max-rejected",
+        help=(
+            "Largest share of rows that may be unreadable. [default: as the run's own log was"
+            " allowed]"
+        ),
+        metavar="SHARE",
+        min=0,
+        max=1,
+        show_default=False,
+    ),
+]
+
 # %% ../../nbs/pipeline/10_project_commands.ipynb #83cc02fd
 @app.command()
 def score(
     run: Annotated[str, Text("--run", "Folder of a finished run.")],
-    events: Annotated[
-        str,
-        Text(
-            "--events",
-            "A log with the columns of the run's own log (CSV, Parquet, JSON lines; also packed),"
-            " the address of a database, or the events.parquet of a run.",
-        ),
-    ],
-    out: Annotated[
-        str,
-        Text(
-            "--out",
-            "Where the scores go: a file ending in .parquet, .csv or .jsonl. [default:"
-            " scored.parquet]",
-        ),
-    ] = "scored.parquet",
-    landmarks: Annotated[
-        str,
-        Text(
-            "--landmarks",
-            "last: the largest trained one reached; now: after all events; every: after each event;"
-            " or trained ones, separated by commas. [default: last]",
-        ),
-    ] = "last",
-    verify: Annotated[
-        str,
-        Text(
-            "--verify", "Score only a run that was signed with this key; see run --sign.", "KEYFILE"
-        ),
-    ] = "",
-    max_rejected: Annotated[
-        float,
-        typer.Option(
-            "--max-rejected",
-            help=(
-                "Largest share of rows that may be unreadable. [default: as the run's own log was"
-                " allowed]"
-            ),
-            metavar="SHARE",
-            min=0,
-            max=1,
-            show_default=False,
-        ),
-    ] = None,
+    events: _ScoreEvents,
+    out: _ScoreOut = "scored.parquet",
+    landmarks: _ScoreLandmarks = "last",
+    verify: _ScoreVerify = "",
+    max_rejected: _ScoreMaxRejected = None,
 ) -> None:
     """Ask a run's models about the sessions of a log.
 
@@ -88,30 +94,32 @@ def score(
     ):
         say(line)
 
+# %% ../../nbs/pipeline/10_project_commands.ipynb #a3b75a6a
+_AppRun = Annotated[str, Text("--run", "Folder of a finished run. [default: runs/demo]", "FOLDER")]
+_AppAddress = Annotated[
+    str,
+    Text(
+        "--address",
+        "Address of the page; 0.0.0.0 lets others in the network see it. [default: 127.0.0.1]",
+    ),
+]
+_AppVerify = Annotated[
+    str,
+    Text("--verify", "Open only a run that was signed with this key; see run --sign.", "KEYFILE"),
+]
+_AppBrowser = Annotated[
+    bool,
+    typer.Option("--browser/--no-browser", help="Open a browser, where there is a display."),
+]
+
 # %% ../../nbs/pipeline/10_project_commands.ipynb #3d57730e
 @app.command("app")
 def open_app(
-    run: Annotated[
-        str, Text("--run", "Folder of a finished run. [default: runs/demo]", "FOLDER")
-    ] = "runs/demo",
+    run: _AppRun = "runs/demo",
     port: Annotated[int, typer.Option("--port", help="Port of the page.", metavar="NUMBER")] = 8501,
-    address: Annotated[
-        str,
-        Text(
-            "--address",
-            "Address of the page; 0.0.0.0 lets others in the network see it. [default: 127.0.0.1]",
-        ),
-    ] = "127.0.0.1",
-    verify: Annotated[
-        str,
-        Text(
-            "--verify", "Open only a run that was signed with this key; see run --sign.", "KEYFILE"
-        ),
-    ] = "",
-    browser: Annotated[
-        bool,
-        typer.Option("--browser/--no-browser", help="Open a browser, where there is a display."),
-    ] = True,
+    address: _AppAddress = "127.0.0.1",
+    verify: _AppVerify = "",
+    browser: _AppBrowser = True,
 ) -> None:
     """Ask a run in the browser: what it found, predictions for a log, one session in detail, and what if.
 
@@ -150,55 +158,75 @@ def audit_run(
     if differing(lines):
         raise typer.Exit(1)
 
+# %% ../../nbs/pipeline/10_project_commands.ipynb #e33b6060
+def _size_words(sizes: str) -> list:
+    "The sizes of logs as they are written, each a number."
+    words = sizes.replace("_", "").split(",")
+    if wrong := [word for word in words if not word.strip().isdigit() or int(word) < 1]:
+        raise ValueError(
+            f"--sizes takes numbers of events, e.g. 100000,1000000; found {wrong[0]!r}"
+        )
+    return words
+
+# %% ../../nbs/pipeline/10_project_commands.ipynb #002c2411
+_BenchOut = Annotated[
+    str,
+    Text(
+        "--out",
+        "Folder of the figures; an interrupted benchmark goes on there. [default: bench]",
+        "FOLDER",
+    ),
+]
+_BenchSizes = Annotated[
+    str,
+    Text(
+        "--sizes",
+        "Events of the simulated logs, separated by commas. [default: 100000,1000000,10000000]",
+        "NUMBERS",
+    ),
+]
+_BenchRepeats = Annotated[
+    int,
+    typer.Option(
+        "--repeats",
+        help="How often each measurement is taken; the median counts.",
+        metavar="NUMBER",
+        min=1,
+    ),
+]
+_BenchOnly = Annotated[
+    str, Text("--only", "Some of: features, live, training. [default: all]", "NAMES")
+]
+
+# %% ../../nbs/pipeline/10_project_commands.ipynb #8dc26d99
+_BenchLimit = Annotated[
+    float,
+    typer.Option(
+        "--limit",
+        help="Seconds that AutoGluon or FLAML may train, where one is installed.",
+        metavar="SECONDS",
+        min=1,
+    ),
+]
+_BenchPython = Annotated[
+    list[str],
+    typer.Option(
+        "--python",
+        metavar="PATH",
+        help="Another Python in which one of them is installed; may be repeated.",
+        show_default=False,
+    ),
+]
+
 # %% ../../nbs/pipeline/10_project_commands.ipynb #1964b343
 @app.command("bench")
 def benchmark(
-    out: Annotated[
-        str,
-        Text(
-            "--out",
-            "Folder of the figures; an interrupted benchmark goes on there. [default: bench]",
-            "FOLDER",
-        ),
-    ] = "bench",
-    sizes: Annotated[
-        str,
-        Text(
-            "--sizes",
-            "Events of the simulated logs, separated by commas. [default: 100000,1000000,10000000]",
-            "NUMBERS",
-        ),
-    ] = "100000,1000000,10000000",
-    repeats: Annotated[
-        int,
-        typer.Option(
-            "--repeats",
-            help="How often each measurement is taken; the median counts.",
-            metavar="NUMBER",
-            min=1,
-        ),
-    ] = 3,
-    only: Annotated[
-        str, Text("--only", "Some of: features, live, training. [default: all]", "NAMES")
-    ] = "",
-    limit: Annotated[
-        float,
-        typer.Option(
-            "--limit",
-            help="Seconds that AutoGluon or FLAML may train, where one is installed.",
-            metavar="SECONDS",
-            min=1,
-        ),
-    ] = 60.0,
-    python: Annotated[
-        list[str],
-        typer.Option(
-            "--python",
-            metavar="PATH",
-            help="Another Python in which one of them is installed; may be repeated.",
-            show_default=False,
-        ),
-    ] = [],
+    out: _BenchOut = "bench",
+    sizes: _BenchSizes = "100000,1000000,10000000",
+    repeats: _BenchRepeats = 3,
+    only: _BenchOnly = "",
+    limit: _BenchLimit = 60.0,
+    python: _BenchPython = [],
 ) -> None:
     """Measure how fast this machine is: features beside the same by hand, live answers, training.
 
@@ -207,11 +235,7 @@ def benchmark(
       clickstream-conv bench
       clickstream-conv bench --sizes 1000000,100000000 --only features --repeats 1
     """
-    words = sizes.replace("_", "").split(",")
-    if wrong := [word for word in words if not word.strip().isdigit() or int(word) < 1]:
-        raise ValueError(
-            f"--sizes takes numbers of events, e.g. 100000,1000000; found {wrong[0]!r}"
-        )
+    words = _size_words(sizes)
     from clickstream_conv.scale.benchmark import bench, PARTS
     from clickstream_conv.scale.benchmark_page import findings
 
@@ -228,43 +252,60 @@ def benchmark(
     for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *findings(kept)):
         say(line)
 
+# %% ../../nbs/pipeline/10_project_commands.ipynb #704ebe18
+_CoverageOut = Annotated[
+    str, Text("--out", "File of the figures. [default: coverage.json]", "FILE")
+]
+_CoverageSizes = Annotated[
+    str,
+    Text(
+        "--sizes",
+        "Sessions of the demo logs and how many logs, as 4000:32, separated by commas."
+        " [default: 4000:32,16000:16]",
+        "PAIRS",
+    ),
+]
+_CoverageFresh = Annotated[
+    int,
+    typer.Option(
+        "--fresh",
+        help="Fresh sessions that the truth about each model is taken from.",
+        metavar="NUMBER",
+    ),
+]
+_CoverageDraws = Annotated[
+    int,
+    typer.Option(
+        "--draws",
+        help="Logs without an effect, of each of four kinds, for the p-values.",
+        metavar="NUMBER",
+    ),
+]
+_CoverageFamily = Annotated[
+    str, Text("--family", "Family of the conversion models. [default: xgboost]", "NAME")
+]
+_CoverageJobs = Annotated[
+    int, typer.Option("--jobs", help="Processes; 0: one a processor.", metavar="NUMBER", min=0)
+]
+
+# %% ../../nbs/pipeline/10_project_commands.ipynb #a5e32e39
+def _refuse_measurement(wanted: dict, fresh: int, draws: int) -> None:
+    "Refuse numbers that a measurement of coverage cannot take."
+    refuse_out_of_range("fresh", fresh)
+    refuse_out_of_range("draws", draws)
+    for sessions, logs in wanted.items():
+        refuse_out_of_range("sessions", sessions)
+        refuse_out_of_range("logs", logs)
+
 # %% ../../nbs/pipeline/10_project_commands.ipynb #c0ffee12
 @app.command()
 def coverage(
-    out: Annotated[
-        str, Text("--out", "File of the figures. [default: coverage.json]", "FILE")
-    ] = "coverage.json",
-    sizes: Annotated[
-        str,
-        Text(
-            "--sizes",
-            "Sessions of the demo logs and how many logs, as 4000:32, separated by commas."
-            " [default: 4000:32,16000:16]",
-            "PAIRS",
-        ),
-    ] = "4000:32,16000:16",
-    fresh: Annotated[
-        int,
-        typer.Option(
-            "--fresh",
-            help="Fresh sessions that the truth about each model is taken from.",
-            metavar="NUMBER",
-        ),
-    ] = 100_000,
-    draws: Annotated[
-        int,
-        typer.Option(
-            "--draws",
-            help="Logs without an effect, of each of four kinds, for the p-values.",
-            metavar="NUMBER",
-        ),
-    ] = 400,
-    family: Annotated[
-        str, Text("--family", "Family of the conversion models. [default: xgboost]", "NAME")
-    ] = "xgboost",
-    jobs: Annotated[
-        int, typer.Option("--jobs", help="Processes; 0: one a processor.", metavar="NUMBER", min=0)
-    ] = 0,
+    out: _CoverageOut = "coverage.json",
+    sizes: _CoverageSizes = "4000:32,16000:16",
+    fresh: _CoverageFresh = 100_000,
+    draws: _CoverageDraws = 400,
+    family: _CoverageFamily = "xgboost",
+    jobs: _CoverageJobs = 0,
 ) -> None:
     """Count on simulated logs how often intervals hold the truth, and how often p-values see what is not there.
 
@@ -285,12 +326,7 @@ def coverage(
     )
 
     wanted = sizes_of(sizes)
-    for name, number in [
-        ("fresh", fresh),
-        ("draws", draws),
-        *(pair for size, logs in wanted.items() for pair in (("sessions", size), ("logs", logs))),
-    ]:
-        refuse_out_of_range(name, number)
+    _refuse_measurement(wanted, fresh, draws)
     found = measure_coverage(wanted, fresh, draws, family, jobs=jobs or cores())
     faults = faults_of_coverage(found)
     for line in (*coverage_lines(found), "", f"figures: {keep_coverage(found, out)}", *faults):
@@ -354,13 +390,9 @@ def docs(
         raise ValueError(
             f"there is no {checkout / 'nbs' / 'index.ipynb'}: the documentation is built in a checkout of the project"
         )
-    home = build_docs(
-        checkout,
-        Path(out or checkout / "_docs"),
-        execute,
-        only=tuple(only.split(",")) if only else (),
-        strict=strict,
-    )
+    place = Path(out or checkout / "_docs")
+    names = tuple(only.split(",")) if only else ()
+    home = build_docs(checkout, place, execute, only=names, strict=strict)
     if strict and (broken := faults(home.parent)):
         raise ValueError(f"{len(broken)} faults in {home.parent}; the first: {broken[0]}")
     say(home)

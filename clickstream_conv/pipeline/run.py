@@ -26,6 +26,13 @@ from clickstream_conv.pipeline.parameters import (
 )
 from .stages import run_stages
 
+# %% ../../nbs/pipeline/07_run.ipynb #f577835e
+def _files_read(log: str, mapping_file: str, mapping) -> list:
+    "The files that a run reads; an empty path is none."
+    paths = [path for path in (log, mapping_file) if path]
+    files = [file for path in paths for file in files_of(path)]
+    return files + [file for file in named_files(mapping, paths) if file not in files]
+
 # %% ../../nbs/pipeline/07_run.ipynb #85253a82
 def run_pipeline(
     given: dict,  # Parameters that are given: name: value
@@ -42,9 +49,8 @@ def run_pipeline(
 
     wanted_stages = stages_until(until)
     notebooks = {name: read_notebook(name) for name in STAGES}
-    parameters = settle(
-        {name: declared_parameters(notebook) for name, notebook in notebooks.items()}, given
-    )
+    declared = {name: declared_parameters(notebook) for name, notebook in notebooks.items()}
+    parameters = settle(declared, given)
     from clickstream_conv.log.databases import database_note
     from clickstream_conv.sources.own import find_source
 
@@ -56,25 +62,11 @@ def run_pipeline(
     if sign:
         read_key(sign, Run(folder))
     parameters = located_source(parameters, source)
-    paths = [
-        path
-        for path in (
-            parameters[STAGES[0]]["path"],
-            wanted["source"] if source.name != wanted["source"] else "",
-        )
-        if path
-    ]
-    files = [file for path in paths for file in files_of(path)]
-    files += [file for file in named_files(source.mapping, paths) if file not in files]
-    record = run_stages(
-        folder,
-        source.name,
-        {name: notebooks[name] for name in wanted_stages},
-        parameters,
-        files,
-        fresh,
-        jobs or int(wanted["memory"] > 0),
-    )
+    named = wanted["source"] if source.name != wanted["source"] else ""
+    files = _files_read(parameters[STAGES[0]]["path"], named, source.mapping)
+    stages = {name: notebooks[name] for name in wanted_stages}
+    jobs = jobs or int(wanted["memory"] > 0)
+    record = run_stages(folder, source.name, stages, parameters, files, fresh, jobs)
     if note := database_note(parameters[STAGES[0]]["path"]):
         say(f"clickstream-conv: {note}", err=True)
     keep_sentences(folder)

@@ -42,114 +42,141 @@ def _everything(
     pass
 
 # %% ../../nbs/pipeline/08_run_command.ipynb #ae727ffa
-Text = lambda flag, says, example="TEXT": typer.Option(
-    flag, help=says, show_default=False, metavar=example
-)  # a value that the notebooks type and check
+def Text(
+    flag: str,  # As it is given, e.g. --path
+    says: str,  # What it is, for --help
+    example: str = "TEXT",  # What stands for its value in --help
+):  # An option
+    "An option that is taken as text; the notebooks type and check it."
+    return typer.Option(flag, help=says, show_default=False, metavar=example)
 
+# %% ../../nbs/pipeline/08_run_command.ipynb #066cb5d5
+_RunSource = Annotated[
+    str,
+    Text(
+        "--source",
+        "Name of a known source (see: clickstream-conv sources), or a mapping file ending in"
+        " .yaml. [default: demo]",
+    ),
+]
+_RunPath = Annotated[
+    str,
+    Text(
+        "--path",
+        "The log: a file, a folder, a pattern, or the address of a database such as"
+        " postgresql://user@host/name. Without it the demo shop is simulated, or a public log"
+        " is downloaded.",
+    ),
+]
+_RunSessions = Annotated[
+    str, Text("--sessions", "Sessions that the demo shop simulates. [default: 20000]", "NUMBER")
+]
+_RunSeed = Annotated[str, Text("--seed", "Seed of everything random. [default: 0]", "NUMBER")]
+_RunLandmarks = Annotated[
+    str,
+    Text(
+        "--landmarks",
+        "Events seen before predicting, separated by commas. [default: 1,2,3,5,8,13]",
+        "NUMBERS",
+    ),
+]
 
+# %% ../../nbs/pipeline/08_run_command.ipynb #1feb9647
+_RunOutcome = Annotated[
+    str,
+    Text("--outcome", "What to predict, where the source offers several. [default: its first]"),
+]
+_RunTestShare = Annotated[
+    str,
+    Text("--test-share", "Share of the sessions set aside for the test. [default: 0.25]", "SHARE"),
+]
+_RunMaxRejected = Annotated[
+    str,
+    Text(
+        "--max-rejected",
+        "Largest share of rows that may be unreadable. [default: 0.05]",
+        "SHARE",
+    ),
+]
+_RunMemory = Annotated[
+    str,
+    Text(
+        "--memory",
+        "Gigabytes that the run may take, for a log larger than memory: it is read in"
+        " partitions, and models learn from a sample.",
+        "GB",
+    ),
+]
+_RunConfig = Annotated[
+    str, Text("--config", "A YAML file with parameters; the command line counts more.")
+]
+
+# %% ../../nbs/pipeline/08_run_command.ipynb #32cafeb5
+_RunParameter = Annotated[
+    list[str],
+    typer.Option(
+        "-p",
+        "--parameter",
+        metavar="NAME=VALUE",
+        help="Any parameter of a stage's notebook; may be repeated.",
+        show_default=False,
+    ),
+]
+_RunUntil = Annotated[
+    str,
+    Text("--until", "Last stage to run, e.g. 05_classification. [default: all stages]", "STAGE"),
+]
+_RunReport = Annotated[
+    bool, typer.Option("--report/--no-report", help="Make the pages of the report.")
+]
+_RunJobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        help=(
+            "Stages that may run side by side; the results are the same. [default: as many as"
+            " there are cores]"
+        ),
+        metavar="NUMBER",
+        min=1,
+        show_default=False,
+    ),
+]
+_RunSign = Annotated[
+    str, Text("--sign", "Sign what scoring reads with this key; see score --verify.", "KEYFILE")
+]
+
+# %% ../../nbs/pipeline/08_run_command.ipynb #5e9a89f9
+_RunFresh = Annotated[
+    bool,
+    typer.Option("--fresh", help="Start over: remove what an earlier run left in the folder."),
+]
+
+# %% ../../nbs/pipeline/08_run_command.ipynb #5b086f1a
+def _stated(options: dict) -> dict:
+    "The options that stand in the command."
+    return {name: value for name, value in options.items() if value is not None}
+
+# %% ../../nbs/pipeline/08_run_command.ipynb #57cfd95f
 @app.command()
 def run(
-    source: Annotated[
-        str,
-        Text(
-            "--source",
-            "Name of a known source (see: clickstream-conv sources), or a mapping file ending in"
-            " .yaml. [default: demo]",
-        ),
-    ] = None,
-    path: Annotated[
-        str,
-        Text(
-            "--path",
-            "The log: a file, a folder, a pattern, or the address of a database such as"
-            " postgresql://user@host/name. Without it the demo shop is simulated, or a public log"
-            " is downloaded.",
-        ),
-    ] = None,
+    source: _RunSource = None,
+    path: _RunPath = None,
     out: Annotated[str, Text("--out", "Folder of the run. [default: runs/SOURCE]")] = "",
-    sessions: Annotated[
-        str, Text("--sessions", "Sessions that the demo shop simulates. [default: 20000]", "NUMBER")
-    ] = None,
-    seed: Annotated[
-        str, Text("--seed", "Seed of everything random. [default: 0]", "NUMBER")
-    ] = None,
-    landmarks: Annotated[
-        str,
-        Text(
-            "--landmarks",
-            "Events seen before predicting, separated by commas. [default: 1,2,3,5,8,13]",
-            "NUMBERS",
-        ),
-    ] = None,
-    outcome: Annotated[
-        str,
-        Text("--outcome", "What to predict, where the source offers several. [default: its first]"),
-    ] = None,
-    test_share: Annotated[
-        str,
-        Text(
-            "--test-share", "Share of the sessions set aside for the test. [default: 0.25]", "SHARE"
-        ),
-    ] = None,
-    max_rejected: Annotated[
-        str,
-        Text(
-            "--max-rejected",
-            "Largest share of rows that may be unreadable. [default: 0.05]",
-            "SHARE",
-        ),
-    ] = None,
-    memory: Annotated[
-        str,
-        Text(
-            "--memory",
-            "Gigabytes that the run may take, for a log larger than memory: it is read in"
-            " partitions, and models learn from a sample.",
-            "GB",
-        ),
-    ] = None,
-    config: Annotated[
-        str, Text("--config", "A YAML file with parameters; the command line counts more.")
-    ] = "",
-    parameter: Annotated[
-        list[str],
-        typer.Option(
-            "-p",
-            "--parameter",
-            metavar="NAME=VALUE",
-            help="Any parameter of a stage's notebook; may be repeated.",
-            show_default=False,
-        ),
-    ] = [],
-    until: Annotated[
-        str,
-        Text(
-            "--until", "Last stage to run, e.g. 05_classification. [default: all stages]", "STAGE"
-        ),
-    ] = "",
-    report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Make the pages of the report.")
-    ] = True,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            "--jobs",
-            help=(
-                "Stages that may run side by side; the results are the same. [default: as many as"
-                " there are cores]"
-            ),
-            metavar="NUMBER",
-            min=1,
-            show_default=False,
-        ),
-    ] = None,
-    sign: Annotated[
-        str, Text("--sign", "Sign what scoring reads with this key; see score --verify.", "KEYFILE")
-    ] = "",
-    fresh: Annotated[
-        bool,
-        typer.Option("--fresh", help="Start over: remove what an earlier run left in the folder."),
-    ] = False,
+    sessions: _RunSessions = None,
+    seed: _RunSeed = None,
+    landmarks: _RunLandmarks = None,
+    outcome: _RunOutcome = None,
+    test_share: _RunTestShare = None,
+    max_rejected: _RunMaxRejected = None,
+    memory: _RunMemory = None,
+    config: _RunConfig = "",
+    parameter: _RunParameter = [],
+    until: _RunUntil = "",
+    report: _RunReport = True,
+    jobs: _RunJobs = None,
+    sign: _RunSign = "",
+    fresh: _RunFresh = False,
 ) -> None:
     """Run the stages in order: from a log to a model and its figures.
 
@@ -163,24 +190,12 @@ def run(
       clickstream-conv run --source rees46 --path 2019-Oct.csv.gz --memory 8
       clickstream-conv run --source mine.yaml --path "logs/*.csv" -p folds=3
     """
-    options = dict(
-        source=source,
-        path=path,
-        sessions=sessions,
-        seed=seed,
-        landmarks=landmarks,
-        outcome=outcome,
-        test_share=test_share,
-        max_rejected=max_rejected,
-        memory=memory,
-    )
+    log = dict(source=source, path=path, sessions=sessions, seed=seed)
+    predicted = dict(landmarks=landmarks, outcome=outcome)
+    limits = dict(test_share=test_share, max_rejected=max_rejected, memory=memory)
     written = read_config(config)
     out = out or str(written.pop("out", ""))
     until = until or str(written.pop("until", ""))
-    given = {
-        **written,
-        **{name: value for name, value in options.items() if value is not None},
-        **split_pairs(parameter),
-    }
+    given = {**written, **_stated(log | predicted | limits), **split_pairs(parameter)}
     for line in run_pipeline(given, out, fresh, until, report, jobs or 0, sign):
         say(line)

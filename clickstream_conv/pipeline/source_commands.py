@@ -139,35 +139,41 @@ def _say_understood(file: str, check: str, max_rejected: float) -> None:
     if refusal:
         raise ValueError(f"a run would refuse this log: {refusal}")
 
+# %% ../../nbs/pipeline/09_source_commands.ipynb #a84e469d
+_MapFile = Annotated[
+    str, typer.Argument(help="A log: CSV, Parquet or JSON lines.", show_default=False)
+]
+_MapDelimiter = Annotated[
+    str, Text("--delimiter", "Between the columns of a CSV file. [default: found]")
+]
+_MapCheck = Annotated[
+    str,
+    Text(
+        "--check",
+        "Read the log by this mapping, or by that of a tracker such as segment, and say what"
+        " was understood; nothing is proposed or trained. Exit code 1 where a run would refuse"
+        " the log.",
+        "MAPPING",
+    ),
+]
+_MapMaxRejected = Annotated[
+    float,
+    typer.Option(
+        "--max-rejected",
+        help="With --check: largest share of rows that may be unreadable.",
+        metavar="SHARE",
+        min=0,
+        max=1,
+    ),
+]
+
 # %% ../../nbs/pipeline/09_source_commands.ipynb #6c2a7c90
 @app.command("map")
 def propose(
-    file: Annotated[
-        str, typer.Argument(help="A log: CSV, Parquet or JSON lines.", show_default=False)
-    ],
-    delimiter: Annotated[
-        str, Text("--delimiter", "Between the columns of a CSV file. [default: found]")
-    ] = "",
-    check: Annotated[
-        str,
-        Text(
-            "--check",
-            "Read the log by this mapping, or by that of a tracker such as segment, and say what"
-            " was understood; nothing is proposed or trained. Exit code 1 where a run would refuse"
-            " the log.",
-            "MAPPING",
-        ),
-    ] = "",
-    max_rejected: Annotated[
-        float,
-        typer.Option(
-            "--max-rejected",
-            help="With --check: largest share of rows that may be unreadable.",
-            metavar="SHARE",
-            min=0,
-            max=1,
-        ),
-    ] = 0.05,
+    file: _MapFile,
+    delimiter: _MapDelimiter = "",
+    check: _MapCheck = "",
+    max_rejected: _MapMaxRejected = 0.05,
 ) -> None:
     """Propose a mapping for a log of your own, to be read and edited, or check one.
 

@@ -106,6 +106,33 @@ def stage_process() -> None:
     Path(task["log"]).write_bytes(log)
     tell(wrong=wrong)
 
+# %% ../../nbs/pipeline/04_workers.ipynb #a2742a89
+def _started(task: dict) -> subprocess.Popen:
+    "A process that has been given the stage it has to run."
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", WORKER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+    )
+    process.stdin.write(json.dumps(task) + "\n")
+    process.stdin.flush()
+    return process
+
+
+def _noted_files(journal: Path, folder: Path) -> list:
+    "Names of the files of a run that stand in a journal and are still there."
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
+    return sorted(
+        {
+            Path(line).relative_to(folder).as_posix()
+            for line in lines
+            if Path(line).is_relative_to(folder) and Path(line).is_file()
+        }
+    )
+
 # %% ../../nbs/pipeline/04_workers.ipynb #893f1ac7
 class Worker:
     "A stage that runs."
@@ -122,14 +149,6 @@ class Worker:
         self.stage, self.began, self.place = stage, time.perf_counter(), ExitStack()
         place = self.place.enter_context(brief_folder())
         self.log, self.journal, self.wrong = place / "log.ipynb", place / "journal", ENDED
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-        )
         task = dict(
             notebook=stage.notebook,
             parameters={**stage.parameters, "run": str(folder)},
@@ -137,8 +156,7 @@ class Worker:
             log=str(self.log),
             variables={JOURNAL: str(self.journal)},
         )
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
+        self.process = _started(task)
         threading.Thread(target=self._listen, args=(news,), daemon=True).start()
 
     def _listen(self, news) -> None:
@@ -148,16 +166,7 @@ class Worker:
 
     def written(self, folder: Path) -> list:
         "Names of the files of the run that it wrote."
-        lines = (
-            self.journal.read_text(encoding="utf-8").splitlines() if self.journal.is_file() else []
-        )
-        return sorted(
-            {
-                Path(line).relative_to(folder).as_posix()
-                for line in lines
-                if Path(line).is_relative_to(folder) and Path(line).is_file()
-            }
-        )
+        return _noted_files(self.journal, folder)
 
     def end(self) -> None:
         "Stop it, if it still runs, and clear away."

@@ -168,6 +168,15 @@ def titled_picture(finding: str, what: str) -> str:
     "A title that says what stands in for revenue, where something does."
     return f"{finding}\n({what})" if what else finding
 
+# %% ../../nbs/regression/03_choosing.ipynb #25f8ad5e
+def _draw_estimates(ax, ordered: pd.DataFrame, name: str) -> None:
+    "A figure of each model with its interval, a model a line."
+    for place, (model, row) in enumerate(ordered.iterrows()):
+        ends = [row[f"{name}_low"], row[f"{name}_high"]]
+        ax.plot(ends, [place, place], color=revenue_colour(model), lw=2, alpha=0.5)
+        ax.plot(row[name], place, "o", color=revenue_colour(model), ms=5)
+    ax.set(xlabel=REVENUE_TITLES[name])
+
 # %% ../../nbs/regression/03_choosing.ipynb #a5a54f07
 def plot_revenue_models(
     compared: pd.DataFrame,  # As made by compare_revenue
@@ -183,16 +192,7 @@ def plot_revenue_models(
             1, 2, figsize=(8, 1.5 + 0.3 * len(ordered)), sharey=True, width_ratios=(3, 2)
         )
         for ax, name in zip(axes, (figure, "total_ratio")):
-            for place, (model, row) in enumerate(ordered.iterrows()):
-                ax.plot(
-                    [row[f"{name}_low"], row[f"{name}_high"]],
-                    [place, place],
-                    color=revenue_colour(model),
-                    lw=2,
-                    alpha=0.5,
-                )
-                ax.plot(row[name], place, "o", color=revenue_colour(model), ms=5)
-            ax.set(xlabel=REVENUE_TITLES[name])
+            _draw_estimates(ax, ordered, name)
         axes[0].set(yticks=np.arange(len(ordered)), yticklabels=ordered.index)
         axes[1].axvline(1, color=COLOURS["text"], lw=0.9, ls="--")
         taken = (

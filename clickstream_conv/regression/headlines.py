@@ -66,7 +66,7 @@ def _held_in_words(
         most,
     )
 
-# %% ../../nbs/regression/07_headlines.ipynb #2a89f8aa
+# %% ../../nbs/regression/07_headlines.ipynb #5d2c80e1
 def r2_in_words(
     found: pd.DataFrame,  # As made by revenue_by_landmark
     chosen: str,  # Name of the model
@@ -204,10 +204,33 @@ def _total_in_words(mine: dict, limit: dict | None, unit: str) -> Sentence:
         (own, best, times),
     )
 
+# %% ../../nbs/regression/07_headlines.ipynb #99b5d4fa
+def _held_where_likely(likely: dict) -> tuple:
+    "What the ranges hold where a purchase is likelier than 10 %, in words, and the figures of it."
+    if not likely["rows"]:
+        return "none to judge", []
+    where = (
+        "test part, rows at which a purchase is likelier than 10 %, a row a session and landmark"
+    )
+    held = figure_of(
+        likely,
+        "held",
+        "share of outcomes inside their 90 % range",
+        "share of rows",
+        where,
+        likely["rows"],
+    )
+    counts, of = [exact_count(likely["rows"], "rows", where)], f"{likely['rows']:,} rows"
+    if "sessions" in likely:
+        counts.append(exact_count(likely["sessions"], "sessions", where))
+        of = f"{of} of {likely['sessions']:,} sessions"
+    line = chosen_value(0.1, "probability of a purchase", "probability")
+    said = f"{held:.1%} of the {of} at which a purchase is likelier than 10 %"
+    return said, [held, *counts, line]
+
 # %% ../../nbs/regression/07_headlines.ipynb #e294d3e8
-def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, likely: dict) -> list:
-    "What the ranges hold, and on which rows."
-    ninety = chosen_value(0.9, "share that a range is meant to hold", "share")
+def _range_if_bought(mine: dict, bought: pd.DataFrame, ninety: Figure) -> Sentence:
+    "What the ranges hold of the sessions that buy."
     said, figures = _held_in_words(
         bought, "test part, rows of sessions that buy, a row a session and landmark"
     )
@@ -224,14 +247,17 @@ def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, like
     if "buying_sessions" in mine:
         counts.append(exact_count(mine["buying_sessions"], "sessions that buy", "test part"))
         of = f"{of} of {mine['buying_sessions']:,} sessions"
-    lines = [
-        Sentence(
-            "regression.range_if_bought",
-            f"90 % range of the revenue if the session buys, on {of} that do: holds {said}; median"
-            f" width {width:,.2f}",
-            (*figures, width, ninety, *counts),
-        )
-    ]
+    return Sentence(
+        "regression.range_if_bought",
+        f"90 % range of the revenue if the session buys, on {of} that do: holds {said}; median"
+        f" width {width:,.2f}",
+        (*figures, width, ninety, *counts),
+    )
+
+# %% ../../nbs/regression/07_headlines.ipynb #ee4e8758
+def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, likely: dict) -> list:
+    "What the ranges hold, and on which rows."
+    ninety = chosen_value(0.9, "share that a range is meant to hold", "share")
     every = figure_of(
         whole.iloc[-1],
         "held",
@@ -240,37 +266,14 @@ def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, like
         "test part, all landmarks, a row a session and landmark",
         whole.iloc[-1]["rows"],
     )
-    above, figures = "none to judge", []
-    if likely["rows"]:
-        where = (
-            "test part, rows at which a purchase is likelier than 10 %, a row a session and"
-            " landmark"
-        )
-        held = figure_of(
-            likely,
-            "held",
-            "share of outcomes inside their 90 % range",
-            "share of rows",
-            where,
-            likely["rows"],
-        )
-        counts = [
-            exact_count(likely["rows"], "rows", where),
-            *([exact_count(likely["sessions"], "sessions", where)] if "sessions" in likely else []),
-        ]
-        of = f"{likely['rows']:,} rows" + (
-            f" of {likely['sessions']:,} sessions" if "sessions" in likely else ""
-        )
-        above, figures = (
-            f"{held:.1%} of the {of} at which a purchase is likelier than 10 %",
-            [held, *counts, chosen_value(0.1, "probability of a purchase", "probability")],
-        )
+    above, figures = _held_where_likely(likely)
     text = (
         f"90 % range of the revenue whether or not it buys: holds {above}, and {every:.1%} of all:"
         " where fewer buy, 'nothing' alone already holds more than 90 %, and no range that"
         " contains it can hold less"
     )
-    return [*lines, Sentence("regression.range", text, (*figures, every, ninety))]
+    every_session = Sentence("regression.range", text, (*figures, every, ninety))
+    return [_range_if_bought(mine, bought, ninety), every_session]
 
 # %% ../../nbs/regression/07_headlines.ipynb #36639f98
 def revenue_headlines(

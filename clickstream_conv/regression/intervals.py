@@ -234,6 +234,23 @@ def held_by_decile(
         ]
     )
 
+# %% ../../nbs/regression/04_intervals.ipynb #fe0a1f38
+def _draw_held(ax, tenths: pd.DataFrame, colour: str) -> None:
+    "The share of each tenth that lies in its intervals; within the grey band nine in ten do."
+    held = tenths["held"]
+    ax.axhspan(0.88, 0.92, color="#E6E6E6", lw=0)
+    ax.axhline(CONFIDENCE, color=COLOURS["text"], lw=0.9, ls="--")
+    below = held - tenths["held_low"].clip(upper=held)
+    above = tenths["held_high"].clip(lower=held) - held
+    places = np.arange(len(tenths))
+    ax.errorbar(places, held, yerr=[below, above], fmt="o", color=colour, lw=1.2)
+    ax.set(
+        xticks=places,
+        xticklabels=tenths["decile"],
+        xlabel="tenth of the prediction, lowest first",
+    )
+    ax.grid(axis="x", visible=False)
+
 # %% ../../nbs/regression/04_intervals.ipynb #fb38ae30
 def plot_held(
     panels: dict,  # Title of a panel: as made by held_by_decile
@@ -242,14 +259,8 @@ def plot_held(
 ) -> Picture:  # Its data is held_by_decile
     "How many revenues lie in their 90 % intervals, by tenth of the prediction."
     whole = {name: shown.iloc[-1] for name, shown in panels.items()}
-    title = titled_picture(
-        title
-        or "Held by the 90 % interval: "
-        + ", ".join(
-            f"{in_interval(row, 'held', '{:.1%}'.format)} {name}" for name, row in whole.items()
-        ),
-        what,
-    )
+    held = [f"{in_interval(row, 'held', '{:.1%}'.format)} {name}" for name, row in whole.items()]
+    title = titled_picture(title or "Held by the 90 % interval: " + ", ".join(held), what)
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(
             1, len(panels), figsize=(1.2 + 3.4 * len(panels), 3.3), sharey=True, squeeze=False
@@ -257,27 +268,8 @@ def plot_held(
         for ax, (name, shown), colour in zip(
             axes[0], panels.items(), (COLOURS["converted"], COLOURS["model"])
         ):
-            tenths = shown[shown["decile"] != POOLED]
-            ax.axhspan(0.88, 0.92, color="#E6E6E6", lw=0)
-            ax.axhline(CONFIDENCE, color=COLOURS["text"], lw=0.9, ls="--")
-            ax.errorbar(
-                np.arange(len(tenths)),
-                tenths["held"],
-                yerr=[
-                    tenths["held"] - tenths["held_low"].clip(upper=tenths["held"]),
-                    tenths["held_high"].clip(lower=tenths["held"]) - tenths["held"],
-                ],
-                fmt="o",
-                color=colour,
-                lw=1.2,
-            )
-            ax.set(
-                xticks=np.arange(len(tenths)),
-                xticklabels=tenths["decile"],
-                xlabel="tenth of the prediction, lowest first",
-            )
+            _draw_held(ax, shown[shown["decile"] != POOLED], colour)
             ax.set_title(name, fontweight="normal")
-            ax.grid(axis="x", visible=False)
         axes[0][0].set(ylabel="share in the interval")
         axes[0][0].yaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
         figure.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=10.5)

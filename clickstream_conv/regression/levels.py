@@ -61,6 +61,23 @@ def totals_by_decile(
         )
     )
 
+# %% ../../nbs/regression/05_levels.ipynb #5df20540
+def _draw_sums(ax, totals: pd.DataFrame) -> None:
+    "Predicted sums beside observed ones with their intervals, a tenth a place."
+    floor = 0.5 * totals[["predicted", "observed"]].where(lambda v: v > 0).min().min()
+    some = totals[totals["observed"] > 0]
+    at, own = some["observed"], COLOURS["converted"]
+    below = at - some["low"].clip(lower=floor, upper=at)
+    above = some["high"].clip(lower=at) - at
+    ax.errorbar(some["decile"] + 0.09, at, yerr=[below, above], fmt="o", color=own, lw=1.2)
+    line = ax.get_xaxis_transform()
+    for tenth in totals.loc[totals["observed"] <= 0, "decile"]:
+        ax.text(tenth + 0.15, 0.02, "0", transform=line, color=own, ha="center")
+    ax.plot(totals["decile"] - 0.09, totals["predicted"], "D", color=COLOURS["model"])
+    beside = dict(xycoords="axes fraction", ha="right")
+    ax.annotate("predicted", (0.99, 0.10), color=COLOURS["model"], **beside)
+    ax.annotate("observed, 95 % interval", (0.99, 0.03), color=own, **beside)
+
 # %% ../../nbs/regression/05_levels.ipynb #ba13ff83
 def plot_totals(
     totals: pd.DataFrame,  # As made by totals_by_decile
@@ -77,58 +94,20 @@ def plot_totals(
     )
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.6, 3.6))
-        x, floor = (
-            totals["decile"],
-            0.5 * totals[["predicted", "observed"]].where(lambda v: v > 0).min().min(),
-        )
-        some = totals[totals["observed"] > 0]
-        at = some["observed"]
-        ax.errorbar(
-            some["decile"] + 0.09,
-            at,
-            yerr=[at - some["low"].clip(lower=floor, upper=at), some["high"].clip(lower=at) - at],
-            fmt="o",
-            color=COLOURS["converted"],
-            lw=1.2,
-        )
-        for tenth in totals.loc[totals["observed"] <= 0, "decile"]:
-            ax.text(
-                tenth + 0.15,
-                0.02,
-                "0",
-                transform=ax.get_xaxis_transform(),
-                color=COLOURS["converted"],
-                ha="center",
-            )
-        ax.plot(x - 0.09, totals["predicted"], "D", color=COLOURS["model"])
+        _draw_sums(ax, totals)
         scale = "log" if totals["predicted"].max() > 5 * totals["predicted"].min() else "linear"
         ax.set(
             yscale=scale,
-            xticks=x,
+            xticks=totals["decile"],
             xlabel="tenth of the prediction, lowest first",
             ylabel=f"sum of {'prices' if what else 'revenue'}" + ", log scale" * (scale == "log"),
             title=title,
         )
         ax.yaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")
-        ax.annotate(
-            "predicted", (0.99, 0.10), xycoords="axes fraction", ha="right", color=COLOURS["model"]
-        )
-        ax.annotate(
-            "observed, 95 % interval",
-            (0.99, 0.03),
-            xycoords="axes fraction",
-            ha="right",
-            color=COLOURS["converted"],
-        )
         ax.grid(axis="x", visible=False)
-    return Picture(
-        figure,
-        title.replace("\n", " ")
-        + ". Predicted and observed by tenth: "
-        + "; ".join(
-            f"{a:,.0f} and {b:,.0f}" for a, b in zip(totals["predicted"], totals["observed"])
-        ),
-    )
+    sums = [f"{a:,.0f} and {b:,.0f}" for a, b in zip(totals["predicted"], totals["observed"])]
+    said = title.replace("\n", " ") + ". Predicted and observed by tenth: " + "; ".join(sums)
+    return Picture(figure, said)
 
 # %% ../../nbs/regression/05_levels.ipynb #911e64d3
 CUTS = {
@@ -199,6 +178,39 @@ def collected_by(
     drawn = np.array([collected(w) for w in draws_of_visitors(visitors, resamples, seed)])
     return with_ends("collected", collected(None), drawn)
 
+# %% ../../nbs/regression/05_levels.ipynb #16844096
+def _draw_perfect(ax, best: pd.DataFrame) -> None:
+    "The curve of the perfect order, named where there is room."
+    ax.plot(best["share"], best["collected"], color="#BFBFBF", lw=1.2)
+    at = best["collected"].iloc[35]
+    if at > 0.9:
+        ax.annotate("perfect order", (0.07, 0.985), va="top", ha="left", color="#8C8C8C")
+    else:
+        ax.annotate("perfect order", (0.34, at), va="bottom", ha="right", color="#8C8C8C")
+
+
+def _draw_curves(ax, curves: dict) -> None:
+    "The curve of each model, the first one the thickest, and its name."
+    for place, (name, curve) in enumerate(curves.items()):
+        ax.plot(
+            curve["share"],
+            curve["collected"],
+            color=revenue_colour(name),
+            ls=style_of(name)["linestyle"],
+            lw=1.3 if place else 2,
+        )
+    ranked = sorted(curves, key=lambda name: -curves[name]["collected"].iloc[12])
+    for place, name in enumerate(ranked):
+        colour = revenue_colour(name)
+        ax.annotate(
+            name,
+            (0.12, curves[name]["collected"].iloc[12]),
+            xytext=(0.5, 0.36 - 0.09 * place),
+            color=colour,
+            va="center",
+            arrowprops=dict(arrowstyle="-", color=colour, lw=0.6, relpos=(0, 0.5)),
+        )
+
 # %% ../../nbs/regression/05_levels.ipynb #20ff5e68
 def plot_revenue_gains(
     y: np.ndarray,  # Revenue that came
@@ -219,36 +231,9 @@ def plot_revenue_gains(
     )
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.2, 3.8))
-        ax.plot(best["share"], best["collected"], color="#BFBFBF", lw=1.2)
-        steep = best["collected"].iloc[35] > 0.9
-        ax.annotate(
-            "perfect order",
-            (0.07, 0.985) if steep else (0.34, best["collected"].iloc[35]),
-            va="top" if steep else "bottom",
-            ha="left" if steep else "right",
-            color="#8C8C8C",
-        )
+        _draw_perfect(ax, best)
         ax.plot([0, 1], [0, 1], color=COLOURS["chance"], lw=0.9, ls=":")
-        for name, curve in curves.items():
-            ax.plot(
-                curve["share"],
-                curve["collected"],
-                color=revenue_colour(name),
-                ls=style_of(name)["linestyle"],
-                lw=2 if name == first else 1.3,
-            )
-        ranked = sorted(curves, key=lambda name: -curves[name]["collected"].iloc[12])
-        for place, name in enumerate(ranked):
-            ax.annotate(
-                name,
-                (0.12, curves[name]["collected"].iloc[12]),
-                xytext=(0.5, 0.36 - 0.09 * place),
-                color=revenue_colour(name),
-                va="center",
-                arrowprops=dict(
-                    arrowstyle="-", color=revenue_colour(name), lw=0.6, relpos=(0, 0.5)
-                ),
-            )
+        _draw_curves(ax, curves)
         ax.set(
             xlabel="share of sessions, largest prediction first",
             ylabel="share of the total collected",
@@ -258,11 +243,8 @@ def plot_revenue_gains(
         )
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(lambda v, _: f"{v:.0%}")
-    return Picture(
-        figure,
-        title.replace("\n", " ")
-        + ". Collected by the first tenth: "
-        + "; ".join(
-            f"{name} {np.interp(0.1, c['share'], c['collected']):.0%}" for name, c in curves.items()
-        ),
-    )
+    first_tenth = [
+        f"{name} {np.interp(0.1, c['share'], c['collected']):.0%}" for name, c in curves.items()
+    ]
+    said = title.replace("\n", " ") + ". Collected by the first tenth: " + "; ".join(first_tenth)
+    return Picture(figure, said)

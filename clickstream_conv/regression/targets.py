@@ -44,6 +44,11 @@ def _share_unknown(train: pd.DataFrame) -> float:
     converted = train[train["converted"] == 1].groupby("session_id")["revenue"].first()
     return float(converted.isna().mean()) if len(converted) else 0.0
 
+# %% ../../nbs/regression/02_targets.ipynb #755b60a6
+def _skipped(why: str) -> Target:
+    "A target that cannot be predicted, and why."
+    return Target("skipped", why)
+
 # %% ../../nbs/regression/02_targets.ipynb #fd9c9370
 def target_of(
     card: dict,  # The log's card
@@ -53,15 +58,13 @@ def target_of(
     "What a log's amounts allow."
     paid = train.loc[train["revenue"].fillna(0) > 0, "visitor"].nunique()
     if card["ready_made"] and train["revenue"].isna().all():
-        return Target(
-            "skipped",
+        return _skipped(
             "the log holds finished sessions and whether they bought, but no amounts, so there is"
             " no revenue to learn from. If a column says what was paid, name it: revenue: COLUMN",
         )
     unknown = _share_unknown(train)
     if paid and unknown > MOST_UNKNOWN:
-        return Target(
-            "skipped",
+        return _skipped(
             f"{unknown:.0%} of the sessions that convert bought for an unknown sum, and without"
             f" them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. Map the"
             " price, or what an order is worth: order_revenue",
@@ -69,8 +72,7 @@ def target_of(
     if paid >= LEAST_PAID:
         return Target("revenue", "the revenue that a session brings after the landmark")
     if paid:
-        return Target(
-            "skipped",
+        return _skipped(
             f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed;"
             " give a longer log",
         )
@@ -81,8 +83,7 @@ def target_of(
             " at after the landmark stands in for revenue. It is never zero: there is no hurdle to"
             " take, and direct models alone are compared",
         )
-    return Target(
-        "skipped",
+    return _skipped(
         "no session to learn from brings revenue, since the log's purchases have no price or there"
         " are none. Map the price column, e.g. price: amount",
     )

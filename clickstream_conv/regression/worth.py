@@ -41,6 +41,19 @@ from .models import fit_revenue, HURDLE, make_regressor
 from .targets import Target
 from ..sources.card import load_events
 
+# %% ../../nbs/regression/06_worth.ipynb #de89db2d
+def _one_a_row(probability: np.ndarray, rows: int) -> np.ndarray:
+    "Probabilities that were handed in, one a session row."
+    given = np.asarray(probability, float)
+    if given.shape != (rows,):
+        raise ValueError(f"{given.shape} probabilities for {rows} session rows; give one a row")
+    return given
+
+
+def _never_negative(amounts: np.ndarray) -> np.ndarray:
+    "Amounts, those below 0 as 0."
+    return np.maximum(np.asarray(amounts, float), 0.0)
+
 # %% ../../nbs/regression/06_worth.ipynb #41428b5c
 class Worth(BaseEstimator):
     "What a session will be worth, and how far that may be off. Its parts are given fitted."
@@ -60,12 +73,8 @@ class Worth(BaseEstimator):
         mixture: float = CONFIDENCE,  # As made by mixture_level
         level: float = 1.0,  # As made by level_of: of the direct model, or of the amounts
     ):
-        self.amounts, self.quantiles, self.correction, self.conversion = (
-            amounts,
-            quantiles,
-            correction,
-            conversion,
-        )
+        self.amounts, self.quantiles = amounts, quantiles
+        self.correction, self.conversion = correction, conversion
         self.direct, self.own, self.mixture, self.level = direct, own, mixture, level
 
     def chance(
@@ -78,23 +87,17 @@ class Worth(BaseEstimator):
             return np.ones(len(table))
         if probability is None or self.own:
             return self.conversion.predict_proba(table)[:, 1].astype(float)
-        given = np.asarray(probability, float)
-        if given.shape != (len(table),):
-            raise ValueError(
-                f"{given.shape} probabilities for {len(table)} session rows; give one a row"
-            )
-        return given
+        return _one_a_row(probability, len(table))
 
     def amount(self, table: pd.DataFrame) -> np.ndarray:
         "Expected revenue given a purchase."
-        return np.maximum(np.asarray(self.amounts.predict(table), float), 0.0) * (
-            1.0 if self.direct is not None else self.level
-        )
+        level = 1.0 if self.direct is not None else self.level
+        return _never_negative(self.amounts.predict(table)) * level
 
     def predict(self, table: pd.DataFrame, probability: np.ndarray | None = None) -> np.ndarray:
         "Expected revenue, never below 0."
         if self.direct is not None:
-            return np.maximum(np.asarray(self.direct.predict(table), float), 0.0) * self.level
+            return _never_negative(self.direct.predict(table)) * self.level
         return self.chance(table, probability) * self.amount(table)
 
 # %% ../../nbs/regression/06_worth.ipynb #c8c3566c
@@ -287,10 +290,46 @@ def revenue_by_landmark(
         ]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/regression/06_worth.ipynb #d20f31e8
+# %% ../../nbs/regression/06_worth.ipynb #e1baef6b
 FEWEST = 10  # rows that pay below which a landmark is not drawn
 
 
+def _draw_gini(ax, rows: pd.DataFrame, name: str, places: dict, shift: float) -> None:
+    "The Gini of a model at each landmark with its interval, beside those of other models."
+    style = style_of(name) | dict(color=revenue_colour(name))
+    x = rows["landmark"].map(places).to_numpy(float) + shift
+    low, high = rows["gini_low"].astype(float), rows["gini_high"].astype(float)
+    ax.vlines(x, low, high, color=style["color"], lw=1, alpha=0.55)
+    ax.plot(x, rows["gini"], **style)
+
+
+def _name_ends(ax, single: pd.DataFrame, names: list, places: int) -> None:
+    "The name of each model beside the end of its line."
+    ends = [single[single["model"] == name]["gini"].iloc[-1] for name in names]
+    apart = 0.06 * np.diff(ax.get_ylim())[0]
+    for name, at in zip(names, spread_out(ends, apart)):
+        beside = dict(va="center", annotation_clip=False)
+        ax.annotate(name, (places - 0.8, at), color=revenue_colour(name), **beside)
+
+
+def _ginis_in_words(single: pd.DataFrame, names: list) -> str:
+    "The Gini of each model at each landmark, for those who cannot see the picture."
+    lines = []
+    for name in names:
+        ginis = single[single["model"] == name]["gini"]
+        lines.append(f"{name}: " + ", ".join(f"{gini:.2f}" for gini in ginis))
+    return "; ".join(lines)
+
+
+def _gini_title(mine: pd.DataFrame, name: str) -> str:
+    "What a model reaches at its first landmark and its last."
+    ends = [
+        f"{in_interval(row, 'gini', '{:.2f}'.format)} after {row['landmark']}"
+        for row in (mine.iloc[0], mine.iloc[-1])
+    ]
+    return f"{name}: normalised Gini {' to '.join(ends)} events"
+
+# %% ../../nbs/regression/06_worth.ipynb #d20f31e8
 def plot_revenue_by_landmark(
     found: pd.DataFrame,  # As made by revenue_by_landmark
     names: list,  # Models to show; the first is the model itself
@@ -302,39 +341,12 @@ def plot_revenue_by_landmark(
     ]
     places = {k: x for x, k in enumerate(single["landmark"].unique())}
     mine = single[single["model"] == names[0]]
-    ends = [
-        f"{in_interval(row, 'gini', '{:.2f}'.format)} after {row['landmark']}"
-        for row in (mine.iloc[0], mine.iloc[-1])
-    ]
-    title = titled_picture(
-        textwrap.fill(f"{names[0]}: normalised Gini {' to '.join(ends)} events", 84), what
-    )
+    title = titled_picture(textwrap.fill(_gini_title(mine, names[0]), 84), what)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6.6, 3.7))
         for shift, name in enumerate(names):
-            rows, style = (
-                single[single["model"] == name],
-                style_of(name) | dict(color=revenue_colour(name)),
-            )
-            x = rows["landmark"].map(places).to_numpy(float) + 0.1 * shift
-            ax.vlines(
-                x,
-                rows["gini_low"].astype(float),
-                rows["gini_high"].astype(float),
-                color=style["color"],
-                lw=1,
-                alpha=0.55,
-            )
-            ax.plot(x, rows["gini"], **style)
-        ends = [single[single["model"] == name]["gini"].iloc[-1] for name in names]
-        for name, end, at in zip(names, ends, spread_out(ends, 0.06 * np.diff(ax.get_ylim())[0])):
-            ax.annotate(
-                name,
-                (len(places) - 0.8, at),
-                color=revenue_colour(name),
-                va="center",
-                annotation_clip=False,
-            )
+            _draw_gini(ax, single[single["model"] == name], name, places, 0.1 * shift)
+        _name_ends(ax, single, names, len(places))
         counts = [
             f"{k}\n{n:,}" + ("" if what else f"\n{b:,}")
             for k, n, b in zip(mine["landmark"], mine["rows"], mine["buyers"])
@@ -355,12 +367,4 @@ def plot_revenue_by_landmark(
             color="#595959",
         )
         ax.grid(axis="x", visible=False)
-    return Picture(
-        figure,
-        title.replace("\n", " ")
-        + ". "
-        + "; ".join(
-            f"{name}: " + ", ".join(f"{g:.2f}" for g in single[single["model"] == name]["gini"])
-            for name in names
-        ),
-    )
+    return Picture(figure, title.replace("\n", " ") + ". " + _ginis_in_words(single, names))

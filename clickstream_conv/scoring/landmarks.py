@@ -55,7 +55,7 @@ def standing(
         .sort("session_id")
     )
 
-# %% ../../nbs/scoring/02_landmarks.ipynb #53bd0b60
+
 def _reached(trained: tuple) -> pl.Expr:
     "The largest landmark reached; the smallest one where none is."
     return pl.max_horizontal(

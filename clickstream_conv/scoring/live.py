@@ -28,6 +28,15 @@ from clickstream_conv.scoring.values import (
 )
 import clickstream_conv.scoring.answers  # noqa: F401  (methods of Scorer)
 
+# %% ../../nbs/scoring/07_live.ipynb #b284f8a3
+def _losses_at(number: int, part: pd.DataFrame) -> dict:
+    "The log-loss of each way to answer after a number of events."
+    converted = part["converted"].to_numpy()
+    losses = {
+        name: log_loss_of(converted, part[name].to_numpy()) for name in ("held", "asked", "limit")
+    }
+    return dict(events=number, sessions=len(part), converted=part["converted"].sum(), **losses)
+
 # %% ../../nbs/scoring/07_live.ipynb #0f43b978
 def held_or_asked(
     scorer: Scorer,  # Of a run of the demo shop
@@ -59,18 +68,9 @@ def held_or_asked(
         .to_pandas()
     )
     rows["converted"] = rows["session_id"].isin(buyers).astype(int)
-    loss = lambda part, name: log_loss_of(part["converted"].to_numpy(), part[name].to_numpy())
-    return pd.DataFrame(
-        [
-            dict(
-                events=k,
-                sessions=len(part),
-                converted=part["converted"].sum(),
-                **{name: loss(part, name) for name in ("held", "asked", "limit")},
-            )
-            for k, part in rows.groupby("landmark")
-        ]
-    ).set_index("events")
+    return pd.DataFrame([_losses_at(k, part) for k, part in rows.groupby("landmark")]).set_index(
+        "events"
+    )
 
 # %% ../../nbs/scoring/07_live.ipynb #f07e8fe6
 def _held_at(trained: tuple) -> pl.Expr:

@@ -220,7 +220,7 @@ def time_trouble(
     taken = f"visits are taken from {_date(window[0])} to {_date(window[1])}"
     return f"{read}; {taken}. Give t in microseconds since 1970 in UTC, or as a datetime"
 
-# %% ../../nbs/scoring/00_values.ipynb #86681e25
+
 ISO_FORMS = tuple(
     form for form in TIME_FORMATS if form.startswith("%Y-")
 )  # text in which a time may be given

@@ -9,7 +9,7 @@ __all__ = ['EVENTS_PER_GB', 'ROWS_UNKNOWN', 'refuse_too_large', 'raw_pieces', 'c
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -38,6 +38,7 @@ from clickstream_conv.log.partitions import (
 )
 
 # %% ../../nbs/sources/10_large.ipynb #42abf79f
+from ..log.counts import Checked
 from ..log.profiling import copied
 from ..log.rules import Rules
 from ..log.sql import Workspace
@@ -170,84 +171,61 @@ def _glance_at_all(seen: list, spans: pl.DataFrame, rules: Rules) -> dict:
         last=last,
     )
 
-# %% ../../nbs/sources/10_large.ipynb #4a742277
-def prepare_in_partitions(
-    run: Run,  # The run's folder
-    source: Source,  # Which log
-    outcome: Outcome,  # What is predicted
-    path: str,  # The log; empty: the demo shop or a download
-    sessions: int,  # Sessions of the demo shop
-    seed: int,  # Of the demo shop
-    test_share: float,  # Share of sessions set aside
-    max_rejected: float,  # Largest share of rows that may be rejected
-    memory: float,  # Gigabytes that the work may take
-) -> dict:  # The card of the log
-    "Read a log in partitions, set its test part aside, keep all events and a sample of them."
-    work, name = run / ".spill", name_of(source, path)
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        pieces, guess = raw_pieces(source, path, sessions, seed, work / "query", memory)
-        rules, rows, first = spill(
-            pieces,
-            source.mapping,
-            work / "raw",
-            partitions_for(guess, memory),
-            name,
-            source.prepare,
-            most=int(memory * ROWS_PER_GB),
-        )
-        results, seen, spans_of, origins = [], [], [], []
-        counted, known = [], Counter()
-        with written_behind() as later:
-            for number, checked in enumerate(
-                check_partitions(work / "raw", rules, source.context, name, first)
-            ):
-                events = checked.events
-                counted.append(odd_values(events))
-                refuse_outcome(outcome, events.columns)
-                known.update(converts_at_first(events, outcome))
-                later(
-                    write_part,
-                    events.drop("_file", strict=False),
-                    work / f"part-{number:03d}.arrow",
-                )
-                results.append(replace(checked, events=None))
-                spans_of.append(copied(session_spans(events)))
-                seen.append(_glance_at_part(events, spans_of[-1]))
-                origins.append(copied(origins_of(events)))
-        checked, spans = summed_up(results, rows, rules, max_rejected, name), pl.concat(spans_of)
-        seen = _glance_at_all(seen, spans, rules)
-        refuse_unfit(seen, sum(counted, Counter())["bought"], known, outcome, name)
-        parts, how = split_sessions(spans, pl.concat(origins), test_share)
-        share = min(1.0, memory * EVENTS_PER_GB / seen["events"])
-        _refuse_no_sample(spans, share, memory)
-        _keep_partitions(run, work, _in_turn(parts, spans_of), share)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    details = split_details(spans, parts, how)
-    card = source_card(source, outcome, checked, seen, parts, how, details) | made_with(
-        source, path, seed
-    )
-    if path:
-        card["notes"] = [*log_notes(source, path), *card["notes"]]
-    if share < 1:
-        card["notes"] = [
-            *card["notes"],
-            (
-                f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a"
-                f" hash of their name, to stay within {memory:g} GB; all events are in the folder"
-                " events"
-            ),
-        ]
-    card = with_warnings(card, as_warnings(oddities(source.mapping, counted, spans)))
-    write_table(run, "rejected.parquet", checked.rejected)
-    write_contract(run, contract_for(source, rules))
-    write_json(
-        run,
-        "metrics/source.json",
-        card := card | dict(memory=memory, sample_share=share, max_rejected=max_rejected),
-    )
-    return card
+# %% ../../nbs/sources/10_large.ipynb #4667213e
+@dataclass
+class _Parts:
+    "What is kept of each partition that was checked, while its events go to the disk."
+
+    results: list = field(default_factory=list)  # As checked, without the events
+    spans: list = field(default_factory=list)  # When each session began and ended
+    seen: list = field(default_factory=list)  # Sizes
+    origins: list = field(default_factory=list)  # The file of each session
+    counted: list = field(default_factory=list)  # Odd values
+    known: Counter = field(default_factory=Counter)  # What converts at its first event
+
+    def look_at(self, events: pl.DataFrame, outcome: Outcome) -> None:
+        "Count what is odd, and refuse an outcome that cannot be."
+        self.counted.append(odd_values(events))
+        refuse_outcome(outcome, events.columns)
+        self.known.update(converts_at_first(events, outcome))
+
+    def keep(self, checked: Checked) -> None:
+        "Keep what the sums over all partitions need."
+        events = checked.events
+        self.results.append(replace(checked, events=None))
+        self.spans.append(copied(session_spans(events)))
+        self.seen.append(_glance_at_part(events, self.spans[-1]))
+        self.origins.append(copied(origins_of(events)))
+
+    def bought(self) -> int:
+        "Purchases of all partitions."
+        return sum(self.counted, Counter())["bought"]
+
+# %% ../../nbs/sources/10_large.ipynb #bb6bb683
+def _checked_parts(
+    work: Path, rules: Rules, source: Source, outcome: Outcome, name: str, first
+) -> _Parts:
+    "Check partition by partition; the events of each are written while the next is checked."
+    found = _Parts()
+    with written_behind() as later:
+        parts = check_partitions(work / "raw", rules, source.context, name, first)
+        for number, checked in enumerate(parts):
+            found.look_at(checked.events, outcome)
+            events = checked.events.drop("_file", strict=False)
+            later(write_part, events, work / f"part-{number:03d}.arrow")
+            found.keep(checked)
+    return found
+
+
+def _sample_note(share: float, memory: float) -> list:
+    "A sentence on how much of a log is learned from; none where it is all."
+    if share >= 1:
+        return []
+    return [
+        f"what is looked at and learned from is {share:.1%} of the sessions, chosen by a"
+        f" hash of their name, to stay within {memory:g} GB; all events are in the folder"
+        " events"
+    ]
 
 # %% ../../nbs/sources/10_large.ipynb #6f8275c6
 def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
@@ -257,6 +235,13 @@ def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
             f"memory of {memory:g} GB leaves none of the log's {sessions_in_words(len(spans))} to learn from. "
             f"Give more, e.g. --memory 4"
         )
+
+
+def _share_learned_from(spans: pl.DataFrame, events: int, memory: float) -> float:
+    "The share of sessions that later stages hold."
+    share = min(1.0, memory * EVENTS_PER_GB / events)
+    _refuse_no_sample(spans, share, memory)
+    return share
 
 
 def _keep_partitions(run: Run, work: Path, parts: Iterator, share: float) -> None:
@@ -277,3 +262,45 @@ def _keep_partitions(run: Run, work: Path, parts: Iterator, share: float) -> Non
     write_table(run, "events.parquet", pl.concat(sample).sort("session_id", "step"))
     for old in set(event_partitions(run)) - set(names):
         old.unlink()
+
+# %% ../../nbs/sources/10_large.ipynb #4a742277
+def prepare_in_partitions(
+    run: Run,  # The run's folder
+    source: Source,  # Which log
+    outcome: Outcome,  # What is predicted
+    path: str,  # The log; empty: the demo shop or a download
+    sessions: int,  # Sessions of the demo shop
+    seed: int,  # Of the demo shop
+    test_share: float,  # Share of sessions set aside
+    max_rejected: float,  # Largest share of rows that may be rejected
+    memory: float,  # Gigabytes that the work may take
+) -> dict:  # The card of the log
+    "Read a log in partitions, set its test part aside, keep all events and a sample of them."
+    work, name = run / ".spill", name_of(source, path)
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        pieces, guess = raw_pieces(source, path, sessions, seed, work / "query", memory)
+        partitions, most = partitions_for(guess, memory), int(memory * ROWS_PER_GB)
+        spilled = (pieces, source.mapping, work / "raw", partitions, name, source.prepare)
+        rules, rows, first = spill(*spilled, most=most)
+        found = _checked_parts(work, rules, source, outcome, name, first)
+        checked = summed_up(found.results, rows, rules, max_rejected, name)
+        spans = pl.concat(found.spans)
+        seen = _glance_at_all(found.seen, spans, rules)
+        refuse_unfit(seen, found.bought(), found.known, outcome, name)
+        parts, how = split_sessions(spans, pl.concat(found.origins), test_share)
+        share = _share_learned_from(spans, seen["events"], memory)
+        _keep_partitions(run, work, _in_turn(parts, found.spans), share)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    details = split_details(spans, parts, how)
+    card = source_card(source, outcome, checked, seen, parts, how, details)
+    card = card | made_with(source, path, seed)
+    of_log = log_notes(source, path) if path else []
+    card["notes"] = [*of_log, *card["notes"], *_sample_note(share, memory)]
+    card = with_warnings(card, as_warnings(oddities(source.mapping, found.counted, spans)))
+    card = card | dict(memory=memory, sample_share=share, max_rejected=max_rejected)
+    write_table(run, "rejected.parquet", checked.rejected)
+    write_contract(run, contract_for(source, rules))
+    write_json(run, "metrics/source.json", card)
+    return card

@@ -51,6 +51,15 @@ def _read_with_parts(
         checked, source, outcome, name_of(source, path), test_share, max_rejected
     )
 
+# %% ../../nbs/sources/11_prepare.ipynb #cc4e65e2
+def _write_read(run: Run, table: pl.DataFrame, ready_made: bool) -> None:
+    "Keep what was read, and remove the partitions of an earlier run."
+    if ready_made and "t" in table.columns:
+        table = table.rename({"t": "start"})
+    write_table(run, "sessions-read.parquet" if ready_made else "events.parquet", table)
+    for old in event_partitions(run):
+        old.unlink()
+
 # %% ../../nbs/sources/11_prepare.ipynb #3b40b7d3
 def prepare(
     run: Run,  # The run's folder
@@ -76,28 +85,18 @@ def prepare(
     checked, seen, parts, how, details = _read_with_parts(
         known, chosen, path, sessions, seed, test_share, max_rejected, run / ".spill"
     )
-    card = (
-        source_card(known, chosen, checked, seen, parts, how, details)
-        | made_with(known, path, seed)
-        | dict(max_rejected=max_rejected)
-    )
+    card = source_card(known, chosen, checked, seen, parts, how, details)
+    card = card | made_with(known, path, seed) | dict(max_rejected=max_rejected)
     beside = OF_SPANS if known.ready_made else ("_file",)
     table = checked.events.drop(beside, strict=False).join(
         parts, on="session_id", how="left", maintain_order="left"
     )
     write_table(run, "rejected.parquet", checked.rejected)
-    if known.ready_made and "t" in table.columns:
-        table = table.rename({"t": "start"})
-    write_table(run, "sessions-read.parquet" if known.ready_made else "events.parquet", table)
-    for old in event_partitions(run):
-        old.unlink()
+    _write_read(run, table, known.ready_made)
     if not known.ready_made:
-        card = with_warnings(
-            card,
-            as_warnings(
-                oddities(known.mapping, [odd_values(checked.events)], session_spans(checked.events))
-            ),
-        )
+        odd = [odd_values(checked.events)]
+        found = oddities(known.mapping, odd, session_spans(checked.events))
+        card = with_warnings(card, as_warnings(found))
     write_contract(run, contract_for(known, checked.rules))
     write_json(run, "metrics/source.json", card)
     return card

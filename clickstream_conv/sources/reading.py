@@ -147,7 +147,7 @@ def _notes_on(source: Source, files: list, path: str = "") -> list:
     found = log_files(files, source.mapping.format)
     return [*note_empty(without_twins(found)), *note_twins(found)]
 
-# %% ../../nbs/sources/05_reading.ipynb #6dddc304
+# %% ../../nbs/sources/05_reading.ipynb #90612d9b
 def log_notes(
     source: Source,  # Which log
     path: str,  # File, folder, pattern or address
