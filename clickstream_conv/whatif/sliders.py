@@ -59,20 +59,22 @@ class Sliders(Panel):
             )
         self._begin()
 
-    def _make_controls(self, landmark: int | None) -> None:
-        "Which session to begin with, and a slider for each column."
-        marks = [k for k in self.scorer.landmarks if (self.past.rows["landmark"] == k).sum() > 1]
-        self.landmark = control(
-            widgets.Dropdown,
-            "Events seen",
-            "Number of events after which the model is asked",
-            "150px",
-            options=marks,
-            value=landmark or marks[len(marks) // 2],
-        )
-        self.session = control(widgets.Dropdown, "Session", "A real session to begin with", "330px")
-        self.reset = control(widgets.Button, "Reset", "Back to the real session", "90px")
-        self.sliders = {c: _slider_for(self.past.rows, c) for c in self.names}
+# %% ../../nbs/whatif/08_sliders.ipynb #149abbcd
+@patch
+def _make_controls(self: Sliders, landmark: int | None) -> None:
+    "Which session to begin with, and a slider for each column."
+    marks = [k for k in self.scorer.landmarks if (self.past.rows["landmark"] == k).sum() > 1]
+    self.landmark = control(
+        widgets.Dropdown,
+        "Events seen",
+        "Number of events after which the model is asked",
+        "150px",
+        options=marks,
+        value=landmark or marks[len(marks) // 2],
+    )
+    self.session = control(widgets.Dropdown, "Session", "A real session to begin with", "330px")
+    self.reset = control(widgets.Button, "Reset", "Back to the real session", "90px")
+    self.sliders = {c: _slider_for(self.past.rows, c) for c in self.names}
 
 # %% ../../nbs/whatif/08_sliders.ipynb #d7a3f80d
 @patch
