@@ -81,19 +81,9 @@ def next_events(
         .group_by("before", "event", "relation", *places, "with_category")
         .agg(n=pl.len(), pause=pl.col("pause").median())
     )
-    return (
-        moves.join(left, on="before")
-        .with_columns(share=pl.col("n") / pl.col("left"))
-        .sort(
-            "before",
-            "n",
-            "event",
-            "relation",
-            *places,
-            "with_category",
-            descending=[False, True, *[False] * (3 + len(places))],
-        )
-    )
+    order = ["before", "n", "event", "relation", *places, "with_category"]
+    shares = moves.join(left, on="before").with_columns(share=pl.col("n") / pl.col("left"))
+    return shares.sort(order, descending=[name == "n" for name in order])
 
 # %% ../../nbs/whatif/10_next_events.ipynb #7e2e87b0
 @dataclass(frozen=True)
