@@ -76,7 +76,7 @@ def turning_point(
     most = moved.loc[moved["change"].abs().idxmax()]
     return f"{start}. It moved most at event {most['step']} ({most['event']}): {100 * most['change']:+.1f} points."
 
-# %% ../../nbs/app/04_details.ipynb #d76959c6
+# %% ../../nbs/app/04_details.ipynb #8729c55a
 MARKERS = {
     "view": "circle",
     "cart": "triangle-up",
@@ -87,6 +87,31 @@ MARKERS = {
 }  # of an event in a picture
 
 
+def _draw_path(figure: go.Figure, part: pd.DataFrame, name: str, colour: str) -> None:
+    "The probability after each event, with the kind of event as its mark."
+    asked = part.dropna(subset="probability")
+    symbols = [MARKERS.get(event, "circle") for event in asked["event"]]
+    figure.add_scatter(
+        x=asked["step"],
+        y=asked["probability"],
+        name=name,
+        mode="lines+markers",
+        line=dict(color=colour),
+        marker=dict(symbol=symbols, size=10, color=colour),
+        customdata=asked[["event"]],
+        hovertemplate="event %{x}, %{customdata[0]}: %{y:.1%}",
+    )
+
+
+def _path_in_words(part: pd.DataFrame, name: str) -> str:
+    "A path for who cannot see it."
+    events = ", ".join(
+        f"event {row.step} ({row.event}) {row.probability:.1%}"
+        for row in part.dropna(subset="probability").itertuples()
+    )
+    return f"{name}: {events}"
+
+# %% ../../nbs/app/04_details.ipynb #d76959c6
 def plot_followed(
     path: pd.DataFrame,  # As made by followed
     threshold: float,  # From which sessions are flagged
@@ -96,25 +121,9 @@ def plot_followed(
 ) -> Chart:  # Its data is followed
     "The probability after each event, with the kind of event as its mark."
     figure, parts = go.Figure(), [path] if other is None else [path, other]
-    for name, part, colour in zip(
-        names,
-        parts,
-        (COLOURS["model"] if other is None else COLOURS["not converted"], COLOURS["model"]),
-    ):
-        asked = part.dropna(subset="probability")
-        marks = dict(
-            symbol=[MARKERS.get(e, "circle") for e in asked["event"]], size=10, color=colour
-        )
-        figure.add_scatter(
-            x=asked["step"],
-            y=asked["probability"],
-            name=name,
-            mode="lines+markers",
-            line=dict(color=colour),
-            marker=marks,
-            customdata=asked[["event"]],
-            hovertemplate="event %{x}, %{customdata[0]}: %{y:.1%}",
-        )
+    before = COLOURS["model"] if other is None else COLOURS["not converted"]
+    for name, part, colour in zip(names, parts, (before, COLOURS["model"])):
+        _draw_path(figure, part, name, colour)
     figure.add_hline(
         y=threshold,
         line=dict(color=COLOURS["chance"], dash="dot", width=1),
@@ -123,12 +132,8 @@ def plot_followed(
         annotation_bgcolor="rgba(255,255,255,0.8)",
     )
     most = max(len(part) for part in parts)
-    highest = max(
-        [
-            threshold,
-            *(part["probability"].max() for part in parts if part["probability"].notna().any()),
-        ]
-    )
+    known = [part["probability"].max() for part in parts if part["probability"].notna().any()]
+    highest = max([threshold, *known])
     figure.update_layout(
         xaxis=dict(title="event", dtick=1 if most <= 20 else None, range=[0.5, most + 0.5]),
         yaxis=dict(
@@ -139,14 +144,7 @@ def plot_followed(
         showlegend=other is not None,
         legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0),
     )
-    said = [
-        f"{name}: "
-        + ", ".join(
-            f"event {row.step} ({row.event}) {row.probability:.1%}"
-            for row in part.dropna(subset="probability").itertuples()
-        )
-        for name, part in zip(names, parts)
-    ]
+    said = [_path_in_words(part, name) for name, part in zip(names, parts)]
     return Chart(figure, "Probability after each event. " + "; ".join(said), height=320)
 
 # %% ../../nbs/app/04_details.ipynb #f2385a06
@@ -214,6 +212,15 @@ def profile_of(
     )
 
 # %% ../../nbs/app/04_details.ipynb #de648e48
+def _segments_in_words(table: pd.DataFrame) -> str:
+    "The picture for who cannot see it."
+    return "; ".join(
+        f"{row.segment}: {row.conversion:.1%} of {row.sessions:,} sessions convert"
+        f" ({row.conversion_low:.1%} to {row.conversion_high:.1%})"
+        for row in table.itertuples()
+    )
+
+
 def plot_segments(
     table: pd.DataFrame,  # As made by segments_of
 ) -> Chart:  # Its data is the table
@@ -226,35 +233,25 @@ def plot_segments(
         thickness=1.2,
         width=5,
     )
-    figure = go.Figure(
-        go.Scatter(
-            x=shown["conversion"],
-            y=[_folded(name) for name in shown["segment"]],
-            mode="markers",
-            error_x=error,
-            marker=dict(size=11, color=COLOURS["model"]),
-            customdata=shown[["sessions", "share"]],
-            hovertemplate=(
-                "%{x:.1%} of %{customdata[0]:,} sessions (%{customdata[1]:.0%} of"
-                " all)<extra></extra>"
-            ),
-        )
+    points = go.Scatter(
+        x=shown["conversion"],
+        y=[_folded(name) for name in shown["segment"]],
+        mode="markers",
+        error_x=error,
+        marker=dict(size=11, color=COLOURS["model"]),
+        customdata=shown[["sessions", "share"]],
+        hovertemplate=(
+            "%{x:.1%} of %{customdata[0]:,} sessions (%{customdata[1]:.0%} of all)<extra></extra>"
+        ),
     )
+    figure = go.Figure(points)
     figure.update_layout(
         xaxis=dict(
             title="share that converts, 95 % interval", tickformat=".0%", rangemode="tozero"
         ),
         yaxis=dict(automargin=True),
     )
-    return Chart(
-        figure,
-        "; ".join(
-            f"{row.segment}: {row.conversion:.1%} of {row.sessions:,} sessions convert"
-            f" ({row.conversion_low:.1%} to {row.conversion_high:.1%})"
-            for row in table.itertuples()
-        ),
-        height=110 + 62 * len(table),
-    )
+    return Chart(figure, _segments_in_words(table), height=110 + 62 * len(table))
 
 # %% ../../nbs/app/04_details.ipynb #e2cbdfdf
 def _folded(text: str, width: int = 22) -> str:

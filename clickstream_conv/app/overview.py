@@ -231,6 +231,37 @@ def soon_sentence(
     )
 
 # %% ../../nbs/app/00_overview.ipynb #459e4f90
+def _draw_ranking(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
+    "A model's ROC-AUC by landmark; the limit is exact and has no intervals."
+    exact = name == LIMIT
+    bars = None
+    if not exact:
+        high = part["roc_auc_high"] - part["roc_auc"]
+        low = part["roc_auc"] - part["roc_auc_low"]
+        bars = dict(type="data", array=high, arrayminus=low, thickness=1.2, width=4)
+    figure.add_scatter(
+        x=part["landmark"],
+        y=part["roc_auc"],
+        name=name,
+        mode="lines" if exact else "lines+markers",
+        error_y=bars,
+        line=dict(color=style_of(name)["color"], dash="dash" if exact else "solid"),
+        customdata=part[["converted", "rows"]],
+        hovertemplate="after %{x} events: %{y:.3f}, %{customdata[0]:,.0f} of %{customdata[1]:,.0f} convert",
+    )
+
+
+def _ranking_in_words(shown: pd.DataFrame) -> str:
+    "The picture for who cannot see it: the first and the last landmark."
+    own = shown[shown["model"] != LIMIT]
+    first, last = (
+        f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} after {row['landmark']}"
+        for row in (own.iloc[0], own.iloc[-1])
+    )
+    limit = ", with the exact limit beside it." if (shown["model"] == LIMIT).any() else "."
+    return f"ROC-AUC {first} events, {last}{limit}"
+
+# %% ../../nbs/app/00_overview.ipynb #38bee2c4
 def plot_ranking(
     figures: pd.DataFrame,  # As made by figures_of_model
 ) -> Chart | None:  # None where there are fewer than two landmarks to draw
@@ -240,26 +271,7 @@ def plot_ranking(
         return None
     figure = go.Figure()
     for name, part in shown.groupby("model", sort=False):
-        look, high, low = (
-            style_of(name),
-            part["roc_auc_high"] - part["roc_auc"],
-            part["roc_auc"] - part["roc_auc_low"],
-        )
-        bars = (
-            dict(type="data", array=high, arrayminus=low, thickness=1.2, width=4)
-            if name != LIMIT
-            else None
-        )
-        figure.add_scatter(
-            x=part["landmark"],
-            y=part["roc_auc"],
-            name=name,
-            mode="lines+markers" if name != LIMIT else "lines",
-            error_y=bars,
-            line=dict(color=look["color"], dash="dash" if name == LIMIT else "solid"),
-            customdata=part[["converted", "rows"]],
-            hovertemplate="after %{x} events: %{y:.3f}, %{customdata[0]:,.0f} of %{customdata[1]:,.0f} convert",
-        )
+        _draw_ranking(figure, part, name)
     figure.add_hline(
         y=0.5,
         line=dict(color=COLOURS["chance"], dash="dot", width=1),
@@ -272,13 +284,4 @@ def plot_ranking(
         legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0),
         hovermode="x unified",
     )
-    ends = [
-        f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} after {row['landmark']}"
-        for row in (shown[shown["model"] != LIMIT].iloc[i] for i in (0, -1))
-    ]
-    return Chart(
-        figure,
-        f"ROC-AUC {ends[0]} events, {ends[1]}"
-        + (", with the exact limit beside it." if (shown["model"] == LIMIT).any() else "."),
-        height=340,
-    )
+    return Chart(figure, _ranking_in_words(shown), height=340)

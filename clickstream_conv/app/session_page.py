@@ -94,6 +94,22 @@ def _show_reasons(scorer: Scorer, events: pl.DataFrame) -> None:
     )
 
 # %% ../../nbs/app/08_session_page.ipynb #786c1626
+def _session_tiles(last: pd.Series, events: int, threshold: float) -> dict:
+    "Figures of a session, as it stands after the last event that could be scored."
+    tiles = {
+        "probability": (
+            f"{last['probability']:.1%}",
+            f"after event {last['step']}, {last['status']}; flagged from {threshold:.1%}",
+        ),
+        "events": (f"{events:,}", ""),
+    }
+    if pd.notna(last["revenue"]):
+        tiles["expected revenue"] = (_money(last), "with its interval")
+    if pd.notna(last["segment"]):
+        tiles["segment"] = (last["segment"], "")
+    return tiles
+
+# %% ../../nbs/app/08_session_page.ipynb #8992f443
 def page_session(
     scorer: Scorer,  # Of the run
 ) -> None:
@@ -110,41 +126,17 @@ def page_session(
         st.markdown(f"**{escaped(turning_point(path))}**")
     else:
         last = asked.iloc[-1]
-        tiles = {
-            "probability": (
-                f"{last['probability']:.1%}",
-                f"after event {last['step']}, {last['status']}; flagged from {scorer.threshold:.1%}",
-            ),
-            "events": (f"{len(path):,}", ""),
-        }
-        if pd.notna(last["revenue"]):
-            tiles["expected revenue"] = (_money(last), "with its interval")
-        if pd.notna(last["segment"]):
-            tiles["segment"] = (last["segment"], "")
         show_parts(plot_followed(path, scorer.threshold), turning_point(path))
-        show_tiles(tiles)
+        show_tiles(_session_tiles(last, len(path), scorer.threshold))
+        seen = int(last["step"])
+        counted = "step" in events.columns
         _show_reasons(
-            scorer,
-            events.head(int(last["step"]))
-            if "step" not in events.columns
-            else events.filter(pl.col("step") <= int(last["step"])),
+            scorer, events.filter(pl.col("step") <= seen) if counted else events.head(seen)
         )
     st.subheader("Its events")
+    columns = ("step", "event", "probability", "change", "seconds")
+    beside = ("item_id", "category", "price", "status")
     shown_table(
-        events_table(
-            path,
-            (
-                "step",
-                "event",
-                "probability",
-                "change",
-                "seconds",
-                *scorer.card["event_context"],
-                "item_id",
-                "category",
-                "price",
-                "status",
-            ),
-        ),
+        events_table(path, (*columns, *scorer.card["event_context"], *beside)),
         f"The events of session {name} with the probability after each",
     )

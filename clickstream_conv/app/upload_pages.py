@@ -34,34 +34,54 @@ from .uploads import first_look, MOST_MB, own_source, safe_name
 from ..base.texts import frame_for_spreadsheet, spreadsheet_note
 from ..scoring.scorer import Scorer
 
-# %% ../../nbs/app/07_upload_pages.ipynb #0edc1f03
+# %% ../../nbs/app/07_upload_pages.ipynb #685c015a
 ASKED = {
     "last": "at the last number of events it was trained on",
     "now": "after all events of each session",
 }  # when sessions are asked about
 
 
-def _pick(scorer: Scorer) -> None:
-    "The upload and its options."
+def _invite(scorer: Scorer):
+    "Say what can be given, and take the file."
     import streamlit as st
 
-    own = own_source(scorer)
+    ready_made = scorer.card["ready_made"]
     if note := scorer.mapping_note():
         st.info(escaped(note))
-    what = "a table of finished sessions" if scorer.card["ready_made"] else "a log of events"
+    what = "a table of finished sessions" if ready_made else "a log of events"
+    else_ = "." if ready_made else "; for any other a mapping of its columns is proposed."
     st.markdown(
         f"Give {what}. A file with the columns of {escaped(scorer.card['title'])} is read as it is"
-        + (
-            "."
-            if scorer.card["ready_made"]
-            else "; for any other a mapping of its columns is proposed."
-        )
+        f"{else_}"
     )
-    file = st.file_uploader(
+    return st.file_uploader(
         f"CSV, Parquet or JSON lines, also packed; at most {MOST_MB} MB",
         max_upload_size=MOST_MB,
         key="file",
     )
+
+
+def _own_columns(scorer: Scorer) -> None:
+    "The columns of the run's own log, for who wants to give one like it."
+    import streamlit as st
+
+    own = own_source(scorer)
+    if own is None or scorer.card["ready_made"]:
+        return
+    mapping = own.mapping
+    columns = [
+        *mapping.columns.values(),
+        *mapping.session_context.values(),
+        *mapping.event_context.values(),
+    ]
+    named = ", ".join(" + ".join(c) if isinstance(c, list) else c for c in columns)
+    st.caption("Columns of the run's own log: " + escaped(named))
+
+# %% ../../nbs/app/07_upload_pages.ipynb #749df5e2
+def _file_options(scorer: Scorer) -> tuple:
+    "Encoding, percent of rows that may be unreadable, and when sessions are asked about."
+    import streamlit as st
+
     with st.expander("File options"):
         encoding = st.selectbox(
             "Encoding of text",
@@ -75,30 +95,24 @@ def _pick(scorer: Scorer) -> None:
             round(100 * scorer.allowed()),
             help="A log that loses more is not scored",
         )
-        landmarks = (
-            "last"
-            if scorer.card["ready_made"]
-            else st.radio(
-                "Ask the model",
-                list(ASKED),
-                format_func=ASKED.get,
-                help="Between and beyond those numbers its answers are marked in the column status",
-            )
+        if scorer.card["ready_made"]:
+            return encoding, most, "last"
+        landmarks = st.radio(
+            "Ask the model",
+            list(ASKED),
+            format_func=ASKED.get,
+            help="Between and beyond those numbers its answers are marked in the column status",
         )
-    if own is not None and not scorer.card["ready_made"]:
-        st.caption(
-            "Columns of the run's own log: "
-            + escaped(
-                ", ".join(
-                    " + ".join(c) if isinstance(c, list) else c
-                    for c in [
-                        *own.mapping.columns.values(),
-                        *own.mapping.session_context.values(),
-                        *own.mapping.event_context.values(),
-                    ]
-                )
-            )
-        )
+    return encoding, most, landmarks
+
+# %% ../../nbs/app/07_upload_pages.ipynb #0edc1f03
+def _pick(scorer: Scorer) -> None:
+    "The upload and its options."
+    import streamlit as st
+
+    file = _invite(scorer)
+    encoding, most, landmarks = _file_options(scorer)
+    _own_columns(scorer)
     st.caption(
         "What you upload stays in this computer's memory until the page is closed or forgotten; no"
         " copy is kept on disk."
@@ -107,16 +121,14 @@ def _pick(scorer: Scorer) -> None:
         return
     data, name = file.getvalue(), safe_name(file.name)
     look = first_look(data, name, scorer, encoding)
-    known = scorer.card["ready_made"] or (look.source is not None and not look.proposal)
-    if known:
-        return score_with_bar(data, name, look.source, scorer, most / 100, landmarks)
-    if look.source is not None:
+    source = look.source
+    if scorer.card["ready_made"] or (source is not None and not look.proposal):
+        score_with_bar(data, name, source, scorer, most / 100, landmarks)
+        return
+    if source is not None:
         show_questions(look)
-    source = (
-        look.source
-        if look.source is not None
-        else show_mapping_form(look, data, name, scorer, encoding)
-    )
+    else:
+        source = show_mapping_form(look, data, name, scorer, encoding)
     upload = confirmed_source(data, name, source, scorer)
     if upload is not None:
         score_with_bar(data, name, source, scorer, most / 100, landmarks, upload)
@@ -145,45 +157,30 @@ def _downloads(scores: pl.DataFrame, name: str) -> None:
     if note := spreadsheet_note(frame_for_spreadsheet(scores)[1]):
         st.caption(escaped(f"{note}."))
 
-# %% ../../nbs/app/07_upload_pages.ipynb #4affcabe
-def _show_answers(scorer: Scorer, kept: dict) -> None:
-    "The predictions of an upload."
+# %% ../../nbs/app/07_upload_pages.ipynb #8e8137ae
+def _answer_tiles(scores: pl.DataFrame, own: pl.DataFrame, upload) -> dict:
+    "Figures of an upload: each with a line below."
+    asked = scores.drop_nulls("probability")
+    tiles = {
+        "sessions": (f"{len(scores):,}", f"of {upload.rows:,} rows in {upload.name}"),
+        "mean probability": (
+            f"{asked['probability'].mean() or 0:.1%}",
+            f"in the run's test part {own['probability'].mean() or 0:.1%}",
+        ),
+        "flagged": (f"{int(asked['flagged'].sum()):,}", "sessions at or over the threshold"),
+    }
+    if asked["revenue"].count():
+        tiles["expected revenue"] = (
+            f"{asked['revenue'].sum():,.0f}",
+            "sum over the sessions; each has its interval in the table",
+        )
+    return tiles
+
+# %% ../../nbs/app/07_upload_pages.ipynb #7914c480
+def _show_table(scorer: Scorer, scores: pl.DataFrame) -> None:
+    "The likeliest sessions first; a picked one can be looked at."
     import streamlit as st
 
-    upload, scores, own = (
-        kept["upload"],
-        kept["scores"],
-        own_scores(str(scorer.folder), landmarks=kept["landmarks"]),
-    )
-    if strange := strangeness(scores):
-        st.warning(escaped(strange))
-    st.markdown(f"**{escaped(flagged_sentence(scores, own, scorer.threshold))}**")
-    asked = scores.drop_nulls("probability")
-    show_tiles(
-        {
-            "sessions": (f"{len(scores):,}", f"of {upload.rows:,} rows in {upload.name}"),
-            "mean probability": (
-                f"{asked['probability'].mean() or 0:.1%}",
-                f"in the run's test part {own['probability'].mean() or 0:.1%}",
-            ),
-            "flagged": (f"{int(asked['flagged'].sum()):,}", "sessions at or over the threshold"),
-            **(
-                {
-                    "expected revenue": (
-                        f"{asked['revenue'].sum():,.0f}",
-                        "sum over the sessions; each has its interval in the table",
-                    )
-                }
-                if asked["revenue"].count()
-                else {}
-            ),
-        }
-    )
-    if kept["said"]:
-        show_sentences(kept["said"])
-    if upload.understood:
-        with st.expander("What the log was understood to say"):
-            show_sentences(upload.understood)
     st.subheader("The likeliest first")
     table = predictions_table(scores)
     picked = shown_table(
@@ -198,7 +195,12 @@ def _show_answers(scorer: Scorer, kept: dict) -> None:
         st.session_state["session"] = table["session"].iloc[row[0]]
         if st.button(f"Look at session {escaped(str(st.session_state['session'])[:30])}"):
             st.switch_page(st.session_state["pages"]["session"])
-    _downloads(scores, upload.name)
+
+
+def _show_beside(scorer: Scorer, scores: pl.DataFrame, own: pl.DataFrame) -> None:
+    "An upload's probabilities and those of the run's test part."
+    import streamlit as st
+
     st.subheader("Beside the run's test part")
     show_parts(plot_probabilities(scores, own), beside_sentence(scores, own))
     st.caption(
@@ -206,6 +208,26 @@ def _show_answers(scorer: Scorer, kept: dict) -> None:
         " asked about sessions that are not like those it was tested on. The interval takes"
         " sessions for independent; of visitors who come often it should be wider."
     )
+
+# %% ../../nbs/app/07_upload_pages.ipynb #4affcabe
+def _show_answers(scorer: Scorer, kept: dict) -> None:
+    "The predictions of an upload."
+    import streamlit as st
+
+    upload, scores = kept["upload"], kept["scores"]
+    own = own_scores(str(scorer.folder), landmarks=kept["landmarks"])
+    if strange := strangeness(scores):
+        st.warning(escaped(strange))
+    st.markdown(f"**{escaped(flagged_sentence(scores, own, scorer.threshold))}**")
+    show_tiles(_answer_tiles(scores, own, upload))
+    if kept["said"]:
+        show_sentences(kept["said"])
+    if upload.understood:
+        with st.expander("What the log was understood to say"):
+            show_sentences(upload.understood)
+    _show_table(scorer, scores)
+    _downloads(scores, upload.name)
+    _show_beside(scorer, scores, own)
     if scores["segment"].count():
         st.subheader("Segments")
         shown_table(counted_segments(scores), "Sessions of each segment")

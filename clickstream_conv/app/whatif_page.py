@@ -105,14 +105,26 @@ def _change_context(scorer: Scorer, scenario):
     }
     return scenario.in_context(**values) if st.button("Change it", type="primary") else None
 
-# %% ../../nbs/app/09_whatif_page.ipynb #cf10f303
+# %% ../../nbs/app/09_whatif_page.ipynb #a9022b74
 CHANGES = {
     "Add an event": _add_event,
     "Change an event": _change_event,
     "Change the session": _change_context,
 }  # what can be done to a scenario
+# of the events of a scenario, as they are shown
+_COLUMNS = (
+    "step",
+    "event",
+    "probability",
+    "change",
+    "pause",
+    "item_id",
+    "category",
+    "price",
+    "status",
+)
 
-
+# %% ../../nbs/app/09_whatif_page.ipynb #cf10f303
 def page_what_if(
     scorer: Scorer,  # Of the run
 ) -> None:
@@ -146,20 +158,5 @@ def page_what_if(
         state["scenario"] = changed
         st.rerun()
     st.caption(WARNING)
-    shown_table(
-        events_table(
-            after,
-            (
-                "step",
-                "event",
-                "probability",
-                "change",
-                "pause",
-                "item_id",
-                "category",
-                "price",
-                "status",
-            ),
-        ),
-        "The events of the scenario with the probability after each",
-    )
+    words = "The events of the scenario with the probability after each"
+    shown_table(events_table(after, _COLUMNS), words)

@@ -62,6 +62,39 @@ def make_map(
         [directions_in_words(features, a) for a in top.T],
     )
 
+# %% ../../nbs/clustering/06_maps.ipynb #f0970ef4
+def _draw_points(ax, placed: np.ndarray, segment: np.ndarray, segments: int, seed: int) -> None:
+    "Sessions in the colours of their segments, a little shaken: many have the same place."
+    jitter = np.random.default_rng(seed).normal(0, 0.04, (len(placed), 2))
+    for s in range(segments):
+        here = segment == s
+        ax.scatter(
+            *(placed[here] + jitter[here]).T,
+            s=9,
+            color=KINDS[s % len(KINDS)],
+            alpha=0.45,
+            lw=0,
+        )
+
+
+def _draw_names(ax, centres: np.ndarray, names: list) -> None:
+    "Segments named at their centres, moved apart where names would meet."
+    boxes = [in_lines(n, 24) for n in names]
+    gap = np.ptp(ax.get_ylim()) * (0.042 * (1 + max(b.count("\n") for b in boxes)) + 0.025)
+    for s, y in enumerate(spread_out(centres[:, 1], gap)):
+        colour = KINDS[s % len(KINDS)]
+        ax.annotate(
+            boxes[s],
+            centres[s],
+            xytext=(centres[s, 0], y),
+            ha="center",
+            va="center",
+            fontsize=9,
+            fontweight="bold",
+            color=colour,
+            bbox=dict(boxstyle="round,pad=0.25", fc="white", ec=colour, alpha=0.9),
+        )
+
 # %% ../../nbs/clustering/06_maps.ipynb #17f08876
 def plot_map(
     Z: np.ndarray,  # Points
@@ -78,45 +111,22 @@ def plot_map(
     title = f"Two directions hold {plane.shares.sum():.0%} of what sets sessions apart"
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7.2, 4.8))
-        jitter = np.random.default_rng(seed).normal(0, 0.04, (len(rows), 2))
-        for s in range(len(names)):
-            here = segment[rows] == s
-            ax.scatter(
-                *(placed[rows][here] + jitter[here]).T,
-                s=9,
-                color=KINDS[s % len(KINDS)],
-                alpha=0.45,
-                lw=0,
-            )
-        boxes = [in_lines(n, 24) for n in names]
-        gap = np.ptp(ax.get_ylim()) * (0.042 * (1 + max(b.count("\n") for b in boxes)) + 0.025)
-        for s, y in enumerate(spread_out(centres[:, 1], gap)):
-            ax.annotate(
-                boxes[s],
-                centres[s],
-                xytext=(centres[s, 0], y),
-                ha="center",
-                va="center",
-                fontsize=9,
-                fontweight="bold",
-                color=KINDS[s % len(KINDS)],
-                bbox=dict(
-                    boxstyle="round,pad=0.25", fc="white", ec=KINDS[s % len(KINDS)], alpha=0.9
-                ),
-            )
+        _draw_points(ax, placed[rows], segment[rows], len(names), seed)
+        _draw_names(ax, centres, names)
         (right, left), (up, down) = [w.split(" against ") for w in plane.words]
+        between = "   |   " if len(left + right) < 80 else "\n"
         ax.set(
             title=title,
             xlabel=(
-                f"\u2190 {left}{'   |   ' if len(left + right) < 80 else chr(10)}{right}"
-                f" \u2192\n({plane.shares[0]:.0%} of the variance)"
+                f"\u2190 {left}{between}{right} \u2192\n({plane.shares[0]:.0%} of the variance)"
             ),
             ylabel=f"\u2190 {down}\n{up} \u2192\n({plane.shares[1]:.0%} of the variance)",
         )
+    said = "; ".join(f"{n} at ({x:.1f}, {y:.1f})" for n, (x, y) in zip(names, centres))
     return Picture(
         figure,
-        f"{title}. Left to right: {plane.words[0]}. Bottom to top: {plane.words[1]}. Centres: "
-        + "; ".join(f"{n} at ({x:.1f}, {y:.1f})" for n, (x, y) in zip(names, centres)),
+        f"{title}. Left to right: {plane.words[0]}. Bottom to top: {plane.words[1]}."
+        f" Centres: {said}",
     )
 
 # %% ../../nbs/clustering/06_maps.ipynb #3cc9c9d5

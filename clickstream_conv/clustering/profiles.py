@@ -109,6 +109,66 @@ def in_its_unit(
         else f"{value:.2f}".rstrip("0").rstrip(".")
     )
 
+# %% ../../nbs/clustering/04_profiles.ipynb #acd9ca08
+def _pivoted(described: pd.DataFrame, column: str) -> pd.DataFrame:
+    "A column of a profile as measures x segments, in the order in which they come."
+    wide = described.pivot(index="measure", columns="segment", values=column)
+    return wide.loc[described["measure"].unique(), described["segment"].unique()]
+
+
+def _profile_texts(described: pd.DataFrame) -> np.ndarray:
+    "The real value of each measure and segment, in its unit."
+    values, units = _pivoted(described, "value"), _pivoted(described, "show")
+    return np.array(
+        [
+            [in_its_unit(value, show) for value, show in zip(*pair)]
+            for pair in zip(values.to_numpy(float), units.to_numpy())
+        ]
+    )
+
+# %% ../../nbs/clustering/04_profiles.ipynb #58244a00
+def _draw_profile(ax, apart: np.ndarray, texts: np.ndarray, used: int):
+    "The heat map with its values; a line below the measures that segments were made from."
+    shown = ax.imshow(apart, cmap=AWAY_FROM_ZERO, vmin=-2, vmax=2, aspect="auto")
+    for i, j in np.ndindex(*texts.shape):
+        ax.text(
+            j,
+            i,
+            texts[i, j],
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if abs(apart[i, j]) > 1.3 else "#222222",
+        )
+    if 0 < used < len(apart):
+        ax.axhline(used - 0.5, color="#333333", lw=1.2)
+    return shown
+
+
+def _profile_axes(ax, names: list, measures: list, sizes: np.ndarray) -> None:
+    "Segments above, measures on the left, and no frame."
+    few = len(names) < 6
+    heads = [f"{in_lines(n, 15 if few else 13)}\n{s:.0%}" for n, s in zip(names, sizes)]
+    ax.set(
+        xticks=range(len(names)),
+        xticklabels=heads,
+        yticks=range(len(measures)),
+        yticklabels=measures,
+    )
+    ax.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+    ax.tick_params(axis="x", labelsize=9 if few else 7.5)
+    ax.grid(False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+
+# %% ../../nbs/clustering/04_profiles.ipynb #7e9e7830
+def _profile_in_words(names: list, measures: list, texts: np.ndarray) -> str:
+    "The heat map for who cannot see it."
+    return "; ".join(
+        f"{n}: " + ", ".join(f"{m} {texts[i, j]}" for i, m in enumerate(measures))
+        for j, n in enumerate(names)
+    )
+
 # %% ../../nbs/clustering/04_profiles.ipynb #bedc40b9
 def plot_profile(
     described: pd.DataFrame,  # As made by profile
@@ -116,50 +176,18 @@ def plot_profile(
 ) -> Picture:  # Its data is profile
     "A heat map of differences with the real values written in."
     names, measures = described["segment"].unique().tolist(), described["measure"].unique().tolist()
-    wide = lambda column: described.pivot(index="measure", columns="segment", values=column).loc[
-        measures, names
-    ]
-    apart, used = wide("difference").to_numpy(float), wide("used").iloc[:, 0].to_numpy(bool)
-    texts = np.array(
-        [
-            [in_its_unit(v, s) for v, s in zip(*pair)]
-            for pair in zip(wide("value").to_numpy(float), wide("show").to_numpy())
-        ]
-    )
+    apart = _pivoted(described, "difference").to_numpy(float)
+    used = _pivoted(described, "used").iloc[:, 0].to_numpy(bool).sum()
+    texts = _profile_texts(described)
     far = np.unravel_index(np.nanargmax(np.abs(apart)), apart.shape)
     title = f"Furthest from the rest: '{names[far[1]]}', by '{measures[far[0]]}'"
+    wide = 1.2 if len(names) < 6 else 0.92
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(
-            figsize=(
-                max(6, 2.8 + (1.2 if (few := len(names) < 6) else 0.92) * len(names)),
-                1.2 + 0.31 * len(measures),
-            )
+            figsize=(max(6, 2.8 + wide * len(names)), 1.2 + 0.31 * len(measures))
         )
-        shown = ax.imshow(apart, cmap=AWAY_FROM_ZERO, vmin=-2, vmax=2, aspect="auto")
-        for i, j in np.ndindex(*texts.shape):
-            ax.text(
-                j,
-                i,
-                texts[i, j],
-                ha="center",
-                va="center",
-                fontsize=9,
-                color="white" if abs(apart[i, j]) > 1.3 else "#222222",
-            )
-        if 0 < used.sum() < len(used):
-            ax.axhline(used.sum() - 0.5, color="#333333", lw=1.2)
-        heads = [f"{in_lines(n, 15 if few else 13)}\n{s:.0%}" for n, s in zip(names, sizes)]
-        ax.set(
-            xticks=range(len(names)),
-            xticklabels=heads,
-            yticks=range(len(measures)),
-            yticklabels=measures,
-        )
-        ax.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-        ax.tick_params(axis="x", labelsize=9 if few else 7.5)
-        ax.grid(False)
-        for side in ax.spines.values():
-            side.set_visible(False)
+        shown = _draw_profile(ax, apart, texts, used)
+        _profile_axes(ax, names, measures, sizes)
         figure.colorbar(shown, ax=ax, shrink=0.8, pad=0.02).set_label(
             "difference from all sessions,\nstandard deviations"
         )
@@ -173,11 +201,4 @@ def plot_profile(
             va="bottom",
             y=1.0,
         )
-    return Picture(
-        figure,
-        f"{title}. "
-        + "; ".join(
-            f"{n}: " + ", ".join(f"{m} {texts[i, j]}" for i, m in enumerate(measures))
-            for j, n in enumerate(names)
-        ),
-    )
+    return Picture(figure, f"{title}. {_profile_in_words(names, measures, texts)}")

@@ -48,6 +48,27 @@ def voices(
         linkage(squareform(1 - alike, checks=False), "average"), 1 - ONE_VOICE, "distance"
     )
 
+# %% ../../nbs/clustering/01_scaling.ipynb #268cdb25
+def _numbers(table: pd.DataFrame, features: list) -> np.ndarray:
+    "Columns of session rows as floats."
+    if missing := [c for c in features if c not in table]:
+        raise ValueError(
+            f"the session rows have no column {missing[0]!r}; segments are made from:"
+            f" {', '.join(features)}. Give rows as session_features makes them"
+        )
+    return np.column_stack([np.asarray(table[c], float) for c in features])
+
+
+def _median_of_known(x: np.ndarray) -> float:
+    "The median of what is there; 0 where nothing is."
+    known = x[~np.isnan(x)]
+    return np.median(known) if len(known) else 0.0
+
+
+def _is_skewed(x: np.ndarray) -> bool:
+    "Whether a column is corrected for its skew."
+    return bool(x.min() >= 0 and x.std() > 0 and skew(x) > SKEWED)
+
 # %% ../../nbs/clustering/01_scaling.ipynb #801aa6eb
 class Behaviour(TransformerMixin, BaseEstimator):
     "Session rows as points: skew corrected, on one scale, groups of columns with one voice."
@@ -65,38 +86,23 @@ class Behaviour(TransformerMixin, BaseEstimator):
         y=None,  # Not used: segments know no outcome
     ):
         "Learn medians, skewness, scales and voices."
-        X = self._numbers(table)
-        self.fill_ = np.array(
-            [np.median(x[~np.isnan(x)]) if (~np.isnan(x)).any() else 0.0 for x in X.T]
-        )
+        X = _numbers(table, self.features)
+        self.fill_ = np.array([_median_of_known(x) for x in X.T])
         X = np.where(np.isnan(X), self.fill_, X)
-        self.logged_ = np.array(
-            [bool(x.min() >= 0 and x.std() > 0 and skew(x) > SKEWED) for x in X.T]
-        )
+        self.logged_ = np.array([_is_skewed(x) for x in X.T])
         X = np.where(self.logged_, np.log1p(np.maximum(X, 0)), X)
         self.mean_, self.scale_ = X.mean(axis=0), np.where(X.std(axis=0) > 0, X.std(axis=0), 1.0)
-        some = X[sample_of(len(X), VOICE_ROWS)]
-        self.voices_ = (
-            voices(np.clip((some - self.mean_) / self.scale_, -FURTHEST, FURTHEST))
-            if self.weighted
-            else np.arange(X.shape[1])
-        )
+        self.voices_ = np.arange(X.shape[1])
+        if self.weighted:
+            some = X[sample_of(len(X), VOICE_ROWS)]
+            self.voices_ = voices(np.clip((some - self.mean_) / self.scale_, -FURTHEST, FURTHEST))
         self.weight_ = np.array([(self.voices_ == v).sum() ** -0.5 for v in self.voices_])
         return self
-
-    def _numbers(self, table: pd.DataFrame) -> np.ndarray:
-        "The columns as floats."
-        if missing := [c for c in self.features if c not in table]:
-            raise ValueError(
-                f"the session rows have no column {missing[0]!r}; segments are made from:"
-                f" {', '.join(self.features)}. Give rows as session_features makes them"
-            )
-        return np.column_stack([np.asarray(table[c], float) for c in self.features])
 
     def transform(self, table: pd.DataFrame) -> np.ndarray:
         "Points, (rows, columns)."
         check_is_fitted(self)
-        X = self._numbers(table)
+        X = _numbers(table, self.features)
         X = np.where(np.isnan(X), self.fill_, X)
         X = np.where(self.logged_, np.log1p(np.maximum(X, 0)), X)
         return np.clip((X - self.mean_) / self.scale_, -FURTHEST, FURTHEST) * self.weight_

@@ -169,13 +169,11 @@ class Segmenter(BaseEstimator):
         features: list | None = None,  # Columns; None: behaviour_columns of the rows
         seed: int = 0,  # Of samples and starts
     ):
-        self.view, self.clusters, self.algorithm, self.features, self.seed = (
-            view,
-            clusters,
-            algorithm,
-            features,
-            seed,
-        )
+        self.view = view
+        self.clusters = clusters
+        self.algorithm = algorithm
+        self.features = features
+        self.seed = seed
 
     def fit(
         self,
@@ -190,41 +188,39 @@ class Segmenter(BaseEstimator):
                 " sessions, or a later view"
             )
         self.behaviour_ = Behaviour(self.features_).fit(table)
-        Z = self.behaviour_.transform(
-            table.iloc[
-                sample_of(
-                    len(table), FIT_ROWS if self.algorithm in BY_NUMBER else DENSE_ROWS, self.seed
-                )
-            ]
-        )
+        most = FIT_ROWS if self.algorithm in BY_NUMBER else DENSE_ROWS
+        Z = self.behaviour_.transform(table.iloc[sample_of(len(table), most, self.seed)])
         labels, *shapes = find_shapes(Z, self.algorithm, self.clusters, self.seed)
-        said = assign(Z, *shapes)
-        self.noise_, self.agreement_ = (
-            float((labels < 0).mean()),
-            float((said == labels)[labels >= 0].mean()) if (labels >= 0).any() else np.nan,
-        )
+        clear = labels >= 0
+        self.noise_ = float((~clear).mean())
+        agrees = (assign(Z, *shapes) == labels)[clear]
+        self.agreement_ = float(agrees.mean()) if clear.any() else np.nan
         return self._ordered(table, list(shapes))
 
-    def _ordered(self, table: pd.DataFrame, shapes: list):
-        "Leave out segments without rows, put the largest first, name them."
-        self.shapes_ = shapes
-        counts = np.bincount(self.predict(table), minlength=len(shapes[0]))
-        order = np.argsort(-counts, kind="stable")
-        self.shapes_ = [part[order[counts[order] > 0]] for part in shapes]
-        self.differences_ = differences(
-            table, self.predict(table), self.features_, len(self.shapes_[0])
-        )
-        self.names_ = name_segments(self.features_, self.differences_, self.behaviour_.voices_)
-        return self
+# %% ../../nbs/clustering/03_segmenter.ipynb #88b6514f
+@patch
+def _ordered(self: Segmenter, table: pd.DataFrame, shapes: list):
+    "Leave out segments without rows, put the largest first, name them."
+    self.shapes_ = shapes
+    counts = np.bincount(self.predict(table), minlength=len(shapes[0]))
+    order = np.argsort(-counts, kind="stable")
+    self.shapes_ = [part[order[counts[order] > 0]] for part in shapes]
+    self.differences_ = differences(
+        table, self.predict(table), self.features_, len(self.shapes_[0])
+    )
+    self.names_ = name_segments(self.features_, self.differences_, self.behaviour_.voices_)
+    return self
 
-    def predict(self, table: pd.DataFrame) -> np.ndarray:
-        "Number of the segment of each row, from 0, the largest first."
-        check_is_fitted(self, "shapes_")
-        pieces = [
-            assign(self.behaviour_.transform(table.iloc[i : i + PIECE]), *self.shapes_)
-            for i in range(0, len(table), PIECE)
-        ]
-        return np.concatenate(pieces) if pieces else np.zeros(0, int)
+
+@patch
+def predict(self: Segmenter, table: pd.DataFrame) -> np.ndarray:
+    "Number of the segment of each row, from 0, the largest first."
+    check_is_fitted(self, "shapes_")
+    pieces = [
+        assign(self.behaviour_.transform(table.iloc[i : i + PIECE]), *self.shapes_)
+        for i in range(0, len(table), PIECE)
+    ]
+    return np.concatenate(pieces) if pieces else np.zeros(0, int)
 
 # %% ../../nbs/clustering/03_segmenter.ipynb #86060dc4
 @patch

@@ -19,6 +19,22 @@ from .profiles import in_lines
 from ..judging.intervals import draws_of_visitors
 
 # %% ../../nbs/clustering/05_worth.ipynb #8a4db539
+def _revenue_of(table: pd.DataFrame) -> np.ndarray | None:
+    "Revenue of each session; None where it is not known, or nobody paid."
+    known = table["revenue"].notna().all() and (table["revenue"] > 0).any()
+    return table["revenue"].to_numpy(float) if known else None
+
+
+def _measured(weights: np.ndarray, segment: np.ndarray, n: int, per_session: dict) -> dict:
+    "Share of each segment, and the mean of what is known of its sessions, sessions weighted."
+    size = np.bincount(segment, weights, n)
+    found = dict(share=size / max(weights.sum(), 1e-9))
+    for name, values in per_session.items():
+        total = np.bincount(segment, weights * values, n)
+        found[name] = total / np.where(size > 0, size, np.nan)
+    return found
+
+# %% ../../nbs/clustering/05_worth.ipynb #53c264c1
 def segment_worth(
     table: pd.DataFrame,  # Session rows: visitor, converted, revenue
     segment: np.ndarray,  # Number of the segment of each
@@ -30,42 +46,22 @@ def segment_worth(
 ) -> pd.DataFrame:
     "Size, conversion and revenue of segments, with intervals."
     n, y = len(names), table["converted"].to_numpy(float)
-    paid = (
-        table["revenue"].to_numpy(float)
-        if table["revenue"].notna().all() and (table["revenue"] > 0).any()
-        else None
-    )
-
-    def measured(w):
-        size = np.bincount(segment, w, n)
-        each = lambda x: np.bincount(segment, w * x, n) / np.where(size > 0, size, np.nan)
-        return dict(share=size / max(w.sum(), 1e-9), conversion=each(y)) | (
-            {} if paid is None else dict(revenue=each(paid))
-        )
-
-    found, drawn = (
-        measured(np.ones(len(y))),
-        (
-            [measured(w) for w in draws_of_visitors(table["visitor"], resamples, seed)]
-            if len(y)
-            else []
-        ),
-    )
+    paid = _revenue_of(table)
+    per_session = dict(conversion=y) if paid is None else dict(conversion=y, revenue=paid)
+    found = _measured(np.ones(len(y)), segment, n, per_session)
+    draws = draws_of_visitors(table["visitor"], resamples, seed) if len(y) else []
+    drawn = [_measured(weights, segment, n, per_session) for weights in draws]
     sizes, converted = np.bincount(segment, minlength=n), np.bincount(segment, y, n)
     shown = pd.DataFrame(
         dict(sessions=sizes, converted=converted.astype(int)), index=pd.Index(names, name="segment")
     )
     for name, value in found.items():
-        low, high = (
-            np.nanquantile([d[name] for d in drawn], (0.025, 0.975), axis=0)
-            if drawn
-            else np.full((2, n), np.nan)
-        )
+        low, high = np.full((2, n), np.nan)
+        if drawn:
+            low, high = np.nanquantile([d[name] for d in drawn], (0.025, 0.975), axis=0)
         if name == "conversion":
-            low, high = (
-                np.fmin(low, wilson(converted, np.where(sizes, sizes, np.nan))[0]),
-                np.fmax(high, wilson(converted, np.where(sizes, sizes, np.nan))[1]),
-            )
+            wide = wilson(converted, np.where(sizes, sizes, np.nan))
+            low, high = np.fmin(low, wide[0]), np.fmax(high, wide[1])
         shown = shown.assign(**{name: value, f"{name}_low": low, f"{name}_high": high})
     return shown
 
@@ -170,6 +166,77 @@ def conversion_ratio(
         high=float(np.fmax(high, most)) if others else np.nan,
     )
 
+# %% ../../nbs/clustering/05_worth.ipynb #e48d96e8
+def _worth_title(parts: dict, order: pd.Index, apart: bool) -> str:
+    "What the picture shows: the best and the worst segment of the first part."
+    part, worth = next(iter(parts.items()))
+    ends = [
+        f"{in_interval(worth.loc[n], 'conversion', '{:.1%}'.format)} of '{n}'"
+        for n in (order[-1], order[0])
+    ]
+    more = "" if apart else ", no more apart than chance"
+    return f"{part.capitalize()} part: {ends[0]} convert, and {ends[1]}{more}"
+
+
+def _worth_in_words(parts: dict) -> str:
+    "The picture for who cannot see it."
+    said = []
+    for part, worth in parts.items():
+        segments = ", ".join(
+            f"{n} {r.conversion:.1%} ({r.conversion_low:.1%} to {r.conversion_high:.1%})"
+            for n, r in worth.iterrows()
+        )
+        said.append(f"{part}: {segments}")
+    return "; ".join(said)
+
+# %% ../../nbs/clustering/05_worth.ipynb #b171944e
+def _draw_part(
+    ax,
+    number: int,  # Of the part
+    count: int,  # Of parts
+    name: str,  # Of the part
+    shown: pd.DataFrame,  # As made by segment_worth, in the order of the axis
+) -> None:
+    "One part's conversions with their intervals, beside those of the others."
+    place = np.arange(len(shown)) - 0.13 * (2 * number - count + 1)
+    colour = (COLOURS["model"], COLOURS["converted"])[number % 2]
+    low, high = shown["conversion_low"], shown["conversion_high"]
+    ax.hlines(place, low, high, color=colour, lw=2, alpha=0.45)
+    ax.plot(
+        shown["conversion"],
+        place,
+        ("o", "D")[number % 2],
+        color=colour,
+        ms=6,
+        label=f"{name} part",
+        mfc="white" if number else colour,
+        clip_on=False,
+        zorder=3,
+    )
+    ax.annotate(
+        f"{name} part",
+        (high.iloc[-1], place[-1]),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color=colour,
+    )
+
+# %% ../../nbs/clustering/05_worth.ipynb #4bbdf986
+def _worth_axes(ax, parts: dict, order: pd.Index, outcome: str) -> None:
+    "What the axes say."
+    share = next(iter(parts.values()))["share"]
+    ax.set(
+        yticks=np.arange(len(order)),
+        yticklabels=[f"{in_lines(n, 34)}\n{share[n]:.0%} of sessions" for n in order],
+        xlabel=f"share of sessions with the outcome: {outcome} (95 % interval)",
+        xlim=(0, 1.12 * max(worth["conversion_high"].max() for worth in parts.values())),
+        ylim=(-0.6, len(order) - 0.4),
+    )
+    ax.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}" if ax.get_xlim()[1] > 0.05 else f"{v:.1%}")
+    ax.grid(axis="y", visible=False)
+
 # %% ../../nbs/clustering/05_worth.ipynb #c901e262
 def plot_worth(
     parts: dict,  # Name of a part: as made by segment_worth
@@ -179,62 +246,12 @@ def plot_worth(
     "Conversion of each segment, in each part."
     first = next(iter(parts.values()))
     order = first["conversion"].sort_values(kind="stable").index
-    ends = [
-        f"{in_interval(first.loc[n], 'conversion', '{:.1%}'.format)} of '{n}'"
-        for n in (order[-1], order[0])
-    ]
-    title = f"{next(iter(parts)).capitalize()} part: {ends[0]} convert, and {ends[1]}" + (
-        "" if apart else ", no more apart than chance"
-    )
+    title = _worth_title(parts, order, apart)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7.2, 1 + 0.56 * len(order)))
         for number, (part, worth) in enumerate(parts.items()):
-            shown, place = (
-                worth.loc[order],
-                np.arange(len(order)) - 0.13 * (2 * number - len(parts) + 1),
-            )
-            colour = (COLOURS["model"], COLOURS["converted"])[number % 2]
-            ax.hlines(
-                place,
-                shown["conversion_low"],
-                shown["conversion_high"],
-                color=colour,
-                lw=2,
-                alpha=0.45,
-            )
-            ax.plot(
-                shown["conversion"],
-                place,
-                ("o", "D")[number % 2],
-                color=colour,
-                ms=6,
-                label=f"{part} part",
-                mfc="white" if number else colour,
-                clip_on=False,
-                zorder=3,
-            )
-            ax.annotate(
-                f"{part} part",
-                (shown["conversion_high"].iloc[-1], place[-1]),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8.5,
-                color=colour,
-            )
-        ax.set(
-            yticks=np.arange(len(order)),
-            yticklabels=[
-                f"{in_lines(n, 34)}\n{first.loc[n, 'share']:.0%} of sessions" for n in order
-            ],
-            xlabel=f"share of sessions with the outcome: {outcome} (95 % interval)",
-            xlim=(0, 1.12 * max(worth["conversion_high"].max() for worth in parts.values())),
-            ylim=(-0.6, len(order) - 0.4),
-        )
-        ax.xaxis.set_major_formatter(
-            lambda v, _: f"{v:.0%}" if ax.get_xlim()[1] > 0.05 else f"{v:.1%}"
-        )
-        ax.grid(axis="y", visible=False)
+            _draw_part(ax, number, len(parts), part, worth.loc[order])
+        _worth_axes(ax, parts, order, outcome)
         figure.tight_layout()
         figure.suptitle(
             textwrap.fill(title, 90),
@@ -245,15 +262,4 @@ def plot_worth(
             va="bottom",
             y=1.0,
         )
-    return Picture(
-        figure,
-        f"{title}. "
-        + "; ".join(
-            f"{part}: "
-            + ", ".join(
-                f"{n} {r.conversion:.1%} ({r.conversion_low:.1%} to {r.conversion_high:.1%})"
-                for n, r in worth.iterrows()
-            )
-            for part, worth in parts.items()
-        ),
-    )
+    return Picture(figure, f"{title}. {_worth_in_words(parts)}")

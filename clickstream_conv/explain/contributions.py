@@ -232,9 +232,27 @@ def _way_of(pipeline: Pipeline, background: pd.DataFrame, walks: int, seed: int)
     )
 
 # %% ../../nbs/explain/01_contributions.ipynb #072f5c2e
+def _ways_of(model: BaseEstimator, background: pd.DataFrame, walks: int, seed: int) -> list:
+    "How each member of a model is explained; from row to row where one of them is of another make."
+    ways = [_way_of(member, background, walks, seed) for member in _members(_unwrapped(model))]
+    if None in ways:
+        found, base = _any_way(_unwrapped(model), background, seed)
+        return [(list(background), found, base, False)]
+    return ways
+
+
 def _kept(values: pd.Series) -> list:
     "A column as plain values."
     return [None if missing else v for v, missing in zip(values.tolist(), values.isna().tolist())]
+
+
+def _background_of(text: str) -> pd.DataFrame:
+    "Made-up sessions from the text that they were kept as."
+    columns = {}
+    for name, values in json.loads(text).items():
+        numbers = all(v is None or isinstance(v, float) for v in values)
+        columns[name] = pd.Series(values, dtype=float if numbers else object)
+    return pd.DataFrame(columns)
 
 # %% ../../nbs/explain/01_contributions.ipynb #f041ac68
 class Explainer(BaseEstimator):
@@ -261,19 +279,7 @@ class Explainer(BaseEstimator):
         )
 
     def __setstate__(self, state: dict) -> None:
-        kept = json.loads(state["background"])
-        kinds = {
-            c: float if all(v is None or isinstance(v, float) for v in values) else object
-            for c, values in kept.items()
-        }
-        self.__dict__.update(
-            state
-            | dict(
-                background=pd.DataFrame(
-                    {c: pd.Series(values, dtype=kinds[c]) for c, values in kept.items()}
-                )
-            )
-        )
+        self.__dict__.update(state | dict(background=_background_of(state["background"])))
 
     def prepare(self):
         "Find out what kind of model it is and how to explain it."
@@ -281,37 +287,27 @@ class Explainer(BaseEstimator):
             raise ValueError(
                 "this explainer has no model. Load it with load_explainer(run), or set its model"
             )
-        ways = [
-            _way_of(member, self.background, self.walks, self.seed)
-            for member in _members(_unwrapped(self.model))
-        ]
-        if None in ways:
-            ways = [
-                (
-                    list(self.background),
-                    *_any_way(_unwrapped(self.model), self.background, self.seed),
-                    False,
-                )
-            ]
-        self._ways, self._columns = ways, ways[0][0]
-        self.base_ = self._joined([np.zeros((1, len(self._columns)))] * len(ways))[1]
+        self._ways = _ways_of(self.model, self.background, self.walks, self.seed)
+        self._columns = self._ways[0][0]
+        self.base_ = self._joined([np.zeros((1, len(self._columns)))] * len(self._ways))[1]
         return self
 
-    def _joined(self, found: list) -> tuple[np.ndarray, float]:
-        "Contributions in log-odds and their base, of all members together."
-        if len(found) == 1 and not self._ways[0][3]:
-            return found[0], self._ways[0][2]
-        chances = [
-            (phi, way[2]) if way[3] else carried_over(phi, way[2], expit)
-            for phi, way in zip(found, self._ways)
-        ]
-        ordered = [
-            phi[:, [way[0].index(c) for c in self._columns]]
-            for (phi, _), way in zip(chances, self._ways)
-        ]
-        return carried_over(
-            np.mean(ordered, axis=0), float(np.mean([base for _, base in chances])), log_odds
-        )
+# %% ../../nbs/explain/01_contributions.ipynb #bbb24251
+@patch
+def _joined(self: Explainer, found: list) -> tuple[np.ndarray, float]:
+    "Contributions in log-odds and their base, of all members together."
+    if len(found) == 1 and not self._ways[0][3]:
+        return found[0], self._ways[0][2]
+    chances = [
+        (phi, way[2]) if way[3] else carried_over(phi, way[2], expit)
+        for phi, way in zip(found, self._ways)
+    ]
+    ordered = [
+        phi[:, [way[0].index(c) for c in self._columns]]
+        for (phi, _), way in zip(chances, self._ways)
+    ]
+    base = float(np.mean([base for _, base in chances]))
+    return carried_over(np.mean(ordered, axis=0), base, log_odds)
 
 # %% ../../nbs/explain/01_contributions.ipynb #8b2508bf
 @patch

@@ -84,6 +84,27 @@ def _widths(transformer, columns: list) -> list:
         for known, rare in zip(encoder.categories_, encoder.infrequent_categories_)
     ]
 
+# %% ../../nbs/explain/00_encoding.ipynb #f729b855
+def _owners(columns: ColumnTransformer) -> np.ndarray:
+    "Which raw column each encoded one belongs to."
+    steps = [
+        (transformer, list(names))
+        for _, transformer, names in columns.transformers_
+        if not isinstance(transformer, str) and len(names)
+    ]
+    return np.repeat(
+        np.array([c for _, names in steps for c in names], dtype=object),
+        [w for transformer, names in steps for w in _widths(transformer, names)],
+    )
+
+
+def _with_gaps(example: pd.DataFrame, columns: list) -> pd.DataFrame:
+    "The same session rows with gaps and strange words."
+    strange = {
+        c: np.nan if pd.api.types.is_numeric_dtype(example[c]) else "(strange)" for c in columns
+    }
+    return example.assign(**strange)
+
 # %% ../../nbs/explain/00_encoding.ipynb #ccf4d6ab
 class Encoding:
     "A fitted columns step of a model, quick for a few rows, that knows which raw column each encoded one belongs to."
@@ -93,20 +114,9 @@ class Encoding:
         columns: ColumnTransformer,  # Fitted
         example: pd.DataFrame,  # Session rows on which the quick way is compared with the slow one
     ):
-        steps = [
-            (transformer, list(names))
-            for _, transformer, names in columns.transformers_
-            if not isinstance(transformer, str) and len(names)
-        ]
-        owners = np.repeat(
-            np.array([c for _, names in steps for c in names], dtype=object),
-            [w for transformer, names in steps for w in _widths(transformer, names)],
-        )
-        self.columns, self.names, self.groups = (
-            columns,
-            list(columns.get_feature_names_out()),
-            {c: np.flatnonzero(owners == c) for c in dict.fromkeys(owners)},
-        )
+        owners = _owners(columns)
+        self.columns, self.names = columns, list(columns.get_feature_names_out())
+        self.groups = {c: np.flatnonzero(owners == c) for c in dict.fromkeys(owners)}
         if len(owners) != len(self.names):
             raise ValueError(
                 f"{len(self.names)} encoded columns were found and {len(owners)} expected, so they"
@@ -117,24 +127,14 @@ class Encoding:
 
     def _compared(self, example: pd.DataFrame) -> bool:
         "Whether the quick copy says the same, of sessions with gaps and strange words too."
-        strange = example.assign(
-            **{
-                c: np.nan if pd.api.types.is_numeric_dtype(example[c]) else "(strange)"
-                for c in self.groups
-            }
-        )
+        strange = _with_gaps(example, list(self.groups))
         try:
             self.copy = QuickColumns(self.columns)
         except TypeError:
             return False
+        near = dict(rtol=1e-12, atol=1e-12, equal_nan=True)
         return all(
-            np.allclose(
-                self.copy.transform(t),
-                self.columns.transform(t),
-                rtol=1e-12,
-                atol=1e-12,
-                equal_nan=True,
-            )
+            np.allclose(self.copy.transform(t), self.columns.transform(t), **near)
             for t in (example, strange)
         )
 
@@ -143,6 +143,5 @@ class Encoding:
         table: pd.DataFrame,  # Session rows
     ) -> np.ndarray:  # Encoded: rows x encoded columns
         "Session rows as the model sees them."
-        return np.asarray(
-            self.copy.transform(table) if self.quick else self.columns.transform(table), float
-        )
+        encoded = self.copy.transform(table) if self.quick else self.columns.transform(table)
+        return np.asarray(encoded, float)

@@ -42,17 +42,93 @@ def share_of_contributions(
     member = np.array(
         [[column in columns for columns in groups.values()] for column in sizes], float
     )
-    of = lambda w: (w @ sizes.to_numpy()) @ member / max((w @ sizes.to_numpy()).sum(), 1e-12)
-    value = of(np.ones(len(sizes)))
-    drawn = np.array([of(w) for w in draws_of_visitors(visitors, resamples, seed)]).reshape(
-        -1, len(groups)
-    )
+
+    def shares(weights: np.ndarray) -> np.ndarray:
+        "Share of each group, rows weighted."
+        by_column = weights @ sizes.to_numpy()
+        return by_column @ member / max(by_column.sum(), 1e-12)
+
+    value = shares(np.ones(len(sizes)))
+    draws = draws_of_visitors(visitors, resamples, seed)
+    drawn = np.array([shares(weights) for weights in draws]).reshape(-1, len(groups))
     return pd.DataFrame(
         {
             name: with_ends("share", float(value[place]), drawn[:, place])
             for place, name in enumerate(groups)
         }
     ).T
+
+# %% ../../nbs/explain/06_reasons.ipynb #29bbe308
+_WHERE = "training part, a sample of rows, a row a session and landmark"
+
+
+def _leans_on(
+    outcome: str, model: str, first: pd.DataFrame, share: dict | None, rows: int
+) -> Sentence:
+    "The columns that contribute most, and their share of all contributions."
+    names = [f"{short_title(c)} ({says})" for c, says in first["says"].items()]
+    own = figure_of(
+        share or dict(share=first["share"].sum()),
+        "share",
+        f"share of all contributions by the first {len(first)}",
+        "share of contributions",
+        _WHERE,
+        rows,
+    )
+    return Sentence(
+        "explain.leans_on",
+        f"{outcome}: the {model} leans most on {_listed(names)}; together {own:.0%} of all"
+        f" contributions over {rows:,} session rows of the training part",
+        (own, exact_count(rows, "session rows", _WHERE)),
+        names=tuple(names),
+    )
+
+# %% ../../nbs/explain/06_reasons.ipynb #6b46d53c
+def _credit_shared(shared: pd.DataFrame, rows: int) -> Sentence:
+    "Groups of columns that say nearly the same."
+    groups = [(row.columns, int(row.place)) for row in shared.head(NAMED).itertuples()]
+    places = tuple(
+        Figure("place among all columns", place, "place", _WHERE, rows, why=DESCRIBES)
+        for _, place in groups
+    )
+    said = "; ".join(f"{columns} (place {place} together)" for columns, place in groups)
+    return Sentence(
+        "explain.shared",
+        f"columns that say nearly the same share credit: {said}",
+        places,
+        names=tuple(columns for columns, _ in groups),
+    )
+
+# %% ../../nbs/explain/06_reasons.ipynb #bdb0778e
+def _beside_shuffling(both: pd.DataFrame) -> Sentence:
+    "Whether shuffling columns puts the same ones first."
+    order = both.sort_values("rise", ascending=False, kind="stable").index
+    most = min(5, len(both))
+    agree = len(set(order[:5]) & set(both.index[:5]))
+    counts = (
+        exact_count(agree, "columns that are first in both orders", _WHERE),
+        exact_count(most, "columns compared", _WHERE),
+    )
+    return Sentence(
+        "explain.shuffling",
+        f"column by column, shuffling puts {short_title(order[0])} first; {agree} of the {most}"
+        f" columns that contribute most are among its first {most}",
+        counts,
+        names=(short_title(order[0]),),
+    )
+
+
+def _not_causes(converted: int) -> Sentence:
+    "What contributions cannot say."
+    few, learned = "", ()
+    if converted < LEAST_IN_TRAINING:
+        few = (
+            f"; it learned from {converted:,} converted sessions, so another sample could change"
+            " their order"
+        )
+        learned = (exact_count(converted, "converted sessions", "training part"),)
+    text = f"contributions describe the model, not causes{few}"
+    return Sentence("explain.not_causes", text, learned, "caution")
 
 # %% ../../nbs/explain/06_reasons.ipynb #ce88257f
 def findings(
@@ -76,73 +152,10 @@ def findings(
                 " explain",
             )
         ]
-    where, names = (
-        "training part, a sample of rows, a row a session and landmark",
-        [f"{short_title(c)} ({says})" for c, says in first["says"].items()],
-    )
-    own = figure_of(
-        first_share or dict(share=first["share"].sum()),
-        "share",
-        f"share of all contributions by the first {len(first)}",
-        "share of contributions",
-        where,
-        rows,
-    )
-    lines = [
-        Sentence(
-            "explain.leans_on",
-            f"{outcome}: the {model} leans most on {_listed(names)}; together {own:.0%} of all"
-            f" contributions over {rows:,} session rows of the training part",
-            (own, exact_count(rows, "session rows", where)),
-            names=tuple(names),
-        )
-    ]
+    lines = [_leans_on(outcome, model, first, first_share, rows)]
     if len(shared):
-        groups = [(row.columns, int(row.place)) for row in shared.head(NAMED).itertuples()]
-        places = tuple(
-            Figure("place among all columns", place, "place", where, rows, why=DESCRIBES)
-            for _, place in groups
-        )
-        lines.append(
-            Sentence(
-                "explain.shared",
-                "columns that say nearly the same share credit:"
-                f" {'; '.join(f'{columns} (place {place} together)' for columns, place in groups)}",
-                places,
-                names=tuple(columns for columns, _ in groups),
-            )
-        )
-    order, most = both.sort_values("rise", ascending=False, kind="stable").index, min(5, len(both))
-    agree = len(set(order[:5]) & set(both.index[:5]))
-    counts = (
-        exact_count(agree, "columns that are first in both orders", where),
-        exact_count(most, "columns compared", where),
-    )
-    lines.append(
-        Sentence(
-            "explain.shuffling",
-            f"column by column, shuffling puts {short_title(order[0])} first; {agree} of the {most}"
-            f" columns that contribute most are among its first {most}",
-            counts,
-            names=(short_title(order[0]),),
-        )
-    )
-    few = (
-        f"; it learned from {converted:,} converted sessions, so another sample could change their"
-        " order"
-        if converted < LEAST_IN_TRAINING
-        else ""
-    )
-    learned = (exact_count(converted, "converted sessions", "training part"),) if few else ()
-    return [
-        *lines,
-        Sentence(
-            "explain.not_causes",
-            f"contributions describe the model, not causes{few}",
-            learned,
-            "caution",
-        ),
-    ]
+        lines.append(_credit_shared(shared, rows))
+    return [*lines, _beside_shuffling(both), _not_causes(converted)]
 
 # %% ../../nbs/explain/06_reasons.ipynb #f1c25271
 def _reasons_of(row: dict, found: dict, p: float, usual: float, top: int) -> dict:

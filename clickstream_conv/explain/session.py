@@ -49,6 +49,27 @@ def steps_of(
     )
 
 # %% ../../nbs/explain/04_session.ipynb #efdd8009
+def _draw_steps(ax, steps: pd.DataFrame) -> None:
+    "Each column's contribution as a bar that begins where the one before ends."
+    for place, step in enumerate(steps.itertuples()):
+        ax.barh(
+            place,
+            step.contribution,
+            left=step.start,
+            color=COLOURS["converted"] if step.contribution > 0 else COLOURS["model"],
+            height=0.62,
+        )
+        ax.plot([step.end] * 2, [place, min(place + 1, len(steps) - 1)], color="#8C8C8C", lw=0.6)
+        ax.annotate(
+            f"{step.contribution:+.2f}",
+            (max(step.start, step.end), place),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+
+# %% ../../nbs/explain/04_session.ipynb #4bacc68a
 def plot_reasons(
     row: pd.Series,  # A session row
     found: pd.Series,  # Its contributions
@@ -60,25 +81,7 @@ def plot_reasons(
     steps, said = steps_of(row, found, top), sentence(row, found, p, usual)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(8, 1.5 + 0.31 * len(steps)))
-        for place, step in enumerate(steps.itertuples()):
-            ax.barh(
-                place,
-                step.contribution,
-                left=step.start,
-                color=COLOURS["converted"] if step.contribution > 0 else COLOURS["model"],
-                height=0.62,
-            )
-            ax.plot(
-                [step.end] * 2, [place, min(place + 1, len(steps) - 1)], color="#8C8C8C", lw=0.6
-            )
-            ax.annotate(
-                f"{step.contribution:+.2f}",
-                (max(step.start, step.end), place),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
+        _draw_steps(ax, steps)
         ax.set(
             yticks=range(len(steps)),
             yticklabels=[textwrap.shorten(what, 52) for what in steps["what"]],
@@ -91,11 +94,8 @@ def plot_reasons(
         titled_axes(
             figure, f"Probability {as_chance(p)}, against {as_chance(usual)} for the usual session"
         )
-    return Picture(
-        figure,
-        f"{said}. "
-        + "; ".join(f"{step.what} {step.contribution:+.2f}" for step in steps[::-1].itertuples()),
-    )
+    sizes = "; ".join(f"{step.what} {step.contribution:+.2f}" for step in steps[::-1].itertuples())
+    return Picture(figure, f"{said}. {sizes}")
 
 # %% ../../nbs/explain/04_session.ipynb #3281d6bb
 MARKS = (

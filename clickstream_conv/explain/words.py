@@ -13,7 +13,8 @@ import pandas as pd
 from .encoding import BASE
 
 # %% ../../nbs/explain/02_words.ipynb #1d3d388e
-WORDING = {  # feature: title with its unit, how a value is said, kind of value
+# feature: title with its unit, how a value is said, kind of value
+_WORDING_OF_EVENTS = {
     "landmark": ("events so far", "{} so far", "event"),
     "n_view": ("views", "{}", "view"),
     "n_cart": ("carts", "{}", "cart"),
@@ -28,6 +29,10 @@ WORDING = {  # feature: title with its unit, how a value is said, kind of value
     "category_switches": ("changes of category", "{} of category", "change"),
     "cart_count": ("pieces in the cart", "{} in the cart", "piece"),
     "cart_value": ("value of the cart", "a cart worth {}", "number"),
+}
+
+# %% ../../nbs/explain/02_words.ipynb #67ee6341
+_WORDING_OF_PRICES = {
     "n_above_average": (
         "prices above their category's mean",
         "{} above the category's mean",
@@ -58,6 +63,10 @@ WORDING = {  # feature: title with its unit, how a value is said, kind of value
         "{} of looks at a product seen before",
         "share",
     ),
+}
+
+# %% ../../nbs/explain/02_words.ipynb #d936dcc7
+_WORDING_OF_TIME = {
     "category_entropy": ("entropy of categories", "categories as mixed as {} equal ones", "exp"),
     "path_log_odds": (
         "path (log-odds)",
@@ -85,6 +94,10 @@ WORDING = {  # feature: title with its unit, how a value is said, kind of value
     ),
     "elapsed": ("time so far (s)", "{} since the first event", "second"),
     "pace": ("events a minute", "{} events a minute", "number"),
+}
+
+# %% ../../nbs/explain/02_words.ipynb #92ab5b8f
+_WORDING_OF_SESSIONS = {
     "hour": ("hour (UTC)", "{} o'clock UTC", "number"),
     "weekday": ("weekday", "on a {}", "weekday"),
     "exit_rate_last": ("exit rate of the last page", "a last page where {} leave", "share"),
@@ -99,6 +112,7 @@ WORDING = {  # feature: title with its unit, how a value is said, kind of value
     "returning": ("returning", "a {} visitor", "word"),
     "country": ("country", "from country {}", "word"),
 }
+WORDING = _WORDING_OF_EVENTS | _WORDING_OF_PRICES | _WORDING_OF_TIME | _WORDING_OF_SESSIONS
 
 # %% ../../nbs/explain/02_words.ipynb #7a19228c
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -24,67 +24,61 @@ from clickstream_conv.report.answers import (
 )
 from .reading import nested_part
 
+# %% ../../nbs/report/10_actions.ipynb #6fd2ed1e
+def _no_line(line: dict, share_flagged: float, aim: str) -> Sentence | None:
+    "What to do where a line would flag nearly all, or nobody; nothing where it parts sessions."
+    if share_flagged > 0.8:
+        return Sentence(
+            "act.order",
+            f"Use the order of the probabilities, not a line: the line for this purpose ({aim})"
+            " would flag nearly all of them.",
+            names=(aim,),
+        )
+    if line["value"] > 1:
+        return Sentence(
+            "act.line",
+            f"Flag nobody: for {aim}, no threshold earns more than it costs.",
+            names=(aim,),
+        )
+    return None
+
+
+def _line_at_work(line: dict, done: dict, aim: str) -> tuple:
+    "What the line does on the test part, and the figures behind it."
+    rows = f"test part, each session once, flagged from {line['value']:.4f} on"
+    share, precision, recall = (
+        figure_or_unknown(done, name, title, "share of sessions", rows, done[of])
+        for name, title, of in (
+            ("share_flagged", "share flagged", "decided"),
+            ("precision", "precision", "flagged"),
+            ("recall", "recall", "converted"),
+        )
+    )
+    f1 = figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"])
+    text = (
+        f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part"
+        f" {in_percent(share)} of {done['decided']:,} sessions are flagged;"
+        f" {in_percent(precision)} of these convert, and they are {in_percent(recall)} of those who"
+        f" convert (F1 {f1:.2f})."
+    )
+    return text, (share, precision, recall, f1, exact_count(done["decided"], "sessions", rows))
+
 # %% ../../nbs/report/10_actions.ipynb #b173ffa5
 def action_line(figures: dict):
     "Where to draw the line."
     of, page = figures["classification"], QUESTIONS["classification"][1]
     line, done = of["threshold"], nested_part(of, "at_threshold", "test")
-    aim, flagged = (
-        line.get("aim") or line["purpose"],
-        done.get("share_flagged", line["expected"]["share_contacted"]),
-    )
-    if flagged > 0.8:
-        return (
-            Sentence(
-                "act.order",
-                f"Use the order of the probabilities, not a line: the line for this purpose ({aim})"
-                " would flag nearly all of them.",
-                names=(aim,),
-            ),
-            page,
-        )
-    if line["value"] > 1:
-        return (
-            Sentence(
-                "act.line",
-                f"Flag nobody: for {aim}, no threshold earns more than it costs.",
-                names=(aim,),
-            ),
-            page,
-        )
+    aim = line.get("aim") or line["purpose"]
+    no_line = _no_line(line, done.get("share_flagged", line["expected"]["share_contacted"]), aim)
+    if no_line is not None:
+        return no_line, page
     value = chosen_value(line["value"], "threshold", "probability", LEARNED)
     if not done:
         return Sentence("act.line", line["sentence"], (value,), names=(aim,), why=UNKNOWN), page
-    rows = f"test part, each session once, flagged from {line['value']:.4f} on"
-    shares = dict(
-        share_flagged=("share flagged", done["decided"]),
-        precision=("precision", done["flagged"]),
-        recall=("recall", done["converted"]),
-    )
-    made = {
-        name: figure_or_unknown(done, name, title, "share of sessions", rows, count)
-        for name, (title, count) in shares.items()
-    }
-    f1, decided = (
-        figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"]),
-        exact_count(done["decided"], "sessions", rows),
-    )
-    text = (
-        f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part"
-        f" {in_percent(made['share_flagged'])} of {done['decided']:,} sessions are flagged;"
-        f" {in_percent(made['precision'])} of these convert, and they are"
-        f" {in_percent(made['recall'])} of those who convert (F1 {f1:.2f})."
-    )
-    return Sentence("act.line", text, (value, *made.values(), f1, decided), names=(aim,)), page
+    text, rests = _line_at_work(line, done, aim)
+    return Sentence("act.line", text, (value, *rests), names=(aim,)), page
 
 # %% ../../nbs/report/10_actions.ipynb #9fe85adf
-def _moment(k) -> str:
-    "A moment in words."
-    return (
-        "whenever the line is reached" if k == POOLED else f"after {k} event{'' if k == 1 else 's'}"
-    )
-
-# %% ../../nbs/report/10_actions.ipynb #104a5985
 WON_SHORT = {
     "f1": "F1 over all sessions",
     "recall": "the precision of the flagged",
@@ -94,34 +88,30 @@ WON_SHORT = {
 }  # what a moment wins, by purpose
 
 
-def action_moment(figures: dict):
-    "When to ask."
-    of = figures["classification"]
-    kept, purpose = of["moment"], of["threshold"]["purpose"]
-    rows = [row for row in kept["moments"] if row["value"] is not None]
-    best = next(row for row in rows if row["best"])
+def _moment(k) -> str:
+    "A moment in words."
+    return (
+        "whenever the line is reached" if k == POOLED else f"after {k} event{'' if k == 1 else 's'}"
+    )
+
+
+def _won_at(rows: list, purpose: str, asked: int) -> dict:
+    "What each moment wins."
     where = (
         "test part, all sessions, a row a session; a session that does not get there is not flagged"
     )
-    total, form = (
-        max(row["asked"] for row in kept["moments"]),
-        ",.0f" if purpose == "profit" else ".2f",
-    )
-    values = {
+    won = WON_SHORT[purpose]
+    return {
         row["landmark"]: figure_or_unknown(
-            row,
-            "value",
-            f"{WON_SHORT[purpose]}, asked {_moment(row['landmark'])}",
-            WON_SHORT[purpose],
-            where,
-            total,
+            row, "value", f"{won}, asked {_moment(row['landmark'])}", won, where, asked
         )
         for row in rows
     }
-    first = next(row["landmark"] for row in rows if row["landmark"] != best["landmark"])
-    others = [first, *([POOLED] if POOLED in values and first != POOLED else [])]
-    said = ", ".join(f"{_moment(k)} {values[k]:{form}}" for k in others)
-    rivals = [
+
+
+def _rivals_of_best(rows: list) -> list:
+    "Moments than which the best is better by no more than chance."
+    return [
         row["landmark"]
         for row in rows
         if not row["best"]
@@ -129,10 +119,31 @@ def action_moment(figures: dict):
         and row.get("less_low") is not None
         and row["less_low"] <= 0
     ]
-    chance = (
-        f" (no more than chance better than {' or '.join(map(_moment, rivals))})" if rivals else ""
+
+# %% ../../nbs/report/10_actions.ipynb #c6300813
+def _moment_of_most(kept: dict, purpose: str) -> tuple:
+    "Which moment wins most, and what others win: a sentence, figures, and the moments named."
+    rows = [row for row in kept["moments"] if row["value"] is not None]
+    best = next(row["landmark"] for row in rows if row["best"])
+    form = ",.0f" if purpose == "profit" else ".2f"
+    values = _won_at(rows, purpose, max(row["asked"] for row in kept["moments"]))
+    first = next(row["landmark"] for row in rows if row["landmark"] != best)
+    others = [first, *([POOLED] if POOLED in values and first != POOLED else [])]
+    said = ", ".join(f"{_moment(k)} {values[k]:{form}}" for k in others)
+    rivals = _rivals_of_best(rows)
+    chance = ""
+    if rivals:
+        chance = f" (no more than chance better than {' or '.join(map(_moment, rivals))})"
+    text = (
+        f"If you ask once, ask {_moment(best)}: {WON_SHORT[purpose]} is then"
+        f" {values[best]:{form}}{chance}; {said}."
     )
-    gone, (early, late) = kept["gone"], (kept["same_sessions"][0], kept["same_sessions"][-1])
+    return text, [values[k] for k in (best, *others)], {best, *others, *rivals}
+
+# %% ../../nbs/report/10_actions.ipynb #2c7e3929
+def _cost_of_waiting(kept: dict) -> tuple:
+    "What has happened before, and how much more is known: a sentence, figures, and the moments named."
+    gone, early, late = kept["gone"], kept["same_sessions"][0], kept["same_sessions"][-1]
     share = figure_or_unknown(
         gone,
         "gone",
@@ -141,41 +152,42 @@ def action_moment(figures: dict):
         "test part, sessions that convert, a row a session",
         gone["converted"],
     )
-    of_same = f"test part, the sessions that get to {late['landmark']} events, a row a session"
+    same = f"test part, the sessions that get to {late['landmark']} events, a row a session"
     order = [
         figure_or_unknown(
             row,
             "roc_auc",
             f"ROC-AUC {_moment(row['landmark'])}",
             "share of pairs",
-            of_same,
+            same,
             row["sessions"],
         )
         for row in (early, late)
     ]
     text = (
-        f"If you ask once, ask {_moment(best['landmark'])}: {WON_SHORT[purpose]} is then"
-        f" {values[best['landmark']]:{form}}{chance}; {said}. Waiting costs:"
-        f" {_moment(gone['landmark'])}, {in_percent(share)} of the conversions have happened. And"
-        f" it tells more: of the same {late['sessions']:,} sessions, those that get to"
+        f"Waiting costs: {_moment(gone['landmark'])}, {in_percent(share)} of the conversions have"
+        f" happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to"
         f" {late['landmark']} events, {in_percent(order[1])} of pairs are put in order"
         f" {_moment(late['landmark'])}, {in_percent(order[0])} {_moment(early['landmark'])}."
     )
-    events = tuple(
-        chosen_value(k, "events seen", "events")
-        for k in {best["landmark"], *others, *rivals, gone["landmark"], early["landmark"]}
-        if k != POOLED
+    counted = exact_count(late["sessions"], "sessions", same)
+    return text, [share, *order, counted], {gone["landmark"], early["landmark"]}
+
+# %% ../../nbs/report/10_actions.ipynb #104a5985
+def action_moment(figures: dict):
+    "When to ask."
+    of = figures["classification"]
+    kept, purpose = of["moment"], of["threshold"]["purpose"]
+    most, won, moments = _moment_of_most(kept, purpose)
+    waiting, cost, others = _cost_of_waiting(kept)
+    events = [chosen_value(k, "events seen", "events") for k in {*moments, *others} if k != POOLED]
+    sentence = Sentence(
+        "act.moment",
+        f"{most} {waiting}",
+        (*won, *cost, *events),
+        names=(WON_SHORT[purpose],),
     )
-    shown = tuple(values[k] for k in (best["landmark"], *others))
-    return (
-        Sentence(
-            "act.moment",
-            text,
-            (*shown, share, *order, exact_count(late["sessions"], "sessions", of_same), *events),
-            names=(WON_SHORT[purpose],),
-        ),
-        QUESTIONS["classification"][1],
-    )
+    return sentence, QUESTIONS["classification"][1]
 
 # %% ../../nbs/report/10_actions.ipynb #bf76110f
 def _act_segment(figures: dict):

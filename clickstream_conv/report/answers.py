@@ -115,59 +115,30 @@ def _counted_ends(
         (first["segment"], last["segment"], when),
     )
 
-# %% ../../nbs/report/09_answers.ipynb #66ab4772
-def answer_clustering(
-    figures: dict,  # From read_figures
-) -> Answer:  # For the first page
-    "What kind of visitor is it?"
-    of, (question, page) = figures["clustering"], QUESTIONS["clustering"]
-    (part, rows), chance = judged_segments(of), beyond_chance(of)
-    ratio, when = (
-        nested_part(of, "ratio", part),
-        f"after {of['view']} events" if of.get("view") else "over whole sessions",
-    )
-    bars = tuple(answer_bar(row["segment"], converts_in_words(row, part)) for row in rows)
-    names, where = (
-        (*(row["segment"] for row in rows), when),
-        f"{part} part, {when}, a row a session",
-    )
-    kinds, level = (
-        exact_count(len(rows), "kinds", where),
-        chosen_value(0.95, "level of the intervals", "share"),
-    )
-    if chance >= 0.05 or len(rows) < 2 or not ratio:
-        says = f"of session {when}; their rates differ no more than chance may make them differ."
-        p = Figure(
-            "p of the difference between segments",
-            chance,
-            "share of shuffles",
-            where,
-            why="a p-value",
-        )
-        return Answer(
-            question,
-            f"{len(rows)} kinds",
-            says,
-            f"p = {chance:.2f}; shown is the {part} part.",
-            page,
-            bars,
-            True,
-            (kinds, p),
-            names,
-        )
-    first, last = rows[0], rows[-1]
-    if not (first["conversion"] and last["conversion"]):
-        return _counted_ends(question, page, first, last, bars, (where, when, len(rows), part))
-    total = sum(row.get("sessions") or 0 for row in (first, last))
-    times = Figure(
-        f"conversion of '{first['segment']}' over that of '{last['segment']}'",
-        ratio["ratio"],
-        "ratio",
+# %% ../../nbs/report/09_answers.ipynb #bc34b0b9
+def _no_difference(rows: list, chance: float, part: str, where: str, when: str) -> tuple:
+    "Figure, sentence, how sure, and p, where segments differ no more than chance."
+    p = Figure(
+        "p of the difference between segments",
+        chance,
+        "share of shuffles",
         where,
-        total,
-        ratio["low"],
-        ratio["high"],
+        why="a p-value",
     )
+    return (
+        f"{len(rows)} kinds",
+        f"of session {when}; their rates differ no more than chance may make them differ.",
+        f"p = {chance:.2f}; shown is the {part} part.",
+        p,
+    )
+
+
+def _times_as_often(rows: list, ratio: dict, part: str, where: str, when: str) -> tuple:
+    "Figure, sentence, how sure, and the figures behind, where the best converts more often than the worst."
+    first, last = rows[0], rows[-1]
+    total = sum(row.get("sessions") or 0 for row in (first, last))
+    title = f"conversion of '{first['segment']}' over that of '{last['segment']}'"
+    times = Figure(title, ratio["ratio"], "ratio", where, total, ratio["low"], ratio["high"])
     ends = [converts_in_words(row, part) for row in (first, last)]
     named = "" if part == "training" else ", the highest and the lowest of the training part"
     others, of_others = _otherwise_here(rows, part)
@@ -177,32 +148,37 @@ def answer_clustering(
         f" session {when}."
     )
     sure = f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part."
-    return Answer(
-        question,
-        f"{ratio['ratio']:.{0 if ratio['ratio'] >= 10 else 1}f} times",
-        says,
-        sure,
-        page,
-        bars,
-        True,
-        (times, *ends, *of_others, kinds, level),
-        names,
-    )
+    digits = 0 if ratio["ratio"] >= 10 else 1
+    return f"{ratio['ratio']:.{digits}f} times", says, sure, (times, *ends, *of_others)
 
-# %% ../../nbs/report/09_answers.ipynb #59939245
-def answer_explain(
+# %% ../../nbs/report/09_answers.ipynb #66ab4772
+def answer_clustering(
     figures: dict,  # From read_figures
 ) -> Answer:  # For the first page
-    "Why?"
-    of = figures["explain"]
-    first, rows = (
-        of["importance"][:5],
-        "training part, a sample of rows, a row a session and landmark",
-    )
+    "What kind of visitor is it?"
+    of, (question, page) = figures["clustering"], QUESTIONS["clustering"]
+    (part, rows), chance = judged_segments(of), beyond_chance(of)
+    ratio = nested_part(of, "ratio", part)
+    when = f"after {of['view']} events" if of.get("view") else "over whole sessions"
+    where = f"{part} part, {when}, a row a session"
+    names = (*(row["segment"] for row in rows), when)
+    bars = tuple(answer_bar(row["segment"], converts_in_words(row, part)) for row in rows)
+    kinds = exact_count(len(rows), "kinds", where)
+    level = chosen_value(0.95, "level of the intervals", "share")
+    if chance >= 0.05 or len(rows) < 2 or not ratio:
+        figure, says, sure, p = _no_difference(rows, chance, part, where, when)
+        return Answer(question, figure, says, sure, page, bars, True, (kinds, p), names)
+    first, last = rows[0], rows[-1]
+    if not (first["conversion"] and last["conversion"]):
+        return _counted_ends(question, page, first, last, bars, (where, when, len(rows), part))
+    figure, says, sure, rests = _times_as_often(rows, ratio, part, where, when)
+    return Answer(question, figure, says, sure, page, bars, True, (*rests, kinds, level), names)
+
+# %% ../../nbs/report/09_answers.ipynb #f034d807
+def _leans_on(of: dict, rows: str) -> tuple:
+    "The five columns that contribute most: bars, the share of each, and that of all together."
+    first = of["importance"][:5]
     most = max(row["share"] for row in first)
-    named = [
-        f"{row['title']} ({row['says']})" if row.get("says") else row["title"] for row in first
-    ]
     shares = [
         figure_or_unknown(
             row,
@@ -214,9 +190,6 @@ def answer_explain(
         )
         for row in first
     ]
-    bars = tuple(
-        answer_bar(name, share, lambda value: value / most) for name, share in zip(named, shares)
-    )
     together = figure_or_unknown(
         of.get("first_five") or dict(share=sum(row["share"] for row in first)),
         "share",
@@ -225,30 +198,42 @@ def answer_explain(
         rows,
         of.get("rows"),
     )
+    named = [
+        f"{row['title']} ({row['says']})" if row.get("says") else row["title"] for row in first
+    ]
+    bars = tuple(
+        answer_bar(name, share, lambda value: value / most) for name, share in zip(named, shares)
+    )
+    return bars, shares, together
+
+# %% ../../nbs/report/09_answers.ipynb #59939245
+def answer_explain(
+    figures: dict,  # From read_figures
+) -> Answer:  # For the first page
+    "Why?"
+    of, (question, page) = figures["explain"], QUESTIONS["explain"]
+    rows = "training part, a sample of rows, a row a session and landmark"
+    bars, shares, together = _leans_on(of, rows)
+    title = of["importance"][0]["title"]
     says = (
         f"is what the model leans on most, with {in_percent(shares[0])} of all contributions; the"
-        f" first {len(first)} have {in_percent(together)}."
+        f" first {len(bars)} have {in_percent(together)}."
     )
-    sure = (
-        f"From {of['rows']:,} rows of the training part. Contributions describe the model, not"
-        " causes."
-        if isinstance(of.get("rows"), int)
-        else "Contributions describe the model, not causes."
-    )
-    counts = (
-        exact_count(len(first), "columns", rows),
-        *([exact_count(of["rows"], "rows", rows)] if isinstance(of.get("rows"), int) else []),
-    )
+    sure = "Contributions describe the model, not causes."
+    counts = [exact_count(len(bars), "columns", rows)]
+    if isinstance(of.get("rows"), int):
+        sure = f"From {of['rows']:,} rows of the training part. {sure}"
+        counts.append(exact_count(of["rows"], "rows", rows))
     return Answer(
-        QUESTIONS["explain"][0],
-        first[0]["title"],
+        question,
+        title,
         says,
         sure,
-        QUESTIONS["explain"][1],
+        page,
         bars,
         True,
         (shares[0], together, *counts),
-        tuple(named) + (first[0]["title"],),
+        (*(bar.name for bar in bars), title),
     )
 
 # %% ../../nbs/report/09_answers.ipynb #467c1f56

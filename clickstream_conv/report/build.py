@@ -21,59 +21,59 @@ from .reading import nested_part
 from .sentences import all_sentences, RESTS_LEAD, sentences_page
 from .site import build_site
 
+# %% ../../nbs/report/15_build.ipynb #deada665
+_SAID = {  # name of a page: its title, and the line below
+    "model_card": (
+        "Model card",
+        "What the model is for, how good it is, and where its limits are.",
+    ),
+    "sentences": ("What each sentence rests on", RESTS_LEAD),
+    "tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program."),
+}
+
+
+def _tables_of(figures: dict, rests: list) -> dict:
+    "Tables of a report, what its sentences rest on among them."
+    return figure_tables(figures) | ({"sentences": rests} if rests else {})
+
+
+def _texts_of(card: Path, rests: list, tables: dict, kept: list) -> dict:
+    "Pages to take along, in Markdown: those that there is something for."
+    texts = {}
+    if card.is_file():
+        texts["model_card"] = without_markup(card.read_text(encoding="utf-8"))
+    if rests:
+        texts["sentences"] = sentences_page(rests)
+    if tables:
+        texts["tables"] = tables_page(tables, kept)
+    return texts
+
 # %% ../../nbs/report/15_build.ipynb #05476744
 def _front_files(folder: Path, work: Path) -> tuple:
     "The pages of a report by group, and what they carry along."
-    figures, notebooks = (
-        read_figures(folder),
-        [
-            path
-            for path in Run(folder).files("notebooks/*.ipynb")
-            if re.fullmatch(r"\w+\.ipynb", path.name)
-        ],
-    )
+    figures, run = read_figures(folder), Run(folder)
+    notebooks = [
+        path for path in run.files("notebooks/*.ipynb") if re.fullmatch(r"\w+\.ipynb", path.name)
+    ]
     rests = all_sentences(figures)
-    tables, kept = (
-        figure_tables(figures) | ({"sentences": rests} if rests else {}),
-        [name for name in figures if name != "run"],
-    )
+    tables, kept = _tables_of(figures, rests), [name for name in figures if name != "run"]
     extra = {
         **{f"tables/{name}.csv": as_csv(rows) for name, rows in tables.items()},
         **{f"tables/{name}.json": json.dumps(figures[name], indent=1) for name in kept},
     }
     read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in notebooks}
-    stages = {name: (page_title(kept) or name, lead(kept)) for name, kept in read.items()}
-    card = Run(folder) / "model_card.md"
-    said = {
-        "model_card": (
-            "Model card",
-            "What the model is for, how good it is, and where its limits are.",
-        ),
-        "sentences": ("What each sentence rests on", RESTS_LEAD),
-        "tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program."),
-    }
-    texts = {
-        **(
-            {"model_card": without_markup(card.read_text(encoding="utf-8"))}
-            if card.is_file()
-            else {}
-        ),
-        **({"sentences": sentences_page(rests)} if rests else {}),
-        **({"tables": tables_page(tables, kept)} if tables else {}),
-    }
-    more = {name: said[name] for name in texts}
+    stages = {name: (page_title(page) or name, lead(page)) for name, page in read.items()}
+    texts = _texts_of(run / "model_card.md", rests, tables, kept)
+    more = {name: _SAID[name] for name in texts}
     texts["index"] = front_page(figures, stages, more)
     for name, text in texts.items():
         (work / f"{name}.md").write_text(text, encoding="utf-8")
-    return (
-        {
-            "": [work / "index.md"],
-            "Stages": notebooks,
-            "To take along": [work / f"{name}.md" for name in more],
-        },
-        extra,
-        card_title(nested_part(figures, "source")),
-    )
+    pages = {
+        "": [work / "index.md"],
+        "Stages": notebooks,
+        "To take along": [work / f"{name}.md" for name in more],
+    }
+    return pages, extra, card_title(nested_part(figures, "source"))
 
 # %% ../../nbs/report/15_build.ipynb #85d1bb00
 def run_report(

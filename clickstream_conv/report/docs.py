@@ -222,6 +222,46 @@ def _reference_files(checkout: Path, work: Path, modules: dict) -> dict:
         files[name].write_text(text, encoding="utf-8")
     return files
 
+# %% ../../nbs/report/17_docs.ipynb #cc348d5c
+def _is_wanted(path: Path, only: list) -> bool:
+    "Whether a notebook is to be shown; all are where none is named."
+    return not only or bool({path.stem, Path(page_file(path)).stem} & {*only})
+
+
+def _pages_made(paths: list, work: Path, execute: bool) -> None:
+    "Notebooks as pages in the working folder, run once more if that is wished."
+    for path in paths:
+        if execute and not is_kept(path):
+            execute_notebook(path, work / page_file(path))
+        else:
+            shutil.copyfile(path, work / page_file(path))
+
+
+def _project_pages(checkout: Path) -> list:
+    "Pages for who wants to take part."
+    names = ("CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md")
+    return [checkout / name for name in names if (checkout / name).is_file()]
+
+# %% ../../nbs/report/17_docs.ipynb #a8b5dcf0
+def _site_of(
+    checkout: Path,
+    documented: dict,  # Module: notebook, of those with a page of reference
+    shown: list,  # Notebooks that are shown
+) -> Site:
+    "What links of the pages lead to."
+    repository, branch, title = repository_of(checkout)
+    return Site(
+        title,
+        names=reference_links(
+            {name: exported_names(module_file(checkout, name)) for name in documented}
+        ),
+        references={page_file(path): f"api-{name}.html" for name, path in documented.items()},
+        repository=repository,
+        branch=branch,
+        checkout=checkout,
+        origins={page_file(path): path for path in shown},
+    )
+
 # %% ../../nbs/report/17_docs.ipynb #b7ccea3f
 def build_docs(
     checkout: Path,  # Folder of the repository
@@ -233,75 +273,31 @@ def build_docs(
 ) -> Path:  # The home page
     "The documentation of the project."
     checkout = Path(checkout).resolve()
-    if not (checkout / "nbs" / "index.ipynb").is_file():
+    home = checkout / "nbs" / "index.ipynb"
+    if not home.is_file():
         raise ValueError(
             f"{checkout} is no checkout of the project: there is no nbs/index.ipynb. Get one with: git clone"
         )
-    repository, branch, title = repository_of(checkout)
-    modules = {
-        name: path
-        for name, path in modules_of(checkout).items()
-        if not only or {path.stem, Path(page_file(path)).stem} & {*only}
-    }
-    notebooks = [
-        path
-        for path in numbered_notebooks(checkout)
-        if not only or {path.stem, Path(page_file(path)).stem} & {*only}
-    ]
+    modules = {n: path for n, path in modules_of(checkout).items() if _is_wanted(path, only)}
+    notebooks = [path for path in numbered_notebooks(checkout) if _is_wanted(path, only)]
     collections, extra = collected(checkout, only), {}
+    told = [path for group in collections.values() for path in group]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for path in [
-            checkout / "nbs" / "index.ipynb",
-            *notebooks,
-            *(path for group in collections.values() for path in group),
-        ]:
-            execute_notebook(path, work / page_file(path)) if execute and not is_kept(
-                path
-            ) else shutil.copyfile(path, work / page_file(path))
-        shown = {
-            caption: [work / path.name for path in files] for caption, files in collections.items()
-        }
+        _pages_made([home, *notebooks, *told], work, execute)
+        shown = {name: [work / path.name for path in files] for name, files in collections.items()}
         if shown["Case studies"]:
-            shown["Case studies"] = [
-                _gallery(shown["Case studies"], work, extra),
-                *shown["Case studies"],
-            ]
+            gallery = _gallery(shown["Case studies"], work, extra)
+            shown["Case studies"] = [gallery, *shown["Case studies"]]
         reference = _reference_files(checkout, work, modules)
-        project = [
-            path
-            for path in (
-                checkout / "CONTRIBUTING.md",
-                checkout / "AGENTS.md",
-                checkout / "CHANGELOG.md",
-            )
-            if path.is_file()
-        ]
         pages = {
             "": [work / "index.ipynb"],
             **shown,
             **groups,
             **by_folder(notebooks, work),
             "Reference": [*reference.values()],
-            "Project": project,
+            "Project": _project_pages(checkout),
         }
         documented = {name: path for name, path in modules.items() if name in reference}
-        names = reference_links(
-            {name: exported_names(module_file(checkout, name)) for name in documented}
-        )
-        site = Site(
-            title,
-            names=names,
-            references={page_file(path): f"api-{name}.html" for name, path in documented.items()},
-            repository=repository,
-            branch=branch,
-            checkout=checkout,
-            origins={
-                page_file(path): path
-                for path in [
-                    *notebooks,
-                    *(path for group in collections.values() for path in group),
-                ]
-            },
-        )
+        site = _site_of(checkout, documented, [*notebooks, *told])
         return build_site(pages, out, site, extra, strict)

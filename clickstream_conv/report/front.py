@@ -100,6 +100,51 @@ def lead(
         "",
     )
 
+# %% ../../nbs/report/12_front.ipynb #6d4847d1
+def _block(text: str) -> str:
+    "HTML that Markdown leaves as it is."
+    return "\n```{raw} html\n" + re.sub(r"[\r\n]+", " ", text) + "\n```\n"
+
+
+def _listed(kind: str, lines: list, empty: str) -> str:
+    "A list with a class, or what is said where there is nothing."
+    if not lines:
+        return f"\n{empty}\n"
+    items = "".join(f"<li>{line}</li>" for line in lines)
+    return _block(f'<ul class="{kind}">{items}</ul>')
+
+
+def _verdict(fit: bool | None, why: str) -> str:
+    "Whether the model may be used; nothing where that is not known."
+    if fit is None:
+        return ""
+    bad = "" if fit else "<strong>Do not use this model yet.</strong> "
+    return _block(f'<div class="verdict{"" if fit else " bad"}"><p>{bad}{for_html(why)}</p></div>')
+
+
+def _linked(page: str, stages: dict) -> str:
+    "A link to the page that says why, if there is one."
+    if page not in stages:
+        return ""
+    title = for_html(stages[page][0])
+    return f' <a href="{page}.html">Why<span class="unseen">: {title}</span></a>'
+
+# %% ../../nbs/report/12_front.ipynb #061b7823
+def _answers_block(figures: dict, pages: dict) -> str:
+    "The answers side by side, with links to the pages that there are."
+    proxy = bool(nested_part(figures, "source", "outcome").get("proxy"))
+    cards = "".join(answer_html(one, pages, proxy) for one in answers(figures))
+    return _block(f'<div class="answers">{cards}</div>')
+
+
+def _origins(pages: dict) -> str:
+    "Where the answers come from: each page, and what it says of itself."
+    lines = [
+        f'<a href="{for_html(name)}.html">{for_html(title)}</a><span>{for_html(line)}</span>'
+        for name, (title, line) in pages.items()
+    ]
+    return _listed("stages", lines, "No stage has run.")
+
 # %% ../../nbs/report/12_front.ipynb #c035d6d4
 def front_page(
     figures: dict,  # From read_figures
@@ -107,58 +152,22 @@ def front_page(
     more: dict = {},  # Other pages: the same
 ) -> str:  # Markdown
     "The first page of a report."
-    card, said, (fit, why) = nested_part(figures, "source"), for_html, fit_for_use(figures)
-    block = lambda text: "\n```{raw} html\n" + re.sub(r"[\r\n]+", " ", text) + "\n```\n"
-    listed = lambda kind, lines, empty: (
-        block(f'<ul class="{kind}">' + "".join(f"<li>{line}</li>" for line in lines) + "</ul>")
-        if lines
-        else f"\n{empty}\n"
-    )
-    linked = lambda page: (
-        f' <a href="{page}.html">Why<span class="unseen">: {said(stages[page][0])}</span></a>'
-        if page in stages
-        else ""
-    )
-    bad = "" if fit else "<strong>Do not use this model yet.</strong> "
-    verdict = (
-        ""
-        if fit is None
-        else block(f'<div class="verdict{"" if fit else " bad"}"><p>{bad}{said(why)}</p></div>')
-    )
-    cards = block(
-        '<div class="answers">'
-        + "".join(
-            answer_html(one, {*stages, *more}, bool(nested_part(card, "outcome").get("proxy")))
-            for one in answers(figures)
-        )
-        + "</div>"
-    )
-    do = listed(
+    said, pages = for_html, {**stages, **more}
+    do = _listed(
         "do",
-        [f"{said(line.text)}{linked(page)}" for line, page in actions(figures)],
+        [f"{said(line.text)}{_linked(page, stages)}" for line, page in actions(figures)],
         "Nothing follows from these figures yet.",
     )
-    doubt = listed("doubt", [said(line.text) for line in doubts(figures)], "Nothing stands out.")
-    origins = listed(
-        "stages",
-        [
-            f'<a href="{said(name)}.html">{said(title)}</a><span>{said(line)}</span>'
-            for name, (title, line) in {**stages, **more}.items()
-        ],
-        "No stage has run.",
-    )
-    split = listed("split", [said(line.text) for line in about_the_split(figures)], "Not known.")
-    known = listed(
-        "facts",
-        [f"{said(name)} <b>{said(str(value))}</b>" for name, value in facts(figures).items()],
-        "",
-    )
-    head = (
-        "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on"
-        f" {for_markdown(card_title(card))}\n{known}{verdict}"
-    )
-    parted = f"\n## Who was learned from, and who was judged\n{split}"
+    doubt = _listed("doubt", [said(line.text) for line in doubts(figures)], "Nothing stands out.")
+    split = _listed("split", [said(line.text) for line in about_the_split(figures)], "Not known.")
+    known = [f"{said(name)} <b>{said(str(value))}</b>" for name, value in facts(figures).items()]
+    title = for_markdown(card_title(nested_part(figures, "source")))
     return (
-        f"{head}\n## The answers\n{cards}\n## What to do\n{do}\n## What not to"
-        f" trust\n{doubt}{parted}\n## Where it comes from\n{origins}"
+        f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on {title}\n"
+        f"{_listed('facts', known, '')}{_verdict(*fit_for_use(figures))}"
+        f"\n## The answers\n{_answers_block(figures, pages)}"
+        f"\n## What to do\n{do}"
+        f"\n## What not to trust\n{doubt}"
+        f"\n## Who was learned from, and who was judged\n{split}"
+        f"\n## Where it comes from\n{_origins(pages)}"
     )

@@ -169,6 +169,21 @@ def typed_commands(
     return [typed], {**cell, "source": f"#| echo: false\n{source}"}
 
 # %% ../../nbs/report/02_links.ipynb #27dc66d2
+def _markdown_cell(text: str, pages: set, site: Site, where: Path, pictures: dict) -> dict:
+    "Markdown with links and pictures that lead somewhere on the site."
+    written = without_markup(text) if site.fold == "all" else text
+    shown = with_pictures(relinked(written, pages, site, where), where, pictures)
+    return {"cell_type": "markdown", "source": shown, "metadata": {}}
+
+
+def _kernel() -> dict:
+    "Which kernel a page was made with."
+    return dict(
+        kernelspec=dict(name="python3", display_name="python3", language="python"),
+        language_info=dict(name="python"),
+    )
+
+# %% ../../nbs/report/02_links.ipynb #247d2ddc
 def notebook_page(
     notebook: dict,  # An executed notebook
     name: str,  # Of the page
@@ -180,18 +195,7 @@ def notebook_page(
     pictures, cells, number = {}, [], 0
     for one in _title_first([cell for cell in notebook["cells"] if is_shown(cell)]):
         if one["cell_type"] == "markdown":
-            written = (
-                without_markup(text_of(one["source"]))
-                if site.fold == "all"
-                else text_of(one["source"])
-            )
-            cells.append(
-                {
-                    "cell_type": "markdown",
-                    "source": with_pictures(relinked(written, pages, site, where), where, pictures),
-                    "metadata": {},
-                }
-            )
+            cells.append(_markdown_cell(text_of(one["source"]), pages, site, where, pictures))
         if one["cell_type"] != "code":
             continue
         commands, one = typed_commands(one)
@@ -204,13 +208,6 @@ def notebook_page(
                 for shown in page_output(output, name, number, pictures, site.fold == "all")
             ]
         cells.append({**settled, "outputs": outputs, "execution_count": None})
-    kernel = dict(
-        kernelspec=dict(name="python3", display_name="python3", language="python"),
-        language_info=dict(name="python"),
-    )
-    return dict(
-        nbformat=4,
-        nbformat_minor=4,
-        metadata=kernel,
-        cells=[{k: v for k, v in cell.items() if k != "id"} for cell in together(cells)],
-    ), pictures
+    kept = [{k: v for k, v in cell.items() if k != "id"} for cell in together(cells)]
+    page = dict(nbformat=4, nbformat_minor=4, metadata=_kernel(), cells=kept)
+    return page, pictures

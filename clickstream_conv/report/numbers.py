@@ -68,80 +68,81 @@ def _pooled_beside(row: dict) -> tuple:
         (pooled, alone),
     )
 
+# %% ../../nbs/report/08_numbers.ipynb #44c15520
+def _pairs_told(row: dict, ready_made: bool) -> tuple:
+    "Column of the AUC that is told, its rows, and its pairs in words; an old run has only the pooled one."
+    if row.get("roc_auc_within") is None:
+        return "roc_auc", AT_ANY, "pairs, pooled over all moments,"
+    pairs = "pairs of sessions" if ready_made else "pairs of sessions at the same moment"
+    return "roc_auc_within", AT_ONE_MOMENT, pairs
+
+
+def _way_to_limit(row: dict, limit: dict, rows: str) -> tuple:
+    "How much of what can be known is known; nothing where the limit is no better than guessing."
+    if not limit or limit.get("roc_auc_within_low", 0) <= 0.5:
+        return "", ()
+    share = figure_or_unknown(
+        row,
+        "share_of_limit_within",
+        "share of the limit: AUC above chance over the limit's",
+        "share",
+        rows,
+        row["rows"],
+    )
+    return f" {in_percent(share)} of the way from guessing to the limit.", (share,)
+
+# %% ../../nbs/report/08_numbers.ipynb #35b123e6
+def _sure_of_pairs(of: dict, source: dict, row: dict, limit: dict, name: str, rows: str) -> tuple:
+    "How sure the share of pairs is, and the figures that say so."
+    sure = (
+        f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of"
+        f" {sampled_as(source)} (95 %)."
+    )
+    converts, of_counts = _sessions_in_words(row, rows)
+    reached, of_limit = "", ()
+    pooled, of_pooled = "", ()
+    if name == "roc_auc_within":
+        reached, of_limit = _way_to_limit(row, limit, rows)
+        if row.get("landmark") == POOLED and row.get("landmark_alone") is not None:
+            pooled, of_pooled = _pooled_beside(row)
+    text = f"{sure}{reached}{pooled} {converts[:1].upper()}{converts[1:]}. Model: {of['model']}."
+    return text, (*of_limit, *of_pooled, *of_counts)
+
 # %% ../../nbs/report/08_numbers.ipynb #d072f6bf
 def answer_classification(
     figures: dict,  # From read_figures
 ) -> Answer:  # For the first page
     "Will it convert?"
-    of = figures["classification"]
+    of, source = figures["classification"], nested_part(figures, "source")
     row, limit, counts = (
         overall(of["by_landmark"], name) for name in (of["model"], LIMIT, BASELINE)
     )
-    within = row.get("roc_auc_within") is not None
-    name, rows, pairs = (
-        (
-            "roc_auc_within",
-            AT_ONE_MOMENT,
-            (
-                "pairs of sessions"
-                if nested_part(figures, "source").get("ready_made")
-                else "pairs of sessions at the same moment"
-            ),
-        )
-        if within
-        else ("roc_auc", AT_ANY, "pairs, pooled over all moments,")
-    )
-    bar = lambda row, title: _of_pairs(row, title, name, rows)
-    own, bars = bar(row, "this model"), [bar(row, "this model")]
-    what, best, rests = (
-        nested_part(figures, "source", "outcome").get("says") or "the session converts",
-        "",
-        [own.rest],
-    )
+    name, rows, pairs = _pairs_told(row, source.get("ready_made"))
+    bars = [_of_pairs(row, "this model", name, rows)]
+    best = ""
     if limit:
-        bars.append(bar(limit, "the limit"))
-        best, rests = (
-            f" The best that anyone could reach on this log is {in_percent(bars[1].rest)}.",
-            [*rests, bars[1].rest],
-        )
-    if counts and not nested_part(figures, "source").get("ready_made"):
-        bars.append(bar(counts, "counting events alone"))
+        bars.append(_of_pairs(limit, "the limit", name, rows))
+        best = f" The best that anyone could reach on this log is {in_percent(bars[1].rest)}."
+    rests = [bar.rest for bar in bars]
+    if counts and not source.get("ready_made"):
+        bars.append(_of_pairs(counts, "counting events alone", name, rows))
+    what = nested_part(figures, "source", "outcome").get("says") or "the session converts"
     says = (
         f"of {pairs} are put in the right order: one where {what}, one where not. Guessing orders"
         f" half of them right.{best}"
     )
-    converts, of_counts = _sessions_in_words(row, rows)
-    sure = (
-        f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of"
-        f" {sampled_as(nested_part(figures, 'source'))} (95 %)."
-    )
-    if within and limit and limit.get("roc_auc_within_low", 0) > 0.5:
-        share = figure_or_unknown(
-            row,
-            "share_of_limit_within",
-            "share of the limit: AUC above chance over the limit's",
-            "share",
-            rows,
-            row["rows"],
-        )
-        sure, rests = (
-            f"{sure} {in_percent(share)} of the way from guessing to the limit.",
-            [*rests, share],
-        )
-    if within and row.get("landmark") == POOLED and row.get("landmark_alone") is not None:
-        beside, of_pooled = _pooled_beside(row)
-        sure, rests = f"{sure}{beside}", [*rests, *of_pooled]
-    sure = f"{sure} {converts[:1].upper()}{converts[1:]}. Model: {of['model']}."
+    sure, of_sure = _sure_of_pairs(of, source, row, limit, name, rows)
     level = chosen_value(0.95, "level of the intervals", "share")
+    question, page = QUESTIONS["classification"]
     return Answer(
-        QUESTIONS["classification"][0],
-        own.value,
+        question,
+        bars[0].value,
         says,
         sure,
-        QUESTIONS["classification"][1],
+        page,
         tuple(bars),
         True,
-        (*rests, *of_counts, level),
+        (*rests, *of_sure, level),
         (what, of["model"]),
     )
 
@@ -218,76 +219,55 @@ def _ranges_held(of: dict) -> tuple:
         (figure, *counts, *settings),
     )
 
+# %% ../../nbs/report/08_numbers.ipynb #7219103a
+def _gini_told(of: dict) -> tuple:
+    "The order of the predictions, its scale in words, and the figures that both rest on."
+    row, limit = (overall(of["by_landmark"], name) for name in (of["model"], LIMIT))
+    own = figure_or_unknown(row, "gini", "normalised Gini", "Gini", AT_ANY, row.get("rows"))
+    rests = [
+        own,
+        chosen_value(0.95, "level of the intervals", "share"),
+        chosen_value(0, "chance", "Gini"),
+        chosen_value(1, "the perfect order", "Gini"),
+    ]
+    best = ""
+    if limit:
+        title = "normalised Gini of the exact expectation"
+        reached = figure_or_unknown(limit, "gini", title, "Gini", AT_ANY, limit.get("rows"))
+        best = f"; the exact expectation reaches {reached:.2f}"
+        rests.append(reached)
+    scale = f"on a scale from 0 (chance) to 1 (the perfect order){best}. Model: {of['model']}."
+    return own, scale, rests
+
 # %% ../../nbs/report/08_numbers.ipynb #cb10fd16
 def answer_regression(
     figures: dict,  # From read_figures
 ) -> Answer:  # For the first page
     "How much will it be worth?"
-    of = figures["regression"]
-    row, limit, (question, page) = (
-        overall(of["by_landmark"], of["model"]),
-        overall(of["by_landmark"], LIMIT),
-        QUESTIONS["regression"],
-    )
-    own = figure_or_unknown(row, "gini", "normalised Gini", "Gini", AT_ANY, row.get("rows"))
-    interval, rests = (
-        f"{own.low:.2f} to {own.high:.2f}",
-        [
-            own,
-            chosen_value(0.95, "level of the intervals", "share"),
-            chosen_value(0, "chance", "Gini"),
-            chosen_value(1, "the perfect order", "Gini"),
-        ],
-    )
-    best = ""
-    if limit:
-        reached = figure_or_unknown(
-            limit,
-            "gini",
-            "normalised Gini of the exact expectation",
-            "Gini",
-            AT_ANY,
-            limit.get("rows"),
-        )
-        best, rests = f"; the exact expectation reaches {reached:.2f}", [*rests, reached]
-    scale = f"on a scale from 0 (chance) to 1 (the perfect order){best}. Model: {of['model']}."
+    of, (question, page) = figures["regression"], QUESTIONS["regression"]
+    own, scale, rests = _gini_told(of)
+    interval = f"{own.low:.2f} to {own.high:.2f}"
     ranges, of_ranges = _ranges_held(of)
     rests, names = (*rests, *of_ranges), (of["model"],)
-    bars = (
-        _of_totals(of)
-        if of["target"]["kind"] == "revenue" and len(of.get("totals", [])) == 10
-        else ()
-    )
-    if bars:
+    kind = of["target"]["kind"]
+    if kind == "revenue" and len(of.get("totals", [])) == 10:
+        bars = _of_totals(of)
+        tenth = bars[0].rest
         among = f"in other samples of {sampled_as(nested_part(figures, 'source'))}, 95 %"
-        interval_of_tenth = (
-            f" ({percent(bars[0].rest.low)} to {percent(bars[0].rest.high)} {among})"
-            if bars[0].rest.known
-            else ""
-        )
-        brought = f"of the revenue came from the tenth of the predictions that was highest{interval_of_tenth}."
+        ends = f" ({percent(tenth.low)} to {percent(tenth.high)} {among})" if tenth.known else ""
         return Answer(
             question,
             bars[0].value,
-            brought,
+            f"of the revenue came from the tenth of the predictions that was highest{ends}.",
             f"Order of the predictions: {own.value:.2f} ({interval}) {scale}{ranges}",
             page,
             bars,
             True,
-            (bars[0].rest, *rests),
+            (tenth, *rests),
             names,
         )
-    proxy = of["target"]["kind"] == "proxy"
-    target = "price of the next product" if proxy else "revenue that a session brings"
-    stands = " It stands in for revenue." if proxy else ""
-    return Answer(
-        question,
-        f"{own.value:.2f}",
-        f"is how well the {target} is ordered, {scale}{stands}",
-        f"{interval} in other samples (95 %).{ranges}",
-        page,
-        (),
-        True,
-        rests,
-        names,
-    )
+    target = "price of the next product" if kind == "proxy" else "revenue that a session brings"
+    stands = " It stands in for revenue." if kind == "proxy" else ""
+    says = f"is how well the {target} is ordered, {scale}{stands}"
+    sure = f"{interval} in other samples (95 %).{ranges}"
+    return Answer(question, f"{own.value:.2f}", says, sure, page, (), True, rests, names)

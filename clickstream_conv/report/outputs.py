@@ -178,6 +178,24 @@ def printed(
         "".join(f'<p class="printed">{html.escape(line)}</p>' for line in text.splitlines() if line)
     )
 
+# %% ../../nbs/report/01_outputs.ipynb #f20d1788
+def _picture_output(data: dict, output: dict, alt: str, address: str, pictures: dict) -> dict:
+    "A still picture, kept beside the page, with its description."
+    about = output.get("metadata", {}).get("image/png", {})
+    pictures[address] = base64.b64decode(data["image/png"])
+    return _html_output(picture_html(pictures[address], about.get("alt") or alt, address))
+
+
+def _shown_as(kind: str, text: str) -> dict:
+    "An output of one kind."
+    return dict(output_type="display_data", metadata={}, data={kind: text})
+
+
+def _markdown_output(text: str, prose: bool) -> dict:
+    "Markdown without HTML in it."
+    plain = without_markup(text) if prose else re.sub(r"(?<!\\)<(?=[A-Za-z/!?])", "&lt;", text)
+    return _shown_as("text/markdown", plain)
+
 # %% ../../nbs/report/01_outputs.ipynb #147dc78a
 def page_output(
     output: dict,  # Of a cell
@@ -193,44 +211,21 @@ def page_output(
         kind: text_of(content) if kind != CHART else content
         for kind, content in output.get("data", {}).items()
     }
-    if output["output_type"] == "stream" and not text_of(output["text"]).strip():
-        return []
     if output["output_type"] == "stream":
-        return [printed(text_of(output["text"]), output["name"], prose)]
+        text = text_of(output["text"])
+        return [printed(text, output["name"], prose)] if text.strip() else []
     if "data" not in output:
         return [output]
     alt = data.get("text/plain", "").strip()
     if CHART in data:
         return [_html_output(chart_html(tame_chart(data[CHART]) if prose else data[CHART], alt))]
     if "image/png" in data:
-        address, about = (
-            f"pictures/{name}-{number}.png",
-            output.get("metadata", {}).get("image/png", {}),
-        )
-        pictures[address] = base64.b64decode(data["image/png"])
-        return [_html_output(picture_html(pictures[address], about.get("alt") or alt, address))]
+        return [_picture_output(data, output, alt, f"pictures/{name}-{number}.png", pictures)]
     if WIDGET in data and "text/html" not in data:
         return []
     if "text/html" in data:
-        return [
-            _html_output(table_html(safe_html(data["text/html"]) if prose else data["text/html"]))
-        ]
+        text = data["text/html"]
+        return [_html_output(table_html(safe_html(text) if prose else text))]
     if "text/markdown" in data:
-        return [
-            dict(
-                output_type="display_data",
-                metadata={},
-                data={
-                    "text/markdown": (
-                        without_markup(data["text/markdown"])
-                        if prose
-                        else re.sub(r"(?<!\\)<(?=[A-Za-z/!?])", "&lt;", data["text/markdown"])
-                    )
-                },
-            )
-        ]
-    return (
-        [dict(output_type="display_data", metadata={}, data={"text/plain": data["text/plain"]})]
-        if alt
-        else []
-    )
+        return [_markdown_output(data["text/markdown"], prose)]
+    return [_shown_as("text/plain", data["text/plain"])] if alt else []

@@ -135,6 +135,37 @@ def _made_by() -> str:
 
     return f"Made by clickstream-conv {version('clickstream-conv')} from executed notebooks"
 
+# %% ../../nbs/report/05_site.ipynb #29fd5cb1
+def _run_sphinx(work: Path, settings: dict) -> list:
+    "Build the pages in the working folder; the warnings, without its name."
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+    said = io.StringIO()
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(
+            work / "src",
+            None,
+            work / "site",
+            work / "doctrees",
+            "html",
+            confoverrides=settings,
+            status=None,
+            warning=said,
+        )
+        app.build()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())
+    lines = [line for line in plain.splitlines() if line.strip()]
+    return sorted({line.replace(f"{work / 'src'}/", "") for line in lines})
+
+
+def _drop_unneeded(site: Path) -> None:
+    "Delete what Sphinx leaves and no page needs."
+    others = (site / name for name in (".buildinfo", "objects.inv", "_static/webpack-macros.html"))
+    for unneeded in [*site.rglob("*.map"), *others]:
+        unneeded.unlink(missing_ok=True)
+    shutil.rmtree(site / "_sources", ignore_errors=True)
+
 # %% ../../nbs/report/05_site.ipynb #1a177420
 def build_site(
     # Caption of a group: its notebooks and Markdown files, in reading order; the first of all is
@@ -146,14 +177,8 @@ def build_site(
     strict: bool = False,  # Whether a warning of Sphinx is an error
 ) -> Path:  # The home page
     "Executed notebooks to a static site that asks no other host for anything."
-    from sphinx.application import Sphinx
-    from sphinx.util.docutils import docutils_namespace, patch_docutils
-
-    pages, out, said = (
-        {caption: [Path(file) for file in group] for caption, group in pages.items() if group},
-        Path(out),
-        io.StringIO(),
-    )
+    pages = {caption: [Path(file) for file in group] for caption, group in pages.items() if group}
+    out = Path(out)
     if next(iter(pages.values()))[0].stem != "index":
         raise ValueError(
             "the first page must be index.ipynb or index.md, for it becomes index.html"
@@ -161,39 +186,13 @@ def build_site(
     _refuse_foreign(out)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder).resolve()
-        settings = sphinx_settings(
-            site, work, dict(_lay_out(pages, work, site, extra), site_made=_made_by())
-        )
-        with patch_docutils(), docutils_namespace():
-            app = Sphinx(
-                work / "src",
-                None,
-                work / "site",
-                work / "doctrees",
-                "html",
-                confoverrides=settings,
-                status=None,
-                warning=said,
-            )
-            app.build()
-        warnings = sorted(
-            {
-                line.replace(f"{work / 'src'}/", "")
-                for line in re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue()).splitlines()
-                if line.strip()
-            }
-        )
+        context = dict(_lay_out(pages, work, site, extra), site_made=_made_by())
+        warnings = _run_sphinx(work, sphinx_settings(site, work, context))
         if strict and warnings:
             raise ValueError(
                 f"{len(warnings)} warnings while building {out}; the first: {warnings[0]}"
             )
-        others = (
-            work / "site" / name
-            for name in (".buildinfo", "objects.inv", "_static/webpack-macros.html")
-        )
-        for unneeded in [*(work / "site").rglob("*.map"), *others]:
-            unneeded.unlink(missing_ok=True)
-        shutil.rmtree(work / "site" / "_sources", ignore_errors=True)
+        _drop_unneeded(work / "site")
         out.parent.mkdir(parents=True, exist_ok=True)
         _put(work / "site", out)
     return out / "index.html"

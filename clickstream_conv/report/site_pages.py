@@ -50,14 +50,11 @@ def setup(
     app.connect("html-page-context", _finish)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
 
-# %% ../../nbs/report/04_site_pages.ipynb #5c199219
-def sphinx_settings(
-    site: Site,  # What is known of the site
-    work: Path,  # Folder with src, static, templates and extra
-    context: dict,  # What the templates read
-) -> dict:  # What a conf.py would hold
-    "The settings of Sphinx."
-    theme = dict(
+# %% ../../nbs/report/04_site_pages.ipynb #e00608b6
+def _theme_settings(site: Site) -> dict:
+    "What stands around a page, for the theme."
+    repository = dict(name="Repository", url=site.repository, icon="fa-brands fa-github")
+    return dict(
         navbar_start=["navbar-logo"],
         navbar_center=[],
         navbar_persistent=["find.html"],
@@ -71,10 +68,29 @@ def sphinx_settings(
         footer_end=[],
         search_bar_text="Search",
         show_prev_next=True,
-        icon_links=[dict(name="Repository", url=site.repository, icon="fa-brands fa-github")]
-        if site.repository
-        else [],
+        icon_links=[repository] if site.repository else [],
     )
+
+
+_READING = dict(  # how Sphinx and its extensions read pages: as they are, and none is run
+    smartquotes=False,
+    myst_update_mathjax=False,
+    myst_enable_extensions=["dollarmath"],
+    myst_dmath_allow_digits=False,
+    myst_dmath_allow_space=False,
+    myst_heading_anchors=3,
+    nb_execution_mode="off",
+    nb_ipywidgets_js={},
+    suppress_warnings=["myst.header", "config.cache"],
+)
+
+# %% ../../nbs/report/04_site_pages.ipynb #5c199219
+def sphinx_settings(
+    site: Site,  # What is known of the site
+    work: Path,  # Folder with src, static, templates and extra
+    context: dict,  # What the templates read
+) -> dict:  # What a conf.py would hold
+    "The settings of Sphinx."
     return dict(
         project=site.title,
         language="en",
@@ -88,7 +104,7 @@ def sphinx_settings(
         html_css_files=["site.css"],
         html_extra_path=[str(work / "extra")],
         html_sidebars={"**": ["sidebar.html"]},
-        html_theme_options=theme,
+        html_theme_options=_theme_settings(site),
         html_context={**context, "default_mode": "auto"},
         html_copy_source=False,
         html_show_sourcelink=False,
@@ -96,16 +112,8 @@ def sphinx_settings(
         html_domain_indices=False,
         html_show_search_summary=site.summaries,
         html_math_renderer="mathml",
-        smartquotes=False,
         html_permalinks_icon="#",
-        myst_update_mathjax=False,
-        myst_enable_extensions=["dollarmath"],
-        myst_dmath_allow_digits=False,
-        myst_dmath_allow_space=False,
-        myst_heading_anchors=3,
-        nb_execution_mode="off",
-        nb_ipywidgets_js={},
-        suppress_warnings=["myst.header", "config.cache"],
+        **_READING,
     )
 
 # %% ../../nbs/report/04_site_pages.ipynb #ca41968d

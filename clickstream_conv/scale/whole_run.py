@@ -31,34 +31,15 @@ def _held(process) -> int:
         pass
     return total
 
-# %% ../../nbs/scale/05_whole_run.ipynb #506ae53c
-def measure_run(
-    log: Path,  # Folder of a log of the demo shop, as made by make_log
-    out: Path,  # Folder of the run
-    memory: float,  # Gigabytes that it may take
-    *words: str,  # More words of the command line
-) -> dict:  # events, sessions, train_rows, memory, peak_gb, seconds, stages: {name: seconds}
-    "How long clickstream-conv run takes, and how much memory."
+# %% ../../nbs/scale/05_whole_run.ipynb #90363800
+def _peak_of(words: list) -> int:
+    "Run the command line in a process of its own; the most bytes that it held."
     import psutil
 
     command = "from clickstream_conv.pipeline.command_line import main; main()"
-    began, peak = time.perf_counter(), 0
+    peak = 0
     process = psutil.Popen(
-        [
-            sys.executable,
-            "-c",
-            command,
-            "run",
-            "--source",
-            "demo",
-            "--path",
-            str(log),
-            "--memory",
-            str(memory),
-            "--out",
-            str(out),
-            *words,
-        ],
+        [sys.executable, "-c", command, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -70,23 +51,34 @@ def measure_run(
         raise ValueError(
             f"the run ended with {process.returncode}: {process.stdout.read().strip().splitlines()[-1]}"
         )
-    card, stages = (
-        read_json(Run(out), "metrics/source.json"),
-        read_json(Run(out), "run.json")["stages"],
-    )
-    rows = (
-        pl.scan_parquet(Run(out) / "sessions.parquet", glob=False)
-        .filter(pl.col("part") == "train")
-        .select(pl.len())
-        .collect()
-        .item()
-        if Run(out).has("sessions.parquet")
-        else 0
-    )
+    return peak
+
+
+def _learned_rows(run: Run) -> int:
+    "Session rows of the training part; 0 where a run ended before it made them."
+    if not run.has("sessions.parquet"):
+        return 0
+    rows = pl.scan_parquet(run / "sessions.parquet", glob=False)
+    return rows.filter(pl.col("part") == "train").select(pl.len()).collect().item()
+
+# %% ../../nbs/scale/05_whole_run.ipynb #506ae53c
+def measure_run(
+    log: Path,  # Folder of a log of the demo shop, as made by make_log
+    out: Path,  # Folder of the run
+    memory: float,  # Gigabytes that it may take
+    *words: str,  # More words of the command line
+) -> dict:  # events, sessions, train_rows, memory, peak_gb, seconds, stages: {name: seconds}
+    "How long clickstream-conv run takes, and how much memory."
+    began = time.perf_counter()
+    asked = dict(source="demo", path=log, memory=memory, out=out)
+    options = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    peak = _peak_of(["run", *options, *words])
+    card = read_json(Run(out), "metrics/source.json")
+    stages = read_json(Run(out), "run.json")["stages"]
     return dict(
         events=card["events"],
         sessions=card["sessions"],
-        train_rows=rows,
+        train_rows=_learned_rows(Run(out)),
         memory=memory,
         peak_gb=round(peak / 1e9, 2),
         seconds=round(time.perf_counter() - began, 1),

@@ -136,6 +136,20 @@ def in_brief(
         f" {row['share_reached']:.1%} of all who converted. Profit {row['profit']:,.2f}."
     )
 
+# %% ../../nbs/whatif/09_audience.ipynb #020d7b13
+def _amount(description: str, tooltip: str, value: float, low: float, step: float):
+    "A field for an amount of money."
+    return control(
+        widgets.BoundedFloatText,
+        description,
+        tooltip,
+        "150px",
+        value=value,
+        min=low,
+        max=1e9,
+        step=step,
+    )
+
 # %% ../../nbs/whatif/09_audience.ipynb #dc34dc5c
 class Audience(Panel):
     "Move the threshold and watch whom it reaches, and what that brings."
@@ -157,26 +171,8 @@ class Audience(Panel):
             "Back to the threshold that the run chose inside its training part",
             "170px",
         )
-        self.gain = control(
-            widgets.BoundedFloatText,
-            "Gain",
-            "What a converted contact brings",
-            "150px",
-            value=gain,
-            min=0.01,
-            max=1e9,
-            step=1,
-        )
-        self.cost = control(
-            widgets.BoundedFloatText,
-            "Cost",
-            "What a contact costs",
-            "150px",
-            value=cost,
-            min=0,
-            max=1e9,
-            step=0.1,
-        )
+        self.gain = _amount("Gain", "What a converted contact brings", gain, low=0.01, step=1)
+        self.cost = _amount("Cost", "What a contact costs", cost, low=0, step=0.1)
         self._lay_out(
             "audience",
             "Audience",
@@ -187,18 +183,48 @@ class Audience(Panel):
         self.own.on_click(lambda _: setattr(self.threshold.field, "value", line))
         self.redraw()
 
-    def redraw(self) -> None:
-        "Count, and show what was counted."
-        gain, cost = self.gain.value, self.cost.value
-        row = audience(self.scorer, [self.threshold.field.value], gain, cost).iloc[0]
-        self.answers[0].value = answer_html(
-            threshold=f"{row['threshold']:.4f}",
-            contacted=f"{row['contacted']:.0f}",
-            expected=f"{row['expected']:.4f}",
-            converted=f"{row['converted']:.0f}",
-            profit=f"{row['profit']:.2f}",
-        ) + said_html(in_brief(row, self.unit))
-        self.answers[1].value = profit_svg(audience(self.scorer, None, gain, cost), row)
+# %% ../../nbs/whatif/09_audience.ipynb #146e1cd1
+@patch
+def redraw(self: Audience) -> None:
+    "Count, and show what was counted."
+    gain, cost = self.gain.value, self.cost.value
+    row = audience(self.scorer, [self.threshold.field.value], gain, cost).iloc[0]
+    self.answers[0].value = answer_html(
+        threshold=f"{row['threshold']:.4f}",
+        contacted=f"{row['contacted']:.0f}",
+        expected=f"{row['expected']:.4f}",
+        converted=f"{row['converted']:.0f}",
+        profit=f"{row['profit']:.2f}",
+    ) + said_html(in_brief(row, self.unit))
+    self.answers[1].value = profit_svg(audience(self.scorer, None, gain, cost), row)
+
+# %% ../../nbs/whatif/09_audience.ipynb #32952020
+_WIDE, _HIGH, _LEFT, _LOW, _RIGHT = 760, 200, 70, 34, 130  # of a drawing, and its margins
+
+
+def _across(share: float) -> float:
+    "Place of a share: small ones get more room."
+    return _LEFT + np.sqrt(share) * (_WIDE - _LEFT - _RIGHT)
+
+
+def _profit_axes(zero: float, best: float, most: float) -> tuple:
+    "The line of no profit, the shares, and what both axes are called; heights are of the drawing."
+    ticks = "".join(
+        f'<text x="{_across(v):.1f}" y="{_HIGH - _LOW + 15}" text-anchor="middle">{v:.0%}</text>'
+        for v in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
+    )
+    rule = (
+        f'<line x1="{_LEFT}" y1="{zero:.1f}" x2="{_WIDE - _RIGHT}" y2="{zero:.1f}" stroke="#8C8C8C"'
+        f' stroke-dasharray="2 3"/><text x="{_LEFT - 6}" y="{zero + 4:.1f}"'
+        f' text-anchor="end">0</text><text x="{_LEFT - 6}" y="{best + 4:.1f}"'
+        f' text-anchor="end">{most:,.0f}</text>'
+    )
+    label = (
+        f'<text x="{(_LEFT + _WIDE - _RIGHT) / 2}" y="{_HIGH - 4}" text-anchor="middle">share'
+        f' contacted (circle: the chosen threshold)</text><text x="{_LEFT - 6}" y="{_HIGH - _LOW}"'
+        ' text-anchor="end">profit</text>'
+    )
+    return rule, ticks, label
 
 # %% ../../nbs/whatif/09_audience.ipynb #a65e6c3c
 def profit_svg(
@@ -206,45 +232,29 @@ def profit_svg(
     row: pd.Series,  # The row of the chosen threshold
 ) -> str:  # An SVG drawing
     "Profit by the share that is contacted, with the chosen threshold marked."
-    wide, high, left, low, right = 760, 200, 70, 34, 130
     x, y = curve["share_contacted"].to_numpy(), curve["profit"].to_numpy()
-    best, top, bottom = (
-        curve.loc[curve["profit"].idxmax()],
-        max(y.max(), row["profit"], 1e-9) * 1.15,
-        -0.5 * max(y.max(), row["profit"], 1e-9),
-    )
-    across, up = (
-        lambda v: left + np.sqrt(v) * (wide - left - right),
-        lambda v: 8 + (top - max(v, bottom)) / (top - bottom) * (high - low - 8),
-    )
-    track = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in zip(x, y) if b >= bottom)
-    ticks = "".join(
-        f'<text x="{across(v):.1f}" y="{high - low + 15}" text-anchor="middle">{v:.0%}</text>'
-        for v in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
-    )
+    best = curve.loc[curve["profit"].idxmax()]
+    most = max(y.max(), row["profit"], 1e-9)
+    top, bottom = most * 1.15, -0.5 * most
+
+    def up(profit: float) -> float:
+        "Place of a profit."
+        return 8 + (top - max(profit, bottom)) / (top - bottom) * (_HIGH - _LOW - 8)
+
+    track = " ".join(f"{_across(a):.1f},{up(b):.1f}" for a, b in zip(x, y) if b >= bottom)
     says = (
         f"Profit is highest, {best['profit']:,.2f}, where {best['share_contacted']:.1%} are"
         f" contacted, from a probability of {best['threshold']:.4f} on. At the chosen threshold it"
         f" is {row['profit']:,.2f}."
     )
     mark = (
-        f'<circle cx="{across(row["share_contacted"]):.1f}" cy="{up(row["profit"]):.1f}" r="6"'
+        f'<circle cx="{_across(row["share_contacted"]):.1f}" cy="{up(row["profit"]):.1f}" r="6"'
         f' fill="white" stroke="{COLOURS["text"]}" stroke-width="2"/>'
     )
-    zero = (
-        f'<line x1="{left}" y1="{up(0):.1f}" x2="{wide - right}" y2="{up(0):.1f}" stroke="#8C8C8C"'
-        f' stroke-dasharray="2 3"/><text x="{left - 6}" y="{up(0) + 4:.1f}"'
-        f' text-anchor="end">0</text><text x="{left - 6}" y="{up(best["profit"]) + 4:.1f}"'
-        f' text-anchor="end">{best["profit"]:,.0f}</text>'
-    )
-    label = (
-        f'<text x="{(left + wide - right) / 2}" y="{high - 4}" text-anchor="middle">share contacted'
-        f' (circle: the chosen threshold)</text><text x="{left - 6}" y="{high - low}"'
-        ' text-anchor="end">profit</text>'
-    )
+    zero, ticks, label = _profit_axes(up(0), up(best["profit"]), best["profit"])
     return (
-        f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {wide} {high}"'
-        f' style="width:100%;max-width:{wide}px" font-size="11" fill="#333333"'
+        f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {_WIDE} {_HIGH}"'
+        f' style="width:100%;max-width:{_WIDE}px" font-size="11" fill="#333333"'
         f' font-family="sans-serif">{zero}<polyline points="{track}" fill="none"'
         f' stroke="{COLOURS["model"]}"'
         f' stroke-width="1.6"/>{ticks}{mark}{label}</svg><p>{escape(says)}</p>'

@@ -26,7 +26,7 @@ def _counted_wrong(row: dict) -> bool:
     return abs(sum(row[f"n_{event}"] for event in COUNTED) - row["landmark"]) > 1e-9
 
 # %% ../../nbs/whatif/07_contradictions.ipynb #53642221
-CONTRADICTIONS = (  # columns needed, what is wrong, in words
+_WRONG_COUNTS = (  # columns needed, what is wrong, in words
     (
         (*(f"n_{event}" for event in COUNTED), "landmark"),
         _counted_wrong,
@@ -52,6 +52,10 @@ CONTRADICTIONS = (  # columns needed, what is wrong, in words
         lambda r: r["cart_count"] > 0 and r["n_cart"] <= 0,
         "cart_count is {cart_count:g} without any cart event",
     ),
+)
+
+# %% ../../nbs/whatif/07_contradictions.ipynb #3e668d13
+_WRONG_SIZES = (
     (
         ("n_items", "n_item_events"),
         lambda r: r["n_items"] > r["n_item_events"],
@@ -88,6 +92,7 @@ CONTRADICTIONS = (  # columns needed, what is wrong, in words
         "the longest pause, {dwell_max:,.0f} s, is longer than all {elapsed:,.0f} s together",
     ),
 )
+CONTRADICTIONS = _WRONG_COUNTS + _WRONG_SIZES  # columns needed, what is wrong, in words
 
 # %% ../../nbs/whatif/07_contradictions.ipynb #d364cb64
 def contradictions(

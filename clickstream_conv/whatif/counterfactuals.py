@@ -8,6 +8,7 @@ __all__ = ['Ways']
 # %% ../../nbs/whatif/12_counterfactuals.ipynb #9652d9e8
 import ipywidgets as widgets
 import pandas as pd
+from fastcore.basics import patch
 
 from ..scoring.scorer import Scorer
 from .scenario import Scenario, scenario_of
@@ -23,6 +24,41 @@ from clickstream_conv.whatif.widgets import (
     text_area,
 )
 
+# %% ../../nbs/whatif/12_counterfactuals.ipynb #f8e6355e
+def _offered(scorer: Scorer, given: Scenario | pd.DataFrame | None) -> list:
+    "Sessions for the menu: the given one, then real ones."
+    first = [("the one given", None)] if given is not None else []
+    if scorer.card["ready_made"]:
+        some = past_of(scorer).rows.head(40).to_dict("records")
+        return first + [
+            (f"{r['session_id']}, {_converted_in_words(r['converted'])}", r["session_id"])
+            for r in some
+        ]
+    return first + [
+        (
+            f"{r['session_id'][:14]}, {r['events']} events, {_converted_in_words(r['converted'])}",
+            r["session_id"],
+        )
+        for r in find_sessions(scorer, False, (2, 8)).to_dicts()
+    ]
+
+
+def _converted_in_words(converted: int) -> str:
+    "Whether a session converted."
+    return "converted" if converted else "not converted"
+
+
+def _ways_table(found: pd.DataFrame) -> str:
+    "Ways as a table; empty where there is none."
+    if not len(found):
+        return ""
+    shown = found.assign(
+        after=[f"{v:.4f}" for v in found["after"]],
+        common=[f"{v:.1%}" for v in found["common"]],
+        unusual=[f"{v:.0f} % of sessions are nearer to others" for v in found["percentile"]],
+    )
+    return table_html(shown[["what", "after", "common", "unusual"]], "The commonest first")
+
 # %% ../../nbs/whatif/12_counterfactuals.ipynb #7d26045a
 class Ways(Panel):
     "Choose a session and a threshold, and see which changes would be enough."
@@ -34,36 +70,7 @@ class Ways(Panel):
         session: Scenario | pd.DataFrame | None = None,
     ):
         self.scorer, self.past, self.given = scorer, past_of(scorer), session
-        line = min(max(scorer.threshold, 1e-4), 1.0)
-        self.session = control(
-            widgets.Dropdown,
-            "Session",
-            "A real session of the training part",
-            "400px",
-            options=self._offered(),
-        )
-        self.threshold = Dial(
-            "Threshold", "The probability to be reached", line, 1e-4, 1.0, 0.02, log=True
-        )
-        self.changes = control(
-            widgets.Dropdown,
-            "Changes at most",
-            "How many changes may be combined",
-            "190px",
-            options=[1, 2],
-            value=2,
-        )
-        self.least = control(
-            widgets.Dropdown,
-            "Common enough",
-            "Share of sessions that must do the same",
-            "260px",
-            options=[
-                ("1 % of sessions", 0.01),
-                ("5 % of sessions", 0.05),
-                ("0.2 % of sessions", 0.002),
-            ],
-        )
+        self._make_controls()
         self._lay_out(
             "ways",
             "What would change it",
@@ -76,53 +83,65 @@ class Ways(Panel):
         )
         self.redraw()
 
-    def _offered(self) -> list:
-        "Sessions for the menu: the given one, then real ones."
-        given = [("the one given", None)] if self.given is not None else []
-        if self.scorer.card["ready_made"]:
-            return given + [
-                (f"{r.session_id}, {'converted' if r.converted else 'not converted'}", r.session_id)
-                for r in self.past.rows.head(40).itertuples()
-            ]
-        return given + [
-            (
-                f"{r['session_id'][:14]}, {r['events']} events, {'converted' if r['converted'] else 'not converted'}",
-                r["session_id"],
-            )
-            for r in find_sessions(self.scorer, False, (2, 8)).to_dicts()
-        ]
+# %% ../../nbs/whatif/12_counterfactuals.ipynb #696d1e98
+@patch
+def _make_controls(self: Ways) -> None:
+    "Session, threshold, changes and how common they must be."
+    self.session = control(
+        widgets.Dropdown,
+        "Session",
+        "A real session of the training part",
+        "400px",
+        options=_offered(self.scorer, self.given),
+    )
+    line = min(max(self.scorer.threshold, 1e-4), 1.0)
+    self.threshold = Dial(
+        "Threshold", "The probability to be reached", line, 1e-4, 1.0, 0.02, log=True
+    )
+    self.changes = control(
+        widgets.Dropdown,
+        "Changes at most",
+        "How many changes may be combined",
+        "190px",
+        options=[1, 2],
+        value=2,
+    )
+    self.least = control(
+        widgets.Dropdown,
+        "Common enough",
+        "Share of sessions that must do the same",
+        "260px",
+        options=[
+            ("1 % of sessions", 0.01),
+            ("5 % of sessions", 0.05),
+            ("0.2 % of sessions", 0.002),
+        ],
+    )
 
-    def chosen(self) -> Scenario | pd.DataFrame:  # A session
-        "The session that is asked about."
-        name = self.session.value
-        if name is None:
-            return self.given
-        return (
-            self.past.rows[self.past.rows["session_id"] == name].tail(1)
-            if self.scorer.card["ready_made"]
-            else scenario_of(self.scorer, name)
-        )
+# %% ../../nbs/whatif/12_counterfactuals.ipynb #d86bd205
+@patch
+def chosen(self: Ways) -> Scenario | pd.DataFrame:  # A session
+    "The session that is asked about."
+    name = self.session.value
+    if name is None:
+        return self.given
+    if self.scorer.card["ready_made"]:
+        return self.past.rows[self.past.rows["session_id"] == name].tail(1)
+    return scenario_of(self.scorer, name)
 
-    def redraw(self) -> None:
-        "Search, and show what was found."
-        self.ways = found = ways_over(
-            self.scorer,
-            self.chosen(),
-            self.threshold.field.value,
-            self.changes.value,
-            self.least.value,
-        )
-        after = f"{found['after'].iloc[0]:.4f}" if len(found) else "none"
-        shown = found.assign(
-            after=[f"{v:.4f}" for v in found["after"]],
-            common=[f"{v:.1%}" for v in found["common"]],
-            unusual=[f"{v:.0f} % of sessions are nearer to others" for v in found["percentile"]],
-        )
-        self.answers[0].value = answer_html(
-            probability=f"{found.attrs['before']:.4f}", after=after, found=str(len(found))
-        ) + said_html(found.attrs["says"])
-        self.answers[1].value = (
-            table_html(shown[["what", "after", "common", "unusual"]], "The commonest first")
-            if len(found)
-            else ""
-        )
+
+@patch
+def redraw(self: Ways) -> None:
+    "Search, and show what was found."
+    self.ways = found = ways_over(
+        self.scorer,
+        self.chosen(),
+        self.threshold.field.value,
+        self.changes.value,
+        self.least.value,
+    )
+    after = f"{found['after'].iloc[0]:.4f}" if len(found) else "none"
+    self.answers[0].value = answer_html(
+        probability=f"{found.attrs['before']:.4f}", after=after, found=str(len(found))
+    ) + said_html(found.attrs["says"])
+    self.answers[1].value = _ways_table(found)

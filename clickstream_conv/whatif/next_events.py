@@ -81,19 +81,9 @@ def next_events(
         .group_by("before", "event", "relation", *places, "with_category")
         .agg(n=pl.len(), pause=pl.col("pause").median())
     )
-    return (
-        moves.join(left, on="before")
-        .with_columns(share=pl.col("n") / pl.col("left"))
-        .sort(
-            "before",
-            "n",
-            "event",
-            "relation",
-            *places,
-            "with_category",
-            descending=[False, True, *[False] * (3 + len(places))],
-        )
-    )
+    order = ["before", "n", "event", "relation", *places, "with_category"]
+    shares = moves.join(left, on="before").with_columns(share=pl.col("n") / pl.col("left"))
+    return shares.sort(order, descending=[name == "n" for name in order])
 
 # %% ../../nbs/whatif/10_next_events.ipynb #7e2e87b0
 @dataclass(frozen=True)
@@ -180,6 +170,35 @@ def place_of(
         self._crowds[key] = usual_place(scorer, event, item_id, category)
     return self._crowds[key]
 
+# %% ../../nbs/whatif/10_next_events.ipynb #e5e44c24
+def _no_product(scenario: Scenario, with_category: bool) -> dict:
+    "An event without a product; its category is the last one seen, if such events have one."
+    seen = (s["category"] for s in reversed(scenario.steps) if s["category"] is not None)
+    return dict(item_id=None, price=None, category=next(seen, None) if with_category else None)
+
+
+def _goes_on(scorer: Scorer, scenario: Scenario, move: dict) -> Change | None:
+    "The session with one more event; nothing where no product is known for it."
+    past, own = past_of(scorer), move["relation"] == "none"
+    if own:
+        product = _no_product(scenario, move["with_category"])
+    else:
+        product = _product_for(past, scenario, move["relation"])
+    if product is None:
+        return None
+    places = past.place_of(scorer, move["event"], product["item_id"], product["category"]) | {
+        c: move[c] for c in scenario.places if own and c in move
+    }
+    price = f" ({product['price']:,.2f})" if product["price"] is not None else ""
+    where = "".join(f" ({c} {move[c]})" for c in scenario.places if own and move.get(c) is not None)
+    relation = RELATIONS[move["relation"]].format(item=product["item_id"])
+    fine = move["pause"] is not None and past.card["resolution"] in FINE
+    pause = max(round(move["pause"], 1), 0.0) if fine else 0.0
+    event = dict(event=move["event"], quantity=1, pause=pause, **product, **places)
+    return Change(
+        f"then {move['event']}{relation}{price}{where}", move["share"], scenario.with_event(event)
+    )
+
 # %% ../../nbs/whatif/10_next_events.ipynb #7b919a8d
 def continuations(
     scorer: Scorer,  # Made by Scorer.load
@@ -187,54 +206,23 @@ def continuations(
     least: float = 0.01,  # Share of sessions that must go on like this
 ) -> list:  # Change, the commonest first
     "The session with one more event that is usual here."
-    past, end, found = past_of(scorer), scenario.steps[-1], []
+    past, end = past_of(scorer), scenario.steps[-1]
     state = "|".join(str(end[c]) if end[c] is not None else "" for c in scorer.card["state"])
-    for move in past.following(scorer, state, least):
-        product = (
-            _product_for(past, scenario, move["relation"])
-            if move["relation"] != "none"
-            else dict(
-                item_id=None,
-                price=None,
-                category=next(
-                    (s["category"] for s in reversed(scenario.steps) if s["category"] is not None),
-                    None,
-                )
-                if move["with_category"]
-                else None,
-            )
-        )
-        if product is None:
-            continue
-        places = past.place_of(scorer, move["event"], product["item_id"], product["category"]) | {
-            c: move[c] for c in scenario.places if move["relation"] == "none" and c in move
-        }
-        price = f" ({product['price']:,.2f})" if product["price"] is not None else ""
-        where = "".join(
-            f" ({c} {move[c]})"
-            for c in scenario.places
-            if move["relation"] == "none" and move.get(c) is not None
-        )
-        words = f"then {move['event']}{RELATIONS[move['relation']].format(item=product['item_id'])}{price}{where}"
-        pause = (
-            round(move["pause"], 1)
-            if move["pause"] is not None and past.card["resolution"] in FINE
-            else 0.0
-        )
-        found.append(
-            Change(
-                words,
-                move["share"],
-                scenario.with_event(
-                    dict(
-                        event=move["event"], quantity=1, pause=max(pause, 0.0), **product, **places
-                    )
-                ),
-            )
-        )
-    return found
+    changes = [_goes_on(scorer, scenario, move) for move in past.following(scorer, state, least)]
+    return [change for change in changes if change is not None]
 
 # %% ../../nbs/whatif/10_next_events.ipynb #28877072
+def _cheaper(scenario: Scenario, priced: dict, price: float) -> Scenario:
+    "The session had a product cost something else at each event with its price."
+    steps = tuple(
+        step | dict(price=price)
+        if step["item_id"] == priced["item_id"] and step["price"] == priced["price"]
+        else step
+        for step in scenario.steps
+    )
+    return replace(scenario, steps=steps)
+
+
 def edits(
     scorer: Scorer,  # Made by Scorer.load
     scenario: Scenario,  # A session with at least one event
@@ -242,42 +230,21 @@ def edits(
     "The session had the shop been quicker, or its last product cheaper."
     past, n, end, found = past_of(scorer), len(scenario), scenario.steps[-1], []
     waited = past.pauses.filter(pl.col("event") == end["event"])
-    if n > 1 and len(waited) and end["pause"] > 1.05 * (short := round(waited["low"][0], 1)):
-        found.append(
-            Change(
-                f"had the last pause been {short:,.1f} s instead of {end['pause']:,.1f} s",
-                0.25,
-                scenario.changed(n, pause=short),
-            )
-        )
-    priced = next(
-        (
-            step
-            for step in reversed(scenario.steps)
-            if step["item_id"] is not None and step["price"]
-        ),
-        None,
-    )
+    short = round(waited["low"][0], 1) if n > 1 and len(waited) else None
+    if short is not None and end["pause"] > 1.05 * short:
+        words = f"had the last pause been {short:,.1f} s instead of {end['pause']:,.1f} s"
+        found.append(Change(words, 0.25, scenario.changed(n, pause=short)))
+    with_price = (s for s in reversed(scenario.steps) if s["item_id"] is not None and s["price"])
+    priced = next(with_price, None)
     for less in (0.1, 0.2) if priced else ():
         new = round((1 - less) * priced["price"], 2)
         share = past.price_share(priced["category"], new)
-        lower = replace(
-            scenario,
-            steps=tuple(
-                step | dict(price=new)
-                if step["item_id"] == priced["item_id"] and step["price"] == priced["price"]
-                else step
-                for step in scenario.steps
-            ),
+        words = (
+            f"had {priced['item_id']} cost {new:,.2f} instead of {priced['price']:,.2f}"
+            f" ({less:.0%} less)"
         )
         if share:
-            found.append(
-                Change(
-                    f"had {priced['item_id']} cost {new:,.2f} instead of {priced['price']:,.2f} ({less:.0%} less)",
-                    share,
-                    lower,
-                )
-            )
+            found.append(Change(words, share, _cheaper(scenario, priced, new)))
     return found
 
 # %% ../../nbs/whatif/10_next_events.ipynb #83ea30a7

@@ -119,6 +119,39 @@ def _finding(compared: pd.DataFrame) -> str:
     )
     return "; ".join(f"{name} ends at {p:.3f}" for name, p in ends.items())
 
+# %% ../../nbs/whatif/02_paths.ipynb #7903ce29
+def _draw_scenario(ax, path: pd.DataFrame, colour: str, wider: int) -> None:
+    "A path's line and its marks; those below others are wider, so that all are seen."
+    kept = path["trained"].to_numpy()
+    ax.plot(path["step"], path["probability"], color=colour, lw=1.6 + 3 * wider)
+    ax.plot(path["step"][kept], path["probability"][kept], "o", color=colour, ms=5 + 4 * wider)
+    ax.plot(
+        path["step"][~kept],
+        path["probability"][~kept],
+        "D",
+        color=colour,
+        mfc="white",
+        ms=4 + 3 * wider,
+    )
+
+
+def _name_ends(ax, named: list, least: float) -> None:
+    "Names at the right of the ends of lines, moved apart where they would meet."
+    places = spread_out([end[1] for _, end, _ in named], least)
+    for (name, end, colour), y in zip(named, places):
+        ax.annotate(
+            name,
+            end,
+            xytext=(1.03, y),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+            annotation_clip=False,
+            arrowprops=dict(
+                arrowstyle="-", color=colour, lw=0.6, shrinkA=1, shrinkB=5, relpos=(0, 0.5)
+            ),
+        )
+
 # %% ../../nbs/whatif/02_paths.ipynb #5661a70e
 def plot_scenarios(
     compared: pd.DataFrame,  # As made by compare_scenarios
@@ -130,27 +163,10 @@ def plot_scenarios(
         ends = {}
         paths = list(compared.dropna(subset=["probability"]).groupby("scenario", sort=False))
         for place, (name, path) in enumerate(paths):
-            colour, kept, wider = (
-                KINDS[place % len(KINDS)],
-                path["trained"].to_numpy(),
-                len(paths) - 1 - place,
-            )
-            ax.plot(path["step"], path["probability"], color=colour, lw=1.6 + 3 * wider)
-            ax.plot(
-                path["step"][kept], path["probability"][kept], "o", color=colour, ms=5 + 4 * wider
-            )
-            ax.plot(
-                path["step"][~kept],
-                path["probability"][~kept],
-                "D",
-                color=colour,
-                mfc="white",
-                ms=4 + 3 * wider,
-            )
-            ends[name] = (path["step"].iloc[-1], path["probability"].iloc[-1], colour)
-        top = 1.12 * max(
-            [threshold, *(p for _, p, _ in ends.values()), *compared["probability"].dropna()]
-        )
+            colour = KINDS[place % len(KINDS)]
+            _draw_scenario(ax, path, colour, wider=len(paths) - 1 - place)
+            ends[name] = ((path["step"].iloc[-1], path["probability"].iloc[-1]), colour)
+        top = 1.12 * max([threshold, *compared["probability"].dropna()])
         ax.set(
             xlabel="events so far (filled: as trained, hollow: another number of events)",
             ylabel="probability",
@@ -158,24 +174,8 @@ def plot_scenarios(
             xticks=sorted({1, *compared["step"][:: max(1, len(compared) // 12)]}),
         )
         ax.axhline(threshold, color=COLOURS["chance"], ls="--", lw=0.9)
-        places = spread_out([*(p for _, p, _ in ends.values()), threshold], 0.075 * top)
-        named = [
-            *((name, end[:2], end[2]) for name, end in ends.items()),
-            (f"threshold {threshold:.3f}", (ax.get_xlim()[1], threshold), "#595959"),
-        ]
-        for (name, end, colour), y in zip(named, places):
-            ax.annotate(
-                name,
-                end,
-                xytext=(1.03, y),
-                textcoords=("axes fraction", "data"),
-                va="center",
-                color=colour,
-                annotation_clip=False,
-                arrowprops=dict(
-                    arrowstyle="-", color=colour, lw=0.6, shrinkA=1, shrinkB=5, relpos=(0, 0.5)
-                ),
-            )
+        line = (f"threshold {threshold:.3f}", (ax.get_xlim()[1], threshold), "#595959")
+        _name_ends(ax, [*((name, *end) for name, end in ends.items()), line], 0.075 * top)
         ax.set_title(_finding(compared))
     return Picture(
         figure,

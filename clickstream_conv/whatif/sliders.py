@@ -18,6 +18,15 @@ from .contradictions import nudge, range_of, useful_features
 from .sessions import past_of
 from .widgets import answer_html, control, Dial, html_text, Panel, text_area
 
+# %% ../../nbs/whatif/08_sliders.ipynb #0c940b7b
+def _slider_for(rows: pd.DataFrame, name: str) -> widgets.Dropdown | Dial:
+    "A slider for a number, a menu for a word."
+    limits = range_of(rows, name)
+    hint = f"Value of {name}"
+    if limits.words:
+        return control(widgets.Dropdown, name, hint, "270px", options=limits.words)
+    return Dial(name, hint, limits.low, limits.low, limits.high, limits.step, label="130px")
+
 # %% ../../nbs/whatif/08_sliders.ipynb #23d94ccf
 class Sliders(Panel):
     "Move the columns of a session row and watch the probability, and whether such a session could be."
@@ -28,24 +37,9 @@ class Sliders(Panel):
         landmark: int | None = None,  # Number of events; None: the middle one of those trained
         most: int = 6,  # How many sliders
     ):
-        self.scorer, self.past, self.names, self.changes = (
-            scorer,
-            past_of(scorer),
-            useful_features(scorer, most),
-            {},
-        )
-        marks = [k for k in scorer.landmarks if (self.past.rows["landmark"] == k).sum() > 1]
-        self.landmark = control(
-            widgets.Dropdown,
-            "Events seen",
-            "Number of events after which the model is asked",
-            "150px",
-            options=marks,
-            value=landmark or marks[len(marks) // 2],
-        )
-        self.session = control(widgets.Dropdown, "Session", "A real session to begin with", "330px")
-        self.reset = control(widgets.Button, "Reset", "Back to the real session", "90px")
-        self.sliders = {c: self._slider(c) for c in self.names}
+        self.scorer, self.past = scorer, past_of(scorer)
+        self.names, self.changes = useful_features(scorer, most), {}
+        self._make_controls(landmark)
         self._lay_out(
             "sliders",
             "Sliders",
@@ -65,21 +59,22 @@ class Sliders(Panel):
             )
         self._begin()
 
-    def _slider(self, name: str) -> widgets.Dropdown | Dial:
-        "A slider for a number, a menu for a word."
-        words = range_of(self.past.rows, name).words
-        if words:
-            return control(widgets.Dropdown, name, f"Value of {name}", "270px", options=words)
-        limits = range_of(self.past.rows, name)
-        return Dial(
-            name,
-            f"Value of {name}",
-            limits.low,
-            limits.low,
-            limits.high,
-            limits.step,
-            label="130px",
-        )
+# %% ../../nbs/whatif/08_sliders.ipynb #149abbcd
+@patch
+def _make_controls(self: Sliders, landmark: int | None) -> None:
+    "Which session to begin with, and a slider for each column."
+    marks = [k for k in self.scorer.landmarks if (self.past.rows["landmark"] == k).sum() > 1]
+    self.landmark = control(
+        widgets.Dropdown,
+        "Events seen",
+        "Number of events after which the model is asked",
+        "150px",
+        options=marks,
+        value=landmark or marks[len(marks) // 2],
+    )
+    self.session = control(widgets.Dropdown, "Session", "A real session to begin with", "330px")
+    self.reset = control(widgets.Button, "Reset", "Back to the real session", "90px")
+    self.sliders = {c: _slider_for(self.past.rows, c) for c in self.names}
 
 # %% ../../nbs/whatif/08_sliders.ipynb #d7a3f80d
 @patch

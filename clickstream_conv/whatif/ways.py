@@ -45,11 +45,9 @@ def more_pages(
             )
     return found
 
-# %% ../../nbs/whatif/11_ways.ipynb #f6db9bc9
-def _row_ways(
-    scorer: Scorer, row: pd.DataFrame, threshold: float, most_changes: int, least: float
-) -> tuple[pd.DataFrame, float]:
-    "Ways of a finished session, all that are over the threshold; and its probability as it stands."
+# %% ../../nbs/whatif/11_ways.ipynb #4ec2a20a
+def _pages_tried(scorer: Scorer, row: pd.DataFrame, most_changes: int, least: float) -> list:
+    "Changes of a finished session, one or two at a time: how many, words, how common, what changes."
     single = [one for one in more_pages(scorer, row) if one[1] >= least]
     tried = [(1, *one) for one in single]
     if most_changes > 1:
@@ -59,6 +57,14 @@ def _row_ways(
             for b in single[i + 1 :]
             if not set(a[2]) & set(b[2]) and a[1] * b[1] >= least
         ]
+    return tried
+
+# %% ../../nbs/whatif/11_ways.ipynb #f6db9bc9
+def _row_ways(
+    scorer: Scorer, row: pd.DataFrame, threshold: float, most_changes: int, least: float
+) -> tuple[pd.DataFrame, float]:
+    "Ways of a finished session, all that are over the threshold; and its probability as it stands."
+    tried = _pages_tried(scorer, row, most_changes, least)
     moved = {
         c: [row[c].iloc[0], *(changes.get(c, row[c].iloc[0]) for *_, changes in tried)]
         for c in dict.fromkeys(c for *_, changes in tried for c in changes)
@@ -69,10 +75,8 @@ def _row_ways(
     before, *p = score_rows(scorer, rows)
     if not tried or before >= threshold:
         return pd.DataFrame(columns=WAYS), float(before)
-    crowd, k = (
-        past_of(scorer).crowd(scorer, int(row["landmark"].iloc[0])),
-        int(row["landmark"].iloc[0]),
-    )
+    k = int(row["landmark"].iloc[0])
+    crowd = past_of(scorer).crowd(scorer, k)
     found = pd.DataFrame(
         dict(
             changes=[n for n, *_ in tried],
@@ -204,6 +208,15 @@ def _event_ways(
     )
     return found, float(before)
 
+# %% ../../nbs/whatif/11_ways.ipynb #1b3d480c
+def _fewest_changes(found: pd.DataFrame, before: float, most: int) -> pd.DataFrame:
+    "The commonest of the ways with the fewest changes."
+    if not len(found):
+        return pd.DataFrame(columns=WAYS)
+    few = found[found["changes"] == found["changes"].min()].assign(before=before)
+    few = few.sort_values(["common", "after"], ascending=False, kind="stable").head(most)
+    return few[list(WAYS)].reset_index(drop=True)
+
 # %% ../../nbs/whatif/11_ways.ipynb #652abd0c
 def ways_over(
     scorer: Scorer,  # Made by Scorer.load
@@ -231,7 +244,6 @@ def ways_over(
                 " scenario: scenario_of(scorer, session_id)"
             )
         found, before = _row_ways(scorer, session, line, most_changes, least)
-    nothing, closed = pd.DataFrame(columns=WAYS), np.isnan(before)
     tried = dict(
         best=found.attrs.get("best", np.nan),
         over=found.attrs.get("over", 0),
@@ -239,15 +251,9 @@ def ways_over(
         least=least,
         first=scorer.landmarks[0],
     )
-    if len(found):
-        found = (
-            found[found["changes"] == found["changes"].min()]
-            .assign(before=before)
-            .sort_values(["common", "after"], ascending=False, kind="stable")
-            .head(most)
-        )
-    found = found[list(WAYS)].reset_index(drop=True) if len(found) else nothing
-    found.attrs = dict(says=_ways_in_words(found, before, line, closed, tried), before=before)
+    found = _fewest_changes(found, before, most)
+    says = _ways_in_words(found, before, line, np.isnan(before), tried)
+    found.attrs = dict(says=says, before=before)
     return found
 
 # %% ../../nbs/whatif/11_ways.ipynb #1ae77f4d

@@ -15,6 +15,7 @@ from html import escape
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from ..base.pictures import COLOURS
 
@@ -70,7 +71,49 @@ def table_html(
         f' style="text-align:left">{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
 
+# %% ../../nbs/whatif/03_widgets.ipynb #189e21f2
+_WIDE, _HIGH, _LEFT, _LOW = (
+    760,
+    190,
+    46,
+    34,
+)  # size of a drawing, and its margins at the left and below
+_RIGHT = 130  # margin at the right, where the last value and the dashed line are named
+
+
+def _line_points(at: list, filled: np.ndarray, labels: list) -> str:
+    "Points and what they are called, names on two heights so that they do not meet."
+    points = "".join(
+        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{COLOURS["model"] if full else "white"}"'
+        f' stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
+        for (a, b), full in zip(at, filled)
+    )
+    names = "".join(
+        f'<text x="{a:.1f}" y="{_HIGH - _LOW + 15 + 13 * (i % 2)}"'
+        f' text-anchor="middle">{escape(str(t))}</text>'
+        for i, ((a, _), t) in enumerate(zip(at, labels))
+    )
+    return points + names
+
+
+def _line_axis(top: float) -> str:
+    "The axis with its two ends."
+    return (
+        f'<line x1="{_LEFT - 8}" y1="{_HIGH - _LOW}" x2="{_WIDE - _RIGHT + 8}" y2="{_HIGH - _LOW}"'
+        f' stroke="#8C8C8C"/><text x="2" y="{_HIGH - _LOW + 4}">0</text><text x="2"'
+        f' y="16">{top:.3g}</text>'
+    )
+
 # %% ../../nbs/whatif/03_widgets.ipynb #7948d566
+def _line_rule(at: float, level: float, name: str) -> str:
+    "The dashed line and its name."
+    return (
+        f'<line x1="{_LEFT - 8}" y1="{at:.1f}" x2="{_WIDE - _RIGHT + 8}" y2="{at:.1f}"'
+        f' stroke="#595959" stroke-dasharray="5 4"/><text x="{_WIDE - _RIGHT + 12}"'
+        f' y="{at + 4:.1f}">{escape(name)} {level:.4g}</text>'
+    )
+
+
 def line_svg(
     x: np.ndarray,  # Position of each point, 0 to 1
     y: np.ndarray,  # Height of each point
@@ -81,49 +124,25 @@ def line_svg(
     level_name: str = "threshold",  # What the dashed line is called
 ) -> str:  # An SVG drawing
     "A line with points, quick enough to be drawn while somebody types."
-    wide, high, left, low = 760, 190, 46, 34
     top = 1.12 * max(level, *y, 1e-9)
-    at = [
-        (left + v * (wide - left - 130), high - low - (high - low - 8) * p / top)
-        for v, p in zip(x, y)
-    ]
-    points = "".join(
-        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{COLOURS["model"] if full else "white"}"'
-        f' stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
-        for (a, b), full in zip(at, filled)
-    )
-    names = "".join(
-        f'<text x="{a:.1f}" y="{high - low + 15 + 13 * (i % 2)}"'
-        f' text-anchor="middle">{escape(str(t))}</text>'
-        for i, ((a, _), t) in enumerate(zip(at, labels))
-    )
-    line, end = (
-        high - low - (high - low - 8) * level / top,
-        (
-            f'<text x="{at[-1][0] + 9:.1f}" y="{at[-1][1] + 4:.1f}"'
-            f' font-weight="600">{y[-1]:.4f}</text>'
-            if at
-            else ""
-        ),
-    )
+    floor, room = _HIGH - _LOW, _HIGH - _LOW - 8
+    at = [(_LEFT + v * (_WIDE - _LEFT - _RIGHT), floor - room * p / top) for v, p in zip(x, y)]
+    rule = _line_rule(floor - room * level / top, level, level_name)
     track = (
         f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in at)}" fill="none"'
         f' stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
     )
-    axis = (
-        f'<line x1="{left - 8}" y1="{high - low}" x2="{wide - 122}" y2="{high - low}"'
-        f' stroke="#8C8C8C"/><text x="2" y="{high - low + 4}">0</text><text x="2"'
-        f' y="16">{top:.3g}</text>'
-    )
-    rule = (
-        f'<line x1="{left - 8}" y1="{line:.1f}" x2="{wide - 122}" y2="{line:.1f}" stroke="#595959"'
-        f' stroke-dasharray="5 4"/><text x="{wide - 118}" y="{line + 4:.1f}">{escape(level_name)}'
-        f" {level:.4g}</text>"
-    )
+    end = ""
+    if at:
+        end = (
+            f'<text x="{at[-1][0] + 9:.1f}" y="{at[-1][1] + 4:.1f}"'
+            f' font-weight="600">{y[-1]:.4f}</text>'
+        )
     return (
-        f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {wide} {high}"'
-        f' style="width:100%;max-width:{wide}px" font-size="11" fill="#333333"'
-        f' font-family="sans-serif">{axis}{rule}{track}{points}{names}{end}</svg>'
+        f'<svg role="img" aria-label="{escape(says)}" viewBox="0 0 {_WIDE} {_HIGH}"'
+        f' style="width:100%;max-width:{_WIDE}px" font-size="11" fill="#333333"'
+        f' font-family="sans-serif">{_line_axis(top)}{rule}{track}'
+        f"{_line_points(at, filled, labels)}{end}</svg>"
     )
 
 # %% ../../nbs/whatif/03_widgets.ipynb #1f3dd5ae
@@ -205,6 +224,37 @@ class Range:
     step: float  # Between two
     words: tuple = ()  # For a column of words: its values
 
+# %% ../../nbs/whatif/03_widgets.ipynb #04e55dc1
+def _field_of(description: str, tooltip: str, value: float, step: float, log: bool, label: str):
+    "The number field of a dial: it takes any number, or any probability where the slider is logarithmic."
+    field = control(
+        widgets.BoundedFloatText,
+        description,
+        tooltip,
+        "250px",
+        value=value,
+        min=0 if log else -1e12,
+        max=1 if log else 1e12,
+        step=0.01 if log else step,
+    )
+    field.style.description_width = label
+    return field
+
+
+def _slider_of(tooltip: str, value: float, low: float, high: float, step: float, log: bool):
+    "The slider of a dial."
+    kind, limits = widgets.FloatSlider, dict(min=low, max=high)
+    if log:
+        kind, limits = widgets.FloatLogSlider, dict(min=np.log10(low), max=np.log10(high), base=10)
+    return kind(
+        value=min(max(value, low), high),
+        step=step,
+        readout=False,
+        tooltip=tooltip,
+        layout=layout(width="190px"),
+        **limits,
+    )
+
 # %% ../../nbs/whatif/03_widgets.ipynb #ed443cfb
 class Dial:
     """A number field with a slider beside it.
@@ -224,31 +274,9 @@ class Dial:
         log: bool = False,  # Whether the slider is logarithmic
         label: str = "initial",  # Width of the label
     ):
-        self.log, self.field = (
-            log,
-            control(
-                widgets.BoundedFloatText,
-                description,
-                tooltip,
-                "250px",
-                value=value,
-                min=0 if log else -1e12,
-                max=1 if log else 1e12,
-                step=0.01 if log else step,
-            ),
-        )
-        self.field.style.description_width = label
-        limits = (
-            dict(min=np.log10(low), max=np.log10(high), base=10) if log else dict(min=low, max=high)
-        )
-        self.slider = (widgets.FloatLogSlider if log else widgets.FloatSlider)(
-            value=min(max(value, low), high),
-            step=step,
-            readout=False,
-            tooltip=tooltip,
-            layout=layout(width="190px"),
-            **limits,
-        )
+        self.log = log
+        self.field = _field_of(description, tooltip, value, step, log, label)
+        self.slider = _slider_of(tooltip, value, low, high, step, log)
         self.box = widgets.HBox([self.field, self.slider], layout=layout(width="450px"))
         self.slider.observe(lambda change: self._slid(change["new"]), "value")
         self.field.observe(lambda change: self._follow(), "value")
@@ -261,31 +289,30 @@ class Dial:
         if abs(self._scale(value) - self._scale(self.field.value)) > 0.51 * self.slider.step:
             self.field.value = float(f"{value:.6g}")
 
-    def _follow(self) -> None:
-        "Put the slider where the field is."
-        low, high = (
-            (10**self.slider.min, 10**self.slider.max)
-            if self.log
-            else (self.slider.min, self.slider.max)
-        )
-        self.slider.value = min(max(self.field.value, low), high)
+# %% ../../nbs/whatif/03_widgets.ipynb #fb4acdee
+@patch
+def _follow(self: Dial) -> None:
+    "Put the slider where the field is."
+    low, high = self.slider.min, self.slider.max
+    if self.log:
+        low, high = 10**low, 10**high
+    self.slider.value = min(max(self.field.value, low), high)
 
-    def set(
-        self,
-        value: float,  # To show
-        limits: Range | None = None,  # New ends of the slider
-    ) -> None:
-        "Show a number, on new limits if given."
-        if limits:
-            self.slider.min, self.slider.max, self.slider.step, self.field.step = (
-                -1e12,
-                1e12,
-                limits.step,
-                limits.step,
-            )
-        self.field.value = float(f"{value:.6g}")
-        if limits:
-            self.slider.min, self.slider.max = min(limits.low, value), max(limits.high, value)
+
+@patch
+def set(
+    self: Dial,
+    value: float,  # To show
+    limits: Range | None = None,  # New ends of the slider
+) -> None:
+    "Show a number, on new limits if given."
+    if limits:
+        self.slider.min, self.slider.max = -1e12, 1e12
+        self.slider.step = limits.step
+        self.field.step = limits.step
+    self.field.value = float(f"{value:.6g}")
+    if limits:
+        self.slider.min, self.slider.max = min(limits.low, value), max(limits.high, value)
 
 # %% ../../nbs/whatif/03_widgets.ipynb #38bf9507
 class Panel:
