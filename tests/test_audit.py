@@ -6,6 +6,7 @@ import shutil
 import polars as pl
 import pytest
 from conftest import command, ROOT
+from test_split import shop  # noqa: F401
 
 from clickstream_conv.audit.audit import audit, differing
 from clickstream_conv.audit.lines import EQUAL

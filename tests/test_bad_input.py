@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import command, EARLY, HEADER, here, log_lines, metrics, QUICK, write_log
+from everywhere import set_everywhere
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 
@@ -403,6 +404,6 @@ def test_an_error_of_a_library_does_not_pass_as_ours(line, said, monkeypatch, ca
             line if file == pipeline_command_line.__file__ and number == 10 else ""
         ),
     )
-    monkeypatch.setattr(pipeline_ending, "stages_until", lambda until: exec(code))
+    set_everywhere(monkeypatch, pipeline_ending, "stages_until", lambda until: exec(code))
     assert pipeline_command_line.command(["run"]) == 1
     assert said in capsys.readouterr().err

@@ -397,6 +397,7 @@ def test_ctrl_c_ends_a_query(logs, tmp_path):
     endless = "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r) SELECT sum(x) AS session_id FROM r"
     code = f"""
 import sys
+from clickstream_conv.log import tables as log_tables
 from clickstream_conv.pipeline import command_line as pipeline
 @pipeline.app.command("endless")
 def endless() -> None:

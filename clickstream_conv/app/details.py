@@ -14,11 +14,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import polars as pl
 
+import clickstream_conv.explain.reasons  # noqa: F401  (methods of Scorer)
 from .predictions import LOCK
 from ..base.pictures import Chart, COLOURS
 from ..base.runs import read_json, Run
 from ..base.texts import from_markdown
-from ..report.answer import Answer, QUESTIONS as REPORT_QUESTIONS, read_figures
+from ..report.answer import Answer, read_figures
+from ..report.answer import QUESTIONS as REPORT_QUESTIONS
 from ..report.answers import answers, judged_segments
 from ..scoring.scorer import Scorer
 

@@ -23,7 +23,8 @@ import polars as pl
 
 from .mapping_form import Upload
 from ..base.pictures import Chart, COLOURS
-from ..base.runs import read_table as read_run_table, Run
+from ..base.runs import read_table as read_run_table
+from ..base.runs import Run
 from ..base.texts import frame_for_spreadsheet
 from ..scoring.answers import counted_words, LACKING, learned_in_words
 from ..scoring.loading import LOADED

@@ -24,6 +24,7 @@ WARNING = (
 def _add_event(scorer: Scorer, scenario):
     "Controls that add an event; the changed scenario once the button is pressed."
     import streamlit as st
+
     from clickstream_conv.whatif.sessions import past_of, usual_event
 
     past = past_of(scorer)
@@ -89,6 +90,7 @@ def _change_event(scorer: Scorer, scenario):
 def _change_context(scorer: Scorer, scenario):
     "Controls that change what belongs to the whole session."
     import streamlit as st
+
     from clickstream_conv.whatif.sessions import past_of
 
     if not scenario.context:

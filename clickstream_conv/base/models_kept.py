@@ -11,7 +11,7 @@ __all__ = ['TRUSTED', 'PACKAGE', 'MODEL_VERSIONS', 'BESIDE', 'ROLES', 'is_truste
 import hashlib
 import importlib
 import json
-from datetime import datetime, timezone
+from datetime import datetime, timezone, UTC
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -286,4 +286,4 @@ def load_model(
 # %% ../../nbs/base/04_models_kept.ipynb #2726af00
 def now() -> str:
     "The time of day in UTC, to the second."
-    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -17,9 +17,9 @@ from statistics import NormalDist
 import matplotlib.pyplot as plt
 import numpy as np
 import plotly.graph_objects as go
-from PIL import Image
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter
+from PIL import Image
 from sklearn.isotonic import isotonic_regression
 
 from .texts import CONTROL, for_plotly, for_terminal

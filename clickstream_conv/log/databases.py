@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timezone, UTC
 from decimal import Decimal
 from urllib.parse import quote
 
@@ -66,7 +66,7 @@ def _of_times(values: list) -> pl.Series:
     zoned = [value for value in values if value is not None and value.tzinfo is not None]
     if not zoned:
         return pl.Series(values, dtype=pl.Datetime("us"))
-    in_utc = [None if value is None else value.astimezone(timezone.utc) for value in values]
+    in_utc = [None if value is None else value.astimezone(UTC) for value in values]
     return pl.Series(in_utc, dtype=pl.Datetime("us", "UTC"))
 
 

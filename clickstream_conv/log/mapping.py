@@ -176,36 +176,36 @@ class Mapping(_OfFiles):
 # names that no context can have, by who makes or reads such a column; tests/test_names.py compares
 # them with the code
 TAKEN = {
-    "features": (
-        """
-        bounce_rate bounce_rate_last bounce_rate_mean cart_count cart_value category_entropy category_switches
-        converted dwell_last dwell_log_mean dwell_log_odds dwell_max dwell_mean elapsed exit_rate exit_rate_last
-        exit_rate_mean hour item_dwell_log_mean landmark landmark_share last_category last_event n_above_average
-        n_categories n_category_events n_item_events n_items n_rated pace part path_log_odds path_log_odds_last
-        price_last price_max price_mean price_min price_ratio price_ratio_last price_ratio_mean price_spread revenue
-        revisit_share share_above_average visitor weekday
-    """
-    ),
-    "answers": (
-        """
-        events flagged landmark notes probability revenue revenue_high revenue_low segment status
-    """
-    ),
-    "stages": (
-        """
-        above_noise after after_item all_no band event_id order_revenue line_total all_yes asked at_risk at_second before body both bought bounce_per_exit
-        buys carted category_code category_id cells change column common contacted count decided dwell early end
-        event_name event_params events_a_second example exits_in_all f1 files first first_hit fold following from
-        funnel gap geo gigabytes got group held high highest hit hits index item_logged items kind last late least
-        left len length lengths lift limit logged longest_pause low m margin mm nm nn seen mean middle n n_item_pauses n_priced name
-        new_category new_item no observed off order p pages partner path pause percentile pieces place predicted
-        prices profit profit_per_1000 ratio read reason relation repeats roc_auc_within row rows scenario second
-        seconds seconds_a_page self session sessions share share_contacted share_of_limit share_reached sides
-        skip_lines sorted_too stages start state switch t_hit targets terminal terms text then time_format times to
-        traffic_source trained trials unusual upload usual value visit visits warnings whole with_category worse
-        worth y yes
-    """
-    ),
+    "features": """
+        bounce_rate bounce_rate_last bounce_rate_mean cart_count cart_value category_entropy
+        category_switches converted dwell_last dwell_log_mean dwell_log_odds dwell_max
+        dwell_mean elapsed exit_rate exit_rate_last exit_rate_mean hour item_dwell_log_mean
+        landmark landmark_share last_category last_event n_above_average n_categories
+        n_category_events n_item_events n_items n_rated pace part path_log_odds
+        path_log_odds_last price_last price_max price_mean price_min price_ratio
+        price_ratio_last price_ratio_mean price_spread revenue revisit_share share_above_average
+        visitor weekday
+    """,
+    "answers": """
+        events flagged landmark notes probability revenue revenue_high revenue_low segment
+        status
+    """,
+    "stages": """
+        about above_noise after after_item all_no all_yes asked at_risk at_second band before
+        body both bought bounce_per_exit buys carted category_code category_id cells change
+        column common contacted count decided dwell early end event_id event_name event_params
+        events_a_second example exits_in_all f1 files first first_hit fold following from funnel
+        gap geo gigabytes got group held high highest hit hits index item_logged items kind last
+        late least left len length lengths lift limit line_total logged longest_pause low m
+        margin mean middle mm model_card n n_item_pauses n_priced name new_category new_item nm
+        nn no observed off order order_revenue p pages partner path pause percentile pieces
+        place predicted prices profit profit_per_1000 ratio read reason relation repeats
+        roc_auc_within row rows scenario second seconds seconds_a_page seen self sentences
+        session sessions share share_contacted share_of_limit share_reached sides skip_lines
+        sorted_too stages start state switch t_hit tables targets terminal terms text then
+        time_format times to traffic_source trained trials unusual upload usual value visit
+        visits warnings whole with_category worse worth y yes
+    """,
 }
 
 # %% ../../nbs/log/31_mapping.ipynb #b12c9cc7

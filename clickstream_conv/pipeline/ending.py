@@ -29,9 +29,9 @@ def keep_sentences(
     folder: Path,  # A run's folder
 ) -> Path:  # The file
     "Write down what each sentence of the first page, the card and the terminal rests on, unless it stands there."
+    from clickstream_conv.base.runs import read_json, Run, write_json
     from clickstream_conv.report.answer import read_figures
     from clickstream_conv.report.sentences import all_sentences
-    from clickstream_conv.base.runs import read_json, Run, write_json
 
     run = Run(folder)
     found = all_sentences(read_figures(folder))
@@ -79,8 +79,8 @@ def summary(
     record: dict,  # What run.json says
 ) -> list:  # Lines
     "What a run found."
-    from clickstream_conv.report.sentences import terminal_sentences
     from clickstream_conv.base.runs import Run
+    from clickstream_conv.report.sentences import terminal_sentences
     from clickstream_conv.sources.card import load_card
 
     figures = figures_told(folder, record)
@@ -157,8 +157,8 @@ def make_report(
     page = folder / REPORT
     if report_is_current(folder):
         return page
-    from clickstream_conv.report.build import run_report
     from clickstream_conv.base.runs import Run, write_json
+    from clickstream_conv.report.build import run_report
 
     run_report(folder)
     write_json(Run(folder), MADE_FROM, {"from": told_of(folder), "pages": pages_of(folder)})

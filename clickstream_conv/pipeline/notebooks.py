@@ -288,7 +288,8 @@ def execute(
     **variables: str,  # Environment variables of its process
 ) -> tuple[bytes, str]:  # The executed notebook, and what went wrong in one line
     "Run a notebook in a process of its own."
-    import nbformat, papermill
+    import nbformat
+    import papermill
 
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet(), own_kernel(**variables) as place:

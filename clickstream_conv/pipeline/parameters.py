@@ -198,9 +198,6 @@ RANGES = {  # option: the numbers it takes; NaN lies in no range
     "fresh": Range(1_000, 10**8, "100000"),
     "draws": Range(1, 100_000, "400"),
     "logs": Range(1, 10_000, "32"),
-    "fresh": Range(1_000, 10**8, "100000"),
-    "draws": Range(1, 100_000, "400"),
-    "logs": Range(1, 10_000, "32"),
 }
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #826843d9

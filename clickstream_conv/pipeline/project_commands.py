@@ -78,10 +78,10 @@ def score(
       clickstream-conv score --run runs/demo --events new.csv
       clickstream-conv score --run runs/demo --events new.csv.gz --out scored.csv --landmarks now
     """
-    from clickstream_conv.log.contract import mapping_note
     from clickstream_conv.base.runs import Run
-    from clickstream_conv.scoring.scorer import landmarks_in_text, score_file
     from clickstream_conv.base.signature import verify_run
+    from clickstream_conv.log.contract import mapping_note
+    from clickstream_conv.scoring.scorer import landmarks_in_text, score_file
 
     if max_rejected is not None:
         refuse_out_of_range("max_rejected", max_rejected)

@@ -67,8 +67,8 @@ def mapping_to_copy(
     name: str,  # Name of a source
 ) -> str:  # YAML
     "The mapping of a known source as a file to be copied and changed."
-    from clickstream_conv.log.trackers import shipped_mapping, shipped_mappings
     from clickstream_conv.log.mapping_files import write_mapping
+    from clickstream_conv.log.trackers import shipped_mapping, shipped_mappings
     from clickstream_conv.sources.own import find_source
 
     if not name:
@@ -129,8 +129,8 @@ def fetch(
 
 def _say_understood(file: str, check: str, max_rejected: float) -> None:
     "What a log says by a mapping; then, as an error, why a run would refuse it."
-    from clickstream_conv.sources.understood import check_log
     from clickstream_conv.sources.own import find_source
+    from clickstream_conv.sources.understood import check_log
 
     refuse_out_of_range("max_rejected", max_rejected)
     lines, refusal = check_log(file, find_source(check), max_rejected)

@@ -144,6 +144,7 @@ class Worker:
         news,  # A queue.Queue that takes (worker, what it tells); what it tells is None once it has ended
     ):
         import threading
+
         from clickstream_conv.base.runs import brief_folder, JOURNAL
 
         self.stage, self.began, self.place = stage, time.perf_counter(), ExitStack()

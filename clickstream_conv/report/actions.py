@@ -180,7 +180,9 @@ def action_moment(figures: dict):
     kept, purpose = of["moment"], of["threshold"]["purpose"]
     most, won, moments = _moment_of_most(kept, purpose)
     waiting, cost, others = _cost_of_waiting(kept)
-    events = [chosen_value(k, "events seen", "events") for k in {*moments, *others} if k != POOLED]
+    events = [
+        chosen_value(k, "events seen", "events") for k in sorted({*moments, *others} - {POOLED})
+    ]
     sentence = Sentence(
         "act.moment",
         f"{most} {waiting}",

@@ -54,7 +54,8 @@ def execute_notebook(
     out: Path,  # Where the executed one goes
 ) -> None:
     "Run a notebook where it lies, and keep what it shows elsewhere."
-    import subprocess, sys
+    import subprocess
+    import sys
 
     kept = json.loads(file.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as work:

@@ -16,7 +16,7 @@ from .links import page_title, Site
 # %% ../../nbs/report/04_site_pages.ipynb #cab7f8b2
 def _math(translator, node) -> None:
     "A formula as MathML."
-    from docutils.nodes import SkipNode, math_block
+    from docutils.nodes import math_block, SkipNode
     from docutils.utils.math.latex2mathml import tex2mathml
 
     block, written = isinstance(node, math_block), node.astext()

@@ -30,7 +30,9 @@ def train_autogluon(
     folder: str, limit: float
 ) -> dict:  # Runs alone in any Python: imports what it needs
     "AutoGluon on the tables in a folder."
-    import time, pandas as pd
+    import time
+
+    import pandas as pd
     from autogluon.tabular import TabularPredictor
 
     learn, test = (
@@ -51,7 +53,9 @@ def train_flaml(
     folder: str, limit: float
 ) -> dict:  # Runs alone in any Python: imports what it needs
     "FLAML on the tables in a folder."
-    import time, pandas as pd
+    import time
+
+    import pandas as pd
     from flaml import AutoML
 
     learn, test = (pd.read_parquet(f"{folder}/{part}.parquet") for part in ("learn", "test"))

@@ -14,6 +14,7 @@ import pandas as pd
 import polars as pl
 from fastcore.basics import patch
 
+import clickstream_conv.scoring.rows  # noqa: F401  (methods of Scorer)
 from ..base.runs import naming_damage, read_json, Run
 from ..models.fitting import probability
 from .events import judged_events, many_in_words, Sound
@@ -21,7 +22,6 @@ from .landmarks import chosen_landmarks, landmark_plan, SCORED, standing
 from .loading import LOADED, Scorer
 from .quick import missing
 from .values import as_given
-import clickstream_conv.scoring.rows  # noqa: F401  (methods of Scorer)
 
 # %% ../../nbs/scoring/06_answers.ipynb #e662a87b
 ANSWERS = {

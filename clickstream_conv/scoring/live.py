@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 from fastcore.basics import patch
 
+import clickstream_conv.scoring.answers  # noqa: F401  (methods of Scorer)
 from ..demo.limit import best_prediction
 from ..features.table import REQUIRED
 from ..log.bots import BY_BEHAVIOUR
@@ -26,7 +27,6 @@ from clickstream_conv.scoring.values import (
     time_trouble,
     time_window,
 )
-import clickstream_conv.scoring.answers  # noqa: F401  (methods of Scorer)
 
 # %% ../../nbs/scoring/07_live.ipynb #b284f8a3
 def _losses_at(number: int, part: pd.DataFrame) -> dict:

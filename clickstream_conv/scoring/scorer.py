@@ -14,6 +14,8 @@ import polars as pl
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 
+import clickstream_conv.scoring.live  # noqa: F401  (methods of Scorer)
+import clickstream_conv.scoring.raw  # noqa: F401  (methods of Scorer)
 from ..base.runs import atomic_write, brief_folder, naming_damage, Run
 from ..base.texts import frame_for_spreadsheet, spreadsheet_note
 from ..features.sessions import complete_ready_made
@@ -43,8 +45,6 @@ from clickstream_conv.scoring.written import (
     with_notes,
 )
 from ..sources.reading import log_notes
-import clickstream_conv.scoring.live  # noqa: F401  (methods of Scorer)
-import clickstream_conv.scoring.raw  # noqa: F401  (methods of Scorer)
 
 # %% ../../nbs/scoring/11_scorer.ipynb #fd585a12
 def _refuse_other_times(tally: Tally, results: list, rules: Rules, name: str) -> None:

@@ -7,7 +7,7 @@ __all__ = ['GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OU
            'left_out_sentences', 'split_sentences', 'split_warnings']
 
 # %% ../../nbs/sources/08_split_report.ipynb #8c844cf2
-from datetime import datetime, timezone
+from datetime import datetime, timezone, UTC
 
 import polars as pl
 
@@ -48,7 +48,7 @@ def moment(
     t: int,  # Microseconds since 1970 in UTC
 ) -> str:  # Such as 2024-06-01 09:30 UTC; the day alone at midnight
     "A moment, to the minute."
-    at = datetime.fromtimestamp(t / 1e6, timezone.utc)
+    at = datetime.fromtimestamp(t / 1e6, UTC)
     return at.date().isoformat() if (at.hour, at.minute) == (0, 0) else f"{at:%Y-%m-%d %H:%M} UTC"
 
 # %% ../../nbs/sources/08_split_report.ipynb #9eb8eebd

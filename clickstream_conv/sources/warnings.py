@@ -9,7 +9,7 @@ __all__ = ['FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'AT_FIRST', 'FEWEST_AT
 
 # %% ../../nbs/sources/07_warnings.ipynb #eaee1db6
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import datetime, timezone, UTC
 
 import polars as pl
 
@@ -71,7 +71,7 @@ def day(
     t: int | None,  # Microseconds since 1970 in UTC
 ) -> str | None:  # The day, ISO 8601
     "The day of a moment."
-    return None if t is None else datetime.fromtimestamp(t / 1e6, timezone.utc).date().isoformat()
+    return None if t is None else datetime.fromtimestamp(t / 1e6, UTC).date().isoformat()
 
 # %% ../../nbs/sources/07_warnings.ipynb #18e047fe
 def refuse_no_choice(

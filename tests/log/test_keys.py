@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clickstream_conv.log.mapping import KEYS, NAMES
 
-PAGE = Path(__file__).resolve().parents[2] / "nbs" / "log" / "20_language.ipynb"
+PAGE = Path(__file__).resolve().parents[2] / "nbs" / "log" / "29_lines.ipynb"
 
 
 def rows_of_tables():
