@@ -262,7 +262,7 @@ def test_a_guide_shows_commands_as_they_are_typed(served, visit):
 
 
 def test_a_name_in_the_prose_leads_to_its_reference(served, visit):
-    page, _ = visit(f"{served}/base-01_pictures.html")
+    page, _ = visit(f"{served}/leakage.html")
     link = page.locator("main a.named").first
     name = link.inner_text()
     anchor = urlsplit(link.get_attribute("href")).fragment
