@@ -164,7 +164,7 @@ def made_once(factory, name, *words, before=lambda folder: None):
         if not told.is_file():
             folder.mkdir(exist_ok=True)
             before(folder)
-            done = command("run", *words, "--out", "run", *QUICK, cwd=folder)
+            done = command("run", *QUICK, *words, "--out", "run", cwd=folder)
             told.write_text(
                 json.dumps(
                     dict(
