@@ -556,7 +556,7 @@ def test_a_csv_in_pieces_is_the_csv(tmp_path, rows, mark, end, quote_all, cut, s
             junk == b"" and cut == 0 and longest * 13 < block
         ):  # a block holds every row: where it ends makes no difference either
             expected = table_or_sentence(whole)
-            change.setattr(log_csv_files, "BLOCK", block)
+            set_everywhere(change, log_csv_files, "BLOCK", block)
             assert same(table_or_sentence(whole), expected)
 
 
@@ -595,7 +595,7 @@ def test_json_lines_in_pieces_are_the_file(tmp_path, rows, junk, place, end, siz
     same_in_pieces(lambda: read_json(path), lambda size: json_pieces(path, size=size), sizes)
     with pytest.MonkeyPatch.context() as change:
         expected = table_or_sentence(lambda: read_json(path))
-        change.setattr(log_csv_files, "BLOCK", block)
+        set_everywhere(change, log_csv_files, "BLOCK", block)
         assert same(table_or_sentence(lambda: read_json(path)), expected)
 
 
@@ -619,7 +619,7 @@ def test_a_json_array_is_its_lines(tmp_path, rows, indent, block, size):
     (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, rows)))
     expected = as_one([read_json(tmp_path / "lines.jsonl")])
     with pytest.MonkeyPatch.context() as change:
-        change.setattr(log_csv_files, "BLOCK", block)
+        set_everywhere(change, log_csv_files, "BLOCK", block)
         assert as_one([read_json(tmp_path / "array.json")]).equals(expected)
         assert as_one(json_pieces(tmp_path / "array.json", size=size)).equals(expected)
 

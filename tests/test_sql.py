@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 import pytest
 from conftest import command
+from everywhere import set_everywhere
 
 from clickstream_conv.base.runs import BRIEF, Run
 from clickstream_conv.classification.keeping import quick_conversion
@@ -74,7 +75,7 @@ def events_of(folder, mapping, memory=0.0):
 @pytest.mark.parametrize("memory", [0.0, 4.0], ids=["whole", "in pieces"])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_way_of_reading_gives_the_same_events(logs, tmp_path, monkeypatch, form, memory):
-    monkeypatch.setattr(log_csv_files, "PIECE", 40_000)  # many pieces
+    set_everywhere(monkeypatch, log_csv_files, "PIECE", 40_000)  # many pieces
     expected = events_of(tmp_path, mapping_file(tmp_path))(logs / "log.csv")
     by_query = mapping_file(tmp_path, "sql: SELECT * FROM log\n", "q.yaml")
     (tmp_path / "plain").mkdir()

@@ -34,7 +34,7 @@ def partition_of(
     "Which partition an id belongs to."
     text = without_point_zero(ids.cast(pl.String).str.strip_chars())
     floats = text.str.contains(FLOAT_ID)
-    if floats.any():  # 7, 7.0 and 7e0 may be one id, see events.as_id
+    if floats.any():  # 7, 7.0 and 7e0 may be one id, see as_id in log.values
         number = text.set(~floats, None).cast(pl.Float64, strict=False)
         exact = number.set(number.abs() > LARGEST_EXACT, None).cast(pl.Int64, strict=False)
         text = exact.cast(pl.String).fill_null(text)

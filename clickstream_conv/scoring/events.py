@@ -212,7 +212,7 @@ def refuse_no_events(
 ) -> None:
     "Refuse events of which none can be scored."
     count = sum(left_out.values())
-    why = trouble or f"e.g. {example}. Canonical events are described in 00_events"
+    why = trouble or f"e.g. {example}. Canonical events are described in nbs/log/22_values.ipynb"
     raise ValueError(f"none of the {count:,} events can be scored: {counted_rows(left_out)}, {why}")
 
 

@@ -1,0 +1,124 @@
+"""What breaks without a word when a name or a file moves: code in strings, names of notebooks, methods that are added elsewhere, constants that a test changes."""
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_layers import imports_of, MODULES, name_of
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md")]
+IMPORT = re.compile(r"from (clickstream_conv(?:\.\w+)*) import (?:\(([^)]*)\)|([\w, ]+))")
+NUMBERED = re.compile(r"(?<![\w.-])\d\d[a-z]?_[a-z][a-z_]+\b")
+METHODS = {  # module: folders of which it brings all methods that are added to others' classes
+    "scoring.scorer": ("scoring",),
+    "app.pages": ("scoring", "explain"),
+}
+
+
+def text_of(path):
+    "What stands in a file, or in the cells of a notebook."
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+
+
+def is_there(module, name):
+    "Whether a module has a name, or is a folder with such a module."
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError:
+        return False
+    if hasattr(found, name):
+        return True
+    return importlib.util.find_spec(f"{module}.{name}") is not None
+
+
+@pytest.mark.parametrize(
+    "path", [*NOTEBOOKS, *TESTS, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_what_code_in_strings_imports_is_there(path):
+    "A linter does not see the code that a text sends to another process."
+    wanted = {
+        (module, name.split()[0])
+        for module, several, one in IMPORT.findall(text_of(path).replace("\\n", "\n"))
+        for name in re.sub(r"#.*", "", several or one).split(",")
+        if name.strip()
+    }
+    assert [pair for pair in sorted(wanted) if not is_there(*pair)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_message_names_notebooks_that_are_there(path):
+    stems = {notebook.stem for notebook in NOTEBOOKS}
+    texts = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [name for text in texts for name in NUMBERED.findall(text) if name not in stems] == []
+
+
+def added_in(folder):
+    "The class and the name of each method that modules of a folder add to a class of others."
+    for path in MODULES:
+        if not name_of(path).startswith(f"{folder}."):
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and any(
+                "patch" in ast.unparse(one) for one in node.decorator_list
+            ):
+                yield ast.unparse(node.args.args[0].annotation), node.name
+
+
+@pytest.mark.parametrize("module", METHODS)
+def test_whoever_takes_a_class_gets_all_of_its_methods(module):
+    "In a process of its own, in which nothing else was imported."
+    wanted = [pair for folder in METHODS[module] for pair in added_in(folder)]
+    code = f"""
+import gc, importlib, json, sys
+importlib.import_module("clickstream_conv.{module}")
+classes = {{}}
+for one in gc.get_objects():
+    if isinstance(one, type) and str(one.__module__).startswith("clickstream_conv."):
+        classes[one.__name__] = one
+wanted = json.loads(sys.argv[1])
+print(json.dumps([pair for pair in wanted if not hasattr(classes.get(pair[0]), pair[1])]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(wanted)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(wanted) > 5 and json.loads(done.stdout) == []
+
+
+def changed_in(path):
+    "Modules of ours of which a test file sets a name, and the name."
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    aliases = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}".removeprefix("clickstream_conv.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clickstream_conv")
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
+            module, name = (*node.args, None, None)[:2]
+            if isinstance(module, ast.Name) and isinstance(name, ast.Constant):
+                yield aliases.get(module.id, ""), name.value
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_a_constant_is_changed_wherever_it_was_imported(path):
+    "Modules import by value: what several of them have is changed by set_everywhere."
+    taken = {pair for module in MODULES for pair in imports_of(module)}
+    passed_on = {(name_of(module), name) for module in MODULES for _, name in imports_of(module)}
+    assert [pair for pair in changed_in(path) if pair in taken or pair in passed_on] == []
