@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
-           'DOTS', 'OURS', 'style_of', 'baseline_of', 'few_colours', 'PlainMarks', 'plain_scales', 'plain_texts',
-           'title_of', 'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
+           'MARKS', 'DOTS', 'OURS', 'style_of', 'styles_of', 'baseline_of', 'few_colours', 'PlainMarks', 'plain_scales',
+           'plain_texts', 'title_of', 'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart',
+           'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -89,6 +90,7 @@ STYLE = {
     "neural net": dict(color="#882255", marker="P", linestyle="-"),
     "best single feature": dict(color="#999933", marker="X", linestyle="-"),
 }
+MARKS = ("o", "^", "s", "D", "v", "P")  # of what has no look of its own
 DOTS = 110  # a picture's dots per inch: sharp enough to read, small enough to keep
 
 
@@ -98,6 +100,20 @@ def style_of(
     "The look of a model, the same everywhere."
     known = BASELINE if name == BASE_RATE else name.split(" (")[0]
     return STYLE.get(known, dict(color=COLOURS["model"], marker="o", linestyle="-"))
+
+
+def styles_of(
+    names,  # Of what one picture compares
+) -> dict:  # Name: color, marker, linestyle
+    "Looks that tell several things apart, also where none of them has a look of its own."
+    unknown = [name for name in names if name not in STYLE and name.split(" (")[0] not in STYLE]
+    styles = {name: style_of(name) for name in names}
+    if len(unknown) > 1:
+        for place, name in enumerate(unknown):
+            styles[name] = dict(
+                color=KINDS[place % len(KINDS)], marker=MARKS[place % len(MARKS)], linestyle="-"
+            )
+    return styles
 
 
 def baseline_of(
@@ -213,6 +229,7 @@ def name_lines(
     width: int = 24,  # Letters before a name goes on in the next line
 ) -> None:
     "Write names beside the ends of lines."
+    styles = styles_of(ends)
     texts = [textwrap.fill(name, width) for name in ends]
     height = ax.get_window_extent().height / ax.figure.dpi * 72
     gap = max(t.count("\n") + 1 for t in texts) * plt.rcParams["font.size"] * 1.25 / height
@@ -226,11 +243,11 @@ def name_lines(
             xytext=(1.04, place),
             textcoords="axes fraction",
             va="center",
-            color=style_of(name)["color"],
+            color=styles[name]["color"],
             annotation_clip=False,
             arrowprops=dict(
                 arrowstyle="-",
-                color=style_of(name)["color"],
+                color=styles[name]["color"],
                 lw=0.6,
                 shrinkA=1,
                 shrinkB=2,

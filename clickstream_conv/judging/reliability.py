@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from ..base.pictures import COLOURS, LOOK, name_lines, Picture, style_of, wilson
+from ..base.pictures import COLOURS, LOOK, name_lines, Picture, styles_of, wilson
 from clickstream_conv.judging.figures import (
     bin_of,
     BINS,
@@ -169,11 +169,11 @@ def plot_reliability(
             title=textwrap.fill(title or _title_of_reliability(said, bins), 60),
         )
         ax.plot([0, top], [0, top], color=COLOURS["chance"], lw=0.9, ls=":")
+        styles = styles_of(curves)
         for name, c in curves.items():
-            ax.vlines(
-                c["predicted"], c["low"], c["high"], color=style_of(name)["color"], lw=1, alpha=0.55
-            )
-            ax.plot(c["predicted"], c["observed"], **style_of(name))
+            colour = styles[name]["color"]
+            ax.vlines(c["predicted"], c["low"], c["high"], color=colour, lw=1, alpha=0.55)
+            ax.plot(c["predicted"], c["observed"], **styles[name])
         name_lines(
             ax, {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
         )
