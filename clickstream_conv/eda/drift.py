@@ -103,7 +103,9 @@ def drift_sentence(
             (counts,),
             names=(period,),
         )
-    counts = (counts, exact_count(_elapsed(whole, period), "periods from first to last", rows))
+    counts, elapsed = (counts,), _elapsed(whole, period)
+    if elapsed > len(whole):
+        counts = (*counts, exact_count(elapsed, "periods from the first to the last", rows))
     spanned, p = _spanned(whole, period), more_than_chance(whole, spread)
     if np.isnan(p):
         return Sentence(
