@@ -32,7 +32,7 @@ def followed(
 ) -> pd.DataFrame:
     "A session's way, event by event."
     with LOCK:
-        answers = scorer.score(events, "every").drop("session_id", "events")
+        answers = scorer.score(events, "every").scores.drop("session_id", "events")
     shown = ["event", *scorer.card["event_context"], "item_id", "category", "price"]
     ordered = (
         events.sort("t", "step", nulls_last=True, maintain_order=True)
@@ -313,7 +313,7 @@ def reasons_for(
         explainer, rows = explainer_of(scorer), scorer.rows(events, "now")
         found, p = (
             explainer.contributions(rows).iloc[0],
-            scorer.score(events, "now")["probability"][0],
+            scorer.score(events, "now").scores["probability"][0],
         )
         return sentence(
             rows.iloc[0], found, p, float(explainer.chance(explainer.base_)[0]), 3

@@ -169,7 +169,7 @@ def score_on_spark(
             scorer_of,
         )  # the worker's own, so that it unpacks the run once and not for each partition
 
-        return scorer_of(packed).score(some, landmarks).select(EMPTY.columns)
+        return scorer_of(packed).score(some, landmarks).scores.select(EMPTY.columns)
 
     return by_sessions(events, work, EMPTY, partitions)
 
@@ -321,7 +321,7 @@ def spark_beside_one_machine(
     )
     scores, own = (
         pl.from_arrow(score_on_spark(events, run).toArrow()),
-        Scorer.load(run).score(load_events(run, "all")),
+        Scorer.load(run).score(load_events(run, "all")).scores,
     )
     train, test = (load_sessions(run, part) for part in ("train", "test"))
     models = [

@@ -47,7 +47,7 @@ def held_or_asked(
 ):  # By number of events: sessions, converted, log-loss held, asked, and of the exact limit
     "What it costs to repeat the last landmark's answer, and to ask beyond the training."
     buyers = set(events.filter(pl.col("event") == "purchase")["session_id"])
-    asked = scorer.score(events.filter(pl.col("step") <= max(after)), "every").filter(
+    asked = scorer.score(events.filter(pl.col("step") <= max(after)), "every").scores.filter(
         pl.col("probability").is_not_null()
     )
     held = asked.filter(pl.col("landmark").is_in(scorer.landmarks)).select(

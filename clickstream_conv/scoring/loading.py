@@ -103,7 +103,7 @@ class Scorer:
         self.contract, self.rules = contract, contract.rules if contract else None
         kinds = contract.context_kinds if contract else kinds or {}
         self.kinds = {name: kinds.get(name, pl.String) for name in self.context}
-        self.words, self.said, self.left_out = known_words(conversion), [], {}
+        self.words = known_words(conversion)
         self._set_up(rows)
 
 # %% ../../nbs/scoring/04_loading.ipynb #ea74ab38
