@@ -230,13 +230,13 @@ def test_null_ids_repeats_and_disorder(scorer, log):
 )
 def test_refused_events(scorer, log, change, message):
     with pytest.raises(ValueError, match=message):
-        scorer.score(change(log)).scores
+        scorer.score(change(log))
 
 
 @pytest.mark.parametrize("landmarks", [4, 0, [1, 4], "first", [], 21])
 def test_refused_landmarks(scorer, log, landmarks):
     with pytest.raises(ValueError, match="trained at 1, 2, 3, 5, 8, 13"):
-        scorer.score(log, landmarks).scores
+        scorer.score(log, landmarks)
 
 
 def test_an_interrupted_file_leaves_the_old_one(shop, log, tmp_path, monkeypatch):
@@ -395,7 +395,7 @@ def test_sessions_in_another_unit_are_left_out_and_said(scorer, log):
             and "looks like milliseconds" in sentences[1]
         )
     with pytest.raises(ValueError, match="looks like milliseconds"):
-        scorer.score(mixed.filter(pl.col("session_id") == names[0])).scores
+        scorer.score(mixed.filter(pl.col("session_id") == names[0]))
 
 
 def test_events_in_milliseconds_in_a_file_are_refused(shop, log, tmp_path):
@@ -470,7 +470,7 @@ def test_other_values_of_a_live_event(change, message, scorer, log):
 @pytest.mark.parametrize("events", [[1, 2], [[1, 2], [3, 4]], [("a", 1)], ["view"], [None]])
 def test_a_list_holds_dicts(events, scorer):
     with pytest.raises(ValueError, match="a list of events holds dicts such as"):
-        scorer.score(events).scores
+        scorer.score(events)
 
 
 def test_one_strange_visit_refuses_no_file(shop, scorer, log, tmp_path, monkeypatch):
