@@ -8,20 +8,21 @@ __all__ = ['ANSWERS', 'OF_SESSION', 'EMPTY', 'LACKING', 'NOT_KNOWN', 'counted_wo
 # %% ../../nbs/scoring/06_answers.ipynb #e2967a8b
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import polars as pl
 from fastcore.basics import patch
 
 import clickstream_conv.scoring.rows  # noqa: F401  (methods of Scorer)
 from ..base.runs import naming_damage, read_json, Run
-from ..models.fitting import probability
 from .events import judged_events, many_in_words, Sound
 from .landmarks import chosen_landmarks, landmark_plan, SCORED, standing
 from .loading import LOADED, Scorer
-from .quick import missing
 from .values import as_given
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/scoring/06_answers.ipynb #e662a87b
 ANSWERS = {
@@ -45,9 +46,11 @@ EMPTY = pl.DataFrame(schema=OF_SESSION | ANSWERS)  # scores of nobody
 @patch
 def chance(
     self: Scorer,
-    table: pd.DataFrame,  # Session rows, as made by rows
+    table: "pd.DataFrame",  # Session rows, as made by rows
 ) -> np.ndarray:  # Probability of the outcome, one a row
     "What the conversion model says of session rows: the same as the model itself, sooner."
+    from clickstream_conv.models.fitting import probability
+
     if not len(table):
         return np.zeros(0)
     with self._threads.limit(limits=1):
@@ -55,7 +58,7 @@ def chance(
 
 # %% ../../nbs/scoring/06_answers.ipynb #95c9314f
 @patch
-def _answers(self: Scorer, table: pd.DataFrame) -> pl.DataFrame:
+def _answers(self: Scorer, table: "pd.DataFrame") -> pl.DataFrame:
     "What the models say of session rows, in their order; segments left open."
     none = pl.Series([None] * len(table), dtype=pl.Float64)
     p = self.chance(table)
@@ -78,8 +81,10 @@ def _answers(self: Scorer, table: pd.DataFrame) -> pl.DataFrame:
 
 # %% ../../nbs/scoring/06_answers.ipynb #0d28e1d0
 @patch
-def _new_words(self: Scorer, table: pd.DataFrame) -> pl.Series:
+def _new_words(self: Scorer, table: "pd.DataFrame") -> pl.Series:
     "For each row the words that the training part never showed, as text; empty where all are known."
+    from clickstream_conv.scoring.quick import missing
+
     notes = [""] * len(table)
     for name, known in self.words.items():
         if name not in table:
@@ -92,7 +97,7 @@ def _new_words(self: Scorer, table: pd.DataFrame) -> pl.Series:
 
 
 @patch
-def _segments(self: Scorer, table: pd.DataFrame) -> pl.Series:
+def _segments(self: Scorer, table: "pd.DataFrame") -> pl.Series:
     "Name of each row's segment."
     with self._threads.limit(limits=1):
         numbers = np.asarray(self._asked["segments"].predict(table))
@@ -116,7 +121,7 @@ def _with_view(self: Scorer, wanted: pl.DataFrame) -> pl.DataFrame:
 
 
 @patch
-def _with_segments(self: Scorer, found: pl.DataFrame, table: pd.DataFrame) -> pl.DataFrame:
+def _with_segments(self: Scorer, found: pl.DataFrame, table: "pd.DataFrame") -> pl.DataFrame:
     "Answers with the name of each session's segment, from its landmark on."
     view = getattr(self.segments, "view", 0)
     given = table[table["landmark"] == view]
@@ -314,7 +319,7 @@ def score(
     # last: the largest one reached; now: after all events; every: after each; or trained ones
     landmarks: (str | int | list) = "last",
 ) -> (
-    pl.DataFrame | pd.DataFrame
+    "pl.DataFrame | pd.DataFrame"
 ):  # session_id, landmark, events, status, and ANSWERS; pandas if pandas was given
     "What the run's models say of sessions. Sentences about the whole call are in `said`."
     sound, plan = self._asked_about(events, landmarks)
