@@ -8,7 +8,7 @@ __all__ = ['EXTRAS', 'missing_of', 'install_command', 'refuse_without', 'without
 # %% ../../nbs/base/07_extras.ipynb #60e875f4
 from importlib.util import find_spec
 
-# %% ../../nbs/base/07_extras.ipynb #c94bb6ac
+# %% ../../nbs/base/07_extras.ipynb #a339c46e
 EXTRAS = {  # extra: modules of the libraries that it brings
     "run": (
         "bleach",
@@ -28,7 +28,7 @@ EXTRAS = {  # extra: modules of the libraries that it brings
         "sphinx",
         "statsmodels",
     ),
-    "app": ("matplotlib", "plotly", "shap", "streamlit"),
+    "app": ("streamlit", "matplotlib", "plotly", "shap"),
     "lab": ("ipywidgets", "jupyterlab"),
     "spark": ("pyspark",),
     "databases": ("psycopg",),
