@@ -9,10 +9,8 @@ __all__ = ['PERCENT_MARKS', 'bins_of_rows', 'spread_of_sums', 'reliability', 'ca
 # %% ../../nbs/judging/04_reliability.ipynb #f9714956
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..base.pictures import COLOURS, LOOK, name_lines, Picture, styles_of, wilson
 from clickstream_conv.judging.figures import (
@@ -128,6 +126,8 @@ def root_axis(
     apart: float = 0.11,  # Least distance between two marks, as a share of the axis
 ) -> None:
     "Give an axis the scale of square roots, marked in percent."
+    from matplotlib.ticker import FixedLocator, NullLocator
+
     marks = [0]
     for m in PERCENT_MARKS[1:]:
         if m <= top and np.sqrt(m) - np.sqrt(marks[-1]) > apart * np.sqrt(top):
@@ -156,6 +156,8 @@ def plot_reliability(
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is reliability
     "Stated probability against observed share, with 95 % intervals."
+    import matplotlib.pyplot as plt
+
     curves = {name: reliability(*given, bins=bins) for name, given in said.items()}
     top = min(1, 1.15 * max(max(c["predicted"].max(), c["high"].max()) for c in curves.values()))
     with plt.rc_context(LOOK):

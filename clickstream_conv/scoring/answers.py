@@ -8,21 +8,21 @@ __all__ = ['ANSWERS', 'OF_SESSION', 'EMPTY', 'LACKING', 'NOT_KNOWN', 'Scored', '
 # %% ../../nbs/scoring/06_answers.ipynb #e2967a8b
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import polars as pl
 from fastcore.basics import patch
 
 import clickstream_conv.scoring.rows  # noqa: F401  (methods of Scorer)
 from ..base.runs import naming_damage, read_json, Run
-from ..models.fitting import probability
 from .events import judged_events, many_in_words, Sound
 from .landmarks import chosen_landmarks, landmark_plan, SCORED, standing
 from .loading import LOADED, Scorer
-from .quick import missing
 from .values import as_given
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/scoring/06_answers.ipynb #e662a87b
 ANSWERS = {
@@ -47,7 +47,7 @@ class Scored(NamedTuple):
     "What a call came to: nothing of it is kept, so that a scorer can be shared."
 
     # session_id, landmark, events, status, and ANSWERS; pandas if pandas was given
-    scores: pl.DataFrame | pd.DataFrame
+    scores: "pl.DataFrame | pd.DataFrame"
     sentences: list  # What a reader of the scores should know
     left_out: dict  # Reason: events that were not scored
 
@@ -55,9 +55,11 @@ class Scored(NamedTuple):
 @patch
 def chance(
     self: Scorer,
-    table: pd.DataFrame,  # Session rows, as made by rows
+    table: "pd.DataFrame",  # Session rows, as made by rows
 ) -> np.ndarray:  # Probability of the outcome, one a row
     "What the conversion model says of session rows: the same as the model itself, sooner."
+    from clickstream_conv.models.fitting import probability
+
     if not len(table):
         return np.zeros(0)
     with self._threads.limit(limits=1):
@@ -65,7 +67,7 @@ def chance(
 
 # %% ../../nbs/scoring/06_answers.ipynb #95c9314f
 @patch
-def _answers(self: Scorer, table: pd.DataFrame) -> pl.DataFrame:
+def _answers(self: Scorer, table: "pd.DataFrame") -> pl.DataFrame:
     "What the models say of session rows, in their order; segments left open."
     none = pl.Series([None] * len(table), dtype=pl.Float64)
     p = self.chance(table)
@@ -88,8 +90,10 @@ def _answers(self: Scorer, table: pd.DataFrame) -> pl.DataFrame:
 
 # %% ../../nbs/scoring/06_answers.ipynb #0d28e1d0
 @patch
-def _new_words(self: Scorer, table: pd.DataFrame) -> pl.Series:
+def _new_words(self: Scorer, table: "pd.DataFrame") -> pl.Series:
     "For each row the words that the training part never showed, as text; empty where all are known."
+    from clickstream_conv.scoring.quick import missing
+
     notes = [""] * len(table)
     for name, known in self.words.items():
         if name not in table:
@@ -102,7 +106,7 @@ def _new_words(self: Scorer, table: pd.DataFrame) -> pl.Series:
 
 
 @patch
-def _segments(self: Scorer, table: pd.DataFrame) -> pl.Series:
+def _segments(self: Scorer, table: "pd.DataFrame") -> pl.Series:
     "Name of each row's segment."
     with self._threads.limit(limits=1):
         numbers = np.asarray(self._asked["segments"].predict(table))
@@ -126,7 +130,7 @@ def _with_view(self: Scorer, wanted: pl.DataFrame) -> pl.DataFrame:
 
 
 @patch
-def _with_segments(self: Scorer, found: pl.DataFrame, table: pd.DataFrame) -> pl.DataFrame:
+def _with_segments(self: Scorer, found: pl.DataFrame, table: "pd.DataFrame") -> pl.DataFrame:
     "Answers with the name of each session's segment, from its landmark on."
     view = getattr(self.segments, "view", 0)
     given = table[table["landmark"] == view]
@@ -289,7 +293,7 @@ def names_sessions(
         or "session_id" in self.contract.mapping.columns
     )
 
-# %% ../../nbs/scoring/06_answers.ipynb #de674356
+# %% ../../nbs/scoring/06_answers.ipynb #de674356x
 NOT_KNOWN = {
     -1: "the log has no session ids of its own",
     -2: "the run's table of its sessions is gone",
