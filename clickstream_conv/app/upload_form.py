@@ -108,15 +108,10 @@ def show_questions(look: Look) -> None:
             st.code(look.proposal, language="yaml")
 
 # %% ../../nbs/app/06_upload_form.ipynb #fff5e1b0
-def show_mapping_form(look: Look, data: bytes, name: str, scorer: Scorer, encoding: str) -> Source:
-    "The two tables of a mapping, with the questions of its proposal; the way to read that they describe."
+def _edit_columns(look: Look, name: str, scorer: Scorer) -> pd.DataFrame:
+    "The table of columns as its reader leaves it: which column of the file is which of ours."
     import streamlit as st
 
-    st.info(
-        "This file has other columns than the run's own log. A mapping is proposed below; correct"
-        " what is wrong, then score."
-    )
-    show_questions(look)
     proposed = column_table(look, scorer.card)
     options = [*dict.fromkeys([ABSENT, *look.columns, *proposed["column"]])]
     config = dict(
@@ -127,27 +122,44 @@ def show_mapping_form(look: Look, data: bytes, name: str, scorer: Scorer, encodi
         ),
         why=st.column_config.TextColumn("why", disabled=True),
     )
-    columns = st.data_editor(
+    return st.data_editor(
         proposed, hide_index=True, height="content", column_config=config, key=f"columns of {name}"
     )
-    chosen = dict(zip(columns["name"], columns["column"]))["event"]
-    words = word_table(data, name, look, chosen, encoding)
+
+
+def _edit_words(words: pd.DataFrame, key: str) -> pd.DataFrame:
+    "The table of words as its reader leaves it: which word of the file means which kind of event."
+    import streamlit as st
+
+    st.markdown("The file's words for what happened:")
+    config = dict(
+        word=st.column_config.TextColumn("word", disabled=True),
+        rows=st.column_config.NumberColumn("rows", disabled=True),
+        event=st.column_config.SelectboxColumn("means", options=[*EVENTS, REJECT], required=True),
+    )
+    return st.data_editor(words, hide_index=True, height="content", column_config=config, key=key)
+
+# %% ../../nbs/app/06_upload_form.ipynb #12135f56
+def show_mapping_form(
+    look: Look,  # What was seen of the file, with its proposal
+    data: bytes,  # The content of the upload
+    name: str,  # What a browser calls it
+    scorer: Scorer,  # Of the run
+    encoding: str,  # Of text files
+) -> Source:  # The way to read the file that the two tables describe
+    "The two tables of a mapping, with the questions of its proposal."
+    import streamlit as st
+
+    st.info(
+        "This file has other columns than the run's own log. A mapping is proposed below; correct"
+        " what is wrong, then score."
+    )
+    show_questions(look)
+    columns = _edit_columns(look, name, scorer)
+    event = dict(zip(columns["name"], columns["column"]))["event"]
+    words = word_table(data, name, look, event, encoding)
     if len(words):
-        st.markdown("The file's words for what happened:")
-        config = dict(
-            word=st.column_config.TextColumn("word", disabled=True),
-            rows=st.column_config.NumberColumn("rows", disabled=True),
-            event=st.column_config.SelectboxColumn(
-                "means", options=[*EVENTS, REJECT], required=True
-            ),
-        )
-        words = st.data_editor(
-            words,
-            hide_index=True,
-            height="content",
-            column_config=config,
-            key=f"words of {name}, {chosen}",
-        )
+        words = _edit_words(words, f"words of {name}, {event}")
     else:
         st.markdown("Without a column for what happened every row counts as a view.")
     return mapped_source(look, columns, words, scorer.card, encoding)
