@@ -66,7 +66,11 @@ def _columns_shown(table: pd.DataFrame) -> dict:
     return {c: one for c, one in shown.items() if c in table}
 
 # %% ../../nbs/app/06_upload_form.ipynb #84d55830
-def shown_table(table: pd.DataFrame, alt: str, **options):
+def shown_table(
+    table: pd.DataFrame,  # Rows for people
+    alt: str,  # What it shows, for those who cannot see it
+    **options,  # Further options of streamlit.dataframe, such as height
+):
     "A table that scrolls within itself."
     import streamlit as st
 
@@ -80,7 +84,9 @@ def shown_table(table: pd.DataFrame, alt: str, **options):
     )
 
 # %% ../../nbs/app/06_upload_form.ipynb #242a567d
-def show_rejected(upload: Upload) -> None:
+def show_rejected(
+    upload: Upload,  # As it was read
+) -> None:
     "Why rows were left out."
     import streamlit as st
 
@@ -96,7 +102,9 @@ def show_rejected(upload: Upload) -> None:
     )
 
 # %% ../../nbs/app/06_upload_form.ipynb #20a2815b
-def show_questions(look: Look) -> None:
+def show_questions(
+    look: Look,  # What was seen of the file, with its proposal
+) -> None:
     "What a proposal asks, and the proposal itself: not all of it is in the tables."
     import streamlit as st
 
@@ -181,7 +189,12 @@ def _preview(data: bytes, name: str, source: Source, scorer: Scorer) -> Upload:
     return upload
 
 
-def confirmed_source(data: bytes, name: str, source: Source, scorer: Scorer) -> Upload | None:
+def confirmed_source(
+    data: bytes,  # The content of the upload
+    name: str,  # What a browser calls it
+    source: Source,  # How to read it
+    scorer: Scorer,  # Of the run
+) -> Upload | None:  # None until the button is pressed
     "The file as it was understood, once its owner says so."
     import streamlit as st
 

@@ -33,7 +33,10 @@ SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)  # events
 
 def machine() -> dict:  # processor, cores, memory in GB, system, versions
     "Where this is measured."
-    read = lambda path: Path(path).read_text(errors="ignore") if Path(path).is_file() else ""
+
+    def read(path):
+        return Path(path).read_text(errors="ignore") if Path(path).is_file() else ""
+
     named = [
         line.split(":", 1)[1].strip()
         for line in read("/proc/cpuinfo").splitlines()

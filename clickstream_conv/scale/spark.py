@@ -252,7 +252,10 @@ def scores_compared(
     to: str,  # The way that the others are compared with
 ) -> pd.DataFrame:  # By way: log_loss, roc_auc, mean and largest difference of a probability
     "How far ways to learn lie apart."
-    apart = lambda p: np.abs(p - said[to])
+
+    def apart(p):
+        return np.abs(p - said[to])
+
     return pd.DataFrame(
         {
             way: dict(
