@@ -280,7 +280,7 @@ def card_parts(
     "Markdown taken apart into text and tables."
     parts, lines = [], []
     for line in [*text.splitlines(), ""]:
-        if (is_row := line.startswith("|")) != bool(lines and lines[-1].startswith("|")) and lines:
+        if lines and line.startswith("|") != lines[-1].startswith("|"):
             parts, lines = [*parts, lines], []
         lines.append(line)
     parts = [*parts, lines]

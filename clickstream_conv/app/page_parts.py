@@ -35,7 +35,10 @@ def escaped(
     return for_markdown(text)
 
 # %% ../../nbs/app/05_page_parts.ipynb #d343eaff
-def show_parts(chart: Chart | None, finding: str = "") -> None:
+def show_parts(
+    chart: Chart | None,  # The picture; None: only its finding is shown
+    finding: str = "",  # What it shows, in a sentence; empty: nothing is said
+) -> None:
     "A picture below its finding; pages are narrower than notebooks, so its own margins are small."
     import streamlit as st
 
@@ -59,8 +62,10 @@ def show_parts(chart: Chart | None, finding: str = "") -> None:
         figure, theme=None, alt=chart.alt, config=dict(displayModeBar=False, responsive=True)
     )
 
-
-def show_tiles(numbers: dict) -> None:
+# %% ../../nbs/app/05_page_parts.ipynb #28b0b5eb
+def show_tiles(
+    numbers: dict,  # Title: (the figure as text, what is said of it)
+) -> None:
     "A few figures, large, side by side as far as there is room."
     import streamlit as st
 
@@ -75,14 +80,18 @@ def show_tiles(numbers: dict) -> None:
             )
 
 
-def show_sentences(sentences: list) -> None:
+def show_sentences(
+    sentences: list,  # Plain text, without Markdown
+) -> None:
     "Sentences as a list."
     import streamlit as st
 
     st.markdown("\n".join(f"- {escaped(sentence)}" for sentence in sentences))
 
 # %% ../../nbs/app/05_page_parts.ipynb #31edbc87
-def needs_events(scorer: Scorer) -> bool:
+def needs_events(
+    scorer: Scorer,  # Of the run
+) -> bool:  # True where the page has nothing to show
     "Say that a page needs events, where the run learned from finished sessions."
     import streamlit as st
 
@@ -115,7 +124,7 @@ def page_overview(
     st.header("What not to trust")
     show_sentences(found.limits or ["nothing in particular was noted"])
     st.header("The answers in full")
-    for place, (question, lines) in enumerate(found.answers.items()):
+    for question, lines in found.answers.items():
         with st.expander(escaped(question), expanded=False):
             show_sentences(lines)
     st.caption(escaped(found.read + f". Run folder: {run.folder.name}."))

@@ -86,7 +86,10 @@ def refuse_other_versions(
     name: str,  # What the model is called in the message
 ) -> None:
     "Refuse a model that was made with another release; estimators change what they keep from one to the next."
-    release = lambda v: v.split(".")[:2]
+
+    def release(v):
+        return v.split(".")[:2]
+
     for package, then in made_with.items():
         if release(then) != release(now := package_version(package)):
             raise ValueError(

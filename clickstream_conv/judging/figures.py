@@ -200,7 +200,10 @@ def _decided(yes: np.ndarray, no: np.ndarray, first: int) -> dict:
         yes.sum(),
         (yes + no).sum(),
     )
-    share = lambda part, whole: float(part / whole) if whole > 0 else np.nan
+
+    def share(part, whole):
+        return float(part / whole) if whole > 0 else np.nan
+
     return dict(
         accuracy=share(2 * right - flagged + total - converted, total),
         precision=share(right, flagged),
@@ -208,7 +211,7 @@ def _decided(yes: np.ndarray, no: np.ndarray, first: int) -> dict:
         f1=share(2 * right, flagged + converted),
     )
 
-
+# %% ../../nbs/judging/00_figures.ipynb #7aa8a723
 def weighted_figures(
     ranked: Ranked,  # Rows in order
     weight: np.ndarray,  # Weight of each row, in the rows' own order

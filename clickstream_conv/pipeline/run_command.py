@@ -171,7 +171,7 @@ def run(
     max_rejected: _RunMaxRejected = None,
     memory: _RunMemory = None,
     config: _RunConfig = "",
-    parameter: _RunParameter = [],
+    parameter: _RunParameter = (),
     until: _RunUntil = "",
     report: _RunReport = True,
     jobs: _RunJobs = None,

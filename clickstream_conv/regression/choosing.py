@@ -163,7 +163,10 @@ def revenue_colour(
     return CANDIDATE_COLOURS.get(name, style_of(name)["color"])
 
 
-def titled_picture(finding: str, what: str) -> str:
+def titled_picture(
+    finding: str,  # What the picture shows
+    what: str,  # What stands in for revenue; empty: revenue itself
+) -> str:
     "A title that says what stands in for revenue, where something does."
     return f"{finding}\n({what})" if what else finding
 

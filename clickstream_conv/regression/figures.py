@@ -54,7 +54,10 @@ def gini_of(
     return float(1 - 2 * (mass * (np.cumsum(value) - value / 2)).sum())
 
 # %% ../../nbs/regression/00_figures.ipynb #fe08daed
-def ratio_or_nan(part: float, whole: float) -> float:
+def ratio_or_nan(
+    part: float,  # The numerator
+    whole: float,  # The denominator
+) -> float:
     "part / whole, not-a-number where the whole is 0."
     return float(part / whole) if whole > 0 else np.nan
 
@@ -102,7 +105,7 @@ def ratio_ends(
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return float(max(0.0, min(low, ratio - 1.96 * np.nanstd(drawn)))), float(high)
 
-# %% ../../nbs/regression/00_figures.ipynb #69beba90
+# %% ../../nbs/regression/00_figures.ipynb #3e0ad04b
 def revenue_figures(
     y: np.ndarray,  # Revenue that came, one a row
     p: np.ndarray,  # Revenue that was predicted

@@ -80,7 +80,11 @@ class LogNormal(RegressorMixin, BaseEstimator):
 SPREAD = 1.5  # power of the mean with which the Tweedie variance grows
 
 
-def boosted_trees(seed: int, objective: str, **params) -> XGBRegressor:
+def boosted_trees(
+    seed: int,  # Of the rows and columns that each tree sees
+    objective: str,  # XGBoost's name of the loss
+    **params,  # Settings of XGBRegressor that count more than ours
+) -> XGBRegressor:
     "Small trees, one after the other."
     settings = dict(
         n_estimators=80,

@@ -33,11 +33,14 @@ from .site_pages import COLLECTIONS
 # %% ../../nbs/report/17_docs.ipynb #19bbe50b
 def _paused(notebook: dict) -> dict:
     "A notebook in which a cell that is not to run is no code."
-    pause = lambda cell: {
-        key: value
-        for key, value in {**cell, "cell_type": "raw"}.items()
-        if key not in ("outputs", "execution_count")
-    }
+
+    def pause(cell):
+        return {
+            key: value
+            for key, value in {**cell, "cell_type": "raw"}.items()
+            if key not in ("outputs", "execution_count")
+        }
+
     return {
         **notebook,
         "cells": [
@@ -123,11 +126,14 @@ def collected(
 ) -> dict:  # Caption: notebooks
     "The guides and the case studies."
     home = (checkout / "nbs" / "index.ipynb").read_text(encoding="utf-8")
-    files = lambda folder: [
-        path
-        for path in (checkout / "nbs" / folder).glob("*.ipynb")
-        if not only or path.stem in only
-    ]
+
+    def files(folder):
+        return [
+            path
+            for path in (checkout / "nbs" / folder).glob("*.ipynb")
+            if not only or path.stem in only
+        ]
+
     return {caption: in_order_named(files(folder), home) for caption, folder in COLLECTIONS.items()}
 
 # %% ../../nbs/report/17_docs.ipynb #b11f94f9
@@ -307,7 +313,8 @@ def build_docs(
     checkout: Path,  # Folder of the repository
     out: Path,  # Folder of the site
     execute: bool = False,  # Whether to run every notebook once more
-    groups: dict = {},  # Caption: more notebooks and Markdown files, in order; shown after the case studies
+    # Caption: more notebooks and Markdown files, in order; shown after the case studies
+    groups: dict | None = None,
     only: list = (),  # Names of the notebooks to show, such as 04_features; empty: all
     strict: bool = False,  # Whether a warning of Sphinx is an error
 ) -> Path:  # The home page
@@ -333,7 +340,7 @@ def build_docs(
         pages = {
             "": [work / "index.ipynb"],
             **shown,
-            **groups,
+            **(groups or {}),
             **by_folder(notebooks, work),
             "Reference": [*reference.values()],
             "Project": _project_pages(checkout),

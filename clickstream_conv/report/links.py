@@ -83,10 +83,13 @@ def relinked(
     where: Path = Path("."),  # Folder that its links start from
 ) -> str:  # Markdown
     "Markdown whose links lead to pages."
-    linked = lambda part: NAMED.sub(
-        lambda found: _named(found, site),
-        TARGET.sub(lambda found: _relink(found, pages, site, where), part),
-    )
+
+    def linked(part):
+        return NAMED.sub(
+            lambda found: _named(found, site),
+            TARGET.sub(lambda found: _relink(found, pages, site, where), part),
+        )
+
     return "".join(part if i % 2 else linked(part) for i, part in enumerate(FENCE.split(text)))
 
 # %% ../../nbs/report/02_links.ipynb #779cac05
@@ -116,7 +119,10 @@ def with_pictures(
     )
 
 # %% ../../nbs/report/02_links.ipynb #fbd5eff8
-def is_title_cell(cell: dict) -> bool:
+def is_title_cell(
+    cell: dict,  # Of a notebook
+) -> bool:
+    "Whether a cell begins with the title of its page."
     return cell["cell_type"] == "markdown" and text_of(cell["source"]).lstrip().startswith("# ")
 
 

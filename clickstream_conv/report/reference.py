@@ -77,12 +77,17 @@ def _parameter_rows(thing) -> list:
     "Parameter, type, default and what is said of it."
     from fastcore.docments import docments
 
-    empty = lambda value: getattr(value, "__name__", "") == "_empty"
+    def empty(value):
+        return getattr(value, "__name__", "") == "_empty"
+
     try:
         said = docments(thing, full=True)
     except (TypeError, ValueError, OSError, SyntaxError, IndentationError):
         return []
-    default = lambda about: "" if empty(about.get("default")) else _short(about["default"])
+
+    def default(about):
+        return "" if empty(about.get("default")) else _short(about["default"])
+
     rows = [
         (
             "returns" if name == "return" else name,
@@ -95,7 +100,7 @@ def _parameter_rows(thing) -> list:
     ]
     return [row for row in rows if row[0] != "returns" or row[1] or row[3]]
 
-
+# %% ../../nbs/report/16_reference.ipynb #7c4b3fac
 def parameter_table(
     thing,  # A function or a class
 ) -> str:  # Markdown; empty where nothing is said
@@ -173,7 +178,10 @@ def reference_entry(
     from inspect import getdoc
 
     anchor = f'### <span id="{module}.{name}"></span>{html.escape(name)}'
-    fenced = lambda code: f"```{'python' if _is_python(code) else 'text'}\n{code}\n```"
+
+    def fenced(code):
+        return f"```{'python' if _is_python(code) else 'text'}\n{code}\n```"
+
     if not callable(thing) or not hasattr(thing, "__name__"):
         return f"{anchor}\n\n{fenced(f'{name} = {_short(thing, 200)}')}\n\n{_cell_text(says)}"
     text = f"{anchor}\n\n{fenced(_signature(name, thing))}\n\n{_cell_text(getdoc(thing) or '')}\n\n{parameter_table(thing)}"
@@ -222,9 +230,13 @@ def reference_page(
         for exported in names
         if hasattr(loaded, exported) and not exported.startswith("_")
     ]
-    group = lambda kept: "\n\n".join(
-        reference_entry(name, exported, thing, says.get(exported, "")) for exported, thing in kept
-    )
+
+    def group(kept):
+        return "\n\n".join(
+            reference_entry(name, exported, thing, says.get(exported, ""))
+            for exported, thing in kept
+        )
+
     constants = [one for one in things if not callable(one[1]) or not hasattr(one[1], "__name__")]
     rest = [one for one in things if one not in constants]
     parts = [
@@ -260,7 +272,10 @@ def page_file(
     return f"{folder}-{notebook.name}" if folder in FOLDERS else notebook.name
 
 
-def by_folder(notebooks: list, work: Path) -> dict:
+def by_folder(
+    notebooks: list,  # Paths of all numbered notebooks, in reading order
+    work: Path,  # Folder where their pages are made
+) -> dict:  # Caption: files of pages; groups without any left out
     "Pages of notebooks: the analysis, then the package, a group a folder."
     groups = {
         "Analysis": [
@@ -282,10 +297,9 @@ def modules_of(
     notebooks = {
         path: json.loads(path.read_text(encoding="utf-8")) for path in numbered_notebooks(checkout)
     }
-    found = {
+    return {
         name[1]: path
         for path, notebook in notebooks.items()
         for cell in notebook["cells"]
         if (name := exports.search(text_of(cell["source"])))
     }
-    return {name: path for name, path in found.items()}

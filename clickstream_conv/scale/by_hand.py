@@ -59,20 +59,15 @@ def _polars_events(events: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 # %% ../../nbs/scale/00_by_hand.ipynb #846fa491
-def _polars_rows(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
-    "Rows of one landmark, in Polars."
-    item, category, price, logged = (
-        pl.col("item_id"),
-        pl.col("category"),
-        pl.col("price"),
-        pl.col("logged"),
-    )
-    sums = [
+def _polars_sums() -> list:
+    "What is added up or averaged over the first events of a session, in Polars."
+    price, logged = pl.col("price"), pl.col("logged")
+    return [
         *((pl.col("event") == e).sum().cast(pl.Float64).alias(f"n_{e}") for e in COUNTED),
         pl.col("new_item").sum().alias("n_items"),
         pl.col("new_category").sum().alias("n_categories"),
-        item.count().alias("n_item_events"),
-        category.count().alias("n_category_events"),
+        pl.col("item_id").count().alias("n_item_events"),
+        pl.col("category").count().alias("n_category_events"),
         pl.col("switch").sum().alias("category_switches"),
         pl.col("pieces").sum().alias("cart_count"),
         pl.col("worth").sum().alias("cart_value"),
@@ -86,19 +81,19 @@ def _polars_rows(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
         pl.col("t").min().alias("start"),
         pl.len().alias("landmark"),
     ]
+
+
+def _polars_rows(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
+    "Rows of one landmark, in Polars."
     last = [
         pl.col("t", "last_category", *SESSION_CONTEXT).last(),
-        *(
-            pl.col(c)
-            .last()
-            .alias(f"{c.removesuffix('_id')}_last" if c in ("price", "dwell") else f"last_{c}")
-            for c in ("price", "dwell", "event", "page")
-        ),
+        *(pl.col(c).last().alias(f"{c}_last") for c in ("price", "dwell")),
+        *(pl.col(c).last().alias(f"last_{c}") for c in ("event", "page")),
     ]
     return (
         events.filter(pl.col("step") <= k)
         .group_by("session_id", maintain_order=True)
-        .agg(*sums, *last)
+        .agg(*_polars_sums(), *last)
         .filter(pl.col("landmark") == k)
     )
 

@@ -293,7 +293,7 @@ def names_sessions(
         or "session_id" in self.contract.mapping.columns
     )
 
-# %% ../../nbs/scoring/06_answers.ipynb #de674356x
+# %% ../../nbs/scoring/06_answers.ipynb #f2adf34e
 NOT_KNOWN = {
     -1: "the log has no session ids of its own",
     -2: "the run's table of its sessions is gone",

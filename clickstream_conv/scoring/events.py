@@ -233,11 +233,16 @@ def sound_events(
     return sound
 
 # %% ../../nbs/scoring/01_events.ipynb #7dd40da9
-def counted_rows(reasons: dict) -> str:
+def counted_rows(
+    reasons: dict,  # Reason: rows
+) -> str:  # Such as: no price (3), unknown event (1,200)
     "Reasons with their counts, in words."
     return ", ".join(f"{reason} ({count:,})" for reason, count in sorted(reasons.items()))
 
 
-def many_in_words(count: int, what: str) -> str:
+def many_in_words(
+    count: int,  # How many
+    what: str,  # One of them, such as session
+) -> str:
     "A number of things, in words."
     return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -128,12 +128,15 @@ def _set_up(self: Scorer, rows: "pd.DataFrame | None") -> None:
     from clickstream_conv.scoring.quick import quickened
 
     self._asked = {"conversion": quickened(self.conversion, probability, rows)}
-    worth = lambda model, table: np.column_stack(
-        [
-            model.predict(table, probability=(p := np.linspace(0, 1, len(table)))),
-            model.interval(table, probability=p),
-        ]
-    )
+
+    def worth(model, table):
+        return np.column_stack(
+            [
+                model.predict(table, probability=(p := np.linspace(0, 1, len(table)))),
+                model.interval(table, probability=p),
+            ]
+        )
+
     for name, ask in dict(
         revenue=worth, segments=lambda model, table: model.predict(table)
     ).items():

@@ -239,7 +239,7 @@ def left_out_in_words(
         f" ({', '.join(f'{reason}: {count:,}' for reason, count in reasons.items())})"
     ]
 
-# %% ../../nbs/scoring/11_scorer.ipynb #7a311645x
+# %% ../../nbs/scoring/11_scorer.ipynb #2d300aa5
 @patch
 def score_sessions(
     self: Scorer,

@@ -71,7 +71,9 @@ AS_VISITOR = (  # what to do where a session is none
 )
 
 
-def sessions_in_words(count: int) -> str:
+def sessions_in_words(
+    count: int,  # How many
+) -> str:
     "So many sessions, in words."
     return f"{count:,} session{'' if count == 1 else 's'}"
 
@@ -100,7 +102,9 @@ def _why_empty(
     return ""
 
 
-def moment_in_words(t: int) -> str:
+def moment_in_words(
+    t: int,  # Microseconds since the epoch, in UTC
+) -> str:  # Such as 2024-03-01 09:00:00
     "A time in UTC, in words."
     return pl.Series([t]).cast(pl.Datetime("us")).dt.to_string("%Y-%m-%d %H:%M:%S")[0]
 
