@@ -168,10 +168,9 @@ def study_card(
         if picture
         else ""
     )
-    return (
-        '<a class="study"'
-        f' href="{file.stem}.html">{shown}<strong>{html.escape(page_title(notebook))}</strong><span>{html.escape(finding.replace("`", ""))}</span></a>'
-    )
+    title = f"<strong>{html.escape(page_title(notebook))}</strong>"
+    says = f"<span>{html.escape(finding.replace('`', ''))}</span>"
+    return f'<a class="study" href="{file.stem}.html">{shown}{title}{says}</a>'
 
 # %% ../../nbs/report/17_docs.ipynb #ed6abeed
 def gallery_page(
