@@ -49,7 +49,7 @@ def notebooks_folder() -> Path:  # Where NAME.ipynb of every stage lies
         return found[0]
     raise ValueError(
         f"the stage notebooks are neither in {inside} nor in {beside}. Install the package again:"
-        " pip install clickstream-conv"
+        ' pip install "clickstream-conv[run]"'
     )
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #37498def

@@ -7,7 +7,6 @@ __all__ = ['CANDIDATE_COLOURS', 'leader_in_words', 'choose_regressor', 'amounts_
            'revenue_colour', 'titled_picture', 'plot_revenue_models']
 
 # %% ../../nbs/regression/03_choosing.ipynb #094bebac
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
@@ -188,6 +187,8 @@ def plot_revenue_models(
     chosen: str = "",  # The model that is taken, where that is not the best
 ) -> Picture:  # Its data is compare_revenue
     "What each model reaches, and whether its level is right."
+    import matplotlib.pyplot as plt
+
     figure, best = choose_revenue_by, best_regressor(compared, choose_revenue_by)
     ordered = compared.astype(float).sort_values(figure, ascending=LARGER_IS_BETTER[figure])
     with plt.rc_context(LOOK):

@@ -9,7 +9,6 @@ __all__ = ['MOST_FOR_QUANTILES', 'OF_LIMIT', 'FEWEST', 'Worth', 'learn_intervals
 # %% ../../nbs/regression/06_worth.ipynb #36ab788b
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
@@ -345,6 +344,8 @@ def plot_revenue_by_landmark(
     what: str = "",  # What stands in for revenue; empty: nothing does
 ) -> Picture:  # Its data is revenue_by_landmark
     "The normalised Gini of each model at each landmark, with 95 % intervals."
+    import matplotlib.pyplot as plt
+
     single = found[
         (found["landmark"] != POOLED) & found["model"].isin(names) & (found["buyers"] >= FEWEST)
     ]

@@ -181,7 +181,6 @@ def answer_clustering(
 def _leans_on(of: dict, rows: str) -> tuple:
     "The five columns that contribute most: bars, the share of each, and that of all together."
     first = of["importance"][:5]
-    most = max(row["share"] for row in first)
     shares = [
         figure_or_unknown(
             row,
@@ -204,8 +203,9 @@ def _leans_on(of: dict, rows: str) -> tuple:
     named = [
         f"{row['title']} ({row['says']})" if row.get("says") else row["title"] for row in first
     ]
+    longest = max(one.high if one.known else one.value for one in shares)
     bars = tuple(
-        answer_bar(name, share, lambda value: value / most) for name, share in zip(named, shares)
+        answer_bar(name, share, lambda value: value / longest) for name, share in zip(named, shares)
     )
     return bars, shares, together
 

@@ -169,7 +169,7 @@ def score_on_spark(
             scorer_of,
         )  # the worker's own, so that it unpacks the run once and not for each partition
 
-        return scorer_of(packed).score(some, landmarks).select(EMPTY.columns)
+        return scorer_of(packed).score(some, landmarks).scores.select(EMPTY.columns)
 
     return by_sessions(events, work, EMPTY, partitions)
 
@@ -337,7 +337,7 @@ def spark_beside_one_machine(
     rows = session_table_on(events, card, encoder, others, out=str(run / "spark" / "sessions"))
     table = read_table(run, "sessions.parquet")
     scores = pl.from_arrow(score_on_spark(events, run).toArrow())
-    own = Scorer.load(run).score(load_events(run, "all"))
+    own = Scorer.load(run).score(load_events(run, "all")).scores
     exact = {
         "session rows": (len(table), largest_difference(pl.from_arrow(rows.toArrow()), table)),
         "scores of the kept model": (len(own), largest_difference(scores, own)),

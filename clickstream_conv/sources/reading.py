@@ -16,7 +16,6 @@ from pathlib import Path
 import polars as pl
 
 from ..base.runs import sha256_of
-from ..demo.simulate import simulate
 from ..log.addresses import is_address, parse_address
 from ..log.checking import check_rows, refuse_misread
 from ..log.counts import Checked
@@ -207,6 +206,8 @@ def read_rows(
     source = with_names(source, path)
     mapping, name, notes = source.mapping, name_of(source, path), []
     if source.name == "demo" and not path:
+        from clickstream_conv.demo.simulate import simulate
+
         raw = simulate(sessions, seed)
     else:
         files = files_for(source, path or fetch(source.name))
