@@ -15,13 +15,17 @@ from ..scoring.scorer import Scorer
 # %% ../../nbs/app/05_page_parts.ipynb #a11ab314
 CSS = """<style>
 .stMainBlockContainer {max-width: 1080px; padding-top: 4.5rem}
-h1 {font-size: 1.75rem !important; padding-bottom: .3rem !important} h2 {font-size: 1.3rem !important} h3 {font-size: 1.1rem !important}
+h1 {font-size: 1.75rem !important; padding-bottom: .3rem !important}
+h2 {font-size: 1.3rem !important} h3 {font-size: 1.1rem !important}
 [data-testid="stMetricValue"] {font-size: 1.45rem; white-space: normal; overflow: visible}
 [data-testid="stMetricValue"] > div, [data-testid="stMetricLabel"] p {white-space: normal; overflow-wrap: anywhere}
 [data-testid="stMarkdownContainer"] {overflow-wrap: anywhere}
-[data-testid="stExpandSidebarButton"]::after {content: "Pages"; font-family: inherit; font-size: .9rem; padding-left: .3rem}
+[data-testid="stExpandSidebarButton"]::after {
+  content: "Pages"; font-family: inherit; font-size: .9rem; padding-left: .3rem
+}
 [data-testid="stExpandSidebarButton"] {width: auto}
-button[aria-label^="Download as CSV"] {display: none !important} /* Streamlit's own file of a table, which keeps formulas; ours is below it */
+/* Streamlit's own file of a table keeps formulas; ours is below it */
+button[aria-label^="Download as CSV"] {display: none !important}
 @media (max-width: 640px) {.stMainBlockContainer {padding-left: 1rem; padding-right: 1rem}}
 </style>"""
 

@@ -115,7 +115,7 @@ def styles_of(
             )
     return styles
 
-
+# %% ../../nbs/base/01_pictures.ipynb #11732c22
 def baseline_of(
     names,  # Of models
 ) -> str:  # The baseline among them; empty where there is none
@@ -234,7 +234,7 @@ def spread_out(
     placed[order] = isotonic_regression(wanted[order] - steps) + steps
     return placed
 
-
+# %% ../../nbs/base/01_pictures.ipynb #639725d3
 def name_lines(
     ax: "plt.Axes",  # With limits set and lines drawn
     ends: dict,  # Name: (x, y) of the end of its line

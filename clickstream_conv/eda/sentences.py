@@ -7,16 +7,14 @@ __all__ = ['TOPICS', 'NO_FAULT', 'not_shown', 'faults_found', 'quality_finding',
            'funnel_sentence', 'known_sentence']
 
 # %% ../../nbs/eda/13_sentences.ipynb #19456a66
-import numpy as np
 import pandas as pd
 import polars as pl
 
 from ..base.findings import exact_count, Figure, figure_of, Sentence, share_in_words
-from .facts import percent, percents, unit_of
+from .facts import percent, unit_of
 from .funnel import funnel_kinds, UNTRACKED
-from .quality import times
 from .relevance import MOST_WORDS
-from .shares import capital, more_than_chance
+from .shares import capital
 from ..log.checking import FINE
 from ..sources.source import Outcome
 

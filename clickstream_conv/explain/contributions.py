@@ -47,7 +47,7 @@ def _cuts_of(trees) -> list:
     inner, width = trees.children_left >= 0, trees.features.max() + 1
     return [np.unique(trees.thresholds[inner & (trees.features == j)]) for j in range(width)]
 
-
+# %% ../../nbs/explain/01_contributions.ipynb #e513db1c
 def _ranked_trees(trees, cuts: list) -> dict:
     "The same trees as a model in shap's own form, with ranks in the place of thresholds."
     ranks, inner = np.zeros(trees.thresholds.shape), trees.children_left >= 0
@@ -77,7 +77,7 @@ def _ranked(X: np.ndarray, cuts: list, dtype) -> np.ndarray:
     coded[np.isnan(X)] = np.nan
     return coded
 
-
+# %% ../../nbs/explain/01_contributions.ipynb #86e5caba
 def _tree_way(model: BaseEstimator, background: np.ndarray):
     "Contributions of the columns of boosted trees, or of a forest (as probabilities), and their base."
     import shap

@@ -149,7 +149,7 @@ def reliability_finding(
         for name, given in said.items()
     )
 
-
+# %% ../../nbs/judging/04_reliability.ipynb #7898b6ff
 def plot_reliability(
     said: dict,  # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
     bins: int = BINS,  # Of equal mass

@@ -131,7 +131,7 @@ def purchases_among(
     "How many of the rows just named are purchases."
     return f"{count:,} purchase{'' if count == 1 else 's'} among them"
 
-
+# %% ../../nbs/log/24_bots.ipynb #0bde05bd
 def bot_notes(
     # ("bot", reason): rows; ("bot bought", reason): purchases among them; ("bot sessions",
     # reason): sessions

@@ -168,10 +168,9 @@ def study_card(
         if picture
         else ""
     )
-    return (
-        '<a class="study"'
-        f' href="{file.stem}.html">{shown}<strong>{html.escape(page_title(notebook))}</strong><span>{html.escape(finding.replace("`", ""))}</span></a>'
-    )
+    title = f"<strong>{html.escape(page_title(notebook))}</strong>"
+    says = f"<span>{html.escape(finding.replace('`', ''))}</span>"
+    return f'<a class="study" href="{file.stem}.html">{shown}{title}{says}</a>'
 
 # %% ../../nbs/report/17_docs.ipynb #ed6abeed
 def gallery_page(
@@ -309,6 +308,17 @@ def llms_text(
     return "\n\n".join(parts) + "\n"
 
 # %% ../../nbs/report/17_docs.ipynb #b7ccea3f
+def _home_of(checkout: Path) -> Path:
+    "The home page of a checkout, or a refusal."
+    home = checkout / "nbs" / "index.ipynb"
+    if home.is_file():
+        return home
+    raise ValueError(
+        f"{checkout} is no checkout of the project: there is no nbs/index.ipynb. Get one with:"
+        " git clone"
+    )
+
+# %% ../../nbs/report/17_docs.ipynb #bb2958ed
 def build_docs(
     checkout: Path,  # Folder of the repository
     out: Path,  # Folder of the site
@@ -320,11 +330,7 @@ def build_docs(
 ) -> Path:  # The home page
     "The documentation of the project."
     checkout = Path(checkout).resolve()
-    home = checkout / "nbs" / "index.ipynb"
-    if not home.is_file():
-        raise ValueError(
-            f"{checkout} is no checkout of the project: there is no nbs/index.ipynb. Get one with: git clone"
-        )
+    home = _home_of(checkout)
     modules = {n: path for n, path in modules_of(checkout).items() if _is_wanted(path, only)}
     notebooks = [path for path in numbered_notebooks(checkout) if _is_wanted(path, only)]
     collections, extra = collected(checkout, only), {}

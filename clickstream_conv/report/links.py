@@ -62,7 +62,8 @@ def _relink(found: re.Match, pages: set, site: Site, where: Path) -> str:
         return f"[{words}]({page}{part})"
     if not file or not site.repository or not file.is_relative_to(site.checkout.resolve()):
         return words
-    return f"[{words}]({site.repository}/blob/{site.branch}/{file.relative_to(site.checkout.resolve()).as_posix()}{part})"
+    place = file.relative_to(site.checkout.resolve()).as_posix()
+    return f"[{words}]({site.repository}/blob/{site.branch}/{place}{part})"
 
 
 def _named(found: re.Match, site: Site) -> str:

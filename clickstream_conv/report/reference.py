@@ -127,9 +127,15 @@ def _signature(name: str, thing) -> str:
     from inspect import signature
 
     try:
-        return f"{name}({', '.join(name if p.default is p.empty else f'{name}={_short(p.default, 30)}' for name, p in signature(thing).parameters.items() if name not in ('self', 'cls'))})"
+        parameters = signature(thing).parameters
     except (TypeError, ValueError):
         return name
+    shown = [
+        own if one.default is one.empty else f"{own}={_short(one.default, 30)}"
+        for own, one in parameters.items()
+        if own not in ("self", "cls")
+    ]
+    return f"{name}({', '.join(shown)})"
 
 
 def _constants(source: str) -> dict:
@@ -143,7 +149,7 @@ def _constants(source: str) -> dict:
         found.update({t.id: says[1] if says else "" for t in targets if isinstance(t, ast.Name)})
     return found
 
-
+# %% ../../nbs/report/16_reference.ipynb #02a5d32a
 def _methods(thing: type) -> str:
     "What a class can do."
     from inspect import getdoc, isfunction
@@ -184,7 +190,8 @@ def reference_entry(
 
     if not callable(thing) or not hasattr(thing, "__name__"):
         return f"{anchor}\n\n{fenced(f'{name} = {_short(thing, 200)}')}\n\n{_cell_text(says)}"
-    text = f"{anchor}\n\n{fenced(_signature(name, thing))}\n\n{_cell_text(getdoc(thing) or '')}\n\n{parameter_table(thing)}"
+    says = _cell_text(getdoc(thing) or "")
+    text = f"{anchor}\n\n{fenced(_signature(name, thing))}\n\n{says}\n\n{parameter_table(thing)}"
     return f"{text}\n\n{_methods(thing)}" if isinstance(thing, type) else text
 
 # %% ../../nbs/report/16_reference.ipynb #aeaef153

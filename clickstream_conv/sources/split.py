@@ -175,6 +175,8 @@ def split_sessions(
     if empty := [p for p in ("train", "test") if (parts["part"] == p).sum() == 0]:
         raise ValueError(
             _why_empty(spans)
-            or f"the split leaves no session in the {empty[0]} part ({sessions_in_words(len(parts))} in all). Give a longer log, or another test_share than {test_share}; or look at what a session is here: {AS_VISITOR}"
+            or f"the split leaves no session in the {empty[0]} part"
+            f" ({sessions_in_words(len(parts))} in all). Give a longer log, or another test_share"
+            f" than {test_share}; or look at what a session is here: {AS_VISITOR}"
         )
     return parts.select("session_id", "visitor", "part"), how
