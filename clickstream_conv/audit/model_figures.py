@@ -20,7 +20,7 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from .intervals import DRAWS, interval_lines, weights_of
 from .lines import Kept, Line
 from .shares import CERTAIN, SEED
-from ..base.models_kept import load_model
+from ..models.kept import load_model
 
 # %% ../../nbs/audit/05_model_figures.ipynb #7696cd45
 BINS = 10  # of equal mass

@@ -21,7 +21,7 @@ from clickstream_conv.audit.intervals import (
 )
 from .lines import Kept, Line
 from .model_figures import EVERY
-from ..base.models_kept import load_model
+from ..models.kept import load_model
 
 # %% ../../nbs/audit/08_revenue.ipynb #6c6ec7c5
 def gini_by(

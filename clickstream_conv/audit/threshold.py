@@ -17,8 +17,8 @@ from .conversion import sums_by_draw
 from .intervals import interval_lines, no_narrower_than
 from .lines import as_number, Kept, Line
 from .model_figures import decided_of, EVERY, figure_lines
-from ..base.models_kept import load_model
 from ..base.runs import read_table
+from ..models.kept import load_model
 
 # %% ../../nbs/audit/07_threshold.ipynb #72955999
 def mapped(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from ..base.pictures import COLOURS, LOOK, name_lines, Picture, style_of, wilson
+from ..base.pictures import COLOURS, LOOK, name_lines, Picture, wilson
 from clickstream_conv.judging.figures import (
     bin_of,
     BINS,
@@ -22,6 +22,7 @@ from clickstream_conv.judging.figures import (
     expected_calibration_error,
     rank_rows,
 )
+from ..models.styles import style_of
 
 # %% ../../nbs/judging/04_reliability.ipynb #bfece164
 def bins_of_rows(
@@ -174,9 +175,8 @@ def plot_reliability(
                 c["predicted"], c["low"], c["high"], color=style_of(name)["color"], lw=1, alpha=0.55
             )
             ax.plot(c["predicted"], c["observed"], **style_of(name))
-        name_lines(
-            ax, {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
-        )
+        ends = {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
+        name_lines(ax, ends, {name: style_of(name)["color"] for name in ends})
     return Picture(
         drawn, "Stated probability against observed share. " + reliability_finding(said, bins) + "."
     )
