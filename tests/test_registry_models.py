@@ -34,7 +34,7 @@ from clickstream_conv.models.families import (
     Family,
     family_of,
     FOREST,
-    register,
+    register_families,
     way_of,
 )
 from clickstream_conv.models.fitting import fit, make_model, probability
@@ -151,7 +151,9 @@ def test_a_family_says_how_it_is_explained_and_what_it_needs(name, rows):
             > probability(fit(make_model(name, rows), rows), rows).mean()
         )
     if family.space:
-        found, tried = search(name, [(rows.head(200), rows.tail(100))], 600.0, trials=1)
+        found, tried = search(
+            name, [(rows.head(200), rows.tail(100))], cost_by("log_loss"), 600.0, trials=1
+        )
         assert found == family.defaults and len(tried) == 1
 
 
@@ -245,6 +247,14 @@ def test_a_weight_is_a_row_written_several_times(name):
     assert weighted == pytest.approx(written, rel=1e-12)
 
 
+@pytest.mark.parametrize("y", [0, 1])
+def test_a_figure_without_meaning_is_no_number_and_no_error(y):
+    "Rows of one class, as a slice or a draw of visitors may have them."
+    with np.errstate(all="raise"):
+        found = figures(np.full(5, y), np.full(5, 0.1), threshold=0.5)
+    assert {*FIGURES} <= {*found} and np.isnan(found["roc_auc"])
+
+
 def test_pairs_within_groups_take_weights_too():
     y, p, weight = answers()
     groups = np.arange(len(y)) % 3
@@ -277,7 +287,7 @@ def skill():
         "Brier skill",
         "share",
         True,
-        lambda rows: 1 - rows.mean(rows.rows.brier) / rows.mean((rows.rows.y - 0.5) ** 2),
+        lambda rows: 1 - rows.mean(rows.ranked.brier) / rows.mean((rows.ranked.y - 0.5) ** 2),
         shown=("card", "groups", "sentence"),
     )
     register_metrics(own)
@@ -316,9 +326,9 @@ def extra_trees():
         complexity=2,
         trusted=("sklearn.tree._tree.Tree",),
         explained={ExtraTreesClassifier: FOREST},
-        color="#44AA99",
+        color="#332288",
     )
-    register(own)
+    register_families(own)
     yield own
     del FAMILIES["conversion"]["extra trees"]
 
@@ -329,7 +339,7 @@ def test_a_new_family_is_seen_everywhere(extra_trees, rows, run):
     judged, times = compare(pairs, [name, "logistic regression"], ("none", "SMOTE"), progress=False)
     compared = comparison(judged, times, resamples=10)
     assert {name, f"{name}, SMOTE"} <= {*compared.index}
-    best, _ = search(name, pairs, 600.0, trials=2)
+    best, _ = search(name, pairs, cost_by("log_loss"), 600.0, trials=2)
     assert {*best} == {"trees", "least"}
     model = calibrate(make_model(name, rows, **best), rows, "sigmoid", folds=2)
     save_model(run, "lesson", model, about={})

@@ -266,7 +266,7 @@ def _rebuilt(path: Path, content: bytes, known: Callable):
             f"{path} cannot be built again ({type(error).__name__}: {' '.join(str(error).split())[:120]}). {AGAIN}"
         ) from None
 
-
+# %% ../../nbs/base/04_models_kept.ipynb #8d919713
 def load_known(
     run: Run,  # The run
     name: str,  # What the model is called, without ending

@@ -269,7 +269,7 @@ def metric_figure(
     "A figure of a row, as its metric calls it."
     return figure_of(row, metric.name, metric.title, metric.unit, rows, row["rows"])
 
-
+# %% ../../nbs/classification/02_headlines.ipynb #96ed9e77
 def without_twins_in_words(
     test: pd.DataFrame,  # Session rows of the test part
     p: np.ndarray,  # Probability of each

@@ -6,14 +6,13 @@
 __all__ = ['KINDS_OF_METRICS', 'SHOWN_ON', 'METRICS', 'FIGURES', 'AT_THRESHOLD', 'SURE', 'BINS', 'Metric', 'register_metrics',
            'metric_of', 'title_of_metric', 'metrics_on', 'checked', 'Ranked', 'rank_rows', 'roc_auc',
            'average_precision', 'RankedWithin', 'rank_within', 'roc_auc_within', 'bin_of', 'expected_calibration_error',
-           'ece_if_calibrated', 'WeightedRows', 'Decided', 'share_of', 'weighted_figures', 'figures', 'cost_by']
+           'WeightedRows', 'Decided', 'share_of', 'weighted_figures', 'figures', 'cost_by']
 
 # %% ../../nbs/judging/00_figures.ipynb #41f83aa0
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 # %% ../../nbs/judging/00_figures.ipynb #17505d27
 KINDS_OF_METRICS = {  # kind of metric: what its function takes
@@ -34,7 +33,8 @@ class Metric:
     title: str  # What people call it
     unit: str  # Of the figure
     higher: bool | None  # Whether more is better; None: neither more nor less is
-    of: Callable | None = None  # Its value; what it takes is said by KINDS_OF_METRICS
+    # Its value, not-a-number where it has no meaning; what it takes is said by KINDS_OF_METRICS
+    of: Callable | None = None
     kind: str = "probability"  # One of KINDS_OF_METRICS
     digits: int = 3  # In a sentence
     shown: tuple = ()  # Of SHOWN_ON; tables of all figures show it anyway
@@ -243,32 +243,12 @@ def expected_calibration_error(
     mass = yes + no
     return float(np.abs(np.bincount(bin_of(mass, bins), yes - distinct * mass)).sum() / mass.sum())
 
-# %% ../../nbs/judging/00_figures.ipynb #b23ca0f7
-def ece_if_calibrated(
-    p: np.ndarray,  # Probability of each row
-    # Session of each row, where each has one answer; None: each row has its own
-    sessions: np.ndarray | None = None,
-    draws: int = 200,  # Simulations
-    seed: int = 0,  # Of the simulations
-    bins: int = BINS,  # Of equal mass
-) -> dict:  # ece_chance: mean; ece_chance_high: the level that one in twenty exceeds
-    "The calibration error that a perfectly calibrated model with these probabilities would show."
-    p = np.asarray(p, float)
-    _, place, mass = np.unique(p, return_inverse=True, return_counts=True)
-    number = bin_of(mass, bins)[place]
-    who = np.arange(len(p)) if sessions is None else pd.factorize(np.asarray(sessions))[0]
-    rng, errors = np.random.default_rng(seed), []
-    for _ in range(draws):
-        happened = rng.random(who.max() + 1)[who] < p
-        errors.append(np.abs(np.bincount(number, happened - p)).sum() / len(p))
-    return dict(ece_chance=float(np.mean(errors)), ece_chance_high=float(np.quantile(errors, 0.95)))
-
 # %% ../../nbs/judging/00_figures.ipynb #8ee6a1ab
 @dataclass(frozen=True)
 class WeightedRows:
     "Rows in order of their probability under one weighting: what a metric of probabilities is made of."
 
-    rows: Ranked  # In order; its losses are of each row
+    ranked: Ranked  # In order; its losses are of each row
     weight: np.ndarray  # Of each row, in that order
     yes: np.ndarray  # Weight of the converted at each distinct probability, lowest first
     no: np.ndarray  # Weight of the others
@@ -337,17 +317,17 @@ def _precision_of(rows: WeightedRows) -> float:
 
 def _log_loss_of(rows: WeightedRows) -> float:
     "Log-loss of weighted rows."
-    return rows.mean(rows.rows.log_loss)
+    return rows.mean(rows.ranked.log_loss)
 
 
 def _brier_of(rows: WeightedRows) -> float:
     "Brier score of weighted rows."
-    return rows.mean(rows.rows.brier)
+    return rows.mean(rows.ranked.brier)
 
 
 def _ece_of(rows: WeightedRows) -> float:
     "Calibration error of weighted rows."
-    return expected_calibration_error(rows.yes, rows.no, rows.rows.distinct)
+    return expected_calibration_error(rows.yes, rows.no, rows.ranked.distinct)
 
 # %% ../../nbs/judging/00_figures.ipynb #a8939065
 register_metrics(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TOO_FEW', 'draws_of_visitors', 'ends_of', 'interval_of', 'figures_of_draws', 'with_ends', 'share_with_ends',
-           'with_intervals', 'figure_in_words', 'paired_difference']
+           'with_intervals', 'figure_in_words', 'paired_difference', 'ece_if_calibrated']
 
 # %% ../../nbs/judging/01_intervals.ipynb #e38eb163
 from statistics import NormalDist
@@ -13,7 +13,15 @@ import numpy as np
 import pandas as pd
 
 from ..base.pictures import wilson
-from .figures import FIGURES, Metric, rank_rows, Ranked, weighted_figures
+from clickstream_conv.judging.figures import (
+    bin_of,
+    BINS,
+    FIGURES,
+    Metric,
+    rank_rows,
+    Ranked,
+    weighted_figures,
+)
 
 # %% ../../nbs/judging/01_intervals.ipynb #0f4bc9f9
 def draws_of_visitors(
@@ -29,7 +37,7 @@ def draws_of_visitors(
             who
         ].astype(float)
 
-
+# %% ../../nbs/judging/01_intervals.ipynb #43a534a3
 def ends_of(
     metric: Metric | None,  # Its entry; None: a figure that is no metric
     value: float,  # As measured
@@ -154,3 +162,23 @@ def paired_difference(
         difference_low=float(value - reach),
         difference_high=float(value + reach),
     )
+
+# %% ../../nbs/judging/01_intervals.ipynb #b23ca0f7
+def ece_if_calibrated(
+    p: np.ndarray,  # Probability of each row
+    # Session of each row, where each has one answer; None: each row has its own
+    sessions: np.ndarray | None = None,
+    draws: int = 200,  # Simulations
+    seed: int = 0,  # Of the simulations
+    bins: int = BINS,  # Of equal mass
+) -> dict:  # ece_chance: mean; ece_chance_high: the level that one in twenty exceeds
+    "The calibration error that a perfectly calibrated model with these probabilities would show."
+    p = np.asarray(p, float)
+    _, place, mass = np.unique(p, return_inverse=True, return_counts=True)
+    number = bin_of(mass, bins)[place]
+    who = np.arange(len(p)) if sessions is None else pd.factorize(np.asarray(sessions))[0]
+    rng, errors = np.random.default_rng(seed), []
+    for _ in range(draws):
+        happened = rng.random(who.max() + 1)[who] < p
+        errors.append(np.abs(np.bincount(number, happened - p)).sum() / len(p))
+    return dict(ece_chance=float(np.mean(errors)), ece_chance_high=float(np.quantile(errors, 0.95)))

@@ -25,7 +25,6 @@ from clickstream_conv.base.pictures import (
     POOLED,
 )
 from clickstream_conv.judging.figures import (
-    ece_if_calibrated,
     rank_rows,
     rank_within,
     roc_auc_within,
@@ -34,6 +33,7 @@ from clickstream_conv.judging.figures import (
 )
 from clickstream_conv.judging.intervals import (
     draws_of_visitors,
+    ece_if_calibrated,
     figures_of_draws,
     with_ends,
     with_intervals,

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'LINEAR', 'BOOSTED', 'FOREST', 'NETWORK', 'WAYS', 'FAMILIES', 'THREADS', 'GROWERS', 'USUAL', 'SMALL',
-           'FEWEST_SET_ASIDE', 'Family', 'register', 'family_of', 'way_of', 'trusted_types', 'logistic_regression',
-           'random_forest', 'xgboost', 'without_empty', 'BinnedClassifier', 'BinnedRegressor', 'gradient_boosting',
-           'Network', 'neural_net']
+           'FEWEST_SET_ASIDE', 'Family', 'register_families', 'family_of', 'way_of', 'trusted_types',
+           'logistic_regression', 'random_forest', 'xgboost', 'without_empty', 'BinnedClassifier', 'BinnedRegressor',
+           'gradient_boosting', 'Network', 'neural_net']
 
 # %% ../../nbs/models/00_families.ipynb #8915ce5b
 import inspect
@@ -87,7 +87,7 @@ class Family:
 FAMILIES = {task: {} for task in TASKS}  # task: name: family
 
 
-def register(
+def register_families(
     *families: Family,  # To be known from now on; of two of the same task and name, the later
 ) -> None:
     "Make families known: to training, search, comparison, loading, reasons and pictures."
@@ -145,7 +145,7 @@ def logistic_regression(
     return LogisticRegression(C=C, max_iter=2_000)
 
 
-register(
+register_families(
     Family(
         "logistic regression",
         "a weighted sum of the columns, on the scale of log-odds",
@@ -182,7 +182,7 @@ def random_forest(
     )
 
 
-register(
+register_families(
     Family(
         "random forest",
         "many deep trees, each of other rows, averaged",
@@ -232,7 +232,7 @@ def xgboost(
     )
 
 # %% ../../nbs/models/00_families.ipynb #204d98bb
-register(
+register_families(
     Family(
         "xgboost",
         "small trees one after the other, as XGBoost grows them",
@@ -331,7 +331,7 @@ def gradient_boosting(
     )
 
 # %% ../../nbs/models/00_families.ipynb #6ea5ff34
-register(
+register_families(
     Family(
         "gradient boosting",
         "small trees one after the other, as scikit-learn grows them",
@@ -448,7 +448,7 @@ def neural_net(
     return Network(width, decay, learning_rate, seed=seed)
 
 
-register(
+register_families(
     Family(
         "neural net",
         "one hidden layer, stopped in time",
@@ -469,7 +469,7 @@ register(
 )
 
 # %% ../../nbs/models/00_families.ipynb #93947b36
-register(
+register_families(
     Family(
         "blend",
         "the mean of what three families say",

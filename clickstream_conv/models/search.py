@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 from joblib import delayed, Parallel
-from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -101,10 +100,11 @@ def _score_trial(
 def search(
     name: str,  # A family with something to search
     folds: Iterable,  # Pairs (learn, validate) of session rows
+    # Of outcomes and probabilities: what is to be small, as made by judging.figures.cost_by
+    cost: Callable,
     budget_seconds: float = 60.0,  # Time after which no fold is begun
     trials: int = 20,  # Trials, at most
     seed: int = 0,  # Of the proposals and of the models
-    cost: Callable = log_loss,  # Of outcomes and probabilities: what is to be small
     imbalance: str = "none",  # One of IMBALANCE
 ) -> tuple[dict, pd.DataFrame]:  # The best parameters, and a row for each finished trial
     "Better parameters for a family, within a budget."

@@ -23,7 +23,7 @@ from clickstream_conv.models.families import (
     FAMILIES,
     Family,
     GROWERS,
-    register,
+    register_families,
     THREADS,
 )
 
@@ -156,7 +156,7 @@ XGBOOST = ("xgboost.core.Booster", "xgboost.sklearn.XGBRegressor")  # types in i
 TREES = ("sklearn.tree._tree.Tree",)  # types in files of scikit-learn's trees
 BINNED = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 LOGS = (("logs", Logs),)  # what linear models need before them
-register(  # models of the revenue of every session, zeros and all
+register_families(  # models of the revenue of every session, zeros and all
     Family(
         "ridge",
         "a weighted sum of logarithms",
@@ -185,7 +185,7 @@ register(  # models of the revenue of every session, zeros and all
 )
 
 # %% ../../nbs/regression/01_models.ipynb #e9789c14
-register(
+register_families(
     Family(
         "xgboost",
         "small trees one after the other, for the squared error",
@@ -211,7 +211,7 @@ HURDLE, MEAN, SIMPLEST = (
     "the mean",
     "probability x mean amount",
 )  # how a hurdle model's name begins; the two baselines
-register(  # models of what a session brings if it buys
+register_families(  # models of what a session brings if it buys
     Family(
         f"{HURDLE}log-normal",
         "a weighted sum of logarithms, for the logarithm of the amount",
