@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import pandas as pd
 import polars as pl
 
-from ..base.models_kept import load_model
 from ..base.runs import naming_damage, Run
 from ..features.table import session_features
 from ..log.draws import cut_off_sessions
+from ..models.kept import load_model
 from ..sources.card import load_events
 from ..sources.source import Outcome
 
