@@ -19,10 +19,10 @@ from ..base.pictures import BASE_RATE, BASELINE, baseline_of, LOOK, Picture, sty
 from ..base.runs import Run
 from ..demo.limit import best_prediction
 from ..features.encoder import visitor_folds
-from ..features.look_back import COUNTED
 from ..features.sessions import session_table
 from ..judging.figures import FIGURES, HIGHER_IS_BETTER
 from ..judging.intervals import paired_difference, with_intervals
+from ..log.values import EVENTS
 from ..models.calibration import CalibrationMap, on_odds
 from ..models.fitting import fit, make_model, probability
 from ..models.search import combination, compare
@@ -87,7 +87,7 @@ def counting(
     table: pd.DataFrame,  # Session rows
 ) -> list:  # Names of the columns
     "The columns of the baseline: how often each kind of event happened, and the landmark."
-    return [c for c in (*(f"n_{event}" for event in COUNTED), "landmark") if c in table.columns]
+    return [c for c in (*(f"n_{event}" for event in EVENTS), "landmark") if c in table.columns]
 
 
 def baseline_name(
