@@ -18,10 +18,10 @@ from ..base.pictures import BASE_RATE, BASELINE, baseline_of, LOOK, Picture
 from ..base.runs import Run
 from ..demo.limit import best_prediction
 from ..features.encoder import visitor_folds
-from ..features.look_back import COUNTED
 from ..features.sessions import session_table
 from ..judging.figures import FIGURES
 from ..judging.intervals import paired_difference, with_intervals
+from ..log.values import EVENTS
 from ..models.calibration import CalibrationMap, on_odds
 from ..models.families import FAMILIES
 from ..models.fitting import fit, make_model, probability
@@ -88,7 +88,7 @@ def counting(
     table: pd.DataFrame,  # Session rows
 ) -> list:  # Names of the columns
     "The columns of the baseline: how often each kind of event happened, and the landmark."
-    return [c for c in (*(f"n_{event}" for event in COUNTED), "landmark") if c in table.columns]
+    return [c for c in (*(f"n_{event}" for event in EVENTS), "landmark") if c in table.columns]
 
 
 def baseline_name(
