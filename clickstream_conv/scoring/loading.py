@@ -24,9 +24,7 @@ from clickstream_conv.base.trust import (
 )
 from ..features.table import Planned, session_features
 from ..log.contract import Contract, load_contract
-from ..models.fitting import probability
 from ..models.kept import load_model
-from .quick import pipeline_parts, quickened
 from ..sources.card import load_card
 from ..sources.source import Outcome
 
