@@ -11,7 +11,7 @@ __all__ = ['TRUSTED', 'PACKAGE', 'OTHER_NAMES', 'MODEL_VERSIONS', 'BESIDE', 'ROL
 import hashlib
 import importlib
 import json
-from datetime import datetime, UTC
+from datetime import datetime, timezone, UTC
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
