@@ -196,7 +196,9 @@ def reasons(
     events_or_rows,  # Canonical events in any frame, or session rows as made by rows
     top: int = 3,  # Reasons of each session, at most
     landmarks: str | int | list = "last",  # As for score, where events are given
-):  # session_id, landmark, probability, usual, reason_1 ... with contribution_1 ..., sentence; pandas if pandas was given, else Polars
+    # session_id, landmark, probability, usual, reason_1 ... with contribution_1 ..., sentence;
+    # pandas if pandas was given, else Polars
+):
     "Why, for each session."
     given = events_or_rows
     has_rows = isinstance(given, pd.DataFrame) and set(scorer.features) <= set(given.columns)
