@@ -12,10 +12,11 @@ from conftest import command, QUICK, record, ROOT
 from hypothesis import assume, given, HealthCheck, settings
 from hypothesis import strategies as st
 
-from clickstream_conv.base.models_kept import load_model, package_version, save_model, seal_of
+from clickstream_conv.base.models_kept import package_version, save_model, seal_of
 from clickstream_conv.base.runs import read_json, read_table, Run
 from clickstream_conv.base.signature import files_read, SCORING_READS, sign_run, verify_run
 from clickstream_conv.base.trust import write_record
+from clickstream_conv.models.kept import load_model
 from clickstream_conv.pipeline.again import due, Stage
 from clickstream_conv.pipeline.ending import make_report
 from clickstream_conv.pipeline.folder import claim, remove_run

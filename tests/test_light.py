@@ -52,3 +52,24 @@ assert command(["--help"]) == 0
 assert command(["score", "--help"]) == 0
 """
     assert loaded_by(code) == []
+
+
+def test_what_a_model_is_built_of_needs_the_base_alone():
+    "A stored model may hold any estimator of the package: loading it imports the module, and must not ask for an extra."
+    code = """
+import ast, importlib
+from pathlib import Path
+import clickstream_conv
+home = Path(clickstream_conv.__file__).parent
+found = []
+for path in sorted(home.rglob("*.py")):
+    classes = [one for one in ast.parse(path.read_text()).body if isinstance(one, ast.ClassDef)]
+    bases = {ast.unparse(base) for one in classes for base in one.bases}
+    if bases & {"BaseEstimator", "EventTransformer"}:
+        name = ".".join(path.relative_to(home.parent).with_suffix("").parts)
+        importlib.import_module(name)
+        found.append(name)
+assert len(found) > 10, found
+"""
+    needed = set(loaded_by(code)) - {*ONCE_LOADED, "clickstream_conv.demo.simulate"}
+    assert needed == set()

@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clickstream_conv.base.models_kept import load_model, save_model
+from clickstream_conv.base.models_kept import save_model
 from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.features.outcomes import KEYS
 from clickstream_conv.features.sessions import build_sessions, learn_by_fold, load_sessions
 from clickstream_conv.models.fitting import make_model, probability
+from clickstream_conv.models.kept import load_model
 from clickstream_conv.scale import (
     cluster as scale_cluster,
 )

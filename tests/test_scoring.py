@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from everywhere import set_everywhere
 
-from clickstream_conv.base.models_kept import load_model, save_model
+from clickstream_conv.base.models_kept import save_model
 from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.simulate import simulate
@@ -21,6 +21,7 @@ from clickstream_conv.features.sessions import load_sessions
 from clickstream_conv.log import csv_files as readers
 from clickstream_conv.models.calibration import calibrate, on_odds, session_starts
 from clickstream_conv.models.fitting import make_model, probability
+from clickstream_conv.models.kept import load_model
 from clickstream_conv.scoring import (
     events as scoring_events,
 )

@@ -8,18 +8,19 @@ __all__ = ['EXTRAS', 'missing_of', 'install_command', 'refuse_without', 'without
 # %% ../../nbs/base/07_extras.ipynb #60e875f4
 from importlib.util import find_spec
 
-# %% ../../nbs/base/07_extras.ipynb #a339c46e
+# %% ../../nbs/base/07_extras.ipynb #0125c69e
 EXTRAS = {  # extra: modules of the libraries that it brings
     "run": (
+        "papermill",
         "bleach",
         "docutils",
         "ipykernel",
+        "ipywidgets",
         "jinja2",
         "mapie",
         "matplotlib",
         "myst_nb",
         "optuna",
-        "papermill",
         "PIL",
         "plotly",
         "pydata_sphinx_theme",

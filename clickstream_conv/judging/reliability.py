@@ -12,7 +12,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from ..base.pictures import COLOURS, LOOK, name_lines, Picture, styles_of, wilson
+from ..base.pictures import COLOURS, LOOK, name_lines, Picture, wilson
 from clickstream_conv.judging.figures import (
     bin_of,
     BINS,
@@ -20,6 +20,7 @@ from clickstream_conv.judging.figures import (
     expected_calibration_error,
     rank_rows,
 )
+from ..models.styles import styles_of
 
 # %% ../../nbs/judging/04_reliability.ipynb #bfece164
 def bins_of_rows(
@@ -176,9 +177,8 @@ def plot_reliability(
             colour = styles[name]["color"]
             ax.vlines(c["predicted"], c["low"], c["high"], color=colour, lw=1, alpha=0.55)
             ax.plot(c["predicted"], c["observed"], **styles[name])
-        name_lines(
-            ax, {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
-        )
+        ends = {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
+        name_lines(ax, ends, {name: style["color"] for name, style in styles.items()})
     return Picture(
         drawn, "Stated probability against observed share. " + reliability_finding(said, bins) + "."
     )

@@ -16,16 +16,17 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..base.findings import in_interval
-from ..base.pictures import LIMIT, LOOK, Picture, POOLED, spread_out, style_of
+from ..base.pictures import LIMIT, LOOK, Picture, POOLED, spread_out
 from ..base.runs import Run
 from ..demo.limit import best_prediction
 from ..judging.intervals import with_ends
+from ..models.styles import style_of
 from .choosing import revenue_colour, titled_picture
 from clickstream_conv.regression.figures import (
     drawn_figures,
     ratio_or_nan,
+    REVENUE_FIGURES,
     revenue_figures,
-    REVENUE_TITLES,
 )
 from clickstream_conv.regression.intervals import (
     CONFIDENCE,
@@ -364,7 +365,7 @@ def plot_revenue_by_landmark(
         ax.set(
             xticks=np.arange(len(counts)),
             xticklabels=counts,
-            ylabel=REVENUE_TITLES["gini"],
+            ylabel=REVENUE_FIGURES["gini"].title,
             title=title,
         )
         ax.text(

@@ -8,6 +8,7 @@ __all__ = ['WON_SHORT', 'FIRST_STEPS', 'VERDICTS', 'OF_SPLIT', 'OF_VISITORS', 'a
 
 # %% ../../nbs/report/10_actions.ipynb #c3fa0026
 from ..base.findings import chosen_value, exact_count, LEARNED, Sentence, UNKNOWN
+from ..judging.figures import AT_THRESHOLD
 from clickstream_conv.report.answer import (
     figure_or_unknown,
     in_percent,
@@ -46,14 +47,14 @@ def _no_line(line: dict, share_flagged: float, aim: str) -> Sentence | None:
 def _line_at_work(line: dict, done: dict, aim: str) -> tuple:
     "What the line does on the test part, and the figures behind it."
     rows = f"test part, each session once, flagged from {line['value']:.4f} on"
-    share, precision, recall = (
-        figure_or_unknown(done, name, title, "share of sessions", rows, done[of])
-        for name, title, of in (
-            ("share_flagged", "share flagged", "decided"),
-            ("precision", "precision", "flagged"),
-            ("recall", "recall", "converted"),
+    shares = {
+        name: figure_or_unknown(
+            done, name, one.title, "share of sessions", rows, done[one.share_of]
         )
-    )
+        for name, one in AT_THRESHOLD.items()
+        if one.share_of
+    }
+    share, precision, recall = shares["share_flagged"], shares["precision"], shares["recall"]
     f1 = figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"])
     text = (
         f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part"

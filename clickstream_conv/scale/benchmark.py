@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..base.runs import read_json, Run, write_json
-from .automl import AUTOML, measure_training, OUR_MODELS
+from .automl import AUTOML, measure_training, our_models
 from .benchmark_page import write_page
 from .by_hand import OURS, WAYS
 from clickstream_conv.scale.measures import (
@@ -84,7 +84,7 @@ def _plan(sizes: tuple, repeats: int, only: tuple, compared: int) -> list:  # (k
     plan += [(f"live/{r}", "live", {}) for r in range(repeats)] + [
         (f"training/{by}/{r}", "training", dict(by=by))
         for r in range(repeats)
-        for by in (*OUR_MODELS, *AUTOML)
+        for by in (*our_models(), *AUTOML)
     ]
     return [step for step in plan if step[1] in only]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from ..features.look_back import COUNTED
 from ..features.outcomes import LANDMARKS
 from ..features.table import session_features
+from ..log.values import EVENTS
 
 # %% ../../nbs/scale/00_by_hand.ipynb #6ec45723
 SESSION_CONTEXT, EVENT_CONTEXT = (
@@ -63,7 +63,7 @@ def _polars_sums() -> list:
     "What is added up or averaged over the first events of a session, in Polars."
     price, logged = pl.col("price"), pl.col("logged")
     return [
-        *((pl.col("event") == e).sum().cast(pl.Float64).alias(f"n_{e}") for e in COUNTED),
+        *((pl.col("event") == e).sum().cast(pl.Float64).alias(f"n_{e}") for e in EVENTS),
         pl.col("new_item").sum().alias("n_items"),
         pl.col("new_category").sum().alias("n_categories"),
         pl.col("item_id").count().alias("n_item_events"),
@@ -150,7 +150,7 @@ def _pandas_events(events: pd.DataFrame) -> pd.DataFrame:
         worth=sign * e["quantity"] * e["price"],
         new_item=e["nth_item_id"] == 1,
         new_category=e["nth_category"] == 1,
-        **{f"n_{k}": e["event"] == k for k in COUNTED},
+        **{f"n_{k}": e["event"] == k for k in EVENTS},
     )
 
 # %% ../../nbs/scale/00_by_hand.ipynb #a368918b
@@ -172,7 +172,7 @@ def _pandas_rows(e: pd.DataFrame, k: int) -> pd.DataFrame:
         read=("logged", "sum"),
         item_dwell_log_mean=("item_logged", "mean"),
         start=("t", "min"),
-        **{f"n_{c}": (f"n_{c}", "sum") for c in COUNTED},
+        **{f"n_{c}": (f"n_{c}", "sum") for c in EVENTS},
     )
     last = e.loc[
         e["step"] == k,
@@ -228,7 +228,7 @@ added AS (SELECT *, lag(last_category) OVER w AS category_before, ln(greatest(co
   FROM looked WINDOW w AS (PARTITION BY session_id ORDER BY step)),
 run AS (SELECT session_id, step AS landmark, t, {", ".join(f'"{c}"' for c in SESSION_CONTEXT)}, event AS last_event,
   last_category, page AS last_page, price AS price_last, dwell AS dwell_last,
-  {", ".join(f"count(*) FILTER (event = '{e}') OVER w AS n_{e}" for e in COUNTED)},
+  {", ".join(f"count(*) FILTER (event = '{e}') OVER w AS n_{e}" for e in EVENTS)},
   count(*) FILTER (nth_item = 1 AND item_id IS NOT NULL) OVER w AS n_items,
   count(*) FILTER (nth = 1 AND category IS NOT NULL) OVER w AS n_categories,
   count(item_id) OVER w AS n_item_events, count(category) OVER w AS n_category_events,

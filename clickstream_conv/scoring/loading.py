@@ -14,7 +14,6 @@ import polars as pl
 from fastcore.basics import patch
 from threadpoolctl import ThreadpoolController
 
-from ..base.models_kept import load_model
 from ..base.runs import naming_damage, read_json, Run
 from ..base.signature import verify_run
 from clickstream_conv.base.trust import (
@@ -25,6 +24,7 @@ from clickstream_conv.base.trust import (
 )
 from ..features.table import Planned, session_features
 from ..log.contract import Contract, load_contract
+from ..models.kept import load_model
 from ..sources.card import load_card
 from ..sources.source import Outcome
 

@@ -24,7 +24,7 @@ from sklearn.preprocessing import (
 )
 
 from ..features.columns import AsWords, Cycle, WordColumns
-from ..models.families import BinnedClassifier
+from ..models.families import BinnedClassifier, FOREST, way_of
 
 # %% ../../nbs/scoring/03_quick.ipynb #2088092a
 EDGE = 1e-7  # how near to 0 and 1 QuantileTransformer goes, as scikit-learn sets it
@@ -194,7 +194,7 @@ def _swapped(part):
         return {name: _swapped(one) for name, one in part.items()}
     if isinstance(part, ColumnTransformer) and hasattr(part, "transformers_"):
         return QuickColumns(part)
-    if isinstance(part, RandomForestClassifier) and hasattr(part, "estimators_"):
+    if way_of(part) == FOREST and hasattr(part, "estimators_"):
         return QuickForest(part)
     if isinstance(part, BaseEstimator):
         for name, value in vars(part).items():

@@ -148,7 +148,7 @@ def _real_enough(scorer: Scorer, found: pd.DataFrame, most: int) -> pd.DataFrame
         else found.head(0)
     )
 
-# %% ../../nbs/whatif/11_ways.ipynb #31d3cebb
+# %% ../../nbs/whatif/11_ways.ipynb #31d3cebg
 def _with_second(scorer: Scorer, first: list, p: np.ndarray, least: float) -> list:
     "Each of the best single changes, followed by one more event."
     best = [
