@@ -351,8 +351,7 @@ class Panel:
     def still(self) -> str:  # HTML
         "The answers as they stand."
         return (
-            "<div"
-            f' class="cc-{self.name}-still"><strong>{escape(self.title)}</strong>'
+            f'<div class="cc-{self.name}-still"><strong>{escape(self.title)}</strong>'
             f"{''.join(answer.value for answer in self.answers)}{STILL}</div>"
         )
 
