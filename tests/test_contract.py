@@ -517,10 +517,10 @@ def test_a_run_that_keeps_repeats_takes_them_live(tmp_path):
         )
         assert scorer.score(three, "now").scores["events"].item() == count
         assert scorer.score(three.with_columns(step=pl.Series([1, 2, 3])), "now").scores.equals(
-            scorer.score(three, "now")
+            scorer.score(three, "now").scores
         )
         assert scorer.score(three.with_columns(step=pl.Series([1, 2, 2])), "now").scores.equals(
-            scorer.score(three, "now")
+            scorer.score(three, "now").scores
         )
         visit = scorer.session("x")
         for event in three.to_dicts()[:count]:

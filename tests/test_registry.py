@@ -252,10 +252,10 @@ def test_a_model_of_before_says_what_it_said(tmp_path):
     from clickstream_conv.whatif.sessions import small_run
 
     folder, asked = small_run(str(tmp_path / "run"), sessions=400).folder, simulate(60, 3)
-    before = Scorer.load(folder).score(asked, "every")
+    before = Scorer.load(folder).score(asked, "every").scores
     add_feature(Feature("n_seen", Words("all", "{}", "event"), added(nw.lit(1.0))))
     try:
-        after = Scorer.load(folder).score(asked, "every")
+        after = Scorer.load(folder).score(asked, "every").scores
     finally:
         del FEATURES["n_seen"]
     assert after.equals(before)

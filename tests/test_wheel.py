@@ -185,7 +185,7 @@ from clickstream_conv.scoring.scorer import Scorer
 scorer = Scorer.load("runs/demo")
 events = pl.read_parquet("runs/demo/events.parquet").drop("visitor", "part")
 first = events["session_id"].unique(maintain_order=True).head(40).implode()
-scores = scorer.score(events.filter(pl.col("session_id").is_in(first)), "now")
+scores = scorer.score(events.filter(pl.col("session_id").is_in(first)), "now").scores
 one = scores.filter(pl.col("status") != "converted already").row(0, named=True)
 visit = scorer.session(one["session_id"])
 for event in events.filter(pl.col("session_id") == one["session_id"]).to_dicts():
