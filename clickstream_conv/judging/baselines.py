@@ -85,7 +85,7 @@ class WordRule:
 
     ranking = probability
 
-
+# %% ../../nbs/judging/02_baselines.ipynb #fc8e2cca
 def figures_of_ranking(
     y: np.ndarray,  # 1 where the session converted, 0 where not
     score: np.ndarray,  # Any number, higher for more likely
