@@ -205,8 +205,8 @@ def test_scores_of_finished_sessions_say_what_their_ids_are(finished):
         in notes
     )
     scorer = Scorer.load(folder / "out")
-    scorer.score_sessions(pl.read_csv(folder / "visits.csv").drop("bought").head(3))
+    told = scorer.score_sessions(pl.read_csv(folder / "visits.csv").drop("bought").head(3))
     assert (
         "session_id is the number of its row, counted from 1, since the sessions have no ids of their own"
-        in scorer.said
+        in told.sentences
     )

@@ -80,7 +80,10 @@ class Kept:
     def resamples(self) -> int:
         return int(self.settings.get("resamples", 200))
 
-    def part(self, name: str) -> pd.DataFrame:
+    def part(
+        self,
+        name: str,  # train or test
+    ) -> pd.DataFrame:
         "The session rows of a part."
         return self.table[self.table["part"] == name].reset_index(drop=True)
 

@@ -10,7 +10,6 @@ __all__ = ['KEPT_GAIN', 'require_both_classes', 'fold_tables', 'counting', 'base
 # %% ../../nbs/classification/00_comparing.ipynb #b7d6b506
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -336,6 +335,8 @@ def plot_comparison(
     judged: pd.DataFrame | None = None,
 ) -> Picture:  # Its data is comparison
     "What each combination reaches, and how long it takes."
+    import matplotlib.pyplot as plt
+
     ordered = compared.sort_values(choose_by, ascending=FIGURES[choose_by].higher)
     title = title or comparison_finding(compared, choose_by, judged)
     with plt.rc_context(LOOK):

@@ -387,7 +387,10 @@ def curve_of(
         for share in SHARES
         if share_of_visitors(pair[0], share, seed)["converted"].nunique() == 2
     ]
-    make = lambda table, seed: make_model(family, table, "none", seed, **params)
+
+    def make(table, seed):
+        return make_model(family, table, "none", seed, **params)
+
     with threadpool_limits(1):
         return learning_curve(
             make,

@@ -43,39 +43,66 @@ def _linear_way(model: LogisticRegression, background: np.ndarray):
     return explainer.shap_values, float(np.ravel(explainer.expected_value)[0])
 
 
-def _as_ranks(trees):
-    "Put ranks in the place of a tree ensemble's thresholds; the function that does the same to values."
+def _cuts_of(trees) -> list:
+    "The thresholds of each column, sorted."
     inner, width = trees.children_left >= 0, trees.features.max() + 1
-    cuts = [np.unique(trees.thresholds[inner & (trees.features == j)]) for j in range(width)]
-    ranks = np.zeros(trees.thresholds.shape)
+    return [np.unique(trees.thresholds[inner & (trees.features == j)]) for j in range(width)]
+
+# %% ../../nbs/explain/01_contributions.ipynb #e513db1c
+def _ranked_trees(trees, cuts: list) -> dict:
+    "The same trees as a model in shap's own form, with ranks in the place of thresholds."
+    ranks, inner = np.zeros(trees.thresholds.shape), trees.children_left >= 0
     for j, cut in enumerate(cuts):
-        ranks[here] = np.searchsorted(cut, trees.thresholds[here := inner & (trees.features == j)])
-    trees.thresholds = ranks
+        here = inner & (trees.features == j)
+        ranks[here] = np.searchsorted(cut, trees.thresholds[here])
+    shape = ("children_left", "children_right", "children_default", "features", "values")
+    copied = [
+        {name: getattr(trees, name)[i] for name in (*shape, "node_sample_weight")}
+        | dict(thresholds=ranks[i])
+        for i in range(len(ranks))
+    ]
+    return dict(
+        trees=copied,
+        input_dtype=np.float64,
+        internal_dtype=trees.internal_dtype,
+        tree_output=trees.tree_output,
+        base_offset=trees.base_offset,
+    )
 
-    def ranked(X: np.ndarray) -> np.ndarray:
-        X, coded = X.astype(trees.input_dtype), np.zeros(X.shape)
-        for j, cut in enumerate(cuts):
-            coded[:, j] = np.searchsorted(cut, X[:, j])
-        coded[np.isnan(X)] = np.nan
-        return coded
 
-    return ranked
+def _ranked(X: np.ndarray, cuts: list, dtype) -> np.ndarray:
+    "Values as places among a column's thresholds; unknown ones stay unknown."
+    X, coded = X.astype(dtype), np.zeros(X.shape)
+    for j, cut in enumerate(cuts):
+        coded[:, j] = np.searchsorted(cut, X[:, j])
+    coded[np.isnan(X)] = np.nan
+    return coded
 
-
+# %% ../../nbs/explain/01_contributions.ipynb #86e5caba
 def _tree_way(model: BaseEstimator, background: np.ndarray):
     "Contributions of the columns of boosted trees, or of a forest (as probabilities), and their base."
     import shap
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        explainer = shap.TreeExplainer(model, background, feature_perturbation="interventional")
-    last = lambda values: values[..., -1] if np.ndim(values) == 3 else values
-    ranked = _as_ranks(explainer.model)
-    explainer.data = ranked(background)
-    some = lambda X: last(explainer.shap_values(ranked(X), check_additivity=False))
-    return lambda X: np.concatenate(
-        [some(X[i : i + AT_ONCE]) for i in range(0, len(X), AT_ONCE)]
-    ), float(np.ravel(explainer.expected_value)[-1])
+        own = shap.TreeExplainer(model, background, feature_perturbation="interventional")
+        cuts, dtype = _cuts_of(own.model), own.model.input_dtype
+        explainer = shap.TreeExplainer(
+            _ranked_trees(own.model, cuts),
+            _ranked(background, cuts, dtype),
+            feature_perturbation="interventional",
+        )
+
+    def some(X: np.ndarray) -> np.ndarray:
+        "Contributions to the last class."
+        values = explainer.shap_values(_ranked(X, cuts, dtype), check_additivity=False)
+        return values[..., -1] if np.ndim(values) == 3 else values
+
+    def explain(X: np.ndarray) -> np.ndarray:
+        "A few rows at a time."
+        return np.concatenate([some(X[i : i + AT_ONCE]) for i in range(0, len(X), AT_ONCE)])
+
+    return explain, float(np.ravel(own.expected_value)[-1])
 
 # %% ../../nbs/explain/01_contributions.ipynb #148917f4
 def _orders(columns: int, walks: int, seed: int) -> np.ndarray:

@@ -37,14 +37,25 @@ class NumberRule:
             increasing=auc >= 0.5, out_of_bounds="clip", y_min=0, y_max=1
         ).fit(self.filled(values), y)
 
-    def filled(self, values: pd.Series) -> np.ndarray:
+    def filled(
+        self,
+        values: pd.Series,  # Of the rule's column
+    ) -> np.ndarray:
         "The number, with missing values where they were found to belong."
         return np.where(np.isnan(v := np.asarray(values, float)), self.missing, v)
 
-    def ranking(self, values: pd.Series) -> np.ndarray:
+    def ranking(
+        self,
+        values: pd.Series,  # Of the rule's column
+    ) -> np.ndarray:
+        "Values by which rows are put in order: the larger, the likelier."
         return self.filled(values) * (1 if self.direction == "higher" else -1)
 
-    def probability(self, values: pd.Series) -> np.ndarray:
+    def probability(
+        self,
+        values: pd.Series,  # Of the rule's column
+    ) -> np.ndarray:  # In [0, 1]
+        "The share that converted among training rows with values about as large."
         return self.curve.predict(self.filled(values))
 
 # %% ../../nbs/judging/02_baselines.ipynb #c9de83dc
@@ -76,7 +87,11 @@ class WordRule:
             .reset_index(drop=True)
         )
 
-    def probability(self, values: pd.Series) -> np.ndarray:
+    def probability(
+        self,
+        values: pd.Series,  # Of the rule's column
+    ) -> np.ndarray:  # In [0, 1]
+        "The smoothed share that converted among training rows with the same word; rare words share one."
         return (
             self.text(values)
             .map(lambda w: self.share[w] if w in self.known else self.rare)
@@ -85,7 +100,7 @@ class WordRule:
 
     ranking = probability
 
-# %% ../../nbs/judging/02_baselines.ipynb #fc8e2cca
+# %% ../../nbs/judging/02_baselines.ipynb #732acfca
 def figures_of_ranking(
     y: np.ndarray,  # 1 where the session converted, 0 where not
     score: np.ndarray,  # Any number, higher for more likely

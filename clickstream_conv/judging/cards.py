@@ -30,7 +30,10 @@ def predicts_in_words(
     return f"Predicts whether {outcome['says']}, at a landmark, from the events before it."
 
 
-def card_cell(row: dict, name: str) -> str:
+def card_cell(
+    row: dict,  # Figures by name, with _low and _high where there is an interval
+    name: str,  # Of the figure
+) -> str:  # Such as: 0.812 (0.794 to 0.829); - where it is not known
     "A figure with its interval."
     if row.get(name) is None or row[name] != row[name]:
         return "-"

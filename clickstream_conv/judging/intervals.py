@@ -151,7 +151,10 @@ def paired_difference(
 ) -> dict:  # difference (first minus second), difference_low, difference_high
     "By how much two models differ, with a 95 % interval from draws shared by both."
     first, second, ones = rank_rows(y, p), rank_rows(y, other), np.ones(len(y))
-    apart = lambda w: weighted_figures(first, w)[figure] - weighted_figures(second, w)[figure]
+
+    def apart(w):
+        return weighted_figures(first, w)[figure] - weighted_figures(second, w)[figure]
+
     drawn = np.array([apart(w) for w in draws_of_visitors(visitors, resamples, seed)])
     reach = NormalDist().inv_cdf(1 - 0.025 / comparisons) * (
         np.nanstd(drawn, ddof=1) if (~np.isnan(drawn)).sum() > 1 else np.nan

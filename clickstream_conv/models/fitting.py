@@ -8,9 +8,6 @@ __all__ = ['IMBALANCE', 'NEIGHBOURS', 'Blend', 'blend', 'Resample', 'Weighted', 
 # %% ../../nbs/models/01_fitting.ipynb #48d58100
 import numpy as np
 import pandas as pd
-from imblearn.over_sampling import SMOTE, SMOTENC
-from imblearn.pipeline import Pipeline as ResamplingPipeline
-from imblearn.under_sampling import RandomUnderSampler
 from joblib import parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
@@ -84,6 +81,8 @@ class Resample(BaseEstimator):
 
     def fit_resample(self, X: pd.DataFrame, y: pd.Series) -> tuple[pd.DataFrame, pd.Series]:
         "The rows, balanced."
+        from imblearn.under_sampling import RandomUnderSampler
+
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         if self.kind == "undersampling":
             return RandomUnderSampler(random_state=self.seed).fit_resample(X, y)
@@ -92,6 +91,8 @@ class Resample(BaseEstimator):
 # %% ../../nbs/models/01_fitting.ipynb #bcf32a7d
 def _invent(X: pd.DataFrame, y: pd.Series, seed: int) -> tuple[pd.DataFrame, pd.Series]:
     "SMOTE where all columns are numbers, SMOTENC where there are words; gaps take the median first."
+    from imblearn.over_sampling import SMOTE, SMOTENC
+
     numbers, words = feature_columns(X)
     neighbours = min(NEIGHBOURS, int(np.bincount(y).min()) - 1)
     if neighbours < 1:
@@ -166,6 +167,8 @@ def make_model(
                 f" imbalance: {', '.join(one for one in IMBALANCE if one != imbalance)}"
             )
         return Pipeline([*model.steps[:-1], ("model", Weighted(model.steps[-1][1]))])
+    from imblearn.pipeline import Pipeline as ResamplingPipeline
+
     return ResamplingPipeline([("resample", Resample(imbalance, seed)), *model.steps])
 
 

@@ -8,7 +8,6 @@ __all__ = ['load_model']
 # %% ../../nbs/models/00a_kept.ipynb #d58c523a
 from ..base.models_kept import load_known
 from ..base.runs import Run
-from .families import trusted_types
 
 # %% ../../nbs/models/00a_kept.ipynb #51372cf5
 def load_model(
@@ -16,4 +15,6 @@ def load_model(
     name: str,  # What the model is called, without ending
 ):  # The fitted estimator
     "Load a model without running code: only known types, those of the families among them."
+    from clickstream_conv.models.families import trusted_types
+
     return load_known(run, name, trusted_types)

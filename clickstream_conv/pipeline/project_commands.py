@@ -226,7 +226,7 @@ def benchmark(
     repeats: _BenchRepeats = 3,
     only: _BenchOnly = "",
     limit: _BenchLimit = 60.0,
-    python: _BenchPython = [],
+    python: _BenchPython = (),
 ) -> None:
     """Measure how fast this machine is: features beside the same by hand, live answers, training.
 

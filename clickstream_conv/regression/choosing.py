@@ -7,7 +7,6 @@ __all__ = ['leader_in_words', 'choose_regressor', 'amounts_compared', 'level_of'
            'plot_revenue_models']
 
 # %% ../../nbs/regression/03_choosing.ipynb #094bebac
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
@@ -159,7 +158,10 @@ def revenue_colour(
     return style_of(name)["color"]
 
 
-def titled_picture(finding: str, what: str) -> str:
+def titled_picture(
+    finding: str,  # What the picture shows
+    what: str,  # What stands in for revenue; empty: revenue itself
+) -> str:
     "A title that says what stands in for revenue, where something does."
     return f"{finding}\n({what})" if what else finding
 
@@ -180,6 +182,8 @@ def plot_revenue_models(
     chosen: str = "",  # The model that is taken, where that is not the best
 ) -> Picture:  # Its data is compare_revenue
     "What each model reaches, and whether its level is right."
+    import matplotlib.pyplot as plt
+
     figure, best = choose_revenue_by, best_regressor(compared, choose_revenue_by)
     ordered = compared.astype(float).sort_values(figure, ascending=REVENUE_FIGURES[figure].higher)
     with plt.rc_context(LOOK):

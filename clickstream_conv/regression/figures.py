@@ -43,7 +43,10 @@ def gini_of(
     return float(1 - 2 * (mass * (np.cumsum(value) - value / 2)).sum())
 
 # %% ../../nbs/regression/00_figures.ipynb #fe08daed
-def ratio_or_nan(part: float, whole: float) -> float:
+def ratio_or_nan(
+    part: float,  # The numerator
+    whole: float,  # The denominator
+) -> float:
     "part / whole, not-a-number where the whole is 0."
     return float(part / whole) if whole > 0 else np.nan
 
@@ -165,7 +168,7 @@ def drawn_figures(
         [_figures(y, p, w, mine, best) for w in draws_of_visitors(visitors, resamples, seed)]
     )
 
-# %% ../../nbs/regression/00_figures.ipynb #69beba90
+# %% ../../nbs/regression/00_figures.ipynb #69beba9h
 def revenue_figures(
     y: np.ndarray,  # Revenue that came, one a row
     p: np.ndarray,  # Revenue that was predicted

@@ -65,7 +65,9 @@ def _line_at_work(line: dict, done: dict, aim: str) -> tuple:
     return text, (share, precision, recall, f1, exact_count(done["decided"], "sessions", rows))
 
 # %% ../../nbs/report/10_actions.ipynb #b173ffa5
-def action_line(figures: dict):
+def action_line(
+    figures: dict,  # From read_figures, of a run with a conversion model
+):  # A Sentence, and the page that says more
     "Where to draw the line."
     of, page = figures["classification"], QUESTIONS["classification"][1]
     line, done = of["threshold"], nested_part(of, "at_threshold", "test")
@@ -175,7 +177,9 @@ def _cost_of_waiting(kept: dict) -> tuple:
     return text, [share, *order, counted], {gone["landmark"], early["landmark"]}
 
 # %% ../../nbs/report/10_actions.ipynb #104a5985
-def action_moment(figures: dict):
+def action_moment(
+    figures: dict,  # From read_figures, of a run whose moments were compared
+):  # A Sentence, and the page that says more
     "When to ask."
     of = figures["classification"]
     kept, purpose = of["moment"], of["threshold"]["purpose"]
@@ -297,14 +301,16 @@ def verdict_of(
     return Sentence("report.verdict", whole_sentence(text), why=UNKNOWN)
 
 
-def is_fit(figures: dict):
+def is_fit(
+    figures: dict,  # From read_figures
+):
     "Whether a run's model may be used; None where that is not known."
     kept = (nested_part(figures, "model_card"), nested_part(figures, "classification"))
     return next(
         (one["fit_for_use"] for one in kept if isinstance(one.get("fit_for_use"), bool)), None
     )
 
-
+# %% ../../nbs/report/10_actions.ipynb #c0d68673
 def fit_for_use(
     figures: dict,  # From read_figures
 ) -> tuple:  # Whether enough sessions stand behind the figures (None: not known), and why

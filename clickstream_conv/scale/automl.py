@@ -33,9 +33,10 @@ def our_models() -> tuple:  # Names of families
 
 
 def train_autogluon(
-    folder: str, limit: float
-) -> dict:  # Runs alone in any Python: imports what it needs
-    "AutoGluon on the tables in a folder."
+    folder: str,  # With learn.parquet and test.parquet
+    limit: float,  # Seconds that it may train
+) -> dict:  # seconds it took; p, a probability for each test row
+    "AutoGluon on the tables in a folder; runs alone in any Python, so it imports what it needs."
     import time
 
     import pandas as pd
@@ -56,9 +57,10 @@ def train_autogluon(
 
 # %% ../../nbs/scale/02_automl.ipynb #6e55ea07
 def train_flaml(
-    folder: str, limit: float
-) -> dict:  # Runs alone in any Python: imports what it needs
-    "FLAML on the tables in a folder."
+    folder: str,  # With learn.parquet and test.parquet
+    limit: float,  # Seconds that it may train
+) -> dict:  # seconds it took; p, a probability for each test row
+    "FLAML on the tables in a folder; runs alone in any Python, so it imports what it needs."
     import time
 
     import pandas as pd
@@ -80,19 +82,21 @@ def train_flaml(
         p=model.predict_proba(test.drop(columns="converted"))[:, 1].tolist(),
     )
 
-
+# %% ../../nbs/scale/02_automl.ipynb #0f3772ef
 def find_python(
     module: str,  # What must be importable
     pythons: tuple,  # Paths of other Pythons to try
 ) -> str:  # Path of the first that has it; empty: none
     "A Python that has a package."
-    has = lambda python: (
-        shutil.which(python)
-        and not subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode
-    )
-    return next((python for python in (sys.executable, *pythons) if has(python)), "")
+    for python in (sys.executable, *pythons):
+        if not shutil.which(python):
+            continue
+        done = subprocess.run([python, "-c", f"import {module}"], capture_output=True)
+        if done.returncode == 0:
+            return python
+    return ""
 
-
+# %% ../../nbs/scale/02_automl.ipynb #d4afb840
 def _tables(run: Run, folder: Path) -> tuple:  # Training and test rows
     "A run's session rows, kept as plain tables for others to learn from."
     learn, test = load_sessions(run), load_sessions(run, "test")

@@ -1,0 +1,54 @@
+"""What is loaded where it is not needed costs every process time and memory: asking a model loads no library that draws, trains or makes pages."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+OF_RUNS = (  # libraries that make a run, its pictures and its pages
+    "imblearn",
+    "mapie",
+    "matplotlib",
+    "optuna",
+    "papermill",
+    "plotly",
+    "seaborn",
+    "shap",
+    "sphinx",
+    "statsmodels",
+)
+OF_NOTEBOOKS = ("IPython", "ipywidgets", "jupyter_core", "nbformat", "streamlit", "tqdm.notebook")
+ELSEWHERE = ("clickstream_conv.demo.simulate", "requests")  # the demo shop, and the network
+ONCE_LOADED = ("pandas", "scipy", "sklearn", "skops", "xgboost")  # needed once there is a model
+
+
+def loaded_by(code, *arguments):
+    "Which of all these a process of its own has loaded after some code."
+    every = (*OF_RUNS, *OF_NOTEBOOKS, *ELSEWHERE, *ONCE_LOADED)
+    told = (
+        f"import json, sys; print(json.dumps([name for name in {every!r} if name in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{told}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("module", ["scoring", "scoring.scorer", "scoring.live"])
+def test_the_scorer_is_light_to_import(module):
+    assert loaded_by(f"import clickstream_conv.{module}") == []
+
+
+def test_help_is_light():
+    code = """
+from clickstream_conv.pipeline.command_line import command
+assert command(["--help"]) == 0
+assert command(["score", "--help"]) == 0
+"""
+    assert loaded_by(code) == []
