@@ -143,14 +143,8 @@ def _order_in_words(mine: dict, limit: dict | None) -> Sentence:
     }
     said, figures = f"test part: normalised Gini {own['gini']:.3f}", list(own.values())
     if limit is not None:
-        share = figure_of(
-            mine,
-            "share_of_limit",
-            "normalised Gini over that of the exact expectation",
-            "ratio",
-            where,
-            mine["rows"],
-        )
+        title = "normalised Gini over that of the exact expectation"
+        share = figure_of(mine, "share_of_limit", title, "ratio", where, mine["rows"])
         best = figure_of(
             limit, "gini", "normalised Gini of the exact expectation", "Gini", where, limit["rows"]
         )
