@@ -218,7 +218,7 @@ def spread_out(
     placed[order] = isotonic_regression(wanted[order] - steps) + steps
     return placed
 
-
+# %% ../../nbs/base/01_pictures.ipynb #1bd2beac
 def name_lines(
     ax: "plt.Axes",  # With limits set and lines drawn
     ends: dict,  # Name: (x, y) of the end of its line

@@ -150,6 +150,21 @@ def reliability_finding(
     )
 
 
+def _title_of_reliability(said: dict, bins: int) -> str:
+    "The calibration errors, or the one with what chance would give."
+    if len(said) == 1:
+        return reliability_finding(said, bins)
+    errors = {name: 100 * calibration_error(*given[:2], bins) for name, given in said.items()}
+    chance = {name: 100 * ece_by_chance(*given, bins=bins) for name, given in said.items()}
+    best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
+    shown = {
+        name: f"{errors[name]:.2f} points, {chance[name]:.2f} by chance alone" for name in errors
+    }
+    if len(said) > 3:
+        return f"Calibration error from {best} ({shown[best]}) to {worst} ({shown[worst]})"
+    return "Calibration error: " + "; ".join(f"{name} {words}" for name, words in shown.items())
+
+# %% ../../nbs/judging/04_reliability.ipynb #9abc29df
 def plot_reliability(
     said: dict,  # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
     bins: int = BINS,  # Of equal mass
@@ -182,18 +197,3 @@ def plot_reliability(
     return Picture(
         drawn, "Stated probability against observed share. " + reliability_finding(said, bins) + "."
     )
-
-# %% ../../nbs/judging/04_reliability.ipynb #9abc29df
-def _title_of_reliability(said: dict, bins: int) -> str:
-    "The calibration errors, or the one with what chance would give."
-    if len(said) == 1:
-        return reliability_finding(said, bins)
-    errors = {name: 100 * calibration_error(*given[:2], bins) for name, given in said.items()}
-    chance = {name: 100 * ece_by_chance(*given, bins=bins) for name, given in said.items()}
-    best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
-    shown = {
-        name: f"{errors[name]:.2f} points, {chance[name]:.2f} by chance alone" for name in errors
-    }
-    if len(said) > 3:
-        return f"Calibration error from {best} ({shown[best]}) to {worst} ({shown[worst]})"
-    return "Calibration error: " + "; ".join(f"{name} {words}" for name, words in shown.items())
