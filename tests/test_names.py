@@ -12,10 +12,11 @@ import pytest
 import clickstream_conv
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.features import columns as features_columns
-from clickstream_conv.features import table as features_table
+from clickstream_conv.features.catalogue import column_names
 from clickstream_conv.features.encoder import EventEncoder
+from clickstream_conv.features.registry import FEATURES
 from clickstream_conv.features.table import session_features
-from clickstream_conv.log.mapping import Mapping, RESERVED
+from clickstream_conv.log.mapping import Mapping, reserved_names
 from clickstream_conv.log.mapping_files import mapping_from_text, write_mapping
 from clickstream_conv.log.mapping_read import mapping_from
 from clickstream_conv.log.proposals import propose
@@ -63,7 +64,7 @@ def is_free(name, context=CONTEXTS):
     "Whether a column of a stage's table may be called so: by a name that no log can take, or that is a context's."
     return name.startswith("_") or name in (
         *COLUMNS,
-        *RESERVED,
+        *reserved_names(),
         *context,
         *(f"last_{c}" for c in context),
     )
@@ -89,10 +90,8 @@ def test_every_feature_is_reserved(resolution):
     assert [
         name
         for name in (
-            *features_table.RUNNING,
-            *features_table.LEARNED_COUNTS,
-            *features_table.LEARNED_LAST,
-            *features_columns.CYCLES,
+            *column_names(),
+            *(name for one in FEATURES.values() for name in one.needs),
             *features_columns.NOT_FEATURES,
         )
         if not is_free(name, ())
@@ -153,7 +152,7 @@ SOME = [
 
 @pytest.mark.parametrize("key", ["session_context", "event_context"])
 def test_a_reserved_name_is_refused_with_a_way_out(key):
-    for name in sorted({*SOME, *RESERVED}):
+    for name in sorted({*SOME, *reserved_names()}):
         if keyword.iskeyword(name):
             continue  # refused as no name at all
         with pytest.raises(

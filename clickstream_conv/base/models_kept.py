@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['TRUSTED', 'PACKAGE', 'OTHER_NAMES', 'MODEL_VERSIONS', 'BESIDE', 'ROLES', 'is_trusted', 'package_version',
            'refuse_other_versions', 'seal_of', 'type_name', 'save_model', 'refuse_changed_entry', 'entry_of',
-           'refuse_other_log', 'refuse_other_kind', 'load_model', 'now']
+           'refuse_other_log', 'refuse_other_kind', 'load_known', 'now']
 
 # %% ../../nbs/base/04_models_kept.ipynb #1a406db0
 import hashlib
 import importlib
 import json
+from collections.abc import Callable
 from datetime import datetime, timezone, UTC
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,16 +27,8 @@ from clickstream_conv.base.runs import (
 )
 
 # %% ../../nbs/base/04_models_kept.ipynb #e48b5e04
-TRUSTED = (  # beside what skops knows: plain containers and estimators, never functions
-    "numpy.dtype",
-    "xgboost.core.Booster",
-    "xgboost.sklearn.XGBClassifier",
-    "xgboost.sklearn.XGBRegressor",
-    "imblearn.pipeline.Pipeline",
-    "sklearn.tree._tree.Tree",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-)
+# beside what skops knows, and what families say: plain containers, never functions
+TRUSTED = ("numpy.dtype", "imblearn.pipeline.Pipeline")
 PACKAGE = "clickstream_conv"  # whose own estimators are trusted too
 
 
@@ -86,7 +79,10 @@ def refuse_other_versions(
     name: str,  # What the model is called in the message
 ) -> None:
     "Refuse a model that was made with another release; estimators change what they keep from one to the next."
-    release = lambda v: v.split(".")[:2]
+
+    def release(v):
+        return v.split(".")[:2]
+
     for package, then in made_with.items():
         if release(then) != release(now := package_version(package)):
             raise ValueError(
@@ -247,7 +243,16 @@ def refuse_other_kind(
         )
 
 # %% ../../nbs/base/04_models_kept.ipynb #644f09fa
-def _rebuilt(path: Path, content: bytes):
+def _strange(types: list, known: Callable) -> list:
+    """Types that may not be built. Those of this package are looked at first, which imports their
+    modules, and these say which families there are.
+    """
+    foreign = [name for name in types if not is_trusted(name)]
+    of_families = known()
+    return [name for name in foreign if name not in of_families]
+
+
+def _rebuilt(path: Path, content: bytes, known: Callable):
     "The model in a file's bytes, of known types only."
     import skops.io
 
@@ -258,7 +263,7 @@ def _rebuilt(path: Path, content: bytes):
             f"{path} is no model file of ours ({type(error).__name__}: {' '.join(str(error).split())[:120]}). It was"
             f" not loaded. {AGAIN}"
         ) from None
-    if strange := [t for t in types if not is_trusted(t)]:
+    if strange := _strange(types, known):
         raise ValueError(
             f"{path} asks for types that a model of ours never needs: {', '.join(strange)}. It was not loaded"
         )
@@ -269,10 +274,11 @@ def _rebuilt(path: Path, content: bytes):
             f"{path} cannot be built again ({type(error).__name__}: {' '.join(str(error).split())[:120]}). {AGAIN}"
         ) from None
 
-
-def load_model(
+# %% ../../nbs/base/04_models_kept.ipynb #8d919713
+def load_known(
     run: Run,  # The run
     name: str,  # What the model is called, without ending
+    known: Callable = set,  # Gives the full names of further types that may be built
 ):  # The fitted estimator
     "Load a model without running code: only the manifest's file, only known types, only the kind asked for."
     entry, path = entry_of(run, name), run / f"models/{name}.skops"
@@ -284,7 +290,7 @@ def load_model(
             f"{entry['sha256'][:12]}.... It was not loaded. Run again with --fresh, or restore the file"
         )
     refuse_other_log(run, name, entry)
-    model = _rebuilt(path, content)
+    model = _rebuilt(path, content, known)
     refuse_other_kind(model, name, path, entry.get("type"))
     return model
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
-           'DOTS', 'OURS', 'style_of', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts',
-           'title_of', 'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
+           'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts', 'title_of',
+           'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -79,27 +79,14 @@ LOOK = {
 }  # no text is a formula: a log's words may hold dollars
 
 # %% ../../nbs/base/01_pictures.ipynb #c2d0431c
-STYLE = {
+STYLE = {  # of lines that are no model's own; those of models stand with their families
     LIMIT: dict(color="#404040", marker="", linestyle="--"),
     BASELINE: dict(color="#E69F00", marker="s", linestyle="-"),
-    "logistic regression": dict(color="#56B4E9", marker="^", linestyle="-"),
-    "xgboost": dict(color="#0072B2", marker="o", linestyle="-"),
-    "random forest": dict(color="#009E73", marker="v", linestyle="-"),
-    "gradient boosting": dict(color="#CC79A7", marker="D", linestyle="-"),
-    "neural net": dict(color="#882255", marker="P", linestyle="-"),
     "best single feature": dict(color="#999933", marker="X", linestyle="-"),
 }
 DOTS = 110  # a picture's dots per inch: sharp enough to read, small enough to keep
 
-
-def style_of(
-    name: str,  # Of a model; what follows a bracket does not count
-) -> dict:  # color, marker, linestyle
-    "The look of a model, the same everywhere."
-    known = BASELINE if name == BASE_RATE else name.split(" (")[0]
-    return STYLE.get(known, dict(color=COLOURS["model"], marker="o", linestyle="-"))
-
-
+# %% ../../nbs/base/01_pictures.ipynb #11732c22
 def baseline_of(
     names,  # Of models
 ) -> str:  # The baseline among them; empty where there is none
@@ -218,10 +205,11 @@ def spread_out(
     placed[order] = isotonic_regression(wanted[order] - steps) + steps
     return placed
 
-# %% ../../nbs/base/01_pictures.ipynb #1bd2beac
+# %% ../../nbs/base/01_pictures.ipynb #639725d3
 def name_lines(
     ax: "plt.Axes",  # With limits set and lines drawn
     ends: dict,  # Name: (x, y) of the end of its line
+    colours: dict,  # Name: colour of its line
     width: int = 24,  # Letters before a name goes on in the next line
 ) -> None:
     "Write names beside the ends of lines."
@@ -240,11 +228,11 @@ def name_lines(
             xytext=(1.04, place),
             textcoords="axes fraction",
             va="center",
-            color=style_of(name)["color"],
+            color=colours[name],
             annotation_clip=False,
             arrowprops=dict(
                 arrowstyle="-",
-                color=style_of(name)["color"],
+                color=colours[name],
                 lw=0.6,
                 shrinkA=1,
                 shrinkB=2,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..base.pictures import AWAY_FROM_ZERO, LOOK, Picture
-from .behaviour import BESIDE, measure_of, says_something
+from .behaviour import beside_segments, measure_of, says_something
 from .segmenter import differences, typical_values
 
 # %% ../../nbs/clustering/04_profiles.ipynb #266a7861
@@ -48,9 +48,8 @@ def profile(
     # deviations), used
 ) -> pd.DataFrame:
     "Typical values and how far they are from those of all sessions."
-    columns = list(
-        dict.fromkeys([*features, *(c for c in BESIDE if c in table and says_something(table[c]))])
-    )
+    others = [c for c in beside_segments() if c in table and says_something(table[c])]
+    columns = list(dict.fromkeys([*features, *others]))
     shares = {
         f"{c.replace('_', ' ')}: {v}": (table[c].astype(str) == v).to_numpy(float)
         for c, v in context_values(table, context).items()

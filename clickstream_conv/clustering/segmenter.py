@@ -20,7 +20,7 @@ from clickstream_conv.clustering.algorithms import (
     shape_indices,
     stability,
 )
-from .behaviour import behaviour_columns, BESIDE, measure_of
+from .behaviour import behaviour_columns, beside_segments, measure_of
 from .scaling import Behaviour, sample_of
 
 # %% ../../nbs/clustering/03_segmenter.ipynb #c5c8f774
@@ -234,7 +234,7 @@ def describe(
     values = typical_values(
         table,
         segment,
-        [c for c in dict.fromkeys([*self.features_, *BESIDE]) if c in table],
+        [c for c in dict.fromkeys([*self.features_, *beside_segments()]) if c in table],
         len(self.names_),
     )
     return pd.DataFrame(

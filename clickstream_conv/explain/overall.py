@@ -15,8 +15,8 @@ import pandas as pd
 
 from ..base.pictures import COLOURS, LOOK, LOW_TO_HIGH, Picture
 from .encoding import BASE
-from .words import said_value, short_title, title_of, WEEKDAYS
-from ..features.columns import CYCLES
+from .words import said_value, short_title, title_of, unit_said, WEEKDAYS
+from ..features.catalogue import periods
 
 # %% ../../nbs/explain/03_overall.ipynb #fc616116
 CLEAR = 0.4  # rank correlation of value and contribution from which a direction is named
@@ -28,7 +28,7 @@ def _direction(values: pd.Series, found: pd.Series) -> float:
     """
     if (
         not pd.api.types.is_numeric_dtype(values)
-        or values.name in CYCLES
+        or values.name in periods()
         or values.nunique() < 2
         or found.abs().max() < 1e-9
     ):
@@ -38,11 +38,9 @@ def _direction(values: pd.Series, found: pd.Series) -> float:
 
 def _leaning(values: pd.Series, found: pd.Series, direction: float) -> str:
     "The direction in words."
-    if values.name in CYCLES:
-        values = values.map(
-            lambda v: said_value(v, "weekday") if values.name == "weekday" else f"{v:.0f} o'clock",
-            na_action="ignore",
-        )
+    if values.name in periods():
+        unit = unit_said(values.name)
+        values = values.map(lambda value: said_value(value, unit), na_action="ignore")
     if pd.api.types.is_numeric_dtype(values):
         return (
             "higher: likelier"
@@ -249,7 +247,7 @@ def _draw_dependence(ax: plt.Axes, shown: pd.DataFrame, column: str) -> None:
         f"{short_title(column)}" + (f"\ndark: high {short_title(other)}" if other else "\n"),
         fontsize=8.5,
     )
-    if column == "weekday":
+    if unit_said(column) == "weekday":
         ax.set_xticks(range(7), [day[:3] for day in WEEKDAYS])
 
 # %% ../../nbs/explain/03_overall.ipynb #a4218e8b

@@ -12,7 +12,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from ..base.pictures import COLOURS, LOOK, name_lines, Picture, style_of, wilson
+from ..base.pictures import COLOURS, LOOK, name_lines, Picture, wilson
 from clickstream_conv.judging.figures import (
     bin_of,
     BINS,
@@ -20,6 +20,7 @@ from clickstream_conv.judging.figures import (
     expected_calibration_error,
     rank_rows,
 )
+from ..models.styles import styles_of
 
 # %% ../../nbs/judging/04_reliability.ipynb #bfece164
 def bins_of_rows(
@@ -149,22 +150,7 @@ def reliability_finding(
         for name, given in said.items()
     )
 
-
-def _title_of_reliability(said: dict, bins: int) -> str:
-    "The calibration errors, or the one with what chance would give."
-    if len(said) == 1:
-        return reliability_finding(said, bins)
-    errors = {name: 100 * calibration_error(*given[:2], bins) for name, given in said.items()}
-    chance = {name: 100 * ece_by_chance(*given, bins=bins) for name, given in said.items()}
-    best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
-    shown = {
-        name: f"{errors[name]:.2f} points, {chance[name]:.2f} by chance alone" for name in errors
-    }
-    if len(said) > 3:
-        return f"Calibration error from {best} ({shown[best]}) to {worst} ({shown[worst]})"
-    return "Calibration error: " + "; ".join(f"{name} {words}" for name, words in shown.items())
-
-# %% ../../nbs/judging/04_reliability.ipynb #9abc29df
+# %% ../../nbs/judging/04_reliability.ipynb #7898b6ff
 def plot_reliability(
     said: dict,  # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
     bins: int = BINS,  # Of equal mass
@@ -186,14 +172,28 @@ def plot_reliability(
             title=textwrap.fill(title or _title_of_reliability(said, bins), 60),
         )
         ax.plot([0, top], [0, top], color=COLOURS["chance"], lw=0.9, ls=":")
+        styles = styles_of(curves)
         for name, c in curves.items():
-            ax.vlines(
-                c["predicted"], c["low"], c["high"], color=style_of(name)["color"], lw=1, alpha=0.55
-            )
-            ax.plot(c["predicted"], c["observed"], **style_of(name))
-        name_lines(
-            ax, {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
-        )
+            colour = styles[name]["color"]
+            ax.vlines(c["predicted"], c["low"], c["high"], color=colour, lw=1, alpha=0.55)
+            ax.plot(c["predicted"], c["observed"], **styles[name])
+        ends = {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
+        name_lines(ax, ends, {name: style["color"] for name, style in styles.items()})
     return Picture(
         drawn, "Stated probability against observed share. " + reliability_finding(said, bins) + "."
     )
+
+# %% ../../nbs/judging/04_reliability.ipynb #9abc29df
+def _title_of_reliability(said: dict, bins: int) -> str:
+    "The calibration errors, or the one with what chance would give."
+    if len(said) == 1:
+        return reliability_finding(said, bins)
+    errors = {name: 100 * calibration_error(*given[:2], bins) for name, given in said.items()}
+    chance = {name: 100 * ece_by_chance(*given, bins=bins) for name, given in said.items()}
+    best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
+    shown = {
+        name: f"{errors[name]:.2f} points, {chance[name]:.2f} by chance alone" for name in errors
+    }
+    if len(said) > 3:
+        return f"Calibration error from {best} ({shown[best]}) to {worst} ({shown[worst]})"
+    return "Calibration error: " + "; ".join(f"{name} {words}" for name, words in shown.items())

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'WORD_RULES', 'RULES', 'MOST_CONTEXT', 'LONGEST_GAP', 'RECOGNISED', 'SELECTS', 'ABOUT', 'KEYS', 'TAKEN',
-           'RESERVED', 'Mapping', 'is_reserved', 'refuse_reserved']
+           'RESERVED', 'Mapping', 'reserved_names', 'is_reserved', 'refuse_reserved']
 
 # %% ../../nbs/log/31_mapping.ipynb #a90d5301
 from dataclasses import dataclass, field
@@ -173,18 +173,11 @@ class Mapping(_OfFiles):
         return (*self.session_context, *self.event_context)
 
 # %% ../../nbs/log/31_mapping.ipynb #8d0e037d
-# names that no context can have, by who makes or reads such a column; tests/test_names.py compares
-# them with the code
+# names that no context can have besides those of features, by who makes or reads such a column;
+# tests/test_names.py compares them with the code
 TAKEN = {
     "features": """
-        bounce_rate bounce_rate_last bounce_rate_mean cart_count cart_value category_entropy
-        category_switches converted dwell_last dwell_log_mean dwell_log_odds dwell_max
-        dwell_mean elapsed exit_rate exit_rate_last exit_rate_mean hour item_dwell_log_mean
-        landmark landmark_share last_category last_event n_above_average n_categories
-        n_category_events n_item_events n_items n_rated pace part path_log_odds
-        path_log_odds_last price_last price_max price_mean price_min price_ratio
-        price_ratio_last price_ratio_mean price_spread revenue revisit_share share_above_average
-        visitor weekday
+        bounce_rate converted exit_rate landmark_share n_rated part price_ratio revenue visitor
     """,
     "answers": """
         events flagged landmark notes probability revenue revenue_high revenue_low segment
@@ -217,11 +210,18 @@ RESERVED = {
 }
 
 
+def reserved_names() -> set:
+    "Names that no context can have; which features there are is asked of their catalogue."
+    from clickstream_conv.features.catalogue import column_names  # loaded after a mapping
+
+    return RESERVED | column_names()
+
+
 def is_reserved(
     name: str,  # Of a context column
 ) -> bool:  # Whether a stage uses it; letters are compared without their case, as some engines do
     "Whether a name means something else in later tables."
-    return name.lower() in COLUMNS or name.lower() in RESERVED
+    return name.lower() in COLUMNS or name.lower() in reserved_names()
 
 # %% ../../nbs/log/31_mapping.ipynb #055e4f4c
 def refuse_reserved(

@@ -54,7 +54,7 @@ def held_or_asked(
     from clickstream_conv.demo.limit import best_prediction
 
     buyers = set(events.filter(pl.col("event") == "purchase")["session_id"])
-    asked = scorer.score(events.filter(pl.col("step") <= max(after)), "every").filter(
+    asked = scorer.score(events.filter(pl.col("step") <= max(after)), "every").scores.filter(
         pl.col("probability").is_not_null()
     )
     held = asked.filter(pl.col("landmark").is_in(scorer.landmarks)).select(

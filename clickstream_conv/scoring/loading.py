@@ -14,7 +14,6 @@ import polars as pl
 from fastcore.basics import patch
 from threadpoolctl import ThreadpoolController
 
-from ..base.models_kept import load_model
 from ..base.runs import naming_damage, read_json, Run
 from ..base.signature import verify_run
 from clickstream_conv.base.trust import (
@@ -25,6 +24,7 @@ from clickstream_conv.base.trust import (
 )
 from ..features.table import Planned, session_features
 from ..log.contract import Contract, load_contract
+from ..models.kept import load_model
 from ..sources.card import load_card
 from ..sources.source import Outcome
 
@@ -108,7 +108,7 @@ class Scorer:
         self.contract, self.rules = contract, contract.rules if contract else None
         kinds = contract.context_kinds if contract else kinds or {}
         self.kinds = {name: kinds.get(name, pl.String) for name in self.context}
-        self.words, self.said, self.left_out = known_words(conversion), [], {}
+        self.words = known_words(conversion)
         self._set_up(rows)
 
 # %% ../../nbs/scoring/04_loading.ipynb #ea74ab38
@@ -128,12 +128,15 @@ def _set_up(self: Scorer, rows: "pd.DataFrame | None") -> None:
     from clickstream_conv.scoring.quick import quickened
 
     self._asked = {"conversion": quickened(self.conversion, probability, rows)}
-    worth = lambda model, table: np.column_stack(
-        [
-            model.predict(table, probability=(p := np.linspace(0, 1, len(table)))),
-            model.interval(table, probability=p),
-        ]
-    )
+
+    def worth(model, table):
+        return np.column_stack(
+            [
+                model.predict(table, probability=(p := np.linspace(0, 1, len(table)))),
+                model.interval(table, probability=p),
+            ]
+        )
+
     for name, ask in dict(
         revenue=worth, segments=lambda model, table: model.predict(table)
     ).items():

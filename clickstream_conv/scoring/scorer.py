@@ -27,7 +27,7 @@ from ..log.mapping_files import with_pairs
 from ..log.partitions import summed_up
 from ..log.rules import Rules
 from ..log.tables import read_table
-from .answers import counted_words, learned_in_words
+from .answers import counted_words, learned_in_words, Scored
 from .events import many_in_words
 from .landmarks import chosen_landmarks, MODES
 from .loading import Scorer
@@ -239,12 +239,12 @@ def left_out_in_words(
         f" ({', '.join(f'{reason}: {count:,}' for reason, count in reasons.items())})"
     ]
 
-# %% ../../nbs/scoring/11_scorer.ipynb #7a311645
+# %% ../../nbs/scoring/11_scorer.ipynb #2d300aa5
 @patch
 def score_sessions(
     self: Scorer,
     table,  # Finished sessions in any frame: session_id (or the row's number), and the run's columns or the log's own
-) -> "pl.DataFrame | pd.DataFrame":  # As score: one row a session
+) -> Scored:  # As score: one row a session
     "What the model says of finished sessions."
     if not self.card["ready_made"]:
         raise ValueError(
@@ -256,10 +256,10 @@ def score_sessions(
     checked = read_finished(frame, mapping, name="the sessions", max_rejected=0.0, labelled=False)
     scores = self._finished_answers(checked.events)
     numbered = "session_id" not in mapping.columns
-    self.said = [*self.unfit(), *self._finished_sentences(checked, scores, numbered)]
+    sentences = [*self.unfit(), *self._finished_sentences(checked, scores, numbered)]
     if numbered:
-        self.said.append(NUMBERED.format(what="number of its row, counted from 1"))
-    return as_given(scores, table)
+        sentences.append(NUMBERED.format(what="number of its row, counted from 1"))
+    return Scored(as_given(scores, table), sentences, {})
 
 
 NUMBERED = (  # of finished sessions

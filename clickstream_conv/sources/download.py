@@ -50,7 +50,8 @@ class Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def mark(
-        self, url: str
+        self,
+        url: str,  # Address of the download
     ) -> str:  # ETag or date; empty if none is known or the part is another address's
         "The server's mark of the version that the part belongs to."
         try:
@@ -59,7 +60,11 @@ class Part:
             return ""
         return kept.get("mark", "") if kept.get("url") == url else ""
 
-    def begin(self, url: str, mark: str) -> None:
+    def begin(
+        self,
+        url: str,  # Address of the download
+        mark: str,  # ETag or date of the version; empty: none is known
+    ) -> None:
         "Start anew, remembering the version."
         self.path.write_bytes(b"")
         self.notes.write_text(json.dumps({"url": url, "mark": mark}))

@@ -12,7 +12,8 @@ import polars as pl
 from fastcore.basics import patch
 from threadpoolctl import threadpool_limits
 
-from ..features.columns import CYCLES, feature_columns
+from ..features.catalogue import periods
+from ..features.columns import feature_columns
 from ..scoring.scorer import Scorer
 from .builder_parts import NONE
 from .sessions import Past
@@ -35,10 +36,8 @@ class Crowd:
         rows = rows.sample(CROWD, random_state=seed) if len(rows) > CROWD else rows
         numbers, words = feature_columns(rows)
         self.ids = rows["session_id"].to_numpy() if "session_id" in rows.columns else np.array([])
-        self.numbers, X = (
-            [c for c in numbers if c not in (*CYCLES, "landmark")],
-            rows[[c for c in numbers if c not in (*CYCLES, "landmark")]].to_numpy(float),
-        )
+        self.numbers = [c for c in numbers if c not in (*periods(), "landmark")]
+        X = rows[self.numbers].to_numpy(float)
         known = [column[~np.isnan(column)] for column in X.T]
         self.middle = np.array([np.median(column) if len(column) else 0.0 for column in known])
         self.unit = np.array(
