@@ -270,7 +270,7 @@ def try_algorithms(
             return name, tried[name]
     return "kmeans", tried["kmeans"]
 
-# %% ../../nbs/clustering/02_algorithms.ipynb #7f6eed54
+# %% ../../nbs/clustering/02_algorithms.ipynb #b82a09a1
 INDICES = {
     "stability": "stability\n(higher is better)",
     "silhouette": "silhouette\n(higher is better)",
@@ -278,7 +278,7 @@ INDICES = {
     "calinski_harabasz": "Calinski-Harabasz\n(higher is better)",
 }
 
-
+# %% ../../nbs/clustering/02_algorithms.ipynb #7f6eed54
 def plot_numbers(
     tried: pd.DataFrame,  # As made by try_numbers
     chosen: int,  # The number that is taken
