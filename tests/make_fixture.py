@@ -70,7 +70,7 @@ def keep_answers(
     "Put a few events into a run's folder, and what it says of them."
     events = load_events(run, "test").head(ASKED).drop("visitor", "part")
     events.write_parquet(run / "asked.parquet")
-    answers = Scorer.load(run).score(events, "every")
+    answers = Scorer.load(run).score(events, "every").scores
     (run / "answers.json").write_text(
         json.dumps(answers.to_dicts(), indent=1) + "\n", encoding="utf-8"
     )

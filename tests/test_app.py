@@ -12,7 +12,6 @@ import zlib
 import polars as pl
 import pytest
 from conftest import COMMAND, command, DATA
-from everywhere import set_everywhere
 
 pytest.importorskip("streamlit", reason="the app is an extra: pip install clickstream-conv[app]")
 PAGES = {
@@ -296,8 +295,9 @@ def test_the_app_refuses_in_a_sentence(asked, tmp_path):
 
 def test_without_streamlit_the_app_says_how_to_get_it(monkeypatch):
     from clickstream_conv.app import serve as app
+    from clickstream_conv.base import extras
 
-    set_everywhere(monkeypatch, app, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'pip install "clickstream-conv\[app\]"'):
         app.start_app("run")
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import command, ROOT
 from test_split import shop  # noqa: F401
 
-from clickstream_conv.audit.audit import audit, differing
+from clickstream_conv.audit.audit import audit, differing_lines
 from clickstream_conv.audit.lines import EQUAL
 from clickstream_conv.base.runs import Run
 from clickstream_conv.features.sessions import load_sessions
@@ -75,7 +75,7 @@ def test_a_moment_that_was_changed_is_named(copied):
     card = json.loads(path.read_text())
     card["split_details"]["begins"] += 1
     path.write_text(json.dumps(card))
-    assert [line.item for line in differing(audit(str(copied)))] == [
+    assert [line.item for line in differing_lines(audit(str(copied)))] == [
         "the cut, microseconds",
         "the cut by the share set aside",
     ]
@@ -92,7 +92,7 @@ def test_rows_that_were_changed_are_counted(copied):
     swapped.write_parquet(copied / "sessions.parquet")
     for stage in ("eda", "classification", "regression", "clustering"):
         (copied / "metrics" / f"{stage}.json").unlink()
-    assert [(line.item, line.apart) for line in differing(audit(str(copied)))] == [
+    assert [(line.item, line.apart) for line in differing_lines(audit(str(copied)))] == [
         ("cart_value, mean of all session rows", changed)
     ]
 
@@ -101,7 +101,7 @@ def test_a_log_with_returning_visitors(shop):
     folder, done = shop
     assert done.returncode == 0, done.said
     lines = items(folder / "run")
-    assert differing(lines.values()) == []
+    assert differing_lines(lines.values()) == []
     assert (
         lines["test sessions of known visitors"].theirs
         > lines["test sessions of new visitors"].theirs

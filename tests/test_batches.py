@@ -79,7 +79,7 @@ def log(shop):
 @pytest.fixture(scope="module")
 def alone(scorer, log):
     "The answers to each session asked on its own, by choice of landmarks."
-    return {str(mode): [scorer.score(session, mode) for session in log] for mode in MODES}
+    return {str(mode): [scorer.score(session, mode).scores for session in log] for mode in MODES}
 
 
 def assert_same(found, expected, what):
@@ -101,7 +101,7 @@ def assert_same(found, expected, what):
 def test_every_size_of_a_batch(mode, scorer, log, alone):
     for size in range(1, MOST + 1):
         assert_same(
-            scorer.score(pl.concat(log[:size]), mode),
+            scorer.score(pl.concat(log[:size]), mode).scores,
             pl.concat(alone[str(mode)][:size]),
             f"{size} sessions, {mode}",
         )
@@ -113,9 +113,11 @@ def test_every_length_of_a_visit(scorer, log):
     long = pl.concat([first] * 60).with_columns(
         step=pl.int_range(1, 61), t=pl.col("t") + pl.int_range(60) * 9_000_000
     )
-    whole, visit = scorer.score(long, "every"), scorer.session(long["session_id"][0])
+    whole, visit = scorer.score(long, "every").scores, scorer.session(long["session_id"][0])
     for size, event in enumerate(long.to_dicts(), 1):
-        assert_same(scorer.score(long.head(size), "every"), whole.head(size), f"{size} events")
+        assert_same(
+            scorer.score(long.head(size), "every").scores, whole.head(size), f"{size} events"
+        )
         live = pl.DataFrame([visit.add(event)], schema=whole.schema, orient="row")
         assert_same(live, whole.filter(pl.col("landmark") == size), f"{size} events, live")
 
@@ -146,9 +148,9 @@ def test_every_composition_of_a_batch(data, scorer, log, alone):
     )
     given = batch.to_pandas() if data.draw(st.booleans(), "pandas") else batch
     assert_same(
-        pl.DataFrame(scorer.score(given, mode), orient="row")
+        pl.DataFrame(scorer.score(given, mode).scores, orient="row")
         if given is batch
-        else pl.from_pandas(scorer.score(given, mode), schema_overrides=expected.schema),
+        else pl.from_pandas(scorer.score(given, mode).scores, schema_overrides=expected.schema),
         expected,
         "a composed batch",
     )

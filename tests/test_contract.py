@@ -461,7 +461,7 @@ def test_training_and_scoring_give_the_same_answers(seed, rules, trained_on, tmp
     run = learned(tmp_path / "run", tmp_path / "mine.yaml", tmp_path / trained_on)
     scorer = Scorer.load(run)
     events = pl.read_parquet(run / "events.parquet")
-    expected = scorer.score(events)
+    expected = scorer.score(events).scores
     assert (
         expected["status"].value_counts().filter(pl.col("status") == "scored")["count"].item() > 50
     )
@@ -469,11 +469,13 @@ def test_training_and_scoring_give_the_same_answers(seed, rules, trained_on, tmp
         assert scores_of(run, path, tmp_path / "out.parquet", max_rejected=1.0).equals(expected), (
             path.name
         )
-    assert scorer.score(events.drop("step")).equals(expected)
+    assert scorer.score(events.drop("step")).scores.equals(expected)
     handed = as_events(rows, scorer.contract, scorer.card)
-    assert scorer.score(handed.drop("step")).equals(expected)
-    assert scorer.score(as_events(numbered(rows), scorer.contract, scorer.card)).equals(expected)
-    now = scorer.score(events, "now")
+    assert scorer.score(handed.drop("step")).scores.equals(expected)
+    assert scorer.score(as_events(numbered(rows), scorer.contract, scorer.card)).scores.equals(
+        expected
+    )
+    now = scorer.score(events, "now").scores
     for name in now["session_id"].to_list()[:25]:
         visit = scorer.session(name)
         for event in handed.drop("step").filter(pl.col("session_id") == name).to_dicts():
@@ -513,11 +515,11 @@ def test_a_run_that_keeps_repeats_takes_them_live(tmp_path):
         three = pl.DataFrame(
             [one, one | dict(t=START + SECOND), one | dict(t=START + SECOND)], orient="row"
         )
-        assert scorer.score(three, "now")["events"].item() == count
-        assert scorer.score(three.with_columns(step=pl.Series([1, 2, 3])), "now").equals(
+        assert scorer.score(three, "now").scores["events"].item() == count
+        assert scorer.score(three.with_columns(step=pl.Series([1, 2, 3])), "now").scores.equals(
             scorer.score(three, "now")
         )
-        assert scorer.score(three.with_columns(step=pl.Series([1, 2, 2])), "now").equals(
+        assert scorer.score(three.with_columns(step=pl.Series([1, 2, 2])), "now").scores.equals(
             scorer.score(three, "now")
         )
         visit = scorer.session("x")

@@ -68,7 +68,7 @@ def test_too_few_and_too_many_are_faults():
     "An interval that holds the truth in 8 of 10 logs is a fault, 9 of 10 is not; a p-value that is too often small is one."
     from clickstream_conv.audit.coverage import faults_of_coverage
     from clickstream_conv.audit.truth import coverage_of, JUDGED
-    from clickstream_conv.audit.worlds import level_of, QUESTIONS
+    from clickstream_conv.audit.worlds import level_by_question, QUESTIONS
 
     def beside(covered):
         "Ten logs, so many of them with the truth inside."
@@ -89,14 +89,14 @@ def test_too_few_and_too_many_are_faults():
         )
 
     uniform = {question: np.linspace(0.0025, 0.9975, 200) for question in QUESTIONS}
-    level = level_of(pd.DataFrame(dict(world="one", seed=range(200), **uniform)))
+    level = level_by_question(pd.DataFrame(dict(world="one", seed=range(200), **uniform)))
     assert level["below"].tolist() == [10] * len(QUESTIONS) and level["level"].all()
     fine = dict(coverage=coverage_of(beside(9)), level=level)
     assert not faults_of_coverage(fine)
     short = coverage_of(beside(8))
     assert short["below"].tolist() == [2] * len(JUDGED)
     assert len(faults_of_coverage(fine | dict(coverage=short))) == len(JUDGED)
-    often = level_of(
+    often = level_by_question(
         pd.DataFrame(
             dict(world="one", seed=range(200), **uniform | dict(drift=uniform["drift"] / 3))
         )

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from conftest import command, EARLY, QUICK
 
-from clickstream_conv.audit.audit import audit, differing
+from clickstream_conv.audit.audit import audit, differing_lines
 from clickstream_conv.base.findings import sampled_as
 from clickstream_conv.judging.verdict import gate, Verdict
 from clickstream_conv.report import (
@@ -173,7 +173,9 @@ def test_what_is_drawn_again():
 def test_the_audit_holds_the_base_rate(finished):
     "Other people's code finds the same rival."
     lines = audit(finished[0] / "out")
-    assert not differing(lines) and any("less that of base rate" in line.item for line in lines)
+    assert not differing_lines(lines) and any(
+        "less that of base rate" in line.item for line in lines
+    )
 
 
 def test_scores_of_finished_sessions_say_what_their_ids_are(finished):
@@ -203,8 +205,8 @@ def test_scores_of_finished_sessions_say_what_their_ids_are(finished):
         in notes
     )
     scorer = Scorer.load(folder / "out")
-    scorer.score_sessions(pl.read_csv(folder / "visits.csv").drop("bought").head(3))
+    told = scorer.score_sessions(pl.read_csv(folder / "visits.csv").drop("bought").head(3))
     assert (
         "session_id is the number of its row, counted from 1, since the sessions have no ids of their own"
-        in scorer.said
+        in told.sentences
     )

@@ -12,10 +12,11 @@ from conftest import command, QUICK, record, ROOT
 from hypothesis import assume, given, HealthCheck, settings
 from hypothesis import strategies as st
 
-from clickstream_conv.base.models_kept import load_model, package_version, save_model, seal_of
+from clickstream_conv.base.models_kept import package_version, save_model, seal_of
 from clickstream_conv.base.runs import read_json, read_table, Run
 from clickstream_conv.base.signature import files_read, SCORING_READS, sign_run, verify_run
 from clickstream_conv.base.trust import write_record
+from clickstream_conv.models.kept import load_model
 from clickstream_conv.pipeline.again import due, Stage
 from clickstream_conv.pipeline.ending import make_report
 from clickstream_conv.pipeline.folder import claim, remove_run
@@ -31,7 +32,7 @@ def asked(demo):
     "Events to ask about, and what the run says of them as it is."
     run = Run(demo[0] / "run")
     events = load_events(run, "test").head(120)
-    return events, Scorer.load(run).score(events, "every")
+    return events, Scorer.load(run).score(events, "every").scores
 
 
 def copied(demo, folder):
@@ -308,7 +309,7 @@ def test_an_altered_folder_is_named_or_answers_the_same(demo, asked, tmp_path, n
     run, (events, expected) = copied(demo, tmp_path), asked
     alter(run)
     if wanted == SAME:
-        assert Scorer.load(run).score(events, "every").equals(expected)
+        assert Scorer.load(run).score(events, "every").scores.equals(expected)
         return
     with pytest.raises(ValueError) as refused:
         Scorer.load(run).score(events, "every")
@@ -342,7 +343,7 @@ def test_what_is_said_plainly_not_to_be_guarded(demo, asked, tmp_path):
     key.write_text("a secret of at least sixteen bytes")
     key.chmod(0o600)
     sign_run(run, key)
-    expected = Scorer.load(run, key).score(asked[0], "every")
+    expected = Scorer.load(run, key).score(asked[0], "every").scores
     assert expected.equals(asked[1])
     about = read_json(run, "models/manifest.json")["conversion"]
     rest = {
@@ -353,7 +354,7 @@ def test_what_is_said_plainly_not_to_be_guarded(demo, asked, tmp_path):
     model = load_model(run, "conversion")
     model.level_["shift"] = 5.0
     save_model(run, "conversion", model, about=rest)
-    assert not Scorer.load(run).score(asked[0], "every").equals(expected)
+    assert not Scorer.load(run).score(asked[0], "every").scores.equals(expected)
     with pytest.raises(ValueError, match="conversion.skops is not the file that was signed"):
         Scorer.load(run, key)
 
@@ -445,7 +446,7 @@ def test_any_single_change_of_a_json_file_is_named_or_answers_the_same(alterable
     (run / name).write_text(altered)
     try:
         try:
-            assert Scorer.load(run).score(events, "every").equals(expected), (
+            assert Scorer.load(run).score(events, "every").scores.equals(expected), (
                 f"other answers without a word after a change of {name}"
             )
         except ValueError as error:
@@ -578,7 +579,7 @@ def test_links_are_not_followed_when_a_run_is_removed(tmp_path):
 
 def test_a_run_folder_may_be_a_link(demo, asked, tmp_path):
     (tmp_path / "here").symlink_to(copied(demo, tmp_path).folder)
-    assert Scorer.load(tmp_path / "here").score(asked[0], "every").equals(asked[1])
+    assert Scorer.load(tmp_path / "here").score(asked[0], "every").scores.equals(asked[1])
 
 
 # Signatures.
@@ -706,7 +707,7 @@ def test_a_run_of_a_release_answers_as_it_did_or_is_refused_in_a_sentence(archiv
     made_with = read_json(run, "models/manifest.json")["conversion"]["versions"]
     same = all(release(package_version(name)) == release(then) for name, then in made_with.items())
     try:
-        found = Scorer.load(run).score(events, "every").to_dicts()
+        found = Scorer.load(run).score(events, "every").scores.to_dicts()
     except ValueError as refused:
         assert (
             not same and "was made with" in str(refused) and "Make it again with" in str(refused)

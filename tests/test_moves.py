@@ -19,7 +19,6 @@ IMPORT = re.compile(r"from (clickstream_conv(?:\.\w+)*) import (?:\(([^)]*)\)|([
 NUMBERED = re.compile(r"(?<![\w.-])\d\d[a-z]?_[a-z][a-z_]+\b")
 METHODS = {  # module: folders of which it brings all methods that are added to others' classes
     "scoring.scorer": ("scoring",),
-    "app.pages": ("scoring", "explain"),
 }
 
 
@@ -122,3 +121,33 @@ def test_a_constant_is_changed_wherever_it_was_imported(path):
     taken = {pair for module in MODULES for pair in imports_of(module)}
     passed_on = {(name_of(module), name) for module in MODULES for _, name in imports_of(module)}
     assert [pair for pair in changed_in(path) if pair in taken or pair in passed_on] == []
+
+
+LINKED = re.compile(r"\]\((?!https?:|#|mailto:|attachment:)([^)#\s]+)(?:#[^)\s]*)?\)")
+IN_ORDER = re.compile(r"Next: \[[^\]]*\]\(([^)#]+)")
+
+
+def prose_of(path):
+    "What a page or a notebook says between its code."
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = [one for one in json.loads(text)["cells"] if one["cell_type"] == "markdown"]
+        text = "\n".join("".join(one["source"]) for one in cells)
+    return re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.M | re.S)
+
+
+@pytest.mark.parametrize(
+    "path", [*NOTEBOOKS, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_a_link_leads_somewhere(path):
+    targets = set(LINKED.findall(prose_of(path)))
+    assert [one for one in sorted(targets) if not (path.parent / one).exists()] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_next_is_what_comes_next(path):
+    "Within its folder a notebook sends its reader to the one that follows; only the last leads on."
+    folder = sorted(path.parent.glob("[0-9]*.ipynb"))
+    if path in folder[:-1] and path.parent != ROOT / "nbs":
+        after = folder[folder.index(path) + 1].name
+        assert set(IN_ORDER.findall(prose_of(path))) <= {after}

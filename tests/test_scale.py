@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clickstream_conv.base.models_kept import load_model, save_model
+from clickstream_conv.base.models_kept import save_model
 from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.features.outcomes import KEYS
 from clickstream_conv.features.sessions import build_sessions, learn_by_fold, load_sessions
 from clickstream_conv.models.fitting import make_model, probability
+from clickstream_conv.models.kept import load_model
 from clickstream_conv.scale import (
     cluster as scale_cluster,
 )
@@ -148,7 +149,7 @@ def test_few_sessions_in_many_partitions(spark, run):
             spark.createDataFrame(some.to_arrow()), run, partitions=16
         ).toArrow()
     )
-    assert_same(scores, Scorer.load(run).score(some))
+    assert_same(scores, Scorer.load(run).score(some).scores)
 
 
 @pytest.mark.parametrize("landmarks", ("last", [1, 3]), ids=str)
@@ -159,7 +160,7 @@ def test_scores_are_the_same(spark, run, landmarks):
             spark.createDataFrame(events.reverse().to_arrow()), str(run.folder), landmarks
         ).toArrow()
     )
-    assert_same(scores, Scorer.load(run).score(events, landmarks))
+    assert_same(scores, Scorer.load(run).score(events, landmarks).scores)
 
 
 def test_foreign_columns_are_refused_before_any_work(spark, run):
@@ -222,7 +223,11 @@ def test_a_packed_run_holds_models_and_no_log(run):
         <= scale_spark.ROWS_COMPARED
     )
     events = load_events(run, "test")
-    assert scale_spark.scorer_of(packed).score(events).equals(Scorer.load(run).score(events))
+    assert (
+        scale_spark.scorer_of(packed)
+        .score(events)
+        .scores.equals(Scorer.load(run).score(events).scores)
+    )
 
 
 # From files
@@ -265,7 +270,7 @@ def test_a_run_keeps_a_model_of_all_rows(parted):
     about = read_json(parted, "models/manifest.json")["conversion"]
     assert about["model"].startswith("xgboost") and set(about["threshold"]) >= {"value", "purpose"}
     events = load_events(parted, "test")
-    scores = Scorer.load(parted).score(events)
+    scores = Scorer.load(parted).score(events).scores
     assert scores["probability"].drop_nulls().is_between(0, 1).all()
     rows = load_sessions(parted, "test")
     assert (probability(load_model(parted, "conversion"), rows) == probability(fitted, rows)).all()

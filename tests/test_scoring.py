@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from everywhere import set_everywhere
 
-from clickstream_conv.base.models_kept import load_model, save_model
+from clickstream_conv.base.models_kept import save_model
 from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.simulate import simulate
@@ -21,6 +21,7 @@ from clickstream_conv.features.sessions import load_sessions
 from clickstream_conv.log import csv_files as readers
 from clickstream_conv.models.calibration import calibrate, on_odds, session_starts
 from clickstream_conv.models.fitting import make_model, probability
+from clickstream_conv.models.kept import load_model
 from clickstream_conv.scoring import (
     events as scoring_events,
 )
@@ -94,7 +95,7 @@ def test_every_prefix_live_is_batch(scorer, log):
     "Two hundred sessions, every prefix: the same numbers event by event and in one call."
     names = log["session_id"].unique(maintain_order=True)[:200]
     events = log.filter(pl.col("session_id").is_in(names.implode()), pl.col("step") <= 20)
-    batch = scorer.score(events, "every")
+    batch = scorer.score(events, "every").scores
     for (name,), part in events.group_by("session_id", maintain_order=True):
         visit = scorer.session(name)
         for event in part.to_dicts():
@@ -111,8 +112,8 @@ def test_every_prefix_live_is_batch(scorer, log):
 
 def test_later_events_change_no_earlier_answer(scorer, log):
     "An answer at a landmark does not depend on what came after."
-    whole = scorer.score(log, [1, 2, 3]).filter(pl.col("status") == "scored")
-    cut = scorer.score(log.filter(pl.col("step") <= 3), [1, 2, 3]).filter(
+    whole = scorer.score(log, [1, 2, 3]).scores.filter(pl.col("status") == "scored")
+    cut = scorer.score(log.filter(pl.col("step") <= 3), [1, 2, 3]).scores.filter(
         pl.col("status") == "scored"
     )
     both = whole.join(cut, on=["session_id", "landmark"])
@@ -156,7 +157,7 @@ def test_own_log_without_sessions_in_pieces(own, monkeypatch):
     "Visits cut at silences come out the same however the file is cut; packed or not."
     run, folder = own
     scorer = Scorer.load(run.folder)
-    expected = scorer.score(scorer.read(folder / "log.csv").events).sort("session_id")
+    expected = scorer.score(scorer.read(folder / "log.csv").events).scores.sort("session_id")
     (folder / "log.csv.gz").write_bytes(gzip.compress((folder / "log.csv").read_bytes()))
     set_everywhere(monkeypatch, readers, "PIECE", 30_000)
     monkeypatch.setattr(sorted_log, "MEMORY", 1e-3)
@@ -209,9 +210,10 @@ def test_null_ids_repeats_and_disorder(scorer, log):
             some.head(2).with_columns(session_id=pl.lit(None, pl.String)),
         ]
     )
-    assert scorer.score(messy).equals(scorer.score(some))
-    scorer.score(messy)
-    assert scorer.said[0] == "5 events left out: exact repeat (3), no session_id (2)"
+    assert scorer.score(messy).scores.equals(scorer.score(some).scores)
+    assert (
+        scorer.score(messy).sentences[0] == "5 events left out: exact repeat (3), no session_id (2)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -254,10 +256,10 @@ def test_an_interrupted_file_leaves_the_old_one(shop, log, tmp_path, monkeypatch
 def test_many_threads_get_their_own_answers(scorer, log):
     "One Scorer asked from several threads gives each what it asked for."
     parts = [part for _, part in log.group_by("session_id", maintain_order=True)][:24]
-    expected, found = [scorer.score(p, "now") for p in parts], [None] * len(parts)
+    expected, found = [scorer.score(p, "now").scores for p in parts], [None] * len(parts)
 
     def ask(i):
-        found[i] = scorer.score(parts[i], "now")
+        found[i] = scorer.score(parts[i], "now").scores
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(parts))]
     for t in threads:
@@ -324,8 +326,8 @@ def ways_of(scorer, log, t):
     plain = {name: value for name, value in event.items() if name != "session_id"}
     return dict(
         live=lambda: scorer.session().add(plain)["probability"],
-        dicts=lambda: scorer.score([event])["probability"][0],
-        pandas=lambda: scorer.score(pd.DataFrame([event]))["probability"][0],
+        dicts=lambda: scorer.score([event]).scores["probability"][0],
+        pandas=lambda: scorer.score(pd.DataFrame([event])).scores["probability"][0],
     )
 
 
@@ -383,15 +385,15 @@ def test_sessions_in_another_unit_are_left_out_and_said(scorer, log):
     names = some["session_id"].unique(maintain_order=True)
     wrong = (pl.col("session_id") == names[0]) & (pl.col("step") == 2)
     mixed = some.with_columns(t=pl.when(wrong).then(pl.col("t") // 1_000).otherwise("t"))
-    expected = scorer.score(some.filter(pl.col("session_id") != names[0]))
+    expected = scorer.score(some.filter(pl.col("session_id") != names[0])).scores
     for given in (mixed, mixed.to_pandas()):
-        found = scorer.score(given)
+        found, sentences, _ = scorer.score(given)
         assert (
             pl.from_pandas(found, schema_overrides=expected.schema) if given is not mixed else found
         ).equals(expected)
         assert (
-            "session with a time outside of the log's range" in scorer.said[0]
-            and "looks like milliseconds" in scorer.said[1]
+            "session with a time outside of the log's range" in sentences[0]
+            and "looks like milliseconds" in sentences[1]
         )
     with pytest.raises(ValueError, match="looks like milliseconds"):
         scorer.score(mixed.filter(pl.col("session_id") == names[0]))
@@ -491,7 +493,7 @@ def test_one_strange_visit_refuses_no_file(shop, scorer, log, tmp_path, monkeypa
     found = pl.read_parquet(tmp_path / "out.parquet").sort("session_id")
     pd.testing.assert_frame_equal(
         found.to_pandas(),
-        scorer.score(pl.concat([some, bot])).sort("session_id").to_pandas(),
+        scorer.score(pl.concat([some, bot])).scores.sort("session_id").to_pandas(),
         rtol=1e-12,
         atol=1e-12,
     )
@@ -545,8 +547,7 @@ def test_scores_say_first_that_a_model_is_not_fit_for_use(judged, shop, log, tmp
     )
     assert (tmp_path / "out-notes.txt").read_text().splitlines()[:2] == said[:2]
     scorer = Scorer.load(judged.folder)
-    scorer.score(log.head(40))
-    assert scorer.said[0] == UNFIT
+    assert scorer.score(log.head(40)).sentences[0] == UNFIT
     assert Scorer.load(shop.folder).unfit() == []
 
 
@@ -570,10 +571,11 @@ def test_sessions_that_the_model_has_learned_from_are_counted(shop, scorer, tmp_
         pl.col("session_id").is_in(pl.concat([learned.head(30), new.head(50)]).implode())
     ).drop("visitor", "part")
     for landmarks in ("last", "every"):
-        scored = scorer.score(mixed, landmarks).drop_nulls("probability")["session_id"].unique()
+        answers = scorer.score(mixed, landmarks)
+        scored = answers.scores.drop_nulls("probability")["session_id"].unique()
         count = scored.is_in(learned.implode()).sum()
         sentence = f"the model has learned from {count:,} of the {len(scored):,} scored sessions (by session id): it has seen how they ended, and looks better on them than it is"
-        assert 0 < count <= 30 and sentence in scorer.said
+        assert 0 < count <= 30 and sentence in answers.sentences
         mixed.write_parquet(tmp_path / "mixed.parquet")
         assert sentence in score_file(
             shop.folder,
@@ -582,8 +584,8 @@ def test_sessions_that_the_model_has_learned_from_are_counted(shop, scorer, tmp_
             landmarks,
             progress=False,
         )
-    scorer.score(events.filter(pl.col("session_id").is_in(new.implode())).drop("visitor", "part"))
-    assert not any("learned from" in line for line in scorer.said)
+    unseen = events.filter(pl.col("session_id").is_in(new.implode())).drop("visitor", "part")
+    assert not any("learned from" in line for line in scorer.score(unseen).sentences)
 
 
 def test_where_a_log_names_no_sessions_nobody_can_tell(own, tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import re
 import shutil
 import subprocess
 import threading
@@ -297,6 +298,13 @@ def axe(tmp_path_factory):
     if not script.is_file():
         pytest.skip(f"npm could not get axe-core: {got.stderr.strip()[-200:]}")
     return script
+
+
+def test_programs_find_every_page(docs):
+    "Each page stands in llms.txt once, with its title, and each address there is a page."
+    listed = re.findall(r"^- \[[^\]]+\]\(([^)]+)\)", (docs / "llms.txt").read_text(), re.M)
+    made = {path.name for path in docs.glob("*.html")} - {"genindex.html", "search.html"}
+    assert len(listed) == len(set(listed)) and set(listed) == made
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

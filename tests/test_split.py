@@ -9,9 +9,9 @@ import pytest
 from conftest import command, made_once, metrics, QUICK
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from clickstream_conv.base.models_kept import load_model
 from clickstream_conv.base.runs import Run
 from clickstream_conv.leaks.both_sides import twin_rows
+from clickstream_conv.models.kept import load_model
 from clickstream_conv.sources.card import load_events
 from clickstream_conv.sources.prepare import load_visitor_groups, prepare
 

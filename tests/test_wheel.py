@@ -1,16 +1,21 @@
 """The package as others get it: in step with its notebooks, and complete without the checkout."""
 
 import filecmp
+import json
 import os
+import re
 import shutil
 import site
 import subprocess
 import sys
+from configparser import ConfigParser
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from conftest import QUICK, ROOT
+from conftest import log_lines, QUICK, ROOT, write_log
+from packaging.requirements import Requirement
 
 STAGES = (
     "02_sources",
@@ -78,10 +83,8 @@ def wheel(checkout):
     return next((checkout / "dist").glob("*.whl"))
 
 
-@pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
-    "An environment with the wheel, which finds what it requires where the tests do."
-    place = tmp_path_factory.mktemp("installed") / "venv"
+def with_wheel(wheel, place):
+    "An environment with the wheel and nothing that it requires, and where its packages lie."
     run(sys.executable, "-m", "venv", "--without-pip", place, cwd=place.parent)
     run(
         sys.executable,
@@ -96,8 +99,41 @@ def installed(wheel, tmp_path_factory):
         wheel,
         cwd=place.parent,
     )
-    packages = next((place / "lib").glob("python*")) / "site-packages"
+    return next((place / "lib").glob("python*")) / "site-packages"
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    "An environment with the wheel, which finds what it requires where the tests do."
+    place = tmp_path_factory.mktemp("installed") / "venv"
+    packages = with_wheel(wheel, place)
     (packages / "requirements.pth").write_text("\n".join(site.getsitepackages()))
+    return place
+
+
+def required_by(requirements, known=()):
+    "Names of the distributions that requirements ask for, and of those that these ask for, without extras."
+    names = {*known}
+    for one in map(Requirement, requirements):
+        if one.name in names or (one.marker and not one.marker.evaluate({"extra": ""})):
+            continue
+        names |= {one.name}
+        names = required_by(distribution(one.name).requires or [], names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def base(wheel, tmp_path_factory):
+    "An environment with the wheel and what it requires without any extra: links to what the tests have of it."
+    place = tmp_path_factory.mktemp("base") / "venv"
+    packages = with_wheel(wheel, place)
+    metadata = next(packages.glob("clickstream_conv-*.dist-info")) / "METADATA"
+    lines = [line for line in metadata.read_text().splitlines() if line.startswith("Requires-Dist")]
+    for name in required_by(line.partition(": ")[2] for line in lines):
+        for file in distribution(name).files:
+            top = file.parts[0]
+            if top not in ("..", "__pycache__") and not (packages / top).exists():
+                (packages / top).symlink_to(distribution(name).locate_file(top))
     return place
 
 
@@ -109,8 +145,22 @@ def test_the_wheel_carries_the_notebooks(wheel):
     assert not [name for name in names if name.startswith(("tests/", "data/", "nbs/"))]
 
 
-def test_the_wheel_runs_in_an_empty_folder(installed, tmp_path):
-    home = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+@pytest.fixture(scope="module")
+def made(installed, tmp_path_factory):
+    "The folder in which the wheel has made a run, and how that went."
+    place = tmp_path_factory.mktemp("made")
+    words = ("run", "--sessions", 1500, *QUICK)
+    return place, run(installed / "bin" / "clickstream-conv", *words, cwd=place, env=alone(place))
+
+
+def alone(place):
+    "An environment of a process that knows nothing of this checkout, nor of downloads that are there."
+    rest = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**rest, "XDG_CACHE_HOME": str(place / "cache")}
+
+
+def test_the_wheel_runs_in_an_empty_folder(installed, made, tmp_path):
+    home = alone(tmp_path)
     where = run(
         installed / "bin" / "python",
         "-c",
@@ -121,19 +171,79 @@ def test_the_wheel_runs_in_an_empty_folder(installed, tmp_path):
     assert Path(where[0]).is_relative_to(installed) and where[1] == str(
         tmp_path / "cache" / "clickstream-conv"
     )
-    done = run(
-        installed / "bin" / "clickstream-conv",
-        "run",
-        "--sessions",
-        1500,
-        *QUICK,
-        cwd=tmp_path,
-        env=home,
-    )
+    place, done = made
     assert (
         "1,500 sessions" in done.stdout
-        and (tmp_path / "runs" / "demo" / "models" / "conversion.skops").is_file()
+        and (place / "runs" / "demo" / "models" / "conversion.skops").is_file()
     )
+
+
+ASKED = """
+import json, sys
+import polars as pl
+from clickstream_conv.scoring.scorer import Scorer
+scorer = Scorer.load("runs/demo")
+events = pl.read_parquet("runs/demo/events.parquet").drop("visitor", "part")
+first = events["session_id"].unique(maintain_order=True).head(40).implode()
+scores = scorer.score(events.filter(pl.col("session_id").is_in(first)), "now")
+one = scores.filter(pl.col("status") != "converted already").row(0, named=True)
+visit = scorer.session(one["session_id"])
+for event in events.filter(pl.col("session_id") == one["session_id"]).to_dicts():
+    answer = visit.add(event)
+same = [name for name in ("probability", "revenue", "segment") if one[name] == answer[name]]
+print(json.dumps([len(scores), one["probability"], same, sorted({*sys.modules} & {*sys.argv[1:]})]))
+"""
+
+
+def test_the_base_answers(base, made, tmp_path):
+    "Without any extra: a log's sessions and a visit that goes on, a file of scores, and what a log is understood as."
+    place, home = made[0], alone(tmp_path)
+    extras = ("matplotlib", "mapie", "shap", "sphinx", "papermill", "ipykernel", "streamlit")
+    asked = run(base / "bin" / "python", "-c", ASKED, *extras, cwd=place, env=home).stdout
+    rows, probability, same, loaded = json.loads(asked)
+    assert rows == 40 and 0 < probability < 1 and loaded == []
+    assert same == ["probability", "revenue", "segment"]
+    command, scores = base / "bin" / "clickstream-conv", tmp_path / "scores.csv"
+    log = ("--run", "runs/demo", "--events", "runs/demo/events.parquet")
+    run(command, "score", *log, "--out", scores, cwd=place, env=home)
+    assert len(scores.read_text().splitlines()) == 1_501
+    write_log(tmp_path, log_lines())
+    told = run(command, "map", "log.csv", "--check", "mine.yaml", cwd=tmp_path, env=home).stdout
+    assert "sessions: 240 of 240 visitors; 80 with a purchase" in told
+
+
+@pytest.mark.parametrize(
+    "words, extra", [(["run"], "run"), (["audit", "runs/demo"], "run"), (["app"], "app")]
+)
+def test_what_lacks_an_extra_names_it(base, made, words, extra):
+    done = subprocess.run(
+        [str(base / "bin" / "clickstream-conv"), *words],
+        cwd=made[0],
+        env=alone(made[0]),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.endswith(f'Install it: pip install "clickstream-conv[{extra}]"\n')
+    assert len(done.stderr.splitlines()) == 1
+
+
+def plain(name):
+    "A distribution's name as all tools compare it."
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_extras_are_those_of_the_settings():
+    "Every library that an extra brings is asked for by name, so that none is missed in the middle of a run."
+    from clickstream_conv.base.extras import EXTRAS
+
+    homes = packages_distributions()
+    settings = ConfigParser(delimiters=["="])
+    settings.read(ROOT / "settings.ini", encoding="utf-8")
+    for extra, modules in EXTRAS.items():
+        wanted = map(Requirement, settings["DEFAULT"][f"{extra}_requirements"].split())
+        brought = {home for module in modules for home in homes[module]}
+        assert {plain(one.name) for one in wanted} == {*map(plain, brought)}, extra
 
 
 def test_package_and_notebooks_are_in_step(checkout):

@@ -14,7 +14,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import polars as pl
 
-import clickstream_conv.explain.reasons  # noqa: F401  (methods of Scorer)
 from .predictions import LOCK
 from ..base.pictures import Chart, COLOURS
 from ..base.runs import read_json, Run
@@ -33,7 +32,7 @@ def followed(
 ) -> pd.DataFrame:
     "A session's way, event by event."
     with LOCK:
-        answers = scorer.score(events, "every").drop("session_id", "events")
+        answers = scorer.score(events, "every").scores.drop("session_id", "events")
     shown = ["event", *scorer.card["event_context"], "item_id", "category", "price"]
     ordered = (
         events.sort("t", "step", nulls_last=True, maintain_order=True)
@@ -281,7 +280,7 @@ def card_parts(
     "Markdown taken apart into text and tables."
     parts, lines = [], []
     for line in [*text.splitlines(), ""]:
-        if (is_row := line.startswith("|")) != bool(lines and lines[-1].startswith("|")) and lines:
+        if lines and line.startswith("|") != lines[-1].startswith("|"):
             parts, lines = [*parts, lines], []
         lines.append(line)
     parts = [*parts, lines]
@@ -306,14 +305,15 @@ def reasons_for(
     str, pd.DataFrame
 ]:  # A sentence; and the steps from the usual session to this one: what, contribution, start, end (log-odds)
     "Why the model says what it says of a session."
+    from clickstream_conv.explain.reasons import explainer_of
     from clickstream_conv.explain.session import steps_of
     from clickstream_conv.explain.words import sentence
 
     with LOCK:
-        explainer, rows = scorer.explained_by(), scorer.rows(events, "now")
+        explainer, rows = explainer_of(scorer), scorer.rows(events, "now")
         found, p = (
             explainer.contributions(rows).iloc[0],
-            scorer.score(events, "now")["probability"][0],
+            scorer.score(events, "now").scores["probability"][0],
         )
         return sentence(
             rows.iloc[0], found, p, float(explainer.chance(explainer.base_)[0]), 3

@@ -13,9 +13,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..base.findings import in_interval
-from ..base.pictures import Chart, COLOURS, LIMIT, POOLED, style_of
+from ..base.pictures import Chart, COLOURS, LIMIT, POOLED
 from ..base.runs import read_json, Run
+from ..judging.figures import title_of_metric
 from ..judging.intervals import TOO_FEW
+from ..models.styles import style_of
 from ..report.answer import read_figures
 from ..report.doubts import doubts
 from ..sources.card import load_card
@@ -94,7 +96,10 @@ def figures_of_model(
     )
 
 
-def main_row(figures: pd.DataFrame) -> pd.Series | None:
+def main_row(
+    # Of each model at each landmark; LIMIT among the models where it is known
+    figures: pd.DataFrame,
+) -> pd.Series | None:
     "The model's row over all landmarks, or its last one."
     own = figures[figures["model"] != LIMIT].dropna(subset="roc_auc")
     if own.empty:
@@ -104,15 +109,13 @@ def main_row(figures: pd.DataFrame) -> pd.Series | None:
 
 def _ranking(row: pd.Series) -> tuple:
     "The figure of a model's order: within landmarks, or what an old run has; its ends, and what it is called."
-    name, title = (
-        ("roc_auc_within", "ROC-AUC within landmarks")
-        if pd.notna(row.get("roc_auc_within"))
-        else ("roc_auc", "ROC-AUC")
-    )
-    return row[name], row[f"{name}_low"], row[f"{name}_high"], title
+    name = "roc_auc_within" if pd.notna(row.get("roc_auc_within")) else "roc_auc"
+    return row[name], row[f"{name}_low"], row[f"{name}_high"], title_of_metric(name)
 
-
-def who_converts(row: pd.Series) -> str:
+# %% ../../nbs/app/00_overview.ipynb #af9e7273
+def who_converts(
+    row: pd.Series,  # Of one model, as main_row gives it
+) -> str:
     "How many convert: sessions, or the rows of an old run."
     if pd.isna(row.get("sessions")):
         return f"{row['converted']:,.0f} of {row['rows']:,.0f} rows that convert"

@@ -15,13 +15,17 @@ from ..scoring.scorer import Scorer
 # %% ../../nbs/app/05_page_parts.ipynb #a11ab314
 CSS = """<style>
 .stMainBlockContainer {max-width: 1080px; padding-top: 4.5rem}
-h1 {font-size: 1.75rem !important; padding-bottom: .3rem !important} h2 {font-size: 1.3rem !important} h3 {font-size: 1.1rem !important}
+h1 {font-size: 1.75rem !important; padding-bottom: .3rem !important}
+h2 {font-size: 1.3rem !important} h3 {font-size: 1.1rem !important}
 [data-testid="stMetricValue"] {font-size: 1.45rem; white-space: normal; overflow: visible}
 [data-testid="stMetricValue"] > div, [data-testid="stMetricLabel"] p {white-space: normal; overflow-wrap: anywhere}
 [data-testid="stMarkdownContainer"] {overflow-wrap: anywhere}
-[data-testid="stExpandSidebarButton"]::after {content: "Pages"; font-family: inherit; font-size: .9rem; padding-left: .3rem}
+[data-testid="stExpandSidebarButton"]::after {
+  content: "Pages"; font-family: inherit; font-size: .9rem; padding-left: .3rem
+}
 [data-testid="stExpandSidebarButton"] {width: auto}
-button[aria-label^="Download as CSV"] {display: none !important} /* Streamlit's own file of a table, which keeps formulas; ours is below it */
+/* Streamlit's own file of a table keeps formulas; ours is below it */
+button[aria-label^="Download as CSV"] {display: none !important}
 @media (max-width: 640px) {.stMainBlockContainer {padding-left: 1rem; padding-right: 1rem}}
 </style>"""
 
@@ -35,7 +39,10 @@ def escaped(
     return for_markdown(text)
 
 # %% ../../nbs/app/05_page_parts.ipynb #d343eaff
-def show_parts(chart: Chart | None, finding: str = "") -> None:
+def show_parts(
+    chart: Chart | None,  # The picture; None: only its finding is shown
+    finding: str = "",  # What it shows, in a sentence; empty: nothing is said
+) -> None:
     "A picture below its finding; pages are narrower than notebooks, so its own margins are small."
     import streamlit as st
 
@@ -59,8 +66,10 @@ def show_parts(chart: Chart | None, finding: str = "") -> None:
         figure, theme=None, alt=chart.alt, config=dict(displayModeBar=False, responsive=True)
     )
 
-
-def show_tiles(numbers: dict) -> None:
+# %% ../../nbs/app/05_page_parts.ipynb #28b0b5eb
+def show_tiles(
+    numbers: dict,  # Title: (the figure as text, what is said of it)
+) -> None:
     "A few figures, large, side by side as far as there is room."
     import streamlit as st
 
@@ -75,14 +84,18 @@ def show_tiles(numbers: dict) -> None:
             )
 
 
-def show_sentences(sentences: list) -> None:
+def show_sentences(
+    sentences: list,  # Plain text, without Markdown
+) -> None:
     "Sentences as a list."
     import streamlit as st
 
     st.markdown("\n".join(f"- {escaped(sentence)}" for sentence in sentences))
 
 # %% ../../nbs/app/05_page_parts.ipynb #31edbc87
-def needs_events(scorer: Scorer) -> bool:
+def needs_events(
+    scorer: Scorer,  # Of the run
+) -> bool:  # True where the page has nothing to show
     "Say that a page needs events, where the run learned from finished sessions."
     import streamlit as st
 
@@ -115,7 +128,7 @@ def page_overview(
     st.header("What not to trust")
     show_sentences(found.limits or ["nothing in particular was noted"])
     st.header("The answers in full")
-    for place, (question, lines) in enumerate(found.answers.items()):
+    for question, lines in found.answers.items():
         with st.expander(escaped(question), expanded=False):
             show_sentences(lines)
     st.caption(escaped(found.read + f". Run folder: {run.folder.name}."))

@@ -91,7 +91,7 @@ def scored_upload(
     "The model's answers for an upload."
     with LOCK:
         if scorer.card["ready_made"]:
-            return scorer.score_sessions(upload.events), scorer.said
+            return scorer.score_sessions(upload.events)[:2]
         else:
             portions, found, tally = in_portions(upload.events), [], Tally()
             for done, portion in enumerate(portions, 1):
@@ -299,7 +299,7 @@ def _own_scores(folder: str, stamp: float, most: int, landmarks: str) -> pl.Data
     scorer, run = scorer_of(folder), Run(folder)
     with LOCK:
         if scorer.card["ready_made"]:
-            return scorer.score_sessions(read_kept(run, most))
+            return scorer.score_sessions(read_kept(run, most)).scores
         return pl.concat(
             scorer.score_part(portion, landmarks)[0]
             for portion in in_portions(own_events(run, most))

@@ -48,7 +48,9 @@ def choices_of(
     }
 
 # %% ../../nbs/app/08_session_page.ipynb #b7a72046
-def choose_session(scorer: Scorer) -> tuple[str, pl.DataFrame]:
+def choose_session(
+    scorer: Scorer,  # Of the run
+) -> tuple[str, pl.DataFrame]:  # Its id, its events
     "A session of the upload or of the test part, and its events."
     import streamlit as st
 

@@ -66,7 +66,11 @@ def _columns_shown(table: pd.DataFrame) -> dict:
     return {c: one for c, one in shown.items() if c in table}
 
 # %% ../../nbs/app/06_upload_form.ipynb #84d55830
-def shown_table(table: pd.DataFrame, alt: str, **options):
+def shown_table(
+    table: pd.DataFrame,  # Rows for people
+    alt: str,  # What it shows, for those who cannot see it
+    **options,  # Further options of streamlit.dataframe, such as height
+):
     "A table that scrolls within itself."
     import streamlit as st
 
@@ -80,7 +84,9 @@ def shown_table(table: pd.DataFrame, alt: str, **options):
     )
 
 # %% ../../nbs/app/06_upload_form.ipynb #242a567d
-def show_rejected(upload: Upload) -> None:
+def show_rejected(
+    upload: Upload,  # As it was read
+) -> None:
     "Why rows were left out."
     import streamlit as st
 
@@ -96,7 +102,9 @@ def show_rejected(upload: Upload) -> None:
     )
 
 # %% ../../nbs/app/06_upload_form.ipynb #20a2815b
-def show_questions(look: Look) -> None:
+def show_questions(
+    look: Look,  # What was seen of the file, with its proposal
+) -> None:
     "What a proposal asks, and the proposal itself: not all of it is in the tables."
     import streamlit as st
 
@@ -108,15 +116,10 @@ def show_questions(look: Look) -> None:
             st.code(look.proposal, language="yaml")
 
 # %% ../../nbs/app/06_upload_form.ipynb #fff5e1b0
-def show_mapping_form(look: Look, data: bytes, name: str, scorer: Scorer, encoding: str) -> Source:
-    "The two tables of a mapping, with the questions of its proposal; the way to read that they describe."
+def _edit_columns(look: Look, name: str, scorer: Scorer) -> pd.DataFrame:
+    "The table of columns as its reader leaves it: which column of the file is which of ours."
     import streamlit as st
 
-    st.info(
-        "This file has other columns than the run's own log. A mapping is proposed below; correct"
-        " what is wrong, then score."
-    )
-    show_questions(look)
     proposed = column_table(look, scorer.card)
     options = [*dict.fromkeys([ABSENT, *look.columns, *proposed["column"]])]
     config = dict(
@@ -127,27 +130,44 @@ def show_mapping_form(look: Look, data: bytes, name: str, scorer: Scorer, encodi
         ),
         why=st.column_config.TextColumn("why", disabled=True),
     )
-    columns = st.data_editor(
+    return st.data_editor(
         proposed, hide_index=True, height="content", column_config=config, key=f"columns of {name}"
     )
-    chosen = dict(zip(columns["name"], columns["column"]))["event"]
-    words = word_table(data, name, look, chosen, encoding)
+
+
+def _edit_words(words: pd.DataFrame, key: str) -> pd.DataFrame:
+    "The table of words as its reader leaves it: which word of the file means which kind of event."
+    import streamlit as st
+
+    st.markdown("The file's words for what happened:")
+    config = dict(
+        word=st.column_config.TextColumn("word", disabled=True),
+        rows=st.column_config.NumberColumn("rows", disabled=True),
+        event=st.column_config.SelectboxColumn("means", options=[*EVENTS, REJECT], required=True),
+    )
+    return st.data_editor(words, hide_index=True, height="content", column_config=config, key=key)
+
+# %% ../../nbs/app/06_upload_form.ipynb #12135f56
+def show_mapping_form(
+    look: Look,  # What was seen of the file, with its proposal
+    data: bytes,  # The content of the upload
+    name: str,  # What a browser calls it
+    scorer: Scorer,  # Of the run
+    encoding: str,  # Of text files
+) -> Source:  # The way to read the file that the two tables describe
+    "The two tables of a mapping, with the questions of its proposal."
+    import streamlit as st
+
+    st.info(
+        "This file has other columns than the run's own log. A mapping is proposed below; correct"
+        " what is wrong, then score."
+    )
+    show_questions(look)
+    columns = _edit_columns(look, name, scorer)
+    event = dict(zip(columns["name"], columns["column"]))["event"]
+    words = word_table(data, name, look, event, encoding)
     if len(words):
-        st.markdown("The file's words for what happened:")
-        config = dict(
-            word=st.column_config.TextColumn("word", disabled=True),
-            rows=st.column_config.NumberColumn("rows", disabled=True),
-            event=st.column_config.SelectboxColumn(
-                "means", options=[*EVENTS, REJECT], required=True
-            ),
-        )
-        words = st.data_editor(
-            words,
-            hide_index=True,
-            height="content",
-            column_config=config,
-            key=f"words of {name}, {chosen}",
-        )
+        words = _edit_words(words, f"words of {name}, {event}")
     else:
         st.markdown("Without a column for what happened every row counts as a view.")
     return mapped_source(look, columns, words, scorer.card, encoding)
@@ -169,7 +189,12 @@ def _preview(data: bytes, name: str, source: Source, scorer: Scorer) -> Upload:
     return upload
 
 
-def confirmed_source(data: bytes, name: str, source: Source, scorer: Scorer) -> Upload | None:
+def confirmed_source(
+    data: bytes,  # The content of the upload
+    name: str,  # What a browser calls it
+    source: Source,  # How to read it
+    scorer: Scorer,  # Of the run
+) -> Upload | None:  # None until the button is pressed
     "The file as it was understood, once its owner says so."
     import streamlit as st
 

@@ -124,7 +124,10 @@ def as_kept(
     numbered: bool = False,  # Whether a column step says the order of events
 ) -> Source:  # For events with canonical names
     "How events are read that have canonical names already, such as those of a run's folder."
-    own = lambda names: {name: name for name in names}
+
+    def own(names):
+        return {name: name for name in names}
+
     columns = own(name for name in NAMES if name in COLUMNS) | (
         {"order": "step"} if numbered else {}
     )

@@ -96,7 +96,10 @@ def _change_context(scorer: Scorer, scenario):
     if not scenario.context:
         return st.info("This log tells nothing of the whole session, such as a device.")
     words = past_of(scorer).words
-    options = lambda c, v: list(dict.fromkeys([v, *words[c]]))
+
+    def options(c, v):
+        return list(dict.fromkeys([v, *words[c]]))
+
     values = {
         c: st.selectbox(
             escaped(c.replace("_", " ")),

@@ -21,7 +21,7 @@ from clickstream_conv.audit.model_figures import (
     chance_lines,
     decided_of,
     EVERY,
-    figure_lines,
+    model_figure_lines,
     name_of_baseline,
     NEAREST,
     pooled_intervals,
@@ -160,7 +160,7 @@ def group_figure_lines(
             continue
         y, p = test.loc[at, "converted"].to_numpy(), answers[row["model"]][at]
         item = f"{row['model']}, {row['group']} visitors"
-        lines += figure_lines(item, row, y, p)
+        lines += model_figure_lines(item, row, y, p)
         lines += [
             Line(
                 f"roc_auc within landmarks, {item}",
@@ -202,7 +202,7 @@ def slice_lines(
         lines.append(
             Line(f"sessions, {item}", row["sessions"], test.loc[at, "session_id"].nunique())
         )
-        lines += figure_lines(item, row, test.loc[at, "converted"].to_numpy(), own)
+        lines += model_figure_lines(item, row, test.loc[at, "converted"].to_numpy(), own)
         apart = f"{item}: log-loss less that of {name_of_baseline(kept)}"
         lines += paired_lines(apart, row, test[at], own, other, kept.resamples, len(rows))
     return lines
@@ -224,7 +224,7 @@ def audit_conversion(
             else (test["landmark"] == row["landmark"]).to_numpy()
         )
         p, item = answers[row["model"]][at], f"{row['model']}, landmark {row['landmark']}"
-        lines += figure_lines(item, row, y[at], p)
+        lines += model_figure_lines(item, row, y[at], p)
         lines += [
             Line(f"{name} of rows, {item}", row[name], value)
             for name, value in decided_of(y[at], p >= threshold).items()

@@ -29,7 +29,7 @@ from clickstream_conv.audit.truth import (
     FRESH_SEED,
     JUDGED,
 )
-from .worlds import LEVEL, level_of, p_values, WORLDS
+from .worlds import LEVEL, level_by_question, p_values, WORLDS
 from ..base.runs import Run, write_json
 from ..demo.limit import best_prediction
 from ..features.outcomes import LANDMARKS
@@ -150,7 +150,9 @@ def measure_coverage(
             [(_some_worlds, name, seeds) for name in WORLDS for seeds in chunks], jobs, "worlds"
         )
     )
-    return dict(beside=beside, coverage=coverage_of(beside), asked=asked, level=level_of(asked))
+    return dict(
+        beside=beside, coverage=coverage_of(beside), asked=asked, level=level_by_question(asked)
+    )
 
 # %% ../../nbs/audit/13_coverage.ipynb #e98e3699
 WIDTHS = (44, 43, 9, 22, 7)  # of the columns, in letters

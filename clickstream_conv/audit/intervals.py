@@ -42,7 +42,10 @@ class End:
     least: float = -np.inf  # It is never below
     most: float = np.inf  # It is never above
 
-    def kept(self, value):
+    def kept(
+        self,
+        value,  # One, or an array
+    ):
         "An end between its bounds."
         return np.clip(value, self.least, self.most)
 

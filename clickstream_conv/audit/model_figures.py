@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BINS', 'NEAREST', 'BASELINE', 'BASE_RATE', 'EVERY', 'calibration_error_of', 'figures_of', 'auc_within', 'decided_of',
-           'counted_answers', 'figure_lines', 'answers_by_model', 'name_of_baseline', 'chance_lines',
+           'counted_answers', 'model_figure_lines', 'answers_by_model', 'name_of_baseline', 'chance_lines',
            'pooled_intervals']
 
 # %% ../../nbs/audit/05_model_figures.ipynb #e0e82d68
@@ -20,7 +20,7 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from .intervals import DRAWS, interval_lines, weights_of
 from .lines import Kept, Line
 from .shares import CERTAIN, SEED
-from ..base.models_kept import load_model
+from ..models.kept import load_model
 
 # %% ../../nbs/audit/05_model_figures.ipynb #7696cd45
 BINS = 10  # of equal mass
@@ -125,7 +125,7 @@ def counted_answers(
     )[:, 1]
 
 # %% ../../nbs/audit/05_model_figures.ipynb #58e7d35b
-def figure_lines(
+def model_figure_lines(
     item: str,  # Of which rows
     row: dict,  # As the run holds them
     y: np.ndarray,  # What happened

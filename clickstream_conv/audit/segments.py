@@ -18,7 +18,7 @@ from .conversion import sums_by_draw
 from .intervals import interval_lines, reaching
 from .lines import Kept, Line
 from .shares import CERTAIN, SEED
-from ..base.models_kept import load_model
+from ..models.kept import load_model
 
 # %% ../../nbs/audit/09_segments.ipynb #d401322f
 def share_as_far(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEED', 'TABLES', 'CERTAIN', 'STEPS', 'AS_MANY', 'LENGTHS', 'VISITS', 'answers_of', 'design_effect_of', 'share_lines',
-           'p_of', 'audit_shares', 'in_order_of', 'funnel_lines', 'columns_of', 'group_lines', 'value_lines',
+           'p_of', 'audit_shares', 'reached_in_order', 'funnel_lines', 'group_columns', 'group_lines', 'value_lines',
            'ahead_lines', 'clock_lines', 'period_lines', 'mix_lines']
 
 # %% ../../nbs/audit/03_shares.ipynb #d7ff3099
@@ -127,7 +127,7 @@ def audit_shares(
     return lines + mix_lines(kept, facts, first, train)
 
 # %% ../../nbs/audit/03_shares.ipynb #79d6a330
-def in_order_of(
+def reached_in_order(
     events: pd.DataFrame,  # Events in order
     kinds: list,  # Steps
 ) -> list:  # How many sessions took each step after all steps before it
@@ -156,7 +156,7 @@ def funnel_lines(
     )
     kinds = [kind for kind in STEPS if kind in first]
     sessions, lines = events["session_id"].nunique(), []
-    ordered, came_from = in_order_of(events, kinds), sessions
+    ordered, came_from = reached_in_order(events, kinds), sessions
     if kinds != [row["step"] for row in steps]:
         return [Line("steps of the funnel", len(steps), len(kinds), apart=1)]
     for place, (kind, row) in enumerate(zip(kinds, steps)):
@@ -181,7 +181,7 @@ def funnel_lines(
     return lines
 
 # %% ../../nbs/audit/03_shares.ipynb #9badd2c1
-def columns_of(
+def group_columns(
     kept: Kept,  # What the run keeps
     first: pd.DataFrame,  # The first event of each training session, or finished sessions
 ) -> dict:  # Name in the report: values
@@ -202,7 +202,7 @@ def group_lines(
     effect: float,  # Design effect
 ) -> list:  # Of Line
     "The outcome's share by what is known of the session."
-    return value_lines(kept.found["eda"]["groups"], columns_of(kept, first), facts, effect)
+    return value_lines(kept.found["eda"]["groups"], group_columns(kept, first), facts, effect)
 
 
 def value_lines(
@@ -331,7 +331,7 @@ def mix_lines(
     effect = design_effect_of(
         pd.DataFrame(dict(visitor=facts["visitor"], trials=1, hits=facts["late"].astype(int)))
     )
-    columns, asked = columns_of(kept, first), {}
+    columns, asked = group_columns(kept, first), {}
     for name, rows in mix.groupby("column", sort=False):
         if name.startswith("with a "):
             has = facts.index.isin(

@@ -15,10 +15,10 @@ from sklearn.linear_model import LogisticRegression
 
 from .conversion import sums_by_draw
 from .intervals import interval_lines, no_narrower_than
-from .lines import as_number, Kept, Line
-from .model_figures import decided_of, EVERY, figure_lines
-from ..base.models_kept import load_model
+from .lines import Kept, Line, number_or_text
+from .model_figures import decided_of, EVERY, model_figure_lines
 from ..base.runs import read_table
+from ..models.kept import load_model
 
 # %% ../../nbs/audit/07_threshold.ipynb #72955999
 def mapped(
@@ -170,7 +170,7 @@ def moment_lines(
     lines = _followed_lines(rows, moment.get("same_sessions", []))
     for row in moment.get("moments", []):
         at = rows if row["landmark"] == EVERY else rows[rows["landmark"] == row["landmark"]]
-        flagged = at[at["p"] >= as_number(row["threshold"])].drop_duplicates("session_id")
+        flagged = at[at["p"] >= number_or_text(row["threshold"])].drop_duplicates("session_id")
         item = f"asked at landmark {row['landmark']}"
         lines += [
             Line(f"sessions {item}", row["asked"], at["session_id"].nunique()),
@@ -215,7 +215,7 @@ def audit_threshold(
     found, following = kept.found["classification"], kept.card["outcome"]["kind"] == "next"
     line, rows, test = found["threshold"], out_of_fold_rows(kept), kept.part("test")
     chosen = [row for row in found["cross_validation"] if row["model"] == found["model"]][0]
-    lines = figure_lines(
+    lines = model_figure_lines(
         f"{found['model']}, out of fold",
         chosen,
         rows["converted"].to_numpy(),

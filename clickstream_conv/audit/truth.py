@@ -17,7 +17,6 @@ import pandas as pd
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from ..base.models_kept import load_model
 from ..base.pictures import LIMIT, POOLED, wilson
 from ..base.runs import Run
 from ..classification.comparing import exact_probability
@@ -27,6 +26,8 @@ from ..demo.simulate import simulate
 from ..features.outcomes import LANDMARKS
 from ..features.sessions import load_sessions, rows_at_landmarks
 from clickstream_conv.judging.figures import (
+    FIGURES,
+    METRICS,
     rank_rows,
     rank_within,
     roc_auc_within,
@@ -36,6 +37,7 @@ from ..judging.landmarks import by_landmark, share_of_limit
 from ..log.checking import check_events
 from ..log.mapped import apply_mapping, rules_for
 from ..models.fitting import probability
+from ..models.kept import load_model
 from ..regression.figures import revenue_figures
 from ..sources.card import load_card, load_events
 from ..sources.own import find_source
@@ -83,15 +85,12 @@ def from_then_on(
 
 # %% ../../nbs/audit/11_truth.ipynb #7383d69b
 JUDGED = {  # figures whose intervals are counted: how a report calls them
-    "roc_auc_within": "ROC-AUC within landmarks",
-    "roc_auc": "ROC-AUC, pooled",
-    "average_precision": "average precision",
-    "log_loss": "log-loss",
-    "brier": "Brier score",
+    **{one.name: one.title for one in METRICS["within"].values()},
+    **{one.name: one.title for one in FIGURES.values() if not one.ends},
     "share_of_limit_within": "share of the limit, within landmarks",
     "share_of_limit": "share of the limit, pooled",
     "log_loss_of_limit": "log-loss over the limit's",
-    "total_ratio": "conversions predicted over observed",
+    **{one.name: one.title for one in METRICS["level"].values()},
     "total_of_limit": "conversions predicted over the limit's",
     "revenue_ratio": "revenue predicted over observed",
 }

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['WORLDS', 'RATE', 'LIKENESS', 'WORLD_DAYS', 'DAY', 'ATTRIBUTES', 'PLACES', 'QUESTIONS', 'SESSIONS_OF_WORLD', 'LEVEL',
-           'World', 'draw_visits', 'draw_facts', 'draw_pairs', 'draw_walks', 'p_values', 'level_of', 'clopper_low']
+           'World', 'draw_visits', 'draw_facts', 'draw_pairs', 'draw_walks', 'p_values', 'level_by_question',
+           'clopper_low']
 
 # %% ../../nbs/audit/12_worlds.ipynb #9544c09d
 from dataclasses import dataclass
@@ -252,7 +253,7 @@ def p_values(
 LEVEL = 0.05  # share of logs without an effect in which p may fall below it
 
 
-def level_of(
+def level_by_question(
     asked: pd.DataFrame,  # world, seed, and a column for each of QUESTIONS
     # question, world, logs, below (p < 0.05), share, low, high (95 %), low_together (of all lines
     # at once), level

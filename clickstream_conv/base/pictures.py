@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
-           'DOTS', 'OURS', 'style_of', 'baseline_of', 'few_colours', 'PlainMarks', 'plain_scales', 'plain_texts',
-           'title_of', 'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
+           'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts', 'title_of',
+           'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -13,16 +13,16 @@ import json
 import textwrap
 from base64 import b64encode
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
-import plotly.graph_objects as go
-from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter
-from PIL import Image
 from sklearn.isotonic import isotonic_regression
 
 from .texts import CONTROL, for_plotly, for_terminal
+
+if TYPE_CHECKING:
+    import matplotlib.pyplot as plt
+    import plotly.graph_objects as go
 
 # %% ../../nbs/base/01_pictures.ipynb #03d20873
 LIMIT = "limit"  # name of the exact probability, where it is known
@@ -79,27 +79,14 @@ LOOK = {
 }  # no text is a formula: a log's words may hold dollars
 
 # %% ../../nbs/base/01_pictures.ipynb #c2d0431c
-STYLE = {
+STYLE = {  # of lines that are no model's own; those of models stand with their families
     LIMIT: dict(color="#404040", marker="", linestyle="--"),
     BASELINE: dict(color="#E69F00", marker="s", linestyle="-"),
-    "logistic regression": dict(color="#56B4E9", marker="^", linestyle="-"),
-    "xgboost": dict(color="#0072B2", marker="o", linestyle="-"),
-    "random forest": dict(color="#009E73", marker="v", linestyle="-"),
-    "gradient boosting": dict(color="#CC79A7", marker="D", linestyle="-"),
-    "neural net": dict(color="#882255", marker="P", linestyle="-"),
     "best single feature": dict(color="#999933", marker="X", linestyle="-"),
 }
 DOTS = 110  # a picture's dots per inch: sharp enough to read, small enough to keep
 
-
-def style_of(
-    name: str,  # Of a model; what follows a bracket does not count
-) -> dict:  # color, marker, linestyle
-    "The look of a model, the same everywhere."
-    known = BASELINE if name == BASE_RATE else name.split(" (")[0]
-    return STYLE.get(known, dict(color=COLOURS["model"], marker="o", linestyle="-"))
-
-
+# %% ../../nbs/base/01_pictures.ipynb #11732c22
 def baseline_of(
     names,  # Of models
 ) -> str:  # The baseline among them; empty where there is none
@@ -112,6 +99,8 @@ def few_colours(
     colours: int = 128,  # How many it may have
 ) -> bytes:  # The same, much smaller
     "A picture with a palette, which suits lines and letters."
+    from PIL import Image
+
     kept = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").quantize(
         colours, method=Image.Quantize.MAXCOVERAGE
@@ -119,37 +108,45 @@ def few_colours(
     return kept.getvalue()
 
 # %% ../../nbs/base/01_pictures.ipynb #083b106c
-class PlainMarks(LogFormatter):
-    "Names the marks of a scale of logarithms by numbers, where matplotlib would write formulas."
+def plain_mark(
+    x: float,  # A place on a scale of logarithms
+) -> str:  # As people write it
+    "The name of a mark as a number, where matplotlib would write a formula."
+    return f"{x:,.0f}" if abs(x) >= 1 else f"{x:g}"
 
-    def __call__(
-        self,
-        x: float,  # A place on the scale
-        pos: int | None = None,  # Which mark it is
-    ) -> str:  # As people write it; empty for marks that have no name
-        "The name of a mark."
-        if not super().__call__(x, pos):
-            return ""
-        return f"{x:,.0f}" if abs(x) >= 1 else f"{x:g}"
+
+def _plain_marks():
+    "A formatter that names by numbers those marks to which matplotlib gives a name."
+    from matplotlib.ticker import LogFormatter
+
+    class PlainMarks(LogFormatter):
+        def __call__(self, x, pos=None):
+            return plain_mark(x) if super().__call__(x, pos) else ""
+
+    return PlainMarks()
 
 
 def plain_scales(
-    figure: plt.Figure,  # With its axes
-) -> plt.Figure:  # The same
+    figure: "plt.Figure",  # With its axes
+) -> "plt.Figure":  # The same
     "Marks of scales of logarithms as numbers, since a formula would be shown as it is written."
+    from matplotlib.ticker import LogFormatter
+
     axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
     for axis in axes:
         if isinstance(axis.get_major_formatter(), LogFormatter):
-            axis.set_major_formatter(PlainMarks())
+            axis.set_major_formatter(_plain_marks())
         if isinstance(axis.get_minor_formatter(), LogFormatter):
-            axis.set_minor_formatter(PlainMarks())
+            axis.set_minor_formatter(_plain_marks())
     return figure
 
 
 def plain_texts(
-    figure: plt.Figure,  # What was drawn
-) -> plt.Figure:  # The same, all its texts as they are
+    figure: "plt.Figure",  # What was drawn
+) -> "plt.Figure":  # The same, all its texts as they are
     "No text of a picture is a formula, and none holds what cannot be drawn."
+    from matplotlib.text import Text
+
     for text in plain_scales(figure).findobj(Text):
         text.set_parse_math(False)
         if CONTROL.search(text.get_text()):
@@ -158,7 +155,7 @@ def plain_texts(
 
 # %% ../../nbs/base/01_pictures.ipynb #73ad538b
 def title_of(
-    figure: plt.Figure,  # What was drawn
+    figure: "plt.Figure",  # What was drawn
 ) -> str:  # On one line; empty where it has none
     "What a picture says above itself: the title of the whole, or else that of its first panel."
     first = figure.axes[:1]
@@ -174,9 +171,11 @@ class Picture:
 
     def __init__(
         self,
-        figure: plt.Figure,  # What was drawn
+        figure: "plt.Figure",  # What was drawn
         alt: str,  # What it shows, in words
     ):
+        import matplotlib.pyplot as plt
+
         self.figure, self.alt, kept = plain_texts(figure), alt, io.BytesIO()
         self.title = title_of(self.figure)
         with plt.rc_context(LOOK):
@@ -206,13 +205,16 @@ def spread_out(
     placed[order] = isotonic_regression(wanted[order] - steps) + steps
     return placed
 
-
+# %% ../../nbs/base/01_pictures.ipynb #639725d3
 def name_lines(
-    ax: plt.Axes,  # With limits set and lines drawn
+    ax: "plt.Axes",  # With limits set and lines drawn
     ends: dict,  # Name: (x, y) of the end of its line
+    colours: dict,  # Name: colour of its line
     width: int = 24,  # Letters before a name goes on in the next line
 ) -> None:
     "Write names beside the ends of lines."
+    import matplotlib.pyplot as plt
+
     texts = [textwrap.fill(name, width) for name in ends]
     height = ax.get_window_extent().height / ax.figure.dpi * 72
     gap = max(t.count("\n") + 1 for t in texts) * plt.rcParams["font.size"] * 1.25 / height
@@ -226,11 +228,11 @@ def name_lines(
             xytext=(1.04, place),
             textcoords="axes fraction",
             va="center",
-            color=style_of(name)["color"],
+            color=colours[name],
             annotation_clip=False,
             arrowprops=dict(
                 arrowstyle="-",
-                color=style_of(name)["color"],
+                color=colours[name],
                 lw=0.6,
                 shrinkA=1,
                 shrinkB=2,
@@ -239,8 +241,10 @@ def name_lines(
         )
 
 # %% ../../nbs/base/01_pictures.ipynb #66770c1d
-def shared_template() -> go.layout.Template:  # For plotly
+def shared_template() -> "go.layout.Template":  # For plotly
     "The look of all pictures, for plotly."
+    import plotly.graph_objects as go
+
     axis = dict(
         gridcolor=LOOK["grid.color"],
         linecolor=LOOK["axes.edgecolor"],
@@ -283,8 +287,8 @@ def _plain_part(part, name: str = ""):
 
 # %% ../../nbs/base/01_pictures.ipynb #e48ff5ef
 def plain_chart(
-    figure: go.Figure,  # What was drawn; a new line in a text is one in the picture
-) -> go.Figure:  # The same, no text of which is HTML
+    figure: "go.Figure",  # What was drawn; a new line in a text is one in the picture
+) -> "go.Figure":  # The same, no text of which is HTML
     "Plotly reads some HTML in its texts; here they are shown as they are."
     for trace in figure.data:
         trace.update(_plain_part(trace.to_plotly_json()), overwrite=True)
@@ -297,7 +301,7 @@ class Chart:
 
     def __init__(
         self,
-        figure: go.Figure,  # What was drawn
+        figure: "go.Figure",  # What was drawn
         alt: str,  # What it shows, in words
         height: int = 420,  # In pixels; the width is the page's
     ):

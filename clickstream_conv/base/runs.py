@@ -114,7 +114,7 @@ def sweep_folders(
         swept.append(folder.name)
     return swept
 
-# %% ../../nbs/base/03_runs.ipynb #a4fd01a0
+# %% ../../nbs/base/03_runs.ipynb #42c5aa14
 @contextmanager
 def brief_folder():  # Its path
     "A folder for a while; what killed processes have left is removed first."
@@ -174,15 +174,25 @@ class Run:
     def __truediv__(self, name):
         return inside(self, name)
 
-    def has(self, *names: str) -> bool:
+    def has(
+        self,
+        *names: str,  # Of files, within the folder of the run
+    ) -> bool:
         "Whether all of these files are there."
         return all((self / name).is_file() for name in names)
 
-    def files(self, pattern: str) -> list:
+    def files(
+        self,
+        pattern: str,  # With *, within the folder of the run
+    ) -> list:
         "Paths of files by a pattern such as events/part-*.parquet, in order; one that leads outside is refused."
         return [self / path.relative_to(self.folder) for path in sorted(self.folder.glob(pattern))]
 
-    def needed(self, name: str, stage: str) -> Path:
+    def needed(
+        self,
+        name: str,  # Of the file, within the folder of the run
+        stage: str,  # That leaves it, for the message
+    ) -> Path:
         "The path of a file that an earlier stage leaves."
         if not self.has(name):
             raise ValueError(f"{self.folder} holds no {name}; run the stage {stage} first")
@@ -239,7 +249,10 @@ def read_table(
     return parquet_table(run.needed(name, stage))
 
 # %% ../../nbs/base/03_runs.ipynb #cfe0a2ff
-def plain_json(value):
+def plain_json(
+    # Anything that NumPy, pandas or Python make; what is infinite or not a number becomes null
+    value,
+):
     "A value as JSON knows it."
     if hasattr(value, "tolist"):
         return plain_json(value.tolist())

@@ -52,7 +52,7 @@ def keep_conversion(
 # %% ../../nbs/classification/03_keeping.ipynb #6a8bf438
 def quick_conversion(
     run: Run,  # The run's folder; an empty one is filled with the demo
-    family: str = "logistic regression",  # One of MODELS
+    family: str = "logistic regression",  # A family of conversion models
     method: str = "sigmoid",  # Of calibration
     sessions: int = 2_000,  # Sessions of the demo, where the folder is empty
     folds: int = 3,  # Of the calibration and of the threshold

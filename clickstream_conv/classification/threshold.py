@@ -16,7 +16,14 @@ from threadpoolctl import threadpool_limits
 from ..base.findings import chosen_value, exact_count, figure_of, LEARNED, Sentence
 from ..base.pictures import LIMIT
 from ..judging.at_threshold import figures_at_threshold
-from ..judging.figures import rank_within, roc_auc_within
+from clickstream_conv.judging.figures import (
+    AT_THRESHOLD,
+    Metric,
+    METRICS,
+    metrics_on,
+    rank_within,
+    roc_auc_within,
+)
 from ..judging.intervals import draws_of_visitors, TOO_FEW, with_ends, with_intervals
 from ..judging.learning_curve import learning_curve, share_of_visitors
 from ..judging.slices import by_slice, slice_flags
@@ -105,15 +112,10 @@ def does_at(
 # %% ../../nbs/classification/01_threshold.ipynb #831eefe7
 def _flags_in_words(done: dict, rows: str, unit: str) -> tuple:
     "What a threshold does in one part, and the figures of it."
-    shares = dict(
-        share_flagged=("share flagged", done["decided"]),
-        precision=("precision", done["flagged"]),
-        recall=("recall", done["converted"]),
-    )
     shown = {
-        name: figure_of(done, name, title, f"share of {unit}", rows, count)
-        for name, (title, count) in shares.items()
-        if done[name] == done[name]
+        name: figure_of(done, name, one.title, f"share of {unit}", rows, done[one.share_of])
+        for name, one in AT_THRESHOLD.items()
+        if one.share_of and done[name] == done[name]
     }
     shown["f1"] = figure_of(done, "f1", "F1", "F1", rows, done["decided"])
     said = f"{shown['share_flagged']:.1%} of {done['decided']:,} {unit} are flagged"
@@ -310,6 +312,12 @@ def by_visitor_group(
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["group", "model", *GROUP_COUNTS])
 
 # %% ../../nbs/classification/01_threshold.ipynb #16b783c4
+def _pooled_title(metric: Metric) -> str:
+    "A metric's title; of one that has a twin within landmarks: that it is pooled over them."
+    has_twin = f"{metric.name}_within" in METRICS["within"]
+    return f"{metric.title}, pooled over landmarks" if has_twin else metric.title
+
+
 def _of_visitors(row: dict) -> Sentence:
     "The figures of one group of visitors."
     whom, code = GROUP_NAMES[row["group"]], f"classification.visitors_{row['group']}"
@@ -321,16 +329,9 @@ def _of_visitors(row: dict) -> Sentence:
     converts = f"{row['converted_sessions']:,} of {row['sessions']:,} sessions convert"
     if not row["judged"]:
         return Sentence(code, f"{whom}: too few to judge, {converts}", counts, "caution")
-    titles = dict(
-        roc_auc_within=("ROC-AUC within landmarks", "share of pairs"),
-        roc_auc=("ROC-AUC, pooled over landmarks", "share of pairs"),
-        average_precision=("average precision", "precision"),
-        log_loss=("log-loss", "nats"),
-        total_ratio=("conversions predicted over observed", "ratio"),
-    )
     own = {
-        name: figure_of(row, name, title, unit, where, row["rows"])
-        for name, (title, unit) in titles.items()
+        one.name: figure_of(row, one.name, _pooled_title(one), one.unit, where, row["rows"])
+        for one in metrics_on("visitors")
     }
     ranked = (
         f"ROC-AUC of pairs at the same landmark {own['roc_auc_within']:.3f}, pooled over landmarks"
@@ -371,7 +372,7 @@ SHARES = (0.1, 0.25, 0.5, 1.0)  # of the visitors, from which a learning curve i
 
 
 def curve_of(
-    family: str,  # One of MODELS
+    family: str,  # A family of conversion models
     pair: tuple,  # (learn, validate): session rows
     params: dict,  # Of the family
     seed: int = 0,  # Of the draws and models
@@ -386,7 +387,10 @@ def curve_of(
         for share in SHARES
         if share_of_visitors(pair[0], share, seed)["converted"].nunique() == 2
     ]
-    make = lambda table, seed: make_model(family, table, "none", seed, **params)
+
+    def make(table, seed):
+        return make_model(family, table, "none", seed, **params)
+
     with threadpool_limits(1):
         return learning_curve(
             make,

@@ -10,7 +10,6 @@ __all__ = ['ALGORITHMS', 'BY_NUMBER', 'STABLE', 'FEWEST', 'STABILITY_ROWS', 'IND
 # %% ../../nbs/clustering/02_algorithms.ipynb #a594395c
 from itertools import combinations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
@@ -83,6 +82,8 @@ def plot_neighbour_distances(
     Z: np.ndarray,  # Points
 ) -> Picture:  # Its data is neighbour_distances
     "Where DBSCAN's distance is read from."
+    import matplotlib.pyplot as plt
+
     curve = neighbour_distances(Z)
     at = knee(curve)
     title = (
@@ -283,6 +284,8 @@ def plot_numbers(
     chosen: int,  # The number that is taken
 ) -> Picture:  # Its data is try_numbers
     "Stability and shape by the number of segments."
+    import matplotlib.pyplot as plt
+
     stable = tried.loc[tried["stability"] >= STABLE, "clusters"].tolist()
     title = f"{chosen} segments: " + (
         "the best silhouette among the stable numbers"

@@ -11,7 +11,6 @@ __all__ = ['ENOUGH', 'WHOLE', 'KNOWN', 'VARIED', 'COPY', 'NOT_BEHAVIOUR', 'choos
 import pandas as pd
 import polars as pl
 
-from ..base.models_kept import load_model
 from ..base.runs import naming_damage, Run
 from ..features.catalogue import periods
 from ..features.columns import NOT_FEATURES
@@ -19,6 +18,7 @@ from ..features.feature import Measure
 from ..features.registry import FEATURES
 from ..features.table import session_features
 from ..log.draws import cut_off_sessions
+from ..models.kept import load_model
 from ..sources.card import load_events
 from ..sources.source import Outcome
 

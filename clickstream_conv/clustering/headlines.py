@@ -93,11 +93,12 @@ def reason_sentence(
     text: str,  # Why this number, or this algorithm
     # The row of the number or the algorithm that was kept: clusters, stability, silhouette,
     # agreement
-    tried: dict = {},
+    tried: dict | None = None,
     settings: tuple = (),  # Numbers in it that were asked for or counted
 ) -> Sentence:  # With its figures
     "A reason with the figures that it names."
     rows = "training part, a sample of sessions, a row a session"
+    tried = tried or {}
     known = [
         (name, tried[name])
         for name in ("stability", "silhouette", "agreement")

@@ -41,9 +41,10 @@ def directions_in_words(
 ) -> str:  # What lies at the positive and at the negative end
     "A direction in words."
     strong = [i for i in np.argsort(-np.abs(axis), kind="stable")[:most] if abs(axis[i]) > 0.3]
-    word = lambda i, end: (
-        measure_of(features[i]).high if axis[i] * end > 0 else measure_of(features[i]).low
-    )
+
+    def word(i, end):
+        return measure_of(features[i]).high if axis[i] * end > 0 else measure_of(features[i]).low
+
     return f"{' and '.join(word(i, 1) for i in strong)} against {' and '.join(word(i, -1) for i in strong)}"
 
 

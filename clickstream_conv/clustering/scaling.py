@@ -15,11 +15,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 # %% ../../nbs/clustering/01_scaling.ipynb #07234c02
-SKEWED, FURTHEST, ONE_VOICE = (
-    1.0,
-    3.0,
-    0.5,
-)  # skewness from which the logarithm is taken; largest distance from the mean; rank correlation from which columns share a voice
+SKEWED = 1.0  # skewness from which the logarithm is taken
+FURTHEST = 3.0  # largest distance from the mean
+ONE_VOICE = 0.5  # rank correlation from which columns share a voice
 VOICE_ROWS = 20_000  # rows from which voices are learned, at most
 
 

@@ -51,9 +51,10 @@ def _targets(
     "Where a move leads from every place."
     _, (action, band, size, category) = _grid(shop)
     shown = range(1, len(shop.category_share) + 1)
-    chance = lambda target: category_probability(
-        category, shop.stay[kind], np.full(len(category), target), shop
-    )
+
+    def chance(target):
+        return category_probability(category, shop.stay[kind], np.full(len(category), target), shop)
+
     if move == LISTING:
         return [(chance(c), (LISTING, np.where(category == c, band, 0), size, c)) for c in shown]
     if move == PRODUCT:
@@ -109,7 +110,10 @@ def _futures_of_kind(
     shape, (action, band, size, category) = _grid(shop)
     part = {move: move_matrix(move, kind, shop) for move in (*range(len(ACTIONS)), AGAIN)}
     whole, purchase = sum(part.values()), shop.moves[kind, action, band, size, PURCHASE]
-    solve = lambda matrix, reward: splu((eye_array(len(action)) - matrix).tocsc()).solve(reward)
+
+    def solve(matrix, reward):
+        return splu((eye_array(len(action)) - matrix).tocsc()).solve(reward)
+
     lost = diags_array(1 / np.maximum(size, 1)) @ part[REMOVE]
     kept = solve(whole - lost, purchase)
     added = solve(whole - part[PRODUCT], part[CART] @ kept)

@@ -266,7 +266,10 @@ def _item_arrays(
     catalogue: pl.DataFrame,  # From `make_catalogue`
 ) -> dict:  # Arrays by item number, with a last place for no item
     "The catalogue as arrays, to be looked up by item number."
-    numbers = lambda column, names: [names.index(name) + 1 for name in catalogue[column]] + [0]
+
+    def numbers(column, names):
+        return [names.index(name) + 1 for name in catalogue[column]] + [0]
+
     return dict(
         price=np.append(catalogue["price"], 0.0),
         item_share=np.append(catalogue["share"], 0.0),
@@ -277,7 +280,10 @@ def _item_arrays(
 # %% ../../nbs/demo/00_shop.ipynb #b5470a23
 def _context_arrays() -> dict:  # Arrays by channel, hour and weekday
     "What is known before the first click, as arrays."
-    values = lambda table: np.array(list(table.values()))
+
+    def values(table):
+        return np.array(list(table.values()))
+
     return dict(
         hour_share=shares_of(HOUR_WEIGHTS),
         weekday_weights=np.array(WEEKDAY_WEIGHTS),

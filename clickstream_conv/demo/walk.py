@@ -142,10 +142,19 @@ class Standing:
     def size(self):
         return (self.cart >= 0).sum(axis=1)
 
-    def take(self, rows):
+    def take(
+        self,
+        rows,  # Which, as NumPy picks them: places, or a Boolean for each
+    ):
+        "Where some of the walkers stand."
         return Standing(self.action[rows], self.item[rows], self.category[rows], self.cart[rows])
 
-    def put(self, rows, other):
+    def put(
+        self,
+        rows,  # Which, as NumPy picks them: places, or a Boolean for each
+        other,  # As many walkers as are moved
+    ):
+        "Move some of the walkers, in place, to where others stand."
         for name in vars(self):
             getattr(self, name)[rows] = getattr(other, name)
 

@@ -78,8 +78,13 @@ def clock_finding(
 
 # %% ../../nbs/eda/05_clock.ipynb #f3bfb973
 def over_time(
-    ax: plt.Axes, x, found: pd.DataFrame, names: tuple, scale: float, colour: str
-) -> float:
+    ax: plt.Axes,  # Drawn on
+    x,  # Where each row stands: moments, hours or numbers
+    found: pd.DataFrame,  # Shares or means with their intervals, a row a point
+    names: tuple,  # Columns of the value, its lower and its upper end
+    scale: float,  # Factor of all values, such as 100 for percent
+    colour: str,  # Of the line
+) -> float:  # Upper end of the axis
     "A line with intervals; what the axis should reach, where wide intervals are not to hide the rest."
     value, low, high = (scale * found[name] for name in names)
     ax.vlines(x, low, high, color=colour, lw=1.2, alpha=0.55)
@@ -87,7 +92,10 @@ def over_time(
     return 1.05 * min(high.max(), max(2.5 * high.median(), 1.2 * value.max())) or 1.0
 
 
-def floor_of(low: pd.Series, high: pd.Series) -> float:
+def floor_of(
+    low: pd.Series,  # Lower ends of intervals
+    high: pd.Series,  # Upper ends of intervals
+) -> float:
     "Where an axis begins: at 0, unless all values lie close together far from it."
     return float(0.97 * low.min()) if low.min() > 0.6 * high.max() else 0.0
 

@@ -26,12 +26,17 @@ def in_order(
     return events if events["session_id"].is_sorted() else events.sort("session_id", "step")
 
 
-def outcome_hit(outcome: Outcome) -> pl.Expr:
+def outcome_hit(
+    outcome: Outcome,  # What is predicted: a column, and what it equals
+) -> pl.Expr:  # True, or false; never null
     "Whether an event is one that the outcome waits for."
     return (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
 
 
-def whose_sessions(events: pl.DataFrame) -> pl.Expr:
+def whose_sessions(
+    # Canonical events; with a column visitor where ids that mean nobody are settled
+    events: pl.DataFrame,
+) -> pl.Expr:
     "Who an event belongs to: the visitor, or the session where the log knows none."
     return (
         pl.col("visitor")

@@ -104,7 +104,7 @@ def _place_colours(flown: pd.DataFrame) -> dict:
     leaving = flown.groupby("from")["sessions"].sum()
     places = leaving.sort_values(ascending=False, kind="stable").index
     return {
-        **{p: "#999999" for p in flown["to"]},
+        **dict.fromkeys(flown["to"], "#999999"),
         **{p: KINDS[i % len(KINDS)] for i, p in enumerate(places)},
         LEAVES: "#BDBDBD",
         ELSEWHERE: "#8C8C8C",

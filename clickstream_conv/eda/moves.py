@@ -39,13 +39,16 @@ def _names(events: pl.DataFrame, state: tuple) -> list:
         for n in range(len(rest), 0, -1)
     ]
     looked = [pl.when(name != "").then(name) for name in looked]
-    told = lambda name: (
-        pl.when(pl.col("event") == "view")
-        .then(pl.coalesce(name, pl.lit("view")))
-        .otherwise("event")
-        if "event" in state
-        else pl.coalesce(name, pl.lit("unknown"))
-    )
+
+    def told(name):
+        return (
+            pl.when(pl.col("event") == "view")
+            .then(pl.coalesce(name, pl.lit("view")))
+            .otherwise("event")
+            if "event" in state
+            else pl.coalesce(name, pl.lit("unknown"))
+        )
+
     return [told(name) for name in (*looked, _coarse(looked[-1]))]
 
 # %% ../../nbs/eda/07_moves.ipynb #574c6cbe
@@ -224,7 +227,9 @@ def transitions_finding(
     return f"{who} {two} {mine} of the time, the rest {rest}"
 
 
-def short_name(name: str) -> str:
+def short_name(
+    name: str,  # Of a state
+) -> str:  # At most 16 characters
     "A name that fits beside others."
     return name if len(name) <= 15 else f"{name[:13]}..."
 

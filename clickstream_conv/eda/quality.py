@@ -25,10 +25,8 @@ PERIODS = {
     "minute": ("1m", 60),
 }  # Polars' name, seconds
 SILENCE = 1_800  # seconds without an event after which a visit is taken as over
-EXPECTED, THIN = (
-    20,
-    0.1,
-)  # sessions that a period usually has, and the share of them below which it is a gap: chance would hardly ever make one
+EXPECTED = 20  # sessions that a period must usually have to be looked at
+THIN = 0.1  # share of them below which a period is a gap: chance would hardly ever make one
 
 
 def period_for(

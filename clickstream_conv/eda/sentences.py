@@ -4,19 +4,17 @@
 
 # %% auto #0
 __all__ = ['TOPICS', 'NO_FAULT', 'not_shown', 'faults_found', 'quality_finding', 'few_valued', 'records', 'outcome_sentence',
-           'funnel_sentence', 'known_sentence', 'drift_sentence']
+           'funnel_sentence', 'known_sentence']
 
 # %% ../../nbs/eda/13_sentences.ipynb #19456a66
-import numpy as np
 import pandas as pd
 import polars as pl
 
 from ..base.findings import exact_count, Figure, figure_of, Sentence, share_in_words
-from .facts import percent, percents, unit_of
+from .facts import percent, unit_of
 from .funnel import funnel_kinds, UNTRACKED
-from .quality import times
 from .relevance import MOST_WORDS
-from .shares import capital, more_than_chance
+from .shares import capital
 from ..log.checking import FINE
 from ..sources.source import Outcome
 
@@ -251,66 +249,3 @@ def known_sentence(
         why=why,
     )
     return Sentence("eda.known", text, (share, *counts), names=(*names, clear.iloc[0]["column"]))
-
-# %% ../../nbs/eda/13_sentences.ipynb #1055e6dc
-def _share_of_period(row: pd.Series, which: str, period: str, outcome: Outcome) -> Figure:
-    "The outcome's share in one period, the first or that with the least or the most."
-    unit = unit_of(outcome)
-    return figure_of(
-        row.to_dict() | dict(share_low=row["low"], share_high=row["high"]),
-        "share",
-        f"share with the outcome in the {period} with the {which}",
-        f"share of {unit}",
-        f"training part, {unit} by {period}, the {which}",
-        row["trials"],
-    )
-
-
-def _p_of_periods(p: float, whole: pd.DataFrame, rows: str) -> Figure:
-    "How often chance alone would make periods differ as much."
-    name, cases = "p of the differences between periods", int(whole["trials"].sum())
-    return Figure(name, float(p), "probability", rows, cases, why="a p-value")
-
-
-def _moved(p: float) -> str:
-    "Whether a share moved more than chance would, in words."
-    moved = "moved" if p < 0.05 else "did not move"
-    return f"{moved} more than chance would ({'p < 0.001' if p < 0.001 else f'p = {p:.2f}'})"
-
-# %% ../../nbs/eda/13_sentences.ipynb #6d7092ad
-def drift_sentence(
-    periods: pd.DataFrame,  # As made by by_period
-    period: str,  # One of PERIODS
-    outcome: Outcome = Outcome(),  # What is asked
-    spread: float = 1.0,  # Design effect
-) -> Sentence:  # With its figures
-    "Whether the outcome moved more than chance."
-    whole, unit = periods[periods["whole"]], unit_of(outcome)
-    rows = f"training part, {unit} by {period}"
-    counts = exact_count(len(whole), "periods in full", rows)
-    if len(whole) < 2:
-        return Sentence(
-            "eda.drift",
-            f"The log holds {times(len(whole), period)} in full: too few to speak of drift",
-            (counts,),
-            names=(period,),
-        )
-    p = more_than_chance(whole, spread)
-    if np.isnan(p):
-        return Sentence(
-            "eda.drift",
-            f"Over {times(len(whole), period)} {outcome.title} stayed at {percents(whole.iloc[0])}",
-            (counts, _share_of_period(whole.iloc[0], "first", period, outcome)),
-            names=(period, outcome.title),
-        )
-    busy = whole[whole["trials"] >= whole["trials"].mean() / 4]
-    least = _share_of_period(busy.loc[busy["share"].idxmin()], "least", period, outcome)
-    most = _share_of_period(busy.loc[busy["share"].idxmax()], "most", period, outcome)
-    where = "" if len(busy) == len(whole) else " where sessions are not rare"
-    return Sentence(
-        "eda.drift",
-        f"Over {times(len(whole), period)} {outcome.title} {_moved(p)}: from"
-        f" {share_in_words(least, percent)} to {share_in_words(most, percent)}{where}",
-        (counts, least, most, _p_of_periods(p, whole, rows)),
-        names=(period, outcome.title, "p < 0.001"),
-    )

@@ -198,7 +198,7 @@ def widest(
     told: (dict | None) = None,
 ) -> str:  # A sentence
     "The column whose groups differ most beyond chance, in words."
-    by = {column: g for column, g in groups.groupby("column", sort=False)}
+    by = dict(list(groups.groupby("column", sort=False)))
     chance = chance_of(by, spread, told)
     column = min(
         by,
@@ -232,7 +232,7 @@ def readable(
     pd.DataFrame
 ):  # Whole columns of it, as many as fit in a picture, those least explained by chance
     "What fits in a picture."
-    by = {column: g for column, g in groups.groupby("column", sort=False)}
+    by = dict(list(groups.groupby("column", sort=False)))
     chance = chance_of(by, spread, told)
     of = {column: (chance[column], len(g)) for column, g in by.items()}
     kept, room = set(), MOST_ROWS_DRAWN
@@ -244,7 +244,9 @@ def readable(
     return groups[groups["column"].isin(kept)].reset_index(drop=True)
 
 # %% ../../nbs/eda/01_shares.ipynb #4a89ed91
-def places_of(groups: pd.DataFrame) -> np.ndarray:
+def places_of(
+    groups: pd.DataFrame,  # A row a group, those of one column together
+) -> np.ndarray:  # In rows of the picture; 0.9 for the first
     "The height of each row, with a gap between columns."
     return (
         np.arange(len(groups))
@@ -252,7 +254,12 @@ def places_of(groups: pd.DataFrame) -> np.ndarray:
     )
 
 
-def draw_points(ax: plt.Axes, groups: pd.DataFrame, places: np.ndarray, level) -> None:
+def draw_points(
+    ax: plt.Axes,  # Drawn on
+    groups: pd.DataFrame,  # share, low, high: a row a group, in [0, 1]
+    places: np.ndarray,  # Height of each row, from places_of
+    level: float | np.ndarray,  # Share of all, in [0, 1]
+) -> None:
     "Shares with intervals around a line for all, one level or one for each row."
     level = np.broadcast_to(np.asarray(level, float), len(groups))
     away = (groups["low"] > level) | (groups["high"] < level)
@@ -263,8 +270,12 @@ def draw_points(ax: plt.Axes, groups: pd.DataFrame, places: np.ndarray, level) -
     ax.set_xlim(left=0 if groups["low"].min() < 0.6 * groups["high"].max() else None)
     ax.grid(axis="y", visible=False)
 
-
-def label_rows(ax: plt.Axes, groups: pd.DataFrame, places: np.ndarray) -> None:
+# %% ../../nbs/eda/01_shares.ipynb #6f926b49
+def label_rows(
+    ax: plt.Axes,  # Drawn on
+    groups: pd.DataFrame,  # column, value, sessions: a row a group
+    places: np.ndarray,  # Height of each row, from places_of
+) -> None:
     "Names of the groups with their size, and of the columns above them."
     ax.set_yticks(
         places,
@@ -274,9 +285,7 @@ def label_rows(ax: plt.Axes, groups: pd.DataFrame, places: np.ndarray) -> None:
         ],
     )
     ax.set_ylim(places[-1] + 0.7, places[0] - 1.4)
-    for column, first in zip(
-        groups["column"], np.where(groups["column"] != groups["column"].shift())[0]
-    ):
+    for first in np.flatnonzero(groups["column"] != groups["column"].shift()):
         ax.annotate(
             groups["column"].iloc[first],
             (0, places[first] - 0.85),

@@ -42,7 +42,10 @@ def shuffling(
         _loss(y, probability(ask, table)),
         [rng.permutation(len(table)) for _ in range(repeats)],
     )
-    mixed = lambda unit, order: table.assign(**{c: table[c].to_numpy()[order] for c in unit})
+
+    def mixed(unit, order):
+        return table.assign(**{c: table[c].to_numpy()[order] for c in unit})
+
     rise = [
         np.mean([_loss(y, probability(ask, mixed(unit, order))) for order in orders]) - before
         for unit in units

@@ -44,15 +44,11 @@ def _log_odds(counts: pl.DataFrame, smoothing: float) -> dict:
         pl.col("yes").sum().alias("all_yes"), pl.col("no").sum().alias("all_no"), targets=pl.len()
     )
     counts = counts.join(totals, on="_before").sort("_move")
-    share = lambda n, total: (
-        (
-            n
-            + smoothing
-            * (n_all := counts["yes"] + counts["no"])
-            / (counts["all_yes"] + counts["all_no"])
-        )
-        / (total + smoothing)
-    )
+
+    def share(n, total):
+        of_all = smoothing * (counts["yes"] + counts["no"]) / (counts["all_yes"] + counts["all_no"])
+        return (n + of_all) / (total + smoothing)
+
     return lookup_table(
         counts["_move"],
         (share(counts["yes"], counts["all_yes"]) / share(counts["no"], counts["all_no"])).log(),

@@ -100,7 +100,7 @@ def _sum_if_known() -> nw.Expr:
         nw.col("_paid").sum().over("session_id")
     )
 
-# %% ../../nbs/features/00_outcomes.ipynb #3657ce42
+# %% ../../nbs/features/00_outcomes.ipynb #3657ce4c
 def outcomes(
     events: IntoFrameT,  # Canonical events of any engine
     landmarks: tuple = LANDMARKS,  # Events seen before predicting

@@ -14,11 +14,12 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from ..base.findings import in_interval
-from ..base.pictures import COLOURS, LOOK, Picture, style_of
+from ..base.pictures import COLOURS, LOOK, Picture
 from .figures import checked, rank_rows
 from .intervals import draws_of_visitors, share_with_ends, with_ends
 from .reliability import root_axis
 from .thresholds import FEWEST_FLAGGED, gains
+from ..models.styles import style_of
 
 # %% ../../nbs/judging/06_at_threshold.ipynb #3a216fa4
 def _shares_of(

@@ -13,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 
 from ..features.columns import feature_columns
-from .figures import average_precision, roc_auc
+from .figures import FIGURES, WeightedRows
 
 # %% ../../nbs/judging/02_baselines.ipynb #febd5213
 class NumberRule:
@@ -37,14 +37,25 @@ class NumberRule:
             increasing=auc >= 0.5, out_of_bounds="clip", y_min=0, y_max=1
         ).fit(self.filled(values), y)
 
-    def filled(self, values: pd.Series) -> np.ndarray:
+    def filled(
+        self,
+        values: pd.Series,  # Of the rule's column
+    ) -> np.ndarray:
         "The number, with missing values where they were found to belong."
         return np.where(np.isnan(v := np.asarray(values, float)), self.missing, v)
 
-    def ranking(self, values: pd.Series) -> np.ndarray:
+    def ranking(
+        self,
+        values: pd.Series,  # Of the rule's column
+    ) -> np.ndarray:
+        "Values by which rows are put in order: the larger, the likelier."
         return self.filled(values) * (1 if self.direction == "higher" else -1)
 
-    def probability(self, values: pd.Series) -> np.ndarray:
+    def probability(
+        self,
+        values: pd.Series,  # Of the rule's column
+    ) -> np.ndarray:  # In [0, 1]
+        "The share that converted among training rows with values about as large."
         return self.curve.predict(self.filled(values))
 
 # %% ../../nbs/judging/02_baselines.ipynb #c9de83dc
@@ -76,7 +87,11 @@ class WordRule:
             .reset_index(drop=True)
         )
 
-    def probability(self, values: pd.Series) -> np.ndarray:
+    def probability(
+        self,
+        values: pd.Series,  # Of the rule's column
+    ) -> np.ndarray:  # In [0, 1]
+        "The smoothed share that converted among training rows with the same word; rare words share one."
         return (
             self.text(values)
             .map(lambda w: self.share[w] if w in self.known else self.rare)
@@ -85,15 +100,16 @@ class WordRule:
 
     ranking = probability
 
-
+# %% ../../nbs/judging/02_baselines.ipynb #732acfca
 def figures_of_ranking(
     y: np.ndarray,  # 1 where the session converted, 0 where not
     score: np.ndarray,  # Any number, higher for more likely
-) -> dict:  # roc_auc, average_precision
+) -> dict:  # The figures that look at the order alone
     "How good a ranking is that is not a probability."
     y, (distinct, place) = np.asarray(y, float), np.unique(score, return_inverse=True)
     yes, no = np.bincount(place, y, len(distinct)), np.bincount(place, 1 - y, len(distinct))
-    return dict(roc_auc=roc_auc(yes, no), average_precision=average_precision(yes, no))
+    rows = WeightedRows(None, None, yes, no)  # its order is all that is known of them
+    return {name: metric.of(rows) for name, metric in FIGURES.items() if metric.ranks}
 
 # %% ../../nbs/judging/02_baselines.ipynb #6380ebff
 LEAST_WORDS = 20  # rows that a word must be seen in to have a share of its own
@@ -118,8 +134,9 @@ def single_features(
     rules: dict | None = None,  # As made by learn_rules; None: learned from these rows
 ) -> pd.DataFrame:  # feature, kind, direction, roc_auc, average_precision
     "How well each feature ranks on its own."
-    if by not in ("roc_auc", "average_precision"):
-        raise ValueError(f"by is {by!r}; a ranking is judged by roc_auc or average_precision")
+    of_order = [name for name, metric in FIGURES.items() if metric.ranks]
+    if by not in of_order:
+        raise ValueError(f"by is {by!r}; a ranking is judged by {' or '.join(of_order)}")
     rules = learn_rules(table, y) if rules is None else rules
     if not rules:
         raise ValueError(

@@ -25,7 +25,10 @@ def confusion(
 ) -> pd.DataFrame:  # Counts; rows flagged and not flagged, columns converted and not converted
     "Who was flagged and who converted."
     y, p = checked(y, p)
-    count = lambda flagged, converted: int((((p >= threshold) == flagged) & (y == converted)).sum())
+
+    def count(flagged, converted):
+        return int((((p >= threshold) == flagged) & (y == converted)).sum())
+
     return pd.DataFrame(
         [[count(f, 1), count(f, 0)] for f in (True, False)],
         index=["flagged", "not flagged"],
@@ -39,9 +42,10 @@ def read_confusion(
 ) -> str:  # Sentences
     "A confusion matrix in plain language."
     (hit, false), (missed, rest) = counts.to_numpy().tolist()
-    in_100 = lambda part, whole: (
-        "none" if not part else f"{100 * part / whole:.{0 if part / whole >= 0.1 else 1}f}"
-    )
+
+    def in_100(part, whole):
+        return "none" if not part else f"{100 * part / whole:.{0 if part / whole >= 0.1 else 1}f}"
+
     said = [f"Of 100 {unit}, {in_100(hit + false, hit + false + missed + rest)} are flagged."]
     if hit + false:
         said.append(f"Of 100 flagged, {in_100(hit, hit + false)} convert.")

@@ -23,22 +23,22 @@ from clickstream_conv.base.pictures import (
     name_lines,
     Picture,
     POOLED,
-    style_of,
 )
 from clickstream_conv.judging.figures import (
-    ece_if_calibrated,
-    FIGURE_TITLES,
     rank_rows,
     rank_within,
     roc_auc_within,
+    title_of_metric,
     weighted_figures,
 )
 from clickstream_conv.judging.intervals import (
     draws_of_visitors,
+    ece_if_calibrated,
     figures_of_draws,
     with_ends,
     with_intervals,
 )
+from ..models.styles import style_of
 
 # %% ../../nbs/judging/03_landmarks.ipynb #61ded0dc
 def share_of_limit(
@@ -92,9 +92,11 @@ def beside_limit(
         return of[name].to_numpy(float) if len(of) else np.array([])
 
     found = {}
-    for name, auc in (("share_of_limit", "roc_auc"), ("share_of_limit_within", "roc_auc_within")):
+    for within in ("", "_within"):
+        auc = f"roc_auc{within}"
         shares = share_of_limit(column(drawn, auc), column(limit_drawn, auc))
-        found |= with_ends(name, share_of_limit(row[auc], limit[auc]), shares)
+        value = share_of_limit(row[auc], limit[auc])
+        found |= with_ends(f"share_of_limit{within}", value, shares)
     losses = column(drawn, "log_loss") / column(limit_drawn, "log_loss")
     return found | with_ends("log_loss_of_limit", row["log_loss"] / limit["log_loss"], losses)
 
@@ -186,7 +188,7 @@ def landmark_finding(
         for name, g in single.groupby("model", sort=False)
     ]
     return (
-        f"{FIGURE_TITLES.get(figure, figure)} by events seen, each of the sessions that get that"
+        f"{title_of_metric(figure)} by events seen, each of the sessions that get that"
         " far: " + "; ".join(said)
     )
 
@@ -202,7 +204,7 @@ def _title_by_landmark(single: pd.DataFrame, figure: str) -> str:
         single["model"].iloc[0],
     )
     return (
-        f"{name}: {FIGURE_TITLES.get(figure, figure)}"
+        f"{name}: {title_of_metric(figure)}"
         f" {_from_to(single[single['model'] == name], figure)} events, each of those that get there"
     )
 
@@ -237,7 +239,7 @@ def plot_by_landmark(
             [f"{k}\n{n:,}\n{c:,}" for k, n, c in zip(at["landmark"], at["rows"], at["converted"])],
         )
         ax.set(
-            ylabel=FIGURE_TITLES.get(figure, figure),
+            ylabel=title_of_metric(figure),
             title=textwrap.fill(title or _title_by_landmark(single, figure), 76),
         )
         ax.text(
@@ -250,5 +252,5 @@ def plot_by_landmark(
             color="#595959",
         )
         ax.grid(axis="x", visible=False)
-        name_lines(ax, ends)
+        name_lines(ax, ends, {name: style_of(name)["color"] for name in ends})
     return Picture(drawn, landmark_finding(found, figure) + ". Lines with 95 % intervals.")

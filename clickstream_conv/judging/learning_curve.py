@@ -15,9 +15,10 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from ..base.findings import in_interval
-from ..base.pictures import LIMIT, LOOK, name_lines, Picture, style_of
-from .figures import FIGURE_TITLES, FIGURES, rank_rows
+from ..base.pictures import LIMIT, LOOK, name_lines, Picture
+from .figures import FIGURES, rank_rows, title_of_metric
 from .intervals import figures_of_draws, with_ends, with_intervals
+from ..models.styles import style_of
 
 # %% ../../nbs/judging/09_learning_curve.ipynb #be6301d2
 def share_of_visitors(
@@ -104,7 +105,7 @@ def learning_finding(
     figure: str = "log_loss",  # Which figure
 ) -> str:  # What the last step brought
     "What more data did, in words."
-    last, title = curve.iloc[-1], FIGURE_TITLES.get(figure, figure)
+    last, title = curve.iloc[-1], title_of_metric(figure)
     own = in_interval(last, figure, "{:.4f}".format)
     if len(curve) < 2:
         return f"Learned from {last['learned_from']:,.0f} sessions, {title} is {own}"
@@ -145,10 +146,10 @@ def plot_learning_curve(
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set(
             xlabel="sessions to learn from",
-            ylabel=FIGURE_TITLES.get(figure, figure),
+            ylabel=title_of_metric(figure),
             title=textwrap.fill(title or learning_finding(next(iter(curves.values())), figure), 66),
         )
-        name_lines(ax, ends)
+        name_lines(ax, ends, {name: style_of(name)["color"] for name in ends})
     return Picture(
         drawn,
         "; ".join(f"{name}: {learning_finding(c, figure)}" for name, c in curves.items()) + ".",

@@ -47,7 +47,10 @@ def same_sessions(
     ranked = {
         k: rank_rows(y, by_landmark[k]) for k in by_landmark.columns if by_landmark[k].notna().all()
     }
-    auc = lambda k, w: weighted_figures(ranked[k], w)["roc_auc"]
+
+    def auc(k, w):
+        return weighted_figures(ranked[k], w)["roc_auc"]
+
     drawn = {k: [] for k in ranked}
     for w in draws_of_visitors(last["visitor"], resamples, seed):
         for k in ranked:
@@ -78,9 +81,12 @@ def gone_by(
         table.loc[(table["landmark"] == landmark) & (table["converted"] == 1), "session_id"]
     )
     left = begun["session_id"].isin(still).to_numpy(float)
-    share = lambda w: (
-        1 - float((w * left).sum() / total) if (total := (w * converts).sum()) > 0 else np.nan
-    )
+
+    def share(w):
+        return (
+            1 - float((w * left).sum() / total) if (total := (w * converts).sum()) > 0 else np.nan
+        )
+
     drawn = np.array([share(w) for w in draws_of_visitors(begun["visitor"], resamples, seed)])
     counts = dict(
         landmark=int(landmark),

@@ -9,12 +9,10 @@ __all__ = ['PERCENT_MARKS', 'bins_of_rows', 'spread_of_sums', 'reliability', 'ca
 # %% ../../nbs/judging/04_reliability.ipynb #f9714956
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, NullLocator
 
-from ..base.pictures import COLOURS, LOOK, name_lines, Picture, style_of, wilson
+from ..base.pictures import COLOURS, LOOK, name_lines, Picture, wilson
 from clickstream_conv.judging.figures import (
     bin_of,
     BINS,
@@ -22,6 +20,7 @@ from clickstream_conv.judging.figures import (
     expected_calibration_error,
     rank_rows,
 )
+from ..models.styles import styles_of
 
 # %% ../../nbs/judging/04_reliability.ipynb #bfece164
 def bins_of_rows(
@@ -128,6 +127,8 @@ def root_axis(
     apart: float = 0.11,  # Least distance between two marks, as a share of the axis
 ) -> None:
     "Give an axis the scale of square roots, marked in percent."
+    from matplotlib.ticker import FixedLocator, NullLocator
+
     marks = [0]
     for m in PERCENT_MARKS[1:]:
         if m <= top and np.sqrt(m) - np.sqrt(marks[-1]) > apart * np.sqrt(top):
@@ -149,13 +150,15 @@ def reliability_finding(
         for name, given in said.items()
     )
 
-
+# %% ../../nbs/judging/04_reliability.ipynb #7898b6ff
 def plot_reliability(
     said: dict,  # Name of a model: (outcomes, probabilities) or (outcomes, probabilities, visitors)
     bins: int = BINS,  # Of equal mass
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is reliability
     "Stated probability against observed share, with 95 % intervals."
+    import matplotlib.pyplot as plt
+
     curves = {name: reliability(*given, bins=bins) for name, given in said.items()}
     top = min(1, 1.15 * max(max(c["predicted"].max(), c["high"].max()) for c in curves.values()))
     with plt.rc_context(LOOK):
@@ -169,14 +172,13 @@ def plot_reliability(
             title=textwrap.fill(title or _title_of_reliability(said, bins), 60),
         )
         ax.plot([0, top], [0, top], color=COLOURS["chance"], lw=0.9, ls=":")
+        styles = styles_of(curves)
         for name, c in curves.items():
-            ax.vlines(
-                c["predicted"], c["low"], c["high"], color=style_of(name)["color"], lw=1, alpha=0.55
-            )
-            ax.plot(c["predicted"], c["observed"], **style_of(name))
-        name_lines(
-            ax, {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
-        )
+            colour = styles[name]["color"]
+            ax.vlines(c["predicted"], c["low"], c["high"], color=colour, lw=1, alpha=0.55)
+            ax.plot(c["predicted"], c["observed"], **styles[name])
+        ends = {name: tuple(c[["predicted", "observed"]].iloc[-1]) for name, c in curves.items()}
+        name_lines(ax, ends, {name: style["color"] for name, style in styles.items()})
     return Picture(
         drawn, "Stated probability against observed share. " + reliability_finding(said, bins) + "."
     )

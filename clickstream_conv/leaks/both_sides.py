@@ -90,9 +90,12 @@ def overlapping_times(
     if events["t"].null_count():
         return
     spans = session_spans(events).with_columns(pl.col("session_id").cast(pl.String))
-    of = lambda table: spans.filter(
-        pl.col("session_id").is_in(table["session_id"].astype(str).unique().tolist())
-    )
+
+    def of(table):
+        return spans.filter(
+            pl.col("session_id").is_in(table["session_id"].astype(str).unique().tolist())
+        )
+
     learned, judged = of(train), of(test)
     if learned.is_empty() or not (early := int((judged["start"] <= learned["end"].max()).sum())):
         return
@@ -147,7 +150,10 @@ def twin_rows(
 
     folds, by_session = folds_of("visitor"), folds_of("session_id")
     known = test["visitor"].isin(train["visitor"]).to_numpy()
-    fingerprint = lambda table: pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
+
+    def fingerprint(table):
+        return pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
+
     ours, theirs, worst = fingerprint(train), fingerprint(test), None
     for k in sorted(test["landmark"].unique()):
         at, there = (train["landmark"] == k).to_numpy(), (test["landmark"] == k).to_numpy()

@@ -13,7 +13,6 @@ import pandas as pd
 import polars as pl
 
 from ..base.findings import AS_COUNTED, as_kept, Sentence
-from ..base.models_kept import load_model
 from ..base.runs import Run, write_json
 from ..features.columns import feature_columns
 from ..features.encoder import EventEncoder
@@ -39,6 +38,7 @@ from clickstream_conv.leaks.strength import (
     SEVERITIES,
     too_good,
 )
+from ..models.kept import load_model
 from ..sources.card import load_card, load_events
 from ..sources.source import Outcome
 

@@ -210,7 +210,7 @@ def too_good(
     seed: int = 0,  # Of the sample, where rows are very many
 ):  # Yields findings, one a column: at the first landmark where it stands out
     "Columns that know on their own what all others together do not."
-    groups = {k: at for k, at in train.groupby("landmark")} | (
+    groups = dict(list(train.groupby("landmark"))) | (
         {POOLED: train} if train["landmark"].nunique() > 1 else {}
     )
     found = {}

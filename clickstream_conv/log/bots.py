@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BOTS', 'BY_AGENT', 'BY_BEHAVIOUR', 'AGENT_WORDS', 'NO_BOTS', 'MANY_EVENTS', 'FAST', 'ENOUGH', 'STEADY',
-           'MOST_PROGRAMS', 'is_bot_agent', 'programs_among', 'bot_notes', 'refuse_bots']
+           'MOST_PROGRAMS', 'is_bot_agent', 'programs_among', 'purchases_among', 'bot_notes', 'refuse_bots']
 
 # %% ../../nbs/log/24_bots.ipynb #309d8e03
 import polars as pl
@@ -125,6 +125,13 @@ def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def purchases_among(
+    count: int,  # Purchases
+) -> str:  # Such as 1 purchase among them
+    "How many of the rows just named are purchases."
+    return f"{count:,} purchase{'' if count == 1 else 's'} among them"
+
+# %% ../../nbs/log/24_bots.ipynb #0bde05bd
 def bot_notes(
     # ("bot", reason): rows; ("bot bought", reason): purchases among them; ("bot sessions",
     # reason): sessions
@@ -136,7 +143,7 @@ def bot_notes(
     said, rows = [], {reason: counts.get(("bot", reason), 0) for reason in (BY_AGENT, BY_BEHAVIOUR)}
     bought = {
         reason: (
-            f", {counts[('bot bought', reason)]:,} of them purchases"
+            f", {purchases_among(counts[('bot bought', reason)])}"
             if counts.get(("bot bought", reason))
             else ""
         )

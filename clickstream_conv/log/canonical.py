@@ -14,7 +14,9 @@ from .values import COLUMNS, MINUTE
 from .visitors import hand_over
 
 # %% ../../nbs/log/40_canonical.ipynb #2a4865df
-def hands_over(raw: pl.DataFrame) -> bool:
+def hands_over(
+    raw: pl.DataFrame,  # Accepted rows of a log, with the columns that reading added
+) -> bool:
     """Whether visits go on from a guest to the person it logs in as: where ids come from a table
     of pairs and change with the login.
     """
@@ -23,13 +25,20 @@ def hands_over(raw: pl.DataFrame) -> bool:
     )
 
 
-def cut_visits(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+def cut_visits(
+    raw: pl.DataFrame,  # Accepted rows of a log without sessions of its own
+    rules: Rules,  # Settled; gap_minutes says how long a silence ends a visit
+) -> pl.DataFrame:  # The same rows, with session_id
     "Visits cut at silence, by the ids that were logged."
     visits = sessionise(raw, rules.gap_minutes)
     return hand_over(visits, int(rules.gap_minutes * MINUTE)) if hands_over(raw) else visits
 
 # %% ../../nbs/log/40_canonical.ipynb #a163466b
-def canonical_events(raw: pl.DataFrame, rules: Rules, context: list) -> pl.DataFrame:
+def canonical_events(
+    raw: pl.DataFrame,  # Accepted rows of a log, values read
+    rules: Rules,  # Settled
+    context: list,  # Names of the session and event context to keep
+) -> pl.DataFrame:  # Canonical events: the columns of COLUMNS, then the context
     "Accepted raw rows as canonical events, sorted by session and step."
     if "t" in raw.columns:
         raw = raw.with_columns(t="_t")

@@ -46,7 +46,10 @@ class Checked:
         return dict(counts.iter_rows())
 
 # %% ../../nbs/log/38_counts.ipynb #a3e85f4f
-def rejected_table(raw: pl.DataFrame, columns: list) -> pl.DataFrame:
+def rejected_table(
+    raw: pl.DataFrame,  # Rejected rows: _row, _reason and _column beside what was logged
+    columns: list,  # Names of the columns as they were logged
+) -> pl.DataFrame:  # file (of several files), row, reason, column, value, text
     "The rejected rows with their reason, the value at fault and the row as text."
     beside = ("_aside", "_user_agent", "_program", "_line_fault", "order_revenue", "event_id")
     places = [
@@ -214,7 +217,11 @@ def _example(rejected: pl.DataFrame, reason: str) -> str:
     return f"{reason}{column}, e.g. {place}: {first['value']!r}"
 
 
-def rows_in_words(count: int, many: str = "", one: str = "") -> str:
+def rows_in_words(
+    count: int,  # How many rows
+    many: str = "",  # What several rows do, such as: break the contract
+    one: str = "",  # What one row does, such as: breaks the contract
+) -> str:  # Such as: 3 rows break the contract
     "So many rows, and what they do."
     return f"1 row {one}".rstrip() if count == 1 else f"{count:,} rows {many}".rstrip()
 
@@ -267,9 +274,10 @@ def refuse_if_lossy(
     total: int,  # Rows in the log
     max_rejected: float,  # Largest share of rows that may be lost, in [0, 1]
     name: str,  # What the log is called in the message
-    counts: Counter = Counter(),  # As count_rows counts them
+    counts: Counter | None = None,  # As count_rows counts them; None: nothing was counted
 ) -> None:
     "Refuse a log that loses more than the stated share of its rows, of its purchases, or of any other kind of event."
+    counts = counts if counts is not None else Counter()
     lost = len(rejected) - counts["excused"]
     if lost <= max_rejected * total:
         return _refuse_lost_kinds(rejected, counts, max_rejected, name)

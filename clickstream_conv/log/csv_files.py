@@ -47,7 +47,10 @@ from clickstream_conv.log.streams import (
 )
 
 # %% ../../nbs/log/14_csv_files.ipynb #fecfef08
-def text_blocks(stream, encoding: str = ""):
+def text_blocks(
+    stream,  # An open binary file
+    encoding: str = "",  # Of the text; empty: the bytes are given as they are
+):  # Yields bytes
     "The bytes of a stream in blocks; recoded to UTF-8 and without a byte order mark where the encoding is stated."
     decoder = (
         codecs.getincrementaldecoder(
@@ -138,13 +141,13 @@ def _first_lines(stream: Stream, encoding: str, lines: int) -> Stream:
 
 # %% ../../nbs/log/14_csv_files.ipynb #772df872
 def csv_shape(
-    path: Path,
-    delimiter: str,
-    encoding: str,
-    names: tuple,
-    skip_lines: int = 0,
-    dialect: Dialect = Dialect(),
-) -> tuple:
+    path: Path,  # The file
+    delimiter: str,  # As stated; empty: found from the first lines
+    encoding: str,  # Of the text
+    names: tuple,  # Names of the columns, where the file has no header; empty: it has
+    skip_lines: int = 0,  # Lines above the header
+    dialect: Dialect = Dialect(),  # Quotes, escapes, comments
+) -> tuple:  # Names, lines to skip, delimiter
     "Column names, lines down to them once comments are gone, and the delimiter."
     text = _csv_head(path, encoding, skip_lines, dialect)
     names = names_for(path, tuple(names) or dialect.names, dialect.names_file)
@@ -267,7 +270,10 @@ def _cut_to(table: pl.DataFrame, size: int):
     yield from table.iter_slices(rows)
 
 # %% ../../nbs/log/14_csv_files.ipynb #91b2b698
-def gathered_rows(tables, size: int):
+def gathered_rows(
+    tables,  # Tables of one file, in their order
+    size: int,  # Bytes of a piece
+):  # Yields tables
     "Tables put together, or cut, to pieces of about so many bytes."
     held, count = [], 0
     for table in tables:
@@ -281,7 +287,9 @@ def gathered_rows(tables, size: int):
         yield from _cut_to(joined_pieces(held), size)
 
 
-def joined_pieces(tables: list) -> pl.DataFrame:
+def joined_pieces(
+    tables: list,  # Tables of one file, in their order; columns may differ
+) -> pl.DataFrame:
     "Pieces of one file as one table."
     table = tables[0] if len(tables) == 1 else pl.concat(tables, how="diagonal_relaxed")
     return (

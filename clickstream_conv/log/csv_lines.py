@@ -37,7 +37,10 @@ class BrokenLines:
         self.lines.append((row.number, row.text))
         return "skip" if self.in_a_row < MOST_BROKEN else "error"
 
-    def taken(self, number: int) -> list:
+    def taken(
+        self,
+        number: int,  # Of a row, from 1
+    ) -> list:  # (number, line), in order
         "The lines before a row's number, which are forgotten here."
         before = [line for line in self.lines if line[0] < number]
         self.lines = [line for line in self.lines if line[0] >= number]
@@ -51,14 +54,14 @@ def _numbers(first: int, count: int, broken: list) -> np.ndarray:
 
 # %% ../../nbs/log/13_csv_lines.ipynb #3d182985
 def blocks_of_rows(
-    stream,
-    columns: list,
-    skip: int,
-    delimiter: str,
-    encoding: str,
-    broken: BrokenLines,
-    dialect: Dialect,
-):
+    stream,  # An open binary file, behind its blanks
+    columns: list,  # Names of the columns
+    skip: int,  # Lines above the first row, the header among them
+    delimiter: str,  # Between fields
+    encoding: str,  # Of the text
+    broken: BrokenLines,  # Keeps the lines that have other than the named fields
+    dialect: Dialect,  # Quotes and escapes
+):  # Yields tables of text, with _row: the line in the file, from 1
     "The whole rows of each block as text, with line numbers."
     reader = pa.csv.open_csv(
         pa.PythonFile(stream, mode="r"),
@@ -90,7 +93,10 @@ def blocks_of_rows(
         yield pl.from_arrow(batch).with_columns(_row=pl.Series(numbers, dtype=pl.Int64))
 
 # %% ../../nbs/log/13_csv_lines.ipynb #6c7e73e8
-def swallowed_lines(table: pl.DataFrame, delimiter: str) -> pl.Series:
+def swallowed_lines(
+    table: pl.DataFrame,  # Rows as text, with _row
+    delimiter: str,  # Between fields
+) -> pl.Series:  # A Boolean for each row
     "True for rows in which one value holds a whole line of the log: a quote was opened and not closed."
     columns, mark = [name for name in table.columns if name != "_row"], re.escape(delimiter)
     whole_line = rf"\n[^\n{mark}]*(?:{mark}[^\n{mark}]*){{{len(columns) - 1}}}(?:\n|$)"
@@ -100,7 +106,9 @@ def swallowed_lines(table: pl.DataFrame, delimiter: str) -> pl.Series:
     ).to_series()
 
 
-def split_broken_lines(broken: list) -> list:
+def split_broken_lines(
+    broken: list,  # (number of the first line, text)
+) -> list:  # (number, line)
     "Broken rows that hold several lines, a row for each line."
     return [
         (number + place, line)
@@ -108,8 +116,12 @@ def split_broken_lines(broken: list) -> list:
         for place, line in enumerate(text.strip("\r\n").split("\n"))
     ]
 
-
-def refuse_all_broken(path: Path, broken: tuple, columns: list) -> None:
+# %% ../../nbs/log/13_csv_lines.ipynb #dab1872d
+def refuse_all_broken(
+    path: Path,  # The file, for the message
+    broken: tuple,  # The first broken line: its number, and its text
+    columns: list,  # Names from the header
+) -> None:
     "Refuse a file none of whose lines has the fields of its header."
     (number, line), few = broken, ", ".join(columns[:6])
     raise ValueError(
@@ -119,7 +131,11 @@ def refuse_all_broken(path: Path, broken: tuple, columns: list) -> None:
     )
 
 
-def quote_left_open(table: pl.DataFrame, stream: Stream, broken: list) -> list:
+def quote_left_open(
+    table: pl.DataFrame,  # The last rows that were read, with _row
+    stream: Stream,  # The file that was read, with its last bytes
+    broken: list,  # Lines that are broken already: (number, line)
+) -> list:  # One (number, line), or nothing
     "The last row as a broken line, if the file stopped inside a quoted field."
     last = stream.tail[stream.tail.rfind(b"\n") + 1 :].decode("utf8", "replace")
     inside = (
@@ -130,7 +146,10 @@ def quote_left_open(table: pl.DataFrame, stream: Stream, broken: list) -> list:
     return [(table["_row"][-1], last)] if inside else []
 
 # %% ../../nbs/log/13_csv_lines.ipynb #38a2ba71
-def with_broken_lines(table: pl.DataFrame, broken: list) -> pl.DataFrame:
+def with_broken_lines(
+    table: pl.DataFrame,  # Sound rows, with _row
+    broken: list,  # (number, line)
+) -> pl.DataFrame:  # In the order of _row; what is broken has its line in _text, and _broken
     "The table with the broken lines as rows of their own, at their place."
     if not broken:
         return table

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timezone, UTC
+from datetime import date, datetime, UTC
 from decimal import Decimal
 from urllib.parse import quote
 

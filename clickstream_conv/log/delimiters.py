@@ -60,7 +60,12 @@ READER_COLUMNS = (
 )  # what a reader adds: line number, whether the line was broken, the line, its file
 
 
-def delimiter_for(path: Path, text: str, delimiter: str, dialect: Dialect = Dialect()) -> str:
+def delimiter_for(
+    path: Path,  # The file, for the message
+    text: str,  # Its first lines
+    delimiter: str,  # As stated, also \t or tab; empty: none
+    dialect: Dialect = Dialect(),  # Quotes and comments
+) -> str:
     "The stated delimiter if it splits the header, the found one if none is stated."
     found, delimiter = (
         find_delimiter(text, dialect),
@@ -84,13 +89,13 @@ def delimiter_for(path: Path, text: str, delimiter: str, dialect: Dialect = Dial
 
 # %% ../../nbs/log/12_delimiters.ipynb #daf114bf
 def csv_header(
-    path: Path,
-    text: str,
-    delimiter: str,
-    names: list,
-    skip_lines: int = 0,
-    dialect: Dialect = Dialect(),
-) -> tuple:
+    path: Path,  # The file, for the message
+    text: str,  # Its first lines, behind those that are skipped
+    delimiter: str,  # Between fields
+    names: list,  # Names of the columns, where the file has no header; empty: it has
+    skip_lines: int = 0,  # Lines that were skipped already
+    dialect: Dialect = Dialect(),  # Quotes and escapes
+) -> tuple:  # Names, lines
     "Column names, and the number of lines down to them."
     if names:
         return list(names), skip_lines
@@ -105,7 +110,10 @@ def csv_header(
     return header, skip_lines + reader.line_num
 
 
-def refuse_clash(path: Path, columns: list) -> None:
+def refuse_clash(
+    path: Path,  # The file, for the message
+    columns: list,  # Names of its columns
+) -> None:
     "Refuse a log whose columns have names that the reader uses itself."
     if clash := set(columns) & {*READER_COLUMNS, "_order"}:
         raise ValueError(
@@ -119,7 +127,11 @@ def _reads_like_names(fields: list) -> bool:
     return all(re.match(r"[^\W\d]", word) for word in words) and len(set(words)) == len(words)
 
 
-def numbered_rows(text: str, delimiter: str, dialect: Dialect = Dialect()) -> list:
+def numbered_rows(
+    text: str,  # The first lines of a file
+    delimiter: str,  # Between fields
+    dialect: Dialect = Dialect(),  # Quotes and escapes
+) -> list:  # (lines before, fields), at most 200, rows of blanks left out
     "The rows of a text with the number of lines before each."
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, **dialect.of_csv())
     rows, before = [], 0
@@ -164,7 +176,11 @@ def lines_above_header(
     return max(able)[2:] if able else (0, "")
 
 
-def without_lines(path: Path, text: str, skip_lines: int) -> str:
+def without_lines(
+    path: Path,  # The file, for the message
+    text: str,  # Its beginning
+    skip_lines: int,  # How many lines are to be skipped
+) -> str:
     "The beginning of a file behind the lines that are to be skipped."
     lines = text.splitlines(keepends=True)
     if skip_lines and len(lines) <= skip_lines:
@@ -174,9 +190,12 @@ def without_lines(path: Path, text: str, skip_lines: int) -> str:
         )
     return "".join(lines[skip_lines:])
 
-
+# %% ../../nbs/log/12_delimiters.ipynb #b391af7a
 def refuse_lines_above(
-    path: Path, text: str, skip_lines: int, dialect: Dialect = Dialect()
+    path: Path,  # The file, for the message
+    text: str,  # Its first lines, behind those that are skipped
+    skip_lines: int,  # How many were skipped
+    dialect: Dialect = Dialect(),  # Quotes and comments
 ) -> None:
     "Refuse a file whose first line is not its header."
     above, header = lines_above_header(text, dialect)

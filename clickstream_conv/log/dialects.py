@@ -214,14 +214,20 @@ class LeftOut:
     def __init__(self):
         self.ranks = []
 
-    def add(self, number: int) -> None:
+    def add(
+        self,
+        number: int,  # Of the line, from 1; larger than the one before
+    ) -> None:
         "A line that is left out, numbered from 1; each is larger than the one before."
         self.ranks.append(number - 1 - len(self.ranks))
 
     def __len__(self):
         return len(self.ranks)
 
-    def in_file(self, numbers: pl.Series) -> pl.Series:
+    def in_file(
+        self,
+        numbers: pl.Series,  # Of lines among those that were kept, from 1
+    ) -> pl.Series:  # Of the same lines in the file, from 1
         "The numbers that lines have in the file, from those among the lines that were kept."
         if not self.ranks:
             return numbers

@@ -102,7 +102,13 @@ class _Known:
 class Draft(_Known):
     "A mapping that is being made."
 
-    def with_guess(self, canonical: str, guess: Guess, values: pl.Series | None = None):  # Draft
+    def with_guess(
+        self,
+        canonical: str,  # Name of a canonical column
+        guess: Guess,  # Which column of the log it is, and why
+        # Of a column that is made of several; None: it is one of the log's own
+        values: pl.Series | None = None,
+    ):  # Draft
         "The same with another guess; values: of a column that is made of several."
         flat = self.flat if values is None else self.flat.with_columns(values.alias(guess.column))
         return replace(self, flat=flat, guesses=self.guesses | {canonical: guess})

@@ -6,7 +6,6 @@
 __all__ = ['hash_share', 'cut_off_sessions', 'glance']
 
 # %% ../../nbs/log/44_draws.ipynb #79a872a8
-import pandas as pd
 import polars as pl
 
 from .rules import Rules
@@ -17,6 +16,8 @@ def hash_share(
     ids: pl.Series,  # Ids as text
 ) -> pl.Series:  # A number in [0, 1) that depends on the id alone
     "A stable random-looking number for each id."
+    import pandas as pd
+
     hashed = pd.util.hash_array(ids.cast(pl.String).to_numpy().astype(object), categorize=False)
     return pl.Series(ids.name, hashed / 2**64)
 

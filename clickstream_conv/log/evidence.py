@@ -132,7 +132,9 @@ class Guess:
         return self.column if isinstance(self.column, list) else [self.column]
 
 
-def as_numbers(values: pl.Series) -> pl.Series:
+def as_numbers(
+    values: pl.Series,  # Of one column of a log
+) -> pl.Series:  # Floats; null for what is no number
     "Values as numbers, by the marks that they bear out; where nothing tells, as if a comma stood between thousands."
     marks = number_marks(shapes_of(values)) if values.dtype == pl.String else "."
     return values.to_frame("n").select(as_number("n", (marks or ".,")[:1], (marks or ".,")[1:]))[
@@ -140,7 +142,10 @@ def as_numbers(values: pl.Series) -> pl.Series:
     ]
 
 
-def number_evidence(values: pl.Series, whole: bool) -> str:
+def number_evidence(
+    values: pl.Series,  # Of one column of a log
+    whole: bool,  # Whether only whole numbers count
+) -> str:  # A reason, such as: 98 of 100 are numbers, 0 to 250
     "Why a column can be numbers that are not negative, empty if it cannot."
     present = values.drop_nulls()
     if not len(present) or present.dtype.is_nested():
@@ -157,7 +162,9 @@ def number_evidence(values: pl.Series, whole: bool) -> str:
     )
 
 # %% ../../nbs/log/51_evidence.ipynb #a59581f3
-def time_evidence(values: pl.Series) -> str:
+def time_evidence(
+    values: pl.Series,  # Of one column of a log
+) -> str:  # A reason that names the form that fits
     "Why a column can be times, empty if it cannot."
     present = values.drop_nulls()
     if present.dtype.is_temporal():
@@ -169,7 +176,9 @@ def time_evidence(values: pl.Series) -> str:
     return f"{round(share * seen):,} of {seen:,} look like times ({form})" if share >= 0.9 else ""
 
 
-def words_evidence(values: pl.Series) -> str:
+def words_evidence(
+    values: pl.Series,  # Of one column of a log
+) -> str:  # A reason with some of the words
     "Why a column can be event names, empty if it cannot."
     words = (
         values.drop_nulls().cast(pl.String, strict=False).unique().sort().to_list()
@@ -179,7 +188,7 @@ def words_evidence(values: pl.Series) -> str:
     known = [word for word in words if event_of_word(word) != "other"]
     return f"{len(words)} words, e.g. {', '.join(known[:3])}" if known and len(words) <= FEW else ""
 
-
+# %% ../../nbs/log/51_evidence.ipynb #7993360b
 def _currency_evidence(values: pl.Series) -> str:
     "Why a column can be currencies, empty if it cannot."
     if values.dtype.is_nested():
@@ -190,7 +199,9 @@ def _currency_evidence(values: pl.Series) -> str:
     return f"{', '.join(codes.head(5))}" if fit else ""
 
 
-def id_evidence(values: pl.Series) -> str:
+def id_evidence(
+    values: pl.Series,  # Of one column of a log
+) -> str:  # A reason: how many are different
     "Why a column can be ids, empty if it cannot."
     if (
         values.dtype.is_nested()

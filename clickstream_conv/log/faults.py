@@ -23,12 +23,16 @@ from clickstream_conv.log.values import (
 )
 
 # %% ../../nbs/log/36_faults.ipynb #ab0b9e1f
-def is_given(column: str) -> pl.Expr:
+def is_given(
+    column: str,  # Its name
+) -> pl.Expr:
     "Whether a cell holds anything."
     return pl.col(column).is_not_null() & (pl.col(column).cast(pl.String).str.strip_chars() != "")
 
 
-def given_number(column: str) -> pl.Expr:
+def given_number(
+    column: str,  # Its name
+) -> pl.Expr:
     "Whether a cell of a number holds anything; NaN is how programs write that it does not."
     text = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
     return pl.col(column).is_not_null() & ~text.is_in(["", "nan"])
@@ -92,7 +96,11 @@ def repeats(
     return ~pl.struct(columns).is_first_distinct()
 
 
-def event_of_row(column: str, names: dict) -> pl.Expr:
+def event_of_row(
+    column: str,  # Name of the column with the log's words
+    # The log's word: canonical event; * stands for all others; empty: the words are canonical
+    names: dict,
+) -> pl.Expr:
     "The canonical event of each of the log's words, null for a word that is not mapped."
     word = pl.col(column).cast(pl.String).str.strip_chars()
     known = names or {event: event for event in EVENTS}
@@ -117,7 +125,11 @@ def as_truth(
     return text.replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
 
 
-def marks_for(raw: pl.DataFrame, column: str, rules: Rules) -> tuple:
+def marks_for(
+    raw: pl.DataFrame,  # Rows of a log
+    column: str,  # Name of a column of numbers
+    rules: Rules,  # What is stated of decimal and thousands
+) -> tuple:  # The mark before decimals, and the one between thousands; empty: none
     "The marks of a column: the log's own in text, a point where the table itself holds numbers."
     if raw[column].dtype != pl.String:
         return ".", ""
@@ -135,7 +147,7 @@ def as_word(
     "Words; 7.0 is 7 in every format, as for ids."
     return without_point_zero(values.cast(pl.String))
 
-
+# %% ../../nbs/log/36_faults.ipynb #fa3b221a
 def is_missing(
     value: pl.Expr,  # A number
     rules: Rules,  # How the log is read
@@ -144,7 +156,11 @@ def is_missing(
     return value.is_in(rules.missing_number).fill_null(False)
 
 
-def number_in(raw: pl.DataFrame, column: str, rules: Rules) -> pl.Expr:
+def number_in(
+    raw: pl.DataFrame,  # Rows of a log
+    column: str,  # Name of a column of numbers
+    rules: Rules,  # Marks, and numbers that mean that there is none
+) -> pl.Expr:
     "The numbers of a column, null where they mean that there is none."
     value = as_number(column, *marks_for(raw, column, rules))
     return pl.when(~is_missing(value, rules)).then(value) if rules.missing_number else value
@@ -162,7 +178,9 @@ def context_values(
     return as_truth(column) if kind == "boolean" else pl.lit(as_word(raw[column]))
 
 # %% ../../nbs/log/36_faults.ipynb #74b9fa80
-def who_column(raw: pl.DataFrame) -> str:
+def who_column(
+    raw: pl.DataFrame,  # Rows of a log
+) -> str:  # session_id or visitor_id
     "The column that says whose events these are."
     return "session_id" if "session_id" in raw.columns else "visitor_id"
 
@@ -177,7 +195,10 @@ def _wall(t: pl.Expr, zone: str) -> pl.Expr:
     )
 
 
-def as_filed(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+def as_filed(
+    raw: pl.DataFrame,  # Rows of a log, with _row
+    rules: Rules,  # With the files that stand newest first
+) -> pl.DataFrame:  # _row is negative in those files, so that it rises with time
     "Rows numbered in the order in which things happened, as far as the order of the file tells."
     if not rules.newest_first:
         return raw
@@ -217,7 +238,11 @@ def _second_hours(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     return rows.select("_i", "_twice", "_settled", _t=moment)
 
 # %% ../../nbs/log/36_faults.ipynb #0c52419c
-def in_doubled_hour(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+def in_doubled_hour(
+    raw: pl.DataFrame,  # Rows of a log, with t as logged and _t as read
+    rules: Rules,  # Form and zone of the times
+    # _t settled where it can be; _doubled: settled, open, or null for any other hour
+) -> pl.DataFrame:
     "Times of the hour that a clock shows twice, settled where the order of the file can; marked in _doubled."
     local = (
         rules.epoch_zone == "local"

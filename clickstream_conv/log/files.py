@@ -31,7 +31,9 @@ PACKED = (".gz", ".zip")  # endings of packed files
 NO_ENDING = re.compile(r"[^.]+|.+\.(?:log|txt)(?:[.-]\d+)?")  # part-00000, access.log, access.log.1
 
 
-def without_packing(name: str) -> str:
+def without_packing(
+    name: str,  # Of a file, such as Log.CSV.gz
+) -> str:  # Such as log.csv
     "The name of a file in lower case, without what says that it is packed."
     name = name.lower()
     for ending in PACKED:
@@ -47,7 +49,11 @@ def format_of(
     return next((form for form, endings in FORMATS.items() if name.endswith(endings)), "")
 
 
-def close_matches(word: str, allowed, cutoff: float = 0.6) -> str:
+def close_matches(
+    word: str,  # What was written
+    allowed,  # Words that there are
+    cutoff: float = 0.6,  # Least likeness of a hint, in [0, 1]
+) -> str:  # Such as: (did you mean 'price'?), with a blank before it
     "A hint at a known word that is spelled alike, or nothing."
     near = difflib.get_close_matches(
         str(word)[:80].lower(), [str(known) for known in allowed], 1, cutoff
@@ -228,7 +234,10 @@ def log_files(
 
 # %% ../../nbs/log/05_files.ipynb #8bc964b3
 @contextmanager
-def plain_errors(path: Path, encoding: str = "utf8"):
+def plain_errors(
+    path: Path,  # The file that is read
+    encoding: str = "utf8",  # Of its text
+):
     "Turn what a library says about a file into a sentence that names the file and the way out."
     try:
         yield
@@ -266,7 +275,11 @@ def plain_errors(path: Path, encoding: str = "utf8"):
         raise ValueError(f"{path} could not be read: {error.strerror or error}") from None
 
 # %% ../../nbs/log/05_files.ipynb #fbb3dc49
-def undecodable(path: Path, encoding: str, example: str = "") -> str:
+def undecodable(
+    path: Path,  # The file
+    encoding: str,  # As stated
+    example: str = "",  # What could not be read, as the end of a clause; empty: not known
+) -> str:  # A sentence with the way out
     "The message about a text in another encoding than stated."
     other = "latin-1" if codecs.lookup(encoding).name == "utf-8" else "utf8"
     return (

@@ -75,7 +75,10 @@ def _people_in_name(raw: pl.DataFrame, plain: dict) -> list:
     ]
 
 # %% ../../nbs/log/52_guesses.ipynb #a6fe4092
-def guess_by_name(raw: pl.DataFrame, columns: list) -> dict:
+def guess_by_name(
+    raw: pl.DataFrame,  # The first rows of a log
+    columns: list,  # Names of columns that may be guessed
+) -> dict:  # Canonical name: Guess
     "Guesses from the names of columns, as far as the values bear them out."
     guesses, plain = {}, _by_spelling(columns)
     few = _people_in_name(raw, plain)
@@ -131,7 +134,11 @@ def _decimal_evidence(values: pl.Series) -> str:
     return number_evidence(values, False) if _fractions(values) else ""
 
 
-def guess_by_values(raw: pl.DataFrame, columns: list, guesses: dict) -> dict:
+def guess_by_values(
+    raw: pl.DataFrame,  # The first rows of a log
+    columns: list,  # Names of columns that may be guessed
+    guesses: dict,  # Canonical name: Guess, from the names
+) -> dict:  # The same, and more
     "Guesses for what the names did not tell: time, event, price, who and item."
     wanted = {
         "t": (time_evidence, pl.Series.n_unique),
@@ -181,7 +188,9 @@ def context_of(
     return found
 
 # %% ../../nbs/log/52_guesses.ipynb #b810c6d5
-def yaml_scalar(text: str) -> str:
+def yaml_scalar(
+    text: str,  # A word of a log
+) -> str:
     "A word as YAML, quoted only where it must be."
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text) and yaml.safe_load(text) == text
     return text if plain else json.dumps(text, ensure_ascii=False)
@@ -207,8 +216,11 @@ def _clock_of(values: pl.Series, form: str) -> str:
         else "s"
     )
 
-
-def guess_time(raw: pl.DataFrame, guess: Guess) -> list:
+# %% ../../nbs/log/52_guesses.ipynb #a1f82dc3
+def guess_time(
+    raw: pl.DataFrame,  # The first rows of a log
+    guess: Guess,  # Which column holds the times; a list: year, month and day
+) -> list:  # Lines of a mapping
     "Lines about the form of the times and how fine the clock is."
     if isinstance(guess.column, list):
         return ["resolution: day"]
@@ -227,7 +239,10 @@ def guess_time(raw: pl.DataFrame, guess: Guess) -> list:
     ]
 
 # %% ../../nbs/log/52_guesses.ipynb #bf7371a7
-def guess_decimal(raw: pl.DataFrame, guess: Guess | None) -> list:
+def guess_decimal(
+    raw: pl.DataFrame,  # The first rows of a log
+    guess: Guess | None,  # Which column holds prices; None: none does
+) -> list:  # Lines of a mapping
     "Lines about the marks of numbers other than a point before the decimals; a question where nothing tells."
     if guess is None or raw[guess.column].dtype != pl.String:
         return []
@@ -261,7 +276,10 @@ SHAPES_WITH_MARKS = (
 )  # shapes that tell, or that stand beside others
 
 
-def missing_lines(raw: pl.DataFrame, guess: Guess | None) -> list:
+def missing_lines(
+    raw: pl.DataFrame,  # The first rows of a log
+    guess: Guess | None,  # Which column holds prices; None: none does
+) -> list:  # Lines of a mapping: a comment, or none
     "A comment on prices of -1, which may mean that there is none."
     if guess is None:
         return []
@@ -275,7 +293,10 @@ def missing_lines(raw: pl.DataFrame, guess: Guess | None) -> list:
     ]
 
 # %% ../../nbs/log/52_guesses.ipynb #7f4f2e03
-def guess_nobody(raw: pl.DataFrame, guesses: dict) -> list:
+def guess_nobody(
+    raw: pl.DataFrame,  # The first rows of a log
+    guesses: dict,  # Canonical name: Guess
+) -> list:  # Lines of a mapping
     "Lines about ids that mean nobody, with their counts."
     columns = {guesses[canonical].column: canonical for canonical in WHO if canonical in guesses}
     profile = Profile()
@@ -316,7 +337,10 @@ def _doubtful_words(profile: Profile, found: dict) -> list:
     return lines
 
 # %% ../../nbs/log/52_guesses.ipynb #e11c047d
-def guess_currency(raw: pl.DataFrame, guess: Guess | None) -> list:
+def guess_currency(
+    raw: pl.DataFrame,  # The first rows of a log
+    guess: Guess | None,  # Which column holds currencies; None: none does
+) -> list:  # Lines of a mapping: a comment, or none
     "A question about several currencies, which cannot be added up."
     if guess is None:
         return []
@@ -357,7 +381,10 @@ def _event_candidates(raw: pl.DataFrame) -> list:
     ]
 
 # %% ../../nbs/log/52_guesses.ipynb #dadd48d4
-def guess_events(raw: pl.DataFrame, guess: Guess | None) -> list:
+def guess_events(
+    raw: pl.DataFrame,  # The first rows of a log
+    guess: Guess | None,  # Which column says what happened; None: none does
+) -> list:  # Lines of a mapping
     "Lines about the log's words for events."
     if guess is None:
         return [

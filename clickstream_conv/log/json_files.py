@@ -107,7 +107,10 @@ def _is_plain(text: bytes, lines: int) -> bool:
     return begin and not any(constant in text for constant in CONSTANTS) and not too_deep(text)
 
 
-def plain_rows(path: Path, part: Lines) -> pl.DataFrame | None:
+def plain_rows(
+    path: Path,  # The file, for messages
+    part: Lines,  # Lines and the number of the first
+) -> pl.DataFrame | None:  # With _row: the line in the file, from 1
     "Lines that are all sound objects as a table; None where they are not, and each must be looked at."
     lines = part.text.count(b"\n") + (not part.text.endswith(b"\n"))
     table = parsed_lines(part.text, lines) if _is_plain(part.text, lines) else None

@@ -44,7 +44,11 @@ class Lines:
         ]
 
 # %% ../../nbs/log/15_json_lines.ipynb #ac5e2f92
-def in_json_lines(path: Path, blocks, size: int):
+def in_json_lines(
+    path: Path,  # The file, for messages
+    blocks,  # Its bytes, in order
+    size: int,  # Bytes of a part
+):  # Yields Lines: the number of the first, and the text
     "A text in parts of whole lines, of about so many bytes; blanks, however many, are left out."
     number, held, count, rest = 1, [], 0, b""
     for block in blocks:
@@ -120,7 +124,10 @@ def _as_line(path: Path, number: int, value) -> bytes:
     )
 
 
-def array_lines(path: Path, blocks):
+def array_lines(
+    path: Path,  # The file, for messages
+    blocks,  # Its bytes, in order
+):  # Yields lists of (number of the element, from 1; its line of JSON)
     "The objects of a JSON array as numbered lines of their own, a list for each block."
     decode, text, number, ended = codecs.getincrementaldecoder("utf8")().decode, "", 1, False
     for place, block in enumerate(block for block in blocks if block.strip()):

@@ -20,7 +20,9 @@ import pyarrow.json
 from .json_lines import CONSTANTS, DEEPEST
 
 # %% ../../nbs/log/16_json_parsed.ipynb #4c1815b7
-def is_json_object(line: bytes) -> bool:
+def is_json_object(
+    line: bytes,  # Of a file
+) -> bool:
     "Whether a line is one JSON object."
     try:
         return isinstance(json.loads(line), dict)
@@ -33,7 +35,9 @@ _NO_MARKS = bytes(
 )  # all that says nothing of how values lie in values
 
 
-def depth_of(text: bytes) -> int:
+def depth_of(
+    text: bytes,  # Lines of JSON
+) -> int:  # 1 for a flat object
     "How many levels of values in values there are in the deepest of some lines of JSON."
     bare = text.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_MARKS)
     marks = np.frombuffer(re.sub(rb'"[^"\n]*"', b"", bare), dtype=np.uint8)
@@ -53,7 +57,9 @@ def _openings(text: bytes) -> np.ndarray:
     return np.diff(np.concatenate([[-1], ends, [len(marks)]])) - 1
 
 
-def too_deep(text: bytes) -> bool:
+def too_deep(
+    text: bytes,  # Lines of JSON
+) -> bool:
     "Whether a line, or one of several, nests too deeply: only those that open many brackets are looked at."
     many = np.flatnonzero(_openings(text) > DEEPEST)
     if not len(many):
@@ -66,7 +72,9 @@ def _null(name: str) -> None:
     "What stands for NaN and Infinity: nothing."
 
 # %% ../../nbs/log/16_json_parsed.ipynb #f3cab430
-def in_strict_json(line: bytes) -> tuple[bytes, dict]:
+def in_strict_json(
+    line: bytes,  # One JSON object, as Python and JavaScript write it
+) -> tuple[bytes, dict]:  # A line of strict JSON; key: infinite value
     "A line without NaN and Infinity, and which of its keys were infinite."
     if not any(constant in line for constant in CONSTANTS):
         return line, {}
@@ -81,7 +89,10 @@ def in_strict_json(line: bytes) -> tuple[bytes, dict]:
     }
 
 
-def with_infinite(table: pl.DataFrame, infinite: dict) -> pl.DataFrame:
+def with_infinite(
+    table: pl.DataFrame,  # Parsed lines, with _row
+    infinite: dict,  # Column: {row: infinite value}
+) -> pl.DataFrame:
     """The table with the values that are infinite at their place, {column: {row: value}}; whole
     numbers become text, which keeps their digits.
     """
@@ -96,7 +107,7 @@ def with_infinite(table: pl.DataFrame, infinite: dict) -> pl.DataFrame:
         )
     return table
 
-
+# %% ../../nbs/log/16_json_parsed.ipynb #49f6f15f
 def _as_written(kind: pa.DataType) -> pa.DataType:
     "A kind of values without times: what is written as text is text."
     if pa.types.is_timestamp(kind):
@@ -124,7 +135,9 @@ def give_back() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def parsed_by_arrow(text: bytes) -> pl.DataFrame | None:
+def parsed_by_arrow(
+    text: bytes,  # Lines of JSON
+) -> pl.DataFrame | None:
     """Lines of JSON as a table, several times as fast as others are; None where Arrow refuses
     them, or would change a value.
     """
@@ -150,7 +163,10 @@ _TWO_OBJECTS = re.compile(
 )  # in one line: Arrow would read both, and an object over two lines as one
 
 
-def parsed_lines(text: bytes, lines: int) -> pl.DataFrame | None:
+def parsed_lines(
+    text: bytes,  # Lines of JSON
+    lines: int,  # How many there are
+) -> pl.DataFrame | None:
     "So many lines of JSON as a table; None where they are none, or differ in kind."
     table = None if _TWO_OBJECTS.search(text) else parsed_by_arrow(text)
     if table is not None and table.columns and len(table) == lines:

@@ -34,17 +34,26 @@ BESIDE = (  # the price of the impression that the reference names
 LONGEST_PATH = 1_000  # characters of a column's name or a path
 
 
-def shown_value(value) -> str:
+def shown_value(
+    value,  # Anything that a mapping can hold
+) -> str:  # At most 80 characters
     "A value as it stands in a message."
     return repr(value)[:80]
 
 
-def refuse_word(where: str, what: str, example: str) -> None:
+def refuse_word(
+    where: str,  # The part, such as: mine.yaml: events
+    what: str,  # What is wrong with it, as the rest of a sentence
+    example: str,  # How to write it
+) -> None:
     "Refuse a part of a mapping."
     raise ValueError(f"{where} {what}. Write it like {example}")
 
-
-def refuse_bad_pattern(pattern, where: str) -> None:
+# %% ../../nbs/log/27_language.ipynb #561cea72
+def refuse_bad_pattern(
+    pattern,  # What a mapping holds where a pattern should be
+    where: str,  # The part, such as: mine.yaml: events
+) -> None:
     "Refuse what is no regular expression of the kind that ends in linear time."
     if not isinstance(pattern, str) or not pattern:
         refuse_word(
@@ -161,11 +170,13 @@ def _matched(values: pl.Series, pattern: str) -> pl.Series:
     return text.str.extract(pattern, place)
 
 
-def numbers_in(values: pl.Series) -> pl.Series:
+def numbers_in(
+    values: pl.Series,  # Text or numbers
+) -> pl.Series:  # Floats; null for what is no number
     "Values as numbers."
     return values.alias("n").to_frame().select(as_number("n")).to_series()
 
-
+# %% ../../nbs/log/27_language.ipynb #7ee857e4
 def _sum_of_times(raw: pl.DataFrame, value: dict) -> pl.Series | None:
     "Microseconds from parts in stated units; null where a part is missing."
     total = None

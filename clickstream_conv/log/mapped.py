@@ -330,7 +330,10 @@ def _title(files: list) -> str:
 FEW_ROWS = 1_000  # rows by which it is told what a file itself holds
 
 
-def rules_for(raw: pl.DataFrame, mapping: Mapping) -> Rules:
+def rules_for(
+    raw: pl.DataFrame,  # Rows of a log
+    mapping: Mapping,  # What its columns mean
+) -> Rules:
     "The rules; a time that the file itself holds as a time needs no stated format."
     column = mapping.columns.get("t")
     values = (

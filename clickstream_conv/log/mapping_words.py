@@ -17,7 +17,9 @@ from .mapping import is_reserved, NAMES
 from .values import EVENTS
 
 # %% ../../nbs/log/32_mapping_words.ipynb #e5904313
-def as_shown(value) -> str:
+def as_shown(
+    value,  # Anything that a mapping can hold
+) -> str:
     "A value as it is shown in a message, however large it is."
     return (
         repr(value)[:80]
@@ -26,7 +28,12 @@ def as_shown(value) -> str:
     )
 
 
-def section_of(given: dict, key: str, name: str) -> dict:
+def section_of(
+    given: dict,  # The mapping, as read from YAML
+    key: str,  # Of the part, such as columns
+    name: str,  # What the mapping is called in messages
+    # Empty where the part is missing; a list of context columns becomes pairs of the same name
+) -> dict:
     "A part of a mapping that must be a list of pairs."
     section = given.get(key) or {}
     if isinstance(section, list) and key.endswith("context"):
@@ -39,7 +46,12 @@ def section_of(given: dict, key: str, name: str) -> dict:
     return section
 
 
-def refuse_unknown_words(words, allowed, what: str, name: str) -> None:
+def refuse_unknown_words(
+    words,  # What was written
+    allowed,  # What there is
+    what: str,  # What such a word is, such as: column name
+    name: str,  # What the mapping is called in messages
+) -> None:
     "Refuse words that mean nothing here."
     for word in words:
         if word not in allowed:
@@ -48,8 +60,12 @@ def refuse_unknown_words(words, allowed, what: str, name: str) -> None:
                 f" are: {', '.join(allowed)}"
             )
 
-
-def word_from(value, where: str, name: str) -> str:
+# %% ../../nbs/log/32_mapping_words.ipynb #956ee373
+def word_from(
+    value,  # As read from YAML
+    where: str,  # The part, for the message
+    name: str,  # What the mapping is called in messages
+) -> str:
     "A word as text; YAML turns yes, no, on, off and dates into something else."
     if isinstance(value, (bool, type(None))) or not isinstance(value, (str, int, float)):
         raise ValueError(
@@ -59,7 +75,10 @@ def word_from(value, where: str, name: str) -> str:
     return str(value)
 
 # %% ../../nbs/log/32_mapping_words.ipynb #d4ab4809
-def mapped_columns(given: dict, name: str) -> dict:
+def mapped_columns(
+    given: dict,  # The mapping, as read from YAML
+    name: str,  # What the mapping is called in messages
+) -> dict:  # Canonical name: the log's column, or how it is made
     "The columns part of a mapping."
     columns = section_of(given, "columns", name)
     refuse_unknown_words(columns, NAMES, "column name", name)
@@ -67,7 +86,7 @@ def mapped_columns(given: dict, name: str) -> dict:
         _refuse_nobody(columns, name)
     return {canonical: _mapped_to(canonical, column, name) for canonical, column in columns.items()}
 
-
+# %% ../../nbs/log/32_mapping_words.ipynb #439d3d1a
 def _refuse_nobody(columns: dict, name: str) -> None:
     "Refuse columns of events that do not say whose they are."
     if not {"session_id", "visitor_id"} & set(columns):
@@ -105,7 +124,10 @@ def _mapped_to(canonical: str, column, name: str):
     return column
 
 # %% ../../nbs/log/32_mapping_words.ipynb #816522ac
-def event_names_from(given: dict, name: str) -> dict:
+def event_names_from(
+    given: dict,  # The mapping, as read from YAML
+    name: str,  # What the mapping is called in messages
+) -> dict:  # The log's word: canonical event
     "The log's words and what they mean."
     events, names = section_of(given, "events", name), {}
     refuse_unknown_words(events, EVENTS, "event", name)
@@ -121,7 +143,11 @@ def event_names_from(given: dict, name: str) -> dict:
     return names
 
 # %% ../../nbs/log/32_mapping_words.ipynb #9bcd26c5
-def context_from(given: dict, key: str, name: str) -> dict:
+def context_from(
+    given: dict,  # The mapping, as read from YAML
+    key: str,  # session_context or event_context
+    name: str,  # What the mapping is called in messages
+) -> dict:  # Name of the context: the log's column, or how it is made
     "One of the two context parts of a mapping."
     section = {
         str(context): column
@@ -140,7 +166,9 @@ def context_from(given: dict, key: str, name: str) -> dict:
     return section
 
 
-def context_name(text: str) -> str:
+def context_name(
+    text: str,  # What a column is called in the log
+) -> str:  # An identifier that is no reserved name
     "A name made of what a column is called."
     plain = re.sub(r"\W+", "_", text.lower()).strip("_") or "column"
     plain = f"column_{plain}" if plain[0].isdigit() else plain

@@ -10,7 +10,7 @@ from collections import Counter
 
 import polars as pl
 
-from .bots import bot_notes
+from .bots import bot_notes, purchases_among
 from .counts import rows_in_words
 from .faults import FAR_OFF
 from .profiling import FAR, WHO
@@ -48,7 +48,7 @@ def _notes_on_ids(counts: Counter, rules: Rules) -> list:
     for key in sorted(key for key in counts if key[0] == "nobody"):
         _, column, word = key
         bought = counts[("nobody bought", column, word)]
-        beside = f" ({bought:,} of them purchases)" if bought else ""
+        beside = f" ({purchases_among(bought)})" if bought else ""
         who = column.removesuffix("_id")
         said.append(
             f"{rows_in_words(counts[key], 'have', 'has')} the {who} {word!r}{beside}, which means"

@@ -18,7 +18,9 @@ from .files import plain_errors, refuse_special
 from .streams import free_memory
 
 # %% ../../nbs/log/18_parquet_files.ipynb #a8ca6aec
-def refuse_no_parquet(path: Path) -> None:
+def refuse_no_parquet(
+    path: Path,  # The file
+) -> None:
     "Refuse a file that is empty, something else, or cut short."
     refuse_special(path)
     with open(path, "rb") as file:
@@ -52,7 +54,7 @@ def parquet_columns(
                 " copy it again"
             ) from None
 
-
+# %% ../../nbs/log/18_parquet_files.ipynb #393d12dd
 def rows_of_parquet(
     path: Path,  # A Parquet file
 ) -> int:  # As its end says; 0 where it is none

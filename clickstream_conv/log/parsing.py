@@ -80,7 +80,11 @@ def _read_ids(raw: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     return raw.with_columns(order_id=pl.when(~pl.col("order_id").is_in([*NOBODY])).then("order_id"))
 
 
-def parse_values(raw: pl.DataFrame, rules: Rules, context: tuple = ()) -> pl.DataFrame:
+def parse_values(
+    raw: pl.DataFrame,  # Rows of a log, columns named as the mapping says
+    rules: Rules,  # Settled
+    context: tuple = (),  # Names of the session and event context
+) -> pl.DataFrame:
     "The raw table with ids as text and the read values beside it, under a leading underscore; rules are settled."
     raw = _read_ids(raw, rules)
     columns = {f"_{name}": number_in(raw, name, rules) for name in AMOUNTS if name in raw.columns}
@@ -177,7 +181,13 @@ def _given_values(raw: pl.DataFrame, read: dict, context: tuple, rules: Rules) -
 OTHER_CURRENCY = "other currency"  # why a row is set aside where one currency is kept
 
 
-def checks_of(raw: pl.DataFrame, context: tuple, rules: Rules) -> list:
+def checks_of(
+    raw: pl.DataFrame,  # Rows of a log, values read
+    context: tuple,  # Names of the session and event context
+    rules: Rules,  # Settled
+    # (reason, column at fault, expression that is true for rows that fail), in the order in which
+    # reasons count
+) -> list:
     "The checks of a log: a broken line, then what can be wrong with an event."
     read = _read_columns(raw, context, rules)
     given = _given_values(raw, read, context, rules)
@@ -220,7 +230,10 @@ def repeated_rows(
     return pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True).scatter(repeated["_i"], True)
 
 
-def repeated_in_log(raw: pl.DataFrame, context: tuple) -> pl.Series:
+def repeated_in_log(
+    raw: pl.DataFrame,  # Rows of a log, values read, with _reason
+    context: tuple,  # Names of the session and event context
+) -> pl.Series:  # A Boolean for each row
     """Whether each row of a log repeats an earlier one, and not one that is set aside; a quantity
     that is not given is 1.
     """
@@ -238,7 +251,10 @@ def repeated_in_log(raw: pl.DataFrame, context: tuple) -> pl.Series:
     return repeated_rows(raw.select(*own, **counted))
 
 # %% ../../nbs/log/37_parsing.ipynb #26bfaca5
-def sent_again(raw: pl.DataFrame, rules: Rules) -> pl.Series:
+def sent_again(
+    raw: pl.DataFrame,  # Rows of a log, values read, with _reason
+    rules: Rules,  # Settled; by_rows: each line of an order has a row of its own
+) -> pl.Series:  # A Boolean for each row
     """Whether each row was sent before: its event's id stands in an earlier one of the same event
     and session that is not set aside.
     """

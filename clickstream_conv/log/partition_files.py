@@ -73,7 +73,10 @@ def partitions_for(
     return min(max(-(-rows // max(int(memory * ROWS_PER_GB), 1)), FEWEST), MOST)
 
 # %% ../../nbs/log/46_partition_files.ipynb #e92f7bf8
-def as_text_piece(mapped: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
+def as_text_piece(
+    mapped: pl.DataFrame,  # A piece of a log, columns named as the mapping says
+    mapping: Mapping,  # What the log's columns mean
+) -> pl.DataFrame:
     "A mapped piece as text, numbers written with the marks that are settled; a point while none are."
     names = [c for c in mapped.columns if c not in READER_COLUMNS]
     commas = {column for column, marks in mapping.rules.marks.items() if marks.startswith(",")}
@@ -102,7 +105,7 @@ def named_piece(
     )
     return apply_mapping(raw, mapping, name)
 
-
+# %% ../../nbs/log/46_partition_files.ipynb #a97e73e2
 def write_part(
     rows: pl.DataFrame,  # Some rows of a partition
     file: Path,  # Where they go
@@ -162,7 +165,13 @@ def owners(
     )
 
 # %% ../../nbs/log/46_partition_files.ipynb #075ca1f7
-def put_away(pieces: list, rules: Rules, folder: Path, partitions: int, place: int) -> None:
+def put_away(
+    pieces: list,  # Mapped tables, in the order of the log
+    rules: Rules,  # Of whom a row belongs to
+    folder: Path,  # Of the partitions, a folder each
+    partitions: int,  # How many there are
+    place: int,  # Of these pieces among all, from 0; names the files
+) -> None:
     "Write each row of some pieces to the partition of whom it belongs to."
     rows = pl.concat(pieces, how="diagonal_relaxed")
     numbered = rows.with_columns(_partition=partition_of(owners(rows, rules), partitions))
@@ -178,7 +187,10 @@ def put_away(pieces: list, rules: Rules, folder: Path, partitions: int, place: i
         first += size
 
 
-def refuse_no_rows(rows: int, name: str) -> None:
+def refuse_no_rows(
+    rows: int,  # How many the log has
+    name: str,  # What the log is called in the message
+) -> None:
     "Refuse a log that is empty."
     if not rows:
         raise ValueError(f"{name} holds no rows. Check that its export went through")

@@ -305,7 +305,12 @@ class Profile:
         None  # Guest: the people that it logged in as; None where the log does not say
     )
 
-    def marks(self, column: str, decimal: str = "", thousands: str | None = None) -> str:
+    def marks(
+        self,
+        column: str,  # Name of a column of numbers
+        decimal: str = "",  # The mark before decimals, as stated; empty: not stated
+        thousands: str | None = None,  # The mark between thousands, as stated; None: not stated
+    ) -> str:  # The mark before decimals, then the one between thousands
         "How the numbers of a column are to be read; empty where nothing tells."
         return number_marks(self.shapes.get(column, Counter()), decimal, thousands)
 

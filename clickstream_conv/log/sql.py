@@ -224,7 +224,7 @@ def _is_memory(message: str) -> bool:
 def in_plain_words(
     title: str,  # What the mapping is called
     key: str,  # The key under which the query stands
-    columns: list,  # Names of the columns that there are
+    columns: list | tuple,  # Names of the columns that there are
 ):
     "Turn what DuckDB says of a query into one sentence with the way out."
     import duckdb
@@ -311,7 +311,7 @@ def select_batches(
     query: str,  # One SELECT
     title: str,  # What the mapping is called in messages
     key: str = "sql",  # The key under which the query stands
-    columns: list = [],  # Columns of the log, for messages
+    columns: list | tuple = (),  # Columns of the log, for messages
 ) -> Iterator:  # Tables
     "The result of a query, a table at a time, in its own order."
     with in_plain_words(title, key, columns):

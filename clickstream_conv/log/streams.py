@@ -55,9 +55,14 @@ class Stream(io.RawIOBase):
         self.tail, self.quoted, self.count, self.mark = b"", False, 0, b'"'
 
     def readable(self):
+        "A stream for reading, as io wants to know."
         return True
 
-    def read(self, size=-1):
+    def read(
+        self,
+        size: int = -1,  # How many bytes at most; -1: all
+    ) -> bytes:
+        "The next bytes, counted; a file that unpacks to more than is allowed is refused."
         block = self.source.read(size)
         self.count += len(block)
         if self.most and self.count > self.most:
@@ -66,17 +71,22 @@ class Stream(io.RawIOBase):
         self.quoted = self.quoted or bool(self.mark) and self.mark in block
         return block
 
-    def readinto(self, buffer):
+    def readinto(
+        self,
+        buffer: bytearray,  # Is filled from its beginning
+    ) -> int:  # How many bytes were written; 0 at the end of the file
+        "The same into memory that the caller holds."
         block = self.read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
 
     def close(self):
+        "Close this stream and the file that it reads."
         if not self.closed:
             self.source.close()
         super().close()
 
-
+# %% ../../nbs/log/07_streams.ipynb #76798265
 def _unzipped(path: Path):
     "The only member of a zip archive."
     members = members_of(path)
@@ -202,7 +212,9 @@ def _refuse_binary(path: Path, head: bytes, encoding: str) -> None:
         )
 
 
-def first_bytes(path: Path) -> tuple[bytes, int]:
+def first_bytes(
+    path: Path,  # The file, also packed
+) -> tuple[bytes, int]:  # At most HEAD bytes; bytes of blanks before them
     "The beginning of a file behind all blanks that fill whole blocks, and how many bytes of blanks these are."
     blank = 0
     with open_log(path) as stream:
@@ -250,7 +262,10 @@ def note_empty(
     return [f"{len(empty):,} of {len(files):,} files are empty and were left out, e.g. {names}"]
 
 
-def head_text(path: Path, encoding: str) -> str:
+def head_text(
+    path: Path,  # The file, also packed
+    encoding: str,  # Of the text
+) -> str:
     "The beginning of a file as text, up to its last whole line."
     head, _ = first_bytes(path)
     if not head:

@@ -41,7 +41,9 @@ from clickstream_conv.log.streams import (
 from .together import as_texts, refuse_apart
 
 # %% ../../nbs/log/19_tables.ipynb #bbe0f5bd
-def format_by_content(path: Path) -> str:
+def format_by_content(
+    path: Path,  # The file, also packed
+) -> str:  # parquet, json or csv
     "What a file whose name says nothing looks like from its first bytes."
     with plain_errors(path):
         head = first_bytes(path)[0].removeprefix(codecs.BOM_UTF8).lstrip()
@@ -51,7 +53,13 @@ def format_by_content(path: Path) -> str:
 TEXTS = ("csv", "lines")  # formats that hold nothing but text
 
 
-def form_of_file(path: Path, form: str, skip_lines: int, dialect: Dialect = Dialect()) -> str:
+def form_of_file(
+    path: Path,  # The file
+    form: str,  # As stated; empty: not stated
+    skip_lines: int,  # Lines above the header, as stated
+    # With records and line_pattern, which only one format each can have
+    dialect: Dialect = Dialect(),
+) -> str:  # csv, lines, json or parquet
     "The format of a file: stated, by its name, or by its first bytes; lines where a pattern makes columns of them."
     form = form or format_of(path) or format_by_content(path)
     stated = {"skip_lines": skip_lines, "line_pattern": dialect.line_pattern}
@@ -264,8 +272,13 @@ def _pieces_of(
 
 
 def columns_ahead(
-    path: Path, form: str, delimiter: str, encoding: str, skip_lines: int, dialect: Dialect
-) -> dict:
+    path: Path,  # The file
+    form: str,  # csv, lines, json or parquet
+    delimiter: str,  # As stated; empty: found
+    encoding: str,  # Of the text
+    skip_lines: int,  # Lines above the header
+    dialect: Dialect,  # Quotes, comments, pattern of a line
+) -> dict:  # Name: Polars type
     "The columns of a file that can be known before it is read, and their types; of JSON none."
     if form == "json":
         return {}

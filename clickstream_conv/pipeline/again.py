@@ -161,7 +161,7 @@ def files_of(
 # %% ../../nbs/pipeline/02_again.ipynb #b85a0c91
 def describe_data(
     files: list,  # The files that a run reads: the log, and a mapping if there is one
-    known: list = [],  # What was said of them before
+    known: list | tuple = (),  # What was said of them before
 ) -> list:  # A dict a file: path, size, changed (nanoseconds), sha256
     "Which files a run reads."
     from clickstream_conv.base.runs import sha256_of

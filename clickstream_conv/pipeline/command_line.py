@@ -13,6 +13,7 @@ import sys
 
 import typer
 
+from ..base.extras import without_library
 from clickstream_conv.pipeline.notebooks import (
     FAULT,
     interrupt,
@@ -44,6 +45,8 @@ def in_words(
         return shortened(of_system(error))
     if means_no_memory(type(error).__name__, str(error)):
         return MEMORY
+    if isinstance(error, ImportError) and (missed := without_library(error)):
+        return missed
     file, line = where_raised(error)
     if type(error) in (ValueError, StageFailed) and (
         not file or is_ours(type(error).__name__, file, line)

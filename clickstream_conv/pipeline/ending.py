@@ -90,7 +90,10 @@ def summary(
     return [f"results: {folder}{report}", *(one.text for one in terminal_sentences(figures))]
 
 # %% ../../nbs/pipeline/06_ending.ipynb #3eaa8a40
-def located_source(parameters: dict, source) -> dict:
+def located_source(
+    parameters: dict,  # Stage: its parameters
+    source,  # Which log it is
+) -> dict:  # Stage: its parameters, with path
     "The parameters of every stage, with the place of the log: given, fetched, or none for the demo."
     path = parameters[STAGES[0]]["path"]
     if not path and source.name != "demo":

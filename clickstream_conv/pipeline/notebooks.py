@@ -142,7 +142,9 @@ WAYS = {  # what the system says: what to do
 }
 
 
-def of_system(error: OSError) -> str:
+def of_system(
+    error: OSError,  # As raised by the system
+) -> str:
     "What the system says of a file, and what to do; where many files could not be copied, of the first."
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         return (
@@ -175,7 +177,7 @@ def innermost(
 ) -> tuple[str, str]:  # File and line of code of its innermost frame; empty where there is none
     "Where an error was raised in a notebook."
     plain = re.sub(r"\x1b\[[0-9;]*m", "", frames)
-    place = [found for found in re.finditer(r"^(?:File (.*?)(?::\d+|, line)|Cell In)", plain, re.M)]
+    place = list(re.finditer(r"^(?:File (.*?)(?::\d+|, line)|Cell In)", plain, re.M))
     if not place:
         return "", ""
     arrow = re.search(r"^-+> *\d+ (.*)$", plain[place[-1].start() :], re.M)
@@ -241,7 +243,10 @@ def failure(
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 
 
-def interrupt(*signal_and_frame):
+def interrupt(
+    *signal_and_frame,  # As a handler of signals gets them; not looked at
+):
+    "End as Ctrl-C does, on a signal that would end a process without cleaning up."
     raise KeyboardInterrupt
 
 

@@ -49,7 +49,7 @@ def notebooks_folder() -> Path:  # Where NAME.ipynb of every stage lies
         return found[0]
     raise ValueError(
         f"the stage notebooks are neither in {inside} nor in {beside}. Install the package again:"
-        " pip install clickstream-conv"
+        ' pip install "clickstream-conv[run]"'
     )
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #37498def
@@ -73,11 +73,17 @@ class Parameter:
     says: str  # What it means
 
 
-def cell_source(cell: dict) -> str:
+def cell_source(
+    cell: dict,  # Of a notebook, whose source is a list of lines or a text
+) -> str:
+    "The code or text of a cell."
     return "".join(cell["source"])
 
 
-def cell_tags(cell: dict) -> list:
+def cell_tags(
+    cell: dict,  # Of a notebook
+) -> list:  # Such as parameters
+    "What a cell is tagged as."
     return cell.get("metadata", {}).get("tags", [])
 
 
@@ -91,12 +97,15 @@ def declared_parameters(
     found = [
         (line, line.target.id) for line in ast.parse(text).body if isinstance(line, ast.AnnAssign)
     ]
-    comment = lambda line: (
-        text.splitlines()[line.end_lineno - 1][line.end_col_offset :]
-        .strip()
-        .removeprefix("#")
-        .strip()
-    )
+
+    def comment(line):
+        return (
+            text.splitlines()[line.end_lineno - 1][line.end_col_offset :]
+            .strip()
+            .removeprefix("#")
+            .strip()
+        )
+
     return {
         name: Parameter(
             name, ast.unparse(line.annotation), ast.literal_eval(line.value), comment(line)
@@ -224,14 +233,17 @@ def _refuse_list(parameter: Parameter, values: list) -> None:
         )
 
 
-def refuse_nul(name: str, value) -> None:
+def refuse_nul(
+    name: str,  # Of the parameter, for the message
+    value,  # What it was given; only text is looked at
+) -> None:
     "Refuse text with the byte 0, which no path may hold."
     if isinstance(value, str) and "\0" in value:
         raise ValueError(
             f"{name} holds the byte 0, which no name may hold; found {reprlib.repr(value)}. Remove it"
         )
 
-
+# %% ../../nbs/pipeline/00_parameters.ipynb #f8691ef1
 def typed(
     parameter: Parameter,  # What is declared
     value,  # Text, or a value of YAML
@@ -284,9 +296,12 @@ def _everywhere(name: str, value):
 
 def _absolute(parameters: dict) -> dict:
     "The same, with paths that hold in any folder."
-    is_path = lambda name, value: (
-        value and (name == "path" or name == "source" and Path(value).suffix in (".yaml", ".yml"))
-    )
+
+    def is_path(name, value):
+        return value and (
+            name == "path" or name == "source" and Path(value).suffix in (".yaml", ".yml")
+        )
+
     return {
         name: _everywhere(name, value) if is_path(name, value) else value
         for name, value in parameters.items()

@@ -150,12 +150,12 @@ def audit_run(
     Examples:
       clickstream-conv audit runs/demo
     """
-    from clickstream_conv.audit.audit import audit, audit_in_words, differing
+    from clickstream_conv.audit.audit import audit, audit_in_words, differing_lines
 
     lines = audit(run)
     for line in audit_in_words(lines):
         say(line)
-    if differing(lines):
+    if differing_lines(lines):
         raise typer.Exit(1)
 
 # %% ../../nbs/pipeline/10_project_commands.ipynb #e33b6060
@@ -226,7 +226,7 @@ def benchmark(
     repeats: _BenchRepeats = 3,
     only: _BenchOnly = "",
     limit: _BenchLimit = 60.0,
-    python: _BenchPython = [],
+    python: _BenchPython = (),
 ) -> None:
     """Measure how fast this machine is: features beside the same by hand, live answers, training.
 

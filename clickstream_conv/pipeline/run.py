@@ -44,9 +44,11 @@ def run_pipeline(
     sign: str = "",  # Path of a key to sign the run with; empty: not signed
 ) -> list:  # Lines to print
     "From a log to a model: check, fetch, run, sum up."
+    from clickstream_conv.base.extras import refuse_without
     from clickstream_conv.base.runs import Run
     from clickstream_conv.base.signature import read_key, sign_run
 
+    refuse_without("run", "a run")
     wanted_stages = stages_until(until)
     notebooks = {name: read_notebook(name) for name in STAGES}
     declared = {name: declared_parameters(notebook) for name, notebook in notebooks.items()}

@@ -171,7 +171,7 @@ def run(
     max_rejected: _RunMaxRejected = None,
     memory: _RunMemory = None,
     config: _RunConfig = "",
-    parameter: _RunParameter = [],
+    parameter: _RunParameter = (),
     until: _RunUntil = "",
     report: _RunReport = True,
     jobs: _RunJobs = None,
@@ -180,7 +180,8 @@ def run(
 ) -> None:
     """Run the stages in order: from a log to a model and its figures.
 
-    A run that was stopped goes on where it stopped; a stage whose parameters, log and code are unchanged does not run again.
+    A run that was stopped goes on where it stopped; a stage whose parameters, log and code are
+    unchanged does not run again.
 
     \b
     Examples:

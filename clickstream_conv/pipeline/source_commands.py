@@ -20,7 +20,9 @@ def sources_table() -> list:  # Lines
     "The known sources, one a line."
     from clickstream_conv.sources.own import known_sources
 
-    obtain = lambda s: "made here" if s.name == "demo" else "download" if s.url else "by hand"
+    def obtain(s):
+        return "made here" if s.name == "demo" else "download" if s.url else "by hand"
+
     rows = [
         ("NAME", "LOG", "TO BE HAD", "LICENCE", "OUTCOMES"),
         *(

@@ -246,7 +246,7 @@ def run_stages(
     source: str,  # Name of the source
     notebooks: dict,  # Stage: its notebook
     parameters: dict,  # Stage: its parameters
-    files: list = [],  # Files that are read
+    files: list | tuple = (),  # Files that are read
     fresh: bool = False,  # Whether to start over
     jobs: int = 0,  # Stages that may run at a time; 0: as many as there are cores
     needs: dict = NEEDS,  # Stage: the stages whose results it reads

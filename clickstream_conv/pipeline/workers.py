@@ -26,7 +26,7 @@ def code_cells(
     "How many cells a stage runs."
     return 1 + sum(cell["cell_type"] == "code" for cell in notebook["cells"])
 
-
+# %% ../../nbs/pipeline/04_workers.ipynb #605adb53
 class Progress:
     "What is said while a run goes on, on the error stream."
 
@@ -45,15 +45,24 @@ class Progress:
             bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} cells, {elapsed}",
         )
 
-    def stages(self, names: list) -> None:
+    def stages(
+        self,
+        names: list,  # Of the stages
+    ) -> None:
         "The stages that run now."
         self.bar.set_description(", ".join(names))
 
-    def cell(self, **cell) -> None:
+    def cell(
+        self,
+        **cell,  # What papermill says of the cell; not looked at
+    ) -> None:
         "A cell is done."
         self.bar.update()
 
-    def say(self, line: str) -> None:
+    def say(
+        self,
+        line: str,  # Plain text
+    ) -> None:
         "A line above the bar."
         self.bar.write(for_terminal(line), file=sys.stderr)
 
@@ -165,7 +174,10 @@ class Worker:
             news.put((self, json.loads(line)))
         news.put((self, None))
 
-    def written(self, folder: Path) -> list:
+    def written(
+        self,
+        folder: Path,  # Of the run
+    ) -> list:
         "Names of the files of the run that it wrote."
         return _noted_files(self.journal, folder)
 

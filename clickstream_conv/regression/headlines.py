@@ -17,7 +17,7 @@ from clickstream_conv.base.findings import (
     Sentence,
 )
 from ..base.pictures import LIMIT, POOLED
-from .figures import REVENUE_TITLES
+from .figures import REVENUE_FIGURES
 from .models import SIMPLEST
 from .targets import Target
 
@@ -137,8 +137,9 @@ def _order_in_words(mine: dict, limit: dict | None) -> Sentence:
     "The order and the size of the errors."
     where = _rows_of(mine)
     own = {
-        name: figure_of(mine, name, REVENUE_TITLES[name], unit, where, mine["rows"])
-        for name, unit in (("gini", "Gini"), ("rmse", "money"), ("mae", "money"))
+        one.name: figure_of(mine, one.name, one.title, one.unit, where, mine["rows"])
+        for one in REVENUE_FIGURES.values()
+        if "sentence" in one.shown
     }
     said, figures = f"test part: normalised Gini {own['gini']:.3f}", list(own.values())
     if limit is not None:

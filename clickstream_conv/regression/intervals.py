@@ -7,10 +7,8 @@ __all__ = ['LEVELS', 'CONFIDENCE', 'NORMAL', 'ConstantQuantiles', 'fit_quantiles
            'amount_at', 'share_below', 'mixture_level', 'mixture_upper', 'held_share', 'held_by_decile', 'plot_held']
 
 # %% ../../nbs/regression/04_intervals.ipynb #55c2fef5
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from mapie.regression import ConformalizedQuantileRegressor
 from scipy.special import ndtr, ndtri
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.pipeline import Pipeline
@@ -103,6 +101,8 @@ def conform(
     amounts: np.ndarray,  # (n,): logarithm of the amount
 ) -> tuple:  # By how much to lower the lower bound, and to raise the upper
     "The correction of conformalised quantile regression, each end on its own."
+    from mapie.regression import ConformalizedQuantileRegressor
+
     if len(amounts) < LEAST_PAID:
         return float(np.max(bounds[:, 0] - amounts, initial=0.0)), float(
             np.max(amounts - bounds[:, 1], initial=0.0)
@@ -258,6 +258,8 @@ def plot_held(
     what: str = "",  # What stands in for revenue; empty: nothing does
 ) -> Picture:  # Its data is held_by_decile
     "How many revenues lie in their 90 % intervals, by tenth of the prediction."
+    import matplotlib.pyplot as plt
+
     whole = {name: shown.iloc[-1] for name, shown in panels.items()}
     held = [f"{in_interval(row, 'held', '{:.1%}'.format)} {name}" for name, row in whole.items()]
     title = titled_picture(title or "Held by the 90 % interval: " + ", ".join(held), what)

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ..base.findings import in_interval
-from ..base.pictures import COLOURS, LOOK, Picture, style_of
+from ..base.pictures import COLOURS, LOOK, Picture
 from ..judging.intervals import draws_of_visitors, with_ends
 from ..judging.reliability import bins_of_rows
+from ..models.styles import style_of
 from .choosing import revenue_colour, titled_picture
 from .figures import ties_in_order
 

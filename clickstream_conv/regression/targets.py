@@ -18,8 +18,15 @@ from ..classification.comparing import mapped_out_of_fold
 from ..features.columns import preprocess
 from ..models.calibration import Calibrated
 from ..models.fitting import fit, probability
-from .figures import LARGER_IS_BETTER, revenue_figures
-from .models import fit_revenue, HURDLE, make_regressor, MEAN, SIMPLEST
+from .figures import choosing_metrics, REVENUE_FIGURES, revenue_figures
+from clickstream_conv.regression.models import (
+    fit_revenue,
+    HURDLE,
+    LogNormal,
+    make_regressor,
+    MEAN,
+    SIMPLEST,
+)
 
 # %% ../../nbs/regression/02_targets.ipynb #1b291e20
 LEAST_PAID = (
@@ -179,8 +186,10 @@ def predicted_in_fold(
         answer = np.maximum(model.predict(validate if of_amounts else asked).astype(float), 0.0)
         if name.startswith(HURDLE):
             said[f"amount, {name.removeprefix(HURDLE)}"], answer = answer, chance * answer
-        if name == f"{HURDLE}log-normal":
-            said["amount, naive exp"] = said["amount, log-normal"] / model["model"].factor_
+        if isinstance(model["model"], LogNormal):
+            said["amount, naive exp"] = (
+                said[f"amount, {name.removeprefix(HURDLE)}"] / model["model"].factor_
+            )
         said[name] = answer
     return said
 
@@ -208,11 +217,11 @@ def best_regressor(
     choose_revenue_by: str = "gini",  # A figure
 ) -> str:  # The best candidate, the baselines aside
     "The model with the best figure."
-    if choose_revenue_by not in LARGER_IS_BETTER:
+    if choose_revenue_by not in choosing_metrics():
         raise ValueError(
-            f"choose_revenue_by is {choose_revenue_by!r}; it must be one of {', '.join(LARGER_IS_BETTER)}"
+            f"choose_revenue_by is {choose_revenue_by!r}; it must be one of {', '.join(choosing_metrics())}"
         )
     values = compared.drop(index=[MEAN, SIMPLEST], errors="ignore")[choose_revenue_by].astype(float)
     if values.isna().all():
         raise ValueError("there is no model to choose from: name at least one in revenue_models")
-    return values.idxmax() if LARGER_IS_BETTER[choose_revenue_by] else values.idxmin()
+    return values.idxmax() if REVENUE_FIGURES[choose_revenue_by].higher else values.idxmin()

@@ -9,7 +9,6 @@ __all__ = ['MOST_FOR_QUANTILES', 'OF_LIMIT', 'FEWEST', 'Worth', 'learn_intervals
 # %% ../../nbs/regression/06_worth.ipynb #36ab788b
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
@@ -17,16 +16,17 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..base.findings import in_interval
-from ..base.pictures import LIMIT, LOOK, Picture, POOLED, spread_out, style_of
+from ..base.pictures import LIMIT, LOOK, Picture, POOLED, spread_out
 from ..base.runs import Run
 from ..demo.limit import best_prediction
 from ..judging.intervals import with_ends
+from ..models.styles import style_of
 from .choosing import revenue_colour, titled_picture
 from clickstream_conv.regression.figures import (
     drawn_figures,
     ratio_or_nan,
+    REVENUE_FIGURES,
     revenue_figures,
-    REVENUE_TITLES,
 )
 from clickstream_conv.regression.intervals import (
     CONFIDENCE,
@@ -89,16 +89,25 @@ class Worth(BaseEstimator):
             return self.conversion.predict_proba(table)[:, 1].astype(float)
         return _one_a_row(probability, len(table))
 
-    def amount(self, table: pd.DataFrame) -> np.ndarray:
-        "Expected revenue given a purchase."
-        level = 1.0 if self.direct is not None else self.level
-        return _never_negative(self.amounts.predict(table)) * level
-
-    def predict(self, table: pd.DataFrame, probability: np.ndarray | None = None) -> np.ndarray:
+    def predict(
+        self,
+        table: pd.DataFrame,  # Session rows
+        probability: np.ndarray | None = None,  # That each converts; None: as the model itself says
+    ) -> np.ndarray:  # In the log's currency, a value a row
         "Expected revenue, never below 0."
         if self.direct is not None:
             return _never_negative(self.direct.predict(table)) * self.level
         return self.chance(table, probability) * self.amount(table)
+
+# %% ../../nbs/regression/06_worth.ipynb #aec83f18
+@patch
+def amount(
+    self: Worth,
+    table: pd.DataFrame,  # Session rows
+) -> np.ndarray:  # In the log's currency, a value a row
+    "Expected revenue given a purchase."
+    level = 1.0 if self.direct is not None else self.level
+    return _never_negative(self.amounts.predict(table)) * level
 
 # %% ../../nbs/regression/06_worth.ipynb #c8c3566c
 @patch
@@ -336,6 +345,8 @@ def plot_revenue_by_landmark(
     what: str = "",  # What stands in for revenue; empty: nothing does
 ) -> Picture:  # Its data is revenue_by_landmark
     "The normalised Gini of each model at each landmark, with 95 % intervals."
+    import matplotlib.pyplot as plt
+
     single = found[
         (found["landmark"] != POOLED) & found["model"].isin(names) & (found["buyers"] >= FEWEST)
     ]
@@ -354,7 +365,7 @@ def plot_revenue_by_landmark(
         ax.set(
             xticks=np.arange(len(counts)),
             xticklabels=counts,
-            ylabel=REVENUE_TITLES["gini"],
+            ylabel=REVENUE_FIGURES["gini"].title,
             title=title,
         )
         ax.text(

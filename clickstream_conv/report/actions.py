@@ -8,6 +8,7 @@ __all__ = ['WON_SHORT', 'FIRST_STEPS', 'VERDICTS', 'OF_SPLIT', 'OF_VISITORS', 'a
 
 # %% ../../nbs/report/10_actions.ipynb #c3fa0026
 from ..base.findings import chosen_value, exact_count, LEARNED, Sentence, UNKNOWN
+from ..judging.figures import AT_THRESHOLD
 from clickstream_conv.report.answer import (
     figure_or_unknown,
     in_percent,
@@ -46,14 +47,14 @@ def _no_line(line: dict, share_flagged: float, aim: str) -> Sentence | None:
 def _line_at_work(line: dict, done: dict, aim: str) -> tuple:
     "What the line does on the test part, and the figures behind it."
     rows = f"test part, each session once, flagged from {line['value']:.4f} on"
-    share, precision, recall = (
-        figure_or_unknown(done, name, title, "share of sessions", rows, done[of])
-        for name, title, of in (
-            ("share_flagged", "share flagged", "decided"),
-            ("precision", "precision", "flagged"),
-            ("recall", "recall", "converted"),
+    shares = {
+        name: figure_or_unknown(
+            done, name, one.title, "share of sessions", rows, done[one.share_of]
         )
-    )
+        for name, one in AT_THRESHOLD.items()
+        if one.share_of
+    }
+    share, precision, recall = shares["share_flagged"], shares["precision"], shares["recall"]
     f1 = figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"])
     text = (
         f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part"
@@ -64,7 +65,9 @@ def _line_at_work(line: dict, done: dict, aim: str) -> tuple:
     return text, (share, precision, recall, f1, exact_count(done["decided"], "sessions", rows))
 
 # %% ../../nbs/report/10_actions.ipynb #b173ffa5
-def action_line(figures: dict):
+def action_line(
+    figures: dict,  # From read_figures, of a run with a conversion model
+):  # A Sentence, and the page that says more
     "Where to draw the line."
     of, page = figures["classification"], QUESTIONS["classification"][1]
     line, done = of["threshold"], nested_part(of, "at_threshold", "test")
@@ -174,7 +177,9 @@ def _cost_of_waiting(kept: dict) -> tuple:
     return text, [share, *order, counted], {gone["landmark"], early["landmark"]}
 
 # %% ../../nbs/report/10_actions.ipynb #104a5985
-def action_moment(figures: dict):
+def action_moment(
+    figures: dict,  # From read_figures, of a run whose moments were compared
+):  # A Sentence, and the page that says more
     "When to ask."
     of = figures["classification"]
     kept, purpose = of["moment"], of["threshold"]["purpose"]
@@ -296,14 +301,16 @@ def verdict_of(
     return Sentence("report.verdict", whole_sentence(text), why=UNKNOWN)
 
 
-def is_fit(figures: dict):
+def is_fit(
+    figures: dict,  # From read_figures
+):
     "Whether a run's model may be used; None where that is not known."
     kept = (nested_part(figures, "model_card"), nested_part(figures, "classification"))
     return next(
         (one["fit_for_use"] for one in kept if isinstance(one.get("fit_for_use"), bool)), None
     )
 
-
+# %% ../../nbs/report/10_actions.ipynb #c0d68673
 def fit_for_use(
     figures: dict,  # From read_figures
 ) -> tuple:  # Whether enough sessions stand behind the figures (None: not known), and why

@@ -52,7 +52,10 @@ def read_figures(
     return {name: kept for name, path in files.items() if isinstance(kept := read(path), dict)}
 
 
-def part_lines(of: dict, key: str = "headline") -> list:
+def part_lines(
+    of: dict,  # A part of the figures
+    key: str = "headline",  # Under which its sentences stand
+) -> list:
     "Sentences that a part of the figures keeps."
     return (
         [line for line in kept if isinstance(line, str) and line.strip()]
@@ -61,13 +64,16 @@ def part_lines(of: dict, key: str = "headline") -> list:
     )
 
 
-def card_title(card: dict) -> str:
+def card_title(
+    card: dict,  # Of the log, as a run keeps it
+) -> str:  # The title; "a run" where there is none
+    "What a run's log is called, on one line."
     return " ".join(card["title"].split()) if isinstance(card.get("title"), str) else "a run"
 
 
 NARROW = "\N{NO-BREAK SPACE}%"  # a number and its sign stay on one line
 
-
+# %% ../../nbs/report/07_answer.ipynb #649c6c7a
 def percent(
     share: float,  # Between 0 and 1
 ) -> str:  # Such as 3.2 %
@@ -117,7 +123,11 @@ def in_percent(
     return share_in_words(figure, percent)
 
 
-def answer_bar(name: str, figure: Figure, length=lambda share: share) -> Bar:
+def answer_bar(
+    name: str,  # What stands beside the bar
+    figure: Figure,  # A share
+    length=lambda share: share,  # Share to the length of its bar, in [0, 1]
+) -> Bar:
     "A bar of a share; without an interval where that is not known."
     low, high = (length(figure.low), length(figure.high)) if figure.known else (None, None)
     return Bar(name, percent(figure.value), float(length(figure.value)), low, high, figure)

@@ -44,7 +44,10 @@ def beyond_chance(
     )
 
 
-def converts_in_words(row: dict, part: str) -> Figure:
+def converts_in_words(
+    row: dict,  # Of one segment: segment, conversion, its bounds, sessions
+    part: str,  # Of which the figures are: training or test
+) -> Figure:
     "The share of a segment that converts."
     return figure_or_unknown(
         row,
@@ -178,7 +181,6 @@ def answer_clustering(
 def _leans_on(of: dict, rows: str) -> tuple:
     "The five columns that contribute most: bars, the share of each, and that of all together."
     first = of["importance"][:5]
-    most = max(row["share"] for row in first)
     shares = [
         figure_or_unknown(
             row,
@@ -201,8 +203,9 @@ def _leans_on(of: dict, rows: str) -> tuple:
     named = [
         f"{row['title']} ({row['says']})" if row.get("says") else row["title"] for row in first
     ]
+    longest = max(one.high if one.known else one.value for one in shares)
     bars = tuple(
-        answer_bar(name, share, lambda value: value / most) for name, share in zip(named, shares)
+        answer_bar(name, share, lambda value: value / longest) for name, share in zip(named, shares)
     )
     return bars, shares, together
 
@@ -237,12 +240,18 @@ def answer_explain(
     )
 
 # %% ../../nbs/report/09_answers.ipynb #467c1f56
-def said_by(figures: dict, name: str) -> list:
+def said_by(
+    figures: dict,  # From read_figures
+    name: str,  # Of the stage, such as clustering
+) -> list:  # Sentences
     "What a stage has to say."
     return sentences_of(nested_part(figures, name), name)
 
 
-def is_skipped(figures: dict, name: str) -> list:
+def is_skipped(
+    figures: dict,  # From read_figures
+    name: str,  # Of the stage, such as clustering
+) -> list:  # Sentences
     "Why a stage was skipped; empty where it was not."
     return [one for one in said_by(figures, name) if one.code == f"{name}.skipped"]
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEEPS', 'execute_notebook', 'is_kept', 'in_order_named', 'collected', 'study_card', 'gallery_page', 'repository_of',
-           'module_file', 'build_docs']
+           'module_file', 'page_in_a_line', 'llms_text', 'build_docs']
 
 # %% ../../nbs/report/17_docs.ipynb #795dafff
 import base64
@@ -33,11 +33,14 @@ from .site_pages import COLLECTIONS
 # %% ../../nbs/report/17_docs.ipynb #19bbe50b
 def _paused(notebook: dict) -> dict:
     "A notebook in which a cell that is not to run is no code."
-    pause = lambda cell: {
-        key: value
-        for key, value in {**cell, "cell_type": "raw"}.items()
-        if key not in ("outputs", "execution_count")
-    }
+
+    def pause(cell):
+        return {
+            key: value
+            for key, value in {**cell, "cell_type": "raw"}.items()
+            if key not in ("outputs", "execution_count")
+        }
+
     return {
         **notebook,
         "cells": [
@@ -123,11 +126,14 @@ def collected(
 ) -> dict:  # Caption: notebooks
     "The guides and the case studies."
     home = (checkout / "nbs" / "index.ipynb").read_text(encoding="utf-8")
-    files = lambda folder: [
-        path
-        for path in (checkout / "nbs" / folder).glob("*.ipynb")
-        if not only or path.stem in only
-    ]
+
+    def files(folder):
+        return [
+            path
+            for path in (checkout / "nbs" / folder).glob("*.ipynb")
+            if not only or path.stem in only
+        ]
+
     return {caption: in_order_named(files(folder), home) for caption, folder in COLLECTIONS.items()}
 
 # %% ../../nbs/report/17_docs.ipynb #b11f94f9
@@ -162,10 +168,9 @@ def study_card(
         if picture
         else ""
     )
-    return (
-        '<a class="study"'
-        f' href="{file.stem}.html">{shown}<strong>{html.escape(page_title(notebook))}</strong><span>{html.escape(finding.replace("`", ""))}</span></a>'
-    )
+    title = f"<strong>{html.escape(page_title(notebook))}</strong>"
+    says = f"<span>{html.escape(finding.replace('`', ''))}</span>"
+    return f'<a class="study" href="{file.stem}.html">{shown}{title}{says}</a>'
 
 # %% ../../nbs/report/17_docs.ipynb #ed6abeed
 def gallery_page(
@@ -182,15 +187,20 @@ def gallery_page(
     )
 
 # %% ../../nbs/report/17_docs.ipynb #645f994b
-def repository_of(
-    checkout: Path,  # Folder of the repository
-) -> tuple:  # Address, and branch
-    "Where the project lives, as settings.ini says."
+def _settings(checkout: Path):
+    "What settings.ini says."
     from configparser import ConfigParser
 
     config = ConfigParser(delimiters=["="])
     config.read(checkout / "settings.ini", encoding="utf-8")
-    about = config["DEFAULT"]
+    return config["DEFAULT"]
+
+
+def repository_of(
+    checkout: Path,  # Folder of the repository
+) -> tuple:  # Address, and branch
+    "Where the project lives, as settings.ini says."
+    about = _settings(checkout)
     return about.get("git_url", ""), about.get("branch", "main"), about.get("title", checkout.name)
 
 
@@ -263,22 +273,64 @@ def _site_of(
         origins={page_file(path): path for path in shown},
     )
 
+# %% ../../nbs/report/17_docs.ipynb #b1a5056a
+def _prose(path: Path) -> str:
+    "What a page says between its code."
+    text = Path(path).read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    cells = [one for one in json.loads(text)["cells"] if one["cell_type"] == "markdown"]
+    return "\n".join("".join(one["source"]) for one in cells)
+
+
+def page_in_a_line(
+    path: Path,  # A notebook or a Markdown file, named as its page will be
+) -> str:  # A line of Markdown: link, and what stands below the title
+    "A page with its title, its address and what it is about."
+    lines = _prose(path).splitlines()
+    title = next((line[2:].strip() for line in lines if line.startswith("# ")), path.stem)
+    about = next((line[2:].strip() for line in lines if line.startswith("> ")), "")
+    link = f"[{title}]({path.stem}.html)"
+    return f"- {link}: {about}" if about else f"- {link}"
+
+
+def llms_text(
+    pages: dict,  # As build_site takes them
+    title: str,  # Of the site
+    about: str,  # The project in a sentence
+) -> str:  # Markdown (llmstxt.org, 2024)
+    "All pages of a site on one page, for readers that are programs."
+    parts = [f"# {title}", f"> {about}"]
+    for caption, files in pages.items():
+        if files:
+            listed = "\n".join(page_in_a_line(Path(file)) for file in files)
+            parts.append(f"## {caption or 'Home'}\n\n{listed}")
+    return "\n\n".join(parts) + "\n"
+
 # %% ../../nbs/report/17_docs.ipynb #b7ccea3f
+def _home_of(checkout: Path) -> Path:
+    "The home page of a checkout, or a refusal."
+    home = checkout / "nbs" / "index.ipynb"
+    if home.is_file():
+        return home
+    raise ValueError(
+        f"{checkout} is no checkout of the project: there is no nbs/index.ipynb. Get one with:"
+        " git clone"
+    )
+
+# %% ../../nbs/report/17_docs.ipynb #bb2958ed
 def build_docs(
     checkout: Path,  # Folder of the repository
     out: Path,  # Folder of the site
     execute: bool = False,  # Whether to run every notebook once more
-    groups: dict = {},  # Caption: more notebooks and Markdown files, in order; shown after the case studies
+    # Caption: more notebooks and Markdown files, in order; shown after the case studies
+    groups: dict | None = None,
     only: list = (),  # Names of the notebooks to show, such as 04_features; empty: all
     strict: bool = False,  # Whether a warning of Sphinx is an error
 ) -> Path:  # The home page
     "The documentation of the project."
     checkout = Path(checkout).resolve()
-    home = checkout / "nbs" / "index.ipynb"
-    if not home.is_file():
-        raise ValueError(
-            f"{checkout} is no checkout of the project: there is no nbs/index.ipynb. Get one with: git clone"
-        )
+    home = _home_of(checkout)
     modules = {n: path for n, path in modules_of(checkout).items() if _is_wanted(path, only)}
     notebooks = [path for path in numbered_notebooks(checkout) if _is_wanted(path, only)]
     collections, extra = collected(checkout, only), {}
@@ -294,11 +346,15 @@ def build_docs(
         pages = {
             "": [work / "index.ipynb"],
             **shown,
-            **groups,
+            **(groups or {}),
             **by_folder(notebooks, work),
             "Reference": [*reference.values()],
             "Project": _project_pages(checkout),
         }
         documented = {name: path for name, path in modules.items() if name in reference}
+        about = _settings(checkout)
+        extra["llms.txt"] = llms_text(
+            pages, about.get("title", checkout.name), about.get("description", "")
+        )
         site = _site_of(checkout, documented, [*notebooks, *told])
         return build_site(pages, out, site, extra, strict)

@@ -56,7 +56,10 @@ def faults(
     out = Path(out).resolve()
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(out.rglob("*.html"))}
     parts, found = {path: page.parts for path, page in pages.items()}, []
-    inside = lambda address: not urlsplit(address).scheme and not urlsplit(address).netloc
+
+    def inside(address):
+        return not urlsplit(address).scheme and not urlsplit(address).netloc
+
     for path, page in pages.items():
         name = path.relative_to(out).as_posix()
         found += [

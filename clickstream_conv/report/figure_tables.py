@@ -49,9 +49,10 @@ def as_csv(
 ) -> str:  # CSV
     "Rows as a spreadsheet reads them."
     names, written = list(dict.fromkeys(key for row in rows for key in row)), io.StringIO()
-    flat = lambda value: cell_for_spreadsheet(
-        json.dumps(value) if isinstance(value, (dict, list)) else value
-    )
+
+    def flat(value):
+        return cell_for_spreadsheet(json.dumps(value) if isinstance(value, (dict, list)) else value)
+
     csv.writer(written, lineterminator="\n").writerows(
         [
             list(map(cell_for_spreadsheet, names)),
@@ -81,9 +82,12 @@ def tables_page(
     kept: list,  # Names of the JSON files
 ) -> str:  # Markdown
     "A page with what can be taken along."
-    columns = lambda row: (
-        ", ".join(for_markdown(key) for key in list(row)[:6]) + (" ..." if len(row) > 6 else "")
-    )
+
+    def columns(row):
+        return ", ".join(for_markdown(key) for key in list(row)[:6]) + (
+            " ..." if len(row) > 6 else ""
+        )
+
     note = spreadsheet_note(formulas_in(tables)).replace(
         "Parquet holds", "the JSON files below hold"
     )

@@ -19,7 +19,10 @@ from .reading import nested_part, text_of
 # %% ../../nbs/report/12_front.ipynb #17603de5
 def _bar_html(bar: Bar) -> str:
     "A bar, with its interval as a thin line."
-    limited = lambda share: f"{min(max(share, 0), 1):.1%}"
+
+    def limited(share):
+        return f"{min(max(share, 0), 1):.1%}"
+
     interval = (
         f'<b style="left:{limited(bar.low)};width:{limited(bar.high - bar.low)}"></b>'
         if bar.low is not None and bar.high is not None
@@ -63,9 +66,10 @@ def facts(
         nested_part(figures, "source", "parts"),
         nested_part(figures, "source", "outcome"),
     )
-    number = lambda of, name: (
-        f"{of[name]:,}" if isinstance(of.get(name), int) and of[name] else None
-    )
+
+    def number(of, name):
+        return f"{of[name]:,}" if isinstance(of.get(name), int) and of[name] else None
+
     days = list(
         dict.fromkeys(
             day for day in (card.get("first_day"), card.get("last_day")) if isinstance(day, str)
@@ -149,10 +153,10 @@ def _origins(pages: dict) -> str:
 def front_page(
     figures: dict,  # From read_figures
     stages: dict,  # Name of each stage's page: its title, and the line below
-    more: dict = {},  # Other pages: the same
+    more: dict | None = None,  # Other pages: the same
 ) -> str:  # Markdown
     "The first page of a report."
-    said, pages = for_html, {**stages, **more}
+    said, pages = for_html, {**stages, **(more or {})}
     do = _listed(
         "do",
         [f"{said(line.text)}{_linked(page, stages)}" for line, page in actions(figures)],

@@ -62,7 +62,8 @@ def _relink(found: re.Match, pages: set, site: Site, where: Path) -> str:
         return f"[{words}]({page}{part})"
     if not file or not site.repository or not file.is_relative_to(site.checkout.resolve()):
         return words
-    return f"[{words}]({site.repository}/blob/{site.branch}/{file.relative_to(site.checkout.resolve()).as_posix()}{part})"
+    place = file.relative_to(site.checkout.resolve()).as_posix()
+    return f"[{words}]({site.repository}/blob/{site.branch}/{place}{part})"
 
 
 def _named(found: re.Match, site: Site) -> str:
@@ -83,10 +84,13 @@ def relinked(
     where: Path = Path("."),  # Folder that its links start from
 ) -> str:  # Markdown
     "Markdown whose links lead to pages."
-    linked = lambda part: NAMED.sub(
-        lambda found: _named(found, site),
-        TARGET.sub(lambda found: _relink(found, pages, site, where), part),
-    )
+
+    def linked(part):
+        return NAMED.sub(
+            lambda found: _named(found, site),
+            TARGET.sub(lambda found: _relink(found, pages, site, where), part),
+        )
+
     return "".join(part if i % 2 else linked(part) for i, part in enumerate(FENCE.split(text)))
 
 # %% ../../nbs/report/02_links.ipynb #779cac05
@@ -116,7 +120,10 @@ def with_pictures(
     )
 
 # %% ../../nbs/report/02_links.ipynb #fbd5eff8
-def is_title_cell(cell: dict) -> bool:
+def is_title_cell(
+    cell: dict,  # Of a notebook
+) -> bool:
+    "Whether a cell begins with the title of its page."
     return cell["cell_type"] == "markdown" and text_of(cell["source"]).lstrip().startswith("# ")
 
 

@@ -120,7 +120,9 @@ AMOUNT = re.compile(
 )  # what stands to the right in a table
 
 
-def words_left(table: str) -> str:
+def words_left(
+    table: str,  # HTML, as pandas writes it
+) -> str:  # The same HTML; cells of columns that are no amounts have the class words
     "A table of which the columns of words are marked."
     rows = [
         re.findall(r"<td>(.*?)</td>", row, re.DOTALL)
@@ -153,9 +155,10 @@ def table_html(
         .replace(' border="1"', "")
         .replace(' style="text-align: right;"', "")
     )
-    boxed = lambda found: (
-        f'<div class="table-box" tabindex="0" role="group" aria-label="Table">{words_left(found[0])}</div>'
-    )
+
+    def boxed(found):
+        return f'<div class="table-box" tabindex="0" role="group" aria-label="Table">{words_left(found[0])}</div>'
+
     return re.sub(r"<table.*?</table>", boxed, bare, flags=re.DOTALL)
 
 # %% ../../nbs/report/01_outputs.ipynb #d42e2a23

@@ -19,7 +19,9 @@ EVAL_OFF = re.compile(r"^\s*#\|\s*eval:\s*false", re.MULTILINE)
 FOLD = re.compile(r"^\s*#\|\s*code-fold:\s*true", re.MULTILINE)
 
 
-def text_of(source) -> str:
+def text_of(
+    source,  # A text, or a list of its lines
+) -> str:
     "A source or an output, which a notebook may hold line by line."
     return source if isinstance(source, str) else "".join(source)
 
@@ -31,7 +33,9 @@ def directives(
     return set(DIRECTIVE.findall(text_of(cell["source"]))) if cell["cell_type"] == "code" else set()
 
 
-def is_shown(cell: dict) -> bool:
+def is_shown(
+    cell: dict,  # A notebook cell
+) -> bool:
     "Whether a reader sees anything of a cell."
     return not directives(cell) & {"hide", "default_exp"} and bool(text_of(cell["source"]).strip())
 
@@ -69,7 +73,10 @@ def for_readers(
     )
 
 
-def nested_part(figures: dict, *names) -> dict:
+def nested_part(
+    figures: dict,  # Names, which may lie within each other, and values
+    *names,  # The way to the part, from the outside
+) -> dict:
     "A part of the figures; empty where there is none."
     for name in names:
         figures = (
@@ -114,7 +121,10 @@ def readme_text(
     return f"{MADE}\n\n{spaced}\n"
 
 # %% ../../nbs/report/00_reading.ipynb #ba63053d
-def tags_of_cell(cell: dict) -> list:
+def tags_of_cell(
+    cell: dict,  # A notebook cell
+) -> list:  # Its tags, such as parameters
+    "What a cell is tagged as."
     return cell.get("metadata", {}).get("tags", [])
 
 
@@ -126,11 +136,14 @@ def defined_names(
         body = ast.parse(source).body
     except SyntaxError:
         return []
-    targets = lambda node: [
-        t
-        for t in getattr(node, "targets", [getattr(node, "target", None)])
-        if isinstance(t, ast.Name)
-    ]
+
+    def targets(node):
+        return [
+            t
+            for t in getattr(node, "targets", [getattr(node, "target", None)])
+            if isinstance(t, ast.Name)
+        ]
+
     names = [
         name
         for node in body
@@ -138,7 +151,7 @@ def defined_names(
     ]
     return [name for name in dict.fromkeys(names) if not name.startswith("_")]
 
-
+# %% ../../nbs/report/00_reading.ipynb #45390639
 def fold_line(
     cell: dict,  # A code cell
 ) -> str:  # Such as: Code: session_features, landmark_rows
@@ -173,7 +186,10 @@ def folded(
     }
 
 
-def settled_cells(cell: dict, fold: str) -> dict:
+def settled_cells(
+    cell: dict,  # A code cell
+    fold: str,  # all: every cell is folded; else only what sets up a notebook
+) -> dict:
     "A code cell as a page shows it: folded, its output alone, or as it is."
     found, source = directives(cell), text_of(cell["source"])
     outputs = (

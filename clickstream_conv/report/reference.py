@@ -77,12 +77,17 @@ def _parameter_rows(thing) -> list:
     "Parameter, type, default and what is said of it."
     from fastcore.docments import docments
 
-    empty = lambda value: getattr(value, "__name__", "") == "_empty"
+    def empty(value):
+        return getattr(value, "__name__", "") == "_empty"
+
     try:
         said = docments(thing, full=True)
     except (TypeError, ValueError, OSError, SyntaxError, IndentationError):
         return []
-    default = lambda about: "" if empty(about.get("default")) else _short(about["default"])
+
+    def default(about):
+        return "" if empty(about.get("default")) else _short(about["default"])
+
     rows = [
         (
             "returns" if name == "return" else name,
@@ -95,7 +100,7 @@ def _parameter_rows(thing) -> list:
     ]
     return [row for row in rows if row[0] != "returns" or row[1] or row[3]]
 
-
+# %% ../../nbs/report/16_reference.ipynb #7c4b3fac
 def parameter_table(
     thing,  # A function or a class
 ) -> str:  # Markdown; empty where nothing is said
@@ -122,9 +127,15 @@ def _signature(name: str, thing) -> str:
     from inspect import signature
 
     try:
-        return f"{name}({', '.join(name if p.default is p.empty else f'{name}={_short(p.default, 30)}' for name, p in signature(thing).parameters.items() if name not in ('self', 'cls'))})"
+        parameters = signature(thing).parameters
     except (TypeError, ValueError):
         return name
+    shown = [
+        own if one.default is one.empty else f"{own}={_short(one.default, 30)}"
+        for own, one in parameters.items()
+        if own not in ("self", "cls")
+    ]
+    return f"{name}({', '.join(shown)})"
 
 
 def _constants(source: str) -> dict:
@@ -138,7 +149,7 @@ def _constants(source: str) -> dict:
         found.update({t.id: says[1] if says else "" for t in targets if isinstance(t, ast.Name)})
     return found
 
-
+# %% ../../nbs/report/16_reference.ipynb #02a5d32a
 def _methods(thing: type) -> str:
     "What a class can do."
     from inspect import getdoc, isfunction
@@ -173,10 +184,14 @@ def reference_entry(
     from inspect import getdoc
 
     anchor = f'### <span id="{module}.{name}"></span>{html.escape(name)}'
-    fenced = lambda code: f"```{'python' if _is_python(code) else 'text'}\n{code}\n```"
+
+    def fenced(code):
+        return f"```{'python' if _is_python(code) else 'text'}\n{code}\n```"
+
     if not callable(thing) or not hasattr(thing, "__name__"):
         return f"{anchor}\n\n{fenced(f'{name} = {_short(thing, 200)}')}\n\n{_cell_text(says)}"
-    text = f"{anchor}\n\n{fenced(_signature(name, thing))}\n\n{_cell_text(getdoc(thing) or '')}\n\n{parameter_table(thing)}"
+    says = _cell_text(getdoc(thing) or "")
+    text = f"{anchor}\n\n{fenced(_signature(name, thing))}\n\n{says}\n\n{parameter_table(thing)}"
     return f"{text}\n\n{_methods(thing)}" if isinstance(thing, type) else text
 
 # %% ../../nbs/report/16_reference.ipynb #aeaef153
@@ -222,9 +237,13 @@ def reference_page(
         for exported in names
         if hasattr(loaded, exported) and not exported.startswith("_")
     ]
-    group = lambda kept: "\n\n".join(
-        reference_entry(name, exported, thing, says.get(exported, "")) for exported, thing in kept
-    )
+
+    def group(kept):
+        return "\n\n".join(
+            reference_entry(name, exported, thing, says.get(exported, ""))
+            for exported, thing in kept
+        )
+
     constants = [one for one in things if not callable(one[1]) or not hasattr(one[1], "__name__")]
     rest = [one for one in things if one not in constants]
     parts = [
@@ -260,7 +279,10 @@ def page_file(
     return f"{folder}-{notebook.name}" if folder in FOLDERS else notebook.name
 
 
-def by_folder(notebooks: list, work: Path) -> dict:
+def by_folder(
+    notebooks: list,  # Paths of all numbered notebooks, in reading order
+    work: Path,  # Folder where their pages are made
+) -> dict:  # Caption: files of pages; groups without any left out
     "Pages of notebooks: the analysis, then the package, a group a folder."
     groups = {
         "Analysis": [
@@ -282,10 +304,9 @@ def modules_of(
     notebooks = {
         path: json.loads(path.read_text(encoding="utf-8")) for path in numbered_notebooks(checkout)
     }
-    found = {
+    return {
         name[1]: path
         for path, notebook in notebooks.items()
         for cell in notebook["cells"]
         if (name := exports.search(text_of(cell["source"])))
     }
-    return {name: path for name, path in found.items()}

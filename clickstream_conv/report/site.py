@@ -173,7 +173,7 @@ def build_site(
     pages: dict,
     out: Path,  # Folder of the site
     site: Site,  # What its pages share
-    extra: dict = {},  # Files to carry along: address: content
+    extra: dict | None = None,  # Files to carry along: address: content
     strict: bool = False,  # Whether a warning of Sphinx is an error
 ) -> Path:  # The home page
     "Executed notebooks to a static site that asks no other host for anything."
@@ -186,7 +186,7 @@ def build_site(
     _refuse_foreign(out)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder).resolve()
-        context = dict(_lay_out(pages, work, site, extra), site_made=_made_by())
+        context = dict(_lay_out(pages, work, site, extra or {}), site_made=_made_by())
         warnings = _run_sphinx(work, sphinx_settings(site, work, context))
         if strict and warnings:
             raise ValueError(

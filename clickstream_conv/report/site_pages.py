@@ -126,7 +126,9 @@ COLLECTIONS = {
 }  # group of pages: the folder of its notebooks, below the numbered ones
 
 
-def read_page(file: Path) -> tuple:
+def read_page(
+    file: Path,  # A notebook, or a Markdown file
+) -> tuple:  # The notebook as a dict, or the text; its title
     "A notebook or a text, and its title."
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".ipynb":
@@ -145,14 +147,20 @@ def listed_pages(
     titles: dict,  # Caption of a group: its (name, title) in order
 ) -> list:  # (caption, [(name, number, title)])
     "What the sidebar shows."
-    number = lambda name: found[1] if (found := NUMBER.match(name)) else ""
+
+    def number(name):
+        return found[1] if (found := NUMBER.match(name)) else ""
+
     return [
         (caption, [(name, number(name), title.replace("`", "")) for name, title in pages])
         for caption, pages in titles.items()
     ]
 
 # %% ../../nbs/report/04_site_pages.ipynb #faaa9f34
-def page_origin(file: Path, site: Site) -> Path:
+def page_origin(
+    file: Path,  # Of the page
+    site: Site,  # What all pages share
+) -> Path:
     "The file of the repository that a page comes from; nothing if there is none."
     if not site.checkout:
         return None
@@ -175,7 +183,10 @@ def page_origin(file: Path, site: Site) -> Path:
     )
 
 # %% ../../nbs/report/04_site_pages.ipynb #07494aa6
-def page_links(file: Path, site: Site) -> list:
+def page_links(
+    file: Path,  # Of the page
+    site: Site,  # What all pages share
+) -> list:  # (words, address)
     "Where a page's notebook can be had, and where it is edited."
     origin = page_origin(file, site)
     edit = (

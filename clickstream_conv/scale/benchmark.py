@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..base.runs import read_json, Run, write_json
-from .automl import AUTOML, measure_training, OUR_MODELS
+from .automl import AUTOML, measure_training, our_models
 from .benchmark_page import write_page
 from .by_hand import OURS, WAYS
 from clickstream_conv.scale.measures import (
@@ -33,7 +33,10 @@ SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)  # events
 
 def machine() -> dict:  # processor, cores, memory in GB, system, versions
     "Where this is measured."
-    read = lambda path: Path(path).read_text(errors="ignore") if Path(path).is_file() else ""
+
+    def read(path):
+        return Path(path).read_text(errors="ignore") if Path(path).is_file() else ""
+
     named = [
         line.split(":", 1)[1].strip()
         for line in read("/proc/cpuinfo").splitlines()
@@ -81,7 +84,7 @@ def _plan(sizes: tuple, repeats: int, only: tuple, compared: int) -> list:  # (k
     plan += [(f"live/{r}", "live", {}) for r in range(repeats)] + [
         (f"training/{by}/{r}", "training", dict(by=by))
         for r in range(repeats)
-        for by in (*OUR_MODELS, *AUTOML)
+        for by in (*our_models(), *AUTOML)
     ]
     return [step for step in plan if step[1] in only]
 
@@ -104,6 +107,24 @@ def _measured(
     )
 
 # %% ../../nbs/scale/04_benchmark.ipynb #1649bc30
+def _kept_so_far(keeper: Run, here: dict) -> dict:
+    "Results that the folder holds already; those of another machine are refused."
+    if not keeper.has("benchmark.json"):
+        return dict(machine=here, results={})
+    kept = read_json(keeper, "benchmark.json")
+    if kept["machine"] != here:
+        raise ValueError(
+            f"{keeper.folder} holds figures of another machine or of other versions. Figures are"
+            " compared only within one: choose another folder"
+        )
+    return kept
+
+
+def _load_now() -> dict:
+    "How busy the machine is, where the system tells."
+    return dict(load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None)
+
+# %% ../../nbs/scale/04_benchmark.ipynb #7498a79e
 def bench(
     out: str = "bench",  # Folder for the results, the logs and the page
     sizes: tuple = SIZES,  # Events of the logs
@@ -120,25 +141,14 @@ def bench(
         raise ValueError(
             f"there is nothing called {strange[0]!r} to measure; there are: {', '.join(PARTS)}"
         )
-    keeper, here = Run(out), machine()
-    kept = (
-        read_json(keeper, "benchmark.json")
-        if keeper.has("benchmark.json")
-        else dict(machine=here, results={})
-    )
-    if kept["machine"] != here:
-        raise ValueError(
-            f"{out} holds figures of another machine or of other versions. Figures are compared"
-            " only within one: choose another folder"
-        )
-    for key, part, arguments in tqdm(
-        _plan(tuple(sizes), repeats, tuple(only), compared), desc="benchmark", disable=None
-    ):
+    keeper = Run(out)
+    kept = _kept_so_far(keeper, machine())
+    plan = _plan(tuple(sizes), repeats, tuple(only), compared)
+    for key, part, arguments in tqdm(plan, desc="benchmark", disable=None):
         if key in kept["results"] and "failed" not in kept["results"][key]:
             continue
-        kept["results"][key] = _measured(
-            part, arguments, keeper.folder, limit, tuple(pythons), sessions
-        ) | dict(load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None)
+        found = _measured(part, arguments, keeper.folder, limit, tuple(pythons), sessions)
+        kept["results"][key] = found | _load_now()
         write_json(keeper, "benchmark.json", kept)
     if not keep_logs:
         for log in keeper.folder.glob("log-*"):

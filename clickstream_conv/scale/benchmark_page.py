@@ -221,14 +221,28 @@ def plot_features(
 # %% ../../nbs/scale/03_benchmark_page.ipynb #d7f55f3b
 def _as_markdown(table: pd.DataFrame) -> str:
     "A small table as text."
-    line = lambda cells: "| " + " | ".join(str(c) for c in cells) + " |"
-    return "\n".join(
-        [
-            line(table.columns),
-            line("---" for _ in table.columns),
-            *(line(row) for row in table.itertuples(index=False)),
-        ]
+    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+
+
+def _features_part(run: Run, table: pd.DataFrame) -> list:
+    "What the page says of the features, as lines; its picture is kept beside the page."
+    picture = plot_features(table)
+    with atomic_write(run / "benchmark.png") as file:
+        file.write(picture.png)
+    shown = pd.DataFrame(
+        dict(
+            way=table["way"],
+            events=table["events"].map("{:,.0f}".format),
+            seconds=table["seconds"].map("{:.3g}".format),
+            events_a_second=table["events_a_second"].map("{:,.0f}".format),
+            GB=table["gigabytes"].map("{:.2f}".format),
+            times_as_long=table["times"].map("{:.2f}".format),
+            repetitions=table["repeats"],
+        )
     )
+    lines = _as_markdown(shown)
+    return ["", "## Features", "", f"![{picture.alt}](benchmark.png)", "", lines]
 
 # %% ../../nbs/scale/03_benchmark_page.ipynb #4160f3cf
 def write_page(
@@ -236,39 +250,16 @@ def write_page(
     kept: dict,  # As made by bench
 ) -> Path:  # benchmark.md
     "The figures as a page: sentences, tables, a picture."
-    table, parts = feature_figures(kept), ["# How fast", *(f"- {line}" for line in findings(kept))]
+    parts = ["# How fast", *(f"- {line}" for line in findings(kept))]
+    table = feature_figures(kept)
     if len(table):
-        picture = plot_features(table)
-        with atomic_write(run / "benchmark.png") as file:
-            file.write(picture.png)
-        shown = pd.DataFrame(
-            dict(
-                way=table["way"],
-                events=table["events"].map("{:,.0f}".format),
-                seconds=table["seconds"].map("{:.3g}".format),
-                events_a_second=table["events_a_second"].map("{:,.0f}".format),
-                GB=table["gigabytes"].map("{:.2f}".format),
-                times_as_long=table["times"].map("{:.2f}".format),
-                repetitions=table["repeats"],
-            )
-        )
-        parts += [
-            "",
-            "## Features",
-            "",
-            f"![{picture.alt}](benchmark.png)",
-            "",
-            _as_markdown(shown),
-        ]
+        parts += _features_part(run, table)
     trained = training_figures(kept)
     if len(trained):
         parts += ["", "## Training", "", _as_markdown(trained.round(4))]
-    parts += [
-        "",
-        "## Versions",
-        "",
-        ", ".join(f"{name} {which}" for name, which in kept["machine"]["versions"].items()),
-    ]
+    versions = kept["machine"]["versions"]
+    named = ", ".join(f"{name} {which}" for name, which in versions.items())
+    parts += ["", "## Versions", "", named]
     with atomic_write(run / "benchmark.md") as file:
         file.write(("\n".join(parts) + "\n").encode())
     return run / "benchmark.md"

@@ -59,20 +59,15 @@ def _polars_events(events: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 # %% ../../nbs/scale/00_by_hand.ipynb #846fa491
-def _polars_rows(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
-    "Rows of one landmark, in Polars."
-    item, category, price, logged = (
-        pl.col("item_id"),
-        pl.col("category"),
-        pl.col("price"),
-        pl.col("logged"),
-    )
-    sums = [
+def _polars_sums() -> list:
+    "What is added up or averaged over the first events of a session, in Polars."
+    price, logged = pl.col("price"), pl.col("logged")
+    return [
         *((pl.col("event") == e).sum().cast(pl.Float64).alias(f"n_{e}") for e in EVENTS),
         pl.col("new_item").sum().alias("n_items"),
         pl.col("new_category").sum().alias("n_categories"),
-        item.count().alias("n_item_events"),
-        category.count().alias("n_category_events"),
+        pl.col("item_id").count().alias("n_item_events"),
+        pl.col("category").count().alias("n_category_events"),
         pl.col("switch").sum().alias("category_switches"),
         pl.col("pieces").sum().alias("cart_count"),
         pl.col("worth").sum().alias("cart_value"),
@@ -86,19 +81,19 @@ def _polars_rows(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
         pl.col("t").min().alias("start"),
         pl.len().alias("landmark"),
     ]
+
+
+def _polars_rows(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
+    "Rows of one landmark, in Polars."
     last = [
         pl.col("t", "last_category", *SESSION_CONTEXT).last(),
-        *(
-            pl.col(c)
-            .last()
-            .alias(f"{c.removesuffix('_id')}_last" if c in ("price", "dwell") else f"last_{c}")
-            for c in ("price", "dwell", "event", "page")
-        ),
+        *(pl.col(c).last().alias(f"{c}_last") for c in ("price", "dwell")),
+        *(pl.col(c).last().alias(f"last_{c}") for c in ("event", "page")),
     ]
     return (
         events.filter(pl.col("step") <= k)
         .group_by("session_id", maintain_order=True)
-        .agg(*sums, *last)
+        .agg(*_polars_sums(), *last)
         .filter(pl.col("landmark") == k)
     )
 
@@ -222,23 +217,35 @@ def by_hand_in_pandas(
 
 # %% ../../nbs/scale/00_by_hand.ipynb #ddb39ba4
 SQL = f"""
-WITH looked AS (SELECT *, (t - lag(t) OVER w) / 1e6 AS dwell, lag(item_id) OVER w IS NOT NULL AS after_item, last_value(category IGNORE NULLS) OVER w AS last_category,
-                  row_number() OVER (PARTITION BY session_id, item_id ORDER BY step) AS nth_item, row_number() OVER (PARTITION BY session_id, category ORDER BY step)::DOUBLE AS nth,
-                  CASE event WHEN 'cart' THEN 1.0::DOUBLE WHEN 'remove' THEN -1.0::DOUBLE ELSE 0 END AS sign
-                FROM events WHERE step <= {max(LANDMARKS)} WINDOW w AS (PARTITION BY session_id ORDER BY step)),
-added AS (SELECT *, lag(last_category) OVER w AS category_before, ln(greatest(coalesce(dwell, 0), 0) + 1) AS logged, nth * ln(nth) - (nth - 1) * ln(greatest(nth - 1, 1)) AS term
-          FROM looked WINDOW w AS (PARTITION BY session_id ORDER BY step)),
-run AS (SELECT session_id, step AS landmark, t, {", ".join(f'"{c}"' for c in SESSION_CONTEXT)}, event AS last_event, last_category, page AS last_page, price AS price_last, dwell AS dwell_last,
-          {", ".join(f"count(*) FILTER (event = '{e}') OVER w AS n_{e}" for e in EVENTS)},
-          count(*) FILTER (nth_item = 1 AND item_id IS NOT NULL) OVER w AS n_items, count(*) FILTER (nth = 1 AND category IS NOT NULL) OVER w AS n_categories,
-          count(item_id) OVER w AS n_item_events, count(category) OVER w AS n_category_events, count(*) FILTER (category <> category_before) OVER w AS category_switches,
-          coalesce(sum(sign * quantity) OVER w, 0) AS cart_count, coalesce(sum(sign * quantity * price) OVER w, 0) AS cart_value, min(price) OVER w AS price_min, max(price) OVER w AS price_max,
-          avg(price) OVER w AS price_mean, max(dwell) OVER w AS dwell_max, coalesce(sum(term) FILTER (category IS NOT NULL) OVER w, 0) AS terms, sum(logged) OVER w AS read,
-          avg(logged) FILTER (after_item) OVER w AS item_dwell_log_mean, (t - min(t) OVER w) / 1e6 AS elapsed
-        FROM added WINDOW w AS (PARTITION BY session_id ORDER BY step))
-SELECT * EXCLUDE (t, terms, read), price_max - price_min AS price_spread, 1 - n_items / nullif(n_item_events, 0) AS revisit_share, elapsed / nullif(landmark - 1, 0) AS dwell_mean,
-  greatest(ln(greatest(n_category_events, 1)) - terms / greatest(n_category_events, 1), 0) AS category_entropy, read / nullif(landmark - 1, 0) AS dwell_log_mean,
-  60 * (landmark - 1) / nullif(elapsed, 0) AS pace, t // 3600000000 % 24 AS hour, (t // 86400000000 + 3) % 7 AS weekday
+WITH looked AS (SELECT *, (t - lag(t) OVER w) / 1e6 AS dwell, lag(item_id) OVER w IS NOT NULL AS after_item,
+  last_value(category IGNORE NULLS) OVER w AS last_category,
+  row_number() OVER (PARTITION BY session_id, item_id ORDER BY step) AS nth_item,
+  row_number() OVER (PARTITION BY session_id, category ORDER BY step)::DOUBLE AS nth,
+  CASE event WHEN 'cart' THEN 1.0::DOUBLE WHEN 'remove' THEN -1.0::DOUBLE ELSE 0 END AS sign
+  FROM events WHERE step <= {max(LANDMARKS)} WINDOW w AS (PARTITION BY session_id ORDER BY step)),
+added AS (SELECT *, lag(last_category) OVER w AS category_before, ln(greatest(coalesce(dwell, 0), 0) + 1) AS logged,
+  nth * ln(nth) - (nth - 1) * ln(greatest(nth - 1, 1)) AS term
+  FROM looked WINDOW w AS (PARTITION BY session_id ORDER BY step)),
+run AS (SELECT session_id, step AS landmark, t, {", ".join(f'"{c}"' for c in SESSION_CONTEXT)}, event AS last_event,
+  last_category, page AS last_page, price AS price_last, dwell AS dwell_last,
+  {", ".join(f"count(*) FILTER (event = '{e}') OVER w AS n_{e}" for e in EVENTS)},
+  count(*) FILTER (nth_item = 1 AND item_id IS NOT NULL) OVER w AS n_items,
+  count(*) FILTER (nth = 1 AND category IS NOT NULL) OVER w AS n_categories,
+  count(item_id) OVER w AS n_item_events, count(category) OVER w AS n_category_events,
+  count(*) FILTER (category <> category_before) OVER w AS category_switches,
+  coalesce(sum(sign * quantity) OVER w, 0) AS cart_count,
+  coalesce(sum(sign * quantity * price) OVER w, 0) AS cart_value, min(price) OVER w AS price_min,
+  max(price) OVER w AS price_max,
+  avg(price) OVER w AS price_mean, max(dwell) OVER w AS dwell_max,
+  coalesce(sum(term) FILTER (category IS NOT NULL) OVER w, 0) AS terms, sum(logged) OVER w AS read,
+  avg(logged) FILTER (after_item) OVER w AS item_dwell_log_mean, (t - min(t) OVER w) / 1e6 AS elapsed
+  FROM added WINDOW w AS (PARTITION BY session_id ORDER BY step))
+SELECT * EXCLUDE (t, terms, read), price_max - price_min AS price_spread,
+  1 - n_items / nullif(n_item_events, 0) AS revisit_share, elapsed / nullif(landmark - 1, 0) AS dwell_mean,
+  greatest(ln(greatest(n_category_events, 1)) - terms / greatest(n_category_events, 1), 0) AS category_entropy,
+  read / nullif(landmark - 1, 0) AS dwell_log_mean,
+  60 * (landmark - 1) / nullif(elapsed, 0) AS pace, t // 3600000000 % 24 AS hour,
+  (t // 86400000000 + 3) % 7 AS weekday
 FROM run WHERE landmark IN {LANDMARKS} ORDER BY session_id, landmark"""
 
 

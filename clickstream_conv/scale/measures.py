@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,10 @@ def peak_memory() -> float:  # Megabytes
         )
 
 # %% ../../nbs/scale/01_measures.ipynb #d4d165df
-def timed(way, frame) -> tuple:  # Result, seconds, seconds of processor time
+def timed(
+    way: Callable,  # What is done with the frame
+    frame,  # What it is given
+) -> tuple:  # Result, seconds, seconds of processor time
     "Do something and time it."
     began, used = time.perf_counter(), time.process_time()
     found = way(frame)

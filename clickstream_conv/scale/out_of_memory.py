@@ -58,13 +58,8 @@ class RowPieces(xgb.DataIter):
         cache: str | None = None,  # Where XGBoost keeps its pages; a prefix of file names
         size: int = AT_A_TIME,  # Rows read at a time
     ):
-        self.files, self.columns, self.wanted, self.size, self.pieces = (
-            files,
-            columns,
-            wanted,
-            size,
-            None,
-        )
+        self.files, self.columns, self.wanted = files, columns, wanted
+        self.size, self.pieces = size, None
         super().__init__(cache_prefix=cache, release_data=True)
 
     def pieces_of_files(self):
@@ -78,7 +73,10 @@ class RowPieces(xgb.DataIter):
         "Begin at the first file again."
         self.pieces = None
 
-    def next(self, input_data: Callable) -> bool:
+    def next(
+        self,
+        input_data: Callable,  # What XGBoost takes a piece with: data and label
+    ) -> bool:  # Whether there was one
         "Hand over the next piece, if there is one."
         if self.pieces is None:
             self.pieces = self.pieces_of_files()
@@ -209,7 +207,10 @@ def conversion_out_of_memory(
         )
     sample = load_sessions(run, "train").drop(columns=card["suspects"])
     share = min(HELD, MOST_HELD / sum(pq.ParquetFile(file).metadata.num_rows for file in files))
-    pick = lambda rows, held: (mine := training_rows(rows)).filter(held_back(mine, share) == held)
+
+    def pick(rows, held):
+        return (mine := training_rows(rows)).filter(held_back(mine, share) == held)
+
     model = fit_out_of_memory(files, sample, lambda rows: pick(rows, False), seed, size, **params)
     held = pl.concat([pick(parquet_table(file), True) for file in files]).to_pandas()[
         [*sample.columns]

@@ -169,7 +169,7 @@ def score_on_spark(
             scorer_of,
         )  # the worker's own, so that it unpacks the run once and not for each partition
 
-        return scorer_of(packed).score(some, landmarks).select(EMPTY.columns)
+        return scorer_of(packed).score(some, landmarks).scores.select(EMPTY.columns)
 
     return by_sessions(events, work, EMPTY, partitions)
 
@@ -252,7 +252,10 @@ def scores_compared(
     to: str,  # The way that the others are compared with
 ) -> pd.DataFrame:  # By way: log_loss, roc_auc, mean and largest difference of a probability
     "How far ways to learn lie apart."
-    apart = lambda p: np.abs(p - said[to])
+
+    def apart(p):
+        return np.abs(p - said[to])
+
     return pd.DataFrame(
         {
             way: dict(
@@ -303,6 +306,22 @@ def compared_in_words(
     )
 
 # %% ../../nbs/scale/07_spark.ipynb #5a07db1d
+def _learning_compared(rows, run: Run, workers: int, seed: int, params: dict) -> pd.DataFrame:
+    "What is learned on Spark beside one machine, and beside another seed on that machine."
+    train, test = load_sessions(run, "train"), load_sessions(run, "test")
+    one, another = (make_model("xgboost", train, seed=s, **params) for s in (seed, seed + 1))
+    models = {
+        "one machine": fit(one, train),
+        "another seed on one machine": fit(another, train),
+        "learned on Spark": fit_on_spark(
+            rows.where("part = 'train'"), train, workers, seed, **params
+        ),
+    }
+    said = {way: probability(model, test) for way, model in models.items()}
+    compared = scores_compared(test["converted"].to_numpy(), said, "one machine")
+    return compared.assign(rows=len(test))
+
+# %% ../../nbs/scale/07_spark.ipynb #91b1a1f4
 def spark_beside_one_machine(
     spark,  # A Spark session that can read the run's folder
     run: Run,  # A run with a session table and a conversion model
@@ -315,27 +334,10 @@ def spark_beside_one_machine(
     "Everything that Spark does for a run, compared with the run's own."
     card, events = load_card(run), spark.read.parquet(spark_path(run / "events.parquet"))
     encoder, others = learn_by_fold(load_events(run), card)
-    rows, table = (
-        session_table_on(events, card, encoder, others, out=str(run / "spark" / "sessions")),
-        read_table(run, "sessions.parquet"),
-    )
-    scores, own = (
-        pl.from_arrow(score_on_spark(events, run).toArrow()),
-        Scorer.load(run).score(load_events(run, "all")),
-    )
-    train, test = (load_sessions(run, part) for part in ("train", "test"))
-    models = [
-        fit(make_model("xgboost", train, seed=s, **params), train) for s in (seed, seed + 1)
-    ] + [fit_on_spark(rows.where("part = 'train'"), train, workers, seed, **params)]
-    said = dict(
-        zip(
-            ("one machine", "another seed on one machine", "learned on Spark"),
-            (probability(model, test) for model in models),
-        )
-    )
-    learned = scores_compared(test["converted"].to_numpy(), said, "one machine").assign(
-        rows=len(test)
-    )
+    rows = session_table_on(events, card, encoder, others, out=str(run / "spark" / "sessions"))
+    table = read_table(run, "sessions.parquet")
+    scores = pl.from_arrow(score_on_spark(events, run).toArrow())
+    own = Scorer.load(run).score(load_events(run, "all")).scores
     exact = {
         "session rows": (len(table), largest_difference(pl.from_arrow(rows.toArrow()), table)),
         "scores of the kept model": (len(own), largest_difference(scores, own)),
@@ -343,6 +345,6 @@ def spark_beside_one_machine(
     agreed = pd.DataFrame(
         {what: dict(rows=n, largest_difference=gap) for what, (n, gap) in exact.items()}
     ).T
-    return pd.concat([agreed, learned])[
-        ["rows", "mean_difference", "largest_difference", "roc_auc", "log_loss"]
-    ].astype({"rows": int})
+    learned = _learning_compared(rows, run, workers, seed, params)
+    columns = ["rows", "mean_difference", "largest_difference", "roc_auc", "log_loss"]
+    return pd.concat([agreed, learned])[columns].astype({"rows": int})

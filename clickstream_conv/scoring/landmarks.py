@@ -28,7 +28,7 @@ def chosen_landmarks(
     if isinstance(landmarks, str) and landmarks in MODES:
         return landmarks
     asked = [landmarks] if isinstance(landmarks, (int, np.integer, str)) else list(landmarks)
-    if not asked or (strange := [k for k in asked if k not in trained]):
+    if not asked or any(k not in trained for k in asked):
         raise ValueError(
             f"landmarks is {landmarks!r}; the model was trained at {', '.join(map(str, trained))}."
             " Choose among these, or one of: last (the largest one reached), now (after all"

@@ -6,13 +6,13 @@
 __all__ = ['held_or_asked', 'log_loss_of', 'Live']
 
 # %% ../../nbs/scoring/07_live.ipynb #bb99ce1c
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 import polars as pl
 from fastcore.basics import patch
 
 import clickstream_conv.scoring.answers  # noqa: F401  (methods of Scorer)
-from ..demo.limit import best_prediction
 from ..features.table import REQUIRED
 from ..log.bots import BY_BEHAVIOUR
 from ..log.values import COLUMNS
@@ -28,8 +28,11 @@ from clickstream_conv.scoring.values import (
     time_window,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # %% ../../nbs/scoring/07_live.ipynb #b284f8a3
-def _losses_at(number: int, part: pd.DataFrame) -> dict:
+def _losses_at(number: int, part: "pd.DataFrame") -> dict:
     "The log-loss of each way to answer after a number of events."
     converted = part["converted"].to_numpy()
     losses = {
@@ -43,11 +46,15 @@ def held_or_asked(
     events: pl.DataFrame,  # Events of sessions that the model has not seen, whole
     after: list,  # Numbers of events
 ) -> (
-    pd.DataFrame
+    "pd.DataFrame"
 ):  # By number of events: sessions, converted, log-loss held, asked, and of the exact limit
     "What it costs to repeat the last landmark's answer, and to ask beyond the training."
+    import pandas as pd
+
+    from clickstream_conv.demo.limit import best_prediction
+
     buyers = set(events.filter(pl.col("event") == "purchase")["session_id"])
-    asked = scorer.score(events.filter(pl.col("step") <= max(after)), "every").filter(
+    asked = scorer.score(events.filter(pl.col("step") <= max(after)), "every").scores.filter(
         pl.col("probability").is_not_null()
     )
     held = asked.filter(pl.col("landmark").is_in(scorer.landmarks)).select(

@@ -7,15 +7,13 @@ __all__ = ['LOADED', 'ROWS_COMPARED', 'known_words', 'Scorer']
 
 # %% ../../nbs/scoring/04_loading.ipynb #5832ac27
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import polars as pl
 from fastcore.basics import patch
-from sklearn.preprocessing import OneHotEncoder
 from threadpoolctl import ThreadpoolController
 
-from ..base.models_kept import load_model
 from ..base.runs import naming_damage, read_json, Run
 from ..base.signature import verify_run
 from clickstream_conv.base.trust import (
@@ -24,13 +22,16 @@ from clickstream_conv.base.trust import (
     refuse_unsound_card,
     refuse_unsound_manifest,
 )
-from ..features.encoder import EventEncoder
 from ..features.table import Planned, session_features
 from ..log.contract import Contract, load_contract
-from ..models.fitting import probability
-from .quick import pipeline_parts, quickened
+from ..models.kept import load_model
 from ..sources.card import load_card
 from ..sources.source import Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clickstream_conv.features.encoder import EventEncoder
 
 # %% ../../nbs/scoring/04_loading.ipynb #d0abab5b
 LOADED = {
@@ -44,6 +45,10 @@ def known_words(
     model,  # A fitted model
 ) -> dict:  # Column of session rows: words of the training part
     "Which words a model has seen."
+    from sklearn.preprocessing import OneHotEncoder
+
+    from clickstream_conv.scoring.quick import pipeline_parts
+
     found = {}
     for part in pipeline_parts(model):
         if isinstance(part, OneHotEncoder) and hasattr(part, "categories_"):
@@ -52,7 +57,7 @@ def known_words(
     return found
 
 
-def _sample(run: Run) -> pd.DataFrame | None:
+def _sample(run: Run) -> "pd.DataFrame | None":
     "A few session rows, if the run kept its table."
     if not run.has("sessions.parquet"):
         return None
@@ -76,13 +81,13 @@ class Scorer:
         self,
         card: dict,  # The log's card, as kept by the run
         # What was learned about events; None for a source of finished sessions
-        encoder: (EventEncoder | None),
+        encoder: "EventEncoder | None",
         conversion,  # Model with predict_proba over session rows
         about: dict,  # The models' entries in the manifest: {"features": ..., "conversion": ...}
         revenue=None,  # Model with predict(rows, probability) and interval(rows, probability)
         segments=None,  # Model with predict(rows), names_ and view
         # A few session rows of the run, to compare quick copies on
-        rows: (pd.DataFrame | None) = None,
+        rows: "pd.DataFrame | None" = None,
         kinds: dict | None = None,  # Context column: its kind; text where not given
         folder: Path | None = None,  # The run's folder
         # How the run's log is read; None: as its source is, and kinds as given
@@ -103,7 +108,7 @@ class Scorer:
         self.contract, self.rules = contract, contract.rules if contract else None
         kinds = contract.context_kinds if contract else kinds or {}
         self.kinds = {name: kinds.get(name, pl.String) for name in self.context}
-        self.words, self.said, self.left_out = known_words(conversion), [], {}
+        self.words = known_words(conversion)
         self._set_up(rows)
 
 # %% ../../nbs/scoring/04_loading.ipynb #ea74ab38
@@ -117,15 +122,21 @@ def __repr__(self: Scorer) -> str:
 
 
 @patch
-def _set_up(self: Scorer, rows: pd.DataFrame | None) -> None:
+def _set_up(self: Scorer, rows: "pd.DataFrame | None") -> None:
     "Quick copies of the models, features planned once, one thread for linear algebra."
+    from clickstream_conv.models.fitting import probability
+    from clickstream_conv.scoring.quick import quickened
+
     self._asked = {"conversion": quickened(self.conversion, probability, rows)}
-    worth = lambda model, table: np.column_stack(
-        [
-            model.predict(table, probability=(p := np.linspace(0, 1, len(table)))),
-            model.interval(table, probability=p),
-        ]
-    )
+
+    def worth(model, table):
+        return np.column_stack(
+            [
+                model.predict(table, probability=(p := np.linspace(0, 1, len(table)))),
+                model.interval(table, probability=p),
+            ]
+        )
+
     for name, ask in dict(
         revenue=worth, segments=lambda model, table: model.predict(table)
     ).items():

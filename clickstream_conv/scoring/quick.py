@@ -24,7 +24,7 @@ from sklearn.preprocessing import (
 )
 
 from ..features.columns import AsWords, Cycle, WordColumns
-from ..models.families import BinnedClassifier
+from ..models.families import BinnedClassifier, FOREST, way_of
 
 # %% ../../nbs/scoring/03_quick.ipynb #2088092a
 EDGE = 1e-7  # how near to 0 and 1 QuantileTransformer goes, as scikit-learn sets it
@@ -59,9 +59,10 @@ class WordTable:
             list(encoder.feature_names_in_),
             [known[0] for known in encoder.categories_],
         )
-        ask = lambda rows: np.asarray(
-            encoder.transform(pd.DataFrame(rows, columns=self.columns)), float
-        )
+
+        def ask(rows):
+            return np.asarray(encoder.transform(pd.DataFrame(rows, columns=self.columns)), float)
+
         self.start = ask([first])[0]
         self.places = [
             {word: place for place, word in enumerate(known)} for known in encoder.categories_
@@ -167,7 +168,9 @@ class QuickForest(BaseEstimator):
         return total / len(self.trees_)
 
 # %% ../../nbs/scoring/03_quick.ipynb #5f56c73c
-def pipeline_parts(model) -> Iterator:
+def pipeline_parts(
+    model,  # An estimator, or a list or dict that holds some
+) -> Iterator:  # Yields estimators
     "A model and all estimators inside it."
     if isinstance(model, BaseEstimator):
         yield model
@@ -191,7 +194,7 @@ def _swapped(part):
         return {name: _swapped(one) for name, one in part.items()}
     if isinstance(part, ColumnTransformer) and hasattr(part, "transformers_"):
         return QuickColumns(part)
-    if isinstance(part, RandomForestClassifier) and hasattr(part, "estimators_"):
+    if way_of(part) == FOREST and hasattr(part, "estimators_"):
         return QuickForest(part)
     if isinstance(part, BaseEstimator):
         for name, value in vars(part).items():

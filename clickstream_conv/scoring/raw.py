@@ -77,7 +77,9 @@ def is_canonical(
     return canonical_columns(parquet_columns(Path(path)), card)
 
 
-def as_events(events: pl.DataFrame) -> Checked:
+def as_events(
+    events: pl.DataFrame,  # Canonical events
+) -> Checked:
     "Canonical events as a reading; what is wrong with them is found when they are scored."
     text = ("reason", "column", "value")
     return Checked(

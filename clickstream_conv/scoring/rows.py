@@ -6,7 +6,8 @@
 __all__ = ['MOST_EVENTS', 'FOREIGN']
 
 # %% ../../nbs/scoring/05_rows.ipynb #f8a5a8dd
-import pandas as pd
+from typing import TYPE_CHECKING
+
 import polars as pl
 from fastcore.basics import patch
 
@@ -14,6 +15,9 @@ from .events import Sound, sound_events
 from .landmarks import chosen_landmarks, landmark_plan, SCORED, standing
 from .loading import Scorer
 from .values import to_polars
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/scoring/05_rows.ipynb #1a1092c3
 MOST_EVENTS = 500_000  # events made into session rows at a time, so that memory stays bounded
@@ -34,8 +38,10 @@ def _prefixes(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> pl.Da
 
 
 @patch
-def _table(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> pd.DataFrame:
+def _table(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> "pd.DataFrame":
     "The same, a bounded number of events at a time."
+    import pandas as pd
+
     if wanted["landmark"].sum() <= MOST_EVENTS:
         return self._prefixes(events, wanted).to_pandas()
     piece = (wanted["landmark"].cum_sum() - 1) // MOST_EVENTS
@@ -71,7 +77,7 @@ def rows(
     landmarks: str | int | list = "last",  # last, now, every, or trained landmarks
     # One row a scored session and landmark: session_id, landmark, and the columns that the models
     # were fitted on
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     "Session rows as the models see them."
     sound, plan = self._asked_about(events, landmarks)
     return self._table(sound.events, plan.filter(pl.col("status").is_in(SCORED)))

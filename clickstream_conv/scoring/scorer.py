@@ -8,17 +8,15 @@ __all__ = ['NUMBERED', 'in_words', 'score_file', 'landmarks_in_text', 'finished_
 # %% ../../nbs/scoring/11_scorer.ipynb #4edf289c
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import polars as pl
 from fastcore.basics import patch
-from tqdm.auto import tqdm
 
 import clickstream_conv.scoring.live  # noqa: F401  (methods of Scorer)
 import clickstream_conv.scoring.raw  # noqa: F401  (methods of Scorer)
 from ..base.runs import atomic_write, brief_folder, naming_damage, Run
 from ..base.texts import frame_for_spreadsheet, spreadsheet_note
-from ..features.sessions import complete_ready_made
 from ..log.addresses import is_address
 from ..log.counts import Checked
 from ..log.files import format_of
@@ -29,7 +27,7 @@ from ..log.mapping_files import with_pairs
 from ..log.partitions import summed_up
 from ..log.rules import Rules
 from ..log.tables import read_table
-from .answers import counted_words, learned_in_words
+from .answers import counted_words, learned_in_words, Scored
 from .events import many_in_words
 from .landmarks import chosen_landmarks, MODES
 from .loading import Scorer
@@ -45,6 +43,10 @@ from clickstream_conv.scoring.written import (
     with_notes,
 )
 from ..sources.reading import log_notes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from tqdm import tqdm
 
 # %% ../../nbs/scoring/11_scorer.ipynb #fd585a12
 def _refuse_other_times(tally: Tally, results: list, rules: Rules, name: str) -> None:
@@ -105,7 +107,7 @@ def _score_parts(
     out: Path,  # Where the scores go
     landmarks: str | int | list,  # As for Scorer.score
     max_rejected: float,  # Largest share of rows that may be unreadable
-    bar: tqdm,  # Told of each part
+    bar: "tqdm",  # Told of each part
 ) -> tuple[Tally, Checked]:  # What scoring came to, and what became of all rows
     "Score part after part into the file; a log that is refused leaves the file as it was."
     tally, results = Tally(), []
@@ -158,6 +160,8 @@ def score_file(
     max_rejected = scorer.allowed(max_rejected)
     if source.ready_made:
         return score_finished(scorer, path, out, max_rejected)
+    from tqdm.auto import tqdm
+
     chosen_landmarks(landmarks, scorer.landmarks)
     if not is_address(path):
         source = replace(source, mapping=with_pairs(source.mapping, [path.parent]))
@@ -235,12 +239,12 @@ def left_out_in_words(
         f" ({', '.join(f'{reason}: {count:,}' for reason, count in reasons.items())})"
     ]
 
-# %% ../../nbs/scoring/11_scorer.ipynb #7a311645
+# %% ../../nbs/scoring/11_scorer.ipynb #2d300aa5
 @patch
 def score_sessions(
     self: Scorer,
     table,  # Finished sessions in any frame: session_id (or the row's number), and the run's columns or the log's own
-) -> pl.DataFrame | pd.DataFrame:  # As score: one row a session
+) -> Scored:  # As score: one row a session
     "What the model says of finished sessions."
     if not self.card["ready_made"]:
         raise ValueError(
@@ -252,10 +256,10 @@ def score_sessions(
     checked = read_finished(frame, mapping, name="the sessions", max_rejected=0.0, labelled=False)
     scores = self._finished_answers(checked.events)
     numbered = "session_id" not in mapping.columns
-    self.said = [*self.unfit(), *self._finished_sentences(checked, scores, numbered)]
+    sentences = [*self.unfit(), *self._finished_sentences(checked, scores, numbered)]
     if numbered:
-        self.said.append(NUMBERED.format(what="number of its row, counted from 1"))
-    return as_given(scores, table)
+        sentences.append(NUMBERED.format(what="number of its row, counted from 1"))
+    return Scored(as_given(scores, table), sentences, {})
 
 
 NUMBERED = (  # of finished sessions
@@ -266,6 +270,8 @@ NUMBERED = (  # of finished sessions
 @patch
 def _finished_answers(self: Scorer, sessions: pl.DataFrame) -> pl.DataFrame:
     "What the models say of finished sessions that were read."
+    from clickstream_conv.features.sessions import complete_ready_made
+
     rows = complete_ready_made(sessions).with_columns(landmark=pl.lit(0, pl.Int64))
     scores = rows.select(
         "session_id", "landmark", events=pl.lit(None, pl.Int64), status=pl.lit("scored")

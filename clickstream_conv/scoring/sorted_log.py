@@ -101,7 +101,12 @@ def _counted_events(sound: Sound, rules: Rules) -> Counter:
     return count_rows(sound.judged.with_columns(_event=known), rules)
 
 
-def set_aside_rows(checked: Checked, sound: Sound, canonical: bool, rules: Rules) -> Checked:
+def set_aside_rows(
+    checked: Checked,  # A part of a log, as it was read
+    sound: Sound,  # What of it can be scored
+    canonical: bool,  # Whether the log came as canonical events, of which nothing was counted yet
+    rules: Rules,  # Of the reading
+) -> Checked:
     """What became of the rows of a part, those that were read and cannot be scored among them;
     without events and texts.
     """

@@ -9,17 +9,19 @@ __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO
 
 # %% ../../nbs/scoring/00_values.ipynb #d3d57673
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import narwhals.stable.v2 as nw
 import numpy as np
-import pandas as pd
 import polars as pl
-import pyarrow as pa
 
 from ..features.table import REQUIRED
 from ..log.faults import as_truth, as_word
 from ..log.rules import IDS
 from ..log.values import as_id, as_time, SECOND, TIME_FORMATS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/scoring/00_values.ipynb #4050b0eb
 FLOAT32_EXACT = 2**24  # the largest whole number up to which a float32 holds them all
@@ -29,6 +31,8 @@ def plain_value(
     value,  # Of an event: of Python, NumPy or pandas
 ):  # The same of Python; None for a missing time
     "A value that every frame can hold."
+    import pandas as pd
+
     if value is pd.NaT:
         return None
     if isinstance(value, np.datetime64):
@@ -72,6 +76,8 @@ def to_polars(
     events,  # A frame of any engine that narwhals knows, or a list of dicts
 ) -> pl.DataFrame:  # The same in Polars
     "Whatever frame came in, as a Polars frame."
+    import pyarrow as pa
+
     if isinstance(events, pl.DataFrame):
         return events
     if isinstance(events, dict):
@@ -101,8 +107,10 @@ def to_polars(
 def as_given(
     frame: pl.DataFrame,  # A result
     events,  # What was asked about
-) -> pl.DataFrame | pd.DataFrame:  # pandas if pandas was given, else Polars
+) -> "pl.DataFrame | pd.DataFrame":  # pandas if pandas was given, else Polars
     "A result in the kind of frame that its reader works with."
+    import pandas as pd
+
     return frame.to_pandas() if isinstance(events, pd.DataFrame) else frame
 
 # %% ../../nbs/scoring/00_values.ipynb #ee171737

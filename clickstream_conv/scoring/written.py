@@ -75,7 +75,10 @@ def _refuse_several(files: list, events_path: str) -> None:
     )
 
 # %% ../../nbs/scoring/10_written.ipynb #1067c72d
-def score_targets(events_path: str, out_path: str) -> tuple[Path, Path]:
+def score_targets(
+    events_path: str,  # The log: a file, or an address of a database
+    out_path: str,  # The file to write
+) -> tuple[Path, Path]:  # What to read, what to write
     "The one file to read and the one to write, or a refusal before any work is done."
     files = [parse_address(events_path)] if is_address(events_path) else log_files(events_path)
     out = Path(out_path).expanduser().absolute()

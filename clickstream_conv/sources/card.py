@@ -129,7 +129,10 @@ def source_card(
     return with_warnings(card, found)
 
 # %% ../../nbs/sources/09_card.ipynb #e974aa5f
-def refuse_outcome(outcome: Outcome, columns: list) -> None:
+def refuse_outcome(
+    outcome: Outcome,  # What is to be predicted
+    columns: list,  # Of the events
+) -> None:
     "Refuse an outcome whose column the events do not have."
     if outcome.column in columns:
         return
@@ -199,7 +202,11 @@ def event_partitions(
     return run.files("events/part-*.parquet")
 
 
-def made_with(source: Source, path: str, seed: int) -> dict:
+def made_with(
+    source: Source,  # Which log it is
+    path: str,  # Where it lies; empty: it is simulated
+    seed: int,  # Of the simulation
+) -> dict:
     "The seed of a simulated log, for the card; nothing for a real one."
     return dict(seed=seed) if source.name == "demo" and not path else {}
 

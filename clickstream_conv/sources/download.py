@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import platformdirs
-import requests
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from ..base.runs import sha256_of
+
+if TYPE_CHECKING:
+    import requests
 
 # %% ../../nbs/sources/00_download.ipynb #fb3e658f
 PIECE = 1 << 16  # bytes taken from the network at a time; what a break may cost
@@ -50,7 +50,8 @@ class Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def mark(
-        self, url: str
+        self,
+        url: str,  # Address of the download
     ) -> str:  # ETag or date; empty if none is known or the part is another address's
         "The server's mark of the version that the part belongs to."
         try:
@@ -59,7 +60,11 @@ class Part:
             return ""
         return kept.get("mark", "") if kept.get("url") == url else ""
 
-    def begin(self, url: str, mark: str) -> None:
+    def begin(
+        self,
+        url: str,  # Address of the download
+        mark: str,  # ETag or date of the version; empty: none is known
+    ) -> None:
         "Start anew, remembering the version."
         self.path.write_bytes(b"")
         self.notes.write_text(json.dumps({"url": url, "mark": mark}))
@@ -83,19 +88,19 @@ def _request_headers(part: Part, url: str, sha256: str) -> dict:
     return plain | {"Range": f"bytes={have}-"} | ({"If-Range": mark} if mark else {})
 
 
-def _mark_of(answer: requests.Response) -> str:
+def _mark_of(answer: "requests.Response") -> str:
     "The server's mark of this version; a weak ETag is none, since it does not promise equal bytes."
     tag = answer.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
 
 
-def _first_byte(answer: requests.Response) -> int:
+def _first_byte(answer: "requests.Response") -> int:
     "The place in the file at which an answer begins."
     place = answer.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
     return int(place) if answer.status_code == 206 and place.isdigit() else 0
 
 
-def _rest(answer: requests.Response) -> int:
+def _rest(answer: "requests.Response") -> int:
     "How many bytes an answer announces; 0 if it does not say."
     length = answer.headers.get("Content-Length", "")
     return int(length) if length.isdigit() else 0
@@ -109,7 +114,7 @@ REFUSALS = {  # status of an answer: what it means
 }
 
 
-def _refuse_status(answer: requests.Response, url: str) -> None:
+def _refuse_status(answer: "requests.Response", url: str) -> None:
     "Refuse an answer that is no file."
     if answer.status_code in (200, 206):
         return
@@ -120,8 +125,10 @@ def _refuse_status(answer: requests.Response, url: str) -> None:
     raise ValueError(f"{reason}: {meaning}. Get the file by hand and give it with --path")
 
 # %% ../../nbs/sources/00_download.ipynb #b807cc96
-def _write(answer: requests.Response, part: Part, first: int, total: int, progress: bool) -> None:
+def _write(answer: "requests.Response", part: Part, first: int, total: int, progress: bool) -> None:
     "Append an answer to the part, from its first byte on."
+    from tqdm import tqdm
+
     bar = tqdm(
         total=total or None,
         initial=first,
@@ -142,6 +149,8 @@ def _attempt(
     url: str, part: Part, sha256: str, size: int, progress: bool, timeout: float, say: Callable
 ) -> None:
     "Ask once and write what comes; raise Broken if it stopped early."
+    import requests
+
     had = part.have()
     try:
         with requests.get(
@@ -178,6 +187,8 @@ def _attempt(
 # %% ../../nbs/sources/00_download.ipynb #9023bd77
 def _why(error: Exception) -> str:
     "A network error in plain words."
+    import requests
+
     text = str(error)
     if isinstance(error, requests.Timeout):
         return "the server did not answer in time"
@@ -290,6 +301,8 @@ def download(
     timeout: float = 30.0,  # Silence after which a server is given up, in seconds
 ) -> Path:  # The complete file
     "Fetch a file, going on after breaks, and keep it only if it is the expected one."
+    import requests
+
     path = Path(path).expanduser()
     part, say = (
         Part(path.with_name(path.name + ".part")),
@@ -320,4 +333,6 @@ def cache_folder(
     for folder in (above, *above.parents):
         if (folder / "settings.ini").is_file() and (folder / "nbs").is_dir():
             return folder / "data"
+    import platformdirs
+
     return Path(platformdirs.user_cache_dir("clickstream-conv", appauthor=False))

@@ -16,7 +16,6 @@ import polars as pl
 
 from ..base.findings import with_warnings
 from ..base.runs import Run, write_json, write_table
-from ..demo.simulate import simulate
 from ..log.addresses import is_address
 from ..log.contract import write_contract
 from ..log.draws import hash_share
@@ -106,6 +105,8 @@ def raw_pieces(
         refuse_database(source, path)
         return read_pieces(path, **source.mapping.reading(), work=work), ROWS_UNKNOWN
     if source.name == "demo" and not path:
+        from clickstream_conv.demo.simulate import simulate
+
         raw = simulate(sessions, seed)
         return iter([raw]), len(raw)
     mapping = source.mapping

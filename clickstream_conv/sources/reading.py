@@ -16,7 +16,6 @@ from pathlib import Path
 import polars as pl
 
 from ..base.runs import sha256_of
-from ..demo.simulate import simulate
 from ..log.addresses import is_address, parse_address
 from ..log.checking import check_rows, refuse_misread
 from ..log.counts import Checked
@@ -103,7 +102,10 @@ def name_of(
     return Path(path).name if path else source.title
 
 
-def refuse_database(source: Source, path: str) -> None:
+def refuse_database(
+    source: Source,  # Which log it is
+    path: str,  # Files, or the address of a database
+) -> None:
     "Refuse an address for a source that is read by a reader of its own."
     if not is_address(path) or not source.reader:
         return
@@ -113,7 +115,10 @@ def refuse_database(source: Source, path: str) -> None:
     )
 
 
-def files_for(source: Source, path: str) -> list:
+def files_for(
+    source: Source,  # Which log it is
+    path: str,  # Files, a folder, or the address of a database
+) -> list:
     """The files of a log, none for one in a database; a folder is left to a source's own reader,
     which knows what it looks for.
     """
@@ -123,7 +128,7 @@ def files_for(source: Source, path: str) -> list:
     place = Path(path)
     return [place] if source.reader and place.is_dir() else log_files(path, source.mapping.format)
 
-
+# %% ../../nbs/sources/05_reading.ipynb #e6febc98
 def pairs_note(
     mapping: Mapping,  # How a log is read
 ) -> list:  # A sentence, or none
@@ -201,6 +206,8 @@ def read_rows(
     source = with_names(source, path)
     mapping, name, notes = source.mapping, name_of(source, path), []
     if source.name == "demo" and not path:
+        from clickstream_conv.demo.simulate import simulate
+
         raw = simulate(sessions, seed)
     else:
         files = files_for(source, path or fetch(source.name))

@@ -79,7 +79,10 @@ class Source:
     compare: str = ""  # A published figure of it, and who says so
     names: tuple = ()  # Its columns in order, for files of it that come without a header
 
-    def outcome(self, name: str = "") -> Outcome:
+    def outcome(
+        self,
+        name: str = "",  # Of the outcome; empty: the first
+    ) -> Outcome:
         "One of the outcomes by name; the first without."
         found = {o.name: o for o in self.outcomes}
         if name and name not in found:

@@ -71,7 +71,9 @@ AS_VISITOR = (  # what to do where a session is none
 )
 
 
-def sessions_in_words(count: int) -> str:
+def sessions_in_words(
+    count: int,  # How many
+) -> str:
     "So many sessions, in words."
     return f"{count:,} session{'' if count == 1 else 's'}"
 
@@ -100,7 +102,9 @@ def _why_empty(
     return ""
 
 
-def moment_in_words(t: int) -> str:
+def moment_in_words(
+    t: int,  # Microseconds since the epoch, in UTC
+) -> str:  # Such as 2024-03-01 09:00:00
     "A time in UTC, in words."
     return pl.Series([t]).cast(pl.Datetime("us")).dt.to_string("%Y-%m-%d %H:%M:%S")[0]
 
@@ -171,6 +175,8 @@ def split_sessions(
     if empty := [p for p in ("train", "test") if (parts["part"] == p).sum() == 0]:
         raise ValueError(
             _why_empty(spans)
-            or f"the split leaves no session in the {empty[0]} part ({sessions_in_words(len(parts))} in all). Give a longer log, or another test_share than {test_share}; or look at what a session is here: {AS_VISITOR}"
+            or f"the split leaves no session in the {empty[0]} part"
+            f" ({sessions_in_words(len(parts))} in all). Give a longer log, or another test_share"
+            f" than {test_share}; or look at what a session is here: {AS_VISITOR}"
         )
     return parts.select("session_id", "visitor", "part"), how

@@ -7,7 +7,7 @@ __all__ = ['GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OU
            'left_out_sentences', 'split_sentences', 'split_warnings']
 
 # %% ../../nbs/sources/08_split_report.ipynb #8c844cf2
-from datetime import datetime, timezone, UTC
+from datetime import datetime, UTC
 
 import polars as pl
 

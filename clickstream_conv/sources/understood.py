@@ -12,6 +12,7 @@ import polars as pl
 
 from ..base.runs import brief_folder
 from ..log.addresses import is_address
+from ..log.bots import purchases_among
 from ..log.counts import added_currencies, Checked
 from ..log.files import log_files
 from ..log.orders import note_unnamed, Orders
@@ -118,7 +119,7 @@ def _purchases_aside(checked: Checked) -> str:
     words = [word for word, event in checked.rules.event_names.items() if event == "purchase"]
     parts = checked.rejected["text"].str.split(" | ")
     lost = sum(parts.list.contains(word).fill_null(False).sum() for word in words)
-    return f"; {lost:,} of them purchases" if lost else ""
+    return f"; {purchases_among(lost)}" if lost else ""
 
 # %% ../../nbs/sources/12_understood.ipynb #c437199c
 def understood(

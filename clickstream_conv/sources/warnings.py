@@ -9,7 +9,7 @@ __all__ = ['FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'AT_FIRST', 'FEWEST_AT
 
 # %% ../../nbs/sources/07_warnings.ipynb #eaee1db6
 from collections import Counter
-from datetime import datetime, timezone, UTC
+from datetime import datetime, UTC
 
 import polars as pl
 

@@ -124,9 +124,10 @@ def following(
 def _product_for(past: Past, scenario: Scenario, relation: str) -> dict | None:
     "The commonest product that is this to the events before, or None."
     products, met = past.products, [step for step in scenario.steps if step["item_id"] is not None]
-    told = lambda step: dict(
-        item_id=step["item_id"], category=step["category"], price=step["price"]
-    )
+
+    def told(step):
+        return dict(item_id=step["item_id"], category=step["category"], price=step["price"])
+
     if relation in ("same", "seen"):
         fitting = (
             met[-1:]

@@ -44,7 +44,7 @@ def path_of(
     )
     names = [c for c in ANSWER if c != "change"]
     found = (
-        scorer.score(scenario.events(scorer), "every").to_pandas()
+        scorer.score(scenario.events(scorer), "every").scores.to_pandas()
         if len(scenario)
         else pd.DataFrame(columns=["status", "notes", *names])
     )

@@ -125,7 +125,7 @@ def _scored(scorer: Scorer, scenarios: list) -> np.ndarray:
     if not scenarios:
         return np.array([])
     events = pl.concat([scenario.events(scorer, f"{i:06}") for i, scenario in enumerate(scenarios)])
-    return scorer.score(events, "now")["probability"].cast(pl.Float64).to_numpy()
+    return scorer.score(events, "now").scores["probability"].cast(pl.Float64).to_numpy()
 
 # %% ../../nbs/whatif/11_ways.ipynb #31d3cebb
 def _real_enough(scorer: Scorer, found: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -148,7 +148,7 @@ def _real_enough(scorer: Scorer, found: pd.DataFrame, most: int) -> pd.DataFrame
         else found.head(0)
     )
 
-# %% ../../nbs/whatif/11_ways.ipynb #31d3cebb
+# %% ../../nbs/whatif/11_ways.ipynb #31d3cebg
 def _with_second(scorer: Scorer, first: list, p: np.ndarray, least: float) -> list:
     "Each of the best single changes, followed by one more event."
     best = [

@@ -68,7 +68,8 @@ def table_html(
     )
     return (
         '<table style="font-size:.92em;border-collapse:collapse"><caption'
-        f' style="text-align:left">{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f' style="text-align:left">{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
     )
 
 # %% ../../nbs/whatif/03_widgets.ipynb #189e21f2
@@ -351,7 +352,8 @@ class Panel:
         "The answers as they stand."
         return (
             "<div"
-            f' class="cc-{self.name}-still"><strong>{escape(self.title)}</strong>{"".join(answer.value for answer in self.answers)}{STILL}</div>'
+            f' class="cc-{self.name}-still"><strong>{escape(self.title)}</strong>'
+            f"{''.join(answer.value for answer in self.answers)}{STILL}</div>"
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None):

@@ -126,8 +126,8 @@ def test_kept_and_counted_by_default(tmp_path, who):
     read = everywhere(written(tmp_path, log_rows()), mapping, tmp_path)
     assert read.rejected.is_empty() and read.orders.orders == 69
     assert [note for note in read.notes if "bots: drop" in note] == [
-        "programs by their user agent: 6 rows, 1 of them purchases, kept (bots: drop sets them aside)",
-        "like programs by their behaviour, or like a tracker that sends in bursts: 3 sessions with 287 rows, 1 of them purchases, kept (bots: drop sets them aside)",
+        "programs by their user agent: 6 rows, 1 purchase among them, kept (bots: drop sets them aside)",
+        "like programs by their behaviour, or like a tracker that sends in bursts: 3 sessions with 287 rows, 1 purchase among them, kept (bots: drop sets them aside)",
     ]
 
 

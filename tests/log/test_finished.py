@@ -150,7 +150,7 @@ def test_scoring_needs_no_other_file_and_no_label(learned, tmp_path):
     lean = read_table(folder / "visits.csv").select(
         "visit", "seen", "shown", "device", "loyal", "code"
     )
-    assert Scorer.load(run).score_sessions(lean).equals(own)
+    assert Scorer.load(run).score_sessions(lean).scores.equals(own)
     assert own["probability"].n_unique() > 5
 
 
@@ -160,7 +160,7 @@ def test_a_column_called_as_the_run_calls_another_is_not_taken_for_it(learned, t
     own, _ = scores(run, folder / "visits.csv", tmp_path / "a.parquet")
     frame = read_table(folder / "visits.csv").drop("_row").with_columns(views_in_visit=pl.lit("99"))
     assert (
-        Scorer.load(run).score_sessions(frame)["probability"].to_list()
+        Scorer.load(run).score_sessions(frame).scores["probability"].to_list()
         == own["probability"].to_list()
     )
 
@@ -186,7 +186,7 @@ def test_rows_that_cannot_be_read_are_set_aside_when_scoring_too(learned, tmp_pa
         "visits.csv",
     )
     refusal(
-        lambda: Scorer.load(run).score_sessions(read_table(log).drop("seen")),
+        lambda: Scorer.load(run).score_sessions(read_table(log).drop("seen")).scores,
         "the sessions have no views_in_visit",
     )
 

@@ -24,7 +24,8 @@ def test_null_is_nobody(tmp_path):
         and "NULL" not in checked.events["visitor_id"]
     )
     assert (
-        "14 rows have the visitor 'NULL' (2 of them purchases), which means nobody" in checked.notes
+        "14 rows have the visitor 'NULL' (2 purchases among them), which means nobody"
+        in checked.notes
     )
     text = propose(NULL)
     assert (

@@ -150,7 +150,7 @@ def test_purchases_without_a_session_are_asked_about():
         and "# ? no purchase is counted in these rows" in text
     )
     assert any(
-        "3 of them purchases" in line
+        "3 purchases among them" in line
         for line in check_log(CASES / "vendors" / "ga4_mp.jsonl.gz", find_source("ga4"))[0]
     )
 

@@ -78,7 +78,7 @@ def test_a_file_that_is_newest_first_is_scored_alike(learned, tmp_path):
     assert (
         Scorer.load(run)
         .score(pl.read_parquet(run / "events.parquet"))
-        .sort("session_id")
+        .scores.sort("session_id")
         .equals(oldest)
     )
 
@@ -133,10 +133,10 @@ def test_events_handed_over_know_nobody_and_missing_numbers(learned):
         "session_id", "t", "event", "item_id", "category", "price", "quantity", "depth"
     )
     written = events.with_columns(depth=pl.col("depth").fill_null(-1))
-    assert scorer.score(written).equals(scorer.score(events))
+    assert scorer.score(written).scores.equals(scorer.score(events).scores)
     nobody = pl.concat([events, events.head(1).with_columns(session_id=pl.lit("NULL"))])
-    expected = scorer.score(events)
-    assert scorer.score(nobody).equals(expected)
+    expected = scorer.score(events).scores
+    assert scorer.score(nobody).scores.equals(expected)
     assert scorer.left_out == {"no session_id": 1}
 
 
@@ -171,7 +171,7 @@ def test_events_that_differ_in_a_column_that_nobody_mapped_are_scored_as_they_we
         scored["events"].unique().to_list() == [3]
         and said[0] == "480 events read, 160 rejected (exact repeat: 160)"
     )
-    assert Scorer.load(run).score(events).sort("session_id").equals(scored)
+    assert Scorer.load(run).score(events).scores.sort("session_id").equals(scored)
     assert scores_of_all(run, run / "events.parquet", tmp_path / "b.parquet")[0].equals(scored)
 
 
