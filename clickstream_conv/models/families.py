@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TASKS', 'LINEAR', 'BOOSTED', 'FOREST', 'NETWORK', 'WAYS', 'FAMILIES', 'THREADS', 'GROWERS', 'USUAL', 'SMALL',
            'FEWEST_SET_ASIDE', 'Family', 'register_families', 'family_of', 'way_of', 'trusted_types',
-           'logistic_regression', 'random_forest', 'xgboost', 'without_empty', 'BinnedClassifier', 'BinnedRegressor',
-           'gradient_boosting', 'Network', 'neural_net']
+           'logistic_regression', 'random_forest', 'xgboost', 'as_numbers', 'without_empty', 'BinnedClassifier',
+           'BinnedRegressor', 'gradient_boosting', 'Network', 'neural_net']
 
 # %% ../../nbs/models/00_families.ipynb #8915ce5b
 import inspect
@@ -29,7 +29,8 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from xgboost import XGBClassifier
 
 from ..features.columns import preprocess
@@ -255,6 +256,13 @@ register_families(
 )
 
 # %% ../../nbs/models/00_families.ipynb #20810e2d
+def as_numbers(X):
+    "An array as numbers, gaps kept; a frame as it is, since its columns have kinds of their own."
+    if isinstance(X, pd.DataFrame):
+        return X
+    return check_array(X, dtype=float, ensure_all_finite=False, ensure_min_features=0)
+
+
 def without_empty(
     X,  # Rows to learn from, as a frame or an array
 ):  # The same, 0 in columns of which nothing is known
@@ -272,7 +280,7 @@ class BinnedClassifier(HistGradientBoostingClassifier):
 
     def fit(self, X, y, sample_weight=None):
         "Learn; answers need no such care, since no tree asks for such a column."
-        return super().fit(without_empty(X), y, sample_weight)
+        return super().fit(without_empty(as_numbers(X)), y, sample_weight)
 
 
 class BinnedRegressor(HistGradientBoostingRegressor):
@@ -280,7 +288,7 @@ class BinnedRegressor(HistGradientBoostingRegressor):
 
     def fit(self, X, y, sample_weight=None):
         "Learn; answers need no such care, since no tree asks for such a column."
-        return super().fit(without_empty(X), y, sample_weight)
+        return super().fit(without_empty(as_numbers(X)), y, sample_weight)
 
 
 def _exact_boosting(
@@ -364,7 +372,8 @@ FEWEST_SET_ASIDE = 20  # rows from which on a tenth of them is set aside
 def _set_aside(y: np.ndarray, seed: int) -> tuple:
     "Rows to learn from, and rows to watch; where there are too few, all rows are both."
     every = np.arange(len(y))
-    if len(y) < FEWEST_SET_ASIDE or np.unique(y, return_counts=True)[1].min() < 2:
+    sizes = np.unique(y, return_counts=True)[1]
+    if len(y) < max(FEWEST_SET_ASIDE, 10 * len(sizes)) or sizes.min() < 2:
         return every, every
     return train_test_split(every, test_size=0.1, stratify=y, random_state=seed)
 
@@ -383,7 +392,7 @@ def _learn_until_it_no_longer_pays(network, X, y, weight) -> None:
     "Pass over the rows until the log-loss on rows set aside falls no longer; the best net is kept."
     learn, watch = _set_aside(y, network.seed)
     net, best = _untrained(network), np.inf
-    network.classes_, network.n_features_in_ = np.unique(y), X.shape[1]
+    network.classes_ = np.unique(y)
     known = dict(classes=network.classes_)
     for done in range(network.passes):
         net.partial_fit(X[learn], y[learn], sample_weight=weight[learn], **known)
@@ -421,19 +430,27 @@ class Network(ClassifierMixin, BaseEstimator):
         sample_weight: np.ndarray | None = None,  # Weight of each row
     ):
         "Learn until it no longer pays."
-        X, y = np.asarray(X, float), np.asarray(y)
+        X, y = validate_data(self, X, y, dtype=float)
+        check_classification_targets(y)
+        if len(np.unique(y)) < 2:
+            raise ValueError(
+                f"a net learns to tell classes apart, and all of y is 1 class: {y[0]!r}"
+            )
         weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
+        if weight.shape != y.shape:
+            raise ValueError(f"there are {len(y):,} rows and weights of the shape {weight.shape}")
         _learn_until_it_no_longer_pays(self, X, y, weight)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         "Probability of 0 and of 1."
         check_is_fitted(self)
-        return self.network_.predict_proba(np.asarray(X, float))
+        return self.network_.predict_proba(validate_data(self, X, dtype=float, reset=False))
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         "The likelier class."
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[likeliest]
 
 # %% ../../nbs/models/00_families.ipynb #ddbd6980
 def neural_net(

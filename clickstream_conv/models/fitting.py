@@ -11,8 +11,9 @@ import pandas as pd
 from joblib import parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 from threadpoolctl import threadpool_limits
 
 from ..features.columns import AsWords, feature_columns
@@ -124,6 +125,9 @@ class Weighted(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y: np.ndarray):
         "Weigh the rows, then fit."
+        if y is None:
+            raise ValueError("Weighted requires y to be passed, but the target y is None")
+        y = column_or_1d(y, warn=True)
         weight = compute_sample_weight("balanced", y)
         given = (
             {f"{self.model.steps[-1][0]}__sample_weight": weight}
@@ -131,7 +135,7 @@ class Weighted(ClassifierMixin, BaseEstimator):
             else dict(sample_weight=weight)
         )
         self.model_ = clone(self.model).fit(X, y, **given)
-        self.classes_ = np.unique(y)
+        self.classes_, self.n_features_in_ = np.unique(y), self.model_.n_features_in_
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
@@ -141,7 +145,14 @@ class Weighted(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         "The likelier class."
+        check_is_fitted(self)
         return self.model_.predict(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if self.model is not None:
+            tags.input_tags = get_tags(self.model).input_tags
+        return tags
 
 # %% ../../nbs/models/01_fitting.ipynb #1e37a7ce
 def make_model(

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from ..base.findings import in_interval
@@ -86,12 +87,15 @@ class Column(RegressorMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y=None):
         "Nothing is learned."
-        self.n_features_in_ = np.asarray(X).shape[1]
+        validate_data(self, X, dtype=float, ensure_all_finite=False)
+        self.is_fitted_ = True
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         "The column."
-        return np.asarray(X)[:, self.number]
+        check_is_fitted(self)
+        given = dict(dtype=float, ensure_all_finite=False, reset=False)
+        return validate_data(self, X, **given)[:, self.number]
 
 
 def conform(

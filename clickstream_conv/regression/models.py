@@ -10,11 +10,12 @@ __all__ = ['SPREAD', 'XGBOOST', 'TREES', 'BINNED', 'LOGS', 'HURDLE', 'MEAN', 'SI
 import numpy as np
 import pandas as pd
 from joblib import parallel_config
-from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, RegressorMixin, TransformerMixin
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from xgboost import XGBRegressor
 
@@ -28,12 +29,12 @@ from clickstream_conv.models.families import (
 )
 
 # %% ../../nbs/regression/01_models.ipynb #b5e44bec
-class Logs(TransformerMixin, BaseEstimator):
+class Logs(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     "Numbers as signed logarithms on one scale; gaps take the median."
 
     def fit(self, X: np.ndarray, y=None):
         "Learn medians, means and spreads."
-        even = self._even(X)
+        even = self._even(validate_data(self, X, dtype=float, ensure_all_finite="allow-nan"))
         seen = ~np.isnan(even)
         self.median_ = np.array(
             [
@@ -48,13 +49,19 @@ class Logs(TransformerMixin, BaseEstimator):
 
     def _even(self, X: np.ndarray) -> np.ndarray:
         "Signed logarithms."
-        X = np.asarray(X, float)
         return np.sign(X) * np.log1p(np.abs(X))
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         "The same columns, evened out."
-        even = self._even(X)
+        check_is_fitted(self)
+        given = dict(dtype=float, ensure_all_finite="allow-nan", reset=False)
+        even = self._even(validate_data(self, X, **given))
         return (np.where(np.isnan(even), self.median_, even) - self.mean_) / self.scale_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
 # %% ../../nbs/regression/01_models.ipynb #55033c81
 class LogNormal(RegressorMixin, BaseEstimator):
@@ -69,18 +76,26 @@ class LogNormal(RegressorMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y: np.ndarray):
         "Learn the line, and how far amounts lie around it."
-        logged = np.log(np.asarray(y, float))
-        self.line_, self.n_features_in_ = (
-            Ridge(alpha=self.shrink).fit(X, logged),
-            np.asarray(X).shape[1],
-        )
+        X, y = validate_data(self, X, y, dtype=float, y_numeric=True)
+        if y.min() <= 0:
+            raise ValueError(f"amounts must be above 0 to have a logarithm; the least is {y.min()}")
+        logged = np.log(y)
+        self.line_ = Ridge(alpha=self.shrink).fit(X, logged)
         self.lowest_, self.highest_ = float(logged.min()), float(logged.max())
         self.factor_ = float(np.exp(logged - self.line_.predict(X)).mean()) if self.smear else 1.0
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         "Expected amount; the line is not followed beyond the amounts it was learned from."
-        return np.exp(np.clip(self.line_.predict(X), self.lowest_, self.highest_)) * self.factor_
+        check_is_fitted(self)
+        line = self.line_.predict(validate_data(self, X, dtype=float, reset=False))
+        return np.exp(np.clip(line, self.lowest_, self.highest_)) * self.factor_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = True
+        tags.regressor_tags.poor_score = True  # drawn to the mean, where rows are few
+        return tags
 
 # %% ../../nbs/regression/01_models.ipynb #41dcee28
 SPREAD = 1.5  # power of the mean with which the Tweedie variance grows
