@@ -23,7 +23,7 @@ CHROMIUM = (
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
 NOTEBOOKS = (
     "base-01_pictures",
-    "features-03_table",
+    "features-07_table",
     "03_eda",
     "04_features",
     "own_log",

@@ -107,7 +107,7 @@ def lab(tmp_path_factory, scorer):
     with open(folder / "lab.log", "wb") as log:
         server = subprocess.Popen(words, cwd=folder, env=own, stdout=log, stderr=subprocess.STDOUT)
     try:
-        address, until = f"http://127.0.0.1:{port}", time.monotonic() + 40
+        address, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
         while not answers(f"{address}/api/status?token={TOKEN}"):
             if server.poll() is not None or time.monotonic() > until:
                 pytest.fail((folder / "lab.log").read_text(errors="replace")[-3000:])
