@@ -139,7 +139,6 @@ def trusted_types() -> set:  # Full names
 def logistic_regression(
     size: int,  # Rows to learn from; not needed here, every maker takes them
     seed: int,  # Not needed here
-    /,
     C: float,  # How freely the weights may grow
 ) -> LogisticRegression:  # Not fitted
     "Logistic regression."
@@ -165,7 +164,6 @@ register_families(
 def random_forest(
     size: int,  # Rows to learn from
     seed: int,  # Of the trees
-    /,
     trees: int,  # How many
     least: int,  # Rows in a leaf
     share: float,  # Of the columns tried at each split
@@ -209,7 +207,6 @@ USUAL = "xgboost"  # the family that is taken where several are not compared
 def xgboost(
     size: int,  # Rows to learn from; not needed here
     seed: int,  # Of the rows and columns each tree sees
-    /,
     trees: int,  # How many
     depth: int,  # Splits from root to leaf
     learning_rate: float,  # How much of a tree is taken
@@ -316,7 +313,6 @@ SMALL = 5_000  # rows up to which gradient boosting searches exact splits
 def gradient_boosting(
     size: int,  # Rows to learn from; how many there are decides between exact splits and bins
     seed: int,  # Of the rows and columns each tree sees
-    /,
     trees: int,  # How many
     leaves: int,  # Of a tree, at most
     learning_rate: float,  # How much of a tree is taken
@@ -456,7 +452,6 @@ class Network(ClassifierMixin, BaseEstimator):
 def neural_net(
     size: int,  # Rows to learn from; not needed here
     seed: int,  # Of the first weights, the order of rows and the rows set aside
-    /,
     width: int,  # Units of the hidden layer
     decay: float,  # Weight decay
     learning_rate: float,  # Of Adam

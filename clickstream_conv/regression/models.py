@@ -122,19 +122,19 @@ def boosted_trees(
     return XGBRegressor(objective=objective, **(settings | params))
 
 # %% ../../nbs/regression/01_models.ipynb #7576a127
-def _ridge(size: int, seed: int, /, shrink: float) -> Ridge:
+def _ridge(size: int, seed: int, shrink: float) -> Ridge:
     "A straight line."
     return Ridge(alpha=shrink)
 
 
-def _forest(size: int, seed: int, /, trees: int) -> RandomForestRegressor:
+def _forest(size: int, seed: int, trees: int) -> RandomForestRegressor:
     "Deep trees, averaged."
     return RandomForestRegressor(
         trees, min_samples_leaf=20, max_features=0.2, max_samples=0.2, random_state=seed
     )
 
 
-def _binned(size: int, seed: int, /, trees: int) -> BinnedRegressor:
+def _binned(size: int, seed: int, trees: int) -> BinnedRegressor:
     "Boosted trees over bins."
     return BinnedRegressor(
         max_iter=trees,
@@ -148,18 +148,18 @@ def _binned(size: int, seed: int, /, trees: int) -> BinnedRegressor:
     )
 
 
-def _log_normal(size: int, seed: int, /, shrink: float) -> LogNormal:
+def _log_normal(size: int, seed: int, shrink: float) -> LogNormal:
     "A straight line of the logarithm."
     return LogNormal(shrink)
 
 
-def _mean(size: int, seed: int, /) -> DummyRegressor:
+def _mean(size: int, seed: int) -> DummyRegressor:
     "The same for all."
     return DummyRegressor()
 
 
 def _boosted(
-    size: int, seed: int, /, objective: str, trees: int, learning_rate: float, least: float
+    size: int, seed: int, objective: str, trees: int, learning_rate: float, least: float
 ) -> XGBRegressor:
     "Boosted trees for a loss."
     power = dict(tweedie_variance_power=SPREAD) if objective == "reg:tweedie" else {}
