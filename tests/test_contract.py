@@ -17,7 +17,7 @@ from clickstream_conv.log import csv_files as readers
 from clickstream_conv.log.contract import CONTRACT, load_contract, mapping_note
 from clickstream_conv.log.values import SECOND
 from clickstream_conv.scoring import sorted_log
-from clickstream_conv.scoring.events import sound_events
+from clickstream_conv.scoring.events import validate_events
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.scoring.sorted_log import sort_log
 from clickstream_conv.sources.own import contract_for, find_source, own_source, source_of
@@ -425,7 +425,7 @@ def test_training_and_scoring_keep_the_same_rows(seed, tmp_path, monkeypatch):
         ), f"{path.name} in pieces"
 
     def sure(frame):
-        return sound_events(frame, card, kinds, rules).events.select(COMPARED)
+        return validate_events(frame, card, kinds, rules).events.select(COMPARED)
 
     assert sure(trained.events).equals(expected)
     if "order" in rules.kinds:

@@ -7,7 +7,7 @@ import pytest
 from clickstream_conv.explain.contributions import Explainer
 from clickstream_conv.models.families import BinnedRegressor
 from clickstream_conv.models.fitting import make_model
-from clickstream_conv.scoring.quick import quickened
+from clickstream_conv.scoring.quick import fast_copy
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_such_a_model_is_explained_and_asked_without_pandas(rows):
     )
     np.testing.assert_allclose(found.sum(axis=1), odds, atol=1e-6)
     assert (found["mean_price"] == 0).all()
-    quick = quickened(model, lambda one, table: one.predict_proba(table)[:, 1], rows.head(20))
+    quick = fast_copy(model, lambda one, table: one.predict_proba(table)[:, 1], rows.head(20))
     np.testing.assert_allclose(quick.predict_proba(rows)[:, 1], model.predict_proba(rows)[:, 1])
 
 

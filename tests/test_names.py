@@ -273,7 +273,7 @@ def test_words_and_columns_never_meet(family, columns):
     "What a model calls the column of a word is no other column's name, and one that every library takes."
     from clickstream_conv.features.columns import preprocess
     from clickstream_conv.models.fitting import make_model, probability
-    from clickstream_conv.scoring.quick import quickened
+    from clickstream_conv.scoring.quick import fast_copy
 
     table = pd.DataFrame(
         dict(
@@ -292,5 +292,5 @@ def test_words_and_columns_never_meet(family, columns):
         mark in name for name in names for mark in "[]<"
     )
     model = make_model(family, table).fit(table, table["converted"])
-    quick = quickened(model, probability, table.head(40))
+    quick = fast_copy(model, probability, table.head(40))
     assert np.allclose(probability(quick, table), probability(model, table)) and quick is not model

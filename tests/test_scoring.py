@@ -122,7 +122,7 @@ def test_later_events_change_no_earlier_answer(scorer, log):
 
 
 def test_the_level_of_the_latest_sessions_is_scored(shop, tmp_path):
-    "A model whose level was moved is kept, loaded and quickened with it."
+    "A model whose level was moved is kept, loaded and fast_copy with it."
     rows, run = load_sessions(shop), Run(str(tmp_path / "run"))
     model = calibrate(
         make_model("logistic regression", rows),
@@ -138,7 +138,7 @@ def test_the_level_of_the_latest_sessions_is_scored(shop, tmp_path):
     assert (probability(back, rows) == probability(model, rows)).all()
     np.testing.assert_allclose(probability(back, rows), on_odds(plain, -0.5))
     np.testing.assert_allclose(
-        probability(scoring_quick.quickened(back, probability, rows.head(50)), rows),
+        probability(scoring_quick.fast_copy(back, probability, rows.head(50)), rows),
         on_odds(plain, -0.5),
         atol=1e-12,
     )
@@ -417,7 +417,7 @@ def test_events_in_milliseconds_in_a_file_are_refused(shop, log, tmp_path):
 def test_a_log_without_times_asks_for_none(scorer, log):
     "No window, whatever the times are; and one for a log of whole days."
     card = scorer.card | dict(resolution="none", first=None, last=None)
-    sound = scoring_events.sound_events(
+    sound = scoring_events.validate_events(
         log.head(20).with_columns(t=pl.lit(None, pl.Int64)), card, scorer.kinds
     )
     assert len(sound.events) == 20 and not sound.notes
@@ -429,9 +429,11 @@ def test_a_log_without_times_asks_for_none(scorer, log):
         log.head(20).with_columns(t=days),
         log.head(20).with_columns(t=pl.from_epoch("t", "us").dt.date()),
     ):
-        assert len(scoring_events.sound_events(given, card, scorer.kinds).events) == 20
+        assert len(scoring_events.validate_events(given, card, scorer.kinds).events) == 20
     with pytest.raises(ValueError, match="looks like milliseconds"):
-        scoring_events.sound_events(log.head(20).with_columns(t=days // 1_000), card, scorer.kinds)
+        scoring_events.validate_events(
+            log.head(20).with_columns(t=days // 1_000), card, scorer.kinds
+        )
 
 
 def test_a_time_without_a_zone_is_in_the_logs_own(scorer, log):
@@ -441,7 +443,7 @@ def test_a_time_without_a_zone_is_in_the_logs_own(scorer, log):
         one.with_columns(t=pl.lit("2026-04-08 12:00")),
         one.with_columns(t=pl.lit(datetime(2026, 4, 8, 12))),
     ):
-        sound = scoring_events.sound_events(given, card, scorer.kinds)
+        sound = scoring_events.validate_events(given, card, scorer.kinds)
         assert sound.events["t"].to_list() == [MOMENT - 2 * 3_600_000_000]
         assert (
             sound.notes[-1]

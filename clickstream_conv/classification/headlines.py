@@ -365,7 +365,7 @@ def waiting(
     train: tuple,  # Session rows of the training part, and the probability of each, out of fold
     test: tuple,  # Session rows of the test part, and the probability of each
     outcome: Outcome,  # What is predicted
-    line: Threshold,  # As made by line_for
+    line: Threshold,  # As made by threshold_for
     given: dict,  # As made by given_for
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws

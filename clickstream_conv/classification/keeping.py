@@ -15,7 +15,7 @@ import polars as pl
 from ..base.models_kept import save_model
 from ..base.runs import read_json, read_table, Run, sha256_of, write_table
 from .comparing import mapped_out_of_fold
-from .threshold import line_for
+from .threshold import threshold_for
 from ..features.columns import NOT_FEATURES
 from ..features.sessions import load_sessions
 from ..judging.thresholds import Threshold
@@ -30,7 +30,7 @@ def keep_conversion(
     card: dict,  # Its log's card
     fitted: Calibrated,  # The model
     table: pd.DataFrame,  # Session rows that it learned from
-    line: Threshold,  # As made by line_for
+    line: Threshold,  # As made by threshold_for
     **about,  # What else to say of it, such as model: its name
 ) -> None:
     "Keep a conversion model, with what is needed to use it."
@@ -72,7 +72,7 @@ def quick_conversion(
         card,
         model,
         clean,
-        line_for("f1", clean, mapped, Outcome(**card["outcome"])),
+        threshold_for("f1", clean, mapped, Outcome(**card["outcome"])),
         model=family,
     )
     return table

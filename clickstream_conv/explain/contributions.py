@@ -361,7 +361,7 @@ def chance(
 ) -> np.ndarray:  # The calibrated probability
     "What a score means."
     p = expit(np.atleast_1d(np.asarray(score, float)))
-    return self.model.put_right(p) if isinstance(self.model, Calibrated) else p
+    return self.model.calibrated(p) if isinstance(self.model, Calibrated) else p
 
 # %% ../../nbs/explain/01_contributions.ipynb #2bb20a33
 def check_adds_up(

@@ -16,7 +16,7 @@ from ..base.pictures import COLOURS, LOOK, Picture
 from .overall import titled_axes
 from .words import short_title, TOGETHER
 from ..models.fitting import probability
-from ..scoring.quick import quickened
+from ..scoring.quick import fast_copy
 
 # %% ../../nbs/explain/05_shuffling.ipynb #a6812748
 def _loss(y: np.ndarray, p: np.ndarray) -> float:
@@ -37,7 +37,7 @@ def shuffling(
         table["converted"].to_numpy(),
         table.reset_index(drop=True),
     )
-    ask = quickened(model, probability, table.head(40))
+    ask = fast_copy(model, probability, table.head(40))
     before, orders = (
         _loss(y, probability(ask, table)),
         [rng.permutation(len(table)) for _ in range(repeats)],

@@ -284,10 +284,10 @@ class Calibrated(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
         "Probability of 0 and of 1."
         check_is_fitted(self)
-        p = self.put_right(probability(self.model_, X))
+        p = self.calibrated(probability(self.model_, X))
         return np.column_stack([1 - p, p])
 
-    def put_right(self, p: np.ndarray) -> np.ndarray:
+    def calibrated(self, p: np.ndarray) -> np.ndarray:
         "From what the model says to a calibrated probability at the latest level."
         return on_odds(self.map_.transform(p), self.level_["shift"])
 

@@ -26,7 +26,7 @@ from sklearn.pipeline import Pipeline
 from ..base.runs import parquet_table, Run
 from ..classification.comparing import mapped_out_of_fold
 from ..classification.keeping import keep_conversion
-from ..classification.threshold import line_for
+from ..classification.threshold import threshold_for
 from ..features.sessions import load_sessions, session_partitions
 from ..log.draws import hash_share
 from clickstream_conv.models.calibration import (
@@ -228,7 +228,7 @@ def conversion_out_of_memory(
         card,
         fitted,
         held,
-        line_for("f1", held, mapped, Outcome(**card["outcome"])),
+        threshold_for("f1", held, mapped, Outcome(**card["outcome"])),
         model="xgboost, of all session rows",
     )
     return fitted

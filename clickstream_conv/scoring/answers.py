@@ -17,7 +17,12 @@ from fastcore.basics import patch
 import clickstream_conv.scoring.rows  # noqa: F401  (methods of Scorer)
 from ..base.runs import naming_damage, read_json, Run
 from .events import judged_events, many_in_words, Sound
-from .landmarks import chosen_landmarks, landmark_plan, SCORED, standing
+from clickstream_conv.scoring.landmarks import (
+    chosen_landmarks,
+    landmark_plan,
+    SCORED,
+    session_progress,
+)
 from .loading import LOADED, Scorer
 from .values import as_given
 
@@ -346,5 +351,5 @@ def score_part(
     if sound.events.is_empty():
         return EMPTY, sound, strange
     asked = chosen_landmarks(landmarks, self.landmarks)
-    plan = landmark_plan(standing(sound.events, self.outcome), asked, self.landmarks)
+    plan = landmark_plan(session_progress(sound.events, self.outcome), asked, self.landmarks)
     return self._answered(sound.events, plan), sound, strange

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OUTSIDE', 'REPEAT', 'counted_rows', 'many_in_words', 'Sound', 'programs_in_words', 'judged_events',
-           'refuse_no_events', 'sound_events']
+           'refuse_no_events', 'validate_events']
 
 # %% ../../nbs/scoring/01_events.ipynb #21273fdd
 from dataclasses import dataclass, field
@@ -231,7 +231,7 @@ def refuse_no_events(
     raise ValueError(f"none of the {count:,} events can be scored: {counted_rows(left_out)}, {why}")
 
 
-def sound_events(
+def validate_events(
     events: pl.DataFrame,  # Canonical events
     card: dict,  # The log's card
     kinds: dict,  # Context column: its kind in the training part

@@ -16,8 +16,8 @@ import clickstream_conv.scoring.answers  # noqa: F401  (methods of Scorer)
 from ..features.table import REQUIRED
 from ..log.bots import BY_BEHAVIOUR
 from ..log.values import COLUMNS
-from .events import counted_rows, many_in_words, sound_events
-from .landmarks import landmark_plan, standing
+from .events import counted_rows, many_in_words, validate_events
+from .landmarks import landmark_plan, session_progress
 from .loading import Scorer
 from clickstream_conv.scoring.values import (
     as_kind,
@@ -197,14 +197,15 @@ def session(
 @patch
 def _live(self: Scorer, frame: pl.DataFrame) -> dict:
     "The answer after all events of one session."
-    sound = sound_events(frame, self.card, self.kinds, self.rules)
+    sound = validate_events(frame, self.card, self.kinds, self.rules)
     if sound.left_out:
         raise ValueError(
             f"the event cannot be scored: {counted_rows(sound.left_out)}, e.g."
             f" {frame.row(-1, named=True)}. It was not added"
         )
     answer = self._answered(
-        sound.events, landmark_plan(standing(sound.events, self.outcome), "now", self.landmarks)
+        sound.events,
+        landmark_plan(session_progress(sound.events, self.outcome), "now", self.landmarks),
     ).row(0, named=True)
     if bot := [note for note in sound.notes if note.startswith(BY_BEHAVIOUR)]:
         answer["notes"] = "; ".join(filter(None, [answer["notes"], *bot]))

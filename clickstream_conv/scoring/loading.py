@@ -125,9 +125,9 @@ def __repr__(self: Scorer) -> str:
 def _set_up(self: Scorer, rows: "pd.DataFrame | None") -> None:
     "Quick copies of the models, features planned once, one thread for linear algebra."
     from clickstream_conv.models.fitting import probability
-    from clickstream_conv.scoring.quick import quickened
+    from clickstream_conv.scoring.quick import fast_copy
 
-    self._asked = {"conversion": quickened(self.conversion, probability, rows)}
+    self._asked = {"conversion": fast_copy(self.conversion, probability, rows)}
 
     def worth(model, table):
         return np.column_stack(
@@ -141,7 +141,7 @@ def _set_up(self: Scorer, rows: "pd.DataFrame | None") -> None:
         revenue=worth, segments=lambda model, table: model.predict(table)
     ).items():
         self._asked[name] = (
-            None if getattr(self, name) is None else quickened(getattr(self, name), ask, rows)
+            None if getattr(self, name) is None else fast_copy(getattr(self, name), ask, rows)
         )
     named = (
         tuple(self.card["session_context"]),

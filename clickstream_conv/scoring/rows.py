@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 from fastcore.basics import patch
 
-from .events import Sound, sound_events
-from .landmarks import chosen_landmarks, landmark_plan, SCORED, standing
+from .events import Sound, validate_events
+from clickstream_conv.scoring.landmarks import (
+    chosen_landmarks,
+    landmark_plan,
+    SCORED,
+    session_progress,
+)
 from .loading import Scorer
 from .values import to_polars
 
@@ -65,9 +70,9 @@ def _asked_about(self: Scorer, events, landmarks: str | int | list) -> tuple[Sou
             "Give finished sessions to scorer.score_sessions(table)"
         )
     asked = chosen_landmarks(landmarks, self.landmarks)
-    sound = sound_events(to_polars(events), self.card, self.kinds, self.rules)
+    sound = validate_events(to_polars(events), self.card, self.kinds, self.rules)
     self._refuse_foreign(len(sound.events), self._strange_states(sound.events))
-    return sound, landmark_plan(standing(sound.events, self.outcome), asked, self.landmarks)
+    return sound, landmark_plan(session_progress(sound.events, self.outcome), asked, self.landmarks)
 
 # %% ../../nbs/scoring/05_rows.ipynb #6c305954
 @patch

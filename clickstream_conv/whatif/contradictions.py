@@ -18,7 +18,7 @@ from ..features.registry import FEATURES
 from ..features.sessions import complete_ready_made
 from ..judging.baselines import single_features
 from ..scoring.scorer import Scorer
-from .likeness import Crowd, FAR
+from .likeness import FAR, ReferenceSessions
 from .sessions import MOST_WORDS, past_of
 from .widgets import Range
 
@@ -90,7 +90,7 @@ def score_rows(
 
 # %% ../../nbs/whatif/07_contradictions.ipynb #262df602
 def how_far(
-    crowd: Crowd,  # Sessions to compare with
+    crowd: ReferenceSessions,  # Sessions to compare with
     distance: float,  # To the nearest of them
     percentile: float,  # How unusual that is
 ) -> str:  # A sentence

@@ -13,7 +13,7 @@ import polars as pl
 from fastcore.basics import patch
 
 from ..log.checking import FINE
-from ..scoring.landmarks import standing
+from ..scoring.landmarks import session_progress
 from ..scoring.scorer import Scorer
 from .scenario import Scenario
 from .sessions import Past, past_of, usual_place
@@ -58,7 +58,7 @@ def next_events(
     # left (times the state was left or the session ended), share, pause
 ) -> pl.DataFrame:
     "What follows what, while the question is open."
-    card, hit = scorer.card, standing(events, scorer.outcome).select("session_id", "hit")
+    card, hit = scorer.card, session_progress(events, scorer.outcome).select("session_id", "hit")
     places = [c for c in card["state"] if c in card["event_context"]]
     state = pl.concat_str(
         [pl.col(c).cast(pl.String).fill_null("") for c in card["state"]], separator="|"
