@@ -10,8 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
 from test_layers import MODULES, name_of
 
-from clickstream_conv.models.families import BinnedClassifier, BinnedRegressor, Network
+from clickstream_conv.models.families import BinnedClassifier, BinnedRegressor
 from clickstream_conv.models.fitting import Weighted
+from clickstream_conv.models.network import Network
 from clickstream_conv.regression.intervals import Column
 from clickstream_conv.regression.models import LogNormal, Logs
 

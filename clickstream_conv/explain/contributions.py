@@ -23,9 +23,10 @@ from ..base.models_kept import save_model
 from ..base.runs import read_json, Run
 from .encoding import BASE, Encoding, log_odds
 from ..models.calibration import Calibrated
-from ..models.families import BOOSTED, FOREST, LINEAR, NETWORK, Network, way_of
+from ..models.families import BOOSTED, FOREST, LINEAR, NETWORK, way_of
 from ..models.fitting import Blend, probability, Weighted
 from ..models.kept import load_model
+from ..models.network import Network
 
 # %% ../../nbs/explain/01_contributions.ipynb #f0e41ed8
 FOREST_ROWS = 10  # of the background that a forest's many deep trees are compared with
