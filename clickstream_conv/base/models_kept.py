@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Callable
-from datetime import datetime, timezone, UTC
+from datetime import datetime, UTC
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 

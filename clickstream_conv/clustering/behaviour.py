@@ -143,7 +143,10 @@ def measure_of(
 ) -> Measure:  # Its name and words
     "A column in words; one that is not known keeps its own name."
     title = column.replace("_", " ")
-    of = lambda ending: title.removesuffix(ending)
+
+    def of(ending):
+        return title.removesuffix(ending)
+
     if column in measures():
         return measures()[column]
     if column.endswith("_seconds_each"):
@@ -166,7 +169,7 @@ KNOWN, VARIED, COPY = (
     0.5,
     0.01,
     0.95,
-)  # least share of rows with a value, and with another than the commonest; rank correlation from which a column is a copy
+)  # least share of rows with a value, and with another than the commonest; rank correlation of a copy
 NOT_BEHAVIOUR = (*NOT_FEATURES, "landmark")  # never segmented by
 
 

@@ -20,7 +20,7 @@ from .segmenter import differences, typical_values
 MOST_VALUES, MOST_CONTEXT = (
     30,
     4,
-)  # values up to which a column of the session's context can be read; columns of it that are shown, those furthest apart
+)  # values up to which a column of the session's context can be read; columns shown, those furthest apart
 
 
 def context_values(

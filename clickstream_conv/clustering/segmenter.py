@@ -149,7 +149,10 @@ def name_segments(
     "Readable names."
     words = [_words(features, d, np.asarray(voices)) for d in differences]
     long = [1 + (len(w) > 1 and w[1][0] >= APART) for w in words]
-    name = lambda i: ", ".join(text for _, text in words[i][: long[i]])
+
+    def name(i):
+        return ", ".join(text for _, text in words[i][: long[i]])
+
     for _ in features:
         names = [name(i) for i in range(len(words))]
         long = [long[i] + (names.count(n) > 1) for i, n in enumerate(names)]

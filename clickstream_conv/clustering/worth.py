@@ -152,8 +152,13 @@ def conversion_ratio(
     A half is added for the interval alone: where nobody converts there is no ratio.
     """
     y = table["converted"].to_numpy(float)
-    rate = lambda w, s: (w[segment == s] @ y[segment == s] + 0.5) / (w[segment == s].sum() + 1)
-    of = lambda w: rate(w, best) / rate(w, worst)
+
+    def rate(w, s):
+        return (w[segment == s] @ y[segment == s] + 0.5) / (w[segment == s].sum() + 1)
+
+    def of(w):
+        return rate(w, best) / rate(w, worst)
+
     drawn = [of(w) for w in draws_of_visitors(table["visitor"], resamples, seed)] if len(y) else []
     low, high = np.quantile(drawn, (0.025, 0.975)) if drawn else (np.nan, np.nan)
     counts = [(y[segment == s].sum(), (segment == s).sum()) for s in (best, worst)]

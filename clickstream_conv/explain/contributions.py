@@ -127,7 +127,10 @@ def _credited(gains: np.ndarray, orders: np.ndarray) -> np.ndarray:
 def _network_way(model: Network, background: np.ndarray, groups: list, walks: int, seed: int):
     "Contributions of a net's groups of columns, and their base."
     (first, last), (bias, end) = model.network_.coefs_, model.network_.intercepts_
-    from_groups = lambda X: np.stack([X[:, g] @ first[g] for g in groups], axis=1)
+
+    def from_groups(X):
+        return np.stack([X[:, g] @ first[g] for g in groups], axis=1)
+
     orders = _orders(len(groups), walks * len(background), seed)
     place = np.arange(len(orders))[:, None] // 2 % len(background)
     there, start = from_groups(background), (background @ first + bias)[place[:, 0]][:, None]

@@ -39,11 +39,14 @@ def look_up(
 def _shifted(events: pl.DataFrame, columns: dict) -> pl.DataFrame:
     "A Polars frame with columns of the event before, rows in the order they came in."
     together = lie_together(events)
-    before = lambda column: (
-        pl.when(SAME).then(pl.col(column).shift(1))
-        if together
-        else pl.col(column).shift(1).over("session_id", order_by="step")
-    )
+
+    def before(column):
+        return (
+            pl.when(SAME).then(pl.col(column).shift(1))
+            if together
+            else pl.col(column).shift(1).over("session_id", order_by="step")
+        )
+
     return events.with_columns(before(column).alias(name) for name, column in columns.items())
 
 
@@ -148,7 +151,10 @@ class PageRates(EventTransformer):
         seen = seen.with_columns(last=pl.col("step") == pl.col("step").max().over("session_id"))
         first = seen.filter(pl.col("step") == 1)
         self.exit_, self.bounce_ = float(seen["last"].mean()), float(first["last"].mean() or 0.0)
-        count = lambda frame: frame.group_by("state").agg(hits=pl.col("last").sum(), n=pl.len())
+
+        def count(frame):
+            return frame.group_by("state").agg(hits=pl.col("last").sum(), n=pl.len())
+
         self.exits_, self.bounces_ = (
             _shares(count(seen), self.exit_),
             _shares(count(first), self.bounce_),

@@ -25,7 +25,10 @@ LOOKED_BACK = (
 
 def looked_back_with_windows(events: nw.LazyFrame) -> nw.LazyFrame:
     "Look back in any engine."
-    nth = lambda column: nw.col("_one").cum_sum().over("session_id", column, order_by="step")
+
+    def nth(column):
+        return nw.col("_one").cum_sum().over("session_id", column, order_by="step")
+
     events = events.with_columns(_one=nw.lit(1)).with_columns(
         _nth_item=nth("item_id"), _nth_category=nth("category")
     )
@@ -84,7 +87,10 @@ def _nth(begin: np.ndarray, values: pl.Series) -> np.ndarray:
 def _looked_back_in_order(events: pl.DataFrame) -> pl.DataFrame:
     "Look back in a Polars frame, which is brought into order."
     events = _together(events)
-    before = lambda column: pl.when("_same").then(pl.col(column).shift(1))
+
+    def before(column):
+        return pl.when("_same").then(pl.col(column).shift(1))
+
     met = pl.when(pl.col("category").is_not_null()).then(pl.col("_row")).forward_fill() >= pl.col(
         "_begin"
     )

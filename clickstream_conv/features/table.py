@@ -92,9 +92,9 @@ def _at_landmarks(events: nw.LazyFrame, landmarks: tuple | None, along: Along) -
         return rows_with_windows(events, landmarks, along).sort("session_id", "step")
     events = events.with_columns(_wanted=wanted_rows(landmarks))
     names, schema = along.names(), dict(events.to_native().collect_schema())
-    schema = {c: kind for c, kind in schema.items() if c not in (*names, "_wanted", "_begin")} | {
-        c: pl.Float64 for c in names
-    }
+    schema = {
+        c: kind for c, kind in schema.items() if c not in (*names, "_wanted", "_begin")
+    } | dict.fromkeys(names, pl.Float64)
     return run_in_polars(events, lambda frame: rows_in_order(frame, along), schema)
 
 # %% ../../nbs/features/07_table.ipynb #f0708aef
@@ -187,9 +187,12 @@ def session_features(
 ) -> IntoFrameT:  # One row a session and landmark, sorted by both: the keys, then the features
     "What is known of each session after its first events."
     context = tuple(session_context), tuple(event_context)
-    plan = lambda some: _feature_plan(
-        _checked_frame(some, (*context[0], *context[1])), landmarks, *context, resolution
-    )
+
+    def plan(some):
+        return _feature_plan(
+            _checked_frame(some, (*context[0], *context[1])), landmarks, *context, resolution
+        )
+
     if isinstance(events, pl.DataFrame) and len(events) > PIECE:
         return _in_pieces(events, lambda lazy: plan(lazy).to_native())
     return as_native(plan(events), events)
