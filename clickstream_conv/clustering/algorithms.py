@@ -298,13 +298,8 @@ def plot_numbers(
         figure, axes = plt.subplots(2, 2, figsize=(7.2, 4), sharex=True)
         for ax, (name, label) in zip(axes.ravel(), INDICES.items()):
             ax.plot(tried["clusters"], tried[name], color=KINDS[0], marker="o")
-            ax.plot(
-                chosen,
-                tried.loc[tried["clusters"] == chosen, name].iloc[0],
-                "o",
-                color=COLOURS["bad"],
-                ms=9,
-            ) if chosen in tried["clusters"].tolist() else None
+            for value in tried.loc[tried["clusters"] == chosen, name].head(1):
+                ax.plot(chosen, value, "o", color=COLOURS["bad"], ms=9)
             ax.set(ylabel=label, xticks=tried["clusters"])
         axes[0, 0].axhline(STABLE, color="0.5", lw=0.9, ls="--")
         axes[0, 0].set_ylim(min(0.5, tried["stability"].min() - 0.05), 1.03)

@@ -119,6 +119,13 @@ def reason_sentence(
     return Sentence("clustering.reason", text, (*figures, *settings))
 
 # %% ../../nbs/clustering/07_headlines.ipynb #525d0ec3
+def _when_in_words(view: int) -> str:
+    "After how many events sessions are told apart."
+    if not view:
+        return "whole sessions"
+    return "after 1 event" if view == 1 else f"after {view} events"
+
+# %% ../../nbs/clustering/07_headlines.ipynb #c66feef2
 def headlines(
     outcome: Outcome,  # What was measured beside the segments
     model: Segmenter,  # Fitted
@@ -131,20 +138,11 @@ def headlines(
     sampled: str = "visitors",  # What is shuffled: visitors, or sessions where nobody knows whose they are
 ) -> list:  # Of Sentence
     "The findings in sentences."
-    train, when = (
-        worth["training"],
-        f"after {model.view} events"
-        if model.view > 1
-        else "after 1 event"
-        if model.view
-        else "whole sessions",
-    )
+    train, when = worth["training"], _when_in_words(model.view)
     best, worst = train["conversion"].idxmax(), train["conversion"].idxmin()
-    (high, of_high), (low, of_low), (p, of_p) = (
-        _part_of(train, best, "training"),
-        _part_of(train, worst, "training"),
-        _by_shuffling(chance["training"], "training", sampled),
-    )
+    high, of_high = _part_of(train, best, "training")
+    low, of_low = _part_of(train, worst, "training")
+    p, of_p = _by_shuffling(chance["training"], "training", sampled)
     more = "more than chance" if chance["training"]["p"] <= 0.05 else "no more than chance"
     said = [
         _sizes_in_words(when, model, train),

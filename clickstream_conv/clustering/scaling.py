@@ -97,7 +97,10 @@ class Behaviour(TransformerMixin, BaseEstimator):
         self.weight_ = np.array([(self.voices_ == v).sum() ** -0.5 for v in self.voices_])
         return self
 
-    def transform(self, table: pd.DataFrame) -> np.ndarray:
+    def transform(
+        self,
+        table: pd.DataFrame,  # Session rows
+    ) -> np.ndarray:
         "Points, (rows, columns)."
         check_is_fitted(self)
         X = _numbers(table, self.features)

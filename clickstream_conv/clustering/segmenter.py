@@ -216,7 +216,10 @@ def _ordered(self: Segmenter, table: pd.DataFrame, shapes: list):
 
 
 @patch
-def predict(self: Segmenter, table: pd.DataFrame) -> np.ndarray:
+def predict(
+    self: Segmenter,
+    table: pd.DataFrame,  # Session rows
+) -> np.ndarray:
     "Number of the segment of each row, from 0, the largest first."
     check_is_fitted(self, "shapes_")
     pieces = [

@@ -83,7 +83,10 @@ def overall(
     ).rename_axis("column")
 
 # %% ../../nbs/explain/03_overall.ipynb #6527a7f7
-def titled_axes(figure: plt.Figure, title: str) -> None:
+def titled_axes(
+    figure: plt.Figure,  # With its axes drawn
+    title: str,  # The finding
+) -> None:
     "The finding above a picture, and everything in its place."
     figure.suptitle(textwrap.fill(title, 100), x=0.01, ha="left", fontsize=10.5, weight="bold")
     figure.tight_layout()

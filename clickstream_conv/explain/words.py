@@ -44,7 +44,10 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 TOGETHER = " + "  # between the names of columns that are looked at as one
 
 
-def short_title(column: str) -> str:
+def short_title(
+    column: str,  # A raw column
+) -> str:  # Its title without the unit
+    "What a person calls a column, in few words."
     return title_of(column).split(" (")[0]
 
 

@@ -70,10 +70,8 @@ class Cycle(TransformerMixin, BaseEstimator):
 
     def fit(self, X: pd.DataFrame, y=None):
         "Remember the columns."
-        self.feature_names_in_, self.n_features_in_ = (
-            np.asarray(X.columns, dtype=object),
-            X.shape[1],
-        )
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        self.n_features_in_ = X.shape[1]
         return self
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
@@ -90,7 +88,10 @@ class Cycle(TransformerMixin, BaseEstimator):
             len(X), 2 * self.waves * turns.shape[1]
         )
 
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+    def get_feature_names_out(
+        self,
+        input_features=None,  # Not needed; scikit-learn hands it over
+    ) -> np.ndarray:
         "Names of the waves."
         return np.array(
             [
@@ -111,7 +112,10 @@ MARKS = str.maketrans(
 class WordColumns(OneHotEncoder):
     "One-hot columns called column=word: a name that no other column can have."
 
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+    def get_feature_names_out(
+        self,
+        input_features=None,  # Not needed; scikit-learn hands it over
+    ) -> np.ndarray:
         "Names of the columns."
         joined, names = list(super().get_feature_names_out(input_features)), []
         for column, known, rare in zip(

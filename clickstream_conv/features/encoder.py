@@ -38,10 +38,18 @@ def _folds_with_others(folds: pl.Series) -> list:
     return [f for f in range(FOLDS) if (folds == f).any() and (folds != f).any()]
 
 # %% ../../nbs/features/10_encoder.ipynb #47d3d94d
+def _by_fold(encoder, events: pl.DataFrame) -> list:
+    "Each fold of visitors, with what was learned from the other folds."
+    who = "visitor" if "visitor" in events.columns else "session_id"
+    folds = visitor_folds(events[who])
+    return [
+        encoder.fit(events.filter(folds != f)).transform(events.filter(folds == f))
+        for f in _folds_with_others(folds)
+    ]
+
+# %% ../../nbs/features/10_encoder.ipynb #5ea369a7
 class EventEncoder(EventTransformer):
-    """All that is learned about events, as one transformer: price levels, page rates, the odds of
-    paths and of time spent.
-    """
+    "All that is learned about events: price levels, page rates, odds of paths and of time spent."
 
     def __init__(
         self,
@@ -66,20 +74,22 @@ class EventEncoder(EventTransformer):
             self.dwell_ = DwellOdds(self.state, self.smoothing).fit(at_risk, at_risk["converted"])
         return self
 
-    def transform(self, events: IntoFrameT) -> IntoFrameT:
+    def transform(
+        self,
+        events: IntoFrameT,  # Canonical events in any frame
+    ) -> IntoFrameT:
         "The events with all learned columns beside them."
         check_is_fitted(self)
         events = self.path_.transform(self.rates_.transform(self.prices_.transform(events)))
         return self.dwell_.transform(events) if self.timed else events
 
-    def fit_transform(self, events: pl.DataFrame, y=None) -> pl.DataFrame:
+    def fit_transform(
+        self,
+        events: pl.DataFrame,  # Canonical events of the training part
+        y=None,
+    ) -> pl.DataFrame:
         "Fit on all of them, but give each fold of visitors what was learned from the other folds."
-        who = "visitor" if "visitor" in events.columns else "session_id"
-        folds = visitor_folds(events[who])
-        others = [
-            self.fit(events.filter(folds != f)).transform(events.filter(folds == f))
-            for f in _folds_with_others(folds)
-        ]
+        others = _by_fold(self, events)
         self.fit(events)
         return pl.concat(others) if others else self.transform(events)
 

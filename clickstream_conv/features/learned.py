@@ -16,7 +16,10 @@ from .look_back import known_price, lie_together, SAME
 from .outcomes import as_native, in_session, run_in_polars
 
 # %% ../../nbs/features/08_learned.ipynb #062dfb14
-def lookup_table(keys, values) -> dict:
+def lookup_table(
+    keys,  # What is looked up
+    values,  # A number for each
+) -> dict:  # Text: number
     "A look-up table of plain Python values, which every engine and the model file understand."
     return {str(k): float(v) for k, v in zip(keys, values)}
 
@@ -35,7 +38,7 @@ def look_up(
         .replace_strict(list(table), list(table.values()), default=default, return_dtype=nw.Float64)
     )
 
-
+# %% ../../nbs/features/08_learned.ipynb #652c9a2f
 def _shifted(events: pl.DataFrame, columns: dict) -> pl.DataFrame:
     "A Polars frame with columns of the event before, rows in the order they came in."
     together = lie_together(events)
@@ -50,7 +53,10 @@ def _shifted(events: pl.DataFrame, columns: dict) -> pl.DataFrame:
     return events.with_columns(before(column).alias(name) for name, column in columns.items())
 
 
-def with_earlier(events: nw.LazyFrame, **columns: str) -> nw.LazyFrame:
+def with_earlier(
+    events: nw.LazyFrame,  # Canonical events
+    **columns: str,  # New name: the column whose earlier value it holds
+) -> nw.LazyFrame:  # The same events, with these columns
     "Each event with columns of the event before, under new names, null at the first of a session."
     if not events.implementation.is_polars():
         return events.with_columns(
@@ -67,7 +73,10 @@ def with_earlier(events: nw.LazyFrame, **columns: str) -> nw.LazyFrame:
 class EventTransformer(TransformerMixin, BaseEstimator):
     "Something that learns from training events and puts columns beside events of any engine."
 
-    def transform(self, events: IntoFrameT) -> IntoFrameT:
+    def transform(
+        self,
+        events: IntoFrameT,  # Canonical events in any frame
+    ) -> IntoFrameT:
         "The events with the learned columns beside them."
         check_is_fitted(self)
         return as_native(nw.from_native(events).lazy().with_columns(**self._columns()), events)
@@ -155,10 +164,8 @@ class PageRates(EventTransformer):
         def count(frame):
             return frame.group_by("state").agg(hits=pl.col("last").sum(), n=pl.len())
 
-        self.exits_, self.bounces_ = (
-            _shares(count(seen), self.exit_),
-            _shares(count(first), self.bounce_),
-        )
+        self.exits_ = _shares(count(seen), self.exit_)
+        self.bounces_ = _shares(count(first), self.bounce_)
         return self
 
     def _columns(self) -> dict:

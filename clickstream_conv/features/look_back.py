@@ -23,7 +23,9 @@ LOOKED_BACK = (
 )  # what an event knows of those before it
 
 
-def looked_back_with_windows(events: nw.LazyFrame) -> nw.LazyFrame:
+def looked_back_with_windows(
+    events: nw.LazyFrame,  # Canonical events
+) -> nw.LazyFrame:  # The same, with what each looks back at
     "Look back in any engine."
 
     def nth(column):
@@ -47,7 +49,9 @@ SAME = pl.col("session_id") == pl.col("session_id").shift(
 )  # whether the row above belongs to the same session
 
 
-def lie_together(events: pl.DataFrame) -> bool:
+def lie_together(
+    events: pl.DataFrame,  # Canonical events, with session_id and step
+) -> bool:
     "Whether the rows of each session follow each other, in order of their steps."
     same, rises, before = (
         SAME.fill_null(False),

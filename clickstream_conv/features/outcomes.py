@@ -16,12 +16,18 @@ LANDMARKS = (1, 2, 3, 5, 8, 13)  # events seen before predicting, by default
 KEYS = ("session_id", "landmark")  # what identifies a row of the session table
 
 
-def in_session(column: nw.Expr) -> nw.Expr:
+def in_session(
+    column: nw.Expr,  # What depends on order
+) -> nw.Expr:  # The same within each session, by step
     "An expression evaluated along each session, in order."
     return column.over("session_id", order_by="step")
 
 
-def run_in_polars(events: nw.LazyFrame, change, schema: dict) -> nw.LazyFrame:
+def run_in_polars(
+    events: nw.LazyFrame,  # Of Polars
+    change,  # A function from a Polars frame to another
+    schema: dict,  # Column: type, of what the function returns
+) -> nw.LazyFrame:
     "A function of a whole Polars frame as a step of a lazy plan."
     return nw.from_native(
         events.to_native().map_batches(
@@ -34,12 +40,17 @@ def run_in_polars(events: nw.LazyFrame, change, schema: dict) -> nw.LazyFrame:
     )
 
 
-def with_length(events: nw.LazyFrame) -> nw.LazyFrame:
+def with_length(
+    events: nw.LazyFrame,  # Canonical events
+) -> nw.LazyFrame:  # The same, with _length
     "Each event with the number of events of its session."
     return events.with_columns(_length=nw.col("step").max().over("session_id"))
 
 
-def as_native(frame: nw.LazyFrame, like) -> IntoFrameT:
+def as_native(
+    frame: nw.LazyFrame,  # A result
+    like,  # The frame that came in
+) -> IntoFrameT:
     "A result in the kind of frame that came in: eager for eager, lazy for lazy."
     return (
         frame.collect(backend=nw.from_native(like).implementation).to_native()
@@ -68,7 +79,10 @@ def _worth(columns: list) -> nw.Expr:
     return nw.coalesce(_known("value"), own) if "value" in columns else own
 
 
-def marked_events(events: nw.LazyFrame, outcome: Outcome) -> nw.LazyFrame:
+def marked_events(
+    events: nw.LazyFrame,  # Canonical events
+    outcome: Outcome,  # What counts as a conversion
+) -> nw.LazyFrame:
     """Each event with: converted (what comes after counts), revenue (all purchases of its session;
     null where one is of unknown worth), _at_risk.
     """

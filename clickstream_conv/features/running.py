@@ -92,7 +92,9 @@ def _run_along(
     return laid.take(places[wanted], axis=1)
 
 # %% ../../nbs/features/06_running.ipynb #cef1d561
-def wanted_rows(landmarks: tuple | None) -> nw.Expr:
+def wanted_rows(
+    landmarks: tuple | None,  # Numbers of events; None: the last event of each session
+) -> nw.Expr:  # Of whole or not
     "Whether an event is a landmark."
     return (
         nw.col("step") == nw.col("_length")
@@ -121,7 +123,11 @@ def rows_with_windows(
     return events.filter(wanted_rows(landmarks)).with_columns(known)
 
 
-def whole_session_starts(starts: np.ndarray, rows: int, size: int) -> np.ndarray:
+def whole_session_starts(
+    starts: np.ndarray,  # Rows on which sessions start, rising
+    rows: int,  # All rows
+    size: int,  # Rows of a part, about
+) -> np.ndarray:  # Rows on which parts start, and the end
     "Where to cut rows into parts of about a size, each of whole sessions, given the rows on which sessions start."
     return np.unique(
         np.append(starts[np.searchsorted(starts, np.arange(0, rows, size), side="right") - 1], rows)

@@ -31,7 +31,7 @@ def _log_odds(p: np.ndarray, edge: float) -> np.ndarray:
     p = np.clip(np.asarray(p, float), edge, 1 - edge)
     return np.log(p / (1 - p))
 
-
+# %% ../../nbs/models/06_calibration.ipynb #ddcac441
 class CalibrationMap(BaseEstimator):
     "A curve from what a model says to what happens."
 
@@ -62,7 +62,10 @@ class CalibrationMap(BaseEstimator):
             self.curve_ = None
         return self
 
-    def transform(self, p: np.ndarray) -> np.ndarray:
+    def transform(
+        self,
+        p: np.ndarray,  # Probabilities as the model says them, (n,)
+    ) -> np.ndarray:  # (n,)
         "Probabilities on the curve."
         if self.method == "none":
             return np.asarray(p, float)
@@ -271,11 +274,9 @@ class Calibrated(ClassifierMixin, BaseEstimator):
     ):
         "Fit the model on all rows, its curve on rows it did not see, and its level on the latest of them."
         said = out_of_fold(self.model, X, self.groups, self.folds) if said is None else said
-        self.method_ = (
-            best_calibration(said, X["converted"], X[self.groups], self.folds)[0]
-            if self.method == "best"
-            else self.method
-        )
+        self.method_ = self.method
+        if self.method == "best":
+            self.method_, _ = best_calibration(said, X["converted"], X[self.groups], self.folds)
         self.map_ = CalibrationMap(self.method_).fit(said, X["converted"])
         self.level_ = latest_level(X, self.map_.transform(said), starts, self.groups)
         self.model_, self.classes_ = fit(clone(self.model), X), np.array([0, 1])
@@ -287,7 +288,10 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         p = self.calibrated(probability(self.model_, X))
         return np.column_stack([1 - p, p])
 
-    def calibrated(self, p: np.ndarray) -> np.ndarray:
+    def calibrated(
+        self,
+        p: np.ndarray,  # Probabilities as the model says them, (n,)
+    ) -> np.ndarray:  # (n,)
         "From what the model says to a calibrated probability at the latest level."
         return on_odds(self.map_.transform(p), self.level_["shift"])
 

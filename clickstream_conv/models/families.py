@@ -271,7 +271,12 @@ def without_empty(
 class BinnedClassifier(HistGradientBoostingClassifier):
     "Gradient boosting over bins that takes columns of which nothing is known, such as prices of a log without any."
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,  # Weight of each row, (n,)
+    ):
         "Learn; answers need no such care, since no tree asks for such a column."
         return super().fit(without_empty(_as_floats(X)), y, sample_weight)
 
@@ -279,11 +284,16 @@ class BinnedClassifier(HistGradientBoostingClassifier):
 class BinnedRegressor(HistGradientBoostingRegressor):
     "The same for amounts."
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,  # Weight of each row, (n,)
+    ):
         "Learn; answers need no such care, since no tree asks for such a column."
         return super().fit(without_empty(_as_floats(X)), y, sample_weight)
 
-
+# %% ../../nbs/models/01_families.ipynb #d9eae9da
 def _exact_boosting(
     trees: int, leaves: int, learning_rate: float, least: int, seed: int
 ) -> Pipeline:

@@ -83,18 +83,10 @@ class Past:
                 "this Scorer was not loaded from a run's folder, so there is no log to offer"
                 " sessions and products from. Use Scorer.load(folder)"
             )
-        self.card, self.trained, self.folder, self._crowds = (
-            scorer.card,
-            scorer.landmarks,
-            Run(str(scorer.folder)),
-            {},
-        )
-        self.columns = [
-            "event",
-            "category",
-            *self.card["event_context"],
-            *self.card["session_context"],
-        ]
+        self.card, self.trained = scorer.card, scorer.landmarks
+        self.folder, self._crowds = Run(str(scorer.folder)), {}
+        context = [*self.card["event_context"], *self.card["session_context"]]
+        self.columns = ["event", "category", *context]
 
     @cached_property
     def rows(self) -> pd.DataFrame:

@@ -164,6 +164,27 @@ def _with_second(scorer: Scorer, first: list, p: np.ndarray, least: float) -> li
     ]
 
 # %% ../../nbs/whatif/11_ways.ipynb #a4f30a6e
+def _over_threshold(scorer: Scorer, tried: list, p, threshold: float, changes: int) -> pd.DataFrame:
+    "Those of the tried scenarios that reach the threshold, the commonest first."
+    rows = [
+        dict(
+            changes=changes,
+            what=c.what,
+            after=v,
+            common=c.common,
+            events=len(c.scenario),
+            trained=len(c.scenario) in scorer.landmarks,
+            scenario=c.scenario,
+        )
+        for c, v in zip(tried, p)
+        if v >= threshold
+    ]
+    if not rows:
+        return pd.DataFrame()
+    order = dict(ascending=False, kind="stable", ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["common", "after"], **order)
+
+# %% ../../nbs/whatif/11_ways.ipynb #f47a8ffc
 def _event_ways(
     scorer: Scorer, scenario: Scenario, threshold: float, most_changes: int, least: float, most: int
 ) -> tuple[pd.DataFrame, float]:
@@ -175,30 +196,10 @@ def _event_ways(
     best, found = [before], pd.DataFrame()
     for changes in range(1, most_changes + 1 if before < threshold else 1):
         best += list(p)
-        found = pd.DataFrame(
-            [
-                dict(
-                    changes=changes,
-                    what=c.what,
-                    after=v,
-                    common=c.common,
-                    events=len(c.scenario),
-                    trained=len(c.scenario) in scorer.landmarks,
-                    scenario=c.scenario,
-                )
-                for c, v in zip(tried, p)
-                if v >= threshold
-            ]
-        )
+        found = _over_threshold(scorer, tried, p, threshold, changes)
         over += len(found)
         if len(found):
-            found = _real_enough(
-                scorer,
-                found.sort_values(
-                    ["common", "after"], ascending=False, kind="stable", ignore_index=True
-                ),
-                most,
-            )
+            found = _real_enough(scorer, found, most)
         if len(found) or changes == most_changes:
             break
         tried = _with_second(scorer, tried, np.array(p), least)

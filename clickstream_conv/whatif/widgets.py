@@ -40,7 +40,9 @@ def said_html(
     return f'<p role="status" style="line-height:1.45">{escape(words)}</p>'
 
 
-def html_text(value) -> str:
+def html_text(
+    value,  # Of a cell of a table
+) -> str:
     "A value as a reader wants it."
     if value is None or value != value:
         return ""
