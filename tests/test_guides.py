@@ -109,9 +109,8 @@ def test_pages_are_executed_small_and_of_no_computer(path):
     assert len(text) < LARGEST and not PLACES.search(text.replace("mktemp", "")), PLACES.search(
         text
     )
-    assert any(cell["outputs"] for cell in code) and not any(
-        out["output_type"] == "error" for cell in code for out in cell["outputs"]
-    )
+    assert not code or any(cell["outputs"] for cell in code)
+    assert not any(out["output_type"] == "error" for cell in code for out in cell["outputs"])
     assert not any(out.get("name") == "stderr" for cell in code for out in cell["outputs"])
 
 

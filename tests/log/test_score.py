@@ -136,8 +136,9 @@ def test_events_handed_over_know_nobody_and_missing_numbers(learned):
     assert scorer.score(written).scores.equals(scorer.score(events).scores)
     nobody = pl.concat([events, events.head(1).with_columns(session_id=pl.lit("NULL"))])
     expected = scorer.score(events).scores
-    assert scorer.score(nobody).scores.equals(expected)
-    assert scorer.left_out == {"no session_id": 1}
+    answers = scorer.score(nobody)
+    assert answers.scores.equals(expected)
+    assert answers.left_out == {"no session_id": 1}
 
 
 def test_events_that_differ_in_a_column_that_nobody_mapped_are_scored_as_they_were_learned(
