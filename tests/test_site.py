@@ -217,7 +217,7 @@ def test_a_phone_does_not_scroll_sideways(report, docs, visit):
         page.context.close()
 
 
-@pytest.mark.parametrize("word", ["session_features", "landmark"])
+@pytest.mark.parametrize("word", ["load_sessions", "landmark"])
 def test_search_finds_a_word(served, report, visit, word):
     for home in (served, report.as_uri()):
         page, wrong = visit(f"{home}/search.html?q={word}")
