@@ -19,7 +19,7 @@ MODULES = sorted(
 )
 MOST_LINES = 40  # of code in an exported cell
 MOST_IN_A_ROW = 3  # exported cells without anything between them
-DENSEST = 12  # syntax nodes a line of an exported cell, over a notebook
+DENSEST = 11  # syntax nodes a line of an exported cell, over a notebook
 LONG_ROWS = 10  # notebooks that are not there yet
 WITHOUT = ("self", "cls", "return", "args", "kwargs", "X", "y")  # known to everybody
 
