@@ -21,7 +21,7 @@ ROOT = Path(os.environ.get("CLICKSTREAM_CONV_ROOT", Path(__file__).resolve().par
 TOKEN, SESSIONS, SECONDS = (
     "what-if",
     800,
-    int(os.environ.get("CLICKSTREAM_CONV_WAIT", "80")),
+    int(os.environ.get("CLICKSTREAM_CONV_WAIT", "200")),
 )  # seconds to wait for anything, at most
 SHOTS = os.environ.get(
     "CLICKSTREAM_CONV_SHOTS", ""
