@@ -69,7 +69,7 @@ def test_a_message_names_notebooks_that_are_there(path):
 def added_in(folder):
     "The class and the name of each method that modules of a folder add to a class of others."
     for path in MODULES:
-        if not name_of(path).startswith(f"{folder}."):
+        if not f"{name_of(path)}.".startswith(f"{folder}."):
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and any(
@@ -97,6 +97,59 @@ print(json.dumps([pair for pair in wanted if not hasattr(classes.get(pair[0]), p
     )
     assert done.returncode == 0, done.stderr
     assert len(wanted) > 5 and json.loads(done.stdout) == []
+
+
+def reached_from(path):
+    "Every module of ours that a notebook's cells import, and what these import in turn."
+    code = [
+        "".join(cell["source"])
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    named = set(re.findall(r"clickstream_conv\.([a-z_]+\.[a-z_]+)", "\n".join(code)))
+    files, reached = {name_of(one): one for one in MODULES}, set()
+    while named:
+        module = named.pop()
+        if module in files and module not in reached:
+            reached.add(module)
+            text = files[module].read_text(encoding="utf-8")
+            named |= set(re.findall(r"^import clickstream_conv\.([a-z_.]+)", text, re.M))
+            named |= {other for other, _ in imports_of(files[module])}
+    return reached, code
+
+
+def called_on(name, code):
+    "The methods that a text of code calls on a name; what stands in a message is no call."
+    calls = [node.func for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    return {
+        one.attr
+        for one in calls
+        if isinstance(one, ast.Attribute) and getattr(one.value, "id", "") == name
+    }
+
+
+METHOD_OF = {  # method that one module adds to the class of another: both
+    method: (owner, name_of(path))
+    for path in MODULES
+    for owner, method in added_in(name_of(path))
+    if f"class {owner}" not in path.read_text(encoding="utf-8")
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [one for one in NOTEBOOKS if one.parent.name in ("scoring", "explain", "app", "guides")],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_a_notebook_imports_the_methods_that_it_calls(path):
+    "Tested after others in one process it would find them, and opened alone it would not."
+    reached, code = reached_from(path)
+    lessons = "\n".join(
+        text for text in code if not text.startswith("#| export") and "%%" not in text
+    )
+    own = {name for text in code for name in re.findall(r"^def (\w+)", text, re.M)}
+    called = (called_on("scorer", lessons) & METHOD_OF.keys()) - own
+    assert {name for name in called if METHOD_OF[name][1] not in reached} == set()
 
 
 def changed_in(path):

@@ -17,7 +17,7 @@ from ..base.pictures import Chart, COLOURS, LIMIT, POOLED
 from ..base.runs import read_json, Run
 from ..judging.figures import title_of_metric
 from ..judging.intervals import TOO_FEW
-from ..models.styles import style_of
+from ..models.styles import styles_of
 from ..report.answer import read_figures
 from ..report.doubts import doubts
 from ..sources.card import load_card
@@ -234,7 +234,7 @@ def soon_sentence(
     )
 
 # %% ../../nbs/app/00_overview.ipynb #459e4f90
-def _draw_ranking(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
+def _draw_ranking(figure: go.Figure, part: pd.DataFrame, name: str, colour: str) -> None:
     "A model's ROC-AUC by landmark; the limit is exact and has no intervals."
     exact = name == LIMIT
     bars = None
@@ -248,7 +248,7 @@ def _draw_ranking(figure: go.Figure, part: pd.DataFrame, name: str) -> None:
         name=name,
         mode="lines" if exact else "lines+markers",
         error_y=bars,
-        line=dict(color=style_of(name)["color"], dash="dash" if exact else "solid"),
+        line=dict(color=colour, dash="dash" if exact else "solid"),
         customdata=part[["converted", "rows"]],
         hovertemplate="after %{x} events: %{y:.3f}, %{customdata[0]:,.0f} of %{customdata[1]:,.0f} convert",
     )
@@ -272,9 +272,9 @@ def plot_ranking(
     shown = drawn_landmarks(figures)
     if shown["landmark"].nunique() < 2:
         return None
-    figure = go.Figure()
+    figure, styles = go.Figure(), styles_of(shown["model"].unique())
     for name, part in shown.groupby("model", sort=False):
-        _draw_ranking(figure, part, name)
+        _draw_ranking(figure, part, name, styles[name]["color"])
     figure.add_hline(
         y=0.5,
         line=dict(color=COLOURS["chance"], dash="dot", width=1),

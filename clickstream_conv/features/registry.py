@@ -125,13 +125,15 @@ _NAMED = (
 )
 
 # %% ../../nbs/features/04_registry.ipynb #e43c950e
-_CART_PIECES = (
+_CART = (
     Feature(
         "cart_count",
         Words("pieces in the cart", "{} in the cart", "piece"),
         added(PIECES),
         not_without={"n_cart": "cart_count is {cart_count:g} without any cart event"},
     ),
+)
+_DEAR = (
     Feature(
         "n_above_average",
         Words("prices above their category's mean", "{} above the category's mean", "price"),
@@ -253,7 +255,7 @@ _LAST_PAUSE = (
 )
 
 # %% ../../nbs/features/04_registry.ipynb #f6a4da37
-_RANGE = (
+_VARIETY = (
     Feature(
         "revisit_share",
         Words("share of returns to a product", "{} of looks at a product seen before", "share"),
@@ -327,7 +329,7 @@ _TEMPO = (
 )
 
 # %% ../../nbs/features/04_registry.ipynb #0241bafc
-_CALENDAR = (
+_PACE = (
     Feature(
         "item_dwell_log_mean",
         Words("usual time on product pages (log s)", "{} on the usual product page", "log second"),
@@ -343,6 +345,8 @@ _CALENDAR = (
         follows(ratio(PAUSES * 60, nw.col("elapsed")), of=("elapsed", "landmark")),
         clock=FINE_CLOCK,
     ),
+)
+_CALENDAR = (
     Feature(
         "hour",
         Words("hour (UTC)", "{} UTC", "o'clock"),
@@ -397,7 +401,10 @@ _RATES = (
 )
 
 # %% ../../nbs/features/04_registry.ipynb #02886cd5
-_BEFORE = _EVENTS + _BREADTH + _NAMED + _CART_PIECES + _EXTREMES + _SUMS + _LAST_EVENT
-_BEHIND = _LAST_LEARNED + _LAST_PAUSE + _RANGE + _PRICES + _TEMPO + _CALENDAR + _MEANS + _RATES
+_BEFORE = (*_EVENTS, *_BREADTH, *_NAMED, *_CART, *_DEAR, *_EXTREMES, *_SUMS, *_LAST_EVENT)
+_LATEST = (*_LAST_LEARNED, *_LAST_PAUSE)
+_BEHIND = (*_VARIETY, *_PRICES, *_TEMPO, *_PACE, *_CALENDAR, *_MEANS, *_RATES)
 BEFORE_CONTEXT = _BEFORE[-1].name  # the columns that a log brings along stand behind this one
-FEATURES = {one.name: one for one in _BEFORE + _BEHIND}  # by name, in the order of the table
+FEATURES = {
+    one.name: one for one in (*_BEFORE, *_LATEST, *_BEHIND)
+}  # by name, in the order of the table

@@ -19,7 +19,7 @@ from .figures import checked, rank_rows
 from .intervals import draws_of_visitors, share_with_ends, with_ends
 from .reliability import root_axis
 from .thresholds import FEWEST_FLAGGED, gains
-from ..models.styles import style_of
+from ..models.styles import styles_of
 
 # %% ../../nbs/judging/06_at_threshold.ipynb #3a216fa4
 def _shares_of(
@@ -87,10 +87,11 @@ def _mark(ax: plt.Axes, curve: pd.DataFrame, column: str, threshold: float | Non
 
 def _draw_gains(ax: plt.Axes, curves: dict, column: str) -> None:
     "A curve for each model, the first on top; a lift only where enough are flagged to see it."
+    styles = styles_of(curves)
     for place, (name, c) in enumerate(curves.items()):
         if column == "lift":
             c = c[c["contacted"] >= min(FEWEST_FLAGGED, c["contacted"].iloc[-1])]
-        style = {**style_of(name), "marker": ""}
+        style = {**styles[name], "marker": ""}
         on_top = 4 - place / len(curves)
         ax.plot(c["share_contacted"], c[column], **style, label=name, zorder=on_top)
 

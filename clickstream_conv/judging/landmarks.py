@@ -38,7 +38,7 @@ from clickstream_conv.judging.intervals import (
     with_ends,
     with_intervals,
 )
-from ..models.styles import style_of
+from ..models.styles import styles_of
 
 # %% ../../nbs/judging/03_landmarks.ipynb #61ded0dc
 def share_of_limit(
@@ -211,9 +211,9 @@ def _title_by_landmark(single: pd.DataFrame, figure: str) -> str:
 # %% ../../nbs/judging/03_landmarks.ipynb #cb567687
 def _draw_models(ax: plt.Axes, single: pd.DataFrame, figure: str) -> dict:
     "A line and intervals for each model; where each line ends."
-    models, ends = single["model"].nunique(), {}
+    styles, ends = styles_of(single["model"].unique()), {}
     for number, (name, g) in enumerate(single.groupby("model", sort=False)):
-        x, style = np.arange(len(g)) + 0.09 * (number - (models - 1) / 2), style_of(name)
+        x, style = np.arange(len(g)) + 0.09 * (number - (len(styles) - 1) / 2), styles[name]
         low, high = (g[f"{figure}_{end}"].astype(float) for end in ("low", "high"))
         ax.vlines(x, low, high, color=style["color"], lw=1, alpha=0.55)
         ax.plot(x, g[figure], **style)
@@ -252,5 +252,5 @@ def plot_by_landmark(
             color="#595959",
         )
         ax.grid(axis="x", visible=False)
-        name_lines(ax, ends, {name: style_of(name)["color"] for name in ends})
+        name_lines(ax, ends, {name: style["color"] for name, style in styles_of(ends).items()})
     return Picture(drawn, landmark_finding(found, figure) + ". Lines with 95 % intervals.")

@@ -18,7 +18,7 @@ from ..base.findings import in_interval
 from ..base.pictures import LIMIT, LOOK, name_lines, Picture
 from .figures import FIGURES, rank_rows, title_of_metric
 from .intervals import figures_of_draws, with_ends, with_intervals
-from ..models.styles import style_of
+from ..models.styles import styles_of
 
 # %% ../../nbs/judging/09_learning_curve.ipynb #be6301d2
 def share_of_visitors(
@@ -126,21 +126,21 @@ def plot_learning_curve(
     "A figure by the number of sessions learned from, with 95 % intervals."
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(5.4, 3.2))
-        ends = {}
+        ends, styles = {}, styles_of([*curves, LIMIT])
         for name, c in curves.items():
             ax.vlines(
                 c["learned_from"],
                 c[f"{figure}_low"],
                 c[f"{figure}_high"],
-                color=style_of(name)["color"],
+                color=styles[name]["color"],
                 lw=1,
                 alpha=0.55,
             )
-            ax.plot(c["learned_from"], c[figure], **style_of(name))
+            ax.plot(c["learned_from"], c[figure], **styles[name])
             ends[name] = tuple(c[["learned_from", figure]].iloc[-1])
         sizes = next(iter(curves.values()))["learned_from"]
         if limit is not None:
-            ends[LIMIT] = (sizes.iloc[-1], ax.axhline(limit, **style_of(LIMIT)).get_ydata()[0])
+            ends[LIMIT] = (sizes.iloc[-1], ax.axhline(limit, **styles[LIMIT]).get_ydata()[0])
         ax.set_xscale("log")
         ax.set_xticks(sizes, [f"{n:,.0f}" for n in sizes])
         ax.xaxis.set_minor_locator(NullLocator())
@@ -149,7 +149,7 @@ def plot_learning_curve(
             ylabel=title_of_metric(figure),
             title=textwrap.fill(title or learning_finding(next(iter(curves.values())), figure), 66),
         )
-        name_lines(ax, ends, {name: style_of(name)["color"] for name in ends})
+        name_lines(ax, ends, {name: styles[name]["color"] for name in ends})
     return Picture(
         drawn,
         "; ".join(f"{name}: {learning_finding(c, figure)}" for name, c in curves.items()) + ".",
