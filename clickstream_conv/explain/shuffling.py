@@ -10,20 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.metrics import log_loss
 
 from ..base.pictures import COLOURS, LOOK, Picture
 from .overall import titled_axes
 from .words import short_title, TOGETHER
-from ..models.fitting import probability
+from ..models.fitting import log_loss, probability
 from ..scoring.quick import fast_copy
 
 # %% ../../nbs/explain/05_shuffling.ipynb #a6812748
-def _loss(y: np.ndarray, p: np.ndarray) -> float:
-    "Log-loss."
-    return float(log_loss(y, np.clip(p, 1e-9, 1 - 1e-9), labels=[0, 1]))
-
-
 def shuffling(
     model: BaseEstimator,  # Fitted
     table: pd.DataFrame,  # Session rows with converted
@@ -39,7 +33,7 @@ def shuffling(
     )
     ask = fast_copy(model, probability, table.head(40))
     before, orders = (
-        _loss(y, probability(ask, table)),
+        log_loss(y, probability(ask, table)),
         [rng.permutation(len(table)) for _ in range(repeats)],
     )
 
@@ -47,7 +41,7 @@ def shuffling(
         return table.assign(**{c: table[c].to_numpy()[order] for c in unit})
 
     rise = [
-        np.mean([_loss(y, probability(ask, mixed(unit, order))) for order in orders]) - before
+        np.mean([log_loss(y, probability(ask, mixed(unit, order))) for order in orders]) - before
         for unit in units
     ]
     return pd.DataFrame(

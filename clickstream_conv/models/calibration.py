@@ -13,13 +13,12 @@ import polars as pl
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..base.runs import read_table, Run
 from ..features.encoder import visitor_folds
-from .fitting import fit, probability
+from .fitting import fit, log_loss, probability
 from ..sources.card import load_events
 
 # %% ../../nbs/models/06_calibration.ipynb #7db86569
@@ -95,7 +94,7 @@ def best_calibration(
             mapped[method][here] = (
                 CalibrationMap(method).fit(said[~here], y[~here]).transform(said[here])
             )
-    losses = {method: float(log_loss(y, p, labels=[0, 1])) for method, p in mapped.items()}
+    losses = {method: log_loss(y, p) for method, p in mapped.items()}
     return min(losses, key=losses.get), losses
 
 # %% ../../nbs/models/06_calibration.ipynb #86d77d9c

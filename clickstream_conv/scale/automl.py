@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ..base.runs import Run
 from ..features.columns import feature_columns
@@ -129,6 +129,9 @@ def measure_training(
     pythons: tuple = (),  # Paths of other Pythons that may have it
 ) -> dict:  # seconds, rows, auc, ap, log_loss on the test part; or skipped, with the reason
     "How long training takes, and how good the result is."
+    from clickstream_conv.models.calibration import calibrate
+    from clickstream_conv.models.fitting import log_loss, make_model, probability
+
     python = find_python(AUTOML[by], pythons) if by in AUTOML else ""
     if by in AUTOML and not python:
         return dict(skipped=f"{by} is not installed")
@@ -138,9 +141,6 @@ def measure_training(
     if by in AUTOML:
         found = _from_automl(by, place, limit, python)
     else:
-        from clickstream_conv.models.calibration import calibrate
-        from clickstream_conv.models.fitting import make_model, probability
-
         model, seconds, _ = timed(lambda rows: calibrate(make_model(by, rows), rows), learn)
         found = dict(seconds=seconds, p=probability(model, test))
     y, p = test["converted"].to_numpy(), np.asarray(found["p"])
@@ -149,5 +149,5 @@ def measure_training(
         rows=len(learn),
         auc=roc_auc_score(y, p),
         ap=average_precision_score(y, p),
-        log_loss=log_loss(y, p, labels=[0, 1]),
+        log_loss=log_loss(y, p),
     )

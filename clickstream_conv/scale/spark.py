@@ -23,7 +23,7 @@ import pyarrow as pa
 import xgboost as xgb
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier
 
@@ -37,7 +37,7 @@ from clickstream_conv.features.sessions import (
     rows_at_landmarks,
     rows_of_both_parts,
 )
-from ..models.fitting import fit, make_model, probability
+from ..models.fitting import fit, log_loss, make_model, probability
 from .by_hand import largest_difference
 from ..scoring.answers import EMPTY
 from ..scoring.loading import ROWS_COMPARED
