@@ -1,4 +1,4 @@
-"""The widgets of nbs/10_whatif.ipynb in JupyterLab: a control is moved, and the page shows what the headless twin says."""
+"""The analysis in JupyterLab: widgets of nbs/10_whatif.ipynb show what their headless twins say, and nbs/05_classification.ipynb run again is the same file."""
 
 import json
 import os
@@ -23,6 +23,7 @@ TOKEN, SESSIONS, SECONDS = (
     800,
     int(os.environ.get("CLICKSTREAM_CONV_WAIT", "200")),
 )  # seconds to wait for anything, at most
+SCREEN = 1000  # pixels from the top of the page to its end
 SHOTS = os.environ.get(
     "CLICKSTREAM_CONV_SHOTS", ""
 )  # a folder for pictures of the widgets; empty: none are taken
@@ -54,34 +55,63 @@ def scorer(tmp_path_factory):
     )
 
 
-def shortened(notebook, run):
-    "The notebook as it stands, on a given run, with its outputs removed."
+SHORT = dict(sessions=700, folds=2, resamples=10, compare_visitors=200, families=["xgboost"])
+
+
+def shortened(notebook, **parameters):
+    "The notebook as it stands, with other parameters and its outputs removed."
     for cell in notebook["cells"]:
         if cell["cell_type"] != "code":
             continue
         cell["outputs"], cell["execution_count"] = [], None
         if "parameters" in cell["metadata"].get("tags", []):
-            cell["source"] = f"{''.join(cell['source'])}\nrun = {str(run)!r}"
+            given = [f"{name} = {value!r}" for name, value in parameters.items()]
+            cell["source"] = "\n".join(["".join(cell["source"]), *given])
     notebook["metadata"].pop("widgets", None)
     return notebook
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, scorer):
-    "JupyterLab over a folder that holds nothing but the notebook; its address."
-    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
+def folder(tmp_path_factory, scorer):
+    "A checkout with two notebooks of the analysis, and the hooks that CONTRIBUTING names."
+    pytest.importorskip("nbdev", reason="nbdev is not installed")
     folder = tmp_path_factory.mktemp("lab")
-    notebook = json.loads((ROOT / "nbs" / "10_whatif.ipynb").read_text(encoding="utf-8"))
-    (folder / "10_whatif.ipynb").write_text(
-        json.dumps(shortened(notebook, scorer.folder)), encoding="utf-8"
+    given = {"10_whatif": dict(run=str(scorer.folder)), "05_classification": SHORT}
+    for name, parameters in given.items():
+        notebook = json.loads((ROOT / "nbs" / f"{name}.ipynb").read_text(encoding="utf-8"))
+        written = json.dumps(shortened(notebook, **parameters), indent=1, ensure_ascii=False)
+        (folder / f"{name}.ipynb").write_text(written + "\n", encoding="utf-8")
+    shutil.copy(ROOT / "settings.ini", folder)
+    (folder / ".gitignore").write_text(".*\nlab.log\n")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "as it is kept")
+    (folder / ".home").mkdir()
+    hooks = [sys.executable, "-c", "from nbdev.clean import nbdev_install_hooks as f; f()"]
+    subprocess.run(hooks, cwd=folder, env=dict(os.environ, HOME=str(folder / ".home")), check=True)
+    return folder
+
+
+def git(folder, *words):
+    "What git says in a folder."
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    done = subprocess.run(
+        ["git", *who, *words], cwd=folder, capture_output=True, text=True, check=True
     )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def lab(folder):
+    "JupyterLab over that folder; its address."
+    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = dict(
         os.environ,
         HOME=str(folder / ".home"),
-        JUPYTER_CONFIG_DIR=str(folder / ".config"),
+        JUPYTER_CONFIG_DIR=str(folder / ".home" / ".jupyter"),
         JUPYTER_RUNTIME_DIR=str(folder / ".runtime"),
         JUPYTERLAB_SETTINGS_DIR=str(folder / ".settings"),
         JUPYTERLAB_WORKSPACES_DIR=str(folder / ".workspaces"),
@@ -131,27 +161,42 @@ def answers(address):
 
 
 @pytest.fixture(scope="module")
-def page(lab, chromium):
-    "The notebook in a browser, all cells run, 900 pixels wide beside JupyterLab's own columns."
+def browser(chromium):
+    "A browser."
     with sync_api.sync_playwright() as player:
         browser = player.chromium.launch(
             executable_path=chromium,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        page = browser.new_page(viewport=dict(width=1080, height=1000))
-        page.set_default_timeout(1000 * SECONDS)
-        page.goto(f"{lab}/doc/tree/10_whatif.ipynb?token={TOKEN}")
-        page.locator(".jp-Notebook").wait_for()
-        page.wait_for_function(
-            "window.jupyterapp || document.querySelector('.jp-Notebook .jp-Cell')"
-        )
-        page.locator(".jp-Notebook .jp-Cell").first.click()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        page.keyboard.press("Escape")
-        found(page, ".cc-ways .cc-probability")
-        yield page
+        yield browser
         browser.close()
+
+
+def opened(browser, lab, name):
+    "A notebook in a new page, 900 pixels wide beside JupyterLab's own columns."
+    page = browser.new_page(viewport=dict(width=1080, height=SCREEN))
+    page.set_default_timeout(1000 * SECONDS)
+    page.goto(f"{lab}/doc/tree/{name}.ipynb?token={TOKEN}")
+    page.locator(".jp-Notebook").wait_for()
+    page.wait_for_function("window.jupyterapp || document.querySelector('.jp-Notebook .jp-Cell')")
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+    return page
+
+
+def run_all(page):
+    "Run a notebook from JupyterLab's menu."
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.keyboard.press("Escape")
+
+
+@pytest.fixture(scope="module")
+def page(lab, browser):
+    "The what-if lab, all cells run."
+    page = opened(browser, lab, "10_whatif")
+    run_all(page)
+    found(page, ".cc-ways .cc-probability")
+    return page
 
 
 def found(page, selector):
@@ -185,6 +230,15 @@ def shot(page, name):
     "A picture of a widget, where pictures are wanted."
     if SHOTS:
         found(page, f".cc-{name}").screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+
+
+def test_the_first_widget_is_on_the_first_screen(page):
+    "Nobody scrolls to find out what this page is for."
+    place = page.evaluate(
+        """() => document.querySelector('.cc-builder').getBoundingClientRect().top
+            - document.querySelector('.jp-Notebook .jp-Cell').getBoundingClientRect().top"""
+    )
+    assert 0 < place < SCREEN
 
 
 def test_session_builder(page, scorer):
@@ -284,3 +338,36 @@ def test_every_control_has_a_name(page):
             const label = one.id && document.querySelector(`label[for="${one.id}"]`)
             return !(one.innerText || one.ariaLabel || (label && label.innerText)) }).map(one => one.outerHTML.slice(0, 120))""")
         assert nameless == [], (name, nameless)
+
+
+def kept(page, folder, name):
+    "Run all of a notebook in JupyterLab, and save it."
+    ended = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-OutputArea-output")
+    ended.first.wait_for()
+    page.keyboard.press("Control+s")
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        saved = json.loads((folder / f"{name}.ipynb").read_text(encoding="utf-8"))
+        if saved["cells"][-1].get("outputs"):
+            return
+        time.sleep(0.2)
+    pytest.fail(f"{name} was not saved: {errors(page)}")
+
+
+def test_run_again_it_is_the_same_file(browser, lab, folder):
+    "Neither counters nor clocks are kept: what a second run changes is what somebody changed."
+    name = "05_classification"
+    page = opened(browser, lab, name)
+    run_all(page)
+    kept(page, folder, name)
+    git(folder, "commit", "-qam", "run once")
+    page.close()
+    page = opened(browser, lab, name)
+    page.get_by_role("menuitem", name="Edit", exact=True).click()
+    page.get_by_role("menuitem", name="Clear Outputs of All Cells").click()
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(2_000)
+    assert git(folder, "status", "--short").strip() == f"M {name}.ipynb"
+    run_all(page)
+    kept(page, folder, name)
+    assert git(folder, "diff")[:3_000] == ""

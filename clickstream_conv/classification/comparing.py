@@ -327,8 +327,14 @@ def mapped_out_of_fold(
     return on_odds(mapped, shift)
 
 # %% ../../nbs/classification/00_comparing.ipynb #886fa486
+def _draw_seconds(ax, seconds: pd.Series) -> None:
+    "How long a fit of each took; nothing where it was not measured."
+    ax.barh(np.arange(len(seconds)), seconds.astype(float).fillna(0.0), color="0.7", height=0.6)
+    ax.set(xlabel="seconds a fit")
+
+
 def plot_comparison(
-    compared: pd.DataFrame,  # As made by comparison
+    compared: pd.DataFrame,  # As made by comparison; seconds are drawn where they are among them
     choose_by: str = "log_loss",  # The figure of the left panel
     title: str = "",  # The finding; empty: computed
     # As made by cross_validate, to say what is a tie; None: not said
@@ -339,28 +345,29 @@ def plot_comparison(
 
     ordered = compared.sort_values(choose_by, ascending=FIGURES[choose_by].higher)
     title = title or comparison_finding(compared, choose_by, judged)
+    timed = "seconds" in ordered
     with plt.rc_context(LOOK):
-        figure, (left, right) = plt.subplots(
-            1, 2, figsize=(8, 0.9 + 0.27 * len(ordered)), sharey=True, width_ratios=(3, 1)
+        figure, axes = plt.subplots(
+            1,
+            1 + timed,
+            figsize=(8, 0.9 + 0.27 * len(ordered)),
+            sharey=True,
+            squeeze=False,
+            width_ratios=(3, 1)[: 1 + timed],
         )
+        left = axes[0, 0]
         for place, (name, row) in enumerate(ordered.iterrows()):
+            ends = [row[f"{choose_by}_low"], row[f"{choose_by}_high"]]
             colour = style_of(name.split(",")[0])["color"]
-            left.plot(
-                [row[f"{choose_by}_low"], row[f"{choose_by}_high"]],
-                [place, place],
-                color=colour,
-                lw=2,
-                alpha=0.5,
-            )
+            left.plot(ends, [place, place], color=colour, lw=2, alpha=0.5)
             left.plot(row[choose_by], place, "o", color=colour, ms=5)
-        seconds = ordered["seconds"].astype(float).fillna(0.0)
-        right.barh(np.arange(len(ordered)), seconds, color="0.7", height=0.6)
+        if timed:
+            _draw_seconds(axes[0, 1], ordered["seconds"])
         left.set(
             yticks=np.arange(len(ordered)),
             yticklabels=ordered.index,
             xlabel=f"{choose_by.replace('_', '-')}, 95 % interval",
         )
-        right.set(xlabel="seconds a fit")
         figure.suptitle(textwrap.fill(title, 100))
         figure.tight_layout()
     return Picture(
