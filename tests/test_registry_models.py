@@ -12,7 +12,7 @@ from clickstream_conv.base.models_kept import load_known, save_model
 from clickstream_conv.base.pictures import COLOURS
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.comparing import comparison
-from clickstream_conv.classification.headlines import headlines
+from clickstream_conv.classification.headlines import conversion_headlines
 from clickstream_conv.explain.contributions import check_adds_up, Explainer
 from clickstream_conv.judging.card_text import figure_lines
 from clickstream_conv.judging.figures import (
@@ -308,7 +308,7 @@ def test_a_new_metric_is_seen_everywhere(skill, rows):
     assert cost_by("skill")(y, p) == -found["skill"][0]
     share = paired_difference(y, p, np.full(len(p), 0.3), rows["visitor"], "skill", 10)
     assert share["difference"] > 0
-    said = headlines(OUTCOME, "toy", found)
+    said = conversion_headlines(OUTCOME, "toy", found)
     assert any(f"Brier skill {found['skill'][0]:.3f}" in one.text for one in said)
 
 

@@ -13,7 +13,8 @@ import polars as pl
 
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture, spread_out
-from .facts import in_order, percent, wrapped
+from ..base.texts import percent
+from .facts import in_order, wrapped
 from .shares import capital
 
 # %% ../../nbs/eda/10_concentration.ipynb #61d6c25f

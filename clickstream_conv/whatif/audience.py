@@ -15,11 +15,11 @@ import polars as pl
 from fastcore.basics import patch
 
 from ..base.pictures import COLOURS
-from ..base.runs import read_table
+from ..base.runs import read_run_table
 from ..scoring.scorer import Scorer
 from .contradictions import score_rows
 from .sessions import Past, past_of
-from .widgets import answer_html, control, Dial, Panel, said_html, text_area
+from .widgets import answers_html, control, Dial, Panel, said_html, text_area
 
 # %% ../../nbs/whatif/09_audience.ipynb #e0285779
 THRESHOLDS = 120  # rows of an audience's frame, at most
@@ -56,7 +56,7 @@ def decided(
     "The rows of the test part, asked once."
     if "decided" not in self._crowds:
         rows = (
-            read_table(self.folder, "sessions.parquet", "04_features")
+            read_run_table(self.folder, "sessions.parquet", "04_features")
             .filter(pl.col("part") == "test")
             .to_pandas()
         )
@@ -189,7 +189,7 @@ def redraw(self: Audience) -> None:
     "Count, and show what was counted."
     gain, cost = self.gain.value, self.cost.value
     row = audience(self.scorer, [self.threshold.field.value], gain, cost).iloc[0]
-    self.answers[0].value = answer_html(
+    self.answers[0].value = answers_html(
         threshold=f"{row['threshold']:.4f}",
         contacted=f"{row['contacted']:.0f}",
         expected=f"{row['expected']:.4f}",

@@ -12,10 +12,10 @@ from fastcore.basics import patch
 
 from ..log.checking import FINE
 from .builder_parts import offer, SessionBuilder, step_line
-from .paths import in_words, path_of
+from .paths import path_in_words, path_of
 from .scenario import load_scenario, save_scenario, Scenario, scenario_of
 from .sessions import find_sessions, usual_event, usual_place
-from .widgets import answer_html, path_svg, said_html
+from .widgets import answers_html, path_svg, said_html
 
 # %% ../../nbs/whatif/05_builder.ipynb #483ae0d3
 @patch
@@ -159,7 +159,7 @@ def redraw(self: SessionBuilder) -> None:
     if self.scorer.segments is not None:
         told["segment"] = end["segment"] if isinstance(end["segment"], str) else "none yet"
     self.answers[0].value, self.answers[1].value = (
-        answer_html(**told) + said_html(in_words(self.scorer, self.path)),
+        answers_html(**told) + said_html(path_in_words(self.scorer, self.path)),
         path_svg(self.path, self.scorer.threshold),
     )
     self.answers[2].value = ""

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from ..base.texts import count_in_words
 from ..scoring.scorer import Scorer
-from .contradictions import followed, score_rows
+from .contradictions import apply_changes, score_rows
 from .likeness import FAR
 from .next_events import Change, continuations, edits
 from .scenario import refuse_other, Scenario
@@ -35,10 +36,11 @@ def more_pages(
             if count > 0
             else float((others[f"{name}_duration"] / others[name]).median())
         )
+        named = name.replace("_", " ")
         for more in (1, 3, 5):
             found.append(
                 (
-                    f"{more} more {name.replace('_', ' ')} page{'s' if more > 1 else ''}, {each:,.0f} s each",
+                    f"{count_in_words(more, f'more {named} page')}, {each:,.0f} s each",
                     float((past.rows[name] >= count + more).mean()),
                     {name: count + more, f"{name}_duration": spent + more * each},
                 )
@@ -69,7 +71,7 @@ def _row_ways(
         c: [row[c].iloc[0], *(changes.get(c, row[c].iloc[0]) for *_, changes in tried)]
         for c in dict.fromkeys(c for *_, changes in tried for c in changes)
     }
-    rows = followed(
+    rows = apply_changes(
         row.iloc[np.zeros(len(tried) + 1, int)].reset_index(drop=True), moved, scorer.card
     )
     before, *p = score_rows(scorer, rows)
@@ -271,9 +273,9 @@ def _ways_in_words(
         return f"The session is at {before:.4f}, over the threshold of {line:.4f} already."
     if len(found):
         return (
-            f"From {before:.4f} over the threshold of {line:.4f}: {len(found)}"
-            f" way{'s' if len(found) > 1 else ''} with {found['changes'].iloc[0]}"
-            f" change{'s' if found['changes'].iloc[0] > 1 else ''}. {CAUTION}"
+            f"From {before:.4f} over the threshold of {line:.4f}: "
+            f" {count_in_words(len(found), 'way')} with"
+            f" {count_in_words(int(found['changes'].iloc[0]), 'change')}. {CAUTION}"
         )
     if tried["over"]:
         reach = f"{tried['over']} of those tried would be over it, but no real session is like them"
@@ -284,7 +286,7 @@ def _ways_in_words(
             else "nothing could be tried"
         )
     return (
-        f"No realistic way with up to {tried['most_changes']}"
-        f" change{'s' if tried['most_changes'] > 1 else ''} lifts the session from {before:.4f}"
+        f"No realistic way with up to {count_in_words(tried['most_changes'], 'change')}"
+        f" lifts the session from {before:.4f}"
         f" over {line:.4f}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
     )
