@@ -5,6 +5,7 @@ import ast
 import numpy as np
 import pandas as pd
 import pytest
+from clickstream_conv.base.statistics import ties_in_order
 from sklearn.ensemble import ExtraTreesClassifier
 from test_layers import MODULES, name_of
 
@@ -41,7 +42,7 @@ from clickstream_conv.models.fitting import fit, make_model, probability
 from clickstream_conv.models.kept import load_model
 from clickstream_conv.models.search import compare, search
 from clickstream_conv.models.styles import style_of
-from clickstream_conv.regression.figures import REVENUE_FIGURES, ties_in_order, WeightedRevenue
+from clickstream_conv.regression.figures import REVENUE_FIGURES, WeightedRevenue
 from clickstream_conv.regression.models import (
     fit_revenue,
     HURDLE,

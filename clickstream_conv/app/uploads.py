@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ..base.runs import brief_folder
 from ..log.columns import lines_above
+from ..log.csv_lines import BLOCK
 from ..log.delimiters import READER_COLUMNS
 from ..log.mapped import apply_mapping
 from ..log.mapping import Mapping, NAMES
@@ -78,7 +79,7 @@ def _unpacked(path: Path, most: int) -> int:
     count = 0
     try:
         with open_log(path) as stream:
-            while count <= most and (block := stream.read(1 << 20)):
+            while count <= most and (block := stream.read(BLOCK)):
                 count += len(block)
     except Exception:
         return 0

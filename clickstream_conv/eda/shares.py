@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
+from ..base.statistics import chi_square
 from scipy.stats import chi2
 
 from ..base.pictures import COLOURS, LOOK, Picture, wilson
@@ -104,12 +105,6 @@ def overall_share(
 DEALS = 2_000  # of the answers, where cells are small
 
 
-def _chi_square(hits: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    "Pearson's chi-square of each row of hits, over groups with these trials."
-    share = hits.sum(-1, keepdims=True) / trials.sum()
-    return ((hits - share * trials) ** 2 / (share * (1 - share) * trials)).sum(-1)
-
-
 def more_than_chance(
     groups: pd.DataFrame,  # hits and trials of each group
     spread: float = 1.0,  # Design effect
@@ -122,11 +117,11 @@ def more_than_chance(
     total = int(hits.sum())
     if len(groups) < 2 or not 0 < total < trials.sum():
         return float("nan")
-    found = _chi_square(hits, trials) / spread
+    found = chi_square(hits, trials) / spread
     if min(total, trials.sum() - total) / trials.sum() * trials.min() >= 5:
         return float(chi2.sf(found, len(groups) - 1))
     dealt = np.random.default_rng(seed).multivariate_hypergeometric(trials, total, size=DEALS)
-    return float((1 + (_chi_square(dealt, trials) >= found - 1e-9).sum()) / (1 + DEALS))
+    return float((1 + (chi_square(dealt, trials) >= found - 1e-9).sum()) / (1 + DEALS))
 
 
 def corrected(

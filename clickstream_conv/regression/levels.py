@@ -10,6 +10,7 @@ __all__ = ['CUTS', 'sums_by_tenth', 'totals_by_decile', 'plot_totals', 'shares_o
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from ..base.statistics import ties_in_order
 
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, LOOK, Picture
@@ -17,7 +18,6 @@ from ..judging.intervals import draws_of_visitors, with_ends
 from ..judging.reliability import bins_of_rows
 from ..models.styles import style_of
 from .choosing import revenue_colour, titled_picture
-from .figures import ties_in_order
 
 # %% ../../nbs/regression/05_levels.ipynb #b3e50699
 def sums_by_tenth(
