@@ -5,13 +5,13 @@ import ast
 import numpy as np
 import pandas as pd
 import pytest
-from clickstream_conv.base.statistics import ties_in_order
 from sklearn.ensemble import ExtraTreesClassifier
 from test_layers import MODULES, name_of
 
 from clickstream_conv.base.models_kept import load_known, save_model
 from clickstream_conv.base.pictures import COLOURS
 from clickstream_conv.base.runs import Run
+from clickstream_conv.base.statistics import ties_in_order
 from clickstream_conv.classification.comparing import comparison
 from clickstream_conv.classification.headlines import conversion_headlines
 from clickstream_conv.explain.contributions import check_adds_up, Explainer

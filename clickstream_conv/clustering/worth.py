@@ -12,10 +12,10 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from ..base.statistics import chi_square
 
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, LOOK, Picture, wilson
+from ..base.statistics import chi_square
 from .profiles import in_lines
 from ..judging.intervals import draws_of_visitors
 

@@ -10,10 +10,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
-from ..base.statistics import gini
 
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture, spread_out
+from ..base.statistics import gini
 from ..base.texts import percent
 from .facts import in_order, wrapped
 from .shares import capital

@@ -13,10 +13,10 @@ import pandas as pd
 import polars as pl
 
 from ..base.pictures import AWAY_FROM_ZERO, COLOURS, LOOK, LOW_TO_HIGH, Picture
-from .facts import in_order, outcome_hit, percents, whose_sessions, wrapped
+from .facts import in_order, percents, whose_sessions, wrapped
 from .lengths import GROUPS
 from .shares import capital, shares
-from ..sources.source import Outcome
+from ..sources.source import Outcome, outcome_hit
 
 # %% ../../nbs/eda/07_moves.ipynb #59f48578
 ARRIVES, LEAVES, ELSEWHERE = "arrives", "leaves", "elsewhere"

@@ -14,10 +14,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
-from ..base.statistics import chi_square
 from scipy.stats import chi2
 
 from ..base.pictures import COLOURS, LOOK, Picture, wilson
+from ..base.statistics import chi_square
 from ..base.texts import percent
 from .facts import outcome_unit, percents, wrapped
 from ..sources.source import Outcome

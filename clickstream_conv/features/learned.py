@@ -116,15 +116,16 @@ class PriceLevels(EventTransformer):
             n_above_average=nw.when(rated, known_price() > level).then(1.0).otherwise(0.0),
         )
 
-# %% ../../nbs/features/08_learned.ipynb #01f34ad1
-SHRINK = 20  # events' worth of the overall rate that is mixed into each state's own
-
-
+# %% ../../nbs/features/08_learned.ipynb #c90c43d9
 def state_of(
     columns: tuple,  # Event columns that together say where a visitor is
-) -> nw.Expr:  # Text
+    of=nw,  # The library whose expression it is: narwhals or polars
+):  # Expression: text
     "Where a visitor is, as one text."
-    return nw.concat_str([nw.col(c).cast(nw.String).fill_null("") for c in columns], separator="|")
+    return of.concat_str([of.col(c).cast(of.String).fill_null("") for c in columns], separator="|")
+
+# %% ../../nbs/features/08_learned.ipynb #01f34ad1
+SHRINK = 20  # events' worth of the overall rate that is mixed into each state's own
 
 
 def _shares(counted: pl.DataFrame, overall: float) -> dict:
@@ -153,9 +154,7 @@ class PageRates(EventTransformer):
         seen = events.select(
             "session_id",
             "step",
-            state=pl.concat_str(
-                [pl.col(c).cast(pl.String).fill_null("") for c in self.state], separator="|"
-            ),
+            state=state_of(self.state, pl),
         )
         seen = seen.with_columns(last=pl.col("step") == pl.col("step").max().over("session_id"))
         first = seen.filter(pl.col("step") == 1)

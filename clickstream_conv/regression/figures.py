@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from ..base.statistics import gini_of, ties_in_order
 
+from ..base.statistics import gini_of, ties_in_order
 from ..judging.figures import Metric, METRICS, register_metrics
 from ..judging.intervals import draws_of_visitors, ends_of
 

@@ -10,10 +10,10 @@ __all__ = ['CUTS', 'sums_by_tenth', 'totals_by_decile', 'plot_totals', 'shares_o
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from ..base.statistics import ties_in_order
 
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, LOOK, Picture
+from ..base.statistics import ties_in_order
 from ..judging.intervals import draws_of_visitors, with_ends
 from ..judging.reliability import bins_of_rows
 from ..models.styles import style_of

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from fastcore.basics import patch
 
+from ..features.learned import state_of
 from ..features.table import EVENTS_AT_ONCE
 from .events import Sound, validate_events
 from clickstream_conv.scoring.landmarks import (
@@ -92,8 +93,7 @@ FOREIGN = 20  # events from which on a log without one known state is taken to b
 @patch
 def _strange_states(self: Scorer, events: pl.DataFrame) -> pl.DataFrame:
     "States (such as event and page) that the training part never showed, with how many events are in them."
-    parts = [pl.col(c).cast(pl.String).fill_null("") for c in self.encoder.state]
-    states = events.select(state=pl.concat_str(parts, separator="|")).to_series()
+    states = events.select(state=state_of(self.encoder.state, pl)).to_series()
     return states.filter(~states.is_in(list(self.encoder.rates_.exits_))).value_counts(
         sort=True, name="events"
     )

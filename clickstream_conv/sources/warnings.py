@@ -18,7 +18,7 @@ from ..base.texts import count_in_words
 from ..log.mapping import Mapping
 from ..log.profiling import FAR
 from ..log.values import MINUTE
-from .source import Outcome
+from .source import Outcome, outcome_hit
 from .split import AS_VISITOR, moment_in_words
 
 # %% ../../nbs/sources/07_warnings.ipynb #d4ea9311
@@ -109,7 +109,7 @@ def converts_at_first(
     "Whether an outcome is true before anything can be predicted."
     if outcome.kind not in ("event", "any later"):
         return Counter()
-    hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
+    hit = outcome_hit(outcome)
     first = events.filter(hit).group_by("session_id").agg(pl.col("step").min())
     return Counter(converting=len(first), at_first=int((first["step"] == 1).sum()))
 
