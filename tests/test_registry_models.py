@@ -1,6 +1,7 @@
 """Families of models and metrics stand in one place each: one entry, and every face reads it."""
 
 import ast
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -296,6 +297,19 @@ def skill():
     del FIGURES["skill"]
 
 
+def test_a_metric_never_replaces_another(skill):
+    "Neither one of the package nor one's own, and a refused call adds nothing."
+    new = replace(skill, name="new")
+    for name in ("skill", "log_loss"):
+        with pytest.raises(ValueError, match=f"a metric '{name}' of kind 'probability' already"):
+            register_metrics(new, replace(skill, name=name))
+    with pytest.raises(ValueError, match="a metric 'new' of kind"):
+        register_metrics(new, new)
+    assert "new" not in FIGURES and FIGURES["skill"] is skill
+    with pytest.raises(ValueError, match=r"METRICS\['revenue'\].pop\('gini'\)"):
+        register_metrics(replace(skill, name="gini", kind="revenue"))
+
+
 def test_a_new_metric_is_seen_everywhere(skill, rows):
     y, p, _ = answers(len(rows))
     judged = rows.assign(converted=y)
@@ -332,6 +346,19 @@ def extra_trees():
     register_families(own)
     yield own
     del FAMILIES["conversion"]["extra trees"]
+
+
+def test_a_family_never_replaces_another(extra_trees):
+    "Neither one of the package nor one's own, and a refused call adds nothing."
+    new, known = replace(extra_trees, name="new"), FAMILIES["conversion"]["xgboost"]
+    for name in ("extra trees", "xgboost"):
+        with pytest.raises(ValueError, match=f"a family '{name}' for 'conversion' already"):
+            register_families(new, replace(extra_trees, name=name))
+    with pytest.raises(ValueError, match="a family 'new' for 'conversion' already"):
+        register_families(new, new)
+    assert "new" not in FAMILIES["conversion"] and FAMILIES["conversion"]["xgboost"] is known
+    with pytest.raises(ValueError, match=r"FAMILIES\['revenue'\].pop\('tweedie'\)"):
+        register_families(replace(extra_trees, name="tweedie", task="revenue"))
 
 
 def test_a_new_family_is_seen_everywhere(extra_trees, rows, run):
