@@ -69,34 +69,6 @@ def _draw_steps(ax, steps: pd.DataFrame) -> None:
             fontsize=8,
         )
 
-# %% ../../nbs/explain/04_session.ipynb #4bacc68a
-def plot_reasons(
-    row: pd.Series,  # A session row
-    found: pd.Series,  # Its contributions
-    p: float,  # Its probability
-    usual: float,  # The probability of the base
-    top: int = 8,  # Columns shown one by one
-) -> Picture:  # Its data is steps_of
-    "One session's reasons, as a waterfall."
-    steps, said = steps_of(row, found, top), sentence(row, found, p, usual)
-    with plt.rc_context(LOOK):
-        figure, ax = plt.subplots(figsize=(8, 1.5 + 0.31 * len(steps)))
-        _draw_steps(ax, steps)
-        ax.set(
-            yticks=range(len(steps)),
-            yticklabels=[textwrap.shorten(what, 52) for what in steps["what"]],
-            xlabel=(
-                f"log-odds before calibration\nstarts at the usual session, {found[BASE]:.2f}, ends"
-                f" at {steps['end'].iloc[-1]:.2f}"
-            ),
-        )
-        _chance_axis(ax)
-        titled_axes(
-            figure, f"Probability {as_chance(p)}, against {as_chance(usual)} for the usual session"
-        )
-    sizes = "; ".join(f"{step.what} {step.contribution:+.2f}" for step in steps[::-1].itertuples())
-    return Picture(figure, f"{said}. {sizes}")
-
 # %% ../../nbs/explain/04_session.ipynb #3281d6bb
 MARKS = (
     1e-6,
@@ -137,6 +109,34 @@ def _chance_axis(ax: plt.Axes) -> None:
     above = ax.secondary_xaxis("top")
     above.set_xticks([place for place, _ in kept], [f"{mark:g}" for _, mark in kept])
     above.set_xlabel("as a probability, before calibration")
+
+# %% ../../nbs/explain/04_session.ipynb #4bacc68a
+def plot_reasons(
+    row: pd.Series,  # A session row
+    found: pd.Series,  # Its contributions
+    p: float,  # Its probability
+    usual: float,  # The probability of the base
+    top: int = 8,  # Columns shown one by one
+) -> Picture:  # Its data is steps_of
+    "One session's reasons, as a waterfall."
+    steps, said = steps_of(row, found, top), sentence(row, found, p, usual)
+    with plt.rc_context(LOOK):
+        figure, ax = plt.subplots(figsize=(8, 1.5 + 0.31 * len(steps)))
+        _draw_steps(ax, steps)
+        ax.set(
+            yticks=range(len(steps)),
+            yticklabels=[textwrap.shorten(what, 52) for what in steps["what"]],
+            xlabel=(
+                f"log-odds before calibration\nstarts at the usual session, {found[BASE]:.2f}, ends"
+                f" at {steps['end'].iloc[-1]:.2f}"
+            ),
+        )
+        _chance_axis(ax)
+        titled_axes(
+            figure, f"Probability {as_chance(p)}, against {as_chance(usual)} for the usual session"
+        )
+    sizes = "; ".join(f"{step.what} {step.contribution:+.2f}" for step in steps[::-1].itertuples())
+    return Picture(figure, f"{said}. {sizes}")
 
 # %% ../../nbs/explain/04_session.ipynb #eeb5762c
 SAME = 0.8  # rank correlation, of either sign, from which two columns are said to say the same

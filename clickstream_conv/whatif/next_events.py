@@ -212,6 +212,25 @@ def continuations(
     changes = [_goes_on(scorer, scenario, move) for move in past.following(scorer, state, least)]
     return [change for change in changes if change is not None]
 
+# %% ../../nbs/whatif/10_next_events.ipynb #83ea30a7
+@patch
+def price_share(
+    self: Past,
+    category: str | None,  # A category
+    price: float,  # A price
+) -> float:  # Share of the category's priced events that are at this price or below
+    "How usual a price as low as this is."
+    key = ("prices", category)
+    if key not in self._crowds:
+        self._crowds[key] = np.sort(
+            self.events.filter(pl.col("category").eq_missing(category))["price"]
+            .drop_nulls()
+            .to_numpy()
+        )
+    return float(
+        np.searchsorted(self._crowds[key], price, side="right") / max(len(self._crowds[key]), 1)
+    )
+
 # %% ../../nbs/whatif/10_next_events.ipynb #28877072
 def _cheaper(scenario: Scenario, priced: dict, price: float) -> Scenario:
     "The session had a product cost something else at each event with its price."
@@ -247,22 +266,3 @@ def edits(
         if share:
             found.append(Change(words, share, _cheaper(scenario, priced, new)))
     return found
-
-# %% ../../nbs/whatif/10_next_events.ipynb #83ea30a7
-@patch
-def price_share(
-    self: Past,
-    category: str | None,  # A category
-    price: float,  # A price
-) -> float:  # Share of the category's priced events that are at this price or below
-    "How usual a price as low as this is."
-    key = ("prices", category)
-    if key not in self._crowds:
-        self._crowds[key] = np.sort(
-            self.events.filter(pl.col("category").eq_missing(category))["price"]
-            .drop_nulls()
-            .to_numpy()
-        )
-    return float(
-        np.searchsorted(self._crowds[key], price, side="right") / max(len(self._crowds[key]), 1)
-    )

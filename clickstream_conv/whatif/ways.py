@@ -18,6 +18,32 @@ from .next_events import Change, continuations, edits
 from .scenario import refuse_other, Scenario
 from .sessions import past_of
 
+# %% ../../nbs/whatif/11_ways.ipynb #e32e7527
+WAYS = (
+    "changes",
+    "what",
+    "before",
+    "after",
+    "common",
+    "percentile",
+    "events",
+    "trained",
+    "scenario",
+)  # columns of ways_over
+CAUTION = (
+    "This is what the model would say of such a session. It is not what a visitor would do: only an"
+    " experiment (an A/B test) tells whether a change has an effect."
+)
+WIDE = 8  # single changes from which a second one is tried
+
+
+def _scored(scorer: Scorer, scenarios: list) -> np.ndarray:
+    "Probability of each scenario; nan where the question is settled."
+    if not scenarios:
+        return np.array([])
+    events = pl.concat([scenario.events(scorer, f"{i:06}") for i, scenario in enumerate(scenarios)])
+    return scorer.score(events, "now").scores["probability"].cast(pl.Float64).to_numpy()
+
 # %% ../../nbs/whatif/11_ways.ipynb #f2a26da7
 def more_pages(
     scorer: Scorer,  # Of a source of finished sessions
@@ -102,32 +128,6 @@ def _row_ways(
         else []
     )
     return found[found["percentile"] < FAR], float(before)
-
-# %% ../../nbs/whatif/11_ways.ipynb #e32e7527
-WAYS = (
-    "changes",
-    "what",
-    "before",
-    "after",
-    "common",
-    "percentile",
-    "events",
-    "trained",
-    "scenario",
-)  # columns of ways_over
-CAUTION = (
-    "This is what the model would say of such a session. It is not what a visitor would do: only an"
-    " experiment (an A/B test) tells whether a change has an effect."
-)
-WIDE = 8  # single changes from which a second one is tried
-
-
-def _scored(scorer: Scorer, scenarios: list) -> np.ndarray:
-    "Probability of each scenario; nan where the question is settled."
-    if not scenarios:
-        return np.array([])
-    events = pl.concat([scenario.events(scorer, f"{i:06}") for i, scenario in enumerate(scenarios)])
-    return scorer.score(events, "now").scores["probability"].cast(pl.Float64).to_numpy()
 
 # %% ../../nbs/whatif/11_ways.ipynb #31d3cebb
 def _real_enough(scorer: Scorer, found: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -220,6 +220,38 @@ def _fewest_changes(found: pd.DataFrame, before: float, most: int) -> pd.DataFra
     few = few.sort_values(["common", "after"], ascending=False, kind="stable").head(most)
     return few[list(WAYS)].reset_index(drop=True)
 
+# %% ../../nbs/whatif/11_ways.ipynb #1ae77f4d
+def _ways_in_words(
+    found: pd.DataFrame, before: float, line: float, closed: bool, tried: dict
+) -> str:
+    "The answer in a sentence."
+    if closed:
+        return (
+            "There is nothing to predict here: the session has converted, or has fewer than the"
+            f" {tried['first']} events from which the model answers."
+        )
+    if before >= line:
+        return f"The session is at {before:.4f}, over the threshold of {line:.4f} already."
+    if len(found):
+        return (
+            f"From {before:.4f} over the threshold of {line:.4f}:"
+            f" {count_in_words(len(found), 'way')} with"
+            f" {count_in_words(int(found['changes'].iloc[0]), 'change')}. {CAUTION}"
+        )
+    if tried["over"]:
+        reach = f"{tried['over']} of those tried would be over it, but no real session is like them"
+    else:
+        reach = (
+            f"the highest of those tried is {tried['best']:.4f}"
+            if tried["best"] == tried["best"]
+            else "nothing could be tried"
+        )
+    return (
+        f"No realistic way with up to {count_in_words(tried['most_changes'], 'change')}"
+        f" lifts the session from {before:.4f}"
+        f" over {line:.4f}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
+    )
+
 # %% ../../nbs/whatif/11_ways.ipynb #652abd0c
 def ways_over(
     scorer: Scorer,  # Made by Scorer.load
@@ -258,35 +290,3 @@ def ways_over(
     says = _ways_in_words(found, before, line, np.isnan(before), tried)
     found.attrs = dict(says=says, before=before)
     return found
-
-# %% ../../nbs/whatif/11_ways.ipynb #1ae77f4d
-def _ways_in_words(
-    found: pd.DataFrame, before: float, line: float, closed: bool, tried: dict
-) -> str:
-    "The answer in a sentence."
-    if closed:
-        return (
-            "There is nothing to predict here: the session has converted, or has fewer than the"
-            f" {tried['first']} events from which the model answers."
-        )
-    if before >= line:
-        return f"The session is at {before:.4f}, over the threshold of {line:.4f} already."
-    if len(found):
-        return (
-            f"From {before:.4f} over the threshold of {line:.4f}: "
-            f" {count_in_words(len(found), 'way')} with"
-            f" {count_in_words(int(found['changes'].iloc[0]), 'change')}. {CAUTION}"
-        )
-    if tried["over"]:
-        reach = f"{tried['over']} of those tried would be over it, but no real session is like them"
-    else:
-        reach = (
-            f"the highest of those tried is {tried['best']:.4f}"
-            if tried["best"] == tried["best"]
-            else "nothing could be tried"
-        )
-    return (
-        f"No realistic way with up to {count_in_words(tried['most_changes'], 'change')}"
-        f" lifts the session from {before:.4f}"
-        f" over {line:.4f}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
-    )
