@@ -80,7 +80,7 @@ def register_metrics(
     for metric in metrics:
         METRICS[metric.kind][metric.name] = metric
 
-
+# %% ../../nbs/judging/00_figures.ipynb #a3f9114d
 def metric_of(
     name: str,  # A metric
     *kinds: str,  # Where to look for it, in order; none: everywhere
@@ -100,7 +100,7 @@ def title_of_metric(
     found = [known[name].title for known in METRICS.values() if name in known]
     return found[0] if found else name
 
-# %% ../../nbs/judging/00_figures.ipynb #a3f9114d
+
 def metrics_on(
     place: str,  # One of SHOWN_ON
 ) -> list:  # Metrics of probabilities, those within groups first

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 from fastcore.basics import patch
 
-from ..features.learned import state_of
 from ..features.table import EVENTS_AT_ONCE
 from .events import Sound, validate_events
 from clickstream_conv.scoring.landmarks import (
@@ -22,6 +21,7 @@ from clickstream_conv.scoring.landmarks import (
 )
 from .loading import Scorer
 from .values import to_polars
+from ..sources.source import state_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ FOREIGN = 20  # events from which on a log without one known state is taken to b
 @patch
 def _strange_states(self: Scorer, events: pl.DataFrame) -> pl.DataFrame:
     "States (such as event and page) that the training part never showed, with how many events are in them."
-    states = events.select(state=state_of(self.encoder.state, pl)).to_series()
+    states = events.select(state=state_of(self.encoder.state)).to_series()
     return states.filter(~states.is_in(list(self.encoder.rates_.exits_))).value_counts(
         sort=True, name="events"
     )
