@@ -342,8 +342,8 @@ def test_a_log_may_be_empty(engine, log):
 def test_a_large_frame_in_pieces_has_the_same_bits(monkeypatch, log, encoder, reference):
     from clickstream_conv.features import table as features
 
-    set_everywhere(monkeypatch, features, "PIECE", 500)
-    assert len(log) > 4 * features.PIECE
+    set_everywhere(monkeypatch, features, "EVENTS_AT_ONCE", 500)
+    assert len(log) > 4 * features.EVENTS_AT_ONCE
     encoded = reference["encoded"]
     for name, case in CASES.items():
         assert session_features(encoded, **case).equals(reference[name]), name

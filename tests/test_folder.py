@@ -13,7 +13,7 @@ from hypothesis import assume, given, HealthCheck, settings
 from hypothesis import strategies as st
 
 from clickstream_conv.base.models_kept import package_version, save_model, seal_of
-from clickstream_conv.base.runs import read_json, read_table, Run
+from clickstream_conv.base.runs import read_json, read_run_table, Run
 from clickstream_conv.base.signature import files_read, SCORING_READS, sign_run, verify_run
 from clickstream_conv.base.trust import write_record
 from clickstream_conv.models.kept import load_model
@@ -473,7 +473,7 @@ def test_a_table_cut_short_is_made_again(demo, tmp_path):
     with pytest.raises(
         ValueError, match="events.parquet is damaged and cannot be read .* Repeat the command"
     ):
-        read_table(Run(tmp_path / "run"), "events.parquet")
+        read_run_table(Run(tmp_path / "run"), "events.parquet")
     again = command(*DEMO, "--until", "02", "--no-report", cwd=tmp_path)
     assert (
         again.stderr.splitlines()[0]

@@ -117,43 +117,10 @@ def test_the_numbered_notebooks_are_stories():
 
 
 def test_functions_and_classes_have_one_home():
-    "The same public name in two modules is two things that a reader must tell apart; there are no more than there were."
+    "The same public name in two modules is two things that a reader must tell apart."
     homes = defaultdict(set)
     for path in MODULES:
         for name in exported(path):
             if not name.isupper() and not re.fullmatch(r"[A-Z0-9_]+", name):
                 homes[name].add(name_of(path))
-    assert {name for name, where in homes.items() if len(where) > 1} <= TWICE
-
-
-TWICE = {  # public names that still stand in several modules
-    "Broken",
-    "Range",
-    "answer_html",
-    "as_kept",
-    "context_values",
-    "differences",
-    "fetch",
-    "findings",
-    "followed",
-    "headlines",
-    "in_words",
-    "main",
-    "names_in",
-    "names_no_zone",
-    "one_line",
-    "overall",
-    "own_source",
-    "peak_memory",
-    "percent",
-    "propose",
-    "read_json",
-    "read_table",
-    "scorer_of",
-    "small_run",
-    "table_html",
-    "title_of",
-    "together",
-    "unit_of",
-    "walk",
-}
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}

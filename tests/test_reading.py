@@ -32,7 +32,7 @@ from clickstream_conv.log import (
 )
 from clickstream_conv.log.csv_files import csv_pieces, read_csv
 from clickstream_conv.log.files import log_files
-from clickstream_conv.log.json_files import json_pieces, read_json
+from clickstream_conv.log.json_files import json_pieces, read_json_file
 from clickstream_conv.log.mapped import read_log
 from clickstream_conv.log.mapping_files import load_mapping, mapping_from_text, write_mapping
 from clickstream_conv.log.proposals import propose
@@ -204,7 +204,7 @@ def no_files(folder):
     [
         read_table,
         read_csv,
-        read_json,
+        read_json_file,
         log_parquet_files.read_parquet,
         propose,
         load_mapping,
@@ -317,7 +317,7 @@ def test_an_infinite_value_costs_no_digits(tmp_path):
     (tmp_path / "ids.jsonl").write_text(
         '{"sid": 12345678901234567}\n{"sid": 12345678901234568}\n{"sid": Infinity}\n'
     )
-    assert read_json(tmp_path / "ids.jsonl")["sid"].to_list() == [
+    assert read_json_file(tmp_path / "ids.jsonl")["sid"].to_list() == [
         "12345678901234567",
         "12345678901234568",
         "inf",
@@ -592,11 +592,11 @@ def test_json_lines_in_pieces_are_the_file(tmp_path, rows, junk, place, end, siz
     lines = [json.dumps(row) for row in rows]
     (tmp_path / "log.jsonl").write_bytes(end.join([*lines[:place], *junk, *lines[place:]]).encode())
     path = tmp_path / "log.jsonl"
-    same_in_pieces(lambda: read_json(path), lambda size: json_pieces(path, size=size), sizes)
+    same_in_pieces(lambda: read_json_file(path), lambda size: json_pieces(path, size=size), sizes)
     with pytest.MonkeyPatch.context() as change:
-        expected = table_or_sentence(lambda: read_json(path))
+        expected = table_or_sentence(lambda: read_json_file(path))
         set_everywhere(change, log_csv_files, "BLOCK", block)
-        assert same(table_or_sentence(lambda: read_json(path)), expected)
+        assert same(table_or_sentence(lambda: read_json_file(path)), expected)
 
 
 @settings(**EVERY)
@@ -617,10 +617,10 @@ def test_json_lines_in_pieces_are_the_file(tmp_path, rows, junk, place, end, siz
 def test_a_json_array_is_its_lines(tmp_path, rows, indent, block, size):
     (tmp_path / "array.json").write_text(json.dumps(rows, indent=indent))
     (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    expected = as_one([read_json(tmp_path / "lines.jsonl")])
+    expected = as_one([read_json_file(tmp_path / "lines.jsonl")])
     with pytest.MonkeyPatch.context() as change:
         set_everywhere(change, log_csv_files, "BLOCK", block)
-        assert as_one([read_json(tmp_path / "array.json")]).equals(expected)
+        assert as_one([read_json_file(tmp_path / "array.json")]).equals(expected)
         assert as_one(json_pieces(tmp_path / "array.json", size=size)).equals(expected)
 
 

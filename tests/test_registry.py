@@ -20,8 +20,8 @@ from clickstream_conv.clustering.profiles import profile
 from clickstream_conv.clustering.segmenter import Segmenter
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.explain.encoding import BASE
-from clickstream_conv.explain.overall import overall
-from clickstream_conv.explain.words import CONTEXT_WORDS, in_words, sentence, title_of
+from clickstream_conv.explain.overall import overall_importance
+from clickstream_conv.explain.words import CONTEXT_WORDS, feature_in_words, feature_title, sentence
 from clickstream_conv.features.catalogue import (
     add_feature,
     all_parts,
@@ -49,7 +49,7 @@ from clickstream_conv.features.registry import FEATURES
 from clickstream_conv.features.table import session_features
 from clickstream_conv.log.mapping import is_reserved
 from clickstream_conv.log.mapping_read import mapping_from
-from clickstream_conv.whatif.contradictions import contradictions, followed
+from clickstream_conv.whatif.contradictions import apply_changes, contradictions
 
 PACKAGE = Path(clickstream_conv.__file__).parent
 CONTEXT = dict(session_context=("device", "channel", "returning"), event_context=("page",))
@@ -205,8 +205,8 @@ def test_an_entry_has_a_row_live_and_does_not_look_ahead(entry, events):
 
 def test_an_entry_is_said(entry, table):
     "By its title, with its value, and among the columns that the report ranks."
-    assert title_of(entry.name) == "carts per product seen"
-    assert in_words(entry.name, 0.5) == "0.5 carts per product seen"
+    assert feature_title(entry.name) == "carts per product seen"
+    assert feature_in_words(entry.name, 0.5) == "0.5 carts per product seen"
     row = pd.Series({entry.name: 0.5, "device": "mobile"})
     said = sentence(row, pd.Series({entry.name: 1.0, "device": -0.2, BASE: 0.0}), 0.3, 0.1)
     assert said.endswith(": 0.5 carts per product seen (+), on mobile (-)")
@@ -214,16 +214,16 @@ def test_an_entry_is_said(entry, table):
     moves = pd.DataFrame(
         {entry.name: np.linspace(-1, 1, 50), "device": [0.1, -0.1] * 25, BASE: 0.0}
     )
-    first = overall(moves, rows).iloc[0]
+    first = overall_importance(moves, rows).iloc[0]
     assert (first["title"], first["says"]) == ("carts per product seen", "higher: likelier")
 
 
 def test_an_entry_is_moved_along_and_contradicted(entry, events):
     rows = rows_of(session_features(events, LANDMARKS), 5)
     row = rows[rows["n_items"] == 2].iloc[[0]]
-    moved = followed(row, dict(n_cart=3.0), CARD)
+    moved = apply_changes(row, dict(n_cart=3.0), CARD)
     assert moved[entry.name].item() == 1.5
-    assert followed(row, {"n_cart": 3.0, entry.name: 9.0}, CARD)[entry.name].item() == 9.0
+    assert apply_changes(row, {"n_cart": 3.0, entry.name: 9.0}, CARD)[entry.name].item() == 9.0
     wrong = contradictions(row.iloc[0].to_dict() | {"n_cart": 0.0, entry.name: 1.5}, CARD)
     assert "carts_per_item is 1.5 without any cart event" in wrong
 

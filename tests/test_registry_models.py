@@ -1,6 +1,7 @@
 """Families of models and metrics stand in one place each: one entry, and every face reads it."""
 
 import ast
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,9 @@ from test_layers import MODULES, name_of
 from clickstream_conv.base.models_kept import load_known, save_model
 from clickstream_conv.base.pictures import COLOURS
 from clickstream_conv.base.runs import Run
+from clickstream_conv.base.statistics import ties_in_order
 from clickstream_conv.classification.comparing import comparison
-from clickstream_conv.classification.headlines import headlines
+from clickstream_conv.classification.headlines import conversion_headlines
 from clickstream_conv.explain.contributions import check_adds_up, Explainer
 from clickstream_conv.judging.card_text import figure_lines
 from clickstream_conv.judging.figures import (
@@ -41,7 +43,7 @@ from clickstream_conv.models.fitting import fit, make_model, probability
 from clickstream_conv.models.kept import load_model
 from clickstream_conv.models.search import compare, search
 from clickstream_conv.models.styles import style_of
-from clickstream_conv.regression.figures import REVENUE_FIGURES, ties_in_order, WeightedRevenue
+from clickstream_conv.regression.figures import REVENUE_FIGURES, WeightedRevenue
 from clickstream_conv.regression.models import (
     fit_revenue,
     HURDLE,
@@ -294,6 +296,19 @@ def skill():
     del FIGURES["skill"]
 
 
+def test_a_metric_never_replaces_another(skill):
+    "Neither one of the package nor one's own, and a refused call adds nothing."
+    new = replace(skill, name="new")
+    for name in ("skill", "log_loss"):
+        with pytest.raises(ValueError, match=f"a metric '{name}' of kind 'probability' already"):
+            register_metrics(new, replace(skill, name=name))
+    with pytest.raises(ValueError, match="a metric 'new' of kind"):
+        register_metrics(new, new)
+    assert "new" not in FIGURES and FIGURES["skill"] is skill
+    with pytest.raises(ValueError, match=r"METRICS\['revenue'\].pop\('gini'\)"):
+        register_metrics(replace(skill, name="gini", kind="revenue"))
+
+
 def test_a_new_metric_is_seen_everywhere(skill, rows):
     y, p, _ = answers(len(rows))
     judged = rows.assign(converted=y)
@@ -307,7 +322,7 @@ def test_a_new_metric_is_seen_everywhere(skill, rows):
     assert cost_by("skill")(y, p) == -found["skill"][0]
     share = paired_difference(y, p, np.full(len(p), 0.3), rows["visitor"], "skill", 10)
     assert share["difference"] > 0
-    said = headlines(OUTCOME, "toy", found)
+    said = conversion_headlines(OUTCOME, "toy", found)
     assert any(f"Brier skill {found['skill'][0]:.3f}" in one.text for one in said)
 
 
@@ -330,6 +345,19 @@ def extra_trees():
     register_families(own)
     yield own
     del FAMILIES["conversion"]["extra trees"]
+
+
+def test_a_family_never_replaces_another(extra_trees):
+    "Neither one of the package nor one's own, and a refused call adds nothing."
+    new, known = replace(extra_trees, name="new"), FAMILIES["conversion"]["xgboost"]
+    for name in ("extra trees", "xgboost"):
+        with pytest.raises(ValueError, match=f"a family '{name}' for 'conversion' already"):
+            register_families(new, replace(extra_trees, name=name))
+    with pytest.raises(ValueError, match="a family 'new' for 'conversion' already"):
+        register_families(new, new)
+    assert "new" not in FAMILIES["conversion"] and FAMILIES["conversion"]["xgboost"] is known
+    with pytest.raises(ValueError, match=r"FAMILIES\['revenue'\].pop\('tweedie'\)"):
+        register_families(replace(extra_trees, name="tweedie", task="revenue"))
 
 
 def test_a_new_family_is_seen_everywhere(extra_trees, rows, run):

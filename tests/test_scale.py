@@ -220,7 +220,7 @@ def test_a_packed_run_holds_models_and_no_log(run):
     assert "sessions.parquet" not in names
     events = load_events(run, "test")
     assert (
-        scale_spark.scorer_of(packed)
+        scale_spark.unpacked_scorer(packed)
         .score(events)
         .scores.equals(Scorer.load(run).score(events).scores)
     )

@@ -186,7 +186,7 @@ def test_the_rare_beginnings_together_are_not_a_beginning():
         for s in [*range(3), *range(100, 140)]
     ]
     log = pl.DataFrame(rows, orient="row").sort("session_id", "step")
-    begun = eda_visits.paths(eda_moves.walk(log), eda_facts.session_facts(log))
+    begun = eda_visits.paths(eda_moves.session_walks(log), eda_facts.session_facts(log))
     assert (
         begun["value"].iloc[-1] == eda_visits.OTHERS and begun["share"].idxmax() == len(begun) - 1
     )
@@ -598,7 +598,7 @@ def test_moves_of_one_visitor_hang_together():
         for i in range(2)
     ]
     log = pl.DataFrame(rows, orient="row").sort("session_id", "step")
-    moves = eda_moves.transitions(eda_moves.walk(log))
+    moves = eda_moves.transitions(eda_moves.session_walks(log))
     one = moves[(moves["from"] == "k") & (moves["to"] == "cart")].iloc[0]
     carts = np.array(
         [

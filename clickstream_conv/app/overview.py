@@ -17,6 +17,7 @@ from ..base.pictures import Chart, COLOURS, LIMIT, POOLED
 from ..base.runs import read_json, Run
 from ..judging.figures import title_of_metric
 from ..judging.intervals import TOO_FEW
+from ..judging.moments import after_in_words
 from ..models.styles import styles_of
 from ..report.answer import read_figures
 from ..report.doubts import doubts
@@ -225,8 +226,8 @@ def soon_sentence(
     if len(own) < 2:
         return ""
     said = [
-        f"{row.roc_auc:.2f} ({row.roc_auc_low:.2f} to {row.roc_auc_high:.2f}) after {row.landmark}"
-        f" event{'s' if row.landmark != '1' else ''}"
+        f"{row.roc_auc:.2f} ({row.roc_auc_low:.2f} to {row.roc_auc_high:.2f}) "
+        f"{after_in_words(int(row.landmark))}"
         for row in own.iloc[[0, -1]].itertuples()
     ]
     return (

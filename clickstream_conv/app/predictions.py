@@ -7,7 +7,7 @@ __all__ = ['LOCK', 'AT_A_TIME', 'TITLES', 'EDGES', 'MOST_OWN', 'MANY_NEW', 'SURE
            'sentences_on', 'left_out_sentence', 'scored_upload', 'predictions_table', 'download_of',
            'probabilities_by_range', 'strangeness', 'flagged_sentence', 'mean_difference', 'beside_sentence',
            'plot_probabilities', 'counted_segments', 'drawn_sessions', 'read_kept', 'own_events', 'own_in_words',
-           'scorer_of', 'own_scores']
+           'loaded_scorer', 'own_scores']
 
 # %% ../../nbs/app/03_predictions.ipynb #69732d16
 import io
@@ -23,10 +23,9 @@ import polars as pl
 
 from .mapping_form import Upload
 from ..base.pictures import Chart, COLOURS
-from ..base.runs import read_table as read_run_table
-from ..base.runs import Run
+from ..base.runs import read_run_table, Run
 from ..base.texts import frame_for_spreadsheet
-from ..scoring.answers import counted_words, LACKING, learned_in_words
+from ..scoring.answers import LACKING, learned_in_words, new_word_sentences
 from ..scoring.loading import LOADED
 from ..scoring.scorer import Scorer
 from ..scoring.written import add_part, refuse_unscored, Tally
@@ -69,7 +68,7 @@ def sentences_on(
     said += learned_in_words(*scorer.counted_learned(scores))
     said += [
         sentence.replace(" row with", " session with").replace(" rows with", " sessions with")
-        for sentence in counted_words(scores)
+        for sentence in new_word_sentences(scores)
     ]
     return [*said, *(LACKING[name] for name in LOADED if getattr(scorer, name) is None)]
 
@@ -296,7 +295,7 @@ def counted_segments(
 @lru_cache(maxsize=4)
 def _own_scores(folder: str, stamp: float, most: int, landmarks: str) -> pl.DataFrame:
     "The answers for the run's test part."
-    scorer, run = scorer_of(folder), Run(folder)
+    scorer, run = loaded_scorer(folder), Run(folder)
     with LOCK:
         if scorer.card["ready_made"]:
             return scorer.score_sessions(read_kept(run, most)).scores
@@ -365,7 +364,7 @@ def _stamp(folder: str) -> float:
     return manifest.stat().st_mtime if manifest.is_file() else 0.0
 
 
-def scorer_of(
+def loaded_scorer(
     folder: str,  # A run's folder
 ) -> Scorer:  # Loaded once, and again when the run has changed
     "The Scorer of a run."

@@ -62,7 +62,7 @@ def refuse_port(
 
 
 SCRIPT = (  # what Streamlit runs; a module of a package cannot be run as a script
-    "from clickstream_conv.app.pages import main\n\nmain()\n"
+    "from clickstream_conv.app.pages import show_pages\n\nshow_pages()\n"
 )
 
 # %% ../../nbs/app/11_serve.ipynb #6a84c321

@@ -10,10 +10,10 @@ import pandas as pd
 import polars as pl
 
 from clickstream_conv.app.details import (
-    followed,
     plot_followed,
     plot_steps,
     reasons_for,
+    session_path,
     turning_point,
 )
 from .page_parts import escaped, needs_events, show_parts, show_tiles
@@ -122,7 +122,7 @@ def page_session(
     if needs_events(scorer):
         return
     name, events = choose_session(scorer)
-    path = followed(scorer, events)
+    path = session_path(scorer, events)
     asked = path.dropna(subset="probability")
     if asked.empty:
         st.markdown(f"**{escaped(turning_point(path))}**")

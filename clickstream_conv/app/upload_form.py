@@ -35,7 +35,7 @@ PEOPLE = {
 
 
 def events_table(
-    path: pd.DataFrame,  # As made by followed, or by whatif.path_of
+    path: pd.DataFrame,  # As made by session_path, or by path_of
     columns: tuple,  # Which columns, as far as they are there
 ) -> pd.DataFrame:  # For people
     "A path as a table, changes in points."

@@ -30,7 +30,7 @@ from clickstream_conv.app.upload_form import (
     show_rejected,
     shown_table,
 )
-from .uploads import first_look, MOST_MB, own_source, safe_name
+from .uploads import first_look, MOST_MB, run_source, safe_name
 from ..base.texts import frame_for_spreadsheet, spreadsheet_note
 from ..scoring.scorer import Scorer
 
@@ -65,7 +65,7 @@ def _own_columns(scorer: Scorer) -> None:
     "The columns of the run's own log, for who wants to give one like it."
     import streamlit as st
 
-    own = own_source(scorer)
+    own = run_source(scorer)
     if own is None or scorer.card["ready_made"]:
         return
     mapping = own.mapping

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_MB', 'MOST_UNPACKED_MB', 'MOST_ROWS', 'LOOKED_AT', 'QUESTION', 'safe_name', 'briefly_on_disk', 'refuse_large',
-           'Look', 'as_kept', 'reads', 'own_source', 'as_the_run', 'questions_of', 'first_look']
+           'Look', 'canonical_source', 'reads', 'run_source', 'as_the_run', 'questions_of', 'first_look']
 
 # %% ../../nbs/app/01_uploads.ipynb #2a5cfc2f
 import re
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ..base.runs import brief_folder
 from ..log.columns import lines_above
+from ..log.csv_lines import BLOCK
 from ..log.delimiters import READER_COLUMNS
 from ..log.mapped import apply_mapping
 from ..log.mapping import Mapping, NAMES
@@ -78,7 +79,7 @@ def _unpacked(path: Path, most: int) -> int:
     count = 0
     try:
         with open_log(path) as stream:
-            while count <= most and (block := stream.read(1 << 20)):
+            while count <= most and (block := stream.read(BLOCK)):
                 count += len(block)
     except Exception:
         return 0
@@ -119,7 +120,7 @@ class Look:
     notes: list = field(default_factory=list)  # What a reader should know
 
 
-def as_kept(
+def canonical_source(
     card: dict,  # The card of the run's log
     numbered: bool = False,  # Whether a column step says the order of events
 ) -> Source:  # For events with canonical names
@@ -153,7 +154,7 @@ def reads(
     return True
 
 # %% ../../nbs/app/01_uploads.ipynb #51adc8e0
-def own_source(
+def run_source(
     scorer: Scorer,  # Of the run
 ) -> Source | None:  # How the run's own log was read; None where this release lacks its reader
     "The way in which the run's log was read."
@@ -182,14 +183,16 @@ def as_the_run(
 
 def _source_for(path: Path, head: pl.DataFrame, scorer: Scorer) -> Source | None:
     "The way to read a file that needs no mapping."
-    source = own_source(scorer)
+    source = run_source(scorer)
     if source is not None and source.reader:
         try:
             return source if reads(source, source.reader([path])) else None
         except (ValueError, KeyError, pl.exceptions.PolarsError):
             return None
     ways = [
-        way for way in (source, as_kept(scorer.card, True), as_kept(scorer.card)) if way is not None
+        way
+        for way in (source, canonical_source(scorer.card, True), canonical_source(scorer.card))
+        if way is not None
     ]
     return next((way for way in ways if reads(way, head)), None)
 
@@ -257,11 +260,11 @@ def first_look(
     "Whether an upload can be read as it is, and a mapping to begin with if not."
     with briefly_on_disk(data, name) as path:
         refuse_large(path)
-        own = own_source(scorer)
+        own = run_source(scorer)
         head = _head_of(path, own, encoding)
         columns = [column for column in head.columns if column not in READER_COLUMNS]
         if scorer.card["ready_made"]:
-            return Look(columns, own_source(scorer))
+            return Look(columns, run_source(scorer))
         if (source := _source_for(path, head, scorer)) is not None:
             return Look(
                 columns, replace(source, mapping=replace(source.mapping, encoding=encoding))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..base.runs import read_json, read_table, Run
+from ..base.runs import read_json, read_run_table, Run
 
 # %% ../../nbs/audit/00_lines.ipynb #cf0b2261
 EQUAL, EXPLAINED, DIFFERENT = "equal", "explained", "DIFFERENT"  # verdicts
@@ -108,7 +108,7 @@ def what_is_kept(
     }
     settings = read_json(run, "run.json")["parameters"] if run.has("run.json") else {}
     table = (
-        read_table(run, "sessions.parquet").to_pandas()
+        read_run_table(run, "sessions.parquet").to_pandas()
         if run.has("sessions.parquet")
         else pd.DataFrame()
     )
@@ -120,10 +120,10 @@ def what_is_kept(
             settings,
             None,
             table,
-            read_table(run, "sessions-read.parquet").to_pandas(),
+            read_run_table(run, "sessions-read.parquet").to_pandas(),
         )
     events = (
-        read_table(run, "events.parquet")
+        read_run_table(run, "events.parquet")
         .to_pandas()
         .sort_values(["session_id", "step"], ignore_index=True)
     )

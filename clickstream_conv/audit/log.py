@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .lines import Kept, Line
-from ..base.runs import read_table
+from ..base.runs import read_run_table
 
 # %% ../../nbs/audit/01_log.ipynb #1420f91e
 UNKNOWN = -1.0  # stands for a worth that is not known, which both sides must then say
@@ -66,7 +66,9 @@ def audit_log(
     ]
     if kept.run.has("rejected.parquet"):
         lines.append(
-            Line("rows rejected", card["rejected"], len(read_table(kept.run, "rejected.parquet")))
+            Line(
+                "rows rejected", card["rejected"], len(read_run_table(kept.run, "rejected.parquet"))
+            )
         )
     lines += [
         Line(f"sessions, {part}", parts[part], (spans["part"] == part).sum()) for part in parts

@@ -17,7 +17,7 @@ from .conversion import sums_by_draw
 from .intervals import interval_lines, no_narrower_than
 from .lines import Kept, Line, number_or_text
 from .model_figures import decided_of, EVERY, model_figure_lines
-from ..base.runs import read_table
+from ..base.runs import read_run_table
 from ..models.kept import load_model
 
 # %% ../../nbs/audit/07_threshold.ipynb #72955999
@@ -48,7 +48,7 @@ def out_of_fold_rows(
 ):  # Training rows: session_id, visitor, landmark, converted, fold, probability, _calibrated
     "What the model said of rows that it did not learn from."
     found = kept.found["classification"]
-    rows = read_table(kept.run, "out_of_fold.parquet", "05_classification").to_pandas()
+    rows = read_run_table(kept.run, "out_of_fold.parquet", "05_classification").to_pandas()
     rows = rows.merge(
         kept.part("train")[["session_id", "visitor", "landmark", "converted"]],
         on=["session_id", "landmark"],

@@ -175,7 +175,7 @@ def draw_walks(
     world: World,  # What the sessions are like
     facts: pl.DataFrame,  # As made by draw_facts
     rng: np.random.Generator,  # Source of randomness
-) -> pl.DataFrame:  # As made by eda.walk: _s, step, events, place, hit
+) -> pl.DataFrame:  # As made by session_walks: _s, step, events, place, hit
     "How sessions begin; it has nothing to do with how they end."
     visitor = facts["visitor"].to_numpy()
     steps = [

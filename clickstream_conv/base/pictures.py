@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
-           'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts', 'title_of',
+           'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts', 'picture_title',
            'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
@@ -154,7 +154,7 @@ def plain_texts(
     return figure
 
 # %% ../../nbs/base/01_pictures.ipynb #73ad538b
-def title_of(
+def picture_title(
     figure: "plt.Figure",  # What was drawn
 ) -> str:  # On one line; empty where it has none
     "What a picture says above itself: the title of the whole, or else that of its first panel."
@@ -177,7 +177,7 @@ class Picture:
         import matplotlib.pyplot as plt
 
         self.figure, self.alt, kept = plain_texts(figure), alt, io.BytesIO()
-        self.title = title_of(self.figure)
+        self.title = picture_title(self.figure)
         with plt.rc_context(LOOK):
             figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
         plt.close(figure)

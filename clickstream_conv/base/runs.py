@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JOURNAL', 'BRIEF', 'AGAIN', 'atomic_write', 'sweep_folders', 'brief_folder', 'sha256_of', 'inside', 'Run',
-           'write_table', 'naming_damage', 'parquet_table', 'read_table', 'plain_json', 'write_json', 'read_json']
+           'write_table', 'naming_damage', 'parquet_table', 'read_run_table', 'plain_json', 'write_json', 'read_json']
 
 # %% ../../nbs/base/03_runs.ipynb #6d859806
 import hashlib
@@ -240,7 +240,7 @@ def parquet_table(
         return pl.read_parquet(path, columns=columns, glob=False)
 
 
-def read_table(
+def read_run_table(
     run: Run,  # The run
     name: str,  # File name, ending in .parquet
     stage: str = "02_sources",  # The stage that makes it, for the message if it is missing

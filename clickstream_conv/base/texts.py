@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CONTROL', 'MARKS', 'FIRST', 'LAST', 'FENCE_LINE', 'CODE_SPAN', 'LIVE', 'ROLE', 'TAGS', 'KEPT', 'STARTS', 'FORMULA',
            'NUMBER', 'for_terminal', 'on_one_line', 'for_markdown', 'from_markdown', 'paragraph', 'bullets',
-           'without_markup', 'safe_html', 'for_html', 'for_plotly', 'file_name', 'cell_for_spreadsheet',
-           'frame_for_spreadsheet', 'spreadsheet_note']
+           'without_markup', 'safe_html', 'for_html', 'for_plotly', 'file_name', 'count_in_words', 'percent',
+           'cell_for_spreadsheet', 'frame_for_spreadsheet', 'spreadsheet_note']
 
 # %% ../../nbs/base/00_texts.ipynb #d8471092
 import html
@@ -170,6 +170,23 @@ def file_name(
 ) -> str:  # A name of a file in this folder
     "Words as the name of a file: nothing in it leads to another folder."
     return re.sub(r"[^\w.-]+", "_", str(text)).lstrip(".")[:120] or "unnamed"
+
+# %% ../../nbs/base/00_texts.ipynb #c22c90fb
+def count_in_words(
+    count: int,  # How many
+    what: str,  # One of them, such as session
+) -> str:  # Such as 1 session, 1,200 sessions
+    "A number of things."
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def percent(
+    share: float,  # In [0, 1], or a difference of two shares
+) -> str:  # Such as 3.1 %
+    "A share with as many digits as help."
+    size = abs(share)
+    digits = 0 if size >= 0.0995 else 1 if size >= 0.00095 or share == 0 else 2
+    return f"{100 * share:.{digits}f} %"
 
 # %% ../../nbs/base/00_texts.ipynb #38ba0ed9
 STARTS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # what a formula begins with, also in full width

@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 
 from ..base.models_kept import save_model
-from ..base.runs import read_json, read_table, Run, sha256_of, write_table
+from ..base.runs import read_json, read_run_table, Run, sha256_of, write_table
 from .comparing import mapped_out_of_fold
 from .threshold import threshold_for
 from ..features.columns import NOT_FEATURES
@@ -120,7 +120,7 @@ def known_out_of_fold(
         or about["sha256"] != sha256_of(run / OUT_OF_FOLD)
     ):
         return None
-    known = read_table(run, OUT_OF_FOLD).to_pandas()
+    known = read_run_table(run, OUT_OF_FOLD).to_pandas()
     found = [
         validate[["session_id", "landmark"]]
         .merge(known[known["fold"] == number], on=["session_id", "landmark"], how="left")[

@@ -20,7 +20,7 @@ from ..features.table import session_features
 from ..log.draws import cut_off_sessions
 from ..models.kept import load_model
 from ..sources.card import load_events
-from ..sources.source import Outcome
+from ..sources.source import Outcome, outcome_hit
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #95551e27
 ENOUGH = 100  # sessions from which segments are made
@@ -75,7 +75,7 @@ def whole_sessions(
         .then(pl.coalesce("value", pl.col("price") * pl.col("quantity")).fill_null(0.0))
         .otherwise(0.0)
     )
-    hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
+    hit = outcome_hit(outcome)
     ends = events.group_by("session_id", maintain_order=True).agg(
         converted=hit.any().cast(pl.Int64),
         revenue=paid.sum(),

@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
-from .facts import unit_of, wrapped
+from .facts import outcome_unit, wrapped
 from .shares import share_by, widest
 from ..sources.source import Outcome
 
@@ -150,7 +150,7 @@ def plot_clock(
         every = pd.concat(clocks)
         floor = floor_of(100 * every["low"], 100 * every["high"])
         axes[0, 0].set_ylim(floor, max(top[0] for top in tops))
-        axes[0, 0].set_ylabel(textwrap.fill(f"{outcome.title}, % of {unit_of(outcome)}", 24))
+        axes[0, 0].set_ylabel(textwrap.fill(f"{outcome.title}, % of {outcome_unit(outcome)}", 24))
         if rows == 2:
             axes[1, 0].set_ylim(0, max(top[1] for top in tops))
             axes[1, 0].set_ylabel("revenue a session")

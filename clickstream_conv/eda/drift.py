@@ -13,8 +13,9 @@ import polars as pl
 
 from ..base.findings import exact_count, Figure, figure_of, Sentence, share_in_words
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
+from ..base.texts import percent
 from .clock import floor_of, revenue_by
-from .facts import percent, percents, unit_of, wrapped
+from .facts import outcome_unit, percents, wrapped
 from .funnel import funnel_kinds
 from .quality import PERIODS, times
 from .relevance import MOST_WORDS
@@ -49,7 +50,7 @@ def by_period(
 # %% ../../nbs/eda/12_drift.ipynb #1055e6dc
 def _share_of_period(row: pd.Series, which: str, period: str, outcome: Outcome) -> Figure:
     "The outcome's share in one period, the first or that with the least or the most."
-    unit = unit_of(outcome)
+    unit = outcome_unit(outcome)
     return figure_of(
         row.to_dict() | dict(share_low=row["low"], share_high=row["high"]),
         "share",
@@ -93,7 +94,7 @@ def drift_sentence(
     spread: float = 1.0,  # Design effect
 ) -> Sentence:  # With its figures
     "Whether the outcome moved more than chance."
-    whole, unit = periods[periods["whole"]], unit_of(outcome)
+    whole, unit = periods[periods["whole"]], outcome_unit(outcome)
     rows = f"training part, {unit} by {period}"
     counts = exact_count(len(whole), "periods in full", rows)
     if len(whole) < 2:
@@ -237,7 +238,7 @@ def _hollow(ax: plt.Axes, periods: pd.DataFrame, value: pd.Series, colour: str) 
 # %% ../../nbs/eda/12_drift.ipynb #bf946d09
 def _panels_of(periods: pd.DataFrame, period: str, outcome: Outcome) -> list:
     "What is drawn over time: column, its ends, scale, colour, title."
-    asked = f"{outcome.title}, % of {unit_of(outcome)}"
+    asked = f"{outcome.title}, % of {outcome_unit(outcome)}"
     panels = [
         ("sessions", None, 1, KINDS[0], f"sessions a {period}"),
         ("share", ("low", "high"), 100, COLOURS["converted"], asked),

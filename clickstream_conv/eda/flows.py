@@ -13,14 +13,15 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ..base.pictures import Chart, KINDS
-from .facts import percent, percents
+from ..base.texts import percent
+from .facts import percents
 from .lengths import GROUPS
 from .moves import ELSEWHERE, LEAVES, short_name
 from .shares import design_effect, shares
 
 # %% ../../nbs/eda/08_flows.ipynb #cb618d53
 def flows(
-    walked: pl.DataFrame,  # As made by walk
+    walked: pl.DataFrame,  # As made by session_walks
     steps: int = 4,  # Events from the beginning
 ) -> pd.DataFrame:  # group, step, from, to, sessions
     "How sessions flow from event to event at their beginning."
@@ -39,7 +40,7 @@ def flows(
 
 
 def early_leavers(
-    walked: pl.DataFrame,  # As made by walk
+    walked: pl.DataFrame,  # As made by session_walks
     steps: int = 3,  # Events from the beginning
 ) -> dict:  # share, low, high
     "What share of the sessions that do not convert ends within its first events."
@@ -55,7 +56,7 @@ def early_leavers(
 
 
 def flows_finding(
-    walked: pl.DataFrame,  # As made by walk
+    walked: pl.DataFrame,  # As made by session_walks
     steps: int = 3,  # Events from the beginning
 ) -> str:  # A sentence
     "How many leave early."
@@ -126,7 +127,7 @@ def _name_group(figure: go.Figure, name: str, y: float) -> None:
 
 # %% ../../nbs/eda/08_flows.ipynb #9417348f
 def plot_flows(
-    walked: pl.DataFrame,  # As made by walk
+    walked: pl.DataFrame,  # As made by session_walks
     steps: int = 4,  # Events from the beginning
     title: str = "",  # The finding; empty: computed
 ) -> Chart:  # Its data is flows

@@ -14,7 +14,8 @@ import polars as pl
 
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
-from .facts import duration, FUNNEL, percent, whose_sessions, wrapped
+from ..base.texts import percent
+from .facts import duration, FUNNEL, whose_sessions, wrapped
 from .shares import draw_points, label_rows, places_of, share_by, shares, widest
 from ..sources.source import Outcome
 

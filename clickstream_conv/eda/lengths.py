@@ -16,7 +16,8 @@ import polars as pl
 
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, LOOK, Picture, plain_scales, spread_out
-from .facts import percent, percents, wrapped
+from ..base.texts import count_in_words, percent
+from .facts import percents, wrapped
 from .shares import shares
 from ..sources.source import Outcome
 
@@ -196,7 +197,7 @@ def ahead_finding(
 ) -> str:  # A sentence
     "Where looking back misleads most."
     worst = ahead.loc[(ahead["share"] - ahead["length_share"]).abs().idxmax()]
-    reached = f"{worst['events']:.0f} event{'s' if worst['events'] > 1 else ''}"
+    reached = count_in_words(int(worst["events"]), "event")
     return (
         f"Of the sessions that reach {reached}, {percents(worst)} convert later; finished sessions"
         f" of about that length seem to convert at {in_interval(worst, 'length_share', percent)}"

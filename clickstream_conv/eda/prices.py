@@ -14,9 +14,16 @@ import polars as pl
 
 from ..base.findings import in_interval, value_in_words
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
+from ..base.texts import percent
 from .clock import over_time
-from .facts import percent, whose_sessions, wrapped
-from .shares import design_effect, in_words, more_than_chance, share_by, shares
+from .facts import whose_sessions, wrapped
+from clickstream_conv.eda.shares import (
+    chance_in_words,
+    design_effect,
+    more_than_chance,
+    share_by,
+    shares,
+)
 
 # %% ../../nbs/eda/06_prices.ipynb #9300dce7
 BANDS = (
@@ -150,7 +157,7 @@ def price_finding(
         first[f"{kind}_p"],
     )
     if not p < 0.05:
-        return f"{said}; how often a look ends so differs {in_words(p)} between price bands"
+        return f"{said}; how often a look ends so differs {chance_in_words(p)} between price bands"
     best, worst = (
         bands.loc[bands[f"{kind}_rate"].idxmax()],
         bands.loc[bands[f"{kind}_rate"].idxmin()],

@@ -12,6 +12,7 @@ import pandas as pd
 import polars as pl
 
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
+from ..base.texts import count_in_words
 from .facts import wrapped
 from ..log.bots import ENOUGH, FAST, MANY_EVENTS, STEADY
 from ..log.checking import FINE
@@ -95,7 +96,7 @@ def times(
 ) -> str:  # Such as 12 weeks
     "A number of periods in words."
     return (
-        f"{number:,} {period}{'' if number == 1 else 's'}"
+        count_in_words(number, period)
         if period[0].isalpha()
         else f"{number:,} stretches of {period}"
     )

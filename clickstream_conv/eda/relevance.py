@@ -15,7 +15,8 @@ from scipy.special import xlogy
 from scipy.stats import random_table
 
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
-from .facts import percent, wrapped
+from ..base.texts import percent
+from .facts import wrapped
 from .shares import capital
 from ..log.checking import FINE
 from ..sources.source import Outcome

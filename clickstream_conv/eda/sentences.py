@@ -11,7 +11,8 @@ import pandas as pd
 import polars as pl
 
 from ..base.findings import exact_count, Figure, figure_of, Sentence, share_in_words
-from .facts import percent, unit_of
+from ..base.texts import percent
+from .facts import outcome_unit
 from .funnel import funnel_kinds, UNTRACKED
 from .relevance import MOST_WORDS
 from .shares import capital
@@ -161,12 +162,12 @@ def records(
 
 # %% ../../nbs/eda/13_sentences.ipynb #6e5d841f
 def outcome_sentence(
-    level: pd.Series,  # As made by overall
+    level: pd.Series,  # As made by overall_share
     outcome: Outcome,  # What is asked
     title: str,  # Of the log
 ) -> Sentence:  # With its figures
     "How often the outcome happens."
-    rows, unit = f"training part, {unit_of(outcome)}", unit_of(outcome)
+    rows, unit = f"training part, {outcome_unit(outcome)}", outcome_unit(outcome)
     own = figure_of(
         level.to_dict() | dict(share_low=level["low"], share_high=level["high"]),
         "share",

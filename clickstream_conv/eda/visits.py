@@ -10,9 +10,16 @@ import pandas as pd
 import polars as pl
 
 from ..base.findings import in_interval
-from .facts import percent, percents
+from ..base.texts import percent
+from .facts import percents
 from .quality import PERIODS
-from .shares import design_effect, in_words, more_than_chance, share_by, shares
+from clickstream_conv.eda.shares import (
+    chance_in_words,
+    design_effect,
+    more_than_chance,
+    share_by,
+    shares,
+)
 from ..sources.source import Outcome
 
 # %% ../../nbs/eda/09_visits.ipynb #c78c14b3
@@ -46,7 +53,7 @@ OTHERS = "all other beginnings"  # those too rare to be shown by name, together
 
 
 def paths(
-    walked: pl.DataFrame,  # As made by walk
+    walked: pl.DataFrame,  # As made by session_walks
     facts: pl.DataFrame,  # As made by session_facts
     events: int = 3,  # Events that make a path
     outcome: Outcome = Outcome(),  # What is asked
@@ -100,7 +107,7 @@ def paths_finding(
         " those at risk"
     )
     if not (p := more_than_chance(begun, spread)) < 0.05:
-        return f"{said}; {outcome.title} differs {in_words(p)} between beginnings"
+        return f"{said}; {outcome.title} differs {chance_in_words(p)} between beginnings"
     aside = (
         f"; after the rarer ones together in {percents(rest.iloc[0])}"
         if len(rest) and rest["share"].iloc[0] > best["share"]

@@ -48,7 +48,7 @@ def shuffling(
 
 # %% ../../nbs/explain/05_shuffling.ipynb #0e176d54
 def beside(
-    importance: pd.DataFrame,  # As made by overall
+    importance: pd.DataFrame,  # As made by overall_importance
     shuffled: pd.DataFrame,  # As made by shuffling, a column at a time
     most: int = 12,  # Columns shown
 ) -> pd.DataFrame:  # By column: title, importance, rise in log-loss

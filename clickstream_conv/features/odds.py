@@ -14,15 +14,10 @@ import polars as pl
 from narwhals.typing import IntoFrameT
 from sklearn.utils.validation import check_is_fitted
 
-from clickstream_conv.features.learned import (
-    EventTransformer,
-    look_up,
-    lookup_table,
-    state_of,
-    with_earlier,
-)
+from .learned import EventTransformer, look_up, lookup_table, with_earlier
 from .look_back import dwell_seconds
 from .outcomes import as_native
+from ..sources.source import state_of
 
 # %% ../../nbs/features/09_odds.ipynb #cff314eb
 START = "(start)"  # the state before the first event
@@ -30,9 +25,9 @@ START = "(start)"  # the state before the first event
 
 def _transitions(frame: nw.LazyFrame, state: tuple) -> nw.LazyFrame:
     "Each event with the move that led to it, as one text."
-    frame = with_earlier(frame.with_columns(_state=state_of(state)), _before="_state").with_columns(
-        nw.col("_before").fill_null(START)
-    )
+    frame = with_earlier(
+        frame.with_columns(_state=state_of(state, nw)), _before="_state"
+    ).with_columns(nw.col("_before").fill_null(START))
     return frame.with_columns(
         _move=nw.concat_str([nw.col("_before"), nw.col("_state")], separator=" > ")
     )
@@ -127,7 +122,7 @@ def _dwell_band(edges: list) -> nw.Expr:
 # %% ../../nbs/features/09_odds.ipynb #cb0a3c1a
 def _left_states(events: IntoFrameT, state: tuple, edges: list) -> nw.LazyFrame:
     "Each event with the state that was left, and after how long; empty where there is none."
-    frame = nw.from_native(events).lazy().with_columns(_state=state_of(state))
+    frame = nw.from_native(events).lazy().with_columns(_state=state_of(state, nw))
     frame = with_earlier(frame, _t_before="t", _before="_state").with_columns(
         _dwell=nw.col("t") - nw.col("_t_before")
     )

@@ -9,7 +9,7 @@ __all__ = ['LANDMARKS', 'KEYS', 'NEVER', 'in_session', 'run_in_polars', 'with_le
 import narwhals.stable.v2 as nw
 from narwhals.typing import IntoFrameT
 
-from ..sources.source import Outcome
+from ..sources.source import Outcome, outcome_hit
 
 # %% ../../nbs/features/00_outcomes.ipynb #5ea32347
 LANDMARKS = (1, 2, 3, 5, 8, 13)  # events seen before predicting, by default
@@ -62,11 +62,6 @@ def as_native(
 NEVER = 2**62  # a step that no session reaches
 
 
-def _hit(outcome: Outcome) -> nw.Expr:
-    "Whether an event is one that the outcome waits for."
-    return (nw.col(outcome.column).cast(nw.String) == outcome.equals).fill_null(False)
-
-
 def _known(column: str) -> nw.Expr:
     "A column as a number; null where it is unknown, however an engine marks that."
     number = nw.col(column).cast(nw.Float64)
@@ -91,7 +86,7 @@ def marked_events(
         .then(_worth(events.collect_schema().names()))
         .otherwise(0.0)
     )
-    events = events.with_columns(_hit=_hit(outcome), _paid=paid).with_columns(
+    events = events.with_columns(_hit=outcome_hit(outcome, nw), _paid=paid).with_columns(
         _unknown=nw.when(nw.col("_paid").is_null()).then(1).otherwise(0)
     )
     if outcome.kind == "next":

@@ -13,7 +13,7 @@ import polars as pl
 
 from ..base.findings import as_kept, chosen_value, exact_count, Sentence
 from ..base.models_kept import save_model
-from ..base.runs import parquet_table, read_table, Run, write_json, write_table
+from ..base.runs import parquet_table, read_run_table, Run, write_json, write_table
 from .encoder import encoder_for, EventEncoder, FOLDS, visitor_folds
 from .outcomes import KEYS, LANDMARKS, outcomes
 from .table import session_features
@@ -228,7 +228,7 @@ def _rows_by_part(table: pl.DataFrame) -> dict:
 def _all_rows(run: Run, card: dict, landmarks: tuple):
     "Session rows of a run, partition by partition; a log that was read whole is one."
     if card["ready_made"]:
-        yield ready_made_table(read_table(run, "sessions-read.parquet"))
+        yield ready_made_table(read_run_table(run, "sessions-read.parquet"))
         return
     encoder, others = learn_by_fold(load_events(run, "train"), card)
     save_model(
@@ -332,4 +332,4 @@ def load_sessions(
         prepare(run, sessions=sessions)
     if not run.has("sessions.parquet"):
         build_sessions(run)
-    return read_table(run, "sessions.parquet").filter(pl.col("part") == part).to_pandas()
+    return read_run_table(run, "sessions.parquet").filter(pl.col("part") == part).to_pandas()

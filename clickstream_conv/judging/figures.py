@@ -56,9 +56,10 @@ FIGURES, AT_THRESHOLD = METRICS["probability"], METRICS["threshold"]  # in the o
 
 
 def register_metrics(
-    *metrics: Metric,  # To be known from now on; of two of the same kind and name, the later
+    *metrics: Metric,  # To be known from now on
 ) -> None:
     "Make metrics known: to comparisons, intervals, slices, searches, cards and pictures."
+    asked = [(metric.kind, metric.name) for metric in metrics]
     for metric in metrics:
         if metric.kind not in METRICS:
             raise ValueError(
@@ -70,10 +71,16 @@ def register_metrics(
             )
         if metric.of is None and metric.kind in ("probability", "revenue"):
             raise ValueError(f"{metric.name} has no function; give of=, e.g. of=lambda rows: ...")
+        kind, name = metric.kind, metric.name
+        if name in METRICS[kind] or asked.count((kind, name)) > 1:
+            raise ValueError(
+                f"there is a metric {name!r} of kind {kind!r} already. Give yours another name, or"
+                f" take that one out first: METRICS[{kind!r}].pop({name!r})"
+            )
     for metric in metrics:
         METRICS[metric.kind][metric.name] = metric
 
-
+# %% ../../nbs/judging/00_figures.ipynb #a3f9114d
 def metric_of(
     name: str,  # A metric
     *kinds: str,  # Where to look for it, in order; none: everywhere
@@ -93,7 +100,7 @@ def title_of_metric(
     found = [known[name].title for known in METRICS.values() if name in known]
     return found[0] if found else name
 
-# %% ../../nbs/judging/00_figures.ipynb #a3f9114d
+
 def metrics_on(
     place: str,  # One of SHOWN_ON
 ) -> list:  # Metrics of probabilities, those within groups first

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..base.findings import chosen_value, exact_count, Figure, figure_of, Sentence
 from ..base.pictures import POOLED
+from ..base.texts import count_in_words
 from .figures import rank_rows, weighted_figures
 from .intervals import draws_of_visitors, share_with_ends, with_ends
 from .thresholds import best_place, gains, one_per_session
@@ -23,7 +24,7 @@ def after_in_words(
     "A moment in words."
     if landmark == POOLED:
         return "whenever the line is reached"
-    return f"after {landmark} event{'' if landmark == 1 else 's'}"
+    return f"after {count_in_words(landmark, 'event')}"
 
 # %% ../../nbs/judging/13_moments.ipynb #a17ba00a
 def same_sessions(

@@ -16,7 +16,7 @@ import polars as pl
 from ..features.columns import feature_columns
 from ..features.outcomes import KEYS
 from .strength import ANCHORED, FEW, Finding, FROM_OUTCOME
-from ..sources.source import Outcome
+from ..sources.source import Outcome, outcome_hit
 
 # %% ../../nbs/leaks/03_from_outcome.ipynb #616c0c87
 OUTCOME_NAMES = (
@@ -126,7 +126,7 @@ def last_moments(
     # which the session is at risk)
 ) -> pd.DataFrame:
     "Until when each session could have been asked about."
-    hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
+    hit = outcome_hit(outcome)
     spans = events.group_by("session_id").agg(
         hit=pl.col("step").filter(hit).min(), length=pl.col("step").max()
     )

@@ -9,6 +9,8 @@ __all__ = ['BOTS', 'BY_AGENT', 'BY_BEHAVIOUR', 'AGENT_WORDS', 'NO_BOTS', 'MANY_E
 # %% ../../nbs/log/24_bots.ipynb #309d8e03
 import polars as pl
 
+from ..base.texts import count_in_words
+
 # %% ../../nbs/log/24_bots.ipynb #6eaac448
 BOTS = ("keep", "drop")  # what can be done with programs: counted and kept, or set aside
 BY_AGENT, BY_BEHAVIOUR = "bot by its user agent", "bot by its behaviour"  # why rows are set aside
@@ -120,16 +122,11 @@ def programs_among(
 MOST_PROGRAMS = 0.2  # share of the sessions that may be set aside by their behaviour
 
 
-def _many(count: int, what: str) -> str:
-    "A number of things, in words."
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def purchases_among(
     count: int,  # Purchases
 ) -> str:  # Such as 1 purchase among them
     "How many of the rows just named are purchases."
-    return f"{count:,} purchase{'' if count == 1 else 's'} among them"
+    return f"{count_in_words(count, 'purchase')} among them"
 
 # %% ../../nbs/log/24_bots.ipynb #0bde05bd
 def bot_notes(
@@ -151,11 +148,11 @@ def bot_notes(
     }
     if rows[BY_AGENT]:
         said.append(
-            f"programs by their user agent: {_many(rows[BY_AGENT], 'row')}{bought[BY_AGENT]},"
+            f"programs by their user agent: {count_in_words(rows[BY_AGENT], 'row')}{bought[BY_AGENT]},"
             f" {done}"
         )
     if rows[BY_BEHAVIOUR]:
-        sessions = _many(counts.get(("bot sessions", BY_BEHAVIOUR), 0), "session")
+        sessions = count_in_words(counts.get(("bot sessions", BY_BEHAVIOUR), 0), "session")
         ahead = (
             "; judged by whole sessions: a visit that goes on is scored until it meets the rule"
             if bots == "drop"
@@ -163,7 +160,7 @@ def bot_notes(
         )
         said.append(
             f"like programs by their behaviour, or like a tracker that sends in bursts: {sessions}"
-            f" with {_many(rows[BY_BEHAVIOUR], 'row')}{bought[BY_BEHAVIOUR]}, {done}{ahead}"
+            f" with {count_in_words(rows[BY_BEHAVIOUR], 'row')}{bought[BY_BEHAVIOUR]}, {done}{ahead}"
         )
     return said
 
@@ -181,7 +178,7 @@ def refuse_bots(
     if bots != "drop" or taken <= MOST_PROGRAMS * sessions:
         return
     raise ValueError(
-        f"{name}: bots: drop would set aside {taken:,} of {_many(sessions, 'session')} for their"
+        f"{name}: bots: drop would set aside {taken:,} of {count_in_words(sessions, 'session')} for their"
         f" behaviour, more than the {MOST_PROGRAMS:.0%} that programs can be. A tracker that sends"
         " several events at once makes people look like programs, and so does an id that many"
         " visits share. Check session_id and t in the mapping, or state bots: keep"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONTRACT', 'FORM', 'FOUND', 'BEFORE', 'ADDED', 'LARGEST_MAPPING', 'Contract', 'contract_of', 'write_contract',
-           'mapping_from_json', 'contract_from', 'load_contract', 'differences', 'mapping_note']
+           'mapping_from_json', 'contract_from', 'load_contract', 'mapping_differences', 'mapping_note']
 
 # %% ../../nbs/log/48_contract.ipynb #aef6d876
 from dataclasses import asdict, dataclass, fields, replace
@@ -296,7 +296,7 @@ def _settled_alike(rules: Rules, kept: Rules) -> dict:
     return vars(rules) | found | dict(time_format=form, duplicates=duplicates)
 
 
-def differences(
+def mapping_differences(
     contract: Contract,  # By which a run learned
     mapping: Mapping,  # Of a mapping file
 ) -> list:  # Names of the parts of a mapping file in which they differ
@@ -339,7 +339,7 @@ def mapping_note(
         f"To learn by the file: clickstream-conv run --source {path} --out {run.folder}"
     )
     try:
-        parts = differences(
+        parts = mapping_differences(
             contract, mapping_from_text(path.read_text(encoding="utf-8-sig"), path.name)
         )
     except (ValueError, OSError):

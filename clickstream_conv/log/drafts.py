@@ -19,7 +19,7 @@ from .guesses import spellings
 from .language import as_lists
 from .lines import expand_rows
 from .paths import decoded
-from .readings import Figures, figures_from, one_line, read_head
+from .readings import Figures, figures_from, read_head, without_breaks
 
 # %% ../../nbs/log/56_drafts.ipynb #2586a65e
 DEEPEST_FLAT = 4  # levels of nested data that are looked into
@@ -61,7 +61,7 @@ def _draft_text(draft) -> str:
     lines = mapping_lines(draft.flat, draft.guesses, draft.time_format)
     if ruled:
         lines = [line for line in lines if not line.startswith("# no column of event names")]
-    return "\n".join(one_line(line) for line in (*lines, *draft.extra))
+    return "\n".join(without_breaks(line) for line in (*lines, *draft.extra))
 
 # %% ../../nbs/log/56_drafts.ipynb #af801a1b
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from clickstream_conv.log.no_visits import (
     refuse_purchases_only,
     refuse_single_events,
 )
-from .readings import Figures, figures_from, one_line, why_not_read
+from .readings import Figures, figures_from, why_not_read, without_breaks
 from .recognition import proposal_of_tracker, recognised
 from .refinements import context_for, refined
 from .worth import class_lines
@@ -155,7 +155,7 @@ def own_proposal(
         *asked,
         *context_lines(draft.flat, context_for(draft)),
     ]
-    return [one_line(line) for line in lines]
+    return [without_breaks(line) for line in lines]
 
 # %% ../../nbs/log/61_proposals.ipynb #96709ff3
 PAID_COLUMNS = (
@@ -249,7 +249,7 @@ def finished_proposal(
     lines += context_lines(flat, dict.fromkeys(context, "session") | left, finished=True)
     if suspects and len(suspects) < len(context):
         lines += _suspect_lines(suspects)
-    return [one_line(line) for line in lines]
+    return [without_breaks(line) for line in lines]
 
 # %% ../../nbs/log/61_proposals.ipynb #dbcdce21
 def _suspect_lines(suspects: list) -> list:
@@ -330,4 +330,4 @@ def propose(
         first, *lines = _finished_or_refused(head, error)
     other = {"delimiter": delimiter, "encoding": encoding if encoding != "utf8" else ""}
     lines += [f"{key}: {flow_yaml(value)}" for key, value in other.items() if value]
-    return "\n".join([first, *map(one_line, head.lines()), *lines]) + "\n"
+    return "\n".join([first, *map(without_breaks, head.lines()), *lines]) + "\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from ..base.texts import count_in_words
 from .columns import flow_yaml
 from .conditions import event_by_rules
 from .delimiters import find_delimiter
@@ -21,7 +22,7 @@ from .lines import expand_rows
 from .mapping import Mapping, RECOGNISED
 from .mapping_files import load_mapping, read_yaml
 from .paths import has_steps, value_at
-from .readings import counted, figures_from, one_line, read_head, why_not_read
+from .readings import figures_from, read_head, why_not_read, without_breaks
 from .streams import HEAD, open_log
 from .trackers import shipped_mapping, shipped_mappings
 from .zones import zone_lines
@@ -201,7 +202,7 @@ def session_or_visitor(
             ),
         ]
     said = (
-        f"{counted(lost, 'row')} {'has' if lost == 1 else 'have'} no session id: as it is"
+        f"{count_in_words(lost, 'row')} {'has' if lost == 1 else 'have'} no session id: as it is"
         f" {as_it_is.sentence()}"
     )
     return [
@@ -255,4 +256,4 @@ def proposal_of_tracker(
     head.append(f"# read so, the first {len(raw):,} rows of {path.name} hold {said}")
     if found and found.unnamed:
         head.append(f"# {found.unnamed}")
-    return "\n".join(map(one_line, [*head, *lines])) + "\n"
+    return "\n".join(map(without_breaks, [*head, *lines])) + "\n"

@@ -27,7 +27,7 @@ from .databases import database_pieces
 from .delimiters import READER_COLUMNS, refuse_clash
 from .dialects import Dialect, without_words
 from .files import format_of, log_files, plain_errors
-from .json_files import json_pieces, line_pieces, read_json
+from .json_files import json_pieces, line_pieces, read_json_file
 from .line_patterns import columns_of
 from .parquet_files import parquet_columns, read_parquet, refuse_no_parquet
 from .sql import sql_pieces, Workspace
@@ -90,7 +90,7 @@ def _read_file(
     if form == "parquet":
         table = read_parquet(path, lines)
     elif form == "json":
-        table = read_json(path, encoding, lines, dialect.records)
+        table = read_json_file(path, encoding, lines, dialect.records)
     elif form == "lines":
         table = joined_pieces(
             list(line_pieces(path, encoding, None, lines, skip_lines, readable_whole(), dialect))

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ..base.runs import read_table, Run
+from ..base.runs import read_run_table, Run
 from ..features.encoder import visitor_folds
 from .fitting import fit, log_loss, probability
 from ..sources.card import load_events
@@ -139,7 +139,7 @@ def training_starts(
         return None
     if not card["ready_made"]:
         return session_starts(load_events(run, "train"))
-    sessions = read_table(run, "sessions-read.parquet").filter(pl.col("part") == "train")
+    sessions = read_run_table(run, "sessions-read.parquet").filter(pl.col("part") == "train")
     return sessions.sort("session_id").to_pandas().set_index("session_id")["start"]
 
 # %% ../../nbs/models/06_calibration.ipynb #318e210d

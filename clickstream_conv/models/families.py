@@ -85,9 +85,10 @@ FAMILIES = {task: {} for task in TASKS}  # task: name: family
 
 
 def register_families(
-    *families: Family,  # To be known from now on; of two of the same task and name, the later
+    *families: Family,  # To be known from now on
 ) -> None:
     "Make families known: to training, search, comparison, loading, reasons and pictures."
+    asked = [(family.task, family.name) for family in families]
     for family in families:
         if family.task not in TASKS:
             raise ValueError(
@@ -100,6 +101,12 @@ def register_families(
         if unset := [name for name in family.space if name not in family.defaults]:
             raise ValueError(
                 f"a search would try {unset[0]!r} of {family.name}, which has no default for it"
+            )
+        task, name = family.task, family.name
+        if name in FAMILIES[task] or asked.count((task, name)) > 1:
+            raise ValueError(
+                f"there is a family {name!r} for {task!r} already. Give yours another name, or"
+                f" take that one out first: FAMILIES[{task!r}].pop({name!r})"
             )
     for family in families:
         FAMILIES[family.task][family.name] = family

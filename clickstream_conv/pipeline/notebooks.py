@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'LAUNCH', 'MOST_SAID', 'FAULT', 'WAYS', 'MEMORY', 'NO_MEMORY', 'STOPPED', 'ENDED', 'stage_notebook',
-           'environment', 'own_kernel', 'one_line', 'say', 'shortened', 'of_system', 'is_ours', 'innermost',
-           'where_raised', 'means_no_memory', 'failure', 'interrupt', 'execute']
+           'environment', 'own_kernel', 'say', 'shortened', 'of_system', 'is_ours', 'innermost', 'where_raised',
+           'means_no_memory', 'failure', 'interrupt', 'execute']
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #272743e1
 import errno
@@ -94,13 +94,6 @@ def own_kernel(
             yield place
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #a0813142
-def one_line(
-    text: str,  # Anything
-) -> str:  # The same without line breaks, control characters written out
-    "A text on one line."
-    return on_one_line(text)
-
-
 def say(
     line: str,  # Anything, in one line or several
     err: bool = False,  # Whether it goes to the other stream
@@ -122,7 +115,7 @@ def shortened(
     str
 ):  # On one line; the middle of a long text is left out, so that the way out at its end stays
     "A message of bearable length."
-    line = one_line(text)
+    line = on_one_line(text)
     return (
         line
         if len(line) <= MOST_SAID
@@ -227,7 +220,7 @@ def failure(
     # build(run)): KeyError: 'price'
 ) -> str:
     "An error of a cell in one line."
-    message = one_line(error.evalue)
+    message = on_one_line(error.evalue)
     if is_ours(error.ename, *innermost("\n".join(error.traceback))):
         return message
     if means_no_memory(error.ename, "\n".join([message, *error.traceback])):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'STAGES', 'NEEDS', 'KINDS', 'EXAMPLES', 'RANGES', 'RUN_DEFAULTS', 'package_folder', 'notebooks_folder',
-           'read_notebook', 'Parameter', 'cell_source', 'cell_tags', 'declared_parameters', 'Range',
+           'read_notebook', 'Parameter', 'cell_source', 'cell_tags', 'declared_parameters', 'OptionRange',
            'refuse_out_of_range', 'refuse_nul', 'typed', 'refuse_unknown', 'settle', 'read_config', 'split_pairs']
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #41a6b456
@@ -155,7 +155,7 @@ def _fits(value, kind: str) -> bool:
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #ee8f2710
 @dataclass(frozen=True)
-class Range:
+class OptionRange:
     "The numbers that an option takes."
 
     least: float  # The smallest
@@ -174,39 +174,39 @@ class Range:
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #bf0b526f
 RANGES = {  # option: the numbers it takes; NaN lies in no range
-    "sessions": Range(1, 100_000_000, "20000"),
-    "seed": Range(0, 2**32 - 1, "0"),
-    "landmarks": Range(1, 10_000, "1,2,3,5,8"),
-    "test_share": Range(0.001, 0.999, "0.25"),
-    "max_rejected": Range(0, 1, "0.05"),
-    "memory": Range(0.01, 100_000, "4", zero=True),
-    "most_rows": Range(1, 10**10, "250000", zero=True),
-    "folds": Range(2, 100, "3"),
-    "resamples": Range(2, 100_000, "200"),
-    "least": Range(1, 10**9, "30"),
-    "least_buyers": Range(0, 10**9, "200"),
-    "shuffles": Range(1, 100_000, "20"),
-    "path_events": Range(1, 100, "3"),
-    "compare_visitors": Range(1, 10**9, "1000"),
-    "search_seconds": Range(1, 10**6, "60", zero=True),
-    "at_least": Range(0, 1, "0.5"),
-    "top_share": Range(0.0001, 1, "0.1"),
-    "gain": Range(0, 10**12, "20"),
-    "cost": Range(0, 10**12, "1"),
-    "view": Range(1, 10_000, "5", zero=True),
-    "clusters": Range(2, 1_000, "4", zero=True),
-    "most_clusters": Range(2, 1_000, "8"),
-    "stability_draws": Range(1, 100_000, "8"),
-    "cluster_rows": Range(2, 10**9, "3000"),
-    "explained": Range(1, 10**9, "800"),
-    "shuffled": Range(1, 10**9, "2000"),
-    "most": Range(1, 1_000, "12"),
-    "port": Range(1, 65_535, "8501"),
-    "limit": Range(1, 10**6, "60"),
-    "sizes": Range(1, 10**10, "100000,1000000"),
-    "fresh": Range(1_000, 10**8, "100000"),
-    "draws": Range(1, 100_000, "400"),
-    "logs": Range(1, 10_000, "32"),
+    "sessions": OptionRange(1, 100_000_000, "20000"),
+    "seed": OptionRange(0, 2**32 - 1, "0"),
+    "landmarks": OptionRange(1, 10_000, "1,2,3,5,8"),
+    "test_share": OptionRange(0.001, 0.999, "0.25"),
+    "max_rejected": OptionRange(0, 1, "0.05"),
+    "memory": OptionRange(0.01, 100_000, "4", zero=True),
+    "most_rows": OptionRange(1, 10**10, "250000", zero=True),
+    "folds": OptionRange(2, 100, "3"),
+    "resamples": OptionRange(2, 100_000, "200"),
+    "least": OptionRange(1, 10**9, "30"),
+    "least_buyers": OptionRange(0, 10**9, "200"),
+    "shuffles": OptionRange(1, 100_000, "20"),
+    "path_events": OptionRange(1, 100, "3"),
+    "compare_visitors": OptionRange(1, 10**9, "1000"),
+    "search_seconds": OptionRange(1, 10**6, "60", zero=True),
+    "at_least": OptionRange(0, 1, "0.5"),
+    "top_share": OptionRange(0.0001, 1, "0.1"),
+    "gain": OptionRange(0, 10**12, "20"),
+    "cost": OptionRange(0, 10**12, "1"),
+    "view": OptionRange(1, 10_000, "5", zero=True),
+    "clusters": OptionRange(2, 1_000, "4", zero=True),
+    "most_clusters": OptionRange(2, 1_000, "8"),
+    "stability_draws": OptionRange(1, 100_000, "8"),
+    "cluster_rows": OptionRange(2, 10**9, "3000"),
+    "explained": OptionRange(1, 10**9, "800"),
+    "shuffled": OptionRange(1, 10**9, "2000"),
+    "most": OptionRange(1, 1_000, "12"),
+    "port": OptionRange(1, 65_535, "8501"),
+    "limit": OptionRange(1, 10**6, "60"),
+    "sizes": OptionRange(1, 10**10, "100000,1000000"),
+    "fresh": OptionRange(1_000, 10**8, "100000"),
+    "draws": OptionRange(1, 100_000, "400"),
+    "logs": OptionRange(1, 10_000, "32"),
 }
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #826843d9

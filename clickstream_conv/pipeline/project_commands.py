@@ -237,7 +237,7 @@ def benchmark(
     """
     words = _size_words(sizes)
     from clickstream_conv.scale.benchmark import bench, PARTS
-    from clickstream_conv.scale.benchmark_page import findings
+    from clickstream_conv.scale.benchmark_page import benchmark_sentences
 
     for name, number in [("limit", limit), *(("sizes", int(word)) for word in words)]:
         refuse_out_of_range(name, number)
@@ -249,7 +249,7 @@ def benchmark(
         limit=limit,
         pythons=tuple(python),
     )
-    for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *findings(kept)):
+    for line in (f"results: {Path(out).absolute() / 'benchmark.md'}", *benchmark_sentences(kept)):
         say(line)
 
 # %% ../../nbs/pipeline/10_project_commands.ipynb #704ebe18

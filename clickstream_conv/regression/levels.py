@@ -13,11 +13,11 @@ import pandas as pd
 
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, LOOK, Picture
+from ..base.statistics import ties_in_order
 from ..judging.intervals import draws_of_visitors, with_ends
 from ..judging.reliability import bins_of_rows
 from ..models.styles import style_of
 from .choosing import revenue_colour, titled_picture
-from .figures import ties_in_order
 
 # %% ../../nbs/regression/05_levels.ipynb #b3e50699
 def sums_by_tenth(

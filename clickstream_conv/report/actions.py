@@ -9,6 +9,7 @@ __all__ = ['WON_SHORT', 'FIRST_STEPS', 'VERDICTS', 'OF_SPLIT', 'OF_VISITORS', 'a
 # %% ../../nbs/report/10_actions.ipynb #c3fa0026
 from ..base.findings import chosen_value, exact_count, LEARNED, Sentence, UNKNOWN
 from ..judging.figures import AT_THRESHOLD
+from ..judging.moments import after_in_words
 from clickstream_conv.report.answer import (
     figure_or_unknown,
     in_percent,
@@ -91,13 +92,6 @@ WON_SHORT = {
 }  # what a moment wins, by purpose
 
 
-def _moment(k) -> str:
-    "A moment in words."
-    return (
-        "whenever the line is reached" if k == POOLED else f"after {k} event{'' if k == 1 else 's'}"
-    )
-
-
 def _won_at(rows: list, purpose: str, asked: int) -> dict:
     "What each moment wins."
     where = (
@@ -106,7 +100,7 @@ def _won_at(rows: list, purpose: str, asked: int) -> dict:
     won = WON_SHORT[purpose]
     return {
         row["landmark"]: figure_or_unknown(
-            row, "value", f"{won}, asked {_moment(row['landmark'])}", won, where, asked
+            row, "value", f"{won}, asked {after_in_words(row['landmark'])}", won, where, asked
         )
         for row in rows
     }
@@ -132,13 +126,13 @@ def _moment_of_most(kept: dict, purpose: str) -> tuple:
     values = _won_at(rows, purpose, max(row["asked"] for row in kept["moments"]))
     first = next(row["landmark"] for row in rows if row["landmark"] != best)
     others = [first, *([POOLED] if POOLED in values and first != POOLED else [])]
-    said = ", ".join(f"{_moment(k)} {values[k]:{form}}" for k in others)
+    said = ", ".join(f"{after_in_words(k)} {values[k]:{form}}" for k in others)
     rivals = _rivals_of_best(rows)
     chance = ""
     if rivals:
-        chance = f" (no more than chance better than {' or '.join(map(_moment, rivals))})"
+        chance = f" (no more than chance better than {' or '.join(map(after_in_words, rivals))})"
     text = (
-        f"If you ask once, ask {_moment(best)}: {WON_SHORT[purpose]} is then"
+        f"If you ask once, ask {after_in_words(best)}: {WON_SHORT[purpose]} is then"
         f" {values[best]:{form}}{chance}; {said}."
     )
     return text, [values[k] for k in (best, *others)], {best, *others, *rivals}
@@ -160,7 +154,7 @@ def _cost_of_waiting(kept: dict) -> tuple:
         figure_or_unknown(
             row,
             "roc_auc",
-            f"ROC-AUC {_moment(row['landmark'])}",
+            f"ROC-AUC {after_in_words(row['landmark'])}",
             "share of pairs",
             same,
             row["sessions"],
@@ -168,10 +162,10 @@ def _cost_of_waiting(kept: dict) -> tuple:
         for row in (early, late)
     ]
     text = (
-        f"Waiting costs: {_moment(gone['landmark'])}, {in_percent(share)} of the conversions have"
+        f"Waiting costs: {after_in_words(gone['landmark'])}, {in_percent(share)} of the conversions have"
         f" happened. And it tells more: of the same {late['sessions']:,} sessions, those that get to"
         f" {late['landmark']} events, {in_percent(order[1])} of pairs are put in order"
-        f" {_moment(late['landmark'])}, {in_percent(order[0])} {_moment(early['landmark'])}."
+        f" {after_in_words(late['landmark'])}, {in_percent(order[0])} {after_in_words(early['landmark'])}."
     )
     counted = exact_count(late["sessions"], "sessions", same)
     return text, [share, *order, counted], {gone["landmark"], early["landmark"]}

@@ -7,6 +7,7 @@ __all__ = ['NO_DOUBTS', 'doubts']
 
 # %% ../../nbs/report/11_doubts.ipynb #3133ac95
 from ..base.findings import exact_count, Sentence, UNKNOWN, warnings_of
+from ..base.texts import count_in_words
 from .actions import is_fit, verdict_of
 from .answer import part_lines, QUESTIONS, whole_sentence
 from .answers import is_skipped, said_by
@@ -87,7 +88,7 @@ def _not_used(figures: dict) -> list:
     return [
         Sentence(
             "report.rejected",
-            f"{total:,} row{'s' if total != 1 else ''} could not be used: {listed}",
+            f"{count_in_words(total, 'row')} could not be used: {listed}",
             (exact_count(total, "rows", "the log"), *counts),
             "caution",
             tuple(reasons),

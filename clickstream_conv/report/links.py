@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from ..base.texts import from_markdown, without_markup
 from .outputs import page_output, picture_html
-from .reading import is_shown, settled_cells, text_of, together
+from .reading import is_shown, join_folded, settled_cells, text_of
 
 # %% ../../nbs/report/02_links.ipynb #1447a716
 TARGET = re.compile(
@@ -215,6 +215,6 @@ def notebook_page(
                 for shown in page_output(output, name, number, pictures, site.fold == "all")
             ]
         cells.append({**settled, "outputs": outputs, "execution_count": None})
-    kept = [{k: v for k, v in cell.items() if k != "id"} for cell in together(cells)]
+    kept = [{k: v for k, v in cell.items() if k != "id"} for cell in join_folded(cells)]
     page = dict(nbformat=4, nbformat_minor=4, metadata=_kernel(), cells=kept)
     return page, pictures

@@ -15,10 +15,10 @@ from clickstream_conv.report.answer import (
     figure_or_unknown,
     in_percent,
     LIMIT,
-    overall,
-    percent,
     POOLED,
+    pooled_figures,
     QUESTIONS,
+    unbroken_percent,
 )
 from .reading import nested_part
 
@@ -95,7 +95,7 @@ def _way_to_limit(row: dict, limit: dict, rows: str) -> tuple:
 def _sure_of_pairs(of: dict, source: dict, row: dict, limit: dict, name: str, rows: str) -> tuple:
     "How sure the share of pairs is, and the figures that say so."
     sure = (
-        f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of"
+        f"{unbroken_percent(row[f'{name}_low'])} to {unbroken_percent(row[f'{name}_high'])} in other samples of"
         f" {sampled_as(source)} (95 %)."
     )
     converts, of_counts = _sessions_in_words(row, rows)
@@ -115,7 +115,7 @@ def answer_classification(
     "Will it convert?"
     of, source = figures["classification"], nested_part(figures, "source")
     row, limit, counts = (
-        overall(of["by_landmark"], name) for name in (of["model"], LIMIT, BASELINE)
+        pooled_figures(of["by_landmark"], name) for name in (of["model"], LIMIT, BASELINE)
     )
     name, rows, pairs = _pairs_told(row, source.get("ready_made"))
     bars = [_of_pairs(row, "this model", name, rows)]
@@ -222,7 +222,7 @@ def _ranges_held(of: dict) -> tuple:
 # %% ../../nbs/report/08_numbers.ipynb #7219103a
 def _gini_told(of: dict) -> tuple:
     "The order of the predictions, its scale in words, and the figures that both rest on."
-    row, limit = (overall(of["by_landmark"], name) for name in (of["model"], LIMIT))
+    row, limit = (pooled_figures(of["by_landmark"], name) for name in (of["model"], LIMIT))
     own = figure_or_unknown(row, "gini", "normalised Gini", "Gini", AT_ANY, row.get("rows"))
     rests = [
         own,
@@ -254,7 +254,11 @@ def answer_regression(
         bars = _of_totals(of)
         tenth = bars[0].rest
         among = f"in other samples of {sampled_as(nested_part(figures, 'source'))}, 95 %"
-        ends = f" ({percent(tenth.low)} to {percent(tenth.high)} {among})" if tenth.known else ""
+        ends = (
+            f" ({unbroken_percent(tenth.low)} to {unbroken_percent(tenth.high)} {among})"
+            if tenth.known
+            else ""
+        )
         return Answer(
             question,
             bars[0].value,

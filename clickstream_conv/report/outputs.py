@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WIDGET', 'CHART', 'TAG', 'DRAWN', 'FETCHES', 'AMOUNT', 'picture_html', 'chart_html', 'tame_chart', 'words_left',
-           'table_html', 'printed', 'page_output']
+           'boxed_tables', 'printed', 'page_output']
 
 # %% ../../nbs/report/01_outputs.ipynb #c6866377
 import base64
@@ -146,7 +146,7 @@ def words_left(
     return re.sub(r"<tr.*?</tr>", marked, table, flags=re.DOTALL).replace("<th></th>", "<td></td>")
 
 # %% ../../nbs/report/01_outputs.ipynb #b98ea6de
-def table_html(
+def boxed_tables(
     text: str,  # What pandas writes for a frame
 ) -> str:  # HTML
     "A table in a box of its own, without the style sheet that pandas gives each."
@@ -228,7 +228,7 @@ def page_output(
         return []
     if "text/html" in data:
         text = data["text/html"]
-        return [_html_output(table_html(safe_html(text) if prose else text))]
+        return [_html_output(boxed_tables(safe_html(text) if prose else text))]
     if "text/markdown" in data:
         return [_markdown_output(data["text/markdown"], prose)]
     return [_shown_as("text/plain", data["text/plain"])] if alt else []

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DIRECTIVE', 'ECHO_OFF', 'EVAL_OFF', 'FOLD', 'LINK', 'MADE', 'text_of', 'directives', 'is_shown', 'for_readers',
            'nested_part', 'as_markdown', 'readme_text', 'tags_of_cell', 'defined_names', 'fold_line', 'folded',
-           'settled_cells', 'joined_line', 'together']
+           'settled_cells', 'joined_line', 'join_folded']
 
 # %% ../../nbs/report/00_reading.ipynb #3c5d2b97
 import ast
@@ -229,7 +229,7 @@ def joined_line(
     return f"Code: {', '.join(names)}" if names else " and ".join(set_up).capitalize() or "Code"
 
 
-def together(
+def join_folded(
     cells: list,  # Cells of a page
 ) -> list:  # Fewer cells
     "Folded cells that show nothing, joined with the folded cell after them."

@@ -19,11 +19,11 @@ from .automl import AUTOML, measure_training, our_models
 from .benchmark_page import write_page
 from .by_hand import OURS, WAYS
 from clickstream_conv.scale.measures import (
+    benchmark_run,
     in_a_process,
     make_log,
     measure_features,
     measure_live,
-    small_run,
 )
 
 # %% ../../nbs/scale/04_benchmark.ipynb #526d0f4d
@@ -99,7 +99,7 @@ def _measured(
             folder=str(make_log(folder / f"log-{arguments['events']}", arguments["events"])),
             **arguments,
         )
-    run = str(small_run(folder / "run", sessions).folder)
+    run = str(benchmark_run(folder / "run", sessions).folder)
     return (
         in_a_process(measure_live, folder=run)
         if part == "live"

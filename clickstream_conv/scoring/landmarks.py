@@ -9,7 +9,7 @@ __all__ = ['SCORED', 'MODES', 'chosen_landmarks', 'session_progress', 'landmark_
 import numpy as np
 import polars as pl
 
-from ..sources.source import Outcome
+from ..sources.source import Outcome, outcome_hit
 
 # %% ../../nbs/scoring/02_landmarks.ipynb #32a85b08
 SCORED = (
@@ -43,11 +43,7 @@ def session_progress(
 ) -> pl.DataFrame:  # session_id, events, hit (the step that converted, null if none did)
     "How far each session has come."
     waits = outcome.kind in ("event", "any later")
-    hit = (
-        (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
-        if waits
-        else pl.lit(False)
-    )
+    hit = outcome_hit(outcome) if waits else pl.lit(False)
     return (
         events.with_columns(_hit=hit)
         .group_by("session_id")

@@ -13,10 +13,11 @@ import polars as pl
 from fastcore.basics import patch
 
 import clickstream_conv.scoring.answers  # noqa: F401  (methods of Scorer)
+from ..base.texts import count_in_words
 from ..features.table import REQUIRED
 from ..log.bots import BY_BEHAVIOUR
 from ..log.values import COLUMNS
-from .events import counted_rows, many_in_words, validate_events
+from .events import reasons_in_words, validate_events
 from .landmarks import landmark_plan, session_progress
 from .loading import Scorer
 from clickstream_conv.scoring.values import (
@@ -100,7 +101,7 @@ class Live:
         self.scorer, self.session_id, self.events, self.answers = scorer, session_id, [], []
 
     def __repr__(self):
-        return f"Live({self.session_id or 'live'!r}: {many_in_words(len(self.events), 'event')})"
+        return f"Live({self.session_id or 'live'!r}: {count_in_words(len(self.events), 'event')})"
 
     def add(
         self,
@@ -193,7 +194,7 @@ def _live(self: Scorer, frame: pl.DataFrame) -> dict:
     sound = validate_events(frame, self.card, self.kinds, self.rules)
     if sound.left_out:
         raise ValueError(
-            f"the event cannot be scored: {counted_rows(sound.left_out)}, e.g."
+            f"the event cannot be scored: {reasons_in_words(sound.left_out)}, e.g."
             f" {frame.row(-1, named=True)}. It was not added"
         )
     answer = self._answered(

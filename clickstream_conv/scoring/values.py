@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FLOAT32_EXACT', 'OPTIONAL', 'YEAR', 'BEFORE', 'AFTER', 'UNITS', 'ISO_FORMS', 'NO_ZONE', 'plain_value', 'to_polars',
-           'as_given', 'refuse_missing', 'as_kind', 'time_window', 'unit_of', 'time_trouble', 'as_moment',
-           'names_no_zone']
+           'as_given', 'refuse_missing', 'as_kind', 'time_window', 'moment_unit', 'time_trouble', 'as_moment',
+           'times_name_no_zone']
 
 # %% ../../nbs/scoring/00_values.ipynb #d3d57673
 from datetime import datetime, timedelta
@@ -193,7 +193,7 @@ def time_window(
     return card["first"] - BEFORE * YEAR, card["last"] + AFTER * YEAR
 
 
-def unit_of(
+def moment_unit(
     t: int,  # A number that is no moment of the log if it counts microseconds
     window: tuple,  # As made by time_window
 ) -> str:  # A name of UNITS; empty where no unit fits
@@ -218,7 +218,7 @@ def time_trouble(
 ) -> str:  # A sentence, with the way out
     "Why a time is refused, and what it looks like."
     window = time_window(card)
-    unit = unit_of(t, window)
+    unit = moment_unit(t, window)
     learned = (
         f"this run learned from {card['title']} of {_date(card['first'])} to {_date(card['last'])}"
     )
@@ -283,7 +283,7 @@ def as_moment(
     return found.alias(values.name)
 
 
-def names_no_zone(
+def times_name_no_zone(
     values: pl.Series,  # Times
 ) -> bool:  # Whether some of them are in the log's own zone for want of another
     "Whether times leave their zone open."

@@ -13,7 +13,7 @@ import polars as pl
 
 from ..base.findings import as_kept, exact_count, Sentence, with_warnings
 from ..base.runs import read_json, Run
-from ..base.runs import read_table as read_kept
+from ..base.runs import read_run_table as read_kept
 from ..log.checking import refuse_misread
 from ..log.counts import Checked
 from ..log.draws import glance

@@ -16,6 +16,7 @@ import polars as pl
 
 from ..base.findings import with_warnings
 from ..base.runs import Run, write_json, write_table
+from ..base.texts import count_in_words
 from ..log.addresses import is_address
 from ..log.contract import write_contract
 from ..log.draws import hash_share
@@ -51,7 +52,6 @@ from .source import Outcome, Source
 from clickstream_conv.sources.split import (
     origins_of,
     session_spans,
-    sessions_in_words,
     split_sessions,
 )
 from .split_report import split_details
@@ -233,7 +233,7 @@ def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
     "Refuse a bound on memory that leaves nothing to learn from."
     if not chosen_by_hash(spans["session_id"], share).any():
         raise ValueError(
-            f"memory of {memory:g} GB leaves none of the log's {sessions_in_words(len(spans))} to learn from. "
+            f"memory of {memory:g} GB leaves none of the log's {count_in_words(len(spans), 'session')} to learn from. "
             f"Give more, e.g. --memory 4"
         )
 

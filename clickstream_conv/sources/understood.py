@@ -11,14 +11,14 @@ from pathlib import Path
 import polars as pl
 
 from ..base.runs import brief_folder
+from ..base.texts import count_in_words
 from ..log.addresses import is_address
 from ..log.bots import purchases_among
 from ..log.counts import added_currencies, Checked
 from ..log.files import log_files
 from ..log.orders import note_unnamed, Orders
-from ..log.readings import counted
 from ..log.values import EVENTS
-from ..log.zones import hours_line
+from ..log.zones import hours_line, part_in_percent
 from .card import finished_parts, split_log
 from .large import refuse_too_large
 from .own import find_source
@@ -40,11 +40,6 @@ def _period(events: pl.DataFrame, zone: str) -> str:
     )
     ends = ends.dt.strftime("%Y-%m-%d %H:%M")
     return f"from {ends[0]} to {ends[1]} ({zone})"
-
-
-def _share(part: float, whole: float) -> str:
-    "A share in percent."
-    return f"{part / whole:.1%}" if whole else "none"
 
 
 def kinds_line(
@@ -69,7 +64,8 @@ def largest_line(
     )
     largest = counts.sort("events", who, descending=[True, False]).head(3)
     shown = [
-        f"{name} ({counted(rows, 'event')}, {_share(rows, len(events))}, in {counted(sessions, 'session')})"
+        f"{name} ({count_in_words(rows, 'event')}, {part_in_percent(rows, len(events))},"
+        f" in {count_in_words(sessions, 'session')})"
         for name, rows, sessions in largest.iter_rows()
     ]
     return f"largest {kind}s: " + "; ".join(shown)
@@ -101,7 +97,7 @@ def _pieces(orders: Orders) -> str:
     "How many pieces were bought, as far as the log says it."
     if orders.unlisted == orders.orders:
         return "of which no row names a product, so that pieces are unknown"
-    return f"with {counted(orders.pieces, 'piece')}"
+    return f"with {count_in_words(orders.pieces, 'piece')}"
 
 
 def _aside_line(checked: Checked, rows: int) -> str:
@@ -111,7 +107,7 @@ def _aside_line(checked: Checked, rows: int) -> str:
     reasons = ", ".join(f"{reason} ({count:,})" for reason, count in checked.reasons().items())
     bought = _purchases_aside(checked)
     lost = len(checked.rejected)
-    return f"set aside: {counted(lost, 'row')}, {_share(lost, rows)}: {reasons}{bought}"
+    return f"set aside: {count_in_words(lost, 'row')}, {part_in_percent(lost, rows)}: {reasons}{bought}"
 
 
 def _purchases_aside(checked: Checked) -> str:
@@ -135,10 +131,10 @@ def understood(
         events["visitor_id"].drop_nulls().n_unique(),
     )
     buying = events.filter(pl.col("event") == "purchase")["session_id"].n_unique()
-    of = f" of {counted(visitors, 'visitor')}" if visitors else "; the log names no visitors"
+    of = f" of {count_in_words(visitors, 'visitor')}" if visitors else "; the log names no visitors"
     lines = [f"{name}, {_period(events, rules.time_zone)}"]
     lines += [
-        f"sessions: {sessions:,}{of}; {buying:,} with a purchase ({_share(buying, sessions)})"
+        f"sessions: {sessions:,}{of}; {buying:,} with a purchase ({part_in_percent(buying, sessions)})"
     ]
     lines += [
         kinds_line(events),
@@ -184,11 +180,11 @@ def understood_finished(
     visitors = (
         sessions["visitor_id"].drop_nulls().n_unique() if "visitor_id" in sessions.columns else 0
     )
-    of = f" of {counted(visitors, 'visitor')}" if visitors else "; the log names no visitors"
+    of = f" of {count_in_words(visitors, 'visitor')}" if visitors else "; the log names no visitors"
     converted = int(sessions["converted"].sum())
     lines = [f"{name}, {when}: finished sessions, one a row"]
     lines += [
-        f"sessions: {len(sessions):,}{of}; {converted:,} converted ({_share(converted, len(sessions))})"
+        f"sessions: {len(sessions):,}{of}; {converted:,} converted ({part_in_percent(converted, len(sessions))})"
     ]
     if "revenue" in sessions.columns:
         lines.append(

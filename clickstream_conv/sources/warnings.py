@@ -14,11 +14,12 @@ from datetime import datetime, UTC
 import polars as pl
 
 from ..base.findings import AS_COUNTED, Sentence
+from ..base.texts import count_in_words
 from ..log.mapping import Mapping
 from ..log.profiling import FAR
 from ..log.values import MINUTE
-from .source import Outcome
-from .split import AS_VISITOR, moment_in_words, sessions_in_words
+from .source import Outcome, outcome_hit
+from .split import AS_VISITOR, moment_in_words
 
 # %% ../../nbs/sources/07_warnings.ipynb #d4ea9311
 FEW_BUYERS = 500  # below this many buying sessions, differences between models are mostly noise
@@ -91,7 +92,7 @@ def refuse_no_choice(
         )
     if seen["buying_sessions"] == seen["sessions"]:
         raise ValueError(
-            f"{name}: all {sessions_in_words(seen['sessions'])} buy, so there is nothing to"
+            f"{name}: all {count_in_words(seen['sessions'], 'session')} buy, so there is nothing to"
             " predict. Give a log that also holds sessions without a purchase; or look at what a"
             f" session is here: {AS_VISITOR}"
         )
@@ -108,7 +109,7 @@ def converts_at_first(
     "Whether an outcome is true before anything can be predicted."
     if outcome.kind not in ("event", "any later"):
         return Counter()
-    hit = (pl.col(outcome.column).cast(pl.String) == outcome.equals).fill_null(False)
+    hit = outcome_hit(outcome)
     first = events.filter(hit).group_by("session_id").agg(pl.col("step").min())
     return Counter(converting=len(first), at_first=int((first["step"] == 1).sum()))
 
@@ -195,7 +196,7 @@ def _odd_clocks(spans: pl.DataFrame) -> list:
     return [
         *said,
         (
-            f"{len(off):,} of {sessions_in_words(len(spans))} hold a time more than {FAR} years"
+            f"{len(off):,} of {count_in_words(len(spans), 'session')} hold a time more than {FAR} years"
             f" from the middle of the log ({when[:10]}), e.g. {moment_in_words(far)} in session"
             f" {worst['session_id']!r}: a clock that is off. The split by time and the lengths of"
             " sessions count them as they are; leave such rows out of the log, or set them right"
@@ -214,7 +215,7 @@ def _odd_lengths(spans: pl.DataFrame) -> list:
     if not long or long < MANY_LONG * len(spans):
         return []
     return [
-        f"{long:,} of {sessions_in_words(len(spans))} last longer than a day, up to"
+        f"{long:,} of {count_in_words(len(spans), 'session')} last longer than a day, up to"
         f" {lasts.max() / A_DAY:,.0f} days: {AS_VISITOR}"
     ]
 
@@ -268,14 +269,14 @@ def oddities(
     said = _odd_clocks(spans)
     if counts["shared"]:
         said.append(
-            f"{sessions_in_words(counts['shared'])} hold events of more than one visitor, and count as those of the "
-            f"first: does the id in {mapping.columns.get('session_id')!r} name one visit? "
+            f"{count_in_words(counts['shared'], 'session')} hold events of more than one visitor, and"
+            f" count as those of the first: does the id in {mapping.columns.get('session_id')!r} name one visit? "
             "If only together with the visitor, make a column of both"
         )
     if len(spans) > 1 and spans["visitor"].n_unique() == 1:
         said.append(
-            f"all {sessions_in_words(len(spans))} are of one visitor, {spans['visitor'][0]!r}: what is learned is "
-            f"about that one"
+            f"all {count_in_words(len(spans), 'session')} are of one visitor, {spans['visitor'][0]!r}:"
+            " what is learned is about that one"
         )
     return [
         *said,

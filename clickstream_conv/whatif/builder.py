@@ -12,73 +12,10 @@ from fastcore.basics import patch
 
 from ..log.checking import FINE
 from .builder_parts import offer, SessionBuilder, step_line
-from .paths import in_words, path_of
+from .paths import path_in_words, path_of
 from .scenario import load_scenario, save_scenario, Scenario, scenario_of
 from .sessions import find_sessions, usual_event, usual_place
-from .widgets import answer_html, path_svg, said_html
-
-# %% ../../nbs/whatif/05_builder.ipynb #483ae0d3
-@patch
-def _wire(self: SessionBuilder) -> None:
-    "What each control does."
-    self._on([self.converted, self.least, self.most, self.wish], lambda change: self._find())
-    self._on(
-        [self.session],
-        lambda change: (
-            self._open(scenario_of(self.scorer, change["new"])) if change["new"] else None
-        ),
-    )
-    self._on([self.steps], lambda change: self._show_editor(), "index")
-    for name, menu in self.context.items():
-        self._on(
-            [menu],
-            lambda change, name=name: self.show(self.scenario.in_context(**{name: change["new"]})),
-        )
-    self._on(
-        [self.hour],
-        lambda change: self.show(
-            replace(
-                self.scenario,
-                start=self.scenario.start
-                - self.scenario.start % 86_400_000_000
-                + change["new"] * 3_600_000_000,
-            )
-        ),
-    )
-    for name, edit in self.edits.items():
-        self._on([edit], lambda change, name=name: self._edit(name, change["new"]))
-    for button, act in (
-        (self.empty, self._clear),
-        (self.add, self._add),
-        (self.remove, self._remove),
-        (self.save, self._save),
-        (self.load, self._load),
-    ):
-        button.on_click(act)
-    self.earlier.on_click(lambda _: self._move(-1))
-    self.later.on_click(lambda _: self._move(1))
-    self._find()
-
-# %% ../../nbs/whatif/05_builder.ipynb #7d47b077
-@patch
-def _find(self: SessionBuilder) -> None:
-    "Offer the sessions that fit."
-    wish = dict([self.wish.value]) if self.wish.value else {}
-    found = find_sessions(
-        self.scorer, self.converted.value, (self.least.value, self.most.value), wish
-    ).iter_rows(named=True)
-    said = [
-        (
-            f"{r['session_id'][:14]}, {r['events']} events, {'converted' if r['converted'] else 'not converted'}",
-            r["session_id"],
-        )
-        for r in found
-    ]
-    with self._silently():
-        self.session.options = [
-            (f"choose one of {len(said)}" if said else "none fits", None),
-            *said,
-        ]
+from .widgets import answers_html, path_svg, said_html
 
 # %% ../../nbs/whatif/05_builder.ipynb #94a224b9
 @patch
@@ -159,10 +96,73 @@ def redraw(self: SessionBuilder) -> None:
     if self.scorer.segments is not None:
         told["segment"] = end["segment"] if isinstance(end["segment"], str) else "none yet"
     self.answers[0].value, self.answers[1].value = (
-        answer_html(**told) + said_html(in_words(self.scorer, self.path)),
+        answers_html(**told) + said_html(path_in_words(self.scorer, self.path)),
         path_svg(self.path, self.scorer.threshold),
     )
     self.answers[2].value = ""
+
+# %% ../../nbs/whatif/05_builder.ipynb #7d47b077
+@patch
+def _find(self: SessionBuilder) -> None:
+    "Offer the sessions that fit."
+    wish = dict([self.wish.value]) if self.wish.value else {}
+    found = find_sessions(
+        self.scorer, self.converted.value, (self.least.value, self.most.value), wish
+    ).iter_rows(named=True)
+    said = [
+        (
+            f"{r['session_id'][:14]}, {r['events']} events, {'converted' if r['converted'] else 'not converted'}",
+            r["session_id"],
+        )
+        for r in found
+    ]
+    with self._silently():
+        self.session.options = [
+            (f"choose one of {len(said)}" if said else "none fits", None),
+            *said,
+        ]
+
+# %% ../../nbs/whatif/05_builder.ipynb #483ae0d3
+@patch
+def _wire(self: SessionBuilder) -> None:
+    "What each control does."
+    self._on([self.converted, self.least, self.most, self.wish], lambda change: self._find())
+    self._on(
+        [self.session],
+        lambda change: (
+            self._open(scenario_of(self.scorer, change["new"])) if change["new"] else None
+        ),
+    )
+    self._on([self.steps], lambda change: self._show_editor(), "index")
+    for name, menu in self.context.items():
+        self._on(
+            [menu],
+            lambda change, name=name: self.show(self.scenario.in_context(**{name: change["new"]})),
+        )
+    self._on(
+        [self.hour],
+        lambda change: self.show(
+            replace(
+                self.scenario,
+                start=self.scenario.start
+                - self.scenario.start % 86_400_000_000
+                + change["new"] * 3_600_000_000,
+            )
+        ),
+    )
+    for name, edit in self.edits.items():
+        self._on([edit], lambda change, name=name: self._edit(name, change["new"]))
+    for button, act in (
+        (self.empty, self._clear),
+        (self.add, self._add),
+        (self.remove, self._remove),
+        (self.save, self._save),
+        (self.load, self._load),
+    ):
+        button.on_click(act)
+    self.earlier.on_click(lambda _: self._move(-1))
+    self.later.on_click(lambda _: self._move(1))
+    self._find()
 
 # %% ../../nbs/whatif/05_builder.ipynb #decda671
 @patch

@@ -15,7 +15,7 @@ from .scenario import Scenario, scenario_of
 from .sessions import find_sessions, past_of
 from .ways import ways_over
 from clickstream_conv.whatif.widgets import (
-    answer_html,
+    answers_html,
     control,
     Dial,
     Panel,
@@ -141,7 +141,7 @@ def redraw(self: Counterfactuals) -> None:
         self.least.value,
     )
     after = f"{found['after'].iloc[0]:.4f}" if len(found) else "none"
-    self.answers[0].value = answer_html(
+    self.answers[0].value = answers_html(
         probability=f"{found.attrs['before']:.4f}", after=after, found=str(len(found))
     ) + said_html(found.attrs["says"])
     self.answers[1].value = _ways_table(found)

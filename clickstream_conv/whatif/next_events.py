@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from ..log.checking import FINE
 from ..scoring.landmarks import session_progress
 from ..scoring.scorer import Scorer
+from ..sources.source import state_of
 from .scenario import Scenario
 from .sessions import Past, past_of, usual_place
 
@@ -60,11 +61,8 @@ def next_events(
     "What follows what, while the question is open."
     card, hit = scorer.card, session_progress(events, scorer.outcome).select("session_id", "hit")
     places = [c for c in card["state"] if c in card["event_context"]]
-    state = pl.concat_str(
-        [pl.col(c).cast(pl.String).fill_null("") for c in card["state"]], separator="|"
-    )
     seen = events.join(hit, on="session_id", how="left", maintain_order="left").with_columns(
-        _state=state,
+        _state=state_of(card["state"]),
         relation=_related(),
         pause=(pl.col("t") - pl.col("t").shift(1).over("session_id")) / 1e6,
     )
@@ -207,10 +205,29 @@ def continuations(
     least: float = 0.01,  # Share of sessions that must go on like this
 ) -> list:  # Change, the commonest first
     "The session with one more event that is usual here."
-    past, end = past_of(scorer), scenario.steps[-1]
-    state = "|".join(str(end[c]) if end[c] is not None else "" for c in scorer.card["state"])
+    past, states = past_of(scorer), scenario.events(scorer).select(state_of(scorer.card["state"]))
+    state = states.to_series()[-1]
     changes = [_goes_on(scorer, scenario, move) for move in past.following(scorer, state, least)]
     return [change for change in changes if change is not None]
+
+# %% ../../nbs/whatif/10_next_events.ipynb #83ea30a7
+@patch
+def price_share(
+    self: Past,
+    category: str | None,  # A category
+    price: float,  # A price
+) -> float:  # Share of the category's priced events that are at this price or below
+    "How usual a price as low as this is."
+    key = ("prices", category)
+    if key not in self._crowds:
+        self._crowds[key] = np.sort(
+            self.events.filter(pl.col("category").eq_missing(category))["price"]
+            .drop_nulls()
+            .to_numpy()
+        )
+    return float(
+        np.searchsorted(self._crowds[key], price, side="right") / max(len(self._crowds[key]), 1)
+    )
 
 # %% ../../nbs/whatif/10_next_events.ipynb #28877072
 def _cheaper(scenario: Scenario, priced: dict, price: float) -> Scenario:
@@ -247,22 +264,3 @@ def edits(
         if share:
             found.append(Change(words, share, _cheaper(scenario, priced, new)))
     return found
-
-# %% ../../nbs/whatif/10_next_events.ipynb #83ea30a7
-@patch
-def price_share(
-    self: Past,
-    category: str | None,  # A category
-    price: float,  # A price
-) -> float:  # Share of the category's priced events that are at this price or below
-    "How usual a price as low as this is."
-    key = ("prices", category)
-    if key not in self._crowds:
-        self._crowds[key] = np.sort(
-            self.events.filter(pl.col("category").eq_missing(category))["price"]
-            .drop_nulls()
-            .to_numpy()
-        )
-    return float(
-        np.searchsorted(self._crowds[key], price, side="right") / max(len(self._crowds[key]), 1)
-    )

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 import polars as pl
 
-from ..base.runs import read_table, Run
+from ..base.runs import read_run_table, Run
 from ..classification.keeping import quick_conversion
 from ..log.checking import FINE
 from ..scoring.scorer import Scorer
@@ -91,7 +91,7 @@ class Past:
     @cached_property
     def rows(self) -> pd.DataFrame:
         return (
-            read_table(self.folder, "sessions.parquet", "04_features")
+            read_run_table(self.folder, "sessions.parquet", "04_features")
             .filter(pl.col("part") == "train")
             .to_pandas()
         )

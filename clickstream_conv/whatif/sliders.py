@@ -16,7 +16,7 @@ from ..scoring.scorer import Scorer
 from .builder_parts import offer
 from .contradictions import nudge, range_of, useful_features
 from .sessions import past_of
-from .widgets import answer_html, control, Dial, html_text, Panel, text_area
+from .widgets import answers_html, control, Dial, html_text, Panel, text_area
 
 # %% ../../nbs/whatif/08_sliders.ipynb #0c940b7b
 def _slider_for(rows: pd.DataFrame, name: str) -> widgets.Dropdown | Dial:
@@ -129,7 +129,7 @@ def _move(self: Sliders, name: str, value) -> None:
 def redraw(self: Sliders) -> None:
     "Ask the model and show what it says."
     found = self.found = nudge(self.scorer, self.row, self.changes)
-    self.answers[0].value = answer_html(
+    self.answers[0].value = answers_html(
         probability=f"{found['probability']:.4f}",
         before=f"{found['before']:.4f}",
         distance=f"{found['distance']:.2f}",

@@ -10,12 +10,39 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from ..base.texts import count_in_words
 from ..scoring.scorer import Scorer
-from .contradictions import followed, score_rows
+from .contradictions import apply_changes, score_rows
 from .likeness import FAR
 from .next_events import Change, continuations, edits
 from .scenario import refuse_other, Scenario
 from .sessions import past_of
+
+# %% ../../nbs/whatif/11_ways.ipynb #e32e7527
+WAYS = (
+    "changes",
+    "what",
+    "before",
+    "after",
+    "common",
+    "percentile",
+    "events",
+    "trained",
+    "scenario",
+)  # columns of ways_over
+CAUTION = (
+    "This is what the model would say of such a session. It is not what a visitor would do: only an"
+    " experiment (an A/B test) tells whether a change has an effect."
+)
+WIDE = 8  # single changes from which a second one is tried
+
+
+def _scored(scorer: Scorer, scenarios: list) -> np.ndarray:
+    "Probability of each scenario; nan where the question is settled."
+    if not scenarios:
+        return np.array([])
+    events = pl.concat([scenario.events(scorer, f"{i:06}") for i, scenario in enumerate(scenarios)])
+    return scorer.score(events, "now").scores["probability"].cast(pl.Float64).to_numpy()
 
 # %% ../../nbs/whatif/11_ways.ipynb #f2a26da7
 def more_pages(
@@ -35,10 +62,11 @@ def more_pages(
             if count > 0
             else float((others[f"{name}_duration"] / others[name]).median())
         )
+        named = name.replace("_", " ")
         for more in (1, 3, 5):
             found.append(
                 (
-                    f"{more} more {name.replace('_', ' ')} page{'s' if more > 1 else ''}, {each:,.0f} s each",
+                    f"{count_in_words(more, f'more {named} page')}, {each:,.0f} s each",
                     float((past.rows[name] >= count + more).mean()),
                     {name: count + more, f"{name}_duration": spent + more * each},
                 )
@@ -69,7 +97,7 @@ def _row_ways(
         c: [row[c].iloc[0], *(changes.get(c, row[c].iloc[0]) for *_, changes in tried)]
         for c in dict.fromkeys(c for *_, changes in tried for c in changes)
     }
-    rows = followed(
+    rows = apply_changes(
         row.iloc[np.zeros(len(tried) + 1, int)].reset_index(drop=True), moved, scorer.card
     )
     before, *p = score_rows(scorer, rows)
@@ -100,32 +128,6 @@ def _row_ways(
         else []
     )
     return found[found["percentile"] < FAR], float(before)
-
-# %% ../../nbs/whatif/11_ways.ipynb #e32e7527
-WAYS = (
-    "changes",
-    "what",
-    "before",
-    "after",
-    "common",
-    "percentile",
-    "events",
-    "trained",
-    "scenario",
-)  # columns of ways_over
-CAUTION = (
-    "This is what the model would say of such a session. It is not what a visitor would do: only an"
-    " experiment (an A/B test) tells whether a change has an effect."
-)
-WIDE = 8  # single changes from which a second one is tried
-
-
-def _scored(scorer: Scorer, scenarios: list) -> np.ndarray:
-    "Probability of each scenario; nan where the question is settled."
-    if not scenarios:
-        return np.array([])
-    events = pl.concat([scenario.events(scorer, f"{i:06}") for i, scenario in enumerate(scenarios)])
-    return scorer.score(events, "now").scores["probability"].cast(pl.Float64).to_numpy()
 
 # %% ../../nbs/whatif/11_ways.ipynb #31d3cebb
 def _real_enough(scorer: Scorer, found: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -218,6 +220,38 @@ def _fewest_changes(found: pd.DataFrame, before: float, most: int) -> pd.DataFra
     few = few.sort_values(["common", "after"], ascending=False, kind="stable").head(most)
     return few[list(WAYS)].reset_index(drop=True)
 
+# %% ../../nbs/whatif/11_ways.ipynb #1ae77f4d
+def _ways_in_words(
+    found: pd.DataFrame, before: float, line: float, closed: bool, tried: dict
+) -> str:
+    "The answer in a sentence."
+    if closed:
+        return (
+            "There is nothing to predict here: the session has converted, or has fewer than the"
+            f" {tried['first']} events from which the model answers."
+        )
+    if before >= line:
+        return f"The session is at {before:.4f}, over the threshold of {line:.4f} already."
+    if len(found):
+        return (
+            f"From {before:.4f} over the threshold of {line:.4f}:"
+            f" {count_in_words(len(found), 'way')} with"
+            f" {count_in_words(int(found['changes'].iloc[0]), 'change')}. {CAUTION}"
+        )
+    if tried["over"]:
+        reach = f"{tried['over']} of those tried would be over it, but no real session is like them"
+    else:
+        reach = (
+            f"the highest of those tried is {tried['best']:.4f}"
+            if tried["best"] == tried["best"]
+            else "nothing could be tried"
+        )
+    return (
+        f"No realistic way with up to {count_in_words(tried['most_changes'], 'change')}"
+        f" lifts the session from {before:.4f}"
+        f" over {line:.4f}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
+    )
+
 # %% ../../nbs/whatif/11_ways.ipynb #652abd0c
 def ways_over(
     scorer: Scorer,  # Made by Scorer.load
@@ -256,35 +290,3 @@ def ways_over(
     says = _ways_in_words(found, before, line, np.isnan(before), tried)
     found.attrs = dict(says=says, before=before)
     return found
-
-# %% ../../nbs/whatif/11_ways.ipynb #1ae77f4d
-def _ways_in_words(
-    found: pd.DataFrame, before: float, line: float, closed: bool, tried: dict
-) -> str:
-    "The answer in a sentence."
-    if closed:
-        return (
-            "There is nothing to predict here: the session has converted, or has fewer than the"
-            f" {tried['first']} events from which the model answers."
-        )
-    if before >= line:
-        return f"The session is at {before:.4f}, over the threshold of {line:.4f} already."
-    if len(found):
-        return (
-            f"From {before:.4f} over the threshold of {line:.4f}: {len(found)}"
-            f" way{'s' if len(found) > 1 else ''} with {found['changes'].iloc[0]}"
-            f" change{'s' if found['changes'].iloc[0] > 1 else ''}. {CAUTION}"
-        )
-    if tried["over"]:
-        reach = f"{tried['over']} of those tried would be over it, but no real session is like them"
-    else:
-        reach = (
-            f"the highest of those tried is {tried['best']:.4f}"
-            if tried["best"] == tried["best"]
-            else "nothing could be tried"
-        )
-    return (
-        f"No realistic way with up to {tried['most_changes']}"
-        f" change{'s' if tried['most_changes'] > 1 else ''} lifts the session from {before:.4f}"
-        f" over {line:.4f}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
-    )
