@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..log.mapping import Mapping
+from .kinds import kind_of, LogKind
+from fastcore.basics import patch
 
 # %% ../../nbs/sources/01_source.ipynb #3e9d8c08
 OUTCOME_KINDS = ("event", "any later", "next", "label")  # see Outcome.kind
@@ -95,3 +97,9 @@ class Source:
     def context(self) -> tuple:
         "Names of the session context and of the event context."
         return (*self.mapping.session_context, *self.mapping.event_context)
+
+# %% ../../nbs/sources/01_source.ipynb #9954c1fe
+@patch(as_prop=True)
+def kind(self: Source) -> LogKind:
+    "What a row of the log is."
+    return kind_of(self.ready_made)
