@@ -155,9 +155,9 @@ def from_kept(
     refuse_unsound_card(kept, where)
     _refuse_other_fields(kept, where)
     _refuse_other_types(kept, where)
+    outcome, kind = _outcome_from(kept, where), kind_of(kept["ready_made"])
     said = {name: value for name, value in kept.items() if name != "ready_made"}
-    said["outcome"] = _outcome_from(kept, where)
-    return cls(**said, kind=kind_of(kept["ready_made"]))
+    return cls(**said | dict(outcome=outcome, kind=kind))
 
 
 @patch(cls_method=True)

@@ -10,9 +10,10 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fastcore.basics import patch
+
 from ..log.mapping import Mapping
 from .kinds import kind_of, LogKind
-from fastcore.basics import patch
 
 # %% ../../nbs/sources/01_source.ipynb #3e9d8c08
 OUTCOME_KINDS = ("event", "any later", "next", "label")  # see Outcome.kind
