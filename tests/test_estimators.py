@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
 from test_layers import MODULES, name_of
 
-from clickstream_conv.models.families import BinnedClassifier, BinnedRegressor
+from clickstream_conv.features.columns import RankNormal
+from clickstream_conv.models.families import BinnedClassifier, BinnedRegressor, Forest
 from clickstream_conv.models.fitting import Weighted
 from clickstream_conv.models.network import Network
 from clickstream_conv.regression.intervals import Column
@@ -21,6 +22,11 @@ NOT_LEARNED = "it learns nothing, so it looks at no y, and its columns may hold 
 CHECKED = {  # estimator: checks that it is not to pass, and why
     BinnedClassifier(max_iter=10): {},  # a few trees show as much as a hundred
     BinnedRegressor(max_iter=10): {},
+    Forest(10): {
+        "check_sample_weight_equivalence_on_dense_data": BY_ROW,
+        "check_sample_weight_equivalence_on_sparse_data": BY_ROW,
+    },
+    RankNormal(): {},
     Network(): {"check_sample_weight_equivalence_on_dense_data": BY_ROW},
     Weighted(LogisticRegression()): {},
     Logs(): {},
@@ -36,7 +42,6 @@ CHECKED = {  # estimator: checks that it is not to pass, and why
     ),
 }
 OF_SESSION_ROWS = {  # these take session rows: frames whose columns have names and kinds
-    "AsWords",
     "Behaviour",
     "Blend",
     "Calibrated",
@@ -48,11 +53,11 @@ OF_SESSION_ROWS = {  # these take session rows: frames whose columns have names 
     "OneFeatureRule",
     "Resample",
     "Segmenter",
+    "SessionColumns",
     "WordColumns",
     "Worth",
 }
 OF_EVENTS = {"DwellOdds", "PageRates", "PathOdds", "PriceLevels"}  # these take events
-OF_MODELS = {"QuickColumns", "QuickForest"}  # made from a fitted model, which they ask
 OF_PROBABILITIES = {"CalibrationMap"}  # takes one column of probabilities
 
 
@@ -69,7 +74,7 @@ def estimators():
 
 
 def test_every_estimator_is_checked_or_it_is_said_why_not():
-    of_others = OF_SESSION_ROWS | OF_EVENTS | OF_MODELS | OF_PROBABILITIES
+    of_others = OF_SESSION_ROWS | OF_EVENTS | OF_PROBABILITIES
     assert set(estimators()) == {type(one).__name__ for one in CHECKED} | of_others
 
 

@@ -7,7 +7,6 @@ import pytest
 from clickstream_conv.explain.contributions import Explainer
 from clickstream_conv.models.families import BinnedRegressor
 from clickstream_conv.models.fitting import make_model
-from clickstream_conv.scoring.quick import fast_copy
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def test_a_column_without_any_value_changes_no_answer_of_gradient_boosting(rows)
     np.testing.assert_allclose(*answers)
 
 
-def test_such_a_model_is_explained_and_asked_without_pandas(rows):
+def test_such_a_model_is_explained(rows):
     model = make_model("gradient boosting", rows, exact=False).fit(rows, rows["converted"])
     found = Explainer(model, rows.head(50)).contributions(rows.head(20))
     odds = np.log(
@@ -63,8 +62,6 @@ def test_such_a_model_is_explained_and_asked_without_pandas(rows):
     )
     np.testing.assert_allclose(found.sum(axis=1), odds, atol=1e-6)
     assert (found["mean_price"] == 0).all()
-    quick = fast_copy(model, lambda one, table: one.predict_proba(table)[:, 1], rows.head(20))
-    np.testing.assert_allclose(quick.predict_proba(rows)[:, 1], model.predict_proba(rows)[:, 1])
 
 
 def test_a_model_of_amounts_takes_it_too():

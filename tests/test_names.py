@@ -4,7 +4,6 @@ import ast
 import keyword
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -272,8 +271,7 @@ def test_what_a_context_is_called_changes_no_answer():
 def test_words_and_columns_never_meet(family, columns):
     "What a model calls the column of a word is no other column's name, and one that every library takes."
     from clickstream_conv.features.columns import preprocess
-    from clickstream_conv.models.fitting import make_model, probability
-    from clickstream_conv.scoring.quick import fast_copy
+    from clickstream_conv.models.fitting import make_model
 
     table = pd.DataFrame(
         dict(
@@ -291,6 +289,4 @@ def test_words_and_columns_never_meet(family, columns):
     assert len(names) == len(set(names)) and not any(
         mark in name for name in names for mark in "[]<"
     )
-    model = make_model(family, table).fit(table, table["converted"])
-    quick = fast_copy(model, probability, table.head(40))
-    assert np.allclose(probability(quick, table), probability(model, table)) and quick is not model
+    assert make_model(family, table).fit(table, table["converted"]).classes_.tolist() == [0, 1]

@@ -48,7 +48,6 @@ from clickstream_conv.regression.models import (
     make_regressor,
     revenue_families,
 )
-from clickstream_conv.scoring.quick import fast_copy
 from clickstream_conv.sources.source import Outcome
 
 CONVERSION = [*FAMILIES["conversion"]]
@@ -347,6 +346,4 @@ def test_a_new_family_is_seen_everywhere(extra_trees, rows, run):
     assert p.tolist() == probability(model, rows).tolist()
     explainer = Explainer(model, rows.head(40)).prepare()
     assert check_adds_up(explainer, rows.head(20)) < 1e-3
-    quick = fast_copy(model, probability, rows.head(20))
-    assert probability(quick, rows) == pytest.approx(p, rel=1e-12)
     assert style_of(name)["color"] == extra_trees.color

@@ -189,9 +189,8 @@ def test_a_model_grown_on_spark_is_kept_like_any_other(spark, run):
     )
     save_model(run, "grown", there, about={})
     assert (probability(load_model(run, "grown"), test) == probability(there, test)).all()
-    assert there["model"].n_estimators == 5 and list(
-        there["model"].get_booster().feature_names
-    ) == list(there["columns"].get_feature_names_out())
+    assert there["model"].n_estimators == 5
+    assert there["model"].n_features_in_ == len(there["columns"].get_feature_names_out())
 
 
 def test_nothing_is_left_behind():
@@ -218,10 +217,7 @@ def test_a_packed_run_holds_models_and_no_log(run):
     packed = scale_spark.packed_run(run)
     names = zipfile.ZipFile(BytesIO(packed)).namelist()
     assert "models/conversion.skops" in names and not [name for name in names if "events" in name]
-    assert (
-        len(pl.read_parquet(BytesIO(zipfile.ZipFile(BytesIO(packed)).read("sessions.parquet"))))
-        <= scale_spark.ROWS_COMPARED
-    )
+    assert "sessions.parquet" not in names
     events = load_events(run, "test")
     assert (
         scale_spark.scorer_of(packed)

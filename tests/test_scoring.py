@@ -26,11 +26,7 @@ from clickstream_conv.models.kept import load_model
 from clickstream_conv.scoring import (
     events as scoring_events,
 )
-from clickstream_conv.scoring import (
-    quick as scoring_quick,
-)
 from clickstream_conv.scoring import sorted_log
-from clickstream_conv.scoring.quick import QuickColumns
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.sources.card import load_events
 from clickstream_conv.sources.prepare import prepare
@@ -123,7 +119,7 @@ def test_later_events_change_no_earlier_answer(scorer, log):
 
 
 def test_the_level_of_the_latest_sessions_is_scored(shop, tmp_path):
-    "A model whose level was moved is kept, loaded and fast_copy with it."
+    "A model whose level was moved is kept and loaded with it."
     rows, run = load_sessions(shop), Run(str(tmp_path / "run"))
     model = calibrate(
         make_model("logistic regression", rows),
@@ -138,17 +134,12 @@ def test_the_level_of_the_latest_sessions_is_scored(shop, tmp_path):
     back, plain = load_model(run, "conversion"), probability(model.model_, rows)
     assert (probability(back, rows) == probability(model, rows)).all()
     np.testing.assert_allclose(probability(back, rows), on_odds(plain, -0.5))
-    np.testing.assert_allclose(
-        probability(scoring_quick.fast_copy(back, probability, rows.head(50)), rows),
-        on_odds(plain, -0.5),
-        atol=1e-12,
-    )
 
 
 def test_no_rows_no_answers(shop):
     rows = load_sessions(shop)
     columns = preprocess(rows, linear=False).fit(rows)
-    assert QuickColumns(columns).transform(rows.head(0)).shape == (
+    assert columns.transform(rows.head(0)).shape == (
         0,
         len(columns.get_feature_names_out()),
     )

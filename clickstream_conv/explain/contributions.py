@@ -237,7 +237,7 @@ def _way_of(pipeline: Pipeline, background: pd.DataFrame, walks: int, seed: int)
     if not isinstance(pipeline, Pipeline) or "columns" not in pipeline.named_steps:
         return None
     encoding, (model, before) = (
-        Encoding(pipeline.named_steps["columns"], background),
+        Encoding(pipeline.named_steps["columns"]),
         _pure(pipeline.steps[-1][1]),
     )
     found = _contributor(

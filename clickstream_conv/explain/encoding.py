@@ -8,13 +8,9 @@ __all__ = ['EDGE', 'BASE', 'LEAST_ROWS', 'DIGITS', 'LOOKED_AT', 'log_odds', 'mad
 # %% ../../nbs/explain/00_encoding.ipynb #9c8212c1
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
 from threadpoolctl import threadpool_limits
 
-from ..features.columns import Cycle, feature_columns, preprocess
-from ..scoring.quick import QuickColumns
+from ..features.columns import feature_columns, preprocess, SessionColumns
 
 # %% ../../nbs/explain/00_encoding.ipynb #8aac6f23
 EDGE = 1e-4  # scores of models that only tell a probability stay as far from 0 and 1
@@ -59,7 +55,7 @@ def made_up(
     some = table if len(table) <= LOOKED_AT else table.sample(LOOKED_AT, random_state=seed)
     numbers, words = feature_columns(some)
     with threadpool_limits(1):
-        matrix = preprocess(some, linear=True).fit_transform(some).to_numpy(float)
+        matrix = preprocess(some, linear=True).fit_transform(some)
         groups, rng = (
             _halved(matrix, np.arange(len(some)), int(np.log2(max(rows, 1)))),
             np.random.default_rng(seed),
@@ -71,77 +67,26 @@ def made_up(
     }
     return pd.DataFrame({c: _rounded(v) if c in numbers else v for c, v in drawn.items()})
 
-# %% ../../nbs/explain/00_encoding.ipynb #fd2ac52b
-def _widths(transformer, columns: list) -> list:
-    "How many encoded columns each raw column has."
-    if isinstance(transformer, Cycle):
-        return [2 * transformer.waves] * len(columns)
-    encoder = transformer[-1] if isinstance(transformer, Pipeline) else transformer
-    if not isinstance(encoder, OneHotEncoder):
-        return [1] * len(columns)
-    return [
-        len(known) - (0 if rare is None else len(rare) - 1)
-        for known, rare in zip(encoder.categories_, encoder.infrequent_categories_)
-    ]
-
-# %% ../../nbs/explain/00_encoding.ipynb #f729b855
-def _owners(columns: ColumnTransformer) -> np.ndarray:
-    "Which raw column each encoded one belongs to."
-    steps = [
-        (transformer, list(names))
-        for _, transformer, names in columns.transformers_
-        if not isinstance(transformer, str) and len(names)
-    ]
-    return np.repeat(
-        np.array([c for _, names in steps for c in names], dtype=object),
-        [w for transformer, names in steps for w in _widths(transformer, names)],
-    )
-
-
-def _with_gaps(example: pd.DataFrame, columns: list) -> pd.DataFrame:
-    "The same session rows with gaps and strange words."
-    strange = {
-        c: np.nan if pd.api.types.is_numeric_dtype(example[c]) else "(strange)" for c in columns
-    }
-    return example.assign(**strange)
-
 # %% ../../nbs/explain/00_encoding.ipynb #ccf4d6ab
 class Encoding:
-    "A fitted columns step of a model, quick for a few rows, that knows which raw column each encoded one belongs to."
+    "A fitted columns step of a model, that knows which raw column each encoded one belongs to."
 
     def __init__(
         self,
-        columns: ColumnTransformer,  # Fitted
-        example: pd.DataFrame,  # Session rows on which the quick way is compared with the slow one
+        columns: SessionColumns,  # Fitted
     ):
-        owners = _owners(columns)
-        self.columns, self.names = columns, list(columns.get_feature_names_out())
-        self.groups = {c: np.flatnonzero(owners == c) for c in dict.fromkeys(owners)}
-        if len(owners) != len(self.names):
+        if not isinstance(columns, SessionColumns):
             raise ValueError(
-                f"{len(self.names)} encoded columns were found and {len(owners)} expected, so they"
-                " cannot be credited to raw ones. Explain a pipeline whose columns step is made by"
-                " features.preprocess"
+                f"columns of a {type(columns).__name__} cannot be credited to raw ones. Explain a"
+                " pipeline whose columns step is made by features.preprocess"
             )
-        self.quick = self._compared(example)
-
-    def _compared(self, example: pd.DataFrame) -> bool:
-        "Whether the quick copy says the same, of sessions with gaps and strange words too."
-        strange = _with_gaps(example, list(self.groups))
-        try:
-            self.copy = QuickColumns(self.columns)
-        except TypeError:
-            return False
-        near = dict(rtol=1e-12, atol=1e-12, equal_nan=True)
-        return all(
-            np.allclose(self.copy.transform(t), self.columns.transform(t), **near)
-            for t in (example, strange)
-        )
+        sources = columns.sources()
+        self.columns, self.names = columns, list(columns.get_feature_names_out())
+        self.groups = {c: np.flatnonzero(sources == c) for c in dict.fromkeys(sources)}
 
     def __call__(
         self,
         table: pd.DataFrame,  # Session rows
     ) -> np.ndarray:  # Encoded: rows x encoded columns
         "Session rows as the model sees them."
-        encoded = self.copy.transform(table) if self.quick else self.columns.transform(table)
-        return np.asarray(encoded, float)
+        return self.columns.transform(table)

@@ -15,7 +15,6 @@ from ..base.pictures import COLOURS, LOOK, Picture
 from .overall import titled_axes
 from .words import short_title, TOGETHER
 from ..models.fitting import log_loss, probability
-from ..scoring.quick import fast_copy
 
 # %% ../../nbs/explain/05_shuffling.ipynb #a6812748
 def shuffling(
@@ -31,9 +30,8 @@ def shuffling(
         table["converted"].to_numpy(),
         table.reset_index(drop=True),
     )
-    ask = fast_copy(model, probability, table.head(40))
     before, orders = (
-        log_loss(y, probability(ask, table)),
+        log_loss(y, probability(model, table)),
         [rng.permutation(len(table)) for _ in range(repeats)],
     )
 
@@ -41,7 +39,7 @@ def shuffling(
         return table.assign(**{c: table[c].to_numpy()[order] for c in unit})
 
     rise = [
-        np.mean([log_loss(y, probability(ask, mixed(unit, order))) for order in orders]) - before
+        np.mean([log_loss(y, probability(model, mixed(unit, order))) for order in orders]) - before
         for unit in units
     ]
     return pd.DataFrame(

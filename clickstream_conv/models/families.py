@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'LINEAR', 'BOOSTED', 'FOREST', 'NETWORK', 'WAYS', 'FAMILIES', 'THREADS', 'GROWERS', 'USUAL', 'SMALL',
-           'Family', 'register_families', 'family_of', 'way_of', 'trusted_types', 'logistic_regression',
+           'Family', 'register_families', 'family_of', 'way_of', 'trusted_types', 'logistic_regression', 'Forest',
            'random_forest', 'xgboost', 'without_empty', 'BinnedClassifier', 'BinnedRegressor', 'gradient_boosting',
            'neural_net']
 
@@ -25,7 +25,7 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from xgboost import XGBClassifier
 
 from ..features.columns import preprocess
@@ -157,6 +157,24 @@ register_families(
 )
 
 # %% ../../nbs/models/01_families.ipynb #ecdf4d14
+class Forest(RandomForestClassifier):
+    "A forest whose trees are asked one after the other, without starting threads for one session."
+
+    def predict_proba(
+        self,
+        X,  # Rows as at fit
+    ) -> np.ndarray:  # (rows, classes)
+        "The mean of the trees' shares."
+        check_is_fitted(self)
+        if self.n_outputs_ > 1:
+            return super().predict_proba(X)
+        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
+        total = np.zeros((len(X), len(self.classes_)))
+        for tree in self.estimators_:
+            total += tree.tree_.predict(X)[:, : len(self.classes_)]
+        return total / len(self.estimators_)
+
+# %% ../../nbs/models/01_families.ipynb #4baf81af
 def random_forest(
     size: int,  # Rows to learn from
     seed: int,  # Of the trees
@@ -164,11 +182,11 @@ def random_forest(
     least: int,  # Rows in a leaf
     share: float,  # Of the columns tried at each split
     rows: int,  # That a tree sees, at most
-) -> RandomForestClassifier:  # Not fitted
+) -> Forest:  # Not fitted
     """Many deep trees, each on rows of its own, averaged; from more rows the single tree learns
     little, and the forest becomes slow.
     """
-    return RandomForestClassifier(
+    return Forest(
         trees,
         min_samples_leaf=least,
         max_features=share,
@@ -186,7 +204,7 @@ register_families(
         dict(least=("int", 2, 40, True), share=("float", 0.1, 0.8, False)),
         complexity=2,
         trusted=("sklearn.tree._tree.Tree",),
-        explained={RandomForestClassifier: FOREST},
+        explained={Forest: FOREST},
         color="#009E73",
         marker="v",
     )

@@ -17,7 +17,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 from threadpoolctl import threadpool_limits
 
-from ..features.columns import AsWords, feature_columns
+from ..features.columns import feature_columns, filled_words
 from .families import family_of, GROWERS, THREADS
 
 # %% ../../nbs/models/04_fitting.ipynb #e613284c
@@ -106,7 +106,7 @@ def _invent(X: pd.DataFrame, y: pd.Series, seed: int) -> tuple[pd.DataFrame, pd.
     filled = X[numbers].astype(float)
     filled = filled.fillna(filled.median()).fillna(0.0)
     if words:
-        filled = pd.concat([filled, AsWords().fit_transform(X[words])], axis=1)
+        filled = pd.concat([filled, filled_words(X[words])], axis=1)
     sampler = (
         SMOTENC(words, k_neighbors=neighbours, random_state=seed)
         if words

@@ -20,13 +20,13 @@ import polars as pl
 import pyarrow.parquet as pq
 import xgboost as xgb
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ..base.runs import parquet_table, Run
 from ..classification.comparing import mapped_out_of_fold
 from ..classification.keeping import keep_conversion
 from ..classification.threshold import threshold_for
+from ..features.columns import SessionColumns
 from ..features.sessions import load_sessions, session_partitions
 from ..log.draws import hash_share
 from clickstream_conv.models.calibration import (
@@ -53,7 +53,7 @@ class RowPieces(xgb.DataIter):
     def __init__(
         self,
         files: list,  # Parquet files of session rows
-        columns: ColumnTransformer,  # As made by features.preprocess, fitted
+        columns: SessionColumns,  # As made by features.preprocess, fitted
         wanted: Callable,  # Session rows -> those to learn from
         cache: str | None = None,  # Where XGBoost keeps its pages; a prefix of file names
         size: int = AT_A_TIME,  # Rows read at a time

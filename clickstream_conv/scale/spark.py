@@ -22,13 +22,13 @@ import polars as pl
 import pyarrow as pa
 import xgboost as xgb
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier
 
 from ..base.runs import brief_folder, read_table, Run
 from ..base.signature import files_read
+from ..features.columns import SessionColumns
 from ..features.encoder import EventEncoder
 from ..features.outcomes import LANDMARKS
 from clickstream_conv.features.sessions import (
@@ -40,7 +40,6 @@ from clickstream_conv.features.sessions import (
 from ..models.fitting import fit, log_loss, make_model, probability
 from .by_hand import largest_difference
 from ..scoring.answers import EMPTY
-from ..scoring.loading import ROWS_COMPARED
 from ..scoring.scorer import Scorer
 from ..scoring.values import refuse_missing
 from ..sources.card import load_card, load_events
@@ -129,12 +128,6 @@ def packed_run(
         for name in files_read(run):
             if name != "sessions.parquet":
                 archive.write(run / name, name)
-        if run.has("sessions.parquet"):
-            few = io.BytesIO()
-            pl.scan_parquet(run / "sessions.parquet", glob=False).head(
-                ROWS_COMPARED
-            ).collect().write_parquet(few)
-            archive.writestr("sessions.parquet", few.getvalue())
     return packed.getvalue()
 
 
@@ -173,7 +166,7 @@ def score_on_spark(
 # %% ../../nbs/scale/07_spark.ipynb #7d25affd
 def columns_on_spark(
     rows,  # A Spark frame of session rows with converted
-    columns: ColumnTransformer,  # As made by features.preprocess, fitted
+    columns: SessionColumns,  # As made by features.preprocess, fitted
 ):  # A Spark frame: f0, f1 ..., converted
     "Session rows as the numbers that trees are grown from."
     names = [f"f{place}" for place in range(len(columns.get_feature_names_out()))]
@@ -195,15 +188,13 @@ def columns_on_spark(
 
 
 def grown(
-    columns: ColumnTransformer,  # Fitted
+    columns: SessionColumns,  # Fitted
     trees: XGBClassifier,  # Whose parameters the booster was grown with
     booster: xgb.Booster,  # Grown from those columns
 ) -> Pipeline:  # Fitted, as models.make_model("xgboost", ...) would be
     "Trees that were grown elsewhere, as a model like any other."
-    booster.feature_names, model = (
-        [str(name) for name in columns.get_feature_names_out()],
-        clone(trees),
-    )
+    booster.feature_names = None  # they are those of columns, as everywhere
+    model = clone(trees)
     model.load_model(booster.save_raw("ubj"))
     return Pipeline([("columns", columns), ("model", model)])
 

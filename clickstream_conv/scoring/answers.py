@@ -68,7 +68,7 @@ def chance(
     if not len(table):
         return np.zeros(0)
     with self._threads.limit(limits=1):
-        return probability(self._asked["conversion"], table)
+        return probability(self.conversion, table)
 
 # %% ../../nbs/scoring/06_answers.ipynb #95c9314f
 @patch
@@ -84,7 +84,7 @@ def _answers(self: Scorer, table: "pd.DataFrame") -> pl.DataFrame:
             revenue_low=none,
             revenue_high=none,
         )
-        if (revenue := self._asked["revenue"]) is not None:
+        if (revenue := self.revenue) is not None:
             low, high = np.asarray(revenue.interval(table, probability=p), float).T
             said |= dict(
                 revenue=np.asarray(revenue.predict(table, probability=p), float),
@@ -97,7 +97,7 @@ def _answers(self: Scorer, table: "pd.DataFrame") -> pl.DataFrame:
 @patch
 def _new_words(self: Scorer, table: "pd.DataFrame") -> pl.Series:
     "For each row the words that the training part never showed, as text; empty where all are known."
-    from clickstream_conv.scoring.quick import missing
+    from clickstream_conv.features.columns import missing
 
     notes = [""] * len(table)
     for name, known in self.words.items():
@@ -114,7 +114,7 @@ def _new_words(self: Scorer, table: "pd.DataFrame") -> pl.Series:
 def _segments(self: Scorer, table: "pd.DataFrame") -> pl.Series:
     "Name of each row's segment."
     with self._threads.limit(limits=1):
-        numbers = np.asarray(self._asked["segments"].predict(table))
+        numbers = np.asarray(self.segments.predict(table))
     return pl.Series(
         "segment", [str(self.segments.names_[int(number)]) for number in numbers], dtype=pl.String
     )

@@ -19,10 +19,10 @@ from ..features.table import REQUIRED
 from ..log.faults import as_truth, as_word
 from ..log.rules import IDS
 from ..log.values import as_id, as_time, SECOND, TIME_FORMATS
+from ..sources.log_card import LogCard
 
 if TYPE_CHECKING:
     import pandas as pd
-from ..sources.log_card import LogCard
 
 # %% ../../nbs/scoring/00_values.ipynb #4050b0eb
 FLOAT32_EXACT = 2**24  # the largest whole number up to which a float32 holds them all
