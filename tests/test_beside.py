@@ -12,6 +12,7 @@ from clickstream_conv.app.predictions import (
     read_kept,
 )
 from clickstream_conv.base.runs import Run, write_table
+from clickstream_conv.sources.log_card import LogCard
 
 
 def drifting(sessions):
@@ -61,10 +62,10 @@ def test_events_of_drawn_sessions_come_whole(tmp_path):
 
 
 def test_what_stands_beside_an_upload_is_said():
-    own, card = drifting(400), dict(parts=dict(train=1_200, test=400))
+    own, card = drifting(400), LogCard("run", "a log", parts=dict(train=1_200, test=400))
     assert own_in_words(card, own) == "The run's test part stands here whole: 400 sessions."
     assert (
-        own_in_words(dict(parts=dict(test=9_000)), own)
+        own_in_words(LogCard("run", "a log", parts=dict(test=9_000)), own)
         == "Of the run's test part stand here 400 sessions, drawn at random from its 9,000."
     )
     assert flagged_sentence(own.head(100), own, 0.4).endswith(

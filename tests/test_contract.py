@@ -20,6 +20,7 @@ from clickstream_conv.scoring import sorted_log
 from clickstream_conv.scoring.events import validate_events
 from clickstream_conv.scoring.scorer import score_file, Scorer
 from clickstream_conv.scoring.sorted_log import sort_log
+from clickstream_conv.sources.log_card import LogCard
 from clickstream_conv.sources.own import contract_for, find_source, own_source, source_of
 from clickstream_conv.sources.prepare import prepare
 from clickstream_conv.sources.reading import read_source
@@ -190,13 +191,7 @@ def test_every_known_source_is_carried_whole(name, tmp_path):
     write_contract(run, contract_for(source, source.mapping.rules))
     back = source_of(
         load_contract(run),
-        dict(
-            source=name,
-            title=source.title,
-            outcome=vars(source.outcome()),
-            state=source.state,
-            ready_made=source.ready_made,
-        ),
+        LogCard(name, source.title, outcome=source.outcome(), state=source.state, kind=source.kind),
     )
     assert (back.reader, back.prepare, back.ready_made) == (
         source.reader,
@@ -403,12 +398,10 @@ def test_training_and_scoring_keep_the_same_rows(seed, tmp_path, monkeypatch):
     trained = read_source(source, str(rng.choice(files)), max_rejected=1.0)
     contract, card = (
         contract_for(source, trained.rules),
-        dict(
+        LogCard(
             title="mine",
             source="mine",
-            outcome=vars(source.outcome()),
-            state=["event"],
-            ready_made=False,
+            outcome=source.outcome(),
             session_context=["theme"],
             event_context=["depth"],
             resolution=source.mapping.rules.resolution,
@@ -541,9 +534,7 @@ def test_a_number_in_training_is_a_number_in_scoring(tmp_path):
         own_source(str(source)), read_source(own_source(str(source)), str(files[1])).rules
     )
     assert contract.context_kinds == dict(theme=pl.String, depth=pl.Float64)
-    same = source_of(
-        contract, dict(source="mine", title="mine", outcome={}, state=[], ready_made=False)
-    )
+    same = source_of(contract, LogCard("mine", "mine"))
     text = (tmp_path / "log.csv").read_text().splitlines()
     place = text[0].split(",").index("depth")
     fields = text[1].split(",")
@@ -568,7 +559,7 @@ def test_numbers_of_a_table_are_not_read_as_text_with_a_comma(tmp_path):
     trained = read_source(source, str(tmp_path / "log.csv"))
     same = source_of(
         contract_for(source, trained.rules),
-        dict(source="mine", title="mine", outcome={}, state=[], ready_made=False),
+        LogCard("mine", "mine"),
     )
     table = pl.DataFrame(
         dict(

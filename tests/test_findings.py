@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import asdict
 
 import pytest
 from conftest import metrics
@@ -13,7 +14,6 @@ from clickstream_conv.base.findings import (
     rests_on,
     Sentence,
     UNKNOWN,
-    with_warnings,
 )
 from clickstream_conv.base.texts import for_markdown, from_markdown
 from clickstream_conv.report import doubts as report_doubts
@@ -251,7 +251,8 @@ def test_a_warning_is_left_out_by_its_code_and_not_by_a_word_in_it():
             why=AS_COUNTED,
         ),
     ]
-    card = with_warnings(dict(outcome=outcome), said)
+    warned, warnings = [asdict(one) for one in said], [one.text for one in said]
+    card = dict(outcome=outcome, warned=warned, warnings=warnings)
     texts = [one.text for one in report_doubts._of_log(dict(source=card))]
     assert (
         "3 rows have no value in the column 'proxy_server'" in texts and said[0].text not in texts

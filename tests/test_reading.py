@@ -263,7 +263,7 @@ def test_an_empty_part_is_left_out_and_said(tmp_path):
             str(CASES / "20_empty_part" / "logs"),
             memory=memory,
         )
-        assert card["notes"][0] == "1 of 2 files are empty and were left out, e.g. part-00001.csv"
+        assert card.notes[0] == "1 of 2 files are empty and were left out, e.g. part-00001.csv"
 
 
 def test_nothing_but_empty_parts(tmp_path):

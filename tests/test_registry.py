@@ -49,12 +49,13 @@ from clickstream_conv.features.registry import FEATURES
 from clickstream_conv.features.table import session_features
 from clickstream_conv.log.mapping import is_reserved
 from clickstream_conv.log.mapping_read import mapping_from
+from clickstream_conv.sources.log_card import LogCard
 from clickstream_conv.whatif.contradictions import apply_changes, contradictions
 
 PACKAGE = Path(clickstream_conv.__file__).parent
 CONTEXT = dict(session_context=("device", "channel", "returning"), event_context=("page",))
 BROUGHT = ("device", "channel", "returning", "last_page")  # by the log of the demo
-CARD = dict(ready_made=False)
+CARD = LogCard("toy", "a toy shop")
 LANDMARKS = (1, 2, 3, 5, 8)
 AGAIN = {  # modules that name features, and why: they may only become fewer
     "features/registry.py",  # the catalogue itself

@@ -3,6 +3,7 @@
 import gzip
 import json
 import threading
+from dataclasses import replace
 from datetime import datetime, time, timedelta, timezone, UTC
 from decimal import Decimal
 
@@ -407,14 +408,16 @@ def test_events_in_milliseconds_in_a_file_are_refused(shop, log, tmp_path):
 
 def test_a_log_without_times_asks_for_none(scorer, log):
     "No window, whatever the times are; and one for a log of whole days."
-    card = scorer.card | dict(resolution="none", first=None, last=None)
+    card = replace(scorer.card, resolution="none", first=None, last=None)
     sound = scoring_events.validate_events(
         log.head(20).with_columns(t=pl.lit(None, pl.Int64)), card, scorer.kinds
     )
     assert len(sound.events) == 20 and not sound.notes
     days = pl.col("t") // 86_400_000_000 * 86_400_000_000
-    card = scorer.card | dict(
-        resolution="day", first=scorer.card["first"] // 86_400_000_000 * 86_400_000_000
+    card = replace(
+        scorer.card,
+        resolution="day",
+        first=scorer.card.first // 86_400_000_000 * 86_400_000_000,
     )
     for given in (
         log.head(20).with_columns(t=days),
@@ -429,7 +432,7 @@ def test_a_log_without_times_asks_for_none(scorer, log):
 
 def test_a_time_without_a_zone_is_in_the_logs_own(scorer, log):
     "Noon in Berlin is ten in the morning in UTC, as the reader of the log says; and that it was taken so is said."
-    card, one = scorer.card | dict(time_zone="Europe/Berlin"), log.head(1)
+    card, one = replace(scorer.card, time_zone="Europe/Berlin"), log.head(1)
     for given in (
         one.with_columns(t=pl.lit("2026-04-08 12:00")),
         one.with_columns(t=pl.lit(datetime(2026, 4, 8, 12))),

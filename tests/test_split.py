@@ -76,25 +76,23 @@ def test_training_holds_everybody_before_the_cut(tmp_path):
     train, before = sessions.filter(pl.col("part") == "train"), ended_before_the_cut(sessions)
     assert set(train["session_id"]) == set(before["session_id"])
     assert (
-        train["buys"].mean()
-        == before["buys"].mean()
-        == card["split_details"]["buying_share"]["train"]
+        train["buys"].mean() == before["buys"].mean() == card.split_details["buying_share"]["train"]
     )
     groups = dict(load_visitor_groups(run)["group"].value_counts().iter_rows())
-    assert groups == {
-        name: n for name, n in card["split_details"]["visitors"].items() if n
-    } and set(groups) == {"new", "known"}
+    assert groups == {name: n for name, n in card.split_details["visitors"].items() if n} and set(
+        groups
+    ) == {"new", "known"}
     assert any(
         f"{groups['known']:,} are of visitors with a session in the training part" in line
-        for line in card["headline"]
+        for line in card.headline
     )
 
 
 def test_a_log_without_visitors_says_so(tmp_path):
     log, run = returning_log(tmp_path, named=False), Run(tmp_path / "out")
     card = prepare(run, str(tmp_path / "mine.yaml"), str(log))
-    assert card["split_details"]["visitors"] == {} and load_visitor_groups(run).is_empty()
-    assert any(line.startswith("the log knows no visitors") for line in card["headline"])
+    assert card.split_details["visitors"] == {} and load_visitor_groups(run).is_empty()
+    assert any(line.startswith("the log knows no visitors") for line in card.headline)
 
 
 def test_the_shop_of_a_peer_trains_at_its_true_conversion(real_log, tmp_path):
@@ -103,9 +101,9 @@ def test_the_shop_of_a_peer_trains_at_its_true_conversion(real_log, tmp_path):
     card = prepare(run, str(tmp_path / "shop.yaml"), str(real_log("retentioneering-ecom.csv")))
     sessions = sessions_of(run)
     train, before = sessions.filter(pl.col("part") == "train"), ended_before_the_cut(sessions)
-    assert (len(train), len(sessions)) == (2_703, 3_605) and card["parts"]["left out"] == 0
+    assert (len(train), len(sessions)) == (2_703, 3_605) and card.parts["left out"] == 0
     assert train["buys"].mean() == before["buys"].mean() == pytest.approx(0.1147, abs=1e-4)
-    assert card["split_details"]["visitors"] == dict(new=14, known=888, nobody=0)
+    assert card.split_details["visitors"] == dict(new=14, known=888, nobody=0)
 
 
 WORDS = (

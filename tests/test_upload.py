@@ -19,6 +19,7 @@ from clickstream_conv.app.mapping_form import (
 from clickstream_conv.app.uploads import first_look, questions_of
 from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.rules import Rules
+from clickstream_conv.sources.log_card import LogCard
 
 CASES = Path(__file__).parent / "cases"
 FILES = [name for name in PROPOSED if (CASES / name).is_file() and PROPOSED[name]]
@@ -29,11 +30,7 @@ class Asked:
     "What the form asks of a run: its card, the rules by which its log was read, and how that was."
 
     rules: Rules = field(default_factory=lambda: Rules(time_zone="UTC"))
-    card: dict = field(
-        default_factory=lambda: dict(
-            ready_made=False, session_context=[], event_context=[], resolution="s", time_zone="UTC"
-        )
-    )
+    card: LogCard = LogCard("run", "a log of events", resolution="s")
 
     def source(self):
         raise ValueError("the log of another shop")

@@ -33,7 +33,7 @@ def session_path(
     "A session's way, event by event."
     with LOCK:
         answers = scorer.score(events, "every").scores.drop("session_id", "events")
-    shown = ["event", *scorer.card["event_context"], "item_id", "category", "price"]
+    shown = ["event", *scorer.card.event_context, "item_id", "category", "price"]
     ordered = (
         events.sort("t", "step", nulls_last=True, maintain_order=True)
         if "step" in events.columns

@@ -27,6 +27,8 @@ from ..log.mapping_read import mapping_from
 from ..log.tables import read_table
 from ..log.values import EVENTS
 from ..scoring.scorer import Scorer
+from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
+from ..sources.log_card import LogCard
 from ..sources.reading import read_source
 from ..sources.source import Source
 from ..sources.understood import understood
@@ -103,7 +105,7 @@ def _columns_in(says) -> list:
 # %% ../../nbs/app/02_mapping_form.ipynb #8a9851b4
 def column_table(
     look: Look,  # Of an upload that has to be mapped
-    card: dict,  # The card of the run's log
+    card: LogCard,  # The card of the run's log
 ) -> pd.DataFrame:  # name, meaning, column, why
     "What an event has, and the file's column for each."
     proposed = _proposed(look).get("columns", {})
@@ -123,7 +125,7 @@ def column_table(
                 column=like_name(c, free),
                 why=f"the run learned from it; of the {where.split('_')[0]}",
             )
-            for c in card[where]
+            for c in getattr(card, where)
         ]
     return pd.DataFrame(rows)
 
@@ -184,7 +186,7 @@ def mapped_source(
     look: Look,  # Of an upload that has to be mapped
     columns: pd.DataFrame,  # As made by column_table, perhaps edited
     words: pd.DataFrame,  # As made by word_table, perhaps edited
-    card: dict,  # The card of the run's log
+    card: LogCard,  # The card of the run's log
     encoding: str = "utf8",  # How its text was written
 ) -> Source:  # How the upload is to be read
     "The way to read an upload that two tables describe."
@@ -200,7 +202,7 @@ def mapped_source(
     given = _still_true(proposed, changed)
     given |= dict(columns={n: c for n, c in chosen.items() if n in NAMES}, encoding=encoding)
     given |= {
-        where: {n: chosen[n] for n in card[where] if n in chosen}
+        where: {n: chosen[n] for n in getattr(card, where) if n in chosen}
         for where in ("session_context", "event_context")
     }
     if "event" in chosen:
@@ -232,11 +234,9 @@ class Upload:
         return len(self.rejected) / max(self.rows, 1)
 
 
-def _complete(events: pl.DataFrame, card: dict) -> tuple[pl.DataFrame, list]:
+def _complete(events: pl.DataFrame, card: LogCard) -> tuple[pl.DataFrame, list]:
     "The events with all context columns of the run, unknown where the file has none; and a sentence on those."
-    absent = [
-        c for c in (*card["session_context"], *card["event_context"]) if c not in events.columns
-    ]
+    absent = [c for c in card.context if c not in events.columns]
     said = (
         [
             f"the file has no {', '.join(absent)}; to the model"
@@ -257,9 +257,12 @@ def read_upload(
     "Read an upload; nothing of it stays on disk."
     with briefly_on_disk(data, name) as path:
         refuse_large(path)
-        if scorer.card["ready_made"]:
-            return _read_finished(path, source)
-        checked = read_source(as_the_run(source, scorer), str(path), max_rejected=1.0)
+        return _READ[scorer.card.kind](path, name, source, scorer)
+
+
+def _read_events(path: Path, name: str, source: Source, scorer: Scorer) -> Upload:
+    "A log of events."
+    checked = read_source(as_the_run(source, scorer), str(path), max_rejected=1.0)
     if checked.events.is_empty():
         raise ValueError(
             f"{name}: none of its {len(checked.rejected):,} rows could be read. Most often:"
@@ -278,7 +281,7 @@ def read_upload(
     )
 
 # %% ../../nbs/app/02_mapping_form.ipynb #349a6b42
-def _read_finished(path: Path, source: Source | None) -> Upload:
+def _read_finished(path: Path, name: str, source: Source | None, scorer: Scorer) -> Upload:
     "A table of finished sessions."
     reading = source.mapping.reading() if source and path.suffix != ".parquet" else {}
     raw = read_table(path, **reading)
@@ -295,6 +298,9 @@ def _read_finished(path: Path, source: Source | None) -> Upload:
         else pl.DataFrame()
     )
     return Upload(path.name, sound.drop(*READER_COLUMNS, strict=False), broken, len(raw), [])
+
+
+_READ = {EVENT_LOG: _read_events, FINISHED_SESSIONS: _read_finished}
 
 # %% ../../nbs/app/02_mapping_form.ipynb #745957ee
 def reasons_table(

@@ -22,6 +22,7 @@ from ..models.styles import styles_of
 from ..report.answer import read_figures
 from ..report.doubts import doubts
 from ..sources.card import load_card
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/app/00_overview.ipynb #4c378f20
 QUESTIONS = {
@@ -48,25 +49,23 @@ class Overview:
     limits: list  # What not to trust
 
 
-def _span(card: dict) -> str:
+def _span(card: LogCard) -> str:
     "The days of a log."
-    return f", {card['first_day']} to {card['last_day']}" if card.get("first_day") else ""
+    return f", {card.first_day} to {card.last_day}" if card.first_day else ""
 
 
 def read_sentence(
-    card: dict,  # The card of the run's log
+    card: LogCard,  # The card of the run's log
 ) -> str:  # Such as: 126,347 events of 20,000 sessions, 2026-01-05 to 2026-05-04; no rows rejected
     "What was read, in a sentence."
     read = (
-        f"{card['events']:,} events of {card['sessions']:,} sessions"
-        if card.get("events")
-        else f"{card['sessions']:,} finished sessions"
+        f"{card.events:,} events of {card.sessions:,} sessions"
+        if card.events
+        else f"{card.sessions:,} finished sessions"
     )
-    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in card["reasons"].items())
+    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in card.reasons.items())
     return f"{read}{_span(card)}; " + (
-        f"{card['rejected']:,} rows rejected ({reasons})"
-        if card["rejected"]
-        else "no rows rejected"
+        f"{card.rejected:,} rows rejected ({reasons})" if card.rejected else "no rows rejected"
     )
 
 # %% ../../nbs/app/00_overview.ipynb #0d35bb3a
@@ -139,29 +138,26 @@ def main_finding(
     )
 
 # %% ../../nbs/app/00_overview.ipynb #609d2242
-def _numbers(run: Run, card: dict, figures: pd.DataFrame) -> dict:
+def _numbers(run: Run, card: LogCard, figures: pd.DataFrame) -> dict:
     "The few figures that the page shows large: title: (value, what it means)."
     row, size, line = (
         main_row(figures),
         read_json(run, "metrics/features.json"),
         read_json(run, "metrics/classification.json").get("threshold", {}),
     )
-    proxy = card["outcome"]["proxy"]
-    found = {"sessions": (f"{card['sessions']:,}", read_sentence(card))}
+    proxy = card.outcome.proxy
+    found = {"sessions": (f"{card.sessions:,}", read_sentence(card))}
     if not proxy:
         found["converted"] = (
-            f"{card['buying_sessions'] / max(card['sessions'], 1):.1%}",
-            (
-                f"{card['buying_sessions']:,} of {card['sessions']:,} sessions:"
-                f" {card['outcome']['says']}"
-            ),
+            f"{card.buying_sessions / max(card.sessions, 1):.1%}",
+            (f"{card.buying_sessions:,} of {card.sessions:,} sessions: {card.outcome.says}"),
         )
     elif size:
         found["converted (proxy)"] = (
             f"{size['share'][0]:.1%}",
             (
                 f"of the training part's sessions, at landmark {size['landmark'][0]}:"
-                f" {card['outcome']['says']}"
+                f" {card.outcome.says}"
             ),
         )
     if row is not None:
@@ -192,9 +188,9 @@ def overview_of(
         for name, question in QUESTIONS.items()
     }
     doubted = [one.text for one in doubts(read_figures(run.folder)) if one.code != "report.verdict"]
-    limits = list(dict.fromkeys([*doubted, *card["notes"]]))
+    limits = list(dict.fromkeys([*doubted, *card.notes]))
     return Overview(
-        f"{card['title'][:1].upper()}{card['title'][1:]}: whether {card['outcome']['says']}",
+        f"{card.title[:1].upper()}{card.title[1:]}: whether {card.outcome.says}",
         read_sentence(card),
         main_finding(figures),
         model_card.get("fit_for_use", False),

@@ -99,13 +99,14 @@ def needs_events(
     "Say that a page needs events, where the run learned from finished sessions."
     import streamlit as st
 
-    if scorer.card["ready_made"]:
-        st.info(
-            f"This run learned from {escaped(scorer.card['title'])}: finished sessions, of which no"
-            " single events are known. This page needs events. The page Upload scores tables of"
-            " finished sessions."
-        )
-    return scorer.card["ready_made"]
+    if scorer.card.kind.has_events:
+        return False
+    st.info(
+        f"This run learned from {escaped(scorer.card.title)}: finished sessions, of which no"
+        " single events are known. This page needs events. The page Upload scores tables of"
+        " finished sessions."
+    )
+    return True
 
 # %% ../../nbs/app/05_page_parts.ipynb #9580ef14
 def page_overview(

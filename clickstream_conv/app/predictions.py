@@ -30,6 +30,8 @@ from ..scoring.loading import LOADED
 from ..scoring.scorer import Scorer
 from ..scoring.written import add_part, refuse_unscored, Tally
 from ..sources.card import load_events
+from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/app/03_predictions.ipynb #975e2386
 LOCK = threading.RLock()  # one question at a time: pages of several visitors share a Scorer
@@ -89,21 +91,29 @@ def scored_upload(
 ) -> tuple[pl.DataFrame, list]:  # As made by Scorer.score; and what a reader should know
     "The model's answers for an upload."
     with LOCK:
-        if scorer.card["ready_made"]:
-            return scorer.score_sessions(upload.events)[:2]
-        else:
-            portions, found, tally = in_portions(upload.events), [], Tally()
-            for done, portion in enumerate(portions, 1):
-                scores, sound, states = scorer.score_part(portion, landmarks)
-                add_part(tally, portion, scores, sound, states)
-                found.append(scores)
-                progress(done / len(portions))
-            refuse_unscored(scorer, tally)
-            scores = pl.concat(found)
-            lost = (
-                [left_out_sentence(Counter(tally.sound.left_out))] if tally.sound.left_out else []
-            )
-        return scores, [*scorer.unfit(), *lost, *sentences_on(scores, scorer)]
+        return _SCORED[scorer.card.kind](scorer, upload.events, landmarks, progress)
+
+
+def _score_finished(scorer: Scorer, sessions: pl.DataFrame, landmarks: str, progress) -> tuple:
+    "Answers for finished sessions, which are asked about once."
+    return scorer.score_sessions(sessions)[:2]
+
+
+def _score_events(scorer: Scorer, events: pl.DataFrame, landmarks: str, progress) -> tuple:
+    "Answers for sessions of events, portion by portion."
+    portions, found, tally = in_portions(events), [], Tally()
+    for done, portion in enumerate(portions, 1):
+        scores, sound, states = scorer.score_part(portion, landmarks)
+        add_part(tally, portion, scores, sound, states)
+        found.append(scores)
+        progress(done / len(portions))
+    refuse_unscored(scorer, tally)
+    scores = pl.concat(found)
+    lost = [left_out_sentence(Counter(tally.sound.left_out))] if tally.sound.left_out else []
+    return scores, [*scorer.unfit(), *lost, *sentences_on(scores, scorer)]
+
+
+_SCORED = {EVENT_LOG: _score_events, FINISHED_SESSIONS: _score_finished}
 
 # %% ../../nbs/app/03_predictions.ipynb #c2127fa5
 TITLES = {
@@ -297,12 +307,22 @@ def _own_scores(folder: str, stamp: float, most: int, landmarks: str) -> pl.Data
     "The answers for the run's test part."
     scorer, run = loaded_scorer(folder), Run(folder)
     with LOCK:
-        if scorer.card["ready_made"]:
-            return scorer.score_sessions(read_kept(run, most)).scores
-        return pl.concat(
-            scorer.score_part(portion, landmarks)[0]
-            for portion in in_portions(own_events(run, most))
-        )
+        return _OWN[scorer.card.kind](scorer, run, most, landmarks)
+
+
+def _own_finished(scorer: Scorer, run: Run, most: int, landmarks: str) -> pl.DataFrame:
+    "The answers for finished sessions of the run's test part."
+    return scorer.score_sessions(read_kept(run, most)).scores
+
+
+def _own_of_events(scorer: Scorer, run: Run, most: int, landmarks: str) -> pl.DataFrame:
+    "The answers for sessions of the run's test part, portion by portion."
+    return pl.concat(
+        scorer.score_part(portion, landmarks)[0] for portion in in_portions(own_events(run, most))
+    )
+
+
+_OWN = {EVENT_LOG: _own_of_events, FINISHED_SESSIONS: _own_finished}
 
 
 def drawn_sessions(
@@ -341,11 +361,11 @@ def own_events(
 
 
 def own_in_words(
-    card: dict,  # The card of the run's log
+    card: LogCard,  # The card of the run's log
     own: pl.DataFrame,  # As made by own_scores
 ) -> str:  # A sentence
     "Whether the whole test part stands beside an upload, or a sample of it."
-    total, shown = card["parts"]["test"], own["session_id"].n_unique()
+    total, shown = card.parts["test"], own["session_id"].n_unique()
     if shown >= total:
         return f"The run's test part stands here whole: {total:,} sessions."
     return (

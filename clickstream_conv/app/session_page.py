@@ -139,6 +139,6 @@ def page_session(
     columns = ("step", "event", "probability", "change", "seconds")
     beside = ("item_id", "category", "price", "status")
     shown_table(
-        events_table(path, (*columns, *scorer.card["event_context"], *beside)),
+        events_table(path, (*columns, *scorer.card.event_context, *beside)),
         f"The events of session {name} with the probability after each",
     )

@@ -45,14 +45,12 @@ def _invite(scorer: Scorer):
     "Say what can be given, and take the file."
     import streamlit as st
 
-    ready_made = scorer.card["ready_made"]
     if note := scorer.mapping_note():
         st.info(escaped(note))
-    what = "a table of finished sessions" if ready_made else "a log of events"
-    else_ = "." if ready_made else "; for any other a mapping of its columns is proposed."
+    kind = scorer.card.kind
     st.markdown(
-        f"Give {what}. A file with the columns of {escaped(scorer.card['title'])} is read as it is"
-        f"{else_}"
+        f"Give {kind.log}. A file with the columns of {escaped(scorer.card.title)} is read as it"
+        f" is{kind.any_other}."
     )
     return st.file_uploader(
         f"CSV, Parquet or JSON lines, also packed; at most {MOST_MB} MB",
@@ -66,7 +64,7 @@ def _own_columns(scorer: Scorer) -> None:
     import streamlit as st
 
     own = run_source(scorer)
-    if own is None or scorer.card["ready_made"]:
+    if own is None or not scorer.card.kind.has_events:
         return
     mapping = own.mapping
     columns = [
@@ -95,7 +93,7 @@ def _file_options(scorer: Scorer) -> tuple:
             round(100 * scorer.allowed()),
             help="A log that loses more is not scored",
         )
-        if scorer.card["ready_made"]:
+        if not scorer.card.kind.has_events:
             return encoding, most, "last"
         landmarks = st.radio(
             "Ask the model",
@@ -122,7 +120,7 @@ def _pick(scorer: Scorer) -> None:
     data, name = file.getvalue(), safe_name(file.name)
     look = first_look(data, name, scorer, encoding)
     source = look.source
-    if scorer.card["ready_made"] or (source is not None and not look.proposal):
+    if look.ready:
         score_with_bar(data, name, source, scorer, most / 100, landmarks)
         return
     if source is not None:
@@ -182,16 +180,16 @@ def _show_table(scorer: Scorer, scores: pl.DataFrame) -> None:
     import streamlit as st
 
     st.subheader("The likeliest first")
-    table = predictions_table(scores)
+    table, can_be_opened = predictions_table(scores), scorer.card.kind.has_events
     picked = shown_table(
         table,
         "Predictions, the likeliest sessions first",
         height=320,
         key="predictions",
-        on_select="rerun" if not scorer.card["ready_made"] else "ignore",
+        on_select="rerun" if can_be_opened else "ignore",
         selection_mode="single-row",
     )
-    if not scorer.card["ready_made"] and (row := picked.selection.rows):
+    if can_be_opened and (row := picked.selection.rows):
         st.session_state["session"] = table["session"].iloc[row[0]]
         if st.button(f"Look at session {escaped(str(st.session_state['session'])[:30])}"):
             st.switch_page(st.session_state["pages"]["session"])

@@ -28,6 +28,8 @@ from ..log.streams import open_log
 from ..log.tables import read_table
 from ..log.values import COLUMNS
 from ..scoring.scorer import Scorer
+from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
+from ..sources.log_card import LogCard
 from ..sources.source import Source
 
 # %% ../../nbs/app/01_uploads.ipynb #81cd82f6
@@ -118,10 +120,11 @@ class Look:
     source: Source | None  # How it can be read; None where its columns have to be mapped first
     proposal: str = ""  # A mapping to begin with, where one is needed
     notes: list = field(default_factory=list)  # What a reader should know
+    ready: bool = False  # Whether nothing has to be asked before it is read
 
 
 def canonical_source(
-    card: dict,  # The card of the run's log
+    card: LogCard,  # The card of the run's log
     numbered: bool = False,  # Whether a column step says the order of events
 ) -> Source:  # For events with canonical names
     "How events are read that have canonical names already, such as those of a run's folder."
@@ -134,11 +137,11 @@ def canonical_source(
     )
     mapping = Mapping(
         columns=columns,
-        session_context=own(card["session_context"]),
-        event_context=own(card["event_context"]),
+        session_context=own(card.session_context),
+        event_context=own(card.event_context),
     )
-    resolution = card["resolution"] if card["resolution"] != "none" else "s"
-    rules = replace(mapping.rules, resolution=resolution, time_zone=card.get("time_zone", "UTC"))
+    resolution = card.resolution if card.resolution != "none" else "s"
+    rules = replace(mapping.rules, resolution=resolution, time_zone=card.time_zone)
     return Source("upload", "the upload", replace(mapping, rules=rules))
 
 
@@ -228,7 +231,7 @@ def _source_of_tracker(proposal: str, scorer: Scorer, encoding: str) -> Source:
         key: {
             name: column
             for name, column in getattr(mapping, key).items()
-            if name in scorer.card[key]
+            if name in getattr(scorer.card, key)
         }
         for key in ("session_context", "event_context")
     }
@@ -251,6 +254,41 @@ def _head_of(path: Path, own: Source | None, encoding: str) -> pl.DataFrame:
         return read_table(path, **plain)
 
 # %% ../../nbs/app/01_uploads.ipynb #729ecd49
+def _look_at_finished(
+    path: Path, head: pl.DataFrame, columns: list, scorer: Scorer, encoding: str
+) -> Look:
+    "A table of finished sessions is read as the run's own was."
+    return Look(columns, run_source(scorer), ready=True)
+
+
+def _look_at_events(
+    path: Path, head: pl.DataFrame, columns: list, scorer: Scorer, encoding: str
+) -> Look:
+    "A log of events is read as it is, or by a mapping that is proposed."
+    if (source := _source_for(path, head, scorer)) is not None:
+        source = replace(source, mapping=replace(source.mapping, encoding=encoding))
+        return Look(columns, source, ready=True)
+    tracker = recognised(head)
+    try:
+        proposal = propose(path, encoding=encoding, zone=_zone_of(scorer))
+    except ValueError as error:
+        return Look(columns, None, "", [f"no mapping could be proposed: {error}"])
+    if "\nready_made: true" in proposal:
+        said = (
+            "no mapping could be proposed: each row looks like a finished session, and this run"
+            " learned from events. Make a run of these sessions: clickstream-conv map"
+        )
+        return Look(columns, None, "", [said])
+    asked = questions_of(proposal)
+    if not tracker:
+        return Look(columns, None, proposal, asked)
+    note = f"the columns are those of {tracker}, and its mapping is used"
+    return Look(columns, _source_of_tracker(proposal, scorer, encoding), proposal, [note, *asked])
+
+
+_LOOKED_AT = {EVENT_LOG: _look_at_events, FINISHED_SESSIONS: _look_at_finished}
+
+# %% ../../nbs/app/01_uploads.ipynb #a7a4a56c
 def first_look(
     data: bytes,  # The content of an upload
     name: str,  # What a browser calls it
@@ -263,31 +301,5 @@ def first_look(
         own = run_source(scorer)
         head = _head_of(path, own, encoding)
         columns = [column for column in head.columns if column not in READER_COLUMNS]
-        if scorer.card["ready_made"]:
-            return Look(columns, run_source(scorer))
-        if (source := _source_for(path, head, scorer)) is not None:
-            return Look(
-                columns, replace(source, mapping=replace(source.mapping, encoding=encoding))
-            )
-        tracker = recognised(head)
-        try:
-            proposal = propose(path, encoding=encoding, zone=_zone_of(scorer))
-        except ValueError as error:
-            return Look(columns, None, "", [f"no mapping could be proposed: {error}"])
-        if "\nready_made: true" in proposal:
-            return Look(
-                columns,
-                None,
-                "",
-                [
-                    "no mapping could be proposed: each row looks like a finished session, and this"
-                    " run learned from events. Make a run of these sessions: clickstream-conv map"
-                ],
-            )
-        asked = questions_of(proposal)
-        if not tracker:
-            return Look(columns, None, proposal, asked)
-        note = f"the columns are those of {tracker}, and its mapping is used"
-        return Look(
-            columns, _source_of_tracker(proposal, scorer, encoding), proposal, [note, *asked]
-        )
+        return _LOOKED_AT[scorer.card.kind](path, head, columns, scorer, encoding)
+

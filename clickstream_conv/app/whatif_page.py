@@ -75,7 +75,7 @@ def _change_event(scorer: Scorer, scenario):
         values["price"] = st.number_input(
             "Price", 0.0, value=float(event["price"]), key=f"price {step}"
         )
-    if step > 1 and scorer.card["resolution"] in ("us", "ms", "s"):
+    if step > 1 and scorer.card.resolution in ("us", "ms", "s"):
         values["pause"] = st.number_input(
             "Seconds since the event before", 0.0, value=float(event["pause"]), key=f"pause {step}"
         )

@@ -163,7 +163,7 @@ def amounts_by(
     sold = paid[train["item_id"].notna()].groupby(train["item_id"]).sum().to_numpy()
     names = (
         ("buyers", "all visitors")
-        if kept.card["visitors"] is not None
+        if kept.card.visitors is not None
         else ("buying sessions", "all sessions")
     )
     return {names[0]: each[each > 0], names[1]: each, "products sold": sold[sold > 0]}

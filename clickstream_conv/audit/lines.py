@@ -13,6 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ..base.runs import read_json, read_run_table, Run
+from ..sources.card import load_card
+from ..sources.log_card import LogCard
+
 
 # %% ../../nbs/audit/00_lines.ipynb #cf0b2261
 EQUAL, EXPLAINED, DIFFERENT = "equal", "explained", "DIFFERENT"  # verdicts
@@ -69,7 +72,7 @@ class Kept:
     "What a run keeps, as far as it is audited."
 
     run: Run  # Its folder
-    card: dict  # The card of its log
+    card: LogCard  # The card of its log
     found: dict  # Stage: its figures
     settings: dict  # Parameters of the run
     events: pd.DataFrame | None  # Events in order; None where the log holds finished sessions
@@ -95,7 +98,7 @@ def what_is_kept(
     if not Path(folder).is_dir():
         raise ValueError(f"there is no folder {folder}; give the folder of a run, e.g. runs/demo")
     run = Run(folder)
-    run.needed("metrics/source.json", "02_sources")
+    card = load_card(run)
     if run.files("events/part-*.parquet"):
         raise ValueError(
             f"{folder} was read in partitions (--memory), and the audit holds a log whole. "
@@ -112,19 +115,9 @@ def what_is_kept(
         if run.has("sessions.parquet")
         else pd.DataFrame()
     )
-    if found["source"]["ready_made"]:
-        return Kept(
-            run,
-            found["source"],
-            found,
-            settings,
-            None,
-            table,
-            read_run_table(run, "sessions-read.parquet").to_pandas(),
-        )
-    events = (
-        read_run_table(run, "events.parquet")
-        .to_pandas()
-        .sort_values(["session_id", "step"], ignore_index=True)
-    )
-    return Kept(run, found["source"], found, settings, events, table)
+    read = read_run_table(run, card.kind.kept_as).to_pandas()
+    if not card.kind.has_events:
+        return Kept(run, card, found, settings, None, table, read)
+    events = read.sort_values(["session_id", "step"], ignore_index=True)
+    return Kept(run, card, found, settings, events, table)
+

@@ -12,6 +12,8 @@ import pandas as pd
 
 from .lines import Kept, Line
 from ..base.runs import read_run_table
+from ..sources.source import Outcome
+
 
 # %% ../../nbs/audit/01_log.ipynb #1420f91e
 UNKNOWN = -1.0  # stands for a worth that is not known, which both sides must then say
@@ -46,12 +48,12 @@ def audit_log(
     kept: Kept,  # What the run keeps
 ) -> list:  # Of Line
     "How much there is, and on which side of the cut."
-    card, parts = kept.card, kept.card["parts"]
+    card, parts = kept.card, kept.card.parts
     if kept.events is None:
         read = kept.read
         lines = [
-            Line("sessions", card["sessions"], len(read)),
-            Line("sessions that buy", card["buying_sessions"], (read["converted"] == 1).sum()),
+            Line("sessions", card.sessions, len(read)),
+            Line("sessions that buy", card.buying_sessions, (read["converted"] == 1).sum()),
         ]
         return lines + [
             Line(f"sessions, {part}", parts[part], (read["part"] == part).sum()) for part in parts
@@ -59,16 +61,14 @@ def audit_log(
     events, spans = kept.events, spans_of(kept.events)
     people = events["visitor_id"].nunique() or None
     lines = [
-        Line("events", card["events"], len(events)),
-        Line("sessions", card["sessions"], events["session_id"].nunique()),
-        Line("visitors", card["visitors"], people),
-        Line("sessions that buy", card["buying_sessions"], spans["buys"].sum()),
+        Line("events", card.events, len(events)),
+        Line("sessions", card.sessions, events["session_id"].nunique()),
+        Line("visitors", card.visitors, people),
+        Line("sessions that buy", card.buying_sessions, spans["buys"].sum()),
     ]
     if kept.run.has("rejected.parquet"):
         lines.append(
-            Line(
-                "rows rejected", card["rejected"], len(read_run_table(kept.run, "rejected.parquet"))
-            )
+            Line("rows rejected", card.rejected, len(read_run_table(kept.run, "rejected.parquet")))
         )
     lines += [
         Line(f"sessions, {part}", parts[part], (spans["part"] == part).sum()) for part in parts
@@ -81,14 +81,14 @@ def split_lines(
     spans: pd.DataFrame,  # As made by spans_of
 ) -> list:  # Of Line
     "Whether each session is where the cut puts it."
-    details, of = kept.card["split_details"], dict(list(spans.groupby("part")))
+    details, of = kept.card.split_details, dict(list(spans.groupby("part")))
     lines = [
         Line(f"share that buys, {part}", share, of[part]["buys"].mean())
         for part, share in details["buying_share"].items()
     ]
     if details["begins"] is not None:
         lines.append(Line("the cut, microseconds", details["begins"], of["test"]["start"].min()))
-    if kept.card["split"] == "by time":
+    if kept.card.split == "by time":
         cut = np.quantile(
             spans["start"], 1 - kept.settings.get("test_share", 0.25), method="higher"
         )
@@ -97,11 +97,11 @@ def split_lines(
             Line("training sessions that end after the cut", 0, (of["train"]["end"] >= cut).sum()),
             Line(
                 "sessions that span the cut",
-                kept.card["parts"]["left out"],
+                kept.card.parts["left out"],
                 ((spans["start"] < cut) & (spans["end"] >= cut)).sum(),
             ),
         ]
-    elif kept.card["split"] == "by visitor":
+    elif kept.card.split == "by visitor":
         lines.append(
             Line(
                 "visitors on both sides",
@@ -132,14 +132,14 @@ def group_of(
 # %% ../../nbs/audit/01_log.ipynb #2396f3d6
 def outcomes_at(
     events: pd.DataFrame,  # Events in order
-    outcome: dict,  # What is predicted
+    outcome: Outcome,  # What is predicted
     landmark: int,  # Events seen
 ) -> pd.DataFrame:  # session_id, landmark, converted, revenue; sessions at risk
     "What came after so many events."
-    rows = events.assign(hit=events[outcome["column"]].astype(str) == outcome["equals"])
+    rows = events.assign(hit=events[outcome.column].astype(str) == outcome.equals)
     rows["_paid"] = worth_of(rows).where(rows["event"] == "purchase", 0.0)
     reached = rows[rows["step"] == landmark].set_index("session_id")
-    if outcome["kind"] == "next":
+    if outcome.kind == "next":
         following = rows[rows["step"] == landmark + 1].set_index("session_id")["hit"]
         return pd.DataFrame(
             dict(landmark=landmark, converted=following.astype(int), revenue=0.0)
@@ -208,7 +208,7 @@ def audit_outcomes(
     lines, found = [], []
     for place, landmark in enumerate(counts["landmark"]):
         rows = outcomes_at(
-            kept.events[kept.events["part"] != "left out"], kept.card["outcome"], landmark
+            kept.events[kept.events["part"] != "left out"], kept.card.outcome, landmark
         )
         learned = rows[rows["session_id"].isin(train)]
         lines += [

@@ -174,7 +174,7 @@ def shape_lines(
         else np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
     )
     points = clone(model.behaviour_).fit_transform(
-        rows.drop(columns=kept.card["suspects"], errors="ignore").iloc[some]
+        rows.drop(columns=kept.card.suspects, errors="ignore").iloc[some]
     )
     labels = makers[found["algorithm"]].fit_predict(points)
     scores = dict(

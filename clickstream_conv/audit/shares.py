@@ -16,6 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from .lines import Kept, Line
 from .log import spans_of
+from ..sources.source import Outcome
 
 # %% ../../nbs/audit/03_shares.ipynb #13df751d
 def answers_of(
@@ -27,9 +28,9 @@ def answers_of(
         return pd.DataFrame(
             dict(visitor=train["visitor"], trials=1, hits=train["converted"].astype(int))
         )
-    outcome, events = kept.card["outcome"], kept.events[kept.events["part"] == "train"]
-    hit = events[outcome["column"]].astype(str) == outcome["equals"]
-    following = outcome["kind"] == "next"
+    outcome, events = kept.card.outcome, kept.events[kept.events["part"] == "train"]
+    hit = events[outcome.column].astype(str) == outcome.equals
+    following = outcome.kind == "next"
     rows = events.assign(
         hits=hit & (events["step"] > 1) if following else hit, trials=events["step"] > 1
     )
@@ -121,7 +122,7 @@ def audit_shares(
     if found["funnel"]:
         lines += funnel_lines(found["funnel"], train, effect)
     lines += group_lines(kept, facts, first, effect) + clock_lines(kept, facts, effect)
-    lines += ahead_lines(found["conversion_after"], train, kept.card["outcome"], effect)
+    lines += ahead_lines(found["conversion_after"], train, kept.card.outcome, effect)
     if found["periods"]:
         lines += period_lines(kept, facts, effect)
     return lines + mix_lines(kept, facts, first, train)
@@ -188,8 +189,8 @@ def group_columns(
     "What sessions are grouped by."
     if kept.events is None:
         return {name: first[name] for name in first}
-    named = {name: name for name in kept.card["session_context"]} | {
-        f"first {name}": name for name in kept.card["event_context"]
+    named = {name: name for name in kept.card.session_context} | {
+        f"first {name}": name for name in kept.card.event_context
     }
     named |= {"first category": "category", "first event": "event"}
     return {name: first[column] for name, column in named.items() if column in first}
@@ -230,12 +231,12 @@ LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 1_000_000_000)
 def ahead_lines(
     rows: list,  # As the run holds them
     train: pd.DataFrame,  # Training events in order
-    outcome: dict,  # What is predicted
+    outcome: Outcome,  # What is predicted
     effect: float,  # Design effect
 ) -> list:  # Of Line
     "Who converts later of those that get so far, and of finished sessions of that length."
     hits = (
-        train[train[outcome["column"]].astype(str) == outcome["equals"]]
+        train[train[outcome.column].astype(str) == outcome.equals]
         .groupby("session_id")["step"]
         .min()
     )

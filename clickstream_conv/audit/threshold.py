@@ -212,7 +212,7 @@ def audit_threshold(
     kept: Kept,  # What the run keeps
 ) -> list:  # Of Line
     "The threshold, where it was chosen and where it is judged."
-    found, following = kept.found["classification"], kept.card["outcome"]["kind"] == "next"
+    found, following = kept.found["classification"], kept.card.outcome.kind == "next"
     line, rows, test = found["threshold"], out_of_fold_rows(kept), kept.part("test")
     chosen = [row for row in found["cross_validation"] if row["model"] == found["model"]][0]
     lines = model_figure_lines(

@@ -40,6 +40,7 @@ from ..models.fitting import probability
 from ..models.kept import load_model
 from ..regression.figures import revenue_figures
 from ..sources.card import load_card, load_events
+from ..sources.log_card import LogCard
 from ..sources.own import find_source
 from ..sources.prepare import prepare
 
@@ -131,7 +132,7 @@ class Learned:
     "What was learned from the training part of one log."
 
     run: Run  # The run's folder
-    card: dict  # Its log's card
+    card: LogCard  # Its log's card
     conversion: object  # The conversion model
     amount: float  # What a purchase brings, on average
 

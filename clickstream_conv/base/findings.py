@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXACT', 'EXACT_SHARE', 'CHOSEN', 'LEARNED', 'DESCRIBES', 'BY_RESAMPLING', 'AS_COUNTED', 'NOT_DRAWN', 'LEVELS',
            'UNKNOWN', 'NO_FIGURE', 'Figure', 'figure_of', 'value_in_words', 'in_interval', 'share_in_words',
-           'exact_count', 'chosen_value', 'sampled_as', 'Sentence', 'texts', 'with_warnings', 'as_kept',
-           'sentence_from', 'sentences_of', 'warnings_of', 'rests_on']
+           'exact_count', 'chosen_value', 'sampled_as', 'Sentence', 'texts', 'as_kept', 'sentence_from', 'sentences_of',
+           'warnings_of', 'rests_on']
 
 # %% ../../nbs/base/02_findings.ipynb #820846d2
 import math
@@ -187,17 +187,6 @@ def texts(
     return [sentence.text for sentence in sentences]
 
 # %% ../../nbs/base/02_findings.ipynb #58fc0bf0
-def with_warnings(
-    card: dict,  # The card of a log
-    found: list,  # Further Sentences
-) -> dict:  # The card with them: warned as data, warnings in words
-    "A card that says more of what limits its log."
-    return card | dict(
-        warned=[*card.get("warned", []), *(asdict(one) for one in found)],
-        warnings=[*card.get("warnings", []), *texts(found)],
-    )
-
-
 def as_kept(
     sentences: list,  # Of Sentence
 ) -> dict:  # findings: as data; headline: in words

@@ -28,6 +28,8 @@ from ..models.fitting import fit, make_model, probability
 from ..models.search import combination, compare
 from ..models.styles import style_of
 from ..sources.card import load_events
+from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/classification/00_comparing.ipynb #957a28ff
 def require_both_classes(
@@ -59,17 +61,24 @@ def require_both_classes(
 # %% ../../nbs/classification/00_comparing.ipynb #a727678b
 def fold_tables(
     run: Run,  # The run's folder
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
     train: pd.DataFrame,  # Session rows of the training part
     folds: int = 5,  # How many folds
-):  # Yields (learn, validate): session rows
+):  # Pairs (learn, validate) of session rows, one after the other
     "For each fold of visitors, the rows to learn from and the rows to judge by."
-    if card["ready_made"]:
-        number = visitor_folds(pl.Series(train["visitor"]), folds).to_numpy()
-        yield from (
-            (train[number != f], train[number == f]) for f in range(folds) if (number == f).any()
-        )
-        return
+    return _FOLDS_OF[card.kind](run, card, train, folds)
+
+
+def _folds_of_finished(run: Run, card: LogCard, train: pd.DataFrame, folds: int):
+    "Folds of rows that have learned nothing of each other."
+    number = visitor_folds(pl.Series(train["visitor"]), folds).to_numpy()
+    for f in range(folds):
+        if (number == f).any():
+            yield train[number != f], train[number == f]
+
+
+def _folds_of_events(run: Run, card: LogCard, train: pd.DataFrame, folds: int):
+    "Folds whose rows are made anew, so that nothing is learned from who is judged."
     events, landmarks = (
         load_events(run, "train"),
         tuple(sorted(train["landmark"].unique().tolist())),
@@ -82,6 +91,9 @@ def fold_tables(
         )
         table = session_table(learn, validate, card, landmarks)[0].to_pandas()
         yield table[table["part"] == "train"], table[table["part"] == "test"]
+
+
+_FOLDS_OF = {EVENT_LOG: _folds_of_events, FINISHED_SESSIONS: _folds_of_finished}
 
 # %% ../../nbs/classification/00_comparing.ipynb #03ae9433
 def counting(
@@ -112,11 +124,11 @@ def counting_probability(
 
 def exact_probability(
     run: Run,  # The run's folder
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
     table: pd.DataFrame,  # Session rows
 ) -> np.ndarray | None:  # The best possible prediction of each row; None where nobody knows it
     "The limit, on the demo."
-    if card["source"] != "demo":
+    if card.source != "demo":
         return None
     exact = best_prediction(
         load_events(run, "all"), tuple(sorted(table["landmark"].unique().tolist()))

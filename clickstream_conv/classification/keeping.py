@@ -22,12 +22,13 @@ from ..judging.thresholds import Threshold
 from ..models.calibration import calibrate, Calibrated, out_of_fold, training_starts
 from ..models.fitting import make_model
 from ..sources.card import load_card
+from ..sources.log_card import LogCard
 from ..sources.source import Outcome
 
 # %% ../../nbs/classification/03_keeping.ipynb #3b3e79c7
 def keep_conversion(
     run: Run,  # The run's folder
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
     fitted: Calibrated,  # The model
     table: pd.DataFrame,  # Session rows that it learned from
     line: Threshold,  # As made by threshold_for
@@ -41,7 +42,7 @@ def keep_conversion(
         fitted,
         about=dict(
             calibration=fitted.method_,
-            outcome=card["outcome"],
+            outcome=asdict(card.outcome),
             features=features,
             threshold=asdict(line),
             level=fitted.level_,
@@ -60,7 +61,7 @@ def quick_conversion(
 ) -> pd.DataFrame:  # The session rows that it learned from
     "A model that is not chosen with care, kept as the chosen one would be."
     table, card = load_sessions(run, "train", sessions), load_card(run)
-    clean, starts = table.drop(columns=card["suspects"]), training_starts(run, card)
+    clean, starts = table.drop(columns=card.suspects), training_starts(run, card)
     unfitted = make_model(family, clean, seed=seed)
     raw = out_of_fold(unfitted, clean, folds=folds)
     model = calibrate(unfitted, clean, method, folds=folds, said=raw, starts=starts)
@@ -72,7 +73,7 @@ def quick_conversion(
         card,
         model,
         clean,
-        threshold_for("f1", clean, mapped, Outcome(**card["outcome"])),
+        threshold_for("f1", clean, mapped, card.outcome),
         model=family,
     )
     return table

@@ -20,7 +20,9 @@ from ..features.table import session_features
 from ..log.draws import cut_off_sessions
 from ..models.kept import load_model
 from ..sources.card import load_events
-from ..sources.source import Outcome, outcome_hit
+from ..sources.log_card import LogCard
+from ..sources.source import outcome_hit
+
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #95551e27
 ENOUGH = 100  # sessions from which segments are made
@@ -57,14 +59,14 @@ def choose_view(
 # %% ../../nbs/clustering/00_behaviour.ipynb #150d0fdd
 def whole_sessions(
     run: Run,  # The run's folder
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
     part: str = "train",  # train or test
     # One row a session: features at its last event, converted, revenue, visitor, part; landmark is
     # its length
 ) -> pd.DataFrame:
     "Sessions as they ended; those that the end of the log may have cut off are left out, where enough others remain."
-    events, outcome = load_events(run, part), Outcome(**card["outcome"])
-    if card["cut_off_sessions"]:
+    events, outcome = load_events(run, part), card.outcome
+    if card.cut_off_sessions:
         ended = events.filter(
             ~pl.col("session_id").is_in(cut_off_sessions(load_events(run, "all")).implode())
         )
@@ -85,9 +87,9 @@ def whole_sessions(
     table = session_features(
         load_model(run, "features").transform(events),
         None,
-        tuple(card["session_context"]),
-        tuple(card["event_context"]),
-        card["resolution"],
+        tuple(card.session_context),
+        tuple(card.event_context),
+        card.resolution,
     )
     return table.join(ends, on="session_id", how="left", maintain_order="left").to_pandas()
 
@@ -110,15 +112,17 @@ def rows_at(
 
 def view_rows(
     run: Run,  # The run's folder, with its session table
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
     view: int,  # A landmark; 0: whole sessions
     part: str = "train",  # train or test
 ) -> pd.DataFrame:  # Session rows, without columns that may know the outcome
     "The sessions of a view."
     table = (
-        rows_at(run, view, part) if view or card["ready_made"] else whole_sessions(run, card, part)
+        whole_sessions(run, card, part)
+        if card.kind.has_events and not view
+        else rows_at(run, view, part)
     )
-    return table.drop(columns=card["suspects"], errors="ignore")
+    return table.drop(columns=card.suspects, errors="ignore")
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #b3d2cc28
 def measures() -> dict:  # Feature: its Measure
@@ -212,11 +216,11 @@ def behaviour_columns(
 # %% ../../nbs/clustering/00_behaviour.ipynb #c2523c3b
 def find_view(
     run: Run,  # The run's folder, with its session table
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
     wanted: int = 5,  # Events after which a session is to be segmented; 0: whole sessions
 ) -> tuple:  # As made by choose_view
     "The view of a log: at the landmarks up to the one wanted, the sessions of which at least two things are known."
-    if card["ready_made"]:
+    if not card.kind.has_events:
         wanted = WHOLE
     path = run.needed("sessions.parquet", "04_features")
     with naming_damage(path):

@@ -22,6 +22,7 @@ from ..demo.likelihood import kind_posterior
 from ..demo.shop import KINDS as VISITOR_KINDS
 from ..demo.simulate import simulate_truth
 from ..sources.card import load_events
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/clustering/06_maps.ipynb #fe014c88
 @dataclass(frozen=True)
@@ -133,14 +134,12 @@ def plot_map(
 # %% ../../nbs/clustering/06_maps.ipynb #3cc9c9d5
 def hidden_kinds(
     run: Run,  # The run's folder
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
 ) -> pd.Series | None:  # Hidden kind by session_id; None where nobody knows
     "The truth about the demo's visitors, drawn again from the run's parameters."
-    if "seed" not in card:
+    if card.seed is None:
         return None
-    truth = (
-        simulate_truth(card["sessions"], card["seed"]).to_pandas().set_index("session_id")["kind"]
-    )
+    truth = simulate_truth(card.sessions, card.seed).to_pandas().set_index("session_id")["kind"]
     return (
         truth if load_events(run, "all")["session_id"].is_in(truth.index.tolist()).all() else None
     )

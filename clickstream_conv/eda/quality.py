@@ -16,6 +16,7 @@ from ..base.texts import count_in_words
 from .facts import wrapped
 from ..log.bots import ENOUGH, FAST, MANY_EVENTS, STEADY
 from ..log.checking import FINE
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/eda/02_quality.ipynb #5d82d379
 PERIODS = {
@@ -142,12 +143,12 @@ def _of_purchases(bought: pl.DataFrame) -> list:
     ]
 
 
-def _of_rows(events: pl.DataFrame, card: dict) -> list:
+def _of_rows(events: pl.DataFrame, card: LogCard) -> list:
     "Findings about single events: (finding, count, of how many, what to do)."
     n = len(events)
     unknown = "look at rejected.parquet; mend the export or the mapping"
-    rows = _rejected(card["reasons"], n, "", unknown)
-    if card["resolution"] in FINE:
+    rows = _rejected(card.reasons, n, "", unknown)
+    if card.resolution in FINE:
         finding = "events repeated: same time, kind, item and price as the one before"
         advice = "keep if people click twice; drop them if the tracker sends twice"
         rows.append((finding, _repeated(events), n, advice))
@@ -204,9 +205,9 @@ def _how_many(facts: pl.DataFrame, test: pl.Expr) -> int:
     return int(facts.select(test.fill_null(False).sum()).item())
 
 
-def _of_sessions(facts: pl.DataFrame, card: dict) -> list:
+def _of_sessions(facts: pl.DataFrame, card: LogCard) -> list:
     "Findings about sessions."
-    asked = OF_SESSIONS + (OF_TIMED_SESSIONS if card["resolution"] in FINE else ())
+    asked = OF_SESSIONS + (OF_TIMED_SESSIONS if card.resolution in FINE else ())
     rows = [
         (finding, _how_many(facts, test), len(facts), advice) for finding, test, advice in asked
     ]
@@ -239,29 +240,29 @@ def _of_visitors(events: pl.DataFrame, facts: pl.DataFrame) -> list:
     ]
 
 
-def _of_log(events: pl.DataFrame, facts: pl.DataFrame, card: dict) -> list:
+def _of_log(events: pl.DataFrame, facts: pl.DataFrame, card: LogCard) -> list:
     "Findings about the log's time and its visitors."
     rows = []
-    if card["resolution"] != "none":
-        period = gap_period(facts, card["resolution"])
+    if card.resolution != "none":
+        period = gap_period(facts, card.resolution)
         lived = activity(events, period)
         finding = f"{times(2, period)[2:]} with under a tenth of the usual sessions"
         advice = "the tracker may have stopped: leave the time out, or mark it"
         busy = int((lived["usual"] >= EXPECTED).sum())
         rows.append((finding, int(lived["gap"].sum()), busy, advice))
-    if card["visitors"] is not None:
+    if card.visitors is not None:
         rows += _of_visitors(events, facts)
-    if card["cut_off_sessions"] is not None:
+    if card.cut_off_sessions is not None:
         finding = "sessions still going on without a purchase when the log ended (whole log)"
         advice = "their outcome may lie after the end; read the last hours with care"
-        rows.append((finding, card["cut_off_sessions"], card["sessions"], advice))
+        rows.append((finding, card.cut_off_sessions, card.sessions, advice))
     return rows
 
 # %% ../../nbs/eda/02_quality.ipynb #c6577945
 def quality(
     events: pl.DataFrame,  # Canonical events
     facts: pl.DataFrame,  # As made by session_facts
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> pd.DataFrame:  # finding, count, of, share, what to do
     "What was looked for in the log, how often it was found, and what to do about it."
     return _as_table(
@@ -271,11 +272,11 @@ def quality(
 # %% ../../nbs/eda/02_quality.ipynb #3a3b2678
 def quality_of_finished(
     table: pl.DataFrame,  # Ready-made sessions
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> pd.DataFrame:  # finding, count, of, share, what to do
     "The same for sessions without events."
-    columns = [c for c in card["session_context"] if c in table.columns]
-    rows = _rejected(card["reasons"], card["sessions"], " (whole log)", "look at rejected.parquet")
+    columns = [c for c in card.session_context if c in table.columns]
+    rows = _rejected(card.reasons, card.sessions, " (whole log)", "look at rejected.parquet")
     rows += [
         (
             "columns with a missing value",
@@ -291,7 +292,7 @@ def quality_of_finished(
         ),
         (
             "columns suspected of knowing the outcome",
-            len(card["suspects"]),
+            len(card.suspects),
             len(columns),
             "left out of models; shown with and without",
         ),

@@ -19,7 +19,7 @@ from ..base.texts import percent
 from .facts import wrapped
 from .shares import capital
 from ..log.checking import FINE
-from ..sources.source import Outcome
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/eda/11_relevance.ipynb #001c6c1c
 MOST_WORDS, MOST_ROWS = (
@@ -226,23 +226,21 @@ def plot_relevance(
 # %% ../../nbs/eda/11_relevance.ipynb #653478b3
 def early_table(
     facts: pl.DataFrame,  # As made by session_facts, with the context columns
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> tuple[pd.DataFrame, np.ndarray]:  # What is known at the first event; the outcome after it
     "What is known at the first event, and what came after."
-    outcome = Outcome(**card["outcome"])
+    outcome = card.outcome
     at_risk = (
         facts.filter(pl.col("events") > 1)
         if outcome.kind == "next"
         else facts.filter((pl.col("first_hit") > 1) | pl.col("first_hit").is_null())
     )
     days = (
-        (facts["end"].max() - facts["start"].min()) / 86_400e6
-        if card["resolution"] != "none"
-        else 0
+        (facts["end"].max() - facts["start"].min()) / 86_400e6 if card.resolution != "none" else 0
     )
     names = (
-        {c: c for c in card["session_context"]}
-        | {f"first {c}": c for c in card["event_context"]}
+        {c: c for c in card.session_context}
+        | {f"first {c}": c for c in card.event_context}
         | {
             "first category": "first_category",
             "first price": "first_price",
@@ -250,9 +248,9 @@ def early_table(
         }
     )
     names |= (
-        ({"hour": "hour"} if days >= 2 and card["resolution"] in FINE else {})
+        ({"hour": "hour"} if days >= 2 and card.resolution in FINE else {})
         | ({"weekday": "weekday"} if days >= 14 else {})
-        | ({"visit in the log": "visit"} if days and card["visitors"] else {})
+        | ({"visit in the log": "visit"} if days and card.visitors else {})
     )
     known = at_risk.select(
         pl.col(c).alias(n)

@@ -17,6 +17,7 @@ from .funnel import funnel_kinds, UNTRACKED
 from .relevance import MOST_WORDS
 from .shares import capital
 from ..log.checking import FINE
+from ..sources.log_card import LogCard
 from ..sources.source import Outcome
 
 # %% ../../nbs/eda/13_sentences.ipynb #bc2d7662
@@ -34,14 +35,14 @@ TOPICS = (
 )  # that a log may be asked about
 
 
-def _why_no_times(card: dict, facts: pl.DataFrame) -> dict:
+def _why_no_times(card: LogCard, facts: pl.DataFrame) -> dict:
     "Topics that the log's times do not support, and why."
     no, days = {}, 0
-    if card["resolution"] == "none":
+    if card.resolution == "none":
         no = dict.fromkeys(("activity", "drift", "hour", "weekday"), "the log has no times")
     else:
         days = (facts["end"].max() - facts["start"].min()) / 86_400e6
-    if card["resolution"] not in FINE:
+    if card.resolution not in FINE:
         no.setdefault("hour", "the log's clock knows only days")
     spans = f"the training part spans {days:.1f} days, too few to compare"
     if days < 2:
@@ -74,27 +75,27 @@ def _why_no_prices(events: pl.DataFrame) -> str:
     return f"the log has no {', '.join(missing)}" if missing else ""
 
 
-def _why_no_visits(card: dict, facts: pl.DataFrame) -> str:
+def _why_no_visits(card: LogCard, facts: pl.DataFrame) -> str:
     "Why visits are not counted; empty: they are."
-    if card["visitors"] is None:
+    if card.visitors is None:
         return "the log does not know visitors"
-    if card["resolution"] == "none":
+    if card.resolution == "none":
         return "without times nobody knows which session came first"
     return "no visitor comes twice" if facts["visit"].max() < 2 else ""
 
 # %% ../../nbs/eda/13_sentences.ipynb #1f8f1837
 def not_shown(
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     events: pl.DataFrame | None = None,  # Canonical events; None: finished sessions
     facts: pl.DataFrame | None = None,  # As made by session_facts
 ) -> dict:  # Topic: why it is not shown; topics that can be shown are left out
     "Which of the topics a log cannot support, and why."
-    if card["ready_made"]:
+    if events is None:
         return dict.fromkeys(TOPICS, "it needs events, and this log holds finished sessions")
     unpriced = facts["revenue"].null_count() == len(facts)
     reasons = dict(
         funnel=_why_no_funnel(events, facts),
-        lengths=_why_no_lengths(facts, Outcome(**card["outcome"])),
+        lengths=_why_no_lengths(facts, card.outcome),
         prices=_why_no_prices(events),
         visits=_why_no_visits(card, facts),
         revenue="the log has no purchase with a price" if unpriced else "",

@@ -16,6 +16,7 @@ from .odds import DwellOdds, PathOdds
 from .outcomes import marked_events, with_length
 from ..log.checking import FINE
 from ..log.draws import hash_share
+from ..sources.log_card import LogCard
 from ..sources.source import Outcome
 
 # %% ../../nbs/features/10_encoder.ipynb #017e1dcd
@@ -103,12 +104,12 @@ def visitor_folds(
 
 
 def encoder_for(
-    card: dict,  # A log's card, as made by sources.source_card
+    card: LogCard,  # A log's card, as made by sources.source_card
 ) -> EventEncoder:  # Not fitted
     "The encoder that suits a log and its outcome."
-    outcome = card["outcome"]
+    outcome = card.outcome
     return EventEncoder(
-        outcome=(outcome["kind"], outcome["column"], outcome["equals"]),
-        state=tuple(card["state"]),
-        timed=card["resolution"] in FINE,
+        outcome=(outcome.kind, outcome.column, outcome.equals),
+        state=tuple(card.state),
+        timed=card.resolution in FINE,
     )

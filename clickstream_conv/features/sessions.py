@@ -18,19 +18,20 @@ from .encoder import encoder_for, EventEncoder, FOLDS, visitor_folds
 from .outcomes import KEYS, LANDMARKS, outcomes
 from .table import session_features
 from ..sources.card import event_partitions, load_card, load_events
+from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
 from ..sources.large import chosen_by_hash
+from ..sources.log_card import LogCard
 from ..sources.prepare import prepare
-from ..sources.source import Outcome
 
 # %% ../../nbs/features/12_sessions.ipynb #9d20b6c4
 def _unreached(
     run: Run,  # The run's folder
-    card: dict,  # The card of its log
+    card: LogCard,  # The card of its log
     files: list,  # Tables of session rows
     landmarks: tuple,  # Events seen before predicting
 ) -> list:  # A Sentence, or none
     "Say which landmarks no session of the training part is at risk at; refuse them if that is all."
-    if card["ready_made"]:
+    if not card.kind.has_events:
         return []
     reached = set()
     for file in files:
@@ -60,22 +61,20 @@ def _unreached(
 def rows_at_landmarks(
     encoded: pl.DataFrame,  # Events with what was learned beside them
     events: pl.DataFrame,  # The same events, with visitor and part
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
 ) -> pl.DataFrame:  # Session rows
     "Features joined with outcomes, for the sessions at risk."
     features = session_features(
         encoded,
         landmarks,
-        tuple(card["session_context"]),
-        tuple(card["event_context"]),
-        card["resolution"],
+        tuple(card.session_context),
+        tuple(card.event_context),
+        card.resolution,
     )
     who = events.group_by("session_id").agg(pl.col("visitor").first(), pl.col("part").first())
     return (
-        features.join(
-            outcomes(events, landmarks, Outcome(**card["outcome"])), on=list(KEYS), how="inner"
-        )
+        features.join(outcomes(events, landmarks, card.outcome), on=list(KEYS), how="inner")
         .join(who, on="session_id", how="left")
         .sort(*KEYS)
     )
@@ -83,7 +82,7 @@ def rows_at_landmarks(
 
 def learn_by_fold(
     train: pl.DataFrame,  # Training events, with visitor
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> tuple[
     EventEncoder, dict
 ]:  # The encoder of all of them; for each fold of visitors the encoder of the other folds
@@ -113,7 +112,7 @@ def rows_of_both_parts(
     events: pl.DataFrame,  # Events of whole sessions, with visitor and part
     encoder: EventEncoder,  # Learned from the training part
     others: dict,  # Fold: the encoder of the other folds, as made by learn_by_fold
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
 ) -> pl.DataFrame:  # Session rows
     "Session rows of the training part, then of the test part."
@@ -133,7 +132,7 @@ def rows_of_both_parts(
 def session_table(
     train: pl.DataFrame,  # Training events, with visitor and part
     test: pl.DataFrame,  # Test events, likewise
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
 ) -> tuple[
     pl.DataFrame, EventEncoder
@@ -225,11 +224,13 @@ def _rows_by_part(table: pl.DataFrame) -> dict:
     return {part: int((table["part"] == part).sum()) for part in ("train", "test")}
 
 # %% ../../nbs/features/12_sessions.ipynb #f56da990
-def _all_rows(run: Run, card: dict, landmarks: tuple):
+def _rows_of_finished(run: Run, card: LogCard, landmarks: tuple):
+    "The finished sessions of a run as session rows, all at once."
+    yield ready_made_table(read_run_table(run, card.kind.kept_as))
+
+
+def _rows_of_events(run: Run, card: LogCard, landmarks: tuple):
     "Session rows of a run, partition by partition; a log that was read whole is one."
-    if card["ready_made"]:
-        yield ready_made_table(read_run_table(run, "sessions-read.parquet"))
-        return
     encoder, others = learn_by_fold(load_events(run, "train"), card)
     save_model(
         run,
@@ -237,13 +238,16 @@ def _all_rows(run: Run, card: dict, landmarks: tuple):
         encoder,
         about=dict(
             landmarks=list(landmarks),
-            session_context=card["session_context"],
-            event_context=card["event_context"],
-            resolution=card["resolution"],
+            session_context=card.session_context,
+            event_context=card.event_context,
+            resolution=card.resolution,
         ),
     )
     for file in event_partitions(run) or [run / "events.parquet"]:
         yield rows_of_both_parts(parquet_table(file), encoder, others, card, landmarks)
+
+
+_ALL_ROWS = {EVENT_LOG: _rows_of_events, FINISHED_SESSIONS: _rows_of_finished}
 
 # %% ../../nbs/features/12_sessions.ipynb #40babcce
 def _rows_for_models(files: list, shares: dict) -> pl.DataFrame:
@@ -285,13 +289,15 @@ def build_sessions(
 ) -> pl.DataFrame:  # Session rows that models see
     "Make the session table and the encoder of a run, and keep both."
     card, written, rows = load_card(run), [], dict(train=0, test=0)
-    for number, table in enumerate(_all_rows(run, card, tuple(landmarks))):
+    for number, table in enumerate(_ALL_ROWS[card.kind](run, card, tuple(landmarks))):
         written.append(write_table(run, f"sessions/part-{number:03d}.parquet", table))
         rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
     unreached = _unreached(run, card, written, tuple(landmarks))
-    room = int(card["memory"] * MODEL_ROWS_PER_GB) if "memory" in card else 0
+    room = int((card.memory or 0) * MODEL_ROWS_PER_GB)
     shares = _sample_shares(
-        rows, min(most_rows or room, room or most_rows), card.get("sample_share", 1.0)
+        rows,
+        min(most_rows or room, room or most_rows),
+        1.0 if card.sample_share is None else card.sample_share,
     )
     table = _rows_for_models(written, shares)
     write_table(run, "sessions.parquet", table)

@@ -11,6 +11,7 @@ from ..base.models_kept import now
 from ..base.texts import for_markdown
 from .figures import metrics_on
 from .verdict import Verdict, words_of_leaks
+from ..sources.log_card import LogCard
 from ..sources.split_report import left_out_sentences
 
 # %% ../../nbs/judging/11_cards.ipynb #4fa92ad0
@@ -46,11 +47,11 @@ def card_cell(
 
 # %% ../../nbs/judging/11_cards.ipynb #69820922
 def limits_of(
-    log: dict,  # The log's card
+    log: LogCard,  # The log's card
     cautions: list,  # Sentences, as text or with their figures
 ) -> list:  # Of Sentence
     "What not to trust a model with."
-    warned = warnings_of(log)
+    warned = warnings_of(log.kept())
     found = [
         line
         if isinstance(line, Sentence)
@@ -59,10 +60,10 @@ def limits_of(
     ]
     learned = Sentence(
         "card.learned_from",
-        f"learned from {log['title']}; another shop, season or page layout is another question",
+        f"learned from {log.title}; another shop, season or page layout is another question",
         (),
         "caution",
-        (log["title"],),
+        (log.title,),
     )
     proxy = (
         [
@@ -73,10 +74,10 @@ def limits_of(
                 "caution",
             )
         ]
-        if log["outcome"]["proxy"]
+        if log.outcome.proxy
         else []
     )
-    left = left_out_sentences(log.get("split_details", {}), log["sessions"])
+    left = left_out_sentences(log.split_details, log.sessions)
     return [*warned, *left, *found, learned, *proxy]
 
 # %% ../../nbs/judging/11_cards.ipynb #a81a4665
@@ -94,12 +95,12 @@ KEPT_OF_LOG = (
 )  # entries of the log's card that travel with a model
 
 
-def _data_of(log: dict) -> dict:
+def _data_of(log: LogCard) -> dict:
     "What the model was learned from and judged on."
-    details = log.get("split_details", {})
-    buying = {} if log["outcome"]["proxy"] else details.get("buying_share", {})
+    details = log.split_details
+    buying = {} if log.outcome.proxy else details.get("buying_share", {})
     return dict(
-        **{name: log[name] for name in KEPT_OF_LOG},
+        **{name: getattr(log, name) for name in KEPT_OF_LOG},
         left_out="; ".join(one["text"] for one in details.get("left_out", [])),
         share_buying=buying or "",
         test_sessions_of_visitors=details.get("visitors") or "",
@@ -114,7 +115,7 @@ def _verdict_sentence(verdict: Verdict, basis: tuple) -> Sentence:
 
 # %% ../../nbs/judging/11_cards.ipynb #14e6675f
 def model_card(
-    log: dict,  # The log's card, as made by sources.source_card
+    log: LogCard,  # The log's card, as made by sources.source_card
     model: dict,  # What the model is: family, imbalance, calibration, features ...
     figures: list,  # Figures on the test part, one dict a landmark and model, with intervals
     purpose: dict,  # The threshold: value, purpose, sentence
@@ -128,7 +129,7 @@ def model_card(
     groups: dict | None = None,
 ) -> dict:  # The card
     "Everything that should travel with a model."
-    outcome = log["outcome"]
+    outcome = {name: getattr(log.outcome, name) for name in ("name", "proxy", "says", "kind")}
     limits = limits_of(log, cautions)
     predicts = Sentence("card.predicts", predicts_in_words(outcome), names=(outcome["says"],))
     said = [_verdict_sentence(verdict, basis), predicts, *limits, *further]
@@ -138,12 +139,7 @@ def model_card(
         verdict=verdict.says(),
         missing=verdict.missing,
         data=_data_of(log),
-        outcome=dict(
-            name=outcome["name"],
-            proxy=outcome["proxy"],
-            says=outcome["says"],
-            kind=outcome.get("kind", "event"),
-        ),
+        outcome=outcome,
         model=model,
         threshold=purpose,
         at_threshold=at_line or {},

@@ -18,6 +18,7 @@ from ..features.encoder import EventEncoder
 from ..features.outcomes import KEYS
 from ..features.table import session_features
 from .strength import Finding, LOOKS_AHEAD
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/leaks/01_ahead.ipynb #4131fd16
 SAMPLE = 600  # sessions that are cut short and computed again
@@ -64,18 +65,18 @@ def cut_short(
 
 # %% ../../nbs/leaks/01_ahead.ipynb #f86a4aed
 def own_columns(
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     landmarks: tuple,  # Events seen before predicting
     # Fitted on the training part; None: without the learned columns
     encoder: EventEncoder | None = None,
 ) -> Callable:  # Events to session rows
     "How this package computes a session table."
-    context = tuple(card["session_context"]), tuple(card["event_context"])
+    context = tuple(card.session_context), tuple(card.event_context)
     return lambda events: session_features(
         events if encoder is None else encoder.transform(events),
         landmarks,
         *context,
-        card["resolution"],
+        card.resolution,
     )
 
 # %% ../../nbs/leaks/01_ahead.ipynb #9f25c9a5

@@ -14,6 +14,7 @@ import polars as pl
 from ..features.encoder import EventEncoder, visitor_folds
 from .ahead import own_columns
 from .strength import ACROSS, Finding
+from ..sources.log_card import LogCard
 from ..sources.split import session_spans
 
 # %% ../../nbs/leaks/02_both_sides.ipynb #ad32128f
@@ -117,7 +118,7 @@ TWIN_ERRORS = 4  # standard errors beyond the expected twins
 
 def learned_columns(
     events: pl.DataFrame,  # Canonical events; a few sessions are enough
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     landmarks: tuple,  # Events seen before predicting
     encoder: EventEncoder,  # Fitted on the training part
 ) -> set:  # Names

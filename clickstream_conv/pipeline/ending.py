@@ -79,13 +79,12 @@ def summary(
     record: dict,  # What run.json says
 ) -> list:  # Lines
     "What a run found."
-    from clickstream_conv.base.runs import Run
+    from clickstream_conv.base.runs import read_json, Run
     from clickstream_conv.report.sentences import terminal_sentences
-    from clickstream_conv.sources.card import load_card
 
     figures = figures_told(folder, record)
     if "source" not in figures:
-        figures = dict(source=load_card(Run(folder))) | figures
+        figures = dict(source=read_json(Run(folder), "metrics/source.json")) | figures
     report = f" (open {REPORT})" if (folder / REPORT).is_file() else ""
     return [f"results: {folder}{report}", *(one.text for one in terminal_sentences(figures))]
 

@@ -27,6 +27,7 @@ from clickstream_conv.regression.models import (
     MEAN,
     SIMPLEST,
 )
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/regression/02_targets.ipynb #1b291e20
 LEAST_PAID = (
@@ -58,13 +59,13 @@ def _skipped(why: str) -> Target:
 
 # %% ../../nbs/regression/02_targets.ipynb #fd9c9370
 def target_of(
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     train: pd.DataFrame,  # Session rows of the training part
     priced: bool,  # Whether events that look at products have prices
 ) -> Target:  # What can be predicted, or why nothing can
     "What a log's amounts allow."
     paid = train.loc[train["revenue"].fillna(0) > 0, "visitor"].nunique()
-    if card["ready_made"] and train["revenue"].isna().all():
+    if not card.kind.has_events and train["revenue"].isna().all():
         return _skipped(
             "the log holds finished sessions and whether they bought, but no amounts, so there is"
             " no revenue to learn from. If a column says what was paid, name it: revenue: COLUMN",
@@ -83,7 +84,7 @@ def target_of(
             f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed;"
             " give a longer log",
         )
-    if priced and card["outcome"]["proxy"]:
+    if priced and card.outcome.proxy:
         return Target(
             "proxy",
             f"{PROXY}. The log holds no purchase, so the price of the next product that is looked"

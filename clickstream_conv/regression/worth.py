@@ -40,6 +40,7 @@ from clickstream_conv.regression.intervals import (
 from .models import fit_revenue, HURDLE, make_regressor
 from .targets import Target
 from ..sources.card import load_events
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/regression/06_worth.ipynb #de89db2d
 def _one_a_row(probability: np.ndarray, rows: int) -> np.ndarray:
@@ -215,13 +216,13 @@ def final_model(
 # %% ../../nbs/regression/06_worth.ipynb #085c60c4
 def exact_revenue(
     run: Run,  # The run's folder
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
     target: Target,  # What is predicted
     table: pd.DataFrame,  # Session rows
     part: str = "test",  # Part of the log that they are of
 ) -> np.ndarray | None:  # The best possible prediction of each row; None where nobody knows it
     "The limit, on the demo."
-    if card["source"] != "demo" or target.kind != "revenue":
+    if card.source != "demo" or target.kind != "revenue":
         return None
     exact = best_prediction(
         load_events(run, part), tuple(sorted(table["landmark"].unique().tolist()))

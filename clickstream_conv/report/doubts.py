@@ -12,6 +12,7 @@ from .actions import is_fit, verdict_of
 from .answer import part_lines, QUESTIONS, whole_sentence
 from .answers import is_skipped, said_by
 from .reading import nested_part
+from ..sources.kinds import kind_of
 
 # %% ../../nbs/report/11_doubts.ipynb #d03d98f4
 NO_DOUBTS = ("card.verdict", "card.predicts")  # sentences of a card that are told elsewhere
@@ -45,16 +46,8 @@ def _of_log(figures: dict) -> list:
                 (str(outcome.get("says")),),
             )
         )
-    if card.get("ready_made"):
-        found.append(
-            Sentence(
-                "report.finished",
-                "The log holds finished sessions. What is known of a session at its end is not"
-                " known while it goes on, so these figures flatter what could be predicted in time",
-                (),
-                "caution",
-            )
-        )
+    if doubt := kind_of(card.get("ready_made")).doubt:
+        found.append(Sentence("report.finished", doubt, (), "caution"))
     if card.get("source") == "demo":
         found.append(
             Sentence(

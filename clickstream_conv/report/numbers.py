@@ -21,6 +21,7 @@ from clickstream_conv.report.answer import (
     unbroken_percent,
 )
 from .reading import nested_part
+from ..sources.kinds import kind_of, LogKind
 
 # %% ../../nbs/report/08_numbers.ipynb #5653a4be
 AT_ONE_MOMENT, AT_ANY = (
@@ -69,12 +70,11 @@ def _pooled_beside(row: dict) -> tuple:
     )
 
 # %% ../../nbs/report/08_numbers.ipynb #44c15520
-def _pairs_told(row: dict, ready_made: bool) -> tuple:
+def _pairs_told(row: dict, kind: LogKind) -> tuple:
     "Column of the AUC that is told, its rows, and its pairs in words; an old run has only the pooled one."
     if row.get("roc_auc_within") is None:
         return "roc_auc", AT_ANY, "pairs, pooled over all moments,"
-    pairs = "pairs of sessions" if ready_made else "pairs of sessions at the same moment"
-    return "roc_auc_within", AT_ONE_MOMENT, pairs
+    return "roc_auc_within", AT_ONE_MOMENT, kind.pairs
 
 
 def _way_to_limit(row: dict, limit: dict, rows: str) -> tuple:
@@ -117,14 +117,15 @@ def answer_classification(
     row, limit, counts = (
         pooled_figures(of["by_landmark"], name) for name in (of["model"], LIMIT, BASELINE)
     )
-    name, rows, pairs = _pairs_told(row, source.get("ready_made"))
+    kind = kind_of(source.get("ready_made"))
+    name, rows, pairs = _pairs_told(row, kind)
     bars = [_of_pairs(row, "this model", name, rows)]
     best = ""
     if limit:
         bars.append(_of_pairs(limit, "the limit", name, rows))
         best = f" The best that anyone could reach on this log is {in_percent(bars[1].rest)}."
     rests = [bar.rest for bar in bars]
-    if counts and not source.get("ready_made"):
+    if counts and kind.has_events:
         bars.append(_of_pairs(counts, "counting events alone", name, rows))
     what = nested_part(figures, "source", "outcome").get("says") or "the session converts"
     says = (

@@ -42,7 +42,7 @@ from ..models.families import THREADS
 from ..models.fitting import make_model, probability
 from .spark import grown
 from ..sources.card import event_partitions, load_card
-from ..sources.source import Outcome
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/scale/08_out_of_memory.ipynb #7f8a5ddc
 class RowPieces(xgb.DataIter):
@@ -164,7 +164,7 @@ def held_back(
     return hash_share(rows["visitor"].cast(pl.String) + "/held") < share
 
 
-def _starts_of(run: Run, card: dict, held: pd.DataFrame) -> pd.Series | None:
+def _starts_of(run: Run, card: LogCard, held: pd.DataFrame) -> pd.Series | None:
     "When the sessions held back begin, wherever their events lie; None where the test part is not later."
     if not is_later(card):
         return None
@@ -198,12 +198,8 @@ def conversion_out_of_memory(
 ) -> Calibrated:  # The model, which the run now keeps
     "Make a model of all session rows the run's conversion model."
     card, files = load_card(run), row_files(run)
-    if card["ready_made"]:
-        raise ValueError(
-            f"{card['title']} comes as finished sessions, which are all in memory already. Their"
-            " model is made by the stage 05_classification"
-        )
-    sample = load_sessions(run, "train").drop(columns=card["suspects"])
+    card.needs_events("All of them are in memory already; the stage 05_classification learns")
+    sample = load_sessions(run, "train").drop(columns=card.suspects)
     share = min(HELD, MOST_HELD / sum(pq.ParquetFile(file).metadata.num_rows for file in files))
 
     def pick(rows, held):
@@ -226,7 +222,7 @@ def conversion_out_of_memory(
         card,
         fitted,
         held,
-        threshold_for("f1", held, mapped, Outcome(**card["outcome"])),
+        threshold_for("f1", held, mapped, card.outcome),
         model="xgboost, of all session rows",
     )
     return fitted

@@ -43,6 +43,7 @@ from ..scoring.answers import EMPTY
 from ..scoring.scorer import Scorer
 from ..scoring.values import refuse_missing
 from ..sources.card import load_card, load_events
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/scale/07_spark.ipynb #bb2caa7c
 def spark_path(
@@ -92,7 +93,7 @@ def by_sessions(
 # %% ../../nbs/scale/07_spark.ipynb #80fdcc77
 def session_table_on(
     events,  # A Spark frame of canonical events, with visitor and part
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     encoder: EventEncoder,  # Fitted, on a sample of the training part at least
     # Fold: the encoder of the other folds, as made by learn_by_fold; None: training rows get what
     # their own events were part of
@@ -149,11 +150,7 @@ def score_on_spark(
     "Score a log of any size with the models of a run."
     run = run if isinstance(run, Run) else Run(str(run))
     scorer, packed = Scorer.load(run), packed_run(run)
-    if scorer.card["ready_made"]:
-        raise ValueError(
-            f"this run learned from {scorer.card['title']}: finished sessions, no events. Score"
-            " them on one machine: clickstream-conv score"
-        )
+    scorer.card.needs_events("Score them on one machine: clickstream-conv score")
     refuse_missing(events.columns, scorer.card)
 
     def work(some):

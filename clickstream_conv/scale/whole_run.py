@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from ..base.runs import read_json, Run
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/scale/05_whole_run.ipynb #24419c51
 def _held(process) -> int:
@@ -73,11 +74,11 @@ def measure_run(
     asked = dict(source="demo", path=log, memory=memory, out=out)
     options = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
     peak = _peak_of(["run", *options, *words])
-    card = read_json(Run(out), "metrics/source.json")
+    card = LogCard.read(Run(out))
     stages = read_json(Run(out), "run.json")["stages"]
     return dict(
-        events=card["events"],
-        sessions=card["sessions"],
+        events=card.events,
+        sessions=card.sessions,
         train_rows=_learned_rows(Run(out)),
         memory=memory,
         peak_gb=round(peak / 1e9, 2),

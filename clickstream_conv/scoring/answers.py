@@ -243,7 +243,7 @@ def limits(
     )
     if worth.get("target") == "proxy":
         said.append(f"the revenue columns hold a proxy: {worth['says']}")
-    if self.segments is not None and not self.segments.view and not self.card["ready_made"]:
+    if self.segments is not None and not self.segments.view and self.card.kind.has_events:
         said.append("the segments describe finished sessions; a session under way is given none")
     return said
 

@@ -28,6 +28,7 @@ from clickstream_conv.scoring.values import (
     time_window,
     times_name_no_zone,
 )
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/scoring/01_events.ipynb #7dd40da9
 def reasons_in_words(
@@ -162,11 +163,11 @@ def _programs(events: pl.DataFrame, rules: Rules) -> tuple:
     return len(found), found.select("session_id", "_how").row(0)
 
 
-def _as_read(events: pl.DataFrame, card: dict, kinds: dict, rules: Rules) -> pl.DataFrame:
+def _as_read(events: pl.DataFrame, card: LogCard, kinds: dict, rules: Rules) -> pl.DataFrame:
     "Events with every column as its kind, ids of nobody and missing numbers as null."
     wanted = {**{c: COLUMNS[c] for c in REQUIRED}, **kinds}
     asked = wanted | {"quantity": pl.Float64, "visitor_id": pl.String}
-    read = {"t": as_moment(events["t"], card.get("time_zone", "UTC"))}
+    read = {"t": as_moment(events["t"], card.time_zone)}
     read |= {
         c: as_kind(events[c], kind) for c, kind in asked.items() if c in events.columns and c != "t"
     }
@@ -179,20 +180,18 @@ def _as_read(events: pl.DataFrame, card: dict, kinds: dict, rules: Rules) -> pl.
 # %% ../../nbs/scoring/01_events.ipynb #ab957bd0
 def judged_events(
     events: pl.DataFrame,  # Canonical events
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     kinds: dict,  # Context column: its kind in the training part
     # The rules that the run's log was read by; None: as the clock of the card has it
     rules: Rules | None = None,
 ) -> Sound:  # Those that can be scored, in order; there may be none
     "Check events as a log is checked, put them in order, and say what was done."
-    rules = rules or Rules(
-        resolution=card["resolution"] if card["resolution"] in RESOLUTIONS else "day"
-    )
+    rules = rules or Rules(resolution=card.resolution if card.resolution in RESOLUTIONS else "day")
     refuse_missing(events.columns, card)
     window = time_window(card)
     kept_by_a_run = {*COLUMNS} <= {*events.columns}
     judged = _judged(
-        _as_read(events, card, kinds, rules), card["resolution"], window, rules, kept_by_a_run
+        _as_read(events, card, kinds, rules), card.resolution, window, rules, kept_by_a_run
     )
     left_out, kept = {}, judged
     if judged["_reason"].null_count() < len(judged):
@@ -200,7 +199,7 @@ def judged_events(
         kept = judged.filter(pl.col("_reason").is_null())
     kept, moved = _in_order(kept.with_columns(pl.col("quantity").cast(pl.Int64)))
     far = judged["t"].filter(~judged["t"].is_between(*window)) if left_out.get(OUTSIDE) else ()
-    zone = card.get("time_zone", "UTC") if times_name_no_zone(events["t"]) else ""
+    zone = card.time_zone if times_name_no_zone(events["t"]) else ""
     trouble = time_trouble(far[0], card) if len(far) else ""
     return Sound(
         kept.select([*REQUIRED, *kinds]),
@@ -228,7 +227,7 @@ def refuse_no_events(
 
 def validate_events(
     events: pl.DataFrame,  # Canonical events
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
     kinds: dict,  # Context column: its kind in the training part
     # The rules that the run's log was read by; None: as the clock of the card has it
     rules: Rules | None = None,

@@ -167,7 +167,7 @@ def _read(self: Live, name: str, value, kind: pl.DataType):
         ) from None
     if name != "t":
         return as_kind(given, kind)[0]
-    card, t = self.scorer.card, as_moment(given, self.scorer.card.get("time_zone", "UTC"))[0]
+    card, t = self.scorer.card, as_moment(given, self.scorer.card.time_zone)[0]
     window = time_window(card)
     if t is not None and window and not window[0] <= t <= window[1]:
         raise ValueError(f"{time_trouble(t, card)}. The event was not added")
@@ -180,11 +180,7 @@ def session(
     session_id: str = "",  # What the session is called in the answers; empty: as its first event says, or live
 ) -> Live:  # A visit without events yet
     "A visit that is going on."
-    if self.card["ready_made"]:
-        raise ValueError(
-            f"this run learned from {self.card['title']}: finished sessions, no events. There is"
-            " nothing to follow live"
-        )
+    self.card.needs_events("There is nothing to follow live")
     return Live(self, session_id)
 
 

@@ -18,15 +18,13 @@ from ..base.signature import verify_run
 from clickstream_conv.base.trust import (
     read_record,
     refuse_missing_columns,
-    refuse_unsound_card,
     refuse_unsound_manifest,
 )
 from ..features.table import Planned, session_features
 from ..log.contract import Contract, load_contract
 from ..models.kept import load_model
 from .known_words import known_words
-from ..sources.card import load_card
-from ..sources.source import Outcome
+from ..sources.log_card import LogCard
 
 if TYPE_CHECKING:
     from clickstream_conv.features.encoder import EventEncoder
@@ -47,7 +45,7 @@ class Scorer:
 
     def __init__(
         self,
-        card: dict,  # The log's card, as kept by the run
+        card: LogCard,  # The log's card, as kept by the run
         # What was learned about events; None for a source of finished sessions
         encoder: "EventEncoder | None",
         conversion,  # Model with predict_proba over session rows
@@ -69,8 +67,8 @@ class Scorer:
         self.threshold = about["conversion"]["threshold"]["value"]
         self.features = about["conversion"]["features"]
         self.landmarks = tuple(sorted(about.get("features", {}).get("landmarks", [0])))
-        self.outcome = Outcome(**card["outcome"])
-        self.context = [*card["session_context"], *card["event_context"]]
+        self.outcome = card.outcome
+        self.context = card.context
         self.contract, self.rules = contract, contract.rules if contract else None
         kinds = contract.context_kinds if contract else kinds or {}
         self.kinds = {name: kinds.get(name, pl.String) for name in self.context}
@@ -82,7 +80,7 @@ class Scorer:
 def __repr__(self: Scorer) -> str:
     "What is asked of which log, and the models at hand."
     return (
-        f"Scorer({self.card['title']}: {self.outcome.title};"
+        f"Scorer({self.card.title}: {self.outcome.title};"
         f" {', '.join(['conversion', *(name for name in LOADED if getattr(self, name) is not None)])})"
     )
 
@@ -91,9 +89,9 @@ def __repr__(self: Scorer) -> str:
 def _set_up(self: Scorer) -> None:
     "Features planned once, one thread for linear algebra."
     named = (
-        tuple(self.card["session_context"]),
-        tuple(self.card["event_context"]),
-        self.card["resolution"],
+        tuple(self.card.session_context),
+        tuple(self.card.event_context),
+        self.card.resolution,
     )
     self._encoded = Planned(lambda frame: self.encoder.transform(frame))
     self._features = Planned(lambda frame: session_features(frame, None, *named))
@@ -114,7 +112,7 @@ def _needed(run: Run, name: str, holds: str) -> None:
         )
 
 
-def _manifest(run: Run, card: dict) -> dict:
+def _manifest(run: Run, card: LogCard) -> dict:
     "The models' entries, or a refusal."
     said = read_json(run, "models/manifest.json").get("conversion", {})
     if missing := [key for key in ("threshold", "features") if key not in said]:
@@ -122,22 +120,9 @@ def _manifest(run: Run, card: dict) -> dict:
             f"{run.folder} holds no finished run: its manifest says nothing of the conversion"
             f" model's {missing[0]}. Finish the run: clickstream-conv run --out {run.folder}"
         )
-    about = refuse_unsound_manifest(run, card)
+    about = refuse_unsound_manifest(run, card.kept())
     refuse_missing_columns(run, about["conversion"]["features"])
     return about
-
-
-def _sound_card(run: Run) -> dict:
-    "The log's card, with values that make sense."
-    card, where = load_card(run), str(run / "metrics/source.json")
-    refuse_unsound_card(card, where)
-    try:
-        Outcome(**card["outcome"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where} is damaged: the outcome makes no sense ({error}). Make the run again"
-        ) from None
-    return card
 
 # %% ../../nbs/scoring/04_loading.ipynb #4fcc1936
 @patch(cls_method=True)
@@ -157,9 +142,9 @@ def load(
     if key:
         verify_run(run, key)
     read_record(run)
-    card, contract = _sound_card(run), load_contract(run)
+    card, contract = LogCard.read(run), load_contract(run)
     about = _manifest(run, card)
-    encoder = None if card["ready_made"] else load_model(run, "features")
+    encoder = load_model(run, "features") if card.kind.has_events else None
     others = {
         name: load_model(run, name) if run.has(file) else None for name, file in LOADED.items()
     }

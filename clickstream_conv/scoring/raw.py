@@ -22,6 +22,7 @@ from ..log.parquet_files import parquet_columns
 from ..log.values import COLUMNS
 from .loading import Scorer
 from .values import to_polars
+from ..sources.log_card import LogCard
 from ..sources.own import find_source, source_of
 from ..sources.reading import read_source
 from ..sources.source import Source
@@ -33,7 +34,7 @@ def source(
 ) -> Source:  # The source that the run was made from
     "How the run's log is read, by the contract that the run carries."
     return (
-        find_source(self.card["source"])
+        find_source(self.card.source)
         if self.contract is None
         else source_of(self.contract, self.card)
     )
@@ -56,20 +57,21 @@ def allowed(
     max_rejected: float | None = None,  # What is asked for
 ) -> float:  # Largest share of rows that may be unreadable
     "What is asked for, else what the run's own log was allowed."
-    return self.card.get("max_rejected", MAX_REJECTED) if max_rejected is None else max_rejected
+    own = MAX_REJECTED if self.card.max_rejected is None else self.card.max_rejected
+    return own if max_rejected is None else max_rejected
 
 
 def canonical_columns(
     columns: list,  # Columns of a log
-    card: dict,  # The card of the run's log
+    card: LogCard,  # The card of the run's log
 ) -> bool:  # Whether these are events already, as a run keeps them
     "Whether a log holds canonical events, such as the events.parquet of a run."
-    return {*COLUMNS, *card["session_context"], *card["event_context"]} <= set(columns)
+    return {*COLUMNS, *card.context} <= set(columns)
 
 # %% ../../nbs/scoring/08_raw.ipynb #f49dd1b8
 def is_canonical(
     path,  # A log: file, folder, pattern or address
-    card: dict,  # The card of the run's log
+    card: LogCard,  # The card of the run's log
 ) -> bool:  # Whether it is a file of canonical events
     "Whether a file holds events as a run keeps them, which need no mapping."
     if is_address(path) or not Path(path).is_file() or format_of(Path(path)) != "parquet":
@@ -97,11 +99,7 @@ def read(
     "A raw log as events, read as the run's own log was."
     max_rejected = self.allowed(max_rejected)
     source, path = self.source(), log if isinstance(log, (str, os.PathLike)) else None
-    if source.ready_made:
-        raise ValueError(
-            f"this run learned from {source.title}: finished sessions, no events. "
-            "Give them to scorer.score_sessions(table)"
-        )
+    self.card.needs_events("Give them to scorer.score_sessions(table)")
     if path and is_canonical(path, self.card):
         return as_events(pl.read_parquet(path, glob=False))
     if path:

@@ -63,11 +63,7 @@ def _table(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> "pd.Data
 @patch
 def _asked_about(self: Scorer, events, landmarks: str | int | list) -> tuple[Sound, pl.DataFrame]:
     "Sound events, and what is to be answered about each session."
-    if self.card["ready_made"]:
-        raise ValueError(
-            f"this run learned from {self.card['title']}: finished sessions, no events. "
-            "Give finished sessions to scorer.score_sessions(table)"
-        )
+    self.card.needs_events("Give finished sessions to scorer.score_sessions(table)")
     asked = chosen_landmarks(landmarks, self.landmarks)
     sound = validate_events(to_polars(events), self.card, self.kinds, self.rules)
     self._refuse_foreign(len(sound.events), self._strange_states(sound.events))
@@ -108,5 +104,5 @@ def _refuse_foreign(self: Scorer, events: int, strange: pl.DataFrame) -> None:
         f"none of the {events:,} events is in a state that this run knows:"
         f" {' and '.join(self.encoder.state)} are, e.g., {strange['state'][0]!r}, in the run"
         f" {next(iter(self.encoder.rates_.exits_))!r}. These look like events of another log than"
-        f" {self.card['title']}. Score them with a run of their own"
+        f" {self.card.title}. Score them with a run of their own"
     )

@@ -158,7 +158,7 @@ def score_file(
             " database. Export the new rows to a file"
         )
     max_rejected = scorer.allowed(max_rejected)
-    if source.ready_made:
+    if not scorer.card.kind.has_events:
         return score_finished(scorer, path, out, max_rejected)
     from tqdm.auto import tqdm
 
@@ -201,8 +201,8 @@ def finished_mapping(
     mapping = scorer.source().mapping
     needed = {
         name: mapping.session_context[name]
-        for name in scorer.card["session_context"]
-        if name not in scorer.card["suspects"]
+        for name in scorer.card.session_context
+        if name not in scorer.card.suspects
     }
     ids = {name: column for name, column in mapping.columns.items() if name == "session_id"}
     return replace(mapping, columns=ids, session_context=needed)
@@ -218,7 +218,7 @@ def _where_named(mapping: Mapping, frame: pl.DataFrame, scorer: Scorer) -> Mappi
     if missing := [new for new, old in context.items() if value_of(frame, old) is None]:
         raise ValueError(
             f"the sessions have no {', '.join(missing)}; they have: {', '.join(frame.columns)}."
-            f" This run learned from {scorer.card['title']}"
+            f" This run learned from {scorer.card.title}"
         )
     ids = {
         name: column if own or name not in frame.columns else name
@@ -247,11 +247,10 @@ def score_sessions(
     table,  # Finished sessions in any frame: session_id (or the row's number), and the run's columns or the log's own
 ) -> Scored:  # As score: one row a session
     "What the model says of finished sessions."
-    if not self.card["ready_made"]:
-        raise ValueError(
-            f"this run learned from the events of {self.card['title']}. Give events to"
-            " scorer.score(events), or session rows from scorer.rows(events) to its models"
-        )
+    self.card.needs_finished(
+        "Give events to scorer.score(events), or session rows from scorer.rows(events) to its"
+        " models"
+    )
     frame = to_polars(table)
     mapping = _where_named(finished_mapping(self), frame, self)
     checked = read_finished(frame, mapping, name="the sessions", max_rejected=0.0, labelled=False)
@@ -315,7 +314,7 @@ def learned_finished(
         )
     values = [
         name
-        for name in self.card["session_context"]
+        for name in self.card.session_context
         if name in sessions.columns and sessions[name].dtype == kept[name].dtype
     ]
     alike = sessions.join(kept.select(values).unique(), on=values, how="semi", nulls_equal=True)

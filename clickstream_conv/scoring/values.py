@@ -19,6 +19,7 @@ from ..features.table import REQUIRED
 from ..log.faults import as_truth, as_word
 from ..log.rules import IDS
 from ..log.values import as_id, as_time, SECOND, TIME_FORMATS
+from ..sources.log_card import LogCard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,14 +120,14 @@ OPTIONAL = ("step", "quantity")  # required by the features, and known without b
 
 def refuse_missing(
     columns: list,  # Columns that are there
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> None:
     "Refuse events without the columns that the run learned from."
-    context = [*card["session_context"], *card["event_context"]]
+    context = card.context
     if missing := [c for c in (*REQUIRED, *context) if c not in columns and c not in OPTIONAL]:
         raise ValueError(
             f"the events have no {', '.join(missing)}; they have: {', '.join(columns)}. This run"
-            f" learned from {card['title']} and asks for the columns of its events. Read a raw log"
+            f" learned from {card.title} and asks for the columns of its events. Read a raw log"
             " with scorer.read(path), or add a column of nulls where a value is truly unknown"
         )
 
@@ -185,12 +186,12 @@ UNITS = {  # microseconds in one
 
 
 def time_window(
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> tuple | None:  # First and last moment in microseconds; nothing for a log without times
     "Between which moments a visit of this log can be."
-    if card.get("first") is None:
+    if card.first is None:
         return None
-    return card["first"] - BEFORE * YEAR, card["last"] + AFTER * YEAR
+    return card.first - BEFORE * YEAR, card.last + AFTER * YEAR
 
 
 def moment_unit(
@@ -214,14 +215,12 @@ def _date(t: int) -> str:
 # %% ../../nbs/scoring/00_values.ipynb #b0a17226
 def time_trouble(
     t: int,  # A number that is no moment of the log if it counts microseconds
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> str:  # A sentence, with the way out
     "Why a time is refused, and what it looks like."
     window = time_window(card)
     unit = moment_unit(t, window)
-    learned = (
-        f"this run learned from {card['title']} of {_date(card['first'])} to {_date(card['last'])}"
-    )
+    learned = f"this run learned from {card.title} of {_date(card.first)} to {_date(card.last)}"
     read = f"the time {t}, read as microseconds since 1970, is {_date(t)}, and {learned}"
     if unit:
         return f"{read}. It looks like {unit}. Give t in microseconds, here {round(t * UNITS[unit])}, or as a datetime"

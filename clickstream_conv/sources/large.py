@@ -14,7 +14,6 @@ from pathlib import Path
 
 import polars as pl
 
-from ..base.findings import with_warnings
 from ..base.runs import Run, write_json, write_table
 from ..base.texts import count_in_words
 from ..log.addresses import is_address
@@ -36,6 +35,7 @@ from clickstream_conv.log.partitions import (
     summed_up,
     written_behind,
 )
+from .log_card import LogCard
 
 # %% ../../nbs/sources/10_large.ipynb #42abf79f
 from ..log.counts import Checked
@@ -229,6 +229,12 @@ def _sample_note(share: float, memory: float) -> list:
     ]
 
 # %% ../../nbs/sources/10_large.ipynb #6f8275c6
+def _bounded(card: LogCard, of_log: list, share: float, memory: float) -> LogCard:
+    "The card of a log that was read in partitions, with what the bound on memory came to."
+    notes = [*of_log, *card.notes, *_sample_note(share, memory)]
+    return replace(card, notes=notes, memory=memory, sample_share=share)
+
+
 def _refuse_no_sample(spans: pl.DataFrame, share: float, memory: float) -> None:
     "Refuse a bound on memory that leaves nothing to learn from."
     if not chosen_by_hash(spans["session_id"], share).any():
@@ -275,7 +281,7 @@ def prepare_in_partitions(
     test_share: float,  # Share of sessions set aside
     max_rejected: float,  # Largest share of rows that may be rejected
     memory: float,  # Gigabytes that the work may take
-) -> dict:  # The card of the log
+) -> LogCard:  # Of the log
     "Read a log in partitions, set its test part aside, keep all events and a sample of them."
     work, name = run / ".spill", name_of(source, path)
     shutil.rmtree(work, ignore_errors=True)
@@ -296,12 +302,10 @@ def prepare_in_partitions(
         shutil.rmtree(work, ignore_errors=True)
     details = split_details(spans, parts, how)
     card = source_card(source, outcome, checked, seen, parts, how, details)
-    card = card | made_with(source, path, seed)
-    of_log = log_notes(source, path) if path else []
-    card["notes"] = [*of_log, *card["notes"], *_sample_note(share, memory)]
-    card = with_warnings(card, as_warnings(oddities(source.mapping, found.counted, spans)))
-    card = card | dict(memory=memory, sample_share=share, max_rejected=max_rejected)
+    card = card.also_warned(as_warnings(oddities(source.mapping, found.counted, spans)))
+    card = _bounded(card, log_notes(source, path) if path else [], share, memory)
+    card = replace(card, max_rejected=max_rejected, **made_with(source, path, seed))
     write_table(run, "rejected.parquet", checked.rejected)
     write_contract(run, contract_for(source, rules))
-    write_json(run, "metrics/source.json", card)
+    write_json(run, "metrics/source.json", card.kept())
     return card

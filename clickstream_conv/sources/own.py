@@ -18,6 +18,7 @@ from ..log.mapping_files import load_mapping
 from ..log.rules import Rules
 from ..log.trackers import shipped_mapping, shipped_mappings
 from .known import SOURCES
+from .log_card import LogCard
 from .source import Outcome, OUTCOME_KINDS, Source
 
 # %% ../../nbs/sources/04_own.ipynb #93314b99
@@ -115,22 +116,22 @@ def contract_for(
 
 def source_of(
     contract: Contract,  # Of a run
-    card: dict,  # The card of its log
+    card: LogCard,  # The card of its log
 ) -> Source:  # How a log is read for the run
     "The source that a contract describes, whatever has become of its mapping file."
     mapping = contract.mapping
     if not contract.source:
         return Source(
-            card["source"],
-            card["title"],
+            card.source,
+            card.title,
             mapping,
-            (Outcome(**card["outcome"]),),
-            tuple(card["state"]),
+            (card.outcome,),
+            tuple(card.state),
             ready_made=mapping.ready_made,
             suspects=mapping.suspects,
         )
     known = SOURCES.get(contract.source)
-    if known is None or known.ready_made != card["ready_made"]:
+    if known is None or known.kind != card.kind:
         raise ValueError(
             f"this run's contract names the reader {contract.source!r}, which this release does not"
             f" have for such a log; it has: {', '.join(SOURCES)}. Make the run again with this"

@@ -6,11 +6,11 @@
 __all__ = ['prepare', 'load_visitor_groups']
 
 # %% ../../nbs/sources/11_prepare.ipynb #5e36753b
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from ..base.findings import with_warnings
 from ..base.runs import Run, write_json, write_table
 from ..log.contract import write_contract
 from ..log.mapping_files import refuse_no_pairs
@@ -19,11 +19,12 @@ from clickstream_conv.sources.card import (
     finished_parts,
     load_card,
     made_with,
-    OF_SPANS,
     source_card,
     split_log,
 )
+from .kinds import EVENT_LOG, FINISHED_SESSIONS, LogKind
 from .large import prepare_in_partitions, refuse_too_large
+from .log_card import LogCard
 from .own import contract_for, find_source
 from .reading import name_of, read_ready_made, read_rows, with_names
 from .source import Outcome, Source
@@ -32,31 +33,41 @@ from .split_report import visitor_groups
 from .warnings import as_warnings, odd_values, oddities
 
 # %% ../../nbs/sources/11_prepare.ipynb #9c1d5a71
-def _read_with_parts(
-    source: Source,
-    outcome: Outcome,
-    path: str,
-    sessions: int,
-    seed: int,
-    test_share: float,
-    max_rejected: float,
-    place: Path,
-):
-    "The reading, its size, and the part of each session."
-    if source.ready_made:
-        checked = read_ready_made(source, path, max_rejected, place)
-        return checked, *finished_parts(checked.events, test_share)
-    checked = read_rows(source, path, sessions, seed, place)
-    return checked, *split_log(
-        checked, source, outcome, name_of(source, path), test_share, max_rejected
-    )
+@dataclass(frozen=True)
+class _Asked:
+    "What is to be read, and how much of it may be lost."
+
+    source: Source
+    outcome: Outcome
+    path: str
+    sessions: int
+    seed: int
+    test_share: float
+    max_rejected: float
+    place: Path
+
+
+def _read_events(asked: _Asked) -> tuple:
+    "Events, their size, the part of each session, and what is odd about them."
+    source, name = asked.source, name_of(asked.source, asked.path)
+    checked = read_rows(source, asked.path, asked.sessions, asked.seed, asked.place)
+    parted = split_log(checked, source, asked.outcome, name, asked.test_share, asked.max_rejected)
+    odd = oddities(source.mapping, [odd_values(checked.events)], session_spans(checked.events))
+    return checked, parted, odd
+
+
+def _read_finished(asked: _Asked) -> tuple:
+    "Finished sessions, their size and the part of each; nothing is asked of their events."
+    checked = read_ready_made(asked.source, asked.path, asked.max_rejected, asked.place)
+    return checked, finished_parts(checked.events, asked.test_share), []
+
+
+_READ = {EVENT_LOG: _read_events, FINISHED_SESSIONS: _read_finished}
 
 # %% ../../nbs/sources/11_prepare.ipynb #cc4e65e2
-def _write_read(run: Run, table: pl.DataFrame, ready_made: bool) -> None:
+def _write_read(run: Run, table: pl.DataFrame, kind: LogKind) -> None:
     "Keep what was read, and remove the partitions of an earlier run."
-    if ready_made and "t" in table.columns:
-        table = table.rename({"t": "start"})
-    write_table(run, "sessions-read.parquet" if ready_made else "events.parquet", table)
+    write_table(run, kind.kept_as, table.rename(dict(kind.kept_names), strict=False))
     for old in event_partitions(run):
         old.unlink()
 
@@ -71,34 +82,29 @@ def prepare(
     max_rejected: float = 0.05,  # Largest share of rows that may be rejected
     outcome: str = "",  # Name of the outcome; empty: the source's first
     memory: float = 0.0,  # Gigabytes that reading may take; 0: read the log whole
-) -> dict:  # The card of the log
+) -> LogCard:  # Of the log
     "Read a log, set its test part aside, keep both in the run's folder."
     known = with_names(find_source(source), path)
     chosen = known.outcome(outcome)
     refuse_no_pairs(known.mapping, name_of(known, path))
-    if memory and not known.ready_made:
+    if memory and known.kind.has_events:
         return prepare_in_partitions(
             run, known, chosen, path, sessions, seed, test_share, max_rejected, memory
         )
     if path:
         refuse_too_large(path, known.mapping.format)
-    checked, seen, parts, how, details = _read_with_parts(
-        known, chosen, path, sessions, seed, test_share, max_rejected, run / ".spill"
-    )
+    asked = _Asked(known, chosen, path, sessions, seed, test_share, max_rejected, run / ".spill")
+    checked, (seen, parts, how, details), odd = _READ[known.kind](asked)
     card = source_card(known, chosen, checked, seen, parts, how, details)
-    card = card | made_with(known, path, seed) | dict(max_rejected=max_rejected)
-    beside = OF_SPANS if known.ready_made else ("_file",)
-    table = checked.events.drop(beside, strict=False).join(
+    card = replace(card, max_rejected=max_rejected, **made_with(known, path, seed))
+    card = card.also_warned(as_warnings(odd))
+    table = checked.events.drop(known.kind.beside, strict=False).join(
         parts, on="session_id", how="left", maintain_order="left"
     )
     write_table(run, "rejected.parquet", checked.rejected)
-    _write_read(run, table, known.ready_made)
-    if not known.ready_made:
-        odd = [odd_values(checked.events)]
-        found = oddities(known.mapping, odd, session_spans(checked.events))
-        card = with_warnings(card, as_warnings(found))
+    _write_read(run, table, known.kind)
     write_contract(run, contract_for(known, checked.rules))
-    write_json(run, "metrics/source.json", card)
+    write_json(run, "metrics/source.json", card.kept())
     return card
 
 # %% ../../nbs/sources/11_prepare.ipynb #c660a080
@@ -109,7 +115,7 @@ def load_visitor_groups(
 ):  # session_id and group of each test session; no rows where the log knows no visitors
     "Who among the test sessions is known from the training part."
     nobody = pl.DataFrame(schema={"session_id": pl.String, "group": pl.String})
-    if load_card(run)["ready_made"]:
+    if load_card(run).visitors is None:
         return nobody
     files = event_partitions(run) or [run / "events.parquet"]
     by_session = pl.scan_parquet(files, glob=False).group_by("session_id")

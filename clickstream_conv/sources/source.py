@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
+from fastcore.basics import patch
 
 from ..log.mapping import Mapping
+from .kinds import kind_of, LogKind
 
 # %% ../../nbs/sources/01_source.ipynb #3e9d8c08
 OUTCOME_KINDS = ("event", "any later", "next", "label")  # see Outcome.kind
@@ -113,3 +115,9 @@ def state_of(
 ):  # Expression: text
     "Where a visitor is, as one text."
     return of.concat_str([of.col(c).cast(of.String).fill_null("") for c in columns], separator="|")
+
+# %% ../../nbs/sources/01_source.ipynb #9954c1fe
+@patch(as_prop=True)
+def kind(self: Source) -> LogKind:
+    "What a row of the log is."
+    return kind_of(self.ready_made)

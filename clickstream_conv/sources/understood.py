@@ -20,6 +20,7 @@ from ..log.orders import note_unnamed, Orders
 from ..log.values import EVENTS
 from ..log.zones import hours_line, part_in_percent
 from .card import finished_parts, split_log
+from .kinds import EVENT_LOG, FINISHED_SESSIONS
 from .large import refuse_too_large
 from .own import find_source
 from .reading import name_of, read_ready_made, read_rows, with_names
@@ -202,7 +203,9 @@ def understood_finished(
     return lines + [f"note: {note}" for note in checked.notes]
 
 # %% ../../nbs/sources/12_understood.ipynb #098832f8
-def _check_finished(source: Source, path: str, max_rejected: float) -> tuple[list, str]:
+def _check_finished(
+    source: Source, path: str, max_rejected: float, outcome: str
+) -> tuple[list, str]:
     "What was understood of a log of finished sessions, and why a run would refuse it."
     name, refusal = name_of(source, path), ""
     try:
@@ -240,10 +243,12 @@ def check_log(
     outcome: str = "",  # Name of what is predicted; empty: the source's first
 ) -> tuple[list, str]:  # Lines; why a run would refuse the log, empty where it would not
     "Read a log as a run does, and say what was understood; nothing is trained."
-    path = str(path)
-    source = with_names(source, path)
-    if source.ready_made:
-        return _check_finished(source, path, max_rejected)
+    source = with_names(source, str(path))
+    return _CHECKED[source.kind](source, str(path), max_rejected, outcome)
+
+
+def _check_events(source: Source, path: str, max_rejected: float, outcome: str) -> tuple[list, str]:
+    "What was understood of a log of events, and why a run would refuse it."
     chosen = source.outcome(outcome)
     refuse_too_large(path, source.mapping.format)
     name = name_of(source, path)
@@ -255,3 +260,6 @@ def check_log(
         return lines, str(error)
     odd = oddities(source.mapping, [odd_values(checked.events)], session_spans(checked.events))
     return [*lines, *(f"warning: {one}" for one in odd)], ""
+
+
+_CHECKED = {EVENT_LOG: _check_events, FINISHED_SESSIONS: _check_finished}

@@ -56,7 +56,7 @@ def _show_editor(self: SessionBuilder) -> None:
     with self._silently():
         for name, edit in self.edits.items():
             edit.disabled = (
-                event is None or name == "pause" and self.scorer.card["resolution"] not in FINE
+                event is None or name == "pause" and self.scorer.card.resolution not in FINE
             )
         if event is None:
             return

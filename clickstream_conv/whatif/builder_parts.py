@@ -78,7 +78,7 @@ class SessionBuilder(Panel):
 @patch
 def _make_pickers(self: SessionBuilder) -> list:
     "Controls that pick a real session."
-    names = self.scorer.card["session_context"]
+    names = self.scorer.card.session_context
     wishes = [(ANY, None), *((f"{c}: {v}", (c, v)) for c in names for v in self.past.words[c][:12])]
     self.converted = control(
         widgets.Dropdown,
@@ -119,7 +119,7 @@ def _make_context(self: SessionBuilder) -> list:
         c: control(widgets.Dropdown, c, f"{c} of the session", "200px")
         for c in self.scenario.context
     }
-    timed = self.scorer.card["resolution"] in FINE
+    timed = self.scorer.card.resolution in FINE
     self.hour = control(
         widgets.BoundedIntText,
         "Hour (UTC)",
@@ -159,7 +159,7 @@ def _make_list(self: SessionBuilder) -> list:
 @patch
 def _make_editor(self: SessionBuilder) -> list:
     "A control for each thing that an event tells."
-    coarse = self.scorer.card["resolution"] not in FINE
+    coarse = self.scorer.card.resolution not in FINE
     self.edits = {
         "event": control(
             widgets.Dropdown,

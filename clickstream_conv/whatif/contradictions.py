@@ -19,6 +19,8 @@ from ..features.registry import FEATURES
 from ..features.sessions import complete_ready_made
 from ..judging.baselines import single_features
 from ..scoring.scorer import Scorer
+from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
+from ..sources.log_card import LogCard
 from .likeness import FAR, ReferenceSessions
 from .sessions import MOST_WORDS, past_of
 from .widgets import SliderRange
@@ -40,19 +42,25 @@ def _wrong_in_rows(row: dict) -> list:
 
 def contradictions(
     row: dict,  # A session row: column, value
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> list:  # Sentences
     "What in a session row contradicts itself."
-    if card["ready_made"]:
-        return [
-            f"{c} is {row[c]:,.4g} with no {c.removesuffix('_duration')}"
-            for c in row
-            if c.endswith("_duration") and row.get(c.removesuffix("_duration")) == 0 and row[c] > 0
-        ]
-    return _wrong_in_rows(row)
+    return _WRONG[card.kind](row)
+
+
+def _wrong_in_finished(row: dict) -> list:
+    "Time spent on pages of which none was seen."
+    return [
+        f"{c} is {row[c]:,.4g} with no {c.removesuffix('_duration')}"
+        for c in row
+        if c.endswith("_duration") and row.get(c.removesuffix("_duration")) == 0 and row[c] > 0
+    ]
+
+
+_WRONG = {EVENT_LOG: _wrong_in_rows, FINISHED_SESSIONS: _wrong_in_finished}
 
 # %% ../../nbs/whatif/07_contradictions.ipynb #ad3b73e7
-def _moved_along(new: pd.DataFrame, changes: dict) -> pd.DataFrame:
+def _moved_along(new: pd.DataFrame, changes: dict, card: LogCard) -> pd.DataFrame:
     "The row with the features that follow from what was changed."
     moved = {*changes}
     for name, of in following_columns().items():
@@ -63,23 +71,28 @@ def _moved_along(new: pd.DataFrame, changes: dict) -> pd.DataFrame:
     return new
 
 
+def _added_up(new: pd.DataFrame, changes: dict, card: LogCard) -> pd.DataFrame:
+    "Rows of finished sessions with the totals that follow from what was changed."
+    own = pl.from_pandas(new[[c for c in new.columns if c in card.session_context]])
+    told = complete_ready_made(own).to_pandas().set_index(new.index)
+    kept = [c for c in told.columns if c in new.columns and c not in changes]
+    return new.assign(**{c: told[c] for c in kept})
+
+
+_FOLLOWED = {EVENT_LOG: _moved_along, FINISHED_SESSIONS: _added_up}
+
+
 def apply_changes(
     row: pd.DataFrame,  # One session row; of finished sessions, any number
     changes: dict,  # Column: new value
-    card: dict,  # The log's card
+    card: LogCard,  # The log's card
 ) -> pd.DataFrame:  # The row as it would be
     "A session row with changes, and what follows from them."
     if strange := [c for c in changes if c not in row.columns]:
         raise ValueError(
             f"a session row has no column {strange[0]!r}; it has: {', '.join(map(str, row.columns))}"
         )
-    new = row.assign(**changes)
-    if not card["ready_made"]:
-        return _moved_along(new, changes)
-    own = pl.from_pandas(new[[c for c in new.columns if c in card["session_context"]]])
-    told = complete_ready_made(own).to_pandas().set_index(new.index)
-    kept = [c for c in told.columns if c in new.columns and c not in changes]
-    return new.assign(**{c: told[c] for c in kept})
+    return _FOLLOWED[card.kind](row.assign(**changes), changes, card)
 
 # %% ../../nbs/whatif/07_contradictions.ipynb #b6822b12
 def score_rows(
@@ -160,7 +173,7 @@ def useful_features(
         if c in rows.columns
         and c not in (*following_columns(), "landmark")
         and rows[c].nunique() > 1
-        and (not scorer.card["ready_made"] or c in scorer.card["session_context"])
+        and (scorer.card.kind.has_events or c in scorer.card.session_context)
     ]
     some = rows if len(rows) <= 5_000 else rows.sample(5_000, random_state=0)
     told = (

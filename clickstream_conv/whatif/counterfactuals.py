@@ -11,6 +11,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..scoring.scorer import Scorer
+from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
 from .scenario import Scenario, scenario_of
 from .sessions import find_sessions, past_of
 from .ways import ways_over
@@ -28,19 +29,29 @@ from clickstream_conv.whatif.widgets import (
 def _offered(scorer: Scorer, given: Scenario | pd.DataFrame | None) -> list:
     "Sessions for the menu: the given one, then real ones."
     first = [("the one given", None)] if given is not None else []
-    if scorer.card["ready_made"]:
-        some = past_of(scorer).rows.head(40).to_dict("records")
-        return first + [
-            (f"{r['session_id']}, {_converted_in_words(r['converted'])}", r["session_id"])
-            for r in some
-        ]
-    return first + [
+    return first + _REAL[scorer.card.kind](scorer)
+
+
+def _finished_ones(scorer: Scorer) -> list:
+    "Finished sessions for the menu."
+    return [
+        (f"{r['session_id']}, {_converted_in_words(r['converted'])}", r["session_id"])
+        for r in past_of(scorer).rows.head(40).to_dict("records")
+    ]
+
+
+def _ones_with_events(scorer: Scorer) -> list:
+    "Sessions of a few events for the menu."
+    return [
         (
             f"{r['session_id'][:14]}, {r['events']} events, {_converted_in_words(r['converted'])}",
             r["session_id"],
         )
         for r in find_sessions(scorer, False, (2, 8)).to_dicts()
     ]
+
+
+_REAL = {EVENT_LOG: _ones_with_events, FINISHED_SESSIONS: _finished_ones}
 
 
 def _converted_in_words(converted: int) -> str:
@@ -125,9 +136,9 @@ def chosen(self: Counterfactuals) -> Scenario | pd.DataFrame:  # A session
     name = self.session.value
     if name is None:
         return self.given
-    if self.scorer.card["ready_made"]:
-        return self.past.rows[self.past.rows["session_id"] == name].tail(1)
-    return scenario_of(self.scorer, name)
+    if self.scorer.card.kind.has_events:
+        return scenario_of(self.scorer, name)
+    return self.past.rows[self.past.rows["session_id"] == name].tail(1)
 
 
 @patch

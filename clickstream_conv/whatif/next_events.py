@@ -60,7 +60,7 @@ def next_events(
 ) -> pl.DataFrame:
     "What follows what, while the question is open."
     card, hit = scorer.card, session_progress(events, scorer.outcome).select("session_id", "hit")
-    places = [c for c in card["state"] if c in card["event_context"]]
+    places = [c for c in card.state if c in card.event_context]
     seen = events.join(hit, on="session_id", how="left", maintain_order="left").with_columns(
         _state=state_of(card["state"]),
         relation=_related(),
@@ -191,7 +191,7 @@ def _goes_on(scorer: Scorer, scenario: Scenario, move: dict) -> Change | None:
     price = f" ({product['price']:,.2f})" if product["price"] is not None else ""
     where = "".join(f" ({c} {move[c]})" for c in scenario.places if own and move.get(c) is not None)
     relation = RELATIONS[move["relation"]].format(item=product["item_id"])
-    fine = move["pause"] is not None and past.card["resolution"] in FINE
+    fine = move["pause"] is not None and past.card.resolution in FINE
     pause = max(round(move["pause"], 1), 0.0) if fine else 0.0
     event = dict(event=move["event"], quantity=1, pause=pause, **product, **places)
     return Change(
@@ -205,7 +205,7 @@ def continuations(
     least: float = 0.01,  # Share of sessions that must go on like this
 ) -> list:  # Change, the commonest first
     "The session with one more event that is usual here."
-    past, states = past_of(scorer), scenario.events(scorer).select(state_of(scorer.card["state"]))
+    past, states = past_of(scorer), scenario.events(scorer).select(state_of(scorer.card.state))
     state = states.to_series()[-1]
     changes = [_goes_on(scorer, scenario, move) for move in past.following(scorer, state, least)]
     return [change for change in changes if change is not None]

@@ -18,6 +18,7 @@ from ..base.runs import atomic_write
 from ..features.table import REQUIRED
 from ..log.values import COLUMNS, EVENTS
 from ..scoring.scorer import Scorer
+from ..sources.log_card import LogCard
 from .sessions import past_of
 
 # %% ../../nbs/whatif/01_scenario.ipynb #622cee04
@@ -145,17 +146,15 @@ def in_context(
 # %% ../../nbs/whatif/01_scenario.ipynb #3365ed0d
 def refuse_other(
     source: str,  # Title of the log that a scenario belongs to
-    card: dict,  # The card of the run's log
+    card: LogCard,  # The card of the run's log
 ) -> None:
     "Refuse a scenario of another log, and any scenario where there are no events."
-    if card["ready_made"]:
+    card.needs_events(
+        "There is nothing to build with; use Sliders(scorer), or nudge(scorer, row, changes)"
+    )
+    if source != card.title:
         raise ValueError(
-            f"this run learned from {card['title']}: finished sessions, no events to build with."
-            " Use Sliders(scorer), or nudge(scorer, row, changes)"
-        )
-    if source != card["title"]:
-        raise ValueError(
-            f"this scenario belongs to {source!r}, and the run learned from {card['title']!r}."
+            f"this scenario belongs to {source!r}, and the run learned from {card.title!r}."
             " Build one for this run: start_of(scorer)"
         )
 
@@ -186,15 +185,15 @@ def start_of(
     scorer: Scorer,  # Made by Scorer.load
 ) -> Scenario:  # Without events, in the commonest context
     "An empty scenario."
-    refuse_other(scorer.card["title"], scorer.card)
+    refuse_other(scorer.card.title, scorer.card)
     past = past_of(scorer)
-    context = {c: next(iter(past.words[c]), None) for c in scorer.card["session_context"]}
+    context = {c: next(iter(past.words[c]), None) for c in scorer.card.session_context}
     return Scenario(
-        scorer.card["title"],
+        scorer.card.title,
         context,
         (),
-        None if scorer.card["resolution"] == "none" else int(past.events["t"].median()),
-        tuple(scorer.card["event_context"]),
+        None if scorer.card.resolution == "none" else int(past.events["t"].median()),
+        tuple(scorer.card.event_context),
     )
 
 

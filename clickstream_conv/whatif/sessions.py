@@ -85,7 +85,7 @@ class Past:
             )
         self.card, self.trained = scorer.card, scorer.landmarks
         self.folder, self._crowds = Run(str(scorer.folder)), {}
-        context = [*self.card["event_context"], *self.card["session_context"]]
+        context = [*self.card.event_context, *self.card.session_context]
         self.columns = ["event", "category", *context]
 
     @cached_property
@@ -110,7 +110,7 @@ class Past:
 
     @cached_property
     def pauses(self) -> pl.DataFrame:
-        return pauses_of(self.events, self.card["resolution"])
+        return pauses_of(self.events, self.card.resolution)
 
 # %% ../../nbs/whatif/00_sessions.ipynb #a96cec3c
 def past_of(
@@ -149,7 +149,7 @@ def find_sessions(
     most: int = 50,  # How many to return
 ) -> pl.DataFrame:  # session_id, events, converted, the session's context
     "Real sessions of the training part."
-    past, names = past_of(scorer), scorer.card["session_context"]
+    past, names = past_of(scorer), scorer.card.session_context
     ended = pl.from_pandas(past.rows.groupby("session_id", as_index=False)["converted"].max())
     found = (
         past.events.group_by("session_id")
@@ -171,7 +171,7 @@ def usual_place(
     category: str | None = None,  # Its category
 ) -> dict:  # Context column of the event: value
     "The commonest context of such events in the log."
-    names, past = scorer.card["event_context"], past_of(scorer)
+    names, past = scorer.card.event_context, past_of(scorer)
     if not names:
         return {}
     same, item, kind = pl.col("event") == event, pl.col("item_id"), pl.col("category")

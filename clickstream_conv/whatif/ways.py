@@ -51,7 +51,7 @@ def more_pages(
 ) -> list:  # (words, share of sessions with as many, {column: value})
     "The session with a few more pages of each kind."
     past, found = past_of(scorer), []
-    for name in (c for c in scorer.card["session_context"] if f"{c}_duration" in row.columns):
+    for name in (c for c in scorer.card.session_context if f"{c}_duration" in row.columns):
         count, spent, others = (
             float(row[name].iloc[0]),
             float(row[f"{name}_duration"].iloc[0]),
@@ -273,11 +273,9 @@ def ways_over(
             )
         found, before = _event_ways(scorer, session, line, most_changes, least, most)
     else:
-        if not scorer.card["ready_made"]:
-            raise ValueError(
-                "this run learned from events, so a session row cannot be continued. Give a"
-                " scenario: scenario_of(scorer, session_id)"
-            )
+        scorer.card.needs_finished(
+            "A session row cannot be continued; give a scenario: scenario_of(scorer, session_id)"
+        )
         found, before = _row_ways(scorer, session, line, most_changes, least)
     tried = dict(
         best=found.attrs.get("best", np.nan),

@@ -15,6 +15,7 @@ from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.tables import read_pieces
 from clickstream_conv.scoring import scorer as scoring
 from clickstream_conv.scoring import sorted_log
+from clickstream_conv.sources.log_card import LogCard
 from clickstream_conv.sources.own import contract_for, source_of
 from clickstream_conv.sources.source import Source
 
@@ -51,7 +52,7 @@ def by_contract(path, mapping, rules, folder, size=None):
     "The events of a log that is scored by the contract of a run that read a log by these rules."
     size = size or few_bytes(path)
     contract = contract_for(Source("mine", "mine", mapping), rules)
-    card = dict(source="mine", title="mine", outcome={}, state=[], ready_made=False)
+    card = LogCard("mine", "mine")
     source = source_of(contract, card)
     source = replace(source, mapping=with_pairs(source.mapping, [Path(path).parent]))
     with pytest.MonkeyPatch.context() as small:

@@ -274,7 +274,7 @@ def learned(tmp_path_factory):
 
 def test_a_run_carries_it_and_scores_without_programs(learned, tmp_path):
     run, folder = learned
-    assert load_contract(run).rules.bots == "drop" and load_card(run)["reasons"] == {
+    assert load_contract(run).rules.bots == "drop" and load_card(run).reasons == {
         BY_BEHAVIOUR: 287,
         BY_AGENT: 6,
     }

@@ -95,13 +95,13 @@ def test_numbers_stay_numbers_and_words_words(learned):
     )
     assert read["revenue"].sum() == 30 * 20 + 30 * 1299.5
     card = load_card(run)
-    assert (card["ready_made"], card["sessions"], card["buying_sessions"], card["split"]) == (
-        True,
+    assert (card.kind.has_events, card.sessions, card.buying_sessions, card.split) == (
+        False,
         240,
         60,
         "by session",
     )
-    assert card["orders"]["orders"] == 60 and card["orders"]["revenue"] == 39585.0
+    assert card.orders["orders"] == 60 and card.orders["revenue"] == 39585.0
     assert load_sessions(run, "train")["revenue"].max() == 1299.5
 
 
@@ -240,7 +240,7 @@ def test_visitors_and_days_decide_the_split(tmp_path):
     card = prepare(run, source=source, path=log)
     parts = pl.read_parquet(run / "sessions-read.parquet")
     assert (
-        card["split"] == "by visitor"
+        card.split == "by visitor"
         and parts.group_by("visitor").agg(pl.col("part").n_unique())["part"].max() == 1
     )
     source, log = written(
@@ -250,11 +250,11 @@ def test_visitors_and_days_decide_the_split(tmp_path):
     card = prepare(run, source=source, path=log)
     parts = pl.read_parquet(run / "sessions-read.parquet")
     assert (
-        card["split"] == "by time"
+        card.split == "by time"
         and parts.filter(pl.col("part") == "train")["start"].max()
         < parts.filter(pl.col("part") == "test")["start"].min()
     )
-    assert (card["first_day"], card["last_day"], card["resolution"]) == (
+    assert (card.first_day, card.last_day, card.resolution) == (
         "2024-03-01",
         "2024-03-24",
         "none",
@@ -278,8 +278,8 @@ def test_what_knows_the_outcome_is_found(tmp_path, suspects):
     build_sessions(run)
     found = {(f.column, f.severity) for f in guard_run(run)}
     assert ("points", "leak") in found and {column for column, _ in found} >= {"points", "thanked"}
-    assert card["suspects"] == json.loads(suspects.replace("points", '"points"'))
-    if card["suspects"]:
+    assert card.suspects == json.loads(suspects.replace("points", '"points"'))
+    if card.suspects:
         said = quick_conversion(run, folds=2)
         assert (
             "points" not in said.get("features", [])

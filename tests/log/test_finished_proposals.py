@@ -8,6 +8,7 @@ from clickstream_conv.app.uploads import first_look
 from clickstream_conv.log.mapping_files import mapping_from_text
 from clickstream_conv.log.proposals import propose
 from clickstream_conv.pipeline.command_line import command
+from clickstream_conv.sources.log_card import LogCard
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.understood import check_log, refusal_of
 
@@ -108,9 +109,7 @@ def test_a_log_that_can_be_used_is_not_warned_of(tmp_path):
 class Run:
     "What the app asks of a run of events."
 
-    card = dict(
-        ready_made=False, session_context=[], event_context=[], resolution="s", time_zone="UTC"
-    )
+    card = LogCard("run", "a log of events", resolution="s")
     rules = None
 
     def source(self):

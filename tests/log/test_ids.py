@@ -67,11 +67,11 @@ def test_the_split_of_nobody_is_that_of_an_empty_column(tmp_path):
 
     case = CASES / "research" / "03_na_visitor"
     card = prepare(Run(str(tmp_path / "run")), str(case / "human.yaml"), str(case / "log.csv"))
-    assert card["parts"]["train"] + card["parts"]["test"] >= 197 and card["parts"]["test"] >= 48
+    assert card.parts["train"] + card.parts["test"] >= 197 and card.parts["test"] >= 48
     in_parts = prepare(
         Run(str(tmp_path / "parts")), str(case / "human.yaml"), str(case / "log.csv"), memory=1
     )
-    assert in_parts["parts"] == card["parts"]
+    assert in_parts.parts == card.parts
 
 
 def words_log(folder, words, ordinary=40):

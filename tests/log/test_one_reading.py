@@ -22,6 +22,7 @@ from clickstream_conv.log.partitions import check_partitions, spill, summed_up
 from clickstream_conv.log.tables import read_pieces
 from clickstream_conv.scoring import scorer as scoring
 from clickstream_conv.scoring import sorted_log
+from clickstream_conv.sources.log_card import LogCard
 from clickstream_conv.sources.own import contract_for, source_of
 from clickstream_conv.sources.source import Source
 
@@ -553,9 +554,7 @@ def in_partitions(path, mapping, folder, size, partitions, max_rejected, name):
 
 def by_contract(path, contract, folder, size, memory, max_rejected, name):
     "As score reads it."
-    source = source_of(
-        contract, dict(source="mine", title="mine", outcome={}, state=[], ready_made=False)
-    )
+    source = source_of(contract, LogCard("mine", "mine"))
     with pytest.MonkeyPatch.context() as small:
         set_everywhere(small, readers, "PIECE", size)
         set_everywhere(small, sorted_log, "MEMORY", memory)

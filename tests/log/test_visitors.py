@@ -299,7 +299,7 @@ def test_a_run_keeps_the_keys_and_no_ids(learned):
     run, _ = learned
     text, card = (run / "contract.json").read_text(), load_card(run)
     assert '"pairs.csv"' in text and "u1" not in text and "g1" not in text
-    assert (card["sessions"], card["visitors"]) == (160, 80) and not [
+    assert (card.sessions, card.visitors) == (160, 80) and not [
         f for f in guard_run(run) if f.column == "visitor"
     ]
     contract = load_contract(run)
