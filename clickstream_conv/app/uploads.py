@@ -302,4 +302,3 @@ def first_look(
         head = _head_of(path, own, encoding)
         columns = [column for column in head.columns if column not in READER_COLUMNS]
         return _LOOKED_AT[scorer.card.kind](path, head, columns, scorer, encoding)
-

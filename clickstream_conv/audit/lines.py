@@ -16,7 +16,6 @@ from ..base.runs import read_json, read_run_table, Run
 from ..sources.card import load_card
 from ..sources.log_card import LogCard
 
-
 # %% ../../nbs/audit/00_lines.ipynb #cf0b2261
 EQUAL, EXPLAINED, DIFFERENT = "equal", "explained", "DIFFERENT"  # verdicts
 SAME = 1e-8  # relative difference up to which two figures are the same: sums in another order differ by less
@@ -120,4 +119,3 @@ def what_is_kept(
         return Kept(run, card, found, settings, None, table, read)
     events = read.sort_values(["session_id", "step"], ignore_index=True)
     return Kept(run, card, found, settings, events, table)
-

@@ -14,7 +14,6 @@ from .lines import Kept, Line
 from ..base.runs import read_run_table
 from ..sources.source import Outcome
 
-
 # %% ../../nbs/audit/01_log.ipynb #1420f91e
 UNKNOWN = -1.0  # stands for a worth that is not known, which both sides must then say
 

@@ -338,13 +338,13 @@ def mapped_out_of_fold(
         )
     return on_odds(mapped, shift)
 
-# %% ../../nbs/classification/00_comparing.ipynb #886fa486
+# %% ../../nbs/classification/00_comparing.ipynb #84147a0c
 def _draw_seconds(ax, seconds: pd.Series) -> None:
     "How long a fit of each took; nothing where it was not measured."
     ax.barh(np.arange(len(seconds)), seconds.astype(float).fillna(0.0), color="0.7", height=0.6)
     ax.set(xlabel="seconds a fit")
 
-
+# %% ../../nbs/classification/00_comparing.ipynb #886fa486
 def plot_comparison(
     compared: pd.DataFrame,  # As made by comparison; seconds are drawn where they are among them
     choose_by: str = "log_loss",  # The figure of the left panel

@@ -23,7 +23,6 @@ from ..sources.card import load_events
 from ..sources.log_card import LogCard
 from ..sources.source import outcome_hit
 
-
 # %% ../../nbs/clustering/00_behaviour.ipynb #95551e27
 ENOUGH = 100  # sessions from which segments are made
 WHOLE = 0  # the view of whole sessions, and the landmark of ready-made ones
