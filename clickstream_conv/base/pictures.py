@@ -13,7 +13,7 @@ import json
 import textwrap
 from base64 import b64encode
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 from sklearn.isotonic import isotonic_regression
@@ -54,7 +54,7 @@ KINDS = (
 
 # %% ../../nbs/base/01_pictures.ipynb #c73bc512
 LOW_TO_HIGH, AWAY_FROM_ZERO = "Blues", "RdBu_r"  # colour maps: for amounts, and for differences
-LOOK = {
+LOOK: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",

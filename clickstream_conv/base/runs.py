@@ -164,7 +164,7 @@ class Run:
 
     def __init__(
         self,
-        folder: str = "",  # Where it is; empty: a new temporary folder
+        folder: str | Path = "",  # Where it is; empty: a new temporary folder
     ):
         self.folder = Path(folder or tempfile.mkdtemp(prefix="clickstream-conv-")).absolute()
 
@@ -233,7 +233,7 @@ def naming_damage(
 
 def parquet_table(
     path: Path,  # A table of a run
-    columns: list = None,  # Names of columns; None: all
+    columns: list | None = None,  # Names of columns; None: all
 ) -> pl.DataFrame:  # The table
     "Read a table, or name it if it is damaged."
     with naming_damage(path):

@@ -80,7 +80,7 @@ def paragraph(
 
 def bullets(
     lines: list,  # Sentences
-    strong: list = (),  # Sentences that are set in bold, after the others
+    strong: list | tuple = (),  # Sentences that are set in bold, after the others
     after: str = "",  # Markdown below the list, written by us
 ):  # IPython's Markdown
     "Sentences as a list."

@@ -164,7 +164,7 @@ def comparison(
 def cross_validate(
     pairs: list,  # Pairs (learn, validate) of session rows
     families: list,  # Names of families
-    imbalances: list = ("none",),  # Answers to a rare outcome
+    imbalances: list | tuple = ("none",),  # Answers to a rare outcome
     seed: int = 0,  # Of the models
     progress: bool = False,  # Whether to show a bar for each fold
     params: dict | None = None,  # Family: its parameters; None: the defaults

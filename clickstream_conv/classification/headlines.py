@@ -204,10 +204,10 @@ def conversion_headlines(
     outcome: Outcome,  # What was predicted
     chosen: str,  # Name of the model
     found: pd.DataFrame,  # As made by by_landmark, on the test part
-    suspects: list = (),  # Columns left out
+    suspects: list | tuple = (),  # Columns left out
     # Figures with them, as made by with_intervals, where there are any
     with_suspects: dict | None = None,
-    further: list = (),  # Further sentences
+    further: list | tuple = (),  # Further sentences
 ) -> list:  # Of Sentence
     "The findings in sentences."
     records = found.to_dict("records")

@@ -166,7 +166,7 @@ def segment_headlines(
     ratio: dict,  # Part: as made by conversion_ratio
     reasons: tuple,  # Of Sentence: why this number and this algorithm
     kinds: dict | None = None,  # As made by agreement_with_kinds
-    further: list = (),  # Further sentences
+    further: list | tuple = (),  # Further sentences
     sampled: str = "visitors",  # What is shuffled: visitors, or sessions where nobody knows whose they are
 ) -> list:  # Of Sentence
     "The findings in sentences."

@@ -43,7 +43,7 @@ def profile(
     segment: np.ndarray,  # Number of the segment of each
     names: list,  # Of the segments
     features: list,  # What they were made from
-    context: list = (),  # Names of the session context
+    context: list | tuple = (),  # Names of the session context
     # One row a segment and measure: segment, measure, value, show, difference (standard
     # deviations), used
 ) -> pd.DataFrame:

@@ -147,7 +147,7 @@ def _predict(
 # %% ../../nbs/demo/04_limit.ipynb #3f7797fc
 def best_prediction(
     events,  # A log of the demo shop, pandas or Polars
-    landmarks: list = (1, 2, 3, 5, 8, 13),  # Numbers of events seen
+    landmarks: list | tuple = (1, 2, 3, 5, 8, 13),  # Numbers of events seen
     shop: Shop | None = None,  # The demo shop if not given
 ) -> (
     pl.DataFrame

@@ -116,7 +116,7 @@ def gate(
     counted: Verdict,  # As made by eligibility
     difference: dict,  # Log-loss of the model less that of counting events, as made by judging.paired_difference
     findings: list,  # Of the leak guard, as made by leaks.guard
-    excluded: list = (),  # Columns that the model goes without
+    excluded: list | tuple = (),  # Columns that the model goes without
     # What the model is held against: counting, or the base rate where there are no events to count
     rival: str = "counting",
 ) -> Verdict:  # Fit for use, or all that is missing

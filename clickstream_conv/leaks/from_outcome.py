@@ -57,7 +57,7 @@ def speaks_of_outcome(
 # %% ../../nbs/leaks/03_from_outcome.ipynb #195667bb
 def named_after_outcome(
     columns: list,  # Names of columns, those that were computed again from events aside
-    suspects: list = (),  # Columns that the source declares suspect
+    suspects: list | tuple = (),  # Columns that the source declares suspect
 ):  # Yields findings
     "Columns that are declared suspect, or whose names speak of the outcome."
     for column in columns:

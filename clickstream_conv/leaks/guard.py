@@ -95,7 +95,7 @@ def guard(
     encoder: (EventEncoder | None) = None,
     # For columns of one's own: events to session rows that have them
     make_features: (Callable | None) = None,
-    accept: list = (),  # Columns whose findings a person has accepted
+    accept: list | tuple = (),  # Columns whose findings a person has accepted
     seed: int = 0,  # Of the samples
 ) -> list:  # Findings, leaks first; empty if all is well
     "Look for leaks in a session table."
@@ -188,7 +188,7 @@ def guard_run(
     test: pd.DataFrame | None = None,  # Session rows of the test part, likewise
     # For columns of one's own: events to session rows that have them
     make_features: Callable | None = None,
-    accept: list = (),  # Columns whose findings a person has accepted
+    accept: list | tuple = (),  # Columns whose findings a person has accepted
     seed: int = 0,  # Of the samples
 ) -> list:  # Findings, leaks first
     "Look for leaks in a run, and keep what was found."

@@ -171,7 +171,7 @@ def reach_of_others(
     alone: pd.DataFrame,  # As made by single_strengths
     scores: pd.DataFrame,  # As made by single_strengths
     folds: np.ndarray,  # Number of the fold of each row
-    aside: set = frozenset(),  # Columns found by other checks
+    aside: set | frozenset = frozenset(),  # Columns found by other checks
 ) -> (
     float
 ):  # The best AUC that is reached without it: by one other column, or by a model of them all
@@ -206,7 +206,7 @@ def _standing_out(
 # %% ../../nbs/leaks/00_strength.ipynb #62a386bd
 def too_good(
     train: pd.DataFrame,  # Session rows of the training part
-    aside: set = frozenset(),  # Columns found by other checks
+    aside: set | frozenset = frozenset(),  # Columns found by other checks
     seed: int = 0,  # Of the sample, where rows are very many
 ):  # Yields findings, one a column: at the first landmark where it stands out
     "Columns that know on their own what all others together do not."

@@ -55,7 +55,7 @@ def find_faults(
     given: dict,  # Column: expression that is true where its cell holds anything
     read: dict,  # Column: expression of the value read from it, null where none can be read
     who: str = "session_id",  # The column that says whose event it is
-    plausible: list = (),  # First and last moment that is believed; empty: all are
+    plausible: list | tuple = (),  # First and last moment that is believed; empty: all are
 ) -> list:  # Reason, column at fault, expression that is true for the rows at fault; the first that is true counts
     "Everything that can be wrong with an event, for training and for scoring."
     checks = [(f"no {who}", who, read[who].is_null())]

@@ -95,7 +95,7 @@ def own_kernel(
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #a0813142
 def say(
-    line: str,  # Anything, in one line or several
+    line: object,  # Anything, in one line or several
     err: bool = False,  # Whether it goes to the other stream
 ) -> None:
     "Write to the terminal; no word of a log or a file's name can command it."

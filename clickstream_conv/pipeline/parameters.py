@@ -55,7 +55,7 @@ def notebooks_folder() -> Path:  # Where NAME.ipynb of every stage lies
 # %% ../../nbs/pipeline/00_parameters.ipynb #37498def
 def read_notebook(
     name: str,  # Such as 02_sources
-    folder: Path = None,  # Where it is; without: notebooks_folder()
+    folder: Path | None = None,  # Where it is; without: notebooks_folder()
 ) -> dict:  # The notebook as JSON holds it
     "One notebook."
     return json.loads(

@@ -47,7 +47,7 @@ _ScoreVerify = Annotated[
 
 # %% ../../nbs/pipeline/10_project_commands.ipynb #4b92b4e6
 _ScoreMaxRejected = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--max-rejected",
         help=(
@@ -226,7 +226,7 @@ def benchmark(
     repeats: _BenchRepeats = 3,
     only: _BenchOnly = "",
     limit: _BenchLimit = 60.0,
-    python: _BenchPython = (),
+    python: _BenchPython = (),  # ty: ignore[invalid-parameter-default]
 ) -> None:
     """Measure how fast this machine is: features beside the same by hand, live answers, training.
 

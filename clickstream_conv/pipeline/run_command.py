@@ -52,7 +52,7 @@ def Text(
 
 # %% ../../nbs/pipeline/08_run_command.ipynb #066cb5d5
 _RunSource = Annotated[
-    str,
+    str | None,
     Text(
         "--source",
         "Name of a known source (see: clickstream-conv sources), or a mapping file ending in"
@@ -60,7 +60,7 @@ _RunSource = Annotated[
     ),
 ]
 _RunPath = Annotated[
-    str,
+    str | None,
     Text(
         "--path",
         "The log: a file, a folder, a pattern, or the address of a database such as"
@@ -69,11 +69,11 @@ _RunPath = Annotated[
     ),
 ]
 _RunSessions = Annotated[
-    str, Text("--sessions", "Sessions that the demo shop simulates. [default: 20000]", "NUMBER")
+    str | None, Text("--sessions", "Sessions that the demo shop simulates. [default: 20000]", "NUMBER")
 ]
 _RunSeed = Annotated[str, Text("--seed", "Seed of everything random. [default: 0]", "NUMBER")]
 _RunLandmarks = Annotated[
-    str,
+    str | None,
     Text(
         "--landmarks",
         "Events seen before predicting, separated by commas. [default: 1,2,3,5,8,13]",
@@ -83,15 +83,15 @@ _RunLandmarks = Annotated[
 
 # %% ../../nbs/pipeline/08_run_command.ipynb #1feb9647
 _RunOutcome = Annotated[
-    str,
+    str | None,
     Text("--outcome", "What to predict, where the source offers several. [default: its first]"),
 ]
 _RunTestShare = Annotated[
-    str,
+    str | None,
     Text("--test-share", "Share of the sessions set aside for the test. [default: 0.25]", "SHARE"),
 ]
 _RunMaxRejected = Annotated[
-    str,
+    str | None,
     Text(
         "--max-rejected",
         "Largest share of rows that may be unreadable. [default: 0.05]",
@@ -99,7 +99,7 @@ _RunMaxRejected = Annotated[
     ),
 ]
 _RunMemory = Annotated[
-    str,
+    str | None,
     Text(
         "--memory",
         "Gigabytes that the run may take, for a log larger than memory: it is read in"
@@ -130,7 +130,7 @@ _RunReport = Annotated[
     bool, typer.Option("--report/--no-report", help="Make the pages of the report.")
 ]
 _RunJobs = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--jobs",
         help=(
@@ -171,7 +171,7 @@ def run(
     max_rejected: _RunMaxRejected = None,
     memory: _RunMemory = None,
     config: _RunConfig = "",
-    parameter: _RunParameter = (),
+    parameter: _RunParameter = (),  # ty: ignore[invalid-parameter-default]
     until: _RunUntil = "",
     report: _RunReport = True,
     jobs: _RunJobs = None,

@@ -140,7 +140,7 @@ def figure_or_unknown(
     title: str,  # What it is
     unit: str,  # Of what
     rows: str,  # Which rows
-    count: int = None,  # How many
+    count: int | None = None,  # How many
     why: str = UNKNOWN,  # Why there is no interval, where there is none
 ) -> Figure:  # Ready for a sentence
     "A figure of a run, which may be an old one."

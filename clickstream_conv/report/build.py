@@ -78,7 +78,7 @@ def _front_files(folder: Path, work: Path) -> tuple:
 # %% ../../nbs/report/15_build.ipynb #85d1bb00
 def run_report(
     folder: Path,  # A run's folder
-    out: Path = None,  # Folder of the site; without: site in the run's folder
+    out: Path | None = None,  # Folder of the site; without: site in the run's folder
     strict: bool = False,  # Whether a warning of Sphinx is an error
 ) -> Path:  # The first page
     "The report of a run, from what lies in its folder."

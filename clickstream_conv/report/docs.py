@@ -122,7 +122,7 @@ def in_order_named(
 
 def collected(
     checkout: Path,  # Folder of the repository
-    only: list = (),  # Names to show; empty: all
+    only: list | tuple = (),  # Names to show; empty: all
 ) -> dict:  # Caption: notebooks
     "The guides and the case studies."
     home = (checkout / "nbs" / "index.ipynb").read_text(encoding="utf-8")
@@ -325,7 +325,7 @@ def build_docs(
     execute: bool = False,  # Whether to run every notebook once more
     # Caption: more notebooks and Markdown files, in order; shown after the case studies
     groups: dict | None = None,
-    only: list = (),  # Names of the notebooks to show, such as 04_features; empty: all
+    only: list | tuple = (),  # Names of the notebooks to show, such as 04_features; empty: all
     strict: bool = False,  # Whether a warning of Sphinx is an error
 ) -> Path:  # The home page
     "The documentation of the project."
