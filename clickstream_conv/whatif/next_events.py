@@ -62,7 +62,7 @@ def next_events(
     card, hit = scorer.card, session_progress(events, scorer.outcome).select("session_id", "hit")
     places = [c for c in card.state if c in card.event_context]
     seen = events.join(hit, on="session_id", how="left", maintain_order="left").with_columns(
-        _state=state_of(card["state"]),
+        _state=state_of(card.state),
         relation=_related(),
         pause=(pl.col("t") - pl.col("t").shift(1).over("session_id")) / 1e6,
     )
