@@ -38,11 +38,12 @@ def page_segments(
     kept, table = read_json(run, "metrics/clustering.json"), segments_of(run)
     st.title("Segments")
     if table.empty:
-        return st.info(
+        st.info(
             escaped(
                 f"This run has no segments. {' '.join(kept.get('headline', ['Its stage 07_clustering was not run.']))}"
             )
         )
+        return
     answer = segments_answer(run)
     show_parts(plot_segments(table), f"{answer.figure} {answer.says} {answer.sure}")
     st.subheader("How many, and what became of them")
@@ -70,7 +71,8 @@ def page_card(
     run = Run(str(scorer.folder))
     if not run.has("model_card.md"):
         st.title("Model card")
-        return st.info("This run has no model card; the stage 05_classification makes it.")
+        st.info("This run has no model card; the stage 05_classification makes it.")
+        return
     text = (run / "model_card.md").read_text(encoding="utf-8")
     title, _, rest = text.partition("\n")
     st.title(escaped(from_markdown(title.lstrip("# "))))

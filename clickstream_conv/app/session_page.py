@@ -89,7 +89,8 @@ def _show_reasons(scorer: Scorer, events: pl.DataFrame) -> None:
         with st.spinner("Working out the reasons"):
             sentence, steps = reasons_for(scorer, events)
     except (ValueError, ImportError) as error:
-        return st.info(escaped(f"No reasons here: {error}."))
+        st.info(escaped(f"No reasons here: {error}."))
+        return
     show_parts(plot_steps(steps), sentence)
     st.caption(
         "Contributions say what the model leans on, not what would happen if it were changed."

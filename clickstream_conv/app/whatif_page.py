@@ -142,7 +142,8 @@ def page_what_if(
     try:
         from clickstream_conv.whatif.paths import path_of
     except ImportError as error:
-        return st.info(escaped(f"This page needs a package that is not installed: {error.name}."))
+        st.info(escaped(f"This page needs a package that is not installed: {error.name}."))
+        return
     name, events = choose_session(scorer)
     state = st.session_state.setdefault("what if", {})
     if state.get("name") != name:

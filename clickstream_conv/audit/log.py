@@ -238,9 +238,10 @@ def outcomes_as_read(
     kept: Kept,  # What the run keeps, of a log of finished sessions
 ) -> list:  # Of Line
     "Whether the table says what was read."
-    beside = kept.table.merge(kept.read, on="session_id", suffixes=("", "_theirs"))
-    lines = [Line("session rows", len(kept.table), len(kept.read))]
-    for name in [c for c in kept.read if c in kept.table and c != "session_id"]:
+    read = kept.read if kept.read is not None else pd.DataFrame(columns=["session_id"])
+    beside = kept.table.merge(read, on="session_id", suffixes=("", "_theirs"))
+    lines = [Line("session rows", len(kept.table), len(read))]
+    for name in [c for c in read if c in kept.table and c != "session_id"]:
         same = agree(beside[name], beside[f"{name}_theirs"])
         lines.append(
             Line(

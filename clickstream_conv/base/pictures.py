@@ -199,10 +199,10 @@ def spread_out(
     gap: float,  # Least distance between two
 ) -> np.ndarray:  # Where each goes
     "Positions as near as possible to those wanted (least squares), and at least a gap apart."
-    wanted = np.asarray(wanted, float)
-    order, steps = np.argsort(wanted, kind="stable"), gap * np.arange(len(wanted))
-    placed = np.empty(len(wanted))
-    placed[order] = isotonic_regression(wanted[order] - steps) + steps
+    places = np.asarray(wanted, float)
+    order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
+    placed = np.empty(len(places))
+    placed[order] = isotonic_regression(places[order] - steps) + steps
     return placed
 
 # %% ../../nbs/base/01_pictures.ipynb #639725d3

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
+from matplotlib.dates import ConciseDateFormatter
 
 from ..base.findings import exact_count, Figure, figure_of, Sentence, share_in_words
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
@@ -289,9 +290,7 @@ def plot_drift(
         )
         for ax, panel in zip(axes, panels):
             _draw_panel(ax, periods, *panel)
-        axes[-1].xaxis.set_major_formatter(
-            plt.matplotlib.dates.ConciseDateFormatter(axes[-1].xaxis.get_major_locator())
-        )
+        axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(axes[-1].xaxis.get_major_locator()))
         figure.suptitle(wrapped(title, 86), x=0.01, ha="left", weight="bold", size=10.5)
         figure.tight_layout()
     return Picture(

@@ -10,6 +10,7 @@ __all__ = ['PERIODS', 'SILENCE', 'EXPECTED', 'THIN', 'ADVICE', 'OF_SESSIONS', 'O
 import matplotlib.pyplot as plt
 import pandas as pd
 import polars as pl
+from matplotlib.dates import ConciseDateFormatter
 
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
 from ..base.texts import count_in_words
@@ -340,7 +341,5 @@ def plot_activity(
                 lw=0,
             )
         ax.set(ylim=(0, None), ylabel=f"events a {period}", title=wrapped(title, 88))
-        ax.xaxis.set_major_formatter(
-            plt.matplotlib.dates.ConciseDateFormatter(ax.xaxis.get_major_locator())
-        )
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
     return Picture(figure, f"{title}. Events by {period}, time in UTC.")

@@ -208,7 +208,10 @@ def widest(
         by[column].loc[by[column]["share"].idxmax()],
     )
     if not chance[column] < 0.05:
-        return f"{capital(outcome.title)} by {', '.join(by)}: groups differ {chance_in_words(chance[column])}"
+        names = ", ".join(map(str, by))
+        return (
+            f"{capital(outcome.title)} by {names}: groups differ {chance_in_words(chance[column])}"
+        )
     return (
         f"{capital(outcome.title)} by {column}: from {percents(low)} for {low['value']} to"
         f" {percents(high)} for {high['value']}, {chance_in_words(chance[column])}"

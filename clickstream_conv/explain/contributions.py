@@ -39,7 +39,10 @@ def _linear_way(model: LogisticRegression, background: np.ndarray):
     import shap
 
     explainer = shap.LinearExplainer(
-        model, shap.maskers.Independent(background, max_samples=len(background))
+        model,
+        shap.maskers.Independent(  # ty: ignore[possibly-missing-submodule]
+            background, max_samples=len(background)
+        ),
     )
     return explainer.shap_values, float(np.ravel(explainer.expected_value)[0])
 
@@ -292,12 +295,9 @@ class Explainer(BaseEstimator):
         self.model, self.background, self.walks, self.seed = model, background, walks, seed
 
     def __getstate__(self) -> dict:
-        return dict(
-            model=None,
-            walks=self.walks,
-            seed=self.seed,
-            background=json.dumps({c: _kept(self.background[c]) for c in self.background}),
-        )
+        rows = self.background if self.background is not None else pd.DataFrame()
+        kept = json.dumps({c: _kept(rows[c]) for c in rows})
+        return dict(model=None, walks=self.walks, seed=self.seed, background=kept)
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state | dict(background=_background_of(state["background"])))

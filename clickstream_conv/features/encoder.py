@@ -84,7 +84,7 @@ class EventEncoder(EventTransformer):
         events = self.path_.transform(self.rates_.transform(self.prices_.transform(events)))
         return self.dwell_.transform(events) if self.timed else events
 
-    def fit_transform(
+    def fit_transform(  # ty: ignore[incompatible-method-override]
         self,
         events: pl.DataFrame,  # Canonical events of the training part
         y=None,

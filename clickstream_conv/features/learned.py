@@ -80,7 +80,7 @@ class EventTransformer(TransformerMixin, BaseEstimator):
     ) -> IntoFrameT:
         "The events with the learned columns beside them."
         check_is_fitted(self)
-        return as_native(nw.from_native(events).lazy().with_columns(**self._columns()), events)
+        return as_native(nw.from_native(events).lazy().with_columns(**self._columns()), events)  # ty: ignore[no-matching-overload]
 
 # %% ../../nbs/features/08_learned.ipynb #1e7cbf73
 class PriceLevels(EventTransformer):

@@ -84,7 +84,7 @@ class PathOdds(EventTransformer):
     ) -> IntoFrameT:
         "The events with what each adds to the path's log-odds."
         check_is_fitted(self)
-        moves = _transitions(nw.from_native(events).lazy(), self.state)
+        moves = _transitions(nw.from_native(events).lazy(), self.state)  # ty: ignore[no-matching-overload]
         odds = look_up(nw.col("_move"), self.odds_, 0.0)
         return as_native(
             moves.with_columns(path_log_odds=odds, path_log_odds_last=odds).drop(
@@ -111,7 +111,7 @@ def _dwell_edges(events: pl.DataFrame) -> list:
     return np.unique(np.quantile(timed, np.arange(1, BANDS) / BANDS)).tolist()
 
 
-def _dwell_band(edges: list) -> nw.Expr:
+def _dwell_band(edges: list):  # A narwhals expression
     "The band of each duration: how many edges lie below it."
     if not edges:
         return nw.lit(0)
@@ -122,7 +122,8 @@ def _dwell_band(edges: list) -> nw.Expr:
 # %% ../../nbs/features/09_odds.ipynb #cb0a3c1a
 def _left_states(events: IntoFrameT, state: tuple, edges: list) -> nw.LazyFrame:
     "Each event with the state that was left, and after how long; empty where there is none."
-    frame = nw.from_native(events).lazy().with_columns(_state=state_of(state, nw))
+    frame = nw.from_native(events).lazy()  # ty: ignore[no-matching-overload]
+    frame = frame.with_columns(_state=state_of(state, nw))
     frame = with_earlier(frame, _t_before="t", _before="_state").with_columns(
         _dwell=nw.col("t") - nw.col("_t_before")
     )

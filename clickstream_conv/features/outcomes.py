@@ -118,7 +118,8 @@ def outcomes(
     IntoFrameT
 ):  # session_id, landmark, converted (0 or 1), revenue (after the landmark), for sessions at risk
     "What happened after each landmark."
-    marked = marked_events(with_length(nw.from_native(events).lazy()), outcome)
+    frame = nw.from_native(events).lazy()  # ty: ignore[no-matching-overload]
+    marked = marked_events(with_length(frame), outcome)
     rows = marked.filter(nw.col("step").is_in(list(landmarks)), nw.col("_at_risk"))
     rows = rows.select(
         "session_id",

@@ -325,7 +325,8 @@ def size_by_landmark(
     table: pd.DataFrame,  # Session rows
 ) -> pd.DataFrame:  # By landmark: sessions at risk, how many converted, the share
     "How many sessions are at risk at each landmark, and how many convert after it."
-    return table.groupby("landmark")["converted"].agg(at_risk="size", converted="sum", share="mean")
+    by_landmark = table.groupby("landmark")["converted"]
+    return pd.DataFrame(by_landmark.agg(at_risk="size", converted="sum", share="mean"))
 
 
 def load_sessions(

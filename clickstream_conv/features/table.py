@@ -72,7 +72,7 @@ REQUIRED = (
 
 def _checked_frame(events: IntoFrameT, context: tuple) -> nw.LazyFrame:
     "The events as a lazy frame, once the columns that are needed are known to be there."
-    frame = nw.from_native(events).lazy()
+    frame = nw.from_native(events).lazy()  # ty: ignore[no-matching-overload]
     schema = frame.collect_schema()
     if missing := [c for c in (*REQUIRED, *context) if c not in schema]:
         raise ValueError(
@@ -194,7 +194,7 @@ def session_features(
         )
 
     if isinstance(events, pl.DataFrame) and len(events) > EVENTS_AT_ONCE:
-        return _in_pieces(events, lambda lazy: plan(lazy).to_native())
+        return _in_pieces(events, lambda lazy: plan(lazy).to_native())  # ty: ignore[invalid-explicit-return]
     return as_native(plan(events), events)
 
 # %% ../../nbs/features/07_table.ipynb #7f3d7cb4

@@ -190,7 +190,8 @@ def _title_of_reliability(said: dict, bins: int) -> str:
         return reliability_finding(said, bins)
     errors = {name: 100 * calibration_error(*given[:2], bins) for name, given in said.items()}
     chance = {name: 100 * ece_by_chance(*given, bins=bins) for name, given in said.items()}
-    best, worst = min(errors, key=errors.get), max(errors, key=errors.get)
+    best = min(errors, key=errors.__getitem__)
+    worst = max(errors, key=errors.__getitem__)
     shown = {
         name: f"{errors[name]:.2f} points, {chance[name]:.2f} by chance alone" for name in errors
     }

@@ -153,7 +153,8 @@ def twin_rows(
     known = test["visitor"].isin(train["visitor"]).to_numpy()
 
     def fingerprint(table):
-        return pd.util.hash_pandas_object(table[columns], index=False).to_numpy()
+        hashed = pd.util.hash_pandas_object(table[columns], index=False)  # ty: ignore[not-callable]
+        return hashed.to_numpy()
 
     ours, theirs, worst = fingerprint(train), fingerprint(test), None
     for k in sorted(test["landmark"].unique()):

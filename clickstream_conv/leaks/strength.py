@@ -106,7 +106,7 @@ def auc_error(
     auc: pd.Series,  # ROC-AUC
     yes: int,  # Sessions that convert
     no: int,  # Sessions that do not
-) -> pd.Series:  # Standard error
+) -> np.ndarray | pd.Series:  # Standard error
     "Standard error of a ROC-AUC (Hanley and McNeil, 1982)."
     return np.sqrt(
         (

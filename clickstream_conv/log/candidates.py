@@ -186,7 +186,7 @@ def _shared(draft: Draft) -> tuple[int, int]:
         session=draft.column("session_id"), visitor=draft.column("visitor_id")
     ).drop_nulls()
     counts = who.group_by("session").agg(pl.col("visitor").n_unique())
-    return (counts["visitor"] > 1).sum(), len(counts)
+    return int((counts["visitor"] > 1).sum()), len(counts)
 
 
 def key_of_session(

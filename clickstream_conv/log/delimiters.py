@@ -49,7 +49,7 @@ def find_delimiter(
     able = {
         mark: (round(share, 1), fields) for mark, (share, fields) in splits.items() if fields > 1
     }
-    return max(able, key=able.get) if able else ","
+    return max(able, key=able.__getitem__) if able else ","
 
 # %% ../../nbs/log/12_delimiters.ipynb #84c32744
 READER_COLUMNS = (

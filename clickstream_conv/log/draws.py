@@ -18,7 +18,9 @@ def hash_share(
     "A stable random-looking number for each id."
     import pandas as pd
 
-    hashed = pd.util.hash_array(ids.cast(pl.String).to_numpy().astype(object), categorize=False)
+    hashed = pd.util.hash_array(  # ty: ignore[not-callable]
+        ids.cast(pl.String).to_numpy().astype(object), categorize=False
+    )
     return pl.Series(ids.name, hashed / 2**64)
 
 # %% ../../nbs/log/44_draws.ipynb #d4bde68b

@@ -214,7 +214,7 @@ def _table(kept: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
 # %% ../../nbs/log/49_finished.ipynb #6f3e7957
 def _counts(judged: pl.DataFrame) -> Counter:
     "Rows that the mapping leaves out, and of the sessions that converted how many are lost."
-    counts = Counter(excused=int((judged["_column"] == "_aside").fill_null(False).sum()))
+    counts: Counter = Counter(excused=int((judged["_column"] == "_aside").fill_null(False).sum()))
     if "_converted" not in judged.columns:
         return counts
     bought = judged.filter(pl.col("_converted").fill_null(False))

@@ -73,7 +73,8 @@ def _from_lines(path: Path, numbered: list) -> tuple[pl.DataFrame, set]:
     if not good:
         return pl.DataFrame(), broken
     _refuse_kinds(path, good)
-    return parsed_lines(_text_of(good), len(good)), broken
+    table = parsed_lines(_text_of(good), len(good))
+    return table, broken  # ty: ignore[invalid-explicit-return]
 
 # %% ../../nbs/log/17_json_files.ipynb #e181048f
 def _json_rows(path: Path, numbered: list) -> tuple[pl.DataFrame, int]:

@@ -92,6 +92,6 @@ def pattern_of_head(
     lines = pl.Series([line for line in text.splitlines()[:200] if line.strip()], dtype=pl.String)
     if lines.is_empty():
         return ""
-    shares = {name: lines.str.contains(_whole(name)).mean() for name in PATTERNS}
-    best = max(shares, key=shares.get)
-    return best if shares[best] >= FITTING else ""
+    shares = {name: float(lines.str.contains(_whole(name)).sum()) for name in PATTERNS}
+    best = max(shares, key=shares.__getitem__)
+    return best if shares[best] >= FITTING * len(lines) else ""

@@ -9,7 +9,7 @@ __all__ = ['SAMPLED_TIMES', 'read_ahead', 'written_behind', 'spill', 'spill_even
 # %% ../../nbs/log/47_partitions.ipynb #6600b1ed
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -54,7 +54,7 @@ def read_ahead(
 
 
 @contextmanager
-def written_behind() -> Iterator[
+def written_behind() -> Generator[
     Callable
 ]:  # later(write, what, where): returns at once, or when the one before is written
     "Write while the next piece is worked on, one at a time; what writing raises is raised at the next, or at the end."

@@ -84,7 +84,7 @@ def thousands_mark(
     "The mark between thousands that the values bear out beside one before the decimals; without any, the usual one."
     counts = {"'": _total(shapes, "'", decimal + "'"), " ": _total(shapes, " ", decimal + " ")}
     usual = {".": ",", ",": "."}[decimal]
-    best = max(counts, key=counts.get)
+    best = max(counts, key=counts.__getitem__)
     seen = _total(shapes, decimal + usual, "comma?" if usual == "," else "point?")
     return best if counts[best] > seen else usual
 

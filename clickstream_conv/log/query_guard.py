@@ -81,8 +81,8 @@ def _table_beyond(node: dict, allowed: set) -> str:
     "The table that a part of a query reads, if that is not the log."
     if node.get("type") != "BASE_TABLE":
         return ""
-    place = [node.get(part) for part in ("catalog_name", "schema_name") if node.get(part)]
-    name = node["table_name"]
+    place = [str(node[part]) for part in ("catalog_name", "schema_name") if node.get(part)]
+    name = str(node["table_name"])
     return "" if not place and name.lower() in allowed else ".".join([*place, name])
 
 

@@ -61,7 +61,7 @@ def recognised(
         for name, own in paths.items()
         if own and all(_is_there(raw, path) for path in own)
     }
-    return max(fits, key=fits.get) if fits else ""
+    return max(fits, key=fits.__getitem__) if fits else ""
 
 # %% ../../nbs/log/55_recognition.ipynb #6070fb60
 def _is_empty(raw: pl.DataFrame, column) -> bool:

@@ -71,7 +71,7 @@ class Stream(io.RawIOBase):
         self.quoted = self.quoted or bool(self.mark) and self.mark in block
         return block
 
-    def readinto(
+    def readinto(  # ty: ignore[incompatible-method-override]
         self,
         buffer: bytearray,  # Is filled from its beginning
     ) -> int:  # How many bytes were written; 0 at the end of the file

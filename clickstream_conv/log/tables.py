@@ -355,13 +355,13 @@ def read_pieces(
     seen, first = _columns_of_all(known, forms), None
     for path, form in zip(files, forms):
         pieces = _pieces_of(path, form, delimiter, encoding, size, skip_lines, dialect)
-        for place, table in enumerate(pieces):
-            table = _times_as_text(_alike(table, forms, dialect), known)
+        for place, piece in enumerate(pieces):
+            piece = _times_as_text(_alike(piece, forms, dialect), known)
             if first is None:
-                first = _own_columns(table)
+                first = _own_columns(piece)
             if not place:
-                own = _own_columns(table)
+                own = _own_columns(piece)
                 _refuse_differences([files[0], path], [forms[0], form], [first, own])
-            table = _with_absent(table, seen)
-            seen |= table.schema
-            yield table.with_columns(_file=pl.lit(str(path))) if len(files) > 1 else table
+            piece = _with_absent(piece, seen)
+            seen |= piece.schema
+            yield piece.with_columns(_file=pl.lit(str(path))) if len(files) > 1 else piece

@@ -20,6 +20,7 @@ from ..base.runs import read_run_table, Run
 from ..features.encoder import visitor_folds
 from .fitting import fit, log_loss, probability
 from ..sources.card import load_events
+from ..sources.log_card import LogCard
 
 # %% ../../nbs/models/06_calibration.ipynb #7db86569
 METHODS = ("none", "sigmoid", "isotonic")  # of calibration
@@ -95,7 +96,7 @@ def best_calibration(
                 CalibrationMap(method).fit(said[~here], y[~here]).transform(said[here])
             )
     losses = {method: log_loss(y, p) for method, p in mapped.items()}
-    return min(losses, key=losses.get), losses
+    return min(losses, key=losses.__getitem__), losses
 
 # %% ../../nbs/models/06_calibration.ipynb #86d77d9c
 LATEST = 0.25  # share of the training sessions from whose outcome the level is learned: those that began last
@@ -122,24 +123,24 @@ def session_starts(
 
 
 def is_later(
-    card: dict,  # A log's card
+    card: LogCard,  # A log's card
 ) -> bool:  # Whether the test part comes after the training part
     "Whether there is a later time to be ready for."
-    return card["split"].endswith("by time")
+    return card.split.endswith("by time")
 
 
 def training_starts(
     run: Run,  # The run's folder
-    card: dict,  # Its log's card
+    card: LogCard,  # Its log's card
 ) -> (
     pd.Series | None
 ):  # As session_starts; None too where the test part is not later than what is learned from
     "When the sessions begin whose latest ones tell the level."
     if not is_later(card):
         return None
-    if not card["ready_made"]:
+    if card.kind.has_events:
         return session_starts(load_events(run, "train"))
-    sessions = read_run_table(run, "sessions-read.parquet").filter(pl.col("part") == "train")
+    sessions = read_run_table(run, card.kind.kept_as).filter(pl.col("part") == "train")
     return sessions.sort("session_id").to_pandas().set_index("session_id")["start"]
 
 # %% ../../nbs/models/06_calibration.ipynb #318e210d

@@ -75,6 +75,10 @@ class Family:
                 f"{self.name} has no parameter {unknown[0]!r}; it has:"
                 f" {', '.join(self.parameters())}"
             )
+        if self.maker is None:
+            raise ValueError(
+                f"{self.name} is the mean of its members and has no last step of its own"
+            )
         last = self.maker(len(table), seed, **(self.defaults | params))
         steps = [(name, make()) for name, make in self.before]
         columns = preprocess(table, linear=self.even)

@@ -39,8 +39,9 @@ def error_in_words(
     error: Exception,  # What ended the command
 ) -> str:  # One line
     "What to say about an error."
-    if hasattr(error, "format_message"):
-        return f"{shortened(error.format_message())} (see: clickstream-conv --help)"
+    as_a_hint = getattr(error, "format_message", None)  # of what was typed wrongly
+    if as_a_hint is not None:
+        return f"{shortened(as_a_hint())} (see: clickstream-conv --help)"
     if isinstance(error, OSError) and error.errno != errno.ENOMEM:
         return shortened(of_system(error))
     if means_no_memory(type(error).__name__, str(error)):

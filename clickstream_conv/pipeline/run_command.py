@@ -69,9 +69,12 @@ _RunPath = Annotated[
     ),
 ]
 _RunSessions = Annotated[
-    str | None, Text("--sessions", "Sessions that the demo shop simulates. [default: 20000]", "NUMBER")
+    str | None,
+    Text("--sessions", "Sessions that the demo shop simulates. [default: 20000]", "NUMBER"),
 ]
-_RunSeed = Annotated[str, Text("--seed", "Seed of everything random. [default: 0]", "NUMBER")]
+_RunSeed = Annotated[
+    str | None, Text("--seed", "Seed of everything random. [default: 0]", "NUMBER")
+]
 _RunLandmarks = Annotated[
     str | None,
     Text(

@@ -78,7 +78,7 @@ GRAMMAR = "rfc3987_syntax"  # builds a grammar of international web addresses wh
 
 def spare_grammar() -> None:
     "Leave out what jsonschema would import for a check that no notebook is put to; it takes a second of each process."
-    sys.modules.setdefault(GRAMMAR, None)
+    sys.modules.setdefault(GRAMMAR, None)  # ty: ignore[no-matching-overload]
 
 # %% ../../nbs/pipeline/04_workers.ipynb #6d5a4cea
 WORKER = "from clickstream_conv.pipeline.workers import stage_process; stage_process()"
@@ -170,7 +170,7 @@ class Worker:
         threading.Thread(target=self._listen, args=(news,), daemon=True).start()
 
     def _listen(self, news) -> None:
-        for line in self.process.stdout:
+        for line in self.process.stdout or ():
             news.put((self, json.loads(line)))
         news.put((self, None))
 

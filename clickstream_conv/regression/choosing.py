@@ -141,12 +141,11 @@ def drift_of(
     """How much less, or more, is bought now than on average in the training part: a direct model
     is moved by as much as the hurdle.
     """
-    shift = getattr(conversion, "level_", {}).get("shift", 0.0) if chances is not None else 0.0
-    return (
-        float(on_odds(np.concatenate(chances), shift).sum() / np.concatenate(chances).sum())
-        if shift
-        else 1.0
-    )
+    shift = getattr(conversion, "level_", {}).get("shift", 0.0)
+    if chances is None or not shift:
+        return 1.0
+    said = np.concatenate(chances)
+    return float(on_odds(said, shift).sum() / said.sum())
 
 # %% ../../nbs/regression/03_choosing.ipynb #e0e00d86
 def revenue_colour(

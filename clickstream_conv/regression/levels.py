@@ -247,5 +247,5 @@ def plot_revenue_gains(
     first_tenth = [
         f"{name} {np.interp(0.1, c['share'], c['collected']):.0%}" for name, c in curves.items()
     ]
-    said = title.replace("\n", " ") + ". Collected by the first tenth: " + "; ".join(first_tenth)
-    return Picture(figure, said)
+    text = title.replace("\n", " ") + ". Collected by the first tenth: " + "; ".join(first_tenth)
+    return Picture(figure, text)

@@ -97,9 +97,9 @@ class Bar:
     name: str  # What it is
     value: str  # As text
     share: float  # Its length, 0 to 1
-    low: float = None  # Ends of its interval
-    high: float = None
-    rest: Figure = None  # What it rests on
+    low: float | None = None  # Ends of its interval
+    high: float | None = None
+    rest: Figure | None = None  # What it rests on
 
 
 @dataclass(frozen=True)

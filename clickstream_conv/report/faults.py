@@ -19,9 +19,9 @@ class _Page(HTMLParser):
         self.loads, self.leads, self.parts, self.mute = [], [], set(), []
         self.feed(text)
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag, attrs):
         "One tag."
-        said = dict(attributes)
+        said = dict(attrs)
         self.parts |= {said[key] for key in ("id", "name") if said.get(key)}
         if tag == "img" and "alt" not in said:
             self.mute.append(said.get("src"))

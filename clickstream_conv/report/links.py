@@ -40,7 +40,7 @@ class Site:
     )  # File name of a notebook: the page of its reference
     repository: str = ""  # Address of the repository, for links to what has no page
     branch: str = "main"  # Its branch
-    checkout: Path = None  # Folder of the repository, for pages that can be edited
+    checkout: Path | None = None  # Folder of the repository, for pages that can be edited
     origins: dict = field(
         default_factory=dict
     )  # Name of a page's file: the file of the repository that it comes from

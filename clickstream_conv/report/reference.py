@@ -47,13 +47,11 @@ def _type_name(kind) -> str:
     "A type as it is written."
     if kind is None or getattr(kind, "__name__", "") == "_empty":
         return ""
-    return (
-        kind
-        if isinstance(kind, str)
-        else getattr(kind, "__name__", None)
-        if isinstance(kind, type)
-        else str(kind).replace("typing.", "").replace("~", "")
-    )
+    if isinstance(kind, str):
+        return kind
+    if isinstance(kind, type):
+        return kind.__name__
+    return str(kind).replace("typing.", "").replace("~", "")
 
 
 def _cell_text(text) -> str:

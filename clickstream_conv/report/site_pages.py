@@ -160,7 +160,7 @@ def listed_pages(
 def page_origin(
     file: Path,  # Of the page
     site: Site,  # What all pages share
-) -> Path:
+) -> Path | None:
     "The file of the repository that a page comes from; nothing if there is none."
     if not site.checkout:
         return None

@@ -40,7 +40,7 @@ def train_autogluon(
     import time
 
     import pandas as pd
-    from autogluon.tabular import TabularPredictor
+    from autogluon.tabular import TabularPredictor  # ty: ignore[import-not-found]
 
     learn, test = (
         pd.read_parquet(f"{folder}/learn.parquet"),
@@ -64,7 +64,7 @@ def train_flaml(
     import time
 
     import pandas as pd
-    from flaml import AutoML
+    from flaml import AutoML  # ty: ignore[import-not-found]
 
     learn, test = (pd.read_parquet(f"{folder}/{part}.parquet") for part in ("learn", "test"))
     began, model = time.perf_counter(), AutoML()

@@ -82,7 +82,13 @@ def by_sessions(
         held = [batch for batch in batches if batch.num_rows]
         if held:
             yield from (
-                _plain(work(pl.from_arrow(pa.Table.from_batches(held)).sort("session_id", "step")))
+                _plain(
+                    work(
+                        pl.DataFrame(pl.from_arrow(pa.Table.from_batches(held))).sort(
+                            "session_id", "step"
+                        )
+                    )
+                )
                 .cast(schema)
                 .to_batches(max_chunksize=10_000)
             )

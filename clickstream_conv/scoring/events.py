@@ -198,7 +198,8 @@ def judged_events(
         left_out = dict(judged["_reason"].drop_nulls().value_counts().iter_rows())
         kept = judged.filter(pl.col("_reason").is_null())
     kept, moved = _in_order(kept.with_columns(pl.col("quantity").cast(pl.Int64)))
-    far = judged["t"].filter(~judged["t"].is_between(*window)) if left_out.get(OUTSIDE) else ()
+    outside = window is not None and left_out.get(OUTSIDE)
+    far = judged["t"].filter(~judged["t"].is_between(*window)) if outside else ()
     zone = card.time_zone if times_name_no_zone(events["t"]) else ""
     trouble = time_trouble(far[0], card) if len(far) else ""
     return Sound(

@@ -148,7 +148,7 @@ def load(
     others = {
         name: load_model(run, name) if run.has(file) else None for name, file in LOADED.items()
     }
-    return cls(
+    return cls(  # ty: ignore[not-callable]
         card,
         encoder,
         load_model(run, "conversion"),

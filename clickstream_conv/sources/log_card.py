@@ -157,7 +157,7 @@ def from_kept(
     _refuse_other_types(kept, where)
     outcome, kind = _outcome_from(kept, where), kind_of(kept["ready_made"])
     said = {name: value for name, value in kept.items() if name != "ready_made"}
-    return cls(**said | dict(outcome=outcome, kind=kind))
+    return cls(**said | dict(outcome=outcome, kind=kind))  # ty: ignore[not-callable]
 
 
 @patch(cls_method=True)

@@ -131,7 +131,7 @@ def _make_controls(self: Counterfactuals) -> None:
 
 # %% ../../nbs/whatif/12_counterfactuals.ipynb #d86bd205
 @patch
-def chosen(self: Counterfactuals) -> Scenario | pd.DataFrame:  # A session
+def chosen(self: Counterfactuals) -> Scenario | pd.DataFrame | None:  # A session
     "The session that is asked about."
     name = self.session.value
     if name is None:

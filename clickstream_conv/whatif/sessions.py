@@ -195,6 +195,7 @@ def usual_place(
         )
         if len(seen):
             return {name: seen[name][0] for name in names}
+    raise ValueError("the run keeps no events, so no context is usual. Make the run again")
 
 # %% ../../nbs/whatif/00_sessions.ipynb #2e3a78e3
 def usual_event(

@@ -19,7 +19,7 @@ from .sessions import past_of
 from .widgets import answers_html, control, Dial, html_text, Panel, text_area
 
 # %% ../../nbs/whatif/08_sliders.ipynb #0c940b7b
-def _slider_for(rows: pd.DataFrame, name: str) -> widgets.Dropdown | Dial:
+def _slider_for(rows: pd.DataFrame, name: str) -> widgets.Widget | Dial:
     "A slider for a number, a menu for a word."
     limits = range_of(rows, name)
     hint = f"Value of {name}"

@@ -184,7 +184,8 @@ def _over_threshold(scorer: Scorer, tried: list, p, threshold: float, changes: i
     if not rows:
         return pd.DataFrame()
     order = dict(ascending=False, kind="stable", ignore_index=True)
-    return pd.DataFrame(rows).sort_values(["common", "after"], **order)
+    table = pd.DataFrame(rows)
+    return table.sort_values(["common", "after"], **order)  # ty: ignore[no-matching-overload]
 
 # %% ../../nbs/whatif/11_ways.ipynb #f47a8ffc
 def _event_ways(
