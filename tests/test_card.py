@@ -24,7 +24,6 @@ READS_THE_FILE = {  # modules that may read ready_made by its name, and why: the
     "sources/log_card.py",  # makes the kind of it
     "report/numbers.py",  # reads figures as they are kept, of earlier releases too
     "report/doubts.py",  # likewise
-    "models/calibration.py",  # by the name in the file
 }
 ASKS_THE_KIND = {  # module: how often it asks whether there are events; it may only become less
     "app/page_parts.py": 1,
@@ -33,6 +32,7 @@ ASKS_THE_KIND = {  # module: how often it asks whether there are events; it may 
     "clustering/behaviour.py": 2,
     "features/sessions.py": 1,
     "leaks/guard.py": 1,
+    "models/calibration.py": 1,
     "regression/targets.py": 1,
     "report/numbers.py": 1,
     "scoring/answers.py": 1,
