@@ -14,6 +14,7 @@ import polars as pl
 from ..base.runs import naming_damage, Run
 from ..features.catalogue import periods
 from ..features.columns import NOT_FEATURES
+from ..features.encoder import EventEncoder
 from ..features.feature import Measure
 from ..features.registry import FEATURES
 from ..features.table import session_features
@@ -56,6 +57,36 @@ def choose_view(
     )
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #150d0fdd
+def _ended(events: pl.DataFrame, cut_off: pl.Series) -> pl.DataFrame:
+    "Events without those of sessions that the end of the log may have cut off, where enough remain."
+    ended = events.filter(~pl.col("session_id").is_in(cut_off.implode()))
+    return ended if ended["session_id"].n_unique() >= ENOUGH else events
+
+
+def _as_they_ended(events: pl.DataFrame, encoder: EventEncoder, card: LogCard) -> pd.DataFrame:
+    "One row a session: features at its last event, and what became of it."
+    paid = (
+        pl.when(pl.col("event") == "purchase")
+        .then(pl.coalesce("value", pl.col("price") * pl.col("quantity")).fill_null(0.0))
+        .otherwise(0.0)
+    )
+    hit = outcome_hit(card.outcome)
+    ends = events.group_by("session_id", maintain_order=True).agg(
+        converted=hit.any().cast(pl.Int64),
+        revenue=paid.sum(),
+        visitor=pl.col("visitor").first(),
+        part=pl.col("part").first(),
+    )
+    table = session_features(
+        encoder.transform(events),
+        None,
+        tuple(card.session_context),
+        tuple(card.event_context),
+        card.resolution,
+    )
+    return table.join(ends, on="session_id", how="left", maintain_order="left").to_pandas()
+
+
 def whole_sessions(
     run: Run,  # The run's folder
     card: LogCard,  # Its log's card
@@ -64,33 +95,10 @@ def whole_sessions(
     # its length
 ) -> pd.DataFrame:
     "Sessions as they ended; those that the end of the log may have cut off are left out, where enough others remain."
-    events, outcome = load_events(run, part), card.outcome
+    events = load_events(run, part)
     if card.cut_off_sessions:
-        ended = events.filter(
-            ~pl.col("session_id").is_in(cut_off_sessions(load_events(run, "all")).implode())
-        )
-        if ended["session_id"].n_unique() >= ENOUGH:
-            events = ended
-    paid = (
-        pl.when(pl.col("event") == "purchase")
-        .then(pl.coalesce("value", pl.col("price") * pl.col("quantity")).fill_null(0.0))
-        .otherwise(0.0)
-    )
-    hit = outcome_hit(outcome)
-    ends = events.group_by("session_id", maintain_order=True).agg(
-        converted=hit.any().cast(pl.Int64),
-        revenue=paid.sum(),
-        visitor=pl.col("visitor").first(),
-        part=pl.col("part").first(),
-    )
-    table = session_features(
-        load_model(run, "features").transform(events),
-        None,
-        tuple(card.session_context),
-        tuple(card.event_context),
-        card.resolution,
-    )
-    return table.join(ends, on="session_id", how="left", maintain_order="left").to_pandas()
+        events = _ended(events, cut_off_sessions(load_events(run, "all")))
+    return _as_they_ended(events, load_model(run, "features"), card)
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #be99c282
 def rows_at(

@@ -24,25 +24,29 @@ from ..sources.log_card import LogCard
 from ..sources.prepare import prepare
 
 # %% ../../nbs/features/12_sessions.ipynb #9d20b6c4
-def _unreached(
-    run: Run,  # The run's folder
-    card: LogCard,  # The card of its log
-    files: list,  # Tables of session rows
-    landmarks: tuple,  # Events seen before predicting
-) -> list:  # A Sentence, or none
-    "Say which landmarks no session of the training part is at risk at; refuse them if that is all."
-    if not card.kind.has_events:
-        return []
+def _reached(files: list) -> set:
+    "The landmarks at which a session of the training part is at risk, of tables of session rows."
     reached = set()
     for file in files:
         rows = pl.read_parquet(file, columns=["landmark", "part"], glob=False)
         reached.update(rows.filter(pl.col("part") == "train")["landmark"].unique())
+    return reached
+
+
+def _longest(run: Run) -> int:
+    "How many events the longest session of a run has."
+    logs = event_partitions(run) or [run / "events.parquet"]
+    return max(pl.read_parquet(log, columns=["step"], glob=False)["step"].max() for log in logs)
+
+
+def _unreached(
+    reached: set,  # Landmarks at which somebody is at risk
+    landmarks: tuple,  # Events seen before predicting
+    longest: int,  # Events of the longest session
+) -> list:  # A Sentence, or none
+    "Say which landmarks no session of the training part is at risk at; refuse them if that is all."
     if not (missing := sorted(set(landmarks) - reached)):
         return []
-    logs = event_partitions(run) or [run / "events.parquet"]
-    longest = max(
-        pl.read_parquet(file, columns=["step"], glob=False)["step"].max() for file in logs
-    )
     what = ", ".join(map(str, missing[:10]))
     why = f"the longest session has {longest:,} events, and who has converted before is no longer at risk"
     if reached:
@@ -56,6 +60,12 @@ def _unreached(
         f"no session of the training part is at risk at any of the landmarks {what}: {why}. Choose "
         f"smaller ones, e.g. --landmarks 1,2, or check which events are purchases"
     )
+
+
+def _said_of_unreached(run: Run, files: list, landmarks: tuple) -> list:
+    "What is said of landmarks that nobody reaches; events are only read where there are some."
+    reached = _reached(files)
+    return _unreached(reached, landmarks, _longest(run)) if set(landmarks) - reached else []
 
 # %% ../../nbs/features/12_sessions.ipynb #5e49be74
 def rows_at_landmarks(
@@ -292,7 +302,7 @@ def build_sessions(
     for number, table in enumerate(_ALL_ROWS[card.kind](run, card, tuple(landmarks))):
         written.append(write_table(run, f"sessions/part-{number:03d}.parquet", table))
         rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
-    unreached = _unreached(run, card, written, tuple(landmarks))
+    unreached = _said_of_unreached(run, written, landmarks) if card.kind.has_events else []
     room = int((card.memory or 0) * MODEL_ROWS_PER_GB)
     shares = _sample_shares(
         rows,

@@ -123,8 +123,8 @@ def model_card(
     cautions: list,  # Sentences, as text or with their figures: what the leak guard and the slices found
     made: dict,  # sha256 and versions, as in the manifest
     at_line: dict | None = None,  # Part: as made by judging.figures_at_threshold; None: not known
-    further: list
-    | tuple = (),  # Of Sentence: what the threshold does, the level of the probabilities
+    # Of Sentence: what the threshold does, the level of the probabilities
+    further: list | tuple = (),
     basis: tuple = (),  # Figures that the verdict rests on, as made by counted_classes and compared_with_counting
     # New and known visitors: figures (as made by classification.by_visitor_group), says
     groups: dict | None = None,

@@ -31,12 +31,17 @@ from xgboost import XGBClassifier
 from ..features.columns import preprocess
 from .network import Network
 
-# %% ../../nbs/models/01_families.ipynb #9fbf0dc1
+# %% ../../nbs/models/01_families.ipynb #a53e6cb3
 TASKS = ("conversion", "revenue", "amount")  # what a family predicts; amount: if the session buys
 LINEAR, BOOSTED, FOREST, NETWORK = "linear", "boosted trees", "forest", "network"
 WAYS = (LINEAR, BOOSTED, FOREST, NETWORK)  # in which contributions of columns are worked out
 
 
+def _no_maker(*given, **params):
+    "Refuse a model of a family that has no last step of its own."
+    raise ValueError("this family is the mean of its members: ask models.fitting.make_model for it")
+
+# %% ../../nbs/models/01_families.ipynb #9fbf0dc1
 @dataclass(frozen=True)
 class Family:
     "All that any part of this package has to know of a family of models."
@@ -75,11 +80,7 @@ class Family:
                 f"{self.name} has no parameter {unknown[0]!r}; it has:"
                 f" {', '.join(self.parameters())}"
             )
-        if self.maker is None:
-            raise ValueError(
-                f"{self.name} is the mean of its members and has no last step of its own"
-            )
-        last = self.maker(len(table), seed, **(self.defaults | params))
+        last = (self.maker or _no_maker)(len(table), seed, **(self.defaults | params))
         steps = [(name, make()) for name, make in self.before]
         columns = preprocess(table, linear=self.even)
         return Pipeline([("columns", columns), *steps, ("model", last)])
