@@ -1,11 +1,14 @@
 """Families of models and metrics stand in one place each: one entry, and every face reads it."""
 
 import ast
+import sys
+import types
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import ExtraTreesClassifier
 from test_layers import MODULES, name_of
 
@@ -163,6 +166,18 @@ def test_what_a_family_does_not_say_is_not_built(name, rows, run):
     save_model(run, "lesson", fit(make_model(name, rows), rows), about={})
     with pytest.raises(ValueError, match="asks for types that a model of ours never needs"):
         load_known(run, "lesson")
+
+
+def test_a_model_of_another_release_says_so(run, monkeypatch):
+    "A type that this release has no more is no attack: the run is to be made again."
+    gone = types.ModuleType("clickstream_conv.gone")
+    gone.Gone = type("Gone", (BaseEstimator,), dict(__module__="clickstream_conv.gone"))
+    monkeypatch.setitem(sys.modules, "clickstream_conv.gone", gone)
+    save_model(run, "gone", gone.Gone(), about={})
+    monkeypatch.delitem(sys.modules, "clickstream_conv.gone")
+    with pytest.raises(ValueError, match="made by another release.*Gone.*[Mm]ake") as refused:
+        load_model(run, "gone")
+    assert "never needs" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", REVENUE)
