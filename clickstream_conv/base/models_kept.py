@@ -252,6 +252,14 @@ def _strange(types: list, known: Callable) -> list:
     return [name for name in foreign if name not in of_families]
 
 
+def _refused(path: Path, strange: list) -> str:
+    "Why a file is not loaded that holds types which no model of this release has."
+    names = ", ".join(strange)
+    if all(name.startswith("clickstream_conv.") for name in strange):
+        return f"{path} was made by another release of this package: {names} is not known here. {AGAIN}"
+    return f"{path} asks for types that a model of ours never needs: {names}. It was not loaded"
+
+
 def _rebuilt(path: Path, content: bytes, known: Callable):
     "The model in a file's bytes, of known types only."
     import skops.io
@@ -264,9 +272,7 @@ def _rebuilt(path: Path, content: bytes, known: Callable):
             f" not loaded. {AGAIN}"
         ) from None
     if strange := _strange(types, known):
-        raise ValueError(
-            f"{path} asks for types that a model of ours never needs: {', '.join(strange)}. It was not loaded"
-        )
+        raise ValueError(_refused(path, strange))
     try:
         return skops.io.loads(content, trusted=types)
     except Exception as error:
