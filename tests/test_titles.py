@@ -1,7 +1,10 @@
 """Every share, ratio and AUC in a title carries its interval, and what a title or a sentence calls the best, the first or the lowest is that in its table, also where baselines, ties and rare groups come in between."""
 
+import ast
+import inspect
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,12 +26,14 @@ from clickstream_conv.clustering import (
     headlines as clustering_headlines,
 )
 from clickstream_conv.clustering import worth as clustering_worth
+from clickstream_conv.eda import clock as eda_clock
 from clickstream_conv.eda import (
     drift as eda_drift,
 )
 from clickstream_conv.eda import (
     facts as eda_facts,
 )
+from clickstream_conv.eda import funnel as eda_funnel
 from clickstream_conv.eda import (
     lengths as eda_lengths,
 )
@@ -38,6 +43,7 @@ from clickstream_conv.eda import (
 from clickstream_conv.eda import (
     relevance as eda_relevance,
 )
+from clickstream_conv.eda import shares as eda_shares
 from clickstream_conv.eda import (
     visits as eda_visits,
 )
@@ -685,3 +691,29 @@ def test_a_ratio_is_that_of_the_shares_beside_it():
         rows = pd.DataFrame(dict(visitor=range(617), converted=y))
         lines = audit_segments.ratio_lines("times", found, rows, segment == 0, segment == 1, 40)
         assert all(not line.verdict.startswith(audit_lines.DIFFERENT) for line in lines), lines
+
+
+def test_one_answer_to_one_question_wherever_the_page_speaks_of_it():
+    "A picture of 03_eda that may ask whether groups differ is told the answer that the page gives."
+    path = Path(__file__).resolve().parents[1] / "nbs" / "03_eda.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    asked = {}
+    for module in (eda_clock, eda_funnel, eda_shares):
+        for name, function in vars(module).items():
+            if inspect.isfunction(function) and "told" in inspect.signature(function).parameters:
+                asked[name] = list(inspect.signature(function).parameters)
+    assert {"plot_clock", "plot_funnel_by", "plot_shares", "widest"} <= set(asked)
+    for call in ast.walk(ast.parse(code)):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in asked:
+            given = {*asked[call.func.id][: len(call.args)], *(k.arg for k in call.keywords)}
+            assert given & {"told", "title"}, ast.unparse(call)
+
+
+def test_the_title_of_a_clock_tells_what_it_was_told():
+    hours = pd.DataFrame(
+        dict(column="hour", value=[9, 10], sessions=[400, 400], trials=[400, 400], hits=[10, 40])
+    ).assign(share=lambda t: t["hits"] / t["trials"], low=0.01, high=0.2)
+    alone = eda_clock.plot_clock([hours], 0.06).alt
+    told = eda_clock.plot_clock([hours], 0.06, told=dict(hour=0.5)).alt
+    assert "more than chance (p < 0.001)" in alone and "(p = 0.500)" in told

@@ -132,9 +132,10 @@ def plot_clock(
     outcome: Outcome = Outcome(),  # What is asked
     spread: float = 1.0,  # Design effect
     title: str = "",  # The finding; empty: computed
+    told: dict | None = None,  # Column: p, where the question was asked elsewhere on the page
 ) -> Picture:  # Its data is by_clock
     "The outcome and the revenue by hour and weekday, with 95 % intervals."
-    title = title or ". ".join(clock_finding(found, outcome, spread) for found in clocks)
+    title = title or ". ".join(clock_finding(found, outcome, spread, told) for found in clocks)
     rows = 2 if "per_session" in clocks[0] else 1
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(

@@ -266,10 +266,11 @@ def plot_funnel_by(
     groups: pd.DataFrame,  # As made by funnel_by, of one or several columns
     spread: float = 1.0,  # Design effect
     title: str = "",  # The finding; empty: computed
+    told: dict | None = None,  # Column: p, where the question was asked elsewhere on the page
 ) -> Picture:  # Its data is funnel_by
     "How far each group gets, with 95 % intervals."
     kinds = list(groups["step"].unique())
-    title = title or widest(groups[groups["step"] == kinds[-1]], Outcome(kinds[-1]), spread)
+    title = title or widest(groups[groups["step"] == kinds[-1]], Outcome(kinds[-1]), spread, told)
     places = places_of(
         one := groups.drop_duplicates(["column", "value"])[["column", "value", "sessions"]]
     )
