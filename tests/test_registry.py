@@ -93,14 +93,16 @@ def entry():
     "An entry of a person's own, for the time of a test."
     yield add_feature(
         Feature(
-            "carts_per_item",
+            "carts_of_each_item",
             Words("carts per product seen", "{} carts per product seen", "number"),
             follows(ratio(nw.col("n_cart"), nw.col("n_items")), of=("n_cart", "n_items")),
-            not_without={"n_cart": "carts_per_item is {carts_per_item:g} without any cart event"},
+            not_without={
+                "n_cart": "carts_of_each_item is {carts_of_each_item:g} without any cart event"
+            },
             measure=Measure("carts per product", "looks around", "takes it", place=9, beside=5),
         )
     )
-    del FEATURES["carts_per_item"]
+    del FEATURES["carts_of_each_item"]
 
 
 def rows_of(table, landmark):
@@ -226,7 +228,7 @@ def test_an_entry_is_moved_along_and_contradicted(entry, events):
     assert moved[entry.name].item() == 1.5
     assert apply_changes(row, {"n_cart": 3.0, entry.name: 9.0}, CARD)[entry.name].item() == 9.0
     wrong = contradictions(row.iloc[0].to_dict() | {"n_cart": 0.0, entry.name: 1.5}, CARD)
-    assert "carts_per_item is 1.5 without any cart event" in wrong
+    assert "carts_of_each_item is 1.5 without any cart event" in wrong
 
 
 def test_an_entry_tells_kinds_of_visitor_apart(entry, encoded):
@@ -241,7 +243,7 @@ def test_an_entry_tells_kinds_of_visitor_apart(entry, encoded):
 def test_an_entry_takes_its_name(entry):
     "No log can bring a column of that name along, and it is free again afterwards."
     assert is_reserved(entry.name) and entry.name in column_names()
-    with pytest.raises(ValueError, match="session_context uses the name 'carts_per_item'"):
+    with pytest.raises(ValueError, match="session_context uses the name 'carts_of_each_item'"):
         mapping_from(
             dict(columns=dict(session_id="a", t="b"), session_context={entry.name: "c"}), "my.yaml"
         )

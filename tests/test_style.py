@@ -13,6 +13,7 @@ import pytest
 from fastcore.docments import docments
 
 ROOT = Path(__file__).resolve().parents[1]
+EVERY = sorted((ROOT / "nbs").glob("**/*.ipynb"))
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*/[0-9]*.ipynb"))
 MODULES = sorted(
     path for path in (ROOT / "clickstream_conv").glob("*/*.py") if path.name != "__init__.py"
@@ -127,3 +128,24 @@ def test_every_parameter_says_what_it_is():
     "A comment beside each, a docstring for the whole."
     missing = [said for path in MODULES for said in undocumented(path)]
     assert missing == [], "\n".join(missing)
+
+
+def statements_of(path):
+    "The parsed code of a notebook, a cell each."
+    for kind, text in cells_of(path):
+        if kind == "code":
+            try:
+                yield ast.parse(text)
+            except SyntaxError:
+                continue  # a command of IPython
+
+
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_one_thing_a_line(path):
+    "No lambda has a name, no statement is a conditional expression, no argument is assigned in a call."
+    for node in (node for code in statements_of(path) for node in ast.walk(code)):
+        assert not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda))
+        assert not (isinstance(node, ast.Expr) and isinstance(node.value, ast.IfExp))
+        if isinstance(node, ast.Call):
+            given = [*node.args, *(keyword.value for keyword in node.keywords)]
+            assert not any(isinstance(one, ast.NamedExpr) for one in given)

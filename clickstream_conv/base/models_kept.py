@@ -84,7 +84,8 @@ def refuse_other_versions(
         return v.split(".")[:2]
 
     for package, then in made_with.items():
-        if release(then) != release(now := package_version(package)):
+        now = package_version(package)
+        if release(then) != release(now):
             raise ValueError(
                 f"the model {name!r} was made with {package} {then}, and {now} is installed. It was"
                 " not loaded, since it may answer differently. Make it again with:"

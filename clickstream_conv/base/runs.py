@@ -54,11 +54,8 @@ def atomic_write(
             "make room or permission, or choose another folder with --out"
         ) from error
     finally:
-        (
+        if part.parent.is_dir() and os.access(part.parent, os.W_OK):
             part.unlink(missing_ok=True)
-            if part.parent.is_dir() and os.access(part.parent, os.W_OK)
-            else None
-        )
 
 # %% ../../nbs/base/03_runs.ipynb #031617ef
 BRIEF = (  # how the names of folders for a while begin; the id of their process follows

@@ -122,8 +122,9 @@ def drift_sentence(
     where = "" if len(busy) == len(whole) else " where sessions are not rare"
     return Sentence(
         "eda.drift",
-        f"{spanned} {outcome.title} {_moved(p)}: from"
-        f" {share_in_words(least, percent)} to {share_in_words(most, percent)}{where}",
+        f"{spanned} {outcome.title} {_moved(p)}: between"
+        f" {share_in_words(least, percent)} in the lowest {period} and"
+        f" {share_in_words(most, percent)} in the highest{where}",
         (*counts, least, most, _p_of_periods(p, whole, rows)),
         names=(period, outcome.title, "p < 0.001"),
     )

@@ -271,9 +271,8 @@ def plot_funnel_by(
     "How far each group gets, with 95 % intervals."
     kinds = list(groups["step"].unique())
     title = title or widest(groups[groups["step"] == kinds[-1]], Outcome(kinds[-1]), spread, told)
-    places = places_of(
-        one := groups.drop_duplicates(["column", "value"])[["column", "value", "sessions"]]
-    )
+    one = groups.drop_duplicates(["column", "value"])[["column", "value", "sessions"]]
+    places = places_of(one)
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(
             1, len(kinds), figsize=(7.4, 1.5 + 0.21 * places[-1]), sharey=True, squeeze=False

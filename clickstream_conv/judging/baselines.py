@@ -42,7 +42,8 @@ class NumberRule:
         values: pd.Series,  # Of the rule's column
     ) -> np.ndarray:
         "The number, with missing values where they were found to belong."
-        return np.where(np.isnan(v := np.asarray(values, float)), self.missing, v)
+        numbers = np.asarray(values, float)
+        return np.where(np.isnan(numbers), self.missing, numbers)
 
     def ranking(
         self,

@@ -314,7 +314,9 @@ def refuse_unreadable(
                 f"column {column!r} in {name} holds bytes that are no text in UTF-8, so it cannot"
                 f" be {canonical}. Export it as text"
             ) from None
-    if canonical in IDS and values.dtype == pl.String and len(lost := _lost_digits(values)):
+    is_id = canonical in IDS and values.dtype == pl.String
+    lost = _lost_digits(values) if is_id else ()
+    if len(lost):
         raise ValueError(
             f"column {column!r} in {name} holds ids that were rounded, e.g. {lost[0]!r}: digits are"
             f" lost, and different ids of {canonical} have become one. Export the column as text,"

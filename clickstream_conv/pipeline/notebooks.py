@@ -59,7 +59,10 @@ def environment(
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #4b65fa43
 @contextmanager

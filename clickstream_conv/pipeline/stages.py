@@ -183,7 +183,10 @@ def run_side_by_side(
             progress.stages([worker.stage.name for worker in running])
             worker, told = news.get()
             if told is not None:
-                progress.cell() if "cell" in told else setattr(worker, "wrong", told["wrong"])
+                if "cell" in told:
+                    progress.cell()
+                else:
+                    worker.wrong = told["wrong"]
                 continue
             running.remove(worker)
             said, _ = finish_stage(folder, record, worker, needs), worker.end()

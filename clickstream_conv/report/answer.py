@@ -50,7 +50,8 @@ def read_figures(
             Run(folder) / "run.json",
         ]
     }
-    return {name: kept for name, path in files.items() if isinstance(kept := read(path), dict)}
+    found = {name: read(path) for name, path in files.items()}
+    return {name: kept for name, kept in found.items() if isinstance(kept, dict)}
 
 
 def part_lines(
@@ -58,11 +59,10 @@ def part_lines(
     key: str = "headline",  # Under which its sentences stand
 ) -> list:
     "Sentences that a part of the figures keeps."
-    return (
-        [line for line in kept if isinstance(line, str) and line.strip()]
-        if isinstance(kept := of.get(key), list)
-        else []
-    )
+    kept = of.get(key)
+    if not isinstance(kept, list):
+        return []
+    return [line for line in kept if isinstance(line, str) and line.strip()]
 
 
 def card_title(

@@ -79,11 +79,8 @@ def nested_part(
 ) -> dict:
     "A part of the figures; empty where there is none."
     for name in names:
-        figures = (
-            kept
-            if isinstance(figures, dict) and isinstance(kept := figures.get(name), dict)
-            else {}
-        )
+        kept = figures.get(name) if isinstance(figures, dict) else None
+        figures = kept if isinstance(kept, dict) else {}
     return figures
 
 # %% ../../nbs/report/00_reading.ipynb #d22f3bc6

@@ -68,7 +68,8 @@ def _code(text) -> str:
 
 def _short(value, most: int = 40) -> str:
     "A value as code, or three dots where it is long."
-    return text if len(text := repr(value)) <= most and " at 0x" not in text else "..."
+    text = repr(value)
+    return text if len(text) <= most and " at 0x" not in text else "..."
 
 # %% ../../nbs/report/16_reference.ipynb #e7cf2798
 def _parameter_rows(thing) -> list:

@@ -103,7 +103,8 @@ def _said_of_features(table: pd.DataFrame) -> list:
         f" s, {most['events_a_second']:,.0f} a second, in {most['gigabytes']:.2g} GB of memory at"
         " most."
     ]
-    if not np.isnan(slope := growth_exponent(ours)):
+    slope = growth_exponent(ours)
+    if not np.isnan(slope):
         lines.append(f"Time grows with events to the power of {slope:.2f}.")
     beside = table[(table["way"] != OURS) & table["times"].notna()]
     if len(beside):

@@ -64,7 +64,8 @@ class RowPieces(xgb.DataIter):
         "Pieces with rows to learn from."
         for file in self.files:
             for batch in pq.ParquetFile(file).iter_batches(self.size):
-                if len(rows := self.wanted(pl.from_arrow(batch))):
+                rows = self.wanted(pl.from_arrow(batch))
+                if len(rows):
                     yield rows.to_pandas()
 
     def reset(self) -> None:
