@@ -149,3 +149,10 @@ def test_one_thing_a_line(path):
         if isinstance(node, ast.Call):
             given = [*node.args, *(keyword.value for keyword in node.keywords)]
             assert not any(isinstance(one, ast.NamedExpr) for one in given)
+
+
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_no_line_is_long(path):
+    "Comments for a program count too, which the linter lets pass."
+    code = [text for kind, text in cells_of(path) if kind == "code"]
+    assert [line for text in code for line in text.splitlines() if len(line) > 119] == []

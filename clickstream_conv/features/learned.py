@@ -80,7 +80,8 @@ class EventTransformer(TransformerMixin, BaseEstimator):
     ) -> IntoFrameT:
         "The events with the learned columns beside them."
         check_is_fitted(self)
-        return as_native(nw.from_native(events).lazy().with_columns(**self._columns()), events)  # ty: ignore[no-matching-overload]
+        frame = nw.from_native(events).lazy()  # ty: ignore[no-matching-overload]
+        return as_native(frame.with_columns(**self._columns()), events)
 
 # %% ../../nbs/features/08_learned.ipynb #1e7cbf73
 class PriceLevels(EventTransformer):
