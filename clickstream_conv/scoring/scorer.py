@@ -7,6 +7,8 @@ __all__ = ['NUMBERED', 'scored_sentences', 'score_file', 'landmarks_in_text', 'f
            'score_finished']
 
 # %% ../../nbs/scoring/11_scorer.ipynb #4edf289c
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ from ..log.counts import Checked
 from ..log.files import format_of
 from ..log.finished import read_finished
 from ..log.language import value_of
+from ..log.mapped import MissingColumn
 from ..log.mapping import Mapping
 from ..log.mapping_files import with_pairs
 from ..log.partitions import summed_up
@@ -135,6 +138,18 @@ def _score_parts(
         total = summed_up(results, sorted_log.rows, rules, max_rejected, name)
     return tally, total
 
+# %% ../../nbs/scoring/11_scorer.ipynb #5be85657
+@contextmanager
+def _of_another_form(scorer: Scorer, path: str | Path) -> Generator:
+    "Say what can be done about a log without the run's columns, whose mapping cannot be changed here."
+    try:
+        yield
+    except MissingColumn as error:
+        raise ValueError(
+            f"{error.found}. This run reads logs written as its own is ({scorer.card.title}): name"
+            f" the columns as there, or make a run of this log: clickstream-conv map {path}"
+        ) from None
+
 # %% ../../nbs/scoring/11_scorer.ipynb #862f494c
 def score_file(
     run: str | Path | Run,  # The folder of a finished run
@@ -159,14 +174,15 @@ def score_file(
         )
     max_rejected = scorer.allowed(max_rejected)
     if not scorer.card.kind.has_events:
-        return score_finished(scorer, path, out, max_rejected)
+        with _of_another_form(scorer, path):
+            return score_finished(scorer, path, out, max_rejected)
     from tqdm.auto import tqdm
 
     chosen_landmarks(landmarks, scorer.landmarks)
     if not is_address(path):
         source = replace(source, mapping=with_pairs(source.mapping, [path.parent]))
     canonical = is_canonical(log, scorer.card)
-    with brief_folder() as place:
+    with brief_folder() as place, _of_another_form(scorer, path):
         with tqdm(desc="reading", unit=" rows", unit_scale=True, leave=False, disable=quiet) as bar:
             sorted_log = sort_log(source, log, canonical, place, path.name, bar.update)
         with tqdm(desc="scoring", total=sorted_log.count, leave=False, disable=quiet) as bar:
