@@ -316,7 +316,7 @@ def test_a_metric_never_replaces_another(skill):
     new = replace(skill, name="new")
     for name in ("skill", "log_loss"):
         with pytest.raises(ValueError, match=f"a metric '{name}' of kind 'probability' already"):
-            register_metrics(new, replace(skill, name=name))
+            register_metrics(new, replace(skill, name=name, title="another"))
     with pytest.raises(ValueError, match="a metric 'new' of kind"):
         register_metrics(new, new)
     assert "new" not in FIGURES and FIGURES["skill"] is skill
@@ -367,7 +367,7 @@ def test_a_family_never_replaces_another(extra_trees):
     new, known = replace(extra_trees, name="new"), FAMILIES["conversion"]["xgboost"]
     for name in ("extra trees", "xgboost"):
         with pytest.raises(ValueError, match=f"a family '{name}' for 'conversion' already"):
-            register_families(new, replace(extra_trees, name=name))
+            register_families(new, replace(extra_trees, name=name, title="another"))
     with pytest.raises(ValueError, match="a family 'new' for 'conversion' already"):
         register_families(new, new)
     assert "new" not in FAMILIES["conversion"] and FAMILIES["conversion"]["xgboost"] is known

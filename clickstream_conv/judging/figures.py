@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..base.entries import same_entry
 from ..models.fitting import row_losses
 
 # %% ../../nbs/judging/00_figures.ipynb #17505d27
@@ -72,7 +73,9 @@ def register_metrics(
         if metric.of is None and metric.kind in ("probability", "revenue"):
             raise ValueError(f"{metric.name} has no function; give of=, e.g. of=lambda rows: ...")
         kind, name = metric.kind, metric.name
-        if name in METRICS[kind] or asked.count((kind, name)) > 1:
+        known = METRICS[kind].get(name)
+        taken = known is not None and not same_entry(known, metric)
+        if taken or asked.count((kind, name)) > 1:
             raise ValueError(
                 f"there is a metric {name!r} of kind {kind!r} already. Give yours another name, or"
                 f" take that one out first: METRICS[{kind!r}].pop({name!r})"

@@ -40,7 +40,7 @@ class MissingColumn(ValueError):
         super().__init__(f"{found}. {way_out}")
         self.found = found
 
-
+# %% ../../nbs/log/45_mapped.ipynb #ae1ea3a0
 def _require(raw: pl.DataFrame, column: str, canonical: str, name: str) -> None:
     "Refuse a mapping that names a column the log does not have."
     have = [c for c in raw.columns if c not in READER_COLUMNS]

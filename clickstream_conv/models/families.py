@@ -28,6 +28,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from xgboost import XGBClassifier
 
+from ..base.entries import same_entry
 from ..features.columns import preprocess
 from .network import Network
 
@@ -108,7 +109,9 @@ def register_families(
                 f"a search would try {unset[0]!r} of {family.name}, which has no default for it"
             )
         task, name = family.task, family.name
-        if name in FAMILIES[task] or asked.count((task, name)) > 1:
+        known = FAMILIES[task].get(name)
+        taken = known is not None and not same_entry(known, family)
+        if taken or asked.count((task, name)) > 1:
             raise ValueError(
                 f"there is a family {name!r} for {task!r} already. Give yours another name, or"
                 f" take that one out first: FAMILIES[{task!r}].pop({name!r})"
