@@ -183,11 +183,24 @@ def opened(browser, lab, name):
     return page
 
 
+def is_started(page):
+    "Whether a cell waits, runs or has run: what is asked before a kernel is there is not kept."
+    return page.evaluate(
+        """() => [...document.querySelectorAll('.jp-InputPrompt')].some(one =>
+            /[*0-9]/.test(one.innerText))"""
+    )
+
+
 def run_all(page):
-    "Run a notebook from JupyterLab's menu."
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.keyboard.press("Escape")
+    "Run a notebook from JupyterLab's menu, once its kernel is there."
+    until = time.monotonic() + SECONDS
+    while not is_started(page):
+        if time.monotonic() > until:
+            pytest.fail(f"no cell was ever run: {errors(page)}")
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(5_000)
 
 
 @pytest.fixture(scope="module")

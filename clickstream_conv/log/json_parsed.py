@@ -155,7 +155,9 @@ def parsed_by_arrow(
     finally:
         give_back()
     columns = [column.combine_chunks() for column in table.columns]
-    return None if any(map(_lost_in_floats, columns)) else pl.DataFrame(pl.from_arrow(table))
+    if any(map(_lost_in_floats, columns)):
+        return None
+    return pl.from_arrow(table)  # ty: ignore[invalid-explicit-return]
 
 # %% ../../nbs/log/16_json_parsed.ipynb #7da38c68
 _TWO_OBJECTS = re.compile(

@@ -120,7 +120,7 @@ def read_part(
 ) -> pl.DataFrame:  # Its rows
     "Take up again what was put aside; nothing is copied, the file's pages are the table."
     with pa.memory_map(str(file)) as pages:
-        return pl.DataFrame(pl.from_arrow(pa.ipc.open_file(pages).read_all()))
+        return pl.from_arrow(pa.ipc.open_file(pages).read_all())  # ty: ignore[invalid-explicit-return]
 
 # %% ../../nbs/log/46_partition_files.ipynb #657d67bb
 def rows_of_parts(

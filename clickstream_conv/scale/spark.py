@@ -81,17 +81,9 @@ def by_sessions(
         "Session rows of a partition."
         held = [batch for batch in batches if batch.num_rows]
         if held:
-            yield from (
-                _plain(
-                    work(
-                        pl.DataFrame(pl.from_arrow(pa.Table.from_batches(held))).sort(
-                            "session_id", "step"
-                        )
-                    )
-                )
-                .cast(schema)
-                .to_batches(max_chunksize=10_000)
-            )
+            whole = pl.from_arrow(pa.Table.from_batches(held))
+            some = whole.sort("session_id", "step")  # ty: ignore[too-many-positional-arguments]
+            yield from (_plain(work(some)).cast(schema).to_batches(max_chunksize=10_000))
 
     partitions = partitions or int(events.sparkSession.conf.get("spark.sql.shuffle.partitions"))
     return events.repartition(partitions, "session_id").mapInArrow(rows, from_arrow_schema(schema))

@@ -25,7 +25,6 @@ from ..log.counts import Checked
 from ..log.files import format_of
 from ..log.finished import read_finished
 from ..log.language import value_of
-from ..log.mapped import MissingColumn
 from ..log.mapping import Mapping
 from ..log.mapping_files import with_pairs
 from ..log.partitions import summed_up
@@ -144,9 +143,11 @@ def _of_another_form(scorer: Scorer, path: str | Path) -> Generator:
     "Say what can be done about a log without the run's columns, whose mapping cannot be changed here."
     try:
         yield
-    except MissingColumn as error:
+    except ValueError as error:
+        if not (missing := getattr(error, "missing", "")):
+            raise
         raise ValueError(
-            f"{error.found}. This run reads logs written as its own is ({scorer.card.title}): name"
+            f"{missing}. This run reads logs written as its own is ({scorer.card.title}): name"
             f" the columns as there, or make a run of this log: clickstream-conv map {path}"
         ) from None
 

@@ -465,7 +465,7 @@ def test_a_check_lets_go_what_a_run_lets_go(tmp_path, capsys):
         in told
     )
     assert (
-        prepare(Run(tmp_path), "rees46", log, max_rejected=0.06)["notes"][-1]
+        prepare(Run(tmp_path), "rees46", log, max_rejected=0.06).notes[-1]
         == "each purchase event counts as an order, since no order_id is mapped"
     )
     assert "# each purchase event counts as an order, since no order_id is mapped" in propose(
@@ -500,7 +500,7 @@ def test_sessions_that_last_for_days_are_warned_about(tmp_path):
         line.startswith(warning)
         for line in prepare(
             Run(tmp_path / "run"), str(tmp_path / "m.yaml"), str(tmp_path / "log.csv")
-        )["warnings"]
+        ).warnings
     )
 
 
