@@ -1,5 +1,6 @@
 """Whatever is wrong with what is given, one line says what and what to do."""
 
+import ast
 import os
 import resource
 import shutil
@@ -407,3 +408,23 @@ def test_an_error_of_a_library_does_not_pass_as_ours(line, said, monkeypatch, ca
     set_everywhere(monkeypatch, pipeline_ending, "stages_until", lambda until: exec(code))
     assert pipeline_command_line.command(["run"]) == 1
     assert said in capsys.readouterr().err
+
+
+OWN_ERRORS = {  # kinds of errors of the package, and who catches them
+    "BrokenRecord": "the reader of records, which tells line and column",
+    "Interrupted": "the download, which goes on where it stopped",
+    "NoVisits": "the proposal, which asks whether rows are finished sessions",
+    "StageFailed": "the command line, which tells it as a refusal",
+}
+
+
+def test_what_a_user_can_cause_is_a_plain_refusal():
+    "Anything but a ValueError by its very name is told as a fault of the program."
+    found = set()
+    for path in (Path(__file__).resolve().parents[1] / "clickstream_conv").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                bases = [ast.unparse(base) for base in node.bases]
+                if any(base.endswith(("Error", "Exception")) for base in bases):
+                    found.add(node.name)
+    assert found == {*OWN_ERRORS}

@@ -121,7 +121,7 @@ TITLES = {
     "probability": "probability",
     "flagged": "flagged",
     "revenue": "expected revenue",
-    "revenue_low": "from",
+    "revenue_low": "a single session, from",
     "revenue_high": "to",
     "segment": "segment",
     "landmark": "asked after events",

@@ -75,9 +75,10 @@ def choose_session(
     return name, events.filter(pl.col("session_id") == name)
 
 # %% ../../nbs/app/08_session_page.ipynb #9788bff9
-def _money(row: pd.Series) -> str:
-    "Expected revenue with its interval."
-    return f"{row['revenue']:,.2f} ({row['revenue_low']:,.2f} to {row['revenue_high']:,.2f})"
+def _revenue_tile(row: pd.Series) -> tuple:
+    "The mean over many such sessions, and where a single one is likely to end."
+    single = f"a single one: {row['revenue_low']:,.2f} to {row['revenue_high']:,.2f}"
+    return f"{row['revenue']:,.2f}", f"mean of such sessions; {single}"
 
 
 def _show_reasons(scorer: Scorer, events: pl.DataFrame) -> None:
@@ -107,7 +108,7 @@ def _session_tiles(last: pd.Series, events: int, threshold: float) -> dict:
         "events": (f"{events:,}", ""),
     }
     if pd.notna(last["revenue"]):
-        tiles["expected revenue"] = (_money(last), "with its interval")
+        tiles["expected revenue"] = _revenue_tile(last)
     if pd.notna(last["segment"]):
         tiles["segment"] = (last["segment"], "")
     return tiles

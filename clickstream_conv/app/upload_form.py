@@ -56,7 +56,14 @@ def _columns_shown(table: pd.DataFrame) -> dict:
         "share": config.NumberColumn(format="percent"),
         **{
             c: config.NumberColumn(format="localized")
-            for c in ("expected revenue", "from", "to", "price", "rows", "sessions")
+            for c in (
+                "expected revenue",
+                "a single session, from",
+                "to",
+                "price",
+                "rows",
+                "sessions",
+            )
         },
         **{
             c: config.NumberColumn(format="%.1f")

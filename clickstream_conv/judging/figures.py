@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..base.entries import same_entry
+from ..base.entries import refuse_taken
 from ..models.fitting import row_losses
 
 # %% ../../nbs/judging/00_figures.ipynb #17505d27
@@ -60,7 +60,6 @@ def register_metrics(
     *metrics: Metric,  # To be known from now on
 ) -> None:
     "Make metrics known: to comparisons, intervals, slices, searches, cards and pictures."
-    asked = [(metric.kind, metric.name) for metric in metrics]
     for metric in metrics:
         if metric.kind not in METRICS:
             raise ValueError(
@@ -72,14 +71,10 @@ def register_metrics(
             )
         if metric.of is None and metric.kind in ("probability", "revenue"):
             raise ValueError(f"{metric.name} has no function; give of=, e.g. of=lambda rows: ...")
-        kind, name = metric.kind, metric.name
-        known = METRICS[kind].get(name)
-        taken = known is not None and not same_entry(known, metric)
-        if taken or asked.count((kind, name)) > 1:
-            raise ValueError(
-                f"there is a metric {name!r} of kind {kind!r} already. Give yours another name, or"
-                f" take that one out first: METRICS[{kind!r}].pop({name!r})"
-            )
+        kind = metric.kind
+        of_kind = [one for one in metrics if one.kind == kind]
+        what = f"a metric {metric.name!r} of kind {kind!r}"
+        refuse_taken(metric, METRICS[kind], what, f"METRICS[{kind!r}]", of_kind)
     for metric in metrics:
         METRICS[metric.kind][metric.name] = metric
 

@@ -28,7 +28,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from xgboost import XGBClassifier
 
-from ..base.entries import same_entry
+from ..base.entries import refuse_taken
 from ..features.columns import preprocess
 from .network import Network
 
@@ -94,7 +94,6 @@ def register_families(
     *families: Family,  # To be known from now on
 ) -> None:
     "Make families known: to training, search, comparison, loading, reasons and pictures."
-    asked = [(family.task, family.name) for family in families]
     for family in families:
         if family.task not in TASKS:
             raise ValueError(
@@ -108,14 +107,10 @@ def register_families(
             raise ValueError(
                 f"a search would try {unset[0]!r} of {family.name}, which has no default for it"
             )
-        task, name = family.task, family.name
-        known = FAMILIES[task].get(name)
-        taken = known is not None and not same_entry(known, family)
-        if taken or asked.count((task, name)) > 1:
-            raise ValueError(
-                f"there is a family {name!r} for {task!r} already. Give yours another name, or"
-                f" take that one out first: FAMILIES[{task!r}].pop({name!r})"
-            )
+        task = family.task
+        of_task = [one for one in families if one.task == task]
+        what = f"a family {family.name!r} for {task!r}"
+        refuse_taken(family, FAMILIES[task], what, f"FAMILIES[{task!r}]", of_task)
     for family in families:
         FAMILIES[family.task][family.name] = family
 

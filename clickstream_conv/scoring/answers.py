@@ -170,8 +170,8 @@ def _answered(self: Scorer, events: pl.DataFrame, plan: pl.DataFrame) -> pl.Data
 
 # %% ../../nbs/scoring/06_answers.ipynb #faa94c6d
 MEAN_AND_INTERVAL = (
-    "revenue is the mean of many such sessions, revenue_low and revenue_high are where a single one"
-    " ends: most spend nothing, so the mean may lie above the interval"
+    "revenue is the mean over many such sessions, and a single one is likely to end between"
+    " revenue_low and revenue_high: where most spend nothing, the mean may lie above both"
 )
 LACKING = {
     "revenue": "the run has no revenue model: the revenue columns are null",

@@ -40,7 +40,8 @@ class Scorer:
     """From events to answers.
 
     What it holds is public: card, encoder, conversion, revenue, segments, about, threshold,
-    landmarks, features, contract, rules, kinds, words, said, left_out.
+    landmarks, features, contract, rules, kinds, words. A call returns its answers and sentences,
+    and keeps nothing.
     """
 
     def __init__(

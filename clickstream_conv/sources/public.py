@@ -9,6 +9,7 @@ __all__ = ['SOURCES', 'ESHOP_NAMES', 'ESHOP_CODES', 'ESHOP_CATEGORIES', 'next_de
 # %% ../../nbs/sources/04_public.ipynb #8f5d892a
 import polars as pl
 
+from ..base.entries import refuse_taken
 from ..log.mapping import Mapping, refuse_reserved
 from ..log.rules import Rules
 from .source import Outcome, Source
@@ -23,6 +24,7 @@ def register(
     "Make a source known by its name."
     mapping = source.mapping
     refuse_reserved(mapping.session_context, mapping.event_context, f"source {source.name!r}")
+    refuse_taken(source, SOURCES, f"a source {source.name!r}", "SOURCES")
     SOURCES[source.name] = source
     return source
 

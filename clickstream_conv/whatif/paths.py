@@ -82,8 +82,8 @@ def path_in_words(
         )
     if end["revenue"] is not None and end["revenue"] == end["revenue"]:
         words += (
-            f" Expected revenue {end['revenue']:,.2f}, interval {end['revenue_low']:,.2f} to"
-            f" {end['revenue_high']:,.2f}."
+            f" Expected revenue {end['revenue']:,.2f}, the mean of such sessions; a single one:"
+            f" {end['revenue_low']:,.2f} to {end['revenue_high']:,.2f}."
         )
     if isinstance(end["segment"], str):
         words += f" Segment: {end['segment']}."
