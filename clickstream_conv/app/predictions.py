@@ -211,12 +211,13 @@ def flagged_sentence(
     "How many reach the threshold."
     asked, there = scores["flagged"].drop_nulls(), own["flagged"].drop_nulls()
     here = (
-        f"{asked.sum():,} of {len(asked):,} sessions ({asked.mean() or 0.0:.1%}) reach the"
-        f" threshold of {threshold:.1%}"
+        f"{asked.sum():,} of {len(asked):,} sessions that may still convert"
+        f" ({asked.mean() or 0.0:.1%}) reach the threshold of {threshold:.1%} when asked once"
     )
-    return (
-        f"{here}; of {len(there):,} sessions of the run's test part {there.mean() or 0.0:.1%} do."
-    )
+    beside = f"{len(there):,} such sessions of the run's test part {there.mean() or 0.0:.1%} do"
+    finished = "landmark" in scores.columns and scores["landmark"].max() == 0
+    more = "" if finished else " The figures of the run count who reaches it at any landmark."
+    return f"{here}; of {beside}.{more}"
 
 
 # standard errors from which a difference is more than chance: one comparison of like sessions in

@@ -30,6 +30,7 @@ from ..models.styles import style_of
 from ..sources.card import load_events
 from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
 from ..sources.log_card import LogCard
+from ..sources.warnings import one_class
 
 # %% ../../nbs/classification/00_comparing.ipynb #957a28ff
 def require_both_classes(
@@ -45,12 +46,8 @@ def require_both_classes(
                 " smaller landmarks"
             )
         if table["converted"].nunique() < 2:
-            which = "none converts" if table["converted"].max() == 0 else "all convert"
-            raise ValueError(
-                f"the {part} part has one class only: of {table['session_id'].nunique():,} sessions"
-                f" {which}, so there is nothing to tell apart. Check the mapping of the event that"
-                " counts as a conversion, or give a longer log"
-            )
+            sessions = table["session_id"].nunique()
+            raise one_class(part, sessions, sessions if table["converted"].max() else 0)
     converted = train.loc[train["converted"] == 1, "session_id"].nunique()
     if converted < folds:
         raise ValueError(

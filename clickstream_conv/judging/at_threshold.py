@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from ..base.findings import in_interval
-from ..base.pictures import COLOURS, LOOK, Picture
+from ..base.pictures import COLOURS, LIMIT, LOOK, Picture
 from .figures import checked, rank_rows
 from .intervals import draws_of_visitors, share_with_ends, with_ends
 from .reliability import root_axis
@@ -174,7 +174,8 @@ def plot_gains(
         {"profit_per_1000": "profit per 1,000 sessions"} if gain is not None else {}
     )
     curves = {name: gains(y, p, gain, cost) for name, (y, p, _) in said.items()}
-    title = title or gains_finding(dict(list(said.items())[:1]), resamples=resamples, seed=seed)
+    reachable = {name: given for name, given in said.items() if name != LIMIT}
+    title = title or gains_finding(reachable, resamples=resamples, seed=seed)
     with plt.rc_context(LOOK):
         drawn, axes = plt.subplots(
             1, len(columns), figsize=(3.1 * len(columns), 3.1), layout="constrained"

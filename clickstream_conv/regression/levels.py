@@ -89,7 +89,8 @@ def plot_totals(
         (totals["predicted"] >= totals["low"]) & (totals["predicted"] <= totals["high"])
     ).sum()
     title = titled_picture(
-        f"Predicted {totals['predicted'].sum():,.0f}, observed {totals['observed'].sum():,.0f};"
+        f"Predicted {totals['predicted'].sum():,.0f}, observed {totals['observed'].sum():,.0f},"
+        " summed over rows, each session once for every landmark that it reaches;"
         f" {inside} of {len(totals)} tenths within the interval",
         what,
     )
@@ -101,7 +102,8 @@ def plot_totals(
             yscale=scale,
             xticks=totals["decile"],
             xlabel="tenth of the prediction, lowest first",
-            ylabel=f"sum of {'prices' if what else 'revenue'}" + ", log scale" * (scale == "log"),
+            ylabel=f"sum of {'prices' if what else 'revenue'} over rows"
+            + ", log scale" * (scale == "log"),
             title=title,
         )
         ax.yaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")

@@ -263,7 +263,8 @@ def answer_regression(
         return Answer(
             question,
             bars[0].value,
-            f"of the revenue came from the tenth of the predictions that was highest{ends}.",
+            "of the revenue, summed over rows of all landmarks, came from the tenth of the"
+            f" predictions that was highest{ends}.",
             f"Order of the predictions: {own.value:.2f} ({interval}) {scale}{ranges}",
             page,
             bars,

@@ -26,7 +26,7 @@ from .own import find_source
 from .reading import name_of, read_ready_made, read_rows, with_names
 from .source import Source
 from .split import session_spans
-from .warnings import odd_values, oddities
+from .warnings import odd_values, oddities, refuse_one_class
 
 # %% ../../nbs/sources/14_understood.ipynb #96118565
 def _period(events: pl.DataFrame, zone: str) -> str:
@@ -255,7 +255,8 @@ def _check_events(source: Source, path: str, max_rejected: float, outcome: str) 
     checked = read_rows(source, path)
     lines = understood(checked, name)
     try:
-        split_log(checked, source, chosen, name, max_rejected=max_rejected)
+        _, parts, *_ = split_log(checked, source, chosen, name, max_rejected=max_rejected)
+        refuse_one_class(checked.events, parts, chosen)
     except ValueError as error:
         return lines, str(error)
     odd = oddities(source.mapping, [odd_values(checked.events)], session_spans(checked.events))

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FEW_BUYERS', 'MANY_CUT_OFF', 'PROXY_WARNING', 'AT_FIRST', 'FEWEST_AT_FIRST', 'YEAR', 'PLAUSIBLE', 'NINES',
            'MANY_NINES', 'A_DAY', 'MANY_LONG', 'as_warnings', 'warnings', 'day', 'refuse_no_choice',
-           'converts_at_first', 'refuse_known_at_first', 'refuse_unfit', 'odd_values', 'oddities']
+           'converts_at_first', 'refuse_known_at_first', 'refuse_unfit', 'one_class', 'refuse_one_class', 'odd_values',
+           'oddities']
 
 # %% ../../nbs/sources/09_warnings.ipynb #eaee1db6
 from collections import Counter
@@ -142,6 +143,36 @@ def refuse_unfit(
     "Refuse a log that was read, and from which nothing can be learned: read whole, in partitions, or only checked."
     refuse_no_choice(seen, purchases, outcome, name)
     refuse_known_at_first(known, outcome, name)
+
+# %% ../../nbs/sources/09_warnings.ipynb #04d8984e
+def one_class(
+    part: str,  # training or test
+    sessions: int,  # That the part holds
+    converting: int,  # None of them, or all
+) -> ValueError:  # To be raised
+    "Why a part tells nothing apart: said by a check of a log, and by the stage that learns."
+    which = "all convert" if converting else "none converts"
+    return ValueError(
+        f"the {part} part has one class only: of {sessions:,} sessions {which}, so there is nothing"
+        " to tell apart. Check the mapping of the event that counts as a conversion, or give a"
+        " longer log"
+    )
+
+
+def refuse_one_class(
+    events: pl.DataFrame,  # Canonical events of a log
+    parts: pl.DataFrame,  # session_id and part of each session
+    outcome: Outcome,  # What is predicted
+) -> None:
+    "Refuse a split of which one part has no session that converts, or none that does not."
+    if outcome.kind not in ("event", "any later"):
+        return
+    hits = events.group_by("session_id").agg(hit=outcome_hit(outcome).any())
+    told = hits.join(parts.select("session_id", "part"), on="session_id")
+    for part, name in (("train", "training"), ("test", "test")):
+        mine = told.filter(pl.col("part") == part)["hit"]
+        if len(mine) and mine.n_unique() < 2:
+            raise one_class(name, len(mine), int(mine.sum()))
 
 # %% ../../nbs/sources/09_warnings.ipynb #91e4eeb1
 YEAR = 365.25 * 24 * 60 * MINUTE  # microseconds
