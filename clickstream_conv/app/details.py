@@ -48,7 +48,7 @@ def session_path(
     table = table.with_columns(
         change=pl.col("probability") - pl.col("probability").shift(1)
     ).rename({"landmark": "step"})
-    kept = ("probability", "change", "revenue", "segment")
+    kept = ("probability", "change", "flagged_at", "revenue", "segment")
     return table.select(
         c for c in table.columns if c in kept or table[c].null_count() < len(table)
     ).to_pandas()
@@ -91,7 +91,10 @@ MARKERS = {
 def _draw_path(figure: go.Figure, part: pd.DataFrame, name: str, colour: str) -> None:
     "The probability after each event, with the kind of event as its mark."
     asked = part.dropna(subset="probability")
-    symbols = [MARKERS.get(event, "circle") for event in asked["event"]]
+    symbols = [
+        f"{MARKERS.get(row.event, 'circle')}{'' if row.status == 'scored' else '-open'}"
+        for row in asked.itertuples()
+    ]
     figure.add_scatter(
         x=asked["step"],
         y=asked["probability"],
@@ -120,7 +123,9 @@ def plot_followed(
     other: pd.DataFrame | None = None,
     names: tuple = ("as it was", "changed"),  # What the two are called
 ) -> Chart:  # Its data is session_path
-    "The probability after each event, with the kind of event as its mark."
+    """The probability after each event, with the kind of event as its mark; hollow where the model
+    was not trained, so that nobody is flagged there.
+    """
     figure, parts = go.Figure(), [path] if other is None else [path, other]
     before = COLOURS["model"] if other is None else COLOURS["not converted"]
     for name, part, colour in zip(names, parts, (before, COLOURS["model"])):
@@ -128,7 +133,7 @@ def plot_followed(
     figure.add_hline(
         y=threshold,
         line=dict(color=COLOURS["chance"], dash="dot", width=1),
-        annotation_text=f"flagged from {threshold:.1%}",
+        annotation_text=f"flagged from {threshold:.1%}, at filled marks",
         annotation_position="top left",
         annotation_bgcolor="rgba(255,255,255,0.8)",
     )

@@ -16,6 +16,7 @@ from ..base.findings import in_interval
 from ..base.pictures import Chart, COLOURS, LIMIT, POOLED
 from ..base.runs import read_json, Run
 from ..judging.figures import title_of_metric
+from ..judging.flags import flags_in_words
 from ..judging.intervals import TOO_FEW
 from ..judging.moments import after_in_words
 from ..models.styles import styles_of
@@ -138,13 +139,20 @@ def main_finding(
     )
 
 # %% ../../nbs/app/00_overview.ipynb #609d2242
+def _line_in_words(line: dict, classification: dict) -> str:
+    "What the threshold does in the test part; of an old run, what was expected of it."
+    done = classification.get("at_threshold", {}).get("test")
+    if not done:
+        return line["sentence"]
+    unit = classification.get("decision", "sessions")
+    return f"for {line.get('aim') or line['purpose']}; test part: {flags_in_words(done, unit)}"
+
+
 def _numbers(run: Run, card: LogCard, figures: pd.DataFrame) -> dict:
     "The few figures that the page shows large: title: (value, what it means)."
-    row, size, line = (
-        main_row(figures),
-        read_json(run, "metrics/features.json"),
-        read_json(run, "metrics/classification.json").get("threshold", {}),
-    )
+    row, size = main_row(figures), read_json(run, "metrics/features.json")
+    classification = read_json(run, "metrics/classification.json")
+    line = classification.get("threshold", {})
     proxy = card.outcome.proxy
     found = {"sessions": (f"{card.sessions:,}", read_sentence(card))}
     if not proxy:
@@ -170,7 +178,7 @@ def _numbers(run: Run, card: LogCard, figures: pd.DataFrame) -> dict:
             ),
         )
     if line:
-        found["flagged from"] = (f"{line['value']:.1%}", line["sentence"])
+        found["flagged from"] = (f"{line['value']:.1%}", _line_in_words(line, classification))
     return found
 
 # %% ../../nbs/app/00_overview.ipynb #b6780857

@@ -25,6 +25,7 @@ from .upload_pages import page_upload
 from .whatif_page import page_what_if
 from ..base.runs import read_json, Run
 from ..base.texts import from_markdown, without_markup
+from ..report.answer import whole_sentence
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/10_pages.ipynb #20c5c1aa
@@ -109,13 +110,16 @@ def shown_safely(
     page,  # A function of PAGES
     folder: str,  # A run's folder
 ):  # A function without arguments
-    "A page that says what is wrong in a sentence."
+    "A page that says first whether the model may be used, and what is wrong in a sentence."
 
     def show() -> None:
         import streamlit as st
 
         try:
-            page(loaded_scorer(folder))
+            scorer = loaded_scorer(folder)
+            for unfit in scorer.unfit() if page is not page_overview else ():  # it begins with that
+                st.error(escaped(whole_sentence(unfit)))
+            page(scorer)
         except ValueError as error:
             st.error(escaped(str(error)))
 

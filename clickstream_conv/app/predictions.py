@@ -25,6 +25,7 @@ from .mapping_form import Upload
 from ..base.pictures import Chart, COLOURS
 from ..base.runs import read_run_table, Run
 from ..base.texts import frame_for_spreadsheet
+from ..judging.flags import flagged_in_words
 from ..scoring.answers import LACKING, learned_in_words, new_word_sentences
 from ..scoring.loading import LOADED
 from ..scoring.scorer import Scorer
@@ -120,6 +121,8 @@ TITLES = {
     "session_id": "session",
     "probability": "probability",
     "flagged": "flagged",
+    "flagged_at": "flagged after events",
+    "highest": "highest so far",
     "revenue": "expected revenue",
     "revenue_low": "a single session, from",
     "revenue_high": "to",
@@ -205,19 +208,13 @@ def strangeness(
 # %% ../../nbs/app/03_predictions.ipynb #c3bed2e7
 def flagged_sentence(
     scores: pl.DataFrame,  # As made by Scorer.score
-    own: pl.DataFrame,  # The same of the run's test part
-    threshold: float,  # From which sessions are flagged
-) -> str:  # A sentence
-    "How many reach the threshold."
-    asked, there = scores["flagged"].drop_nulls(), own["flagged"].drop_nulls()
-    here = (
-        f"{asked.sum():,} of {len(asked):,} sessions that may still convert"
-        f" ({asked.mean() or 0.0:.1%}) reach the threshold of {threshold:.1%} when asked once"
-    )
-    beside = f"{len(there):,} such sessions of the run's test part {there.mean() or 0.0:.1%} do"
-    finished = "landmark" in scores.columns and scores["landmark"].max() == 0
-    more = "" if finished else " The figures of the run count who reaches it at any landmark."
-    return f"{here}; of {beside}.{more}"
+    scorer: Scorer,  # Of the run
+) -> str:  # Sentences
+    "How many sessions are flagged, and what the threshold does in the run's test part."
+    decided = scores["flagged"].drop_nulls()
+    here = flagged_in_words(int(decided.sum()), len(decided), scorer.threshold)
+    tested = [f"{one[:1].upper()}{one[1:]}." for one in scorer.tested_flags()]
+    return " ".join([f"{here}.", *tested])
 
 
 # standard errors from which a difference is more than chance: one comparison of like sessions in

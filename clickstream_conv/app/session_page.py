@@ -20,6 +20,7 @@ from .page_parts import escaped, needs_events, show_parts, show_tiles
 from .predictions import own_events, own_scores
 from .upload_form import events_table, shown_table
 from ..base.runs import Run
+from ..base.texts import count_in_words
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/08_session_page.ipynb #3392fc57
@@ -98,12 +99,18 @@ def _show_reasons(scorer: Scorer, events: pl.DataFrame) -> None:
     )
 
 # %% ../../nbs/app/08_session_page.ipynb #786c1626
-def _session_tiles(last: pd.Series, events: int, threshold: float) -> dict:
+def _session_tiles(last: pd.Series, events: int, scorer: Scorer) -> dict:
     "Figures of a session, as it stands after the last event that could be scored."
+    asked = ", ".join(map(str, scorer.landmarks))
+    since = last["flagged_at"]
     tiles = {
         "probability": (
             f"{last['probability']:.1%}",
-            f"after event {last['step']}, {last['status']}; flagged from {threshold:.1%}",
+            f"after event {last['step']}, {last['status']}",
+        ),
+        "flagged": (
+            "no" if pd.isna(since) else f"after {count_in_words(int(since), 'event')}",
+            f"from {scorer.threshold:.1%} on, asked after {asked} events",
         ),
         "events": (f"{events:,}", ""),
     }
@@ -131,7 +138,7 @@ def page_session(
     else:
         last = asked.iloc[-1]
         show_parts(plot_followed(path, scorer.threshold), turning_point(path))
-        show_tiles(_session_tiles(last, len(path), scorer.threshold))
+        show_tiles(_session_tiles(last, len(path), scorer))
         seen = int(last["step"])
         counted = "step" in events.columns
         _show_reasons(

@@ -31,7 +31,7 @@ from clickstream_conv.app.upload_form import (
     shown_table,
 )
 from .uploads import first_look, MOST_MB, run_source, safe_name
-from ..base.texts import frame_for_spreadsheet, spreadsheet_note
+from ..base.texts import count_in_words, frame_for_spreadsheet, spreadsheet_note
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/07_upload_pages.ipynb #685c015a
@@ -165,7 +165,10 @@ def _answer_tiles(scores: pl.DataFrame, own: pl.DataFrame, upload) -> dict:
             f"{asked['probability'].mean() or 0:.1%}",
             f"in the run's test part {own['probability'].mean() or 0:.1%}",
         ),
-        "flagged": (f"{int(asked['flagged'].sum()):,}", "sessions at or over the threshold"),
+        "flagged": (
+            f"{int(scores['flagged'].sum()):,}",
+            f"of {count_in_words(scores['flagged'].count(), 'session')}, each once",
+        ),
     }
     if asked["revenue"].count():
         tiles["expected revenue"] = (
@@ -216,7 +219,7 @@ def _show_answers(scorer: Scorer, kept: dict) -> None:
     own = own_scores(str(scorer.folder), landmarks=kept["landmarks"])
     if strange := strangeness(scores):
         st.warning(escaped(strange))
-    st.markdown(f"**{escaped(flagged_sentence(scores, own, scorer.threshold))}**")
+    st.markdown(f"**{escaped(flagged_sentence(scores, scorer))}**")
     show_tiles(_answer_tiles(scores, own, upload))
     if kept["said"]:
         show_sentences(kept["said"])

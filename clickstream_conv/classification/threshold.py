@@ -24,6 +24,7 @@ from clickstream_conv.judging.figures import (
     rank_within,
     roc_auc_within,
 )
+from ..judging.flags import flags_in_words
 from ..judging.intervals import draws_of_visitors, TOO_FEW, with_ends, with_intervals
 from ..judging.learning_curve import learning_curve, share_of_visitors
 from ..judging.slices import by_slice, slice_flags
@@ -118,17 +119,10 @@ def _flags_in_words(done: dict, rows: str, unit: str) -> tuple:
         if one.share_of and done[name] == done[name]
     }
     shown["f1"] = figure_of(done, "f1", "F1", "F1", rows, done["decided"])
-    said = f"{shown['share_flagged']:.1%} of {done['decided']:,} {unit} are flagged"
-    if "precision" in shown:
-        said += f", {shown['precision']:.1%} of the {done['flagged']:,} flagged convert"
-    if "recall" in shown:
-        said += f", {shown['recall']:.1%} of the {done['converted']:,} that convert are flagged"
-    said += f", F1 {shown['f1']:.3f}"
     if "profit_per_1000" in done:
         shown["profit"] = figure_of(
             done, "profit_per_1000", f"profit per 1,000 {unit}", "profit", rows, done["decided"]
         )
-        said += f", the profit per thousand {unit} is {shown['profit']:,.0f}"
     counts = [
         exact_count(done[name], what, rows)
         for name, what in (
@@ -137,7 +131,7 @@ def _flags_in_words(done: dict, rows: str, unit: str) -> tuple:
             ("converted", f"{unit} that convert"),
         )
     ]
-    return said, (*shown.values(), *counts)
+    return flags_in_words(done, unit), (*shown.values(), *counts)
 
 # %% ../../nbs/classification/01_threshold.ipynb #7980f293
 def threshold_sentences(

@@ -180,8 +180,8 @@ TAKEN = {
         bounce_rate converted exit_rate landmark_share n_rated part price_ratio revenue visitor
     """,
     "answers": """
-        events flagged landmark notes probability revenue revenue_high revenue_low segment
-        status
+        events fit_for_use flagged flagged_at highest landmark notes probability revenue
+        revenue_high revenue_low segment status
     """,
     "stages": """
         about above_noise after after_item all_no all_yes asked at_risk at_second band before

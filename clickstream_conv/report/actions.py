@@ -9,6 +9,7 @@ __all__ = ['WON_SHORT', 'FIRST_STEPS', 'VERDICTS', 'OF_SPLIT', 'OF_VISITORS', 'a
 # %% ../../nbs/report/10_actions.ipynb #c3fa0026
 from ..base.findings import chosen_value, exact_count, LEARNED, Sentence, UNKNOWN
 from ..judging.figures import AT_THRESHOLD
+from ..judging.flags import flags_in_words
 from ..judging.moments import after_in_words
 from clickstream_conv.report.answer import (
     figure_or_unknown,
@@ -45,7 +46,7 @@ def _no_line(line: dict, share_flagged: float, aim: str) -> Sentence | None:
     return None
 
 
-def _line_at_work(line: dict, done: dict, aim: str) -> tuple:
+def _line_at_work(line: dict, done: dict, aim: str, unit: str) -> tuple:
     "What the line does on the test part, and the figures behind it."
     rows = f"test part, each session once, flagged from {line['value']:.4f} on"
     shares = {
@@ -55,15 +56,19 @@ def _line_at_work(line: dict, done: dict, aim: str) -> tuple:
         for name, one in AT_THRESHOLD.items()
         if one.share_of
     }
-    share, precision, recall = shares["share_flagged"], shares["precision"], shares["recall"]
     f1 = figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"])
+    counted = [exact_count(done[name], name, rows) for name in ("decided", "flagged", "converted")]
+    figures = [*shares.values(), f1, *counted]
+    if "profit_per_1000" in done:
+        profit = figure_or_unknown(
+            done, "profit_per_1000", "profit per 1,000", "profit", rows, done["decided"]
+        )
+        figures.append(profit)
     text = (
         f"Flag a session from a probability of {line['value']:.4f} on (for {aim}). On the test part"
-        f" {in_percent(share)} of {done['decided']:,} sessions are flagged;"
-        f" {in_percent(precision)} of these convert, and they are {in_percent(recall)} of those who"
-        f" convert (F1 {f1:.2f})."
+        f" {flags_in_words(done, unit)}."
     )
-    return text, (share, precision, recall, f1, exact_count(done["decided"], "sessions", rows))
+    return text, tuple(figures)
 
 # %% ../../nbs/report/10_actions.ipynb #b173ffa5
 def action_line(
@@ -72,6 +77,7 @@ def action_line(
     "Where to draw the line."
     of, page = figures["classification"], QUESTIONS["classification"][1]
     line, done = of["threshold"], nested_part(of, "at_threshold", "test")
+    unit = of.get("decision", "sessions")
     aim = line.get("aim") or line["purpose"]
     no_line = _no_line(line, done.get("share_flagged", line["expected"]["share_contacted"]), aim)
     if no_line is not None:
@@ -79,7 +85,7 @@ def action_line(
     value = chosen_value(line["value"], "threshold", "probability", LEARNED)
     if not done:
         return Sentence("act.line", line["sentence"], (value,), names=(aim,), why=UNKNOWN), page
-    text, rests = _line_at_work(line, done, aim)
+    text, rests = _line_at_work(line, done, aim, unit)
     return Sentence("act.line", text, (value, *rests), names=(aim,)), page
 
 # %% ../../nbs/report/10_actions.ipynb #9fe85adf

@@ -99,6 +99,9 @@ class Live:
         session_id: str = "",  # What the session is called in the answers; empty: as its first event says, or live
     ):
         self.scorer, self.session_id, self.events, self.answers = scorer, session_id, [], []
+        self._before = (
+            None  # The events so far as they were scored, and what they decided about a flag
+        )
 
     def __repr__(self):
         return f"Live({self.session_id or 'live'!r}: {count_in_words(len(self.events), 'event')})"
@@ -112,7 +115,7 @@ class Live:
         "Add an event, and answer."
         event = self._checked(event)
         frame = pl.DataFrame([*self.events, event], schema=self._schema, orient="row")
-        answer = self.scorer._live(frame)
+        answer, self._before = self.scorer._live(frame, self._before)
         self.session_id = event["session_id"]
         self.events.append(event)
         self.answers.append(answer)
@@ -185,18 +188,22 @@ def session(
 
 
 @patch
-def _live(self: Scorer, frame: pl.DataFrame) -> dict:
-    "The answer after all events of one session."
+def _live(self: Scorer, frame: pl.DataFrame, before: tuple | None = None) -> tuple:
+    """The answer after all events of one session, and what the next event can build upon; an event
+    that comes before others changes what was known after them, and all is asked anew.
+    """
     sound = validate_events(frame, self.card, self.kinds, self.rules)
     if sound.left_out:
         raise ValueError(
             f"the event cannot be scored: {reasons_in_words(sound.left_out)}, e.g."
             f" {frame.row(-1, named=True)}. It was not added"
         )
-    answer = self._answered(
-        sound.events,
-        landmark_plan(session_progress(sound.events, self.outcome), "now", self.landmarks),
-    ).row(0, named=True)
+    events, known = sound.events, None
+    if before is not None and events.head(len(before[0])).equals(before[0]):
+        known = before[1]
+    stand = session_progress(events, self.outcome)
+    scores, decided = self._decided(events, landmark_plan(stand, "now", self.landmarks), known)
+    answer = scores.row(0, named=True)
     if bot := [note for note in sound.notes if note.startswith(BY_BEHAVIOUR)]:
         answer["notes"] = "; ".join(filter(None, [answer["notes"], *bot]))
-    return answer
+    return answer, (events, decided)

@@ -40,7 +40,7 @@ class Scorer:
     """From events to answers.
 
     What it holds is public: card, encoder, conversion, revenue, segments, about, threshold,
-    landmarks, features, contract, rules, kinds, words. A call returns its answers and sentences,
+    landmarks, features, contract, rules, kinds, words, judged, fit_for_use. A call returns its answers and sentences,
     and keeps nothing.
     """
 
@@ -97,6 +97,11 @@ def _set_up(self: Scorer) -> None:
     self._encoded = Planned(lambda frame: self.encoder.transform(frame))
     self._features = Planned(lambda frame: session_features(frame, None, *named))
     self._threads = ThreadpoolController()
+    self.judged = self.about["conversion"]  # what the run says of the model's figures and fitness
+    if self.folder and not {"fit_for_use", "at_threshold"} <= set(self.judged):
+        self.judged = read_json(Run(self.folder), "model_card.json")
+    fit = self.judged.get("fit_for_use")
+    self.fit_for_use = fit if isinstance(fit, bool) else None
 
 # %% ../../nbs/scoring/04_loading.ipynb #10591060
 def _needed(run: Run, name: str, holds: str) -> None:

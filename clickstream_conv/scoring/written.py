@@ -108,7 +108,7 @@ class Tally:
     events: int = 0  # Events that were scored
     counts: Counter = field(
         default_factory=Counter
-    )  # rows, flagged, ("status", ...), ("note", ...), ("formula", ...)
+    )  # rows; sessions decided and flagged; ("status", ...), ("note", ...), ("formula", ...)
     strange: int = 0  # Events in states that the training part never showed
     states: pl.DataFrame | None = None  # Such states, of one part
     sound: Sound | None = None  # What was done to the events of all parts; without events
@@ -118,7 +118,9 @@ class Tally:
 
 def _add_scores(tally: Tally, scores: pl.DataFrame) -> None:
     "Count the scores of a part."
-    tally.counts.update(rows=len(scores), flagged=int(scores["flagged"].sum() or 0))
+    decided = scores.drop_nulls("flagged").group_by("session_id").agg(pl.col("flagged").any())
+    counted = dict(decided=len(decided), flagged=int(decided["flagged"].sum()))
+    tally.counts.update(rows=len(scores), **counted)
     tally.counts.update(
         {("status", status): n for status, n in scores["status"].value_counts().iter_rows()}
     )
