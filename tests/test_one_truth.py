@@ -160,3 +160,13 @@ def test_every_scored_file_says_whether_the_model_may_be_used(scorer, events):
     for landmarks in ("last", "every"):
         assert set(scorer.score(events, landmarks).scores["fit_for_use"]) == {said}
     assert scorer.fit_for_use is not None
+
+
+def test_every_page_of_the_report_says_that_a_model_is_not_fit_for_use(run, scorer):
+    assert scorer.fit_for_use is False, "a run of so few sessions is not fit for use"
+    pages = {
+        page.name: text_of(page.read_text(encoding="utf-8"))
+        for page in (run / "site").glob("*.html")
+    }
+    assert len(pages) > 8
+    assert [name for name, text in pages.items() if "Do not use this model yet" not in text] == []

@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 from ..base.runs import Run
-from ..base.texts import without_markup
-from .answer import card_title, read_figures
+from ..base.texts import for_html, without_markup
+from .actions import is_fit
+from .answer import card_title, part_lines, read_figures
 from .figure_tables import as_csv, figure_tables, tables_page
 from .front import front_page, lead
 from .links import page_title, Site
@@ -73,7 +74,28 @@ def _front_files(folder: Path, work: Path) -> tuple:
         "Stages": notebooks,
         "To take along": [work / f"{name}.md" for name in more],
     }
-    return pages, extra, card_title(nested_part(figures, "source"))
+    return pages, extra, _site_of(figures)
+
+
+def _unfit_notice(figures: dict) -> str:
+    "HTML: that the model may not be used, and what is missing first; empty where it may be."
+    if is_fit(figures) is not False:
+        return ""
+    missing = nested_part(figures, "model_card").get("missing")
+    listed = missing if isinstance(missing, list) else []
+    told = [one.get("text") for one in listed if isinstance(one, dict)]
+    texts = part_lines(dict(headline=told))
+    first = f": {for_html(texts[0])}" if texts else ""
+    return (
+        f'<strong>Do not use this model yet</strong>{first}. <a href="index.html">All reasons</a>'
+    )
+
+
+def _site_of(figures: dict) -> Site:
+    "What the pages of a report share."
+    title = card_title(nested_part(figures, "source"))
+    titled = title[:1].upper() + title[1:]
+    return Site(titled, fold="all", summaries=False, notice=_unfit_notice(figures))
 
 # %% ../../nbs/report/15_build.ipynb #85d1bb00
 def run_report(
@@ -88,11 +110,5 @@ def run_report(
             f"{folder} holds no run: there is no folder metrics. Make one with: clickstream-conv run --out {folder}"
         )
     with tempfile.TemporaryDirectory() as work:
-        pages, extra, title = _front_files(folder, Path(work))
-        return build_site(
-            pages,
-            out or folder / "site",
-            Site(title[:1].upper() + title[1:], fold="all", summaries=False),
-            extra,
-            strict,
-        )
+        pages, extra, site = _front_files(folder, Path(work))
+        return build_site(pages, out or folder / "site", site, extra, strict)

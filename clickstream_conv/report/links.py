@@ -44,6 +44,7 @@ class Site:
     origins: dict = field(
         default_factory=dict
     )  # Name of a page's file: the file of the repository that it comes from
+    notice: str = ""  # HTML that every page begins with
     summaries: bool = (
         True  # Whether a search shows the words around what it found; needs a web server
     )

@@ -69,6 +69,7 @@ def _theme_settings(site: Site) -> dict:
         search_bar_text="Search",
         show_prev_next=True,
         icon_links=[repository] if site.repository else [],
+        **(dict(announcement=site.notice) if site.notice else {}),
     )
 
 
