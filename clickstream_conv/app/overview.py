@@ -122,6 +122,12 @@ def who_converts(
         return f"{row['converted']:,.0f} of {row['rows']:,.0f} rows that convert"
     return f"{row['converted_sessions']:,.0f} of {row['sessions']:,.0f} sessions that convert"
 
+
+def _too_few(row: pd.Series) -> bool:
+    "Whether so few convert that a figure of the order would be chance."
+    old = pd.isna(row.get("sessions"))
+    return row["converted" if old else "converted_sessions"] < TOO_FEW
+
 # %% ../../nbs/app/00_overview.ipynb #8b07c46b
 def main_finding(
     figures: pd.DataFrame,  # As made by figures_of_model
@@ -130,6 +136,8 @@ def main_finding(
     row = main_row(figures)
     if row is None:
         return "The run has no figure for how well its model ranks sessions."
+    if _too_few(row):
+        return f"Too few to judge the model: {who_converts(row)} in the test part."
     auc, low, high, title = _ranking(row)
     when = ", seen up to the same moment," if title != "ROC-AUC" else ","
     return (
@@ -168,7 +176,7 @@ def _numbers(run: Run, card: LogCard, figures: pd.DataFrame) -> dict:
                 f" {card.outcome.says}"
             ),
         )
-    if row is not None:
+    if row is not None and not _too_few(row):
         auc, low, high, title = _ranking(row)
         found[title] = (
             f"{auc:.2f}",

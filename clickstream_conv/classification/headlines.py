@@ -101,6 +101,26 @@ def _first_in_words(row: dict, limit: dict | None) -> Sentence:
         names=(pairs,),
     )
 
+# %% ../../nbs/classification/02_headlines.ipynb #03258843
+def _too_few(row: dict) -> bool:
+    "Whether so few convert, or do not, that a figure would be chance."
+    one, all_ = ("converted_sessions", "sessions") if "sessions" in row else ("converted", "rows")
+    return min(row[one], row[all_] - row[one]) < TOO_FEW
+
+
+def _few_in_words(row: dict, code: str) -> Sentence:
+    "That there is no figure, and how many convert."
+    where, at = _rows_at(row["landmark"]), _at(row["landmark"])
+    converts, counts = _converting(row, where)
+    needed = chosen_value(TOO_FEW, "that convert, and that do not, for a figure", "sessions")
+    return Sentence(
+        code,
+        f"{at}: too few to judge, {converts}; {needed} that do and {needed} that do not are needed",
+        (*counts, needed),
+        "caution",
+        (at,),
+    )
+
 # %% ../../nbs/classification/02_headlines.ipynb #4e7b64ee
 def _pooled_in_words(row: dict, limit: dict | None) -> Sentence:
     "The order of all rows together, named as such."
@@ -127,18 +147,12 @@ def _landmark_in_words(row: dict, limit: dict | None) -> Sentence:
     "One landmark."
     where, k = _rows_at(row["landmark"]), row["landmark"]
     converts, counts = _converting(row, where)
-    if row["converted"] in (0, row["rows"]):
-        return Sentence(
-            "classification.at_landmark",
-            f"{_at(k)}: no figure, {converts}",
-            counts,
-            names=(_at(k),),
-        )
+    if _too_few(row):
+        return _few_in_words(row, "classification.at_landmark")
     said, figures = _auc_in_words(row, limit, "roc_auc", where)
-    few = " (so few that it is chance)" if row["converted"] < TOO_FEW else ""
     return Sentence(
         "classification.at_landmark",
-        f"{_at(k)}: {said}; {converts}{few}",
+        f"{_at(k)}: {said}; {converts}",
         (*figures, *counts),
         names=(_at(k),),
     )
@@ -200,6 +214,14 @@ def _losses_in_words(row: dict, limit: dict | None) -> list:
     return [_loss_in_words(row, limit, shown), calibration]
 
 # %% ../../nbs/classification/02_headlines.ipynb #e67277d3
+def _whole_in_words(whole: dict, limit: dict | None) -> list:
+    "All rows together: their order, their losses and their calibration."
+    if _too_few(whole):
+        return [_few_in_words(whole, "classification.within_landmarks")]
+    pooled = [_pooled_in_words(whole, limit)] if whole["landmark"] == POOLED else []
+    return [_first_in_words(whole, limit), *pooled, *_losses_in_words(whole, limit)]
+
+
 def conversion_headlines(
     outcome: Outcome,  # What was predicted
     chosen: str,  # Name of the model
@@ -223,11 +245,8 @@ def conversion_headlines(
             f"outcome: {outcome.title} - {outcome.says}; model: {chosen}",
             names=(outcome.title, outcome.says, chosen),
         ),
-        _first_in_words(whole, best),
     ]
-    if whole["landmark"] == POOLED:
-        said.append(_pooled_in_words(whole, best))
-    said += _losses_in_words(whole, best)
+    said += _whole_in_words(whole, best)
     if len(mine) > 1:
         said += [_landmark_in_words(row, limit.get(k)) for k, row in mine.items() if k != POOLED]
     if suspects:

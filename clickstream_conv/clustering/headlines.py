@@ -214,9 +214,17 @@ def _tested_in_words(
         exact_count(total, "sessions", rows),
         exact_count(converted, "sessions of both that convert", rows),
     )
-    few = "" if converted >= TOO_FEW else f" (from {converted} that convert: chance)"
+    if converted < TOO_FEW:
+        return Sentence(
+            "clustering.tested",
+            f"test part, {total:,} sessions: {converted} of '{best}' and '{worst}' convert, too few"
+            " to compare them",
+            counts,
+            "caution",
+            (best, worst),
+        )
     others, of_others, names = otherwise_there(worth, best, worst)
-    text = f"test part, {total:,} sessions: {high} of '{best}' and {low} of '{worst}', {times}{few}, {p}{others}"
+    text = f"test part, {total:,} sessions: {high} of '{best}' and {low} of '{worst}', {times}, {p}{others}"
     return Sentence(
         "clustering.tested",
         text,
