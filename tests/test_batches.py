@@ -87,7 +87,7 @@ def alone(scorer, log):
 def assert_same(found, expected, what):
     "The same rows; numbers to the last bit but two."
     found, expected = found.sort("session_id", "landmark"), expected.sort("session_id", "landmark")
-    numbers = ("probability", "revenue", "revenue_low", "revenue_high")
+    numbers = ("probability", "highest", "revenue", "revenue_low", "revenue_high")
     assert found.drop(numbers).equals(expected.drop(numbers)), what
     for name in numbers:
         np.testing.assert_allclose(

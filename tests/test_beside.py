@@ -5,7 +5,6 @@ import polars as pl
 
 from clickstream_conv.app.predictions import (
     beside_sentence,
-    flagged_sentence,
     mean_difference,
     own_events,
     own_in_words,
@@ -68,8 +67,6 @@ def test_what_stands_beside_an_upload_is_said():
         own_in_words(LogCard("run", "a log", parts=dict(test=9_000)), own)
         == "Of the run's test part stand here 400 sessions, drawn at random from its 9,000."
     )
-    said = flagged_sentence(own.head(100), own, 0.4)
-    assert "; of 400 such sessions of the run's test part 20.0% do. The figures of the run" in said
 
 
 def test_sessions_of_one_kind_seldom_differ_more_than_chance():

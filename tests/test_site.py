@@ -334,3 +334,37 @@ def test_nobody_is_shut_out(report, docs, visit, axe, mode):
         )
         assert [one for one in found if one["impact"] in ("serious", "critical")] == [], path.name
         page.context.close()
+
+
+def test_a_report_in_one_file_loads_nothing_and_has_every_page(browser, report, tmp_path):
+    from clickstream_conv.report.single_file import single_file
+
+    alone = tmp_path / "alone" / "report.html"  # beside nothing that it could load
+    alone.parent.mkdir()
+    single_file(report, alone)
+    titles = {page.stem for page in report.glob("*.html")} - {"search"}
+    for width, theme in ((1280, "light"), (390, "dark")):
+        page = browser.new_page(viewport=dict(width=width, height=900), color_scheme=theme)
+        asked, faults = [], []
+        page.on("request", lambda one: asked.append(one.url))
+        page.on("pageerror", lambda one: faults.append(str(one)))
+        page.goto(alone.as_uri())
+        page.wait_for_function(
+            "[...document.querySelectorAll('figure.chart')].every(one => one.querySelector('svg'))"
+        )
+        assert [one for one in asked if not one.startswith("data:")] == [alone.as_uri()]
+        assert faults == []
+        ids = page.evaluate("[...document.querySelectorAll('section.page')].map(one => one.id)")
+        assert set(ids) == titles and ids[0] == "index"
+        broken = page.evaluate(
+            """[...document.querySelectorAll('.single a')].map(one => one.getAttribute('href'))
+            .filter(to => to.startsWith('#') ? !document.getElementById(to.slice(1)) : !to.includes(':'))"""
+        )
+        assert broken == []
+        unseen = "[...document.images].filter(one => one.complete && !one.naturalWidth).length"
+        assert page.evaluate(unseen) == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.documentElement.dataset.theme") == theme
+        twice = "[...document.querySelectorAll('[id]')].map(one => one.id).filter((one, i, all) => all.indexOf(one) < i)"
+        assert page.evaluate(twice) == []
+        page.close()

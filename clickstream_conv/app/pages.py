@@ -105,7 +105,7 @@ PAGES = {
     "card": ("Model card", page_card),
 }
 
-
+# %% ../../nbs/app/10_pages.ipynb #db896325
 def shown_safely(
     page,  # A function of PAGES
     folder: str,  # A run's folder

@@ -76,7 +76,7 @@ def _front_files(folder: Path, work: Path) -> tuple:
     }
     return pages, extra, _site_of(figures)
 
-
+# %% ../../nbs/report/15_build.ipynb #f90bc24d
 def _unfit_notice(figures: dict) -> str:
     "HTML: that the model may not be used, and what is missing first; empty where it may be."
     if is_fit(figures) is not False:

@@ -124,7 +124,7 @@ def _answer_of_few(row: dict, rows: str, model: str) -> Answer:
     sure = f"Model: {model}."
     return Answer(question, "too few", says, sure, page, (), True, (*counts, needed), (model,))
 
-
+# %% ../../nbs/report/08_numbers.ipynb #2ff86823
 def answer_classification(
     figures: dict,  # From read_figures
 ) -> Answer:  # For the first page

@@ -61,7 +61,7 @@ FLAGS = (
 FIT = {True: "yes", False: "no", None: "not judged"}  # whether a model is fit for use, in a file
 NOTHING_DECIDED = EMPTY.select("session_id", "landmark", "probability")
 
-
+# %% ../../nbs/scoring/06_answers.ipynb #c6cb50bb
 class Scored(NamedTuple):
     "What a call came to: nothing of it is kept, so that a scorer can be shared."
 
@@ -105,8 +105,8 @@ def _answers(self: Scorer, table: "pd.DataFrame") -> pl.DataFrame:
                 revenue_high=high,
             )
     fit = pl.Series([FIT[self.fit_for_use]] * len(table), dtype=pl.String)
-    rest = dict(segment=none.cast(pl.String), fit_for_use=fit, notes=self._new_words(table))
-    return pl.DataFrame(said | rest)
+    said |= dict(segment=none.cast(pl.String), fit_for_use=fit, notes=self._new_words(table))
+    return pl.DataFrame(dict(said))
 
 # %% ../../nbs/scoring/06_answers.ipynb #0d28e1d0
 @patch
@@ -191,6 +191,12 @@ def _flags(self: Scorer, plan: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFr
         flagged_at=pl.when(flagged).then("landmark"),
         highest="probability",
     )
+
+
+@patch
+def _with_flags(self: Scorer, scores: pl.DataFrame) -> pl.DataFrame:
+    "Answers to questions that are asked once, with their flags."
+    return scores.hstack(self._flags(scores, scores).select(FLAGS)).select(EMPTY.columns)
 
 # %% ../../nbs/scoring/06_answers.ipynb #887d7ef8
 @patch
@@ -350,7 +356,7 @@ def tested_flags(
             found.append(f"{where}: {flags_in_words(done, unit)}")
     return found
 
-
+# %% ../../nbs/scoring/06_answers.ipynb #08098615
 @lru_cache(maxsize=4)
 def _learned_in(file: Path, *state: int) -> pl.DataFrame:
     """The sessions of the training part, read once for all questions: a single session is asked

@@ -98,8 +98,8 @@ def _set_up(self: Scorer) -> None:
     self._features = Planned(lambda frame: session_features(frame, None, *named))
     self._threads = ThreadpoolController()
     self.judged = self.about["conversion"]  # what the run says of the model's figures and fitness
-    if self.folder and not {"fit_for_use", "at_threshold"} <= set(self.judged):
-        self.judged = read_json(Run(self.folder), "model_card.json")
+    if self.folder and not {"fit_for_use", "at_threshold"} <= set(self.judged):  # an older run
+        self.judged = read_json(Run(self.folder), "model_card.json") | self.judged
     fit = self.judged.get("fit_for_use")
     self.fit_for_use = fit if isinstance(fit, bool) else None
 

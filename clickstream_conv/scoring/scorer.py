@@ -31,13 +31,7 @@ from ..log.mapping_files import with_pairs
 from ..log.partitions import summed_up
 from ..log.rules import Rules
 from ..log.tables import read_table
-from clickstream_conv.scoring.answers import (
-    EMPTY,
-    FLAGS,
-    learned_in_words,
-    new_word_sentences,
-    Scored,
-)
+from .answers import learned_in_words, new_word_sentences, Scored
 from .landmarks import chosen_landmarks, MODES
 from .loading import Scorer
 from .raw import is_canonical
@@ -304,7 +298,7 @@ def _finished_answers(self: Scorer, sessions: pl.DataFrame) -> pl.DataFrame:
     scores = rows.select(
         "session_id", "landmark", events=pl.lit(None, pl.Int64), status=pl.lit("scored")
     ).hstack(self._answers(rows.to_pandas()))
-    scores = scores.hstack(self._flags(scores, scores).select(FLAGS)).select(EMPTY.columns)
+    scores = self._with_flags(scores)
     return (
         scores if self.segments is None else scores.with_columns(self._segments(rows.to_pandas()))
     )
