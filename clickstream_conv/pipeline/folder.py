@@ -16,6 +16,7 @@ RUN_FILES = (
     "run.json",
     "contract.json",
     "sentences.json",
+    "summary.txt",
     "events.parquet",
     "rejected.parquet",
     "sessions-read.parquet",

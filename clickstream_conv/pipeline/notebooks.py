@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'LAUNCH', 'MOST_SAID', 'FAULT', 'WAYS', 'MEMORY', 'NO_MEMORY', 'STOPPED', 'ENDED', 'stage_notebook',
-           'environment', 'own_kernel', 'say', 'shortened', 'of_system', 'is_ours', 'innermost', 'where_raised',
-           'means_no_memory', 'failure', 'interrupt', 'execute']
+           'environment', 'own_kernel', 'say', 'say_labelled', 'shortened', 'of_system', 'is_ours', 'innermost',
+           'where_raised', 'means_no_memory', 'failure', 'interrupt', 'execute']
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #272743e1
 import errno
@@ -103,6 +103,17 @@ def say(
 ) -> None:
     "Write to the terminal; no word of a log or a file's name can command it."
     typer.echo(for_terminal(line), err=err)
+
+
+def say_labelled(
+    label: str,  # A word or two
+    line: str,  # What it stands for
+) -> None:
+    "Write a line to the terminal, its label in colour where the reader wants colours (https://no-color.org)."
+    colour = None if os.environ.get("NO_COLOR") else "red" if label == "do not use" else "cyan"
+    typer.echo(
+        f"{typer.style(f'{label:<12}', fg=colour, bold=colour is not None)}{for_terminal(line)}"
+    )
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #44a18cc6
 MOST_SAID = 1_200  # characters of a message

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from .again import files_of, named_files
 from clickstream_conv.pipeline.ending import (
+    in_brief,
     keep_sentences,
+    keep_summary,
     located_source,
     make_report,
     stages_until,
@@ -42,7 +44,8 @@ def run_pipeline(
     report: bool = True,  # Whether to make the report's pages
     jobs: int = 0,  # Stages that may run at a time; 0: as many as there are cores, one where memory is bounded
     sign: str = "",  # Path of a key to sign the run with; empty: not signed
-) -> list:  # Lines to print
+    brief: bool = False,  # Whether ten lines are enough, each with a label
+) -> list:  # Lines to print; pairs of a label and a line where these are few
     "From a log to a model: check, fetch, run, sum up."
     from clickstream_conv.base.extras import refuse_without
     from clickstream_conv.base.runs import Run
@@ -74,4 +77,9 @@ def run_pipeline(
     keep_sentences(folder)
     if report:
         make_report(folder)
-    return [*summary(folder, record), *(sign_run(Run(folder), sign) if sign else [])]
+    lines = summary(folder, record)
+    keep_summary(folder, lines)
+    signed = sign_run(Run(folder), sign) if sign else []
+    if not brief:
+        return [*lines, *signed]
+    return [*in_brief(folder, lines), *(("signed", line) for line in signed)]

@@ -6,12 +6,13 @@
 __all__ = ['app', 'Text', 'run']
 
 # %% ../../nbs/pipeline/08_run_command.ipynb #ac8ddeb4
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from .notebooks import say
+from .notebooks import say, say_labelled
 from .parameters import read_config, split_pairs
 from .run import run_pipeline
 
@@ -201,5 +202,9 @@ def run(
     out = out or str(written.pop("out", ""))
     until = until or str(written.pop("until", ""))
     given = {**written, **_stated(log | predicted | limits), **split_pairs(parameter)}
-    for line in run_pipeline(given, out, fresh, until, report, jobs or 0, sign):
-        say(line)
+    brief = sys.stdout.isatty()
+    for line in run_pipeline(given, out, fresh, until, report, jobs or 0, sign, brief):
+        if brief:
+            say_labelled(*line)
+        else:
+            say(line)
