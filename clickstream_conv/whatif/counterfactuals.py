@@ -18,11 +18,11 @@ from .ways import ways_over
 from clickstream_conv.whatif.widgets import (
     answers_html,
     control,
-    Dial,
     Panel,
     said_html,
     table_html,
     text_area,
+    threshold_dial,
 )
 
 # %% ../../nbs/whatif/12_counterfactuals.ipynb #f8e6355e
@@ -89,7 +89,7 @@ class Counterfactuals(Panel):
             [text_area(), text_area()],
         )
         self._on(
-            [self.session, self.threshold.field, self.changes, self.least],
+            [self.session, self.threshold, self.changes, self.least],
             lambda change: self.redraw(),
         )
         self.redraw()
@@ -105,10 +105,7 @@ def _make_controls(self: Counterfactuals) -> None:
         "400px",
         options=_offered(self.scorer, self.given),
     )
-    line = min(max(self.scorer.threshold, 1e-4), 1.0)
-    self.threshold = Dial(
-        "Threshold", "The probability to be reached", line, 1e-4, 1.0, 0.02, log=True
-    )
+    self.threshold = threshold_dial("The probability to be reached", self.scorer.threshold, 0.02)
     self.changes = control(
         widgets.Dropdown,
         "Changes at most",
@@ -147,7 +144,7 @@ def redraw(self: Counterfactuals) -> None:
     self.ways = found = ways_over(
         self.scorer,
         self.chosen(),
-        self.threshold.field.value,
+        self.threshold.value,
         self.changes.value,
         self.least.value,
     )

@@ -54,7 +54,7 @@ class Sliders(Panel):
         self.reset.on_click(lambda _: self._start())
         for name, slider in self.sliders.items():
             self._on(
-                [getattr(slider, "field", slider)],
+                [slider],
                 lambda change, name=name: self._move(name, change["new"]),
             )
         self._begin()
@@ -114,7 +114,7 @@ def _start(self: Sliders) -> None:
                     None if pd.isna(value) else str(value),
                 )
             else:
-                slider.set(self.ranges[name].low if pd.isna(value) else value, self.ranges[name])
+                slider.set(None if pd.isna(value) else float(f"{value:.6g}"), self.ranges[name])
     self.redraw()
 
 # %% ../../nbs/whatif/08_sliders.ipynb #bbfeafb0
