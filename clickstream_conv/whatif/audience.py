@@ -16,8 +16,10 @@ from fastcore.basics import patch
 
 from ..base.pictures import COLOURS
 from ..base.runs import read_run_table
+from ..base.texts import percent
 from ..scoring.scorer import Scorer
 from .contradictions import score_rows
+from .paths import percents_apart
 from .sessions import Past, past_of
 from clickstream_conv.whatif.widgets import (
     answers_html,
@@ -139,7 +141,7 @@ def in_brief(
     "What a threshold reaches, in words."
     paid = f", with a revenue of {row['revenue']:,.2f}" if row["revenue"] == row["revenue"] else ""
     return (
-        f"From a probability of {row['threshold']:.4f} on, {row['contacted']:,.0f} of the test"
+        f"From a probability of {percent(row['threshold'])} on, {row['contacted']:,.0f} of the test"
         f" part's {unit} are contacted ({row['share_contacted']:.1%}). The model expects"
         f" {row['expected']:,.1f} of them to convert; {row['converted']:,.0f} did{paid},"
         f" {row['share_reached']:.1%} of all who converted. Profit {row['profit']:,.2f}."
@@ -189,9 +191,10 @@ def profit_svg(
         return 8 + (top - max(profit, bottom)) / (top - bottom) * (_HIGH - _LOW - 8)
 
     track = " ".join(f"{_across(a):.1f},{up(b):.1f}" for a, b in zip(x, y) if b >= bottom)
+    line, _ = percents_apart(best["threshold"], row["threshold"])
     says = (
         f"Profit is highest, {best['profit']:,.2f}, where {best['share_contacted']:.1%} are"
-        f" contacted, from a probability of {best['threshold']:.4f} on. At the chosen threshold it"
+        f" contacted, from a probability of {line} on. At the chosen threshold it"
         f" is {row['profit']:,.2f}."
     )
     mark = (
@@ -250,9 +253,9 @@ def redraw(self: Audience) -> None:
     gain, cost = self.gain.value, self.cost.value
     row = audience(self.scorer, [self.threshold.value], gain, cost).iloc[0]
     self.answers[0].value = answers_html(
-        threshold=f"{row['threshold']:.4f}",
+        threshold=percent(row["threshold"]),
         contacted=f"{row['contacted']:.0f}",
-        expected=f"{row['expected']:.4f}",
+        expected=f"{row['expected']:,.1f}",
         converted=f"{row['converted']:.0f}",
         profit=f"{row['profit']:.2f}",
     ) + said_html(in_brief(row, self.unit))

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/whatif/05_builder.ipynb #bb1f9789
 from dataclasses import replace
+from pathlib import Path
 
 from fastcore.basics import patch
 
@@ -19,7 +20,7 @@ from clickstream_conv.whatif.builder_parts import (
     step_line,
     WAITS,
 )
-from .paths import path_in_words, path_of, path_svg
+from .paths import path_in_words, path_of, path_svg, percents_apart
 from .scenario import load_scenario, save_scenario, Scenario, scenario_of
 from .sessions import find_sessions, usual_event, usual_place
 from .widgets import answers_html, said_html
@@ -108,9 +109,7 @@ def redraw(self: SessionBuilder) -> None:
         else {"probability": None, "revenue": None, "segment": None}
     )
     told = {
-        "probability": "none"
-        if end["probability"] is None or end["probability"] != end["probability"]
-        else f"{end['probability']:.4f}"
+        "probability": percents_apart(end["probability"], self.scorer.threshold)[0],
     }
     if self.scorer.revenue is not None:
         told["revenue"] = (
@@ -270,15 +269,28 @@ def _move(self: SessionBuilder, by: int) -> None:
 def _save(self: SessionBuilder, _) -> None:
     "Keep the scenario."
     try:
-        self._say(f"Kept in {save_scenario(self.scenario, self.file.value)}.")
+        kept = save_scenario(self.scenario, self.file.value)
+        self._say(f"Kept in {kept.name}, in the folder {kept.absolute().parent}.")
     except OSError as error:
-        self._say(str(error))
+        self._say(
+            f"The session could not be kept in {self.file.value}: {error.strerror or error}. Write"
+            " another name into the field File, and press Save again."
+        )
 
 
 @patch
 def _load(self: SessionBuilder, _) -> None:
     "Read a scenario."
+    path = Path(self.file.value)
+    if not path.is_file():
+        return self._say(
+            f"There is no file {path.name or 'without a name'} in the folder"
+            f" {path.absolute().parent}. Write the name of a session that was kept into the field"
+            " File, with its folder where it is another one; Save keeps the session above there."
+        )
     try:
-        self._open(load_scenario(self.scorer, self.file.value))
+        self._open(load_scenario(self.scorer, path))
     except ValueError as error:
-        self._say(str(error))
+        self._say(f"{error}.".replace("..", "."))
+    except OSError as error:
+        self._say(f"{path} cannot be read: {error.strerror or error}.")

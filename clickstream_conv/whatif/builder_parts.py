@@ -9,6 +9,7 @@ __all__ = ['ANY', 'NONE', 'PRICES', 'WAITS', 'NO_WAIT', 'EDITED', 'step_line', '
 import ipywidgets as widgets
 from fastcore.basics import patch
 
+from ..explain.words import feature_title
 from ..log.checking import FINE
 from ..log.values import EVENTS
 from ..scoring.scorer import Scorer
@@ -90,7 +91,10 @@ class SessionBuilder(Panel):
 def _make_pickers(self: SessionBuilder) -> list:
     "Controls that pick a real session."
     names = self.scorer.card.session_context
-    wishes = [(ANY, None), *((f"{c}: {v}", (c, v)) for c in names for v in self.past.words[c][:12])]
+    wishes = [
+        (ANY, None),
+        *((f"{feature_title(c)}: {v}", (c, v)) for c in names for v in self.past.words[c][:12]),
+    ]
     self.converted = control(
         widgets.Dropdown,
         "Converted",
@@ -127,7 +131,7 @@ def _make_pickers(self: SessionBuilder) -> list:
 def _make_context(self: SessionBuilder) -> list:
     "A menu for each context column of the session, and the hour it starts."
     self.context = {
-        c: control(widgets.Dropdown, c, f"{c} of the session", "200px")
+        c: control(widgets.Dropdown, feature_title(c), f"{c} of the session", "200px")
         for c in self.scenario.context
     }
     timed = self.scorer.card.resolution in FINE
@@ -187,7 +191,7 @@ def _make_editor(self: SessionBuilder) -> list:
         "pause": NumberField("Pause (s)", "Seconds since the event before", 0.0, WAITS, "160px"),
     }
     self.edits |= {
-        c: control(widgets.Dropdown, c, f"{c} of the chosen event", "210px")
+        c: control(widgets.Dropdown, feature_title(c), f"{c} of the chosen event", "210px")
         for c in self.scenario.places
     }
     return [getattr(one, "box", one) for one in self.edits.values()]

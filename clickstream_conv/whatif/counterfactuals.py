@@ -12,6 +12,7 @@ from fastcore.basics import patch
 
 from ..scoring.scorer import Scorer
 from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
+from .paths import percents_apart
 from .scenario import Scenario, scenario_of
 from .sessions import find_sessions, past_of
 from .ways import ways_over
@@ -148,8 +149,9 @@ def redraw(self: Counterfactuals) -> None:
         self.changes.value,
         self.least.value,
     )
-    after = f"{found['after'].iloc[0]:.4f}" if len(found) else "none"
+    first = found["after"].iloc[0] if len(found) else None
+    before, after, _ = percents_apart(found.attrs["before"], first, self.threshold.value)
     self.answers[0].value = answers_html(
-        probability=f"{found.attrs['before']:.4f}", after=after, found=str(len(found))
+        probability=before, after=after, found=str(len(found))
     ) + said_html(found.attrs["says"])
     self.answers[1].value = _ways_table(found)

@@ -12,9 +12,11 @@ import ipywidgets as widgets
 import pandas as pd
 from fastcore.basics import patch
 
+from ..explain.words import feature_title
 from ..scoring.scorer import Scorer
 from .builder_parts import offer
 from .contradictions import nudge, range_of, useful_features
+from .paths import percents_apart
 from .sessions import past_of
 from .widgets import answers_html, control, Dial, html_text, Panel, text_area
 
@@ -22,10 +24,11 @@ from .widgets import answers_html, control, Dial, html_text, Panel, text_area
 def _slider_for(rows: pd.DataFrame, name: str) -> widgets.Widget | Dial:
     "A slider for a number, a menu for a word."
     limits = range_of(rows, name)
-    hint = f"Value of {name}"
+    title = feature_title(name)
+    hint = f"{title}: the column {name} of the session table"
     if limits.words:
-        return control(widgets.Dropdown, name, hint, "270px", options=limits.words)
-    return Dial(name, hint, limits.low, limits.low, limits.high, limits.step, label="130px")
+        return control(widgets.Dropdown, title, hint, "330px", options=limits.words)
+    return Dial(title, hint, limits.low, limits.low, limits.high, limits.step, label="210px")
 
 # %% ../../nbs/whatif/08_sliders.ipynb #23d94ccf
 class Sliders(Panel):
@@ -129,14 +132,16 @@ def _move(self: Sliders, name: str, value) -> None:
 def redraw(self: Sliders) -> None:
     "Ask the model and show what it says."
     found = self.found = nudge(self.scorer, self.row, self.changes)
+    after, before = percents_apart(found["probability"], found["before"])
     self.answers[0].value = answers_html(
-        probability=f"{found['probability']:.4f}",
-        before=f"{found['before']:.4f}",
+        probability=after,
+        before=before,
         distance=f"{found['distance']:.2f}",
         percentile=f"{found['percentile']:.1f}",
     )
     wrong = "".join(f"<li>{escape(words)}</li>" for words in found["warnings"])
-    moved = ", ".join(f"{c} = {html_text(v)}" for c, v in self.changes.items()) or "nothing yet"
+    told = (f"{feature_title(c)} = {html_text(v)}" for c, v in self.changes.items())
+    moved = ", ".join(told) or "nothing yet"
     self.answers[1].value = f"<p>Moved: {escape(moved)}.</p>" + (
         f'<div role="status"><strong>Caution: this session could not be.</strong><ul>{wrong}</ul></div>'
         if wrong

@@ -316,15 +316,17 @@ class Dial(NumberField):
         kind = widgets.FloatLogSlider if log else widgets.FloatSlider
         self.slider = kind(readout=False, tooltip=tooltip, layout=layout(width="190px"))
         self.slider.observe(lambda change: self._slid(change["new"]), "value")
-        super().__init__(description, tooltip, value, SliderRange(low, high, step), "250px", label)
+        wide = 250 if label == "initial" else 120 + int(label.removesuffix("px"))
+        limits = SliderRange(low, high, step)
+        super().__init__(description, tooltip, value, limits, f"{wide}px", label)
 
     def _faces(self) -> list:
         "The field and the slider."
-        return [widgets.HBox([self.field, self.slider], layout=layout(width="450px"))]
+        return [widgets.HBox([self.field, self.slider])]
 
     def _width(self, width: str) -> str:
         "The field and the slider, one beside the other."
-        return "450px"
+        return f"{int(width.removesuffix('px')) + 210}px"
 
     def _scale(self, value: float) -> float:
         return np.log10(max(value, 1e-12)) if self.log else value
