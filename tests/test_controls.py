@@ -239,14 +239,22 @@ def test_a_chosen_entry_is_used(lab, panel):
         if isinstance(menu, NumberField):
             continue
         for place in sorted({0, len(menu.options) // 2, len(menu.options) - 1}):
-            if name == "Kind" or name == "Product" or menu.options[place] != ("(none)", None):
-                menu.index = min(place, len(menu.options) - 1)
+            menu.index = place = min(place, len(menu.options) - 1)
+            if (panel, name) != ("sliders", "Events seen"):  # the menu of sessions begins anew
+                assert (menu.index, menu.label) == (place, menu._options_labels[place]), name
             shown, asked = menu.value, used()
             if name in ("Session", "Real session") and panel != "sliders":
                 given = lab["panels"][panel].given if panel == "ways" else asked
                 shown = given if shown is None else scenario_of(lab["scorer"], shown)
             assert asked == shown, (name, place)
             assert_all_agree(lab, panel)
+
+
+@pytest.mark.parametrize("panel", CONTROLS)
+def test_no_menu_is_drawn_empty(lab, panel):
+    "Also where nothing is wished, or nothing is known."
+    for name, (menu, _) in controls(lab, panel).items():
+        assert isinstance(menu, NumberField) or menu.index is not None, name
 
 
 def assert_all_agree(lab, panel):

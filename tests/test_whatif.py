@@ -377,6 +377,15 @@ def test_every_control_has_a_name(page):
         assert nameless == [], (name, nameless)
 
 
+def test_no_menu_is_drawn_empty(page):
+    found(page, ".cc-ways .cc-probability")
+    empty = page.evaluate(
+        """() => [...document.querySelectorAll("[class*=cc-] select")].filter(one =>
+            one.selectedIndex < 0 && !one.disabled).map(one => one.outerHTML.slice(0, 120))"""
+    )
+    assert empty == []
+
+
 def kept(page, folder, name):
     "Run all of a notebook in JupyterLab, and save it."
     ended = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-OutputArea-output")

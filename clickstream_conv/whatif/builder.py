@@ -145,6 +145,7 @@ def _find(self: SessionBuilder) -> None:
             (f"choose one of {len(said)}" if said else "none fits", None),
             *said,
         ]
+        self.session.index = 0
 
 # %% ../../nbs/whatif/05_builder.ipynb #483ae0d3
 @patch

@@ -18,6 +18,7 @@ from .sessions import past_of
 from clickstream_conv.whatif.widgets import (
     control,
     layout,
+    Menu,
     NumberField,
     Panel,
     SliderRange,
@@ -50,14 +51,14 @@ def step_line(
 
 
 def offer(
-    menu: widgets.Dropdown,  # A menu
+    menu: Menu,  # A menu
     values: list,  # What it offers, beside nothing
     value,  # What is chosen
 ) -> None:
     "Fill a menu, so that what is chosen is in it."
     words = [*values, *([value] if value is not None and value not in values else [])]
     menu.options = [(NONE, None), *((str(w), w) for w in words)]
-    menu.value = value
+    menu.index = words.index(value) + 1 if value is not None else 0
 
 # %% ../../nbs/whatif/04_builder_parts.ipynb #c1a57683
 class SessionBuilder(Panel):
@@ -96,7 +97,7 @@ def _make_pickers(self: SessionBuilder) -> list:
         *((f"{feature_title(c)}: {v}", (c, v)) for c in names for v in self.past.words[c][:12]),
     ]
     self.converted = control(
-        widgets.Dropdown,
+        Menu,
         "Converted",
         "Only sessions that converted, or did not",
         "170px",
@@ -113,11 +114,9 @@ def _make_pickers(self: SessionBuilder) -> list:
         )
         for name, value in (("Fewest", 4), ("Most", 12))
     )
-    self.wish = control(
-        widgets.Dropdown, "Context", "Only sessions of this context", "230px", options=wishes
-    )
+    self.wish = control(Menu, "Context", "Only sessions of this context", "230px", options=wishes)
     self.session = control(
-        widgets.Dropdown,
+        Menu,
         "Real session",
         "Sessions of the training part that fit; choosing one loads it",
         "420px",
@@ -131,12 +130,12 @@ def _make_pickers(self: SessionBuilder) -> list:
 def _make_context(self: SessionBuilder) -> list:
     "A menu for each context column of the session, and the hour it starts."
     self.context = {
-        c: control(widgets.Dropdown, feature_title(c), f"{c} of the session", "200px")
+        c: control(Menu, feature_title(c), f"{c} of the session", "200px")
         for c in self.scenario.context
     }
     timed = self.scorer.card.resolution in FINE
     self.hour = control(
-        widgets.Dropdown,
+        Menu,
         "Hour (UTC)",
         "Hour of the day at which the session starts",
         "150px",
@@ -175,23 +174,21 @@ def _make_editor(self: SessionBuilder) -> list:
     "A control for each thing that an event tells."
     self.edits = {
         "event": control(
-            widgets.Dropdown,
+            Menu,
             "Kind",
             "Kind of the chosen event",
             "170px",
             options=self.past.words["event"] or list(EVENTS),
         ),
-        "item_id": control(
-            widgets.Dropdown, "Product", "Its product; category and price follow", "230px"
-        ),
-        "category": control(widgets.Dropdown, "Category", "Its category", "230px"),
+        "item_id": control(Menu, "Product", "Its product; category and price follow", "230px"),
+        "category": control(Menu, "Category", "Its category", "230px"),
         "price": NumberField(
             "Price", "Its price; empty where unknown", None, PRICES, "160px", optional=True
         ),
         "pause": NumberField("Pause (s)", "Seconds since the event before", 0.0, WAITS, "160px"),
     }
     self.edits |= {
-        c: control(widgets.Dropdown, feature_title(c), f"{c} of the chosen event", "210px")
+        c: control(Menu, feature_title(c), f"{c} of the chosen event", "210px")
         for c in self.scenario.places
     }
     return [getattr(one, "box", one) for one in self.edits.values()]

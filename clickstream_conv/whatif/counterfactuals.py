@@ -6,7 +6,6 @@
 __all__ = ['Counterfactuals']
 
 # %% ../../nbs/whatif/12_counterfactuals.ipynb #9652d9e8
-import ipywidgets as widgets
 import pandas as pd
 from fastcore.basics import patch
 
@@ -19,6 +18,7 @@ from .ways import ways_over
 from clickstream_conv.whatif.widgets import (
     answers_html,
     control,
+    Menu,
     Panel,
     said_html,
     table_html,
@@ -100,7 +100,7 @@ class Counterfactuals(Panel):
 def _make_controls(self: Counterfactuals) -> None:
     "Session, threshold, changes and how common they must be."
     self.session = control(
-        widgets.Dropdown,
+        Menu,
         "Session",
         "A real session of the training part",
         "400px",
@@ -108,7 +108,7 @@ def _make_controls(self: Counterfactuals) -> None:
     )
     self.threshold = threshold_dial("The probability to be reached", self.scorer.threshold, 0.02)
     self.changes = control(
-        widgets.Dropdown,
+        Menu,
         "Changes at most",
         "How many changes may be combined",
         "190px",
@@ -116,7 +116,7 @@ def _make_controls(self: Counterfactuals) -> None:
         value=2,
     )
     self.least = control(
-        widgets.Dropdown,
+        Menu,
         "Common enough",
         "Share of sessions that must do the same",
         "260px",

@@ -159,15 +159,18 @@ def line_svg(
     floor, room = _HIGH - _LOW, _HIGH - _LOW - 8
     at = [(_LEFT + v * (_WIDE - _LEFT - _RIGHT), floor - room * p / top) for v, p in zip(x, y)]
     line, *ends = percents_apart(level, *y[-1:])
-    rule = _line_rule(floor - room * level / top, f"{level_name} {line}")
+    dashed = floor - room * level / top
+    rule = _line_rule(dashed, f"{level_name} {line}")
     track = (
         f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in at)}" fill="none"'
         f' stroke="{COLOURS["model"]}" stroke-width="1.6"/>'
     )
     end = ""
     if at:
+        near = at[-1][1] - dashed
+        aside = 0 if abs(near) > 12 else 12 - near if near >= 0 else -12 - near
         end = (
-            f'<text x="{at[-1][0] + 9:.1f}" y="{at[-1][1] + 4:.1f}"'
+            f'<text x="{at[-1][0] + 9:.1f}" y="{at[-1][1] + 4 + aside:.1f}"'
             f' font-weight="600">{ends[0]}</text>'
         )
     return (

@@ -18,16 +18,24 @@ from .builder_parts import offer
 from .contradictions import nudge, range_of, useful_features
 from .paths import percents_apart
 from .sessions import past_of
-from .widgets import answers_html, control, Dial, html_text, Panel, text_area
+from clickstream_conv.whatif.widgets import (
+    answers_html,
+    control,
+    Dial,
+    html_text,
+    Menu,
+    Panel,
+    text_area,
+)
 
 # %% ../../nbs/whatif/08_sliders.ipynb #0c940b7b
-def _slider_for(rows: pd.DataFrame, name: str) -> widgets.Widget | Dial:
+def _slider_for(rows: pd.DataFrame, name: str) -> Menu | Dial:
     "A slider for a number, a menu for a word."
     limits = range_of(rows, name)
     title = feature_title(name)
     hint = f"{title}: the column {name} of the session table"
     if limits.words:
-        return control(widgets.Dropdown, title, hint, "330px", options=limits.words)
+        return control(Menu, title, hint, "330px", options=limits.words)
     return Dial(title, hint, limits.low, limits.low, limits.high, limits.step, label="210px")
 
 # %% ../../nbs/whatif/08_sliders.ipynb #23d94ccf
@@ -68,14 +76,14 @@ def _make_controls(self: Sliders, landmark: int | None) -> None:
     "Which session to begin with, and a slider for each column."
     marks = [k for k in self.scorer.landmarks if (self.past.rows["landmark"] == k).sum() > 1]
     self.landmark = control(
-        widgets.Dropdown,
+        Menu,
         "Events seen",
         "Number of events after which the model is asked",
         "150px",
         options=marks,
         value=landmark or marks[len(marks) // 2],
     )
-    self.session = control(widgets.Dropdown, "Session", "A real session to begin with", "330px")
+    self.session = control(Menu, "Session", "A real session to begin with", "330px")
     self.reset = control(widgets.Button, "Reset", "Back to the real session", "90px")
     self.sliders = {c: _slider_for(self.past.rows, c) for c in self.names}
 
@@ -110,7 +118,7 @@ def _start(self: Sliders) -> None:
     with self._silently():
         for name, slider in self.sliders.items():
             value = self.row[name].iloc[0]
-            if isinstance(slider, widgets.Dropdown):
+            if isinstance(slider, Menu):
                 offer(
                     slider,
                     list(range_of(self.past.rows, name).words),
