@@ -144,7 +144,7 @@ def _line_rule(at: float, name: str) -> str:
         f' y="{at + 4:.1f}">{escape(name)}</text>'
     )
 
-
+# %% ../../nbs/whatif/02_paths.ipynb #fc926577
 def line_svg(
     x: np.ndarray,  # Position of each point, 0 to 1
     y: np.ndarray,  # Height of each point

@@ -29,7 +29,7 @@ from clickstream_conv.whatif.widgets import (
 )
 
 # %% ../../nbs/whatif/08_sliders.ipynb #0c940b7b
-def _slider_for(rows: pd.DataFrame, name: str) -> Menu | Dial:
+def _slider_for(rows: pd.DataFrame, name: str) -> widgets.Widget | Dial:
     "A slider for a number, a menu for a word."
     limits = range_of(rows, name)
     title = feature_title(name)
