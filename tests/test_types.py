@@ -35,17 +35,24 @@ def remarks(*options):
 
 
 def own_classes():
-    "Classes of the package, and what @patch adds to each: methods, and attributes that they set."
-    classes, added = set(), defaultdict(set)
+    "Classes of the package, and what @patch adds to each or to a class that it is made from: methods, and attributes that they set."
+    classes, added, above = set(), defaultdict(set), {}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
                 classes.add(node.name)
+                above[node.name] = [ast.unparse(base) for base in node.bases]
             if isinstance(node, ast.FunctionDef) and node.args.args:
                 first = node.args.args[0]
                 if first.arg in ("self", "cls") and first.annotation is not None:
                     kind = ast.unparse(first.annotation)
                     added[kind] |= {node.name, *attributes_set(node)}
+    for kind in classes:
+        waiting = [*above[kind]]
+        while waiting:
+            base = waiting.pop()
+            added[kind] |= added[base]
+            waiting += above.get(base, [])
     return classes, added
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -255,14 +256,14 @@ def test_the_first_widget_is_on_the_first_screen(page):
 
 
 def test_session_builder(page, scorer):
-    from clickstream_conv.whatif.paths import path_of
+    from clickstream_conv.whatif.paths import path_of, percents_apart
     from clickstream_conv.whatif.scenario import scenario_of
     from clickstream_conv.whatif.sessions import find_sessions
 
     chosen = find_sessions(scorer, None, (4, 12))["session_id"][0]
     scenario, said = (
         scenario_of(scorer, chosen),
-        lambda s: f"{path_of(scorer, s)['probability'].iloc[-1]:.4f}".replace("nan", "none"),
+        lambda s: percents_apart(path_of(scorer, s)["probability"].iloc[-1], scorer.threshold)[0],
     )
     before = found(page, ".cc-builder .cc-probability").inner_text()
     page.locator(".cc-builder").get_by_label("Real session").select_option(index=1)
@@ -279,22 +280,41 @@ def test_session_builder(page, scorer):
 
 
 def test_sliders(page, scorer):
+    from clickstream_conv.explain.words import feature_title
     from clickstream_conv.whatif.contradictions import nudge, useful_features
+    from clickstream_conv.whatif.paths import percents_apart
     from clickstream_conv.whatif.sessions import past_of
 
     rows, landmark = past_of(scorer).rows, scorer.landmarks[len(scorer.landmarks) // 2]
     row = rows[rows["landmark"] == landmark].head(1)
     name = next(c for c in useful_features(scorer) if rows[c].dtype.kind in "if")
     found(page, ".cc-sliders .cc-probability")
-    page.locator(".cc-sliders").get_by_label(name, exact=True).fill("1")
-    page.locator(".cc-sliders").get_by_label(name, exact=True).press("Tab")
+    field = page.locator(".cc-sliders").get_by_label(feature_title(name), exact=True)
+    field.fill("1")
+    field.press("Tab")
     expected = nudge(scorer, row, {name: 1.0})
-    assert (
-        text_of(page, ".cc-sliders .cc-probability", f"{expected['probability']:.4f}")
-        != f"{expected['before']:.4f}"
-    )
+    after, before = percents_apart(expected["probability"], expected["before"])
+    assert text_of(page, ".cc-sliders .cc-probability", after) != before
     assert text_of(page, ".cc-sliders .cc-percentile", f"{expected['percentile']:.1f}")
     shot(page, "sliders")
+
+
+def test_a_number_beyond_its_limits_is_brought_back_where_it_was_typed(page, scorer):
+    "Twice the same: the second time the field goes back to what it showed."
+    panel = page.locator(".cc-audience")
+    field = panel.get_by_label("Threshold", exact=True)
+    for typed, used in (("999999", "1"), ("999999", "1"), ("-4", "0.0001"), ("cheap", "0.0001")):
+        found(page, ".cc-audience .cc-profit")
+        field.fill(typed)
+        field.press("Tab")
+        sync_api.expect(field).to_have_value(used)
+        sync_api.expect(panel.get_by_text(f"{used} is used").first).to_be_visible()
+        sync_api.expect(panel.locator("[role=slider]").first).to_have_attribute(
+            "aria-valuenow", re.compile({"1": r"^(0|0\.0+)$"}.get(used, r"^-4(\.0+)?$"))
+        )
+    panel.get_by_role("button", name="The run's threshold").click()
+    sync_api.expect(field).to_have_value(str(scorer.threshold))
+    sync_api.expect(panel.get_by_text("is used")).to_have_count(0)
 
 
 def test_a_slider_by_the_keyboard(page, scorer):
@@ -328,6 +348,7 @@ def test_audience(page, scorer):
 
 
 def test_what_would_change_it(page, scorer):
+    from clickstream_conv.whatif.paths import percents_apart
     from clickstream_conv.whatif.scenario import scenario_of
     from clickstream_conv.whatif.sessions import find_sessions
     from clickstream_conv.whatif.ways import ways_over
@@ -337,7 +358,10 @@ def test_what_would_change_it(page, scorer):
     expected = ways_over(
         scorer, scenario_of(scorer, find_sessions(scorer, False, (2, 8))["session_id"][0])
     )
-    text_of(page, ".cc-ways .cc-probability", f"{expected.attrs['before']:.4f}")
+    first = expected["after"].iloc[0] if len(expected) else None
+    before, after, _ = percents_apart(expected.attrs["before"], first, scorer.threshold)
+    text_of(page, ".cc-ways .cc-probability", before)
+    text_of(page, ".cc-ways .cc-after", after)
     text_of(page, ".cc-ways .cc-found", str(len(expected)))
     shot(page, "ways")
 
@@ -351,6 +375,15 @@ def test_every_control_has_a_name(page):
             const label = one.id && document.querySelector(`label[for="${one.id}"]`)
             return !(one.innerText || one.ariaLabel || (label && label.innerText)) }).map(one => one.outerHTML.slice(0, 120))""")
         assert nameless == [], (name, nameless)
+
+
+def test_no_menu_is_drawn_empty(page):
+    found(page, ".cc-ways .cc-probability")
+    empty = page.evaluate(
+        """() => [...document.querySelectorAll("[class*=cc-] select")].filter(one =>
+            one.selectedIndex < 0 && !one.disabled).map(one => one.outerHTML.slice(0, 120))"""
+    )
+    assert empty == []
 
 
 def kept(page, folder, name):

@@ -16,10 +16,21 @@ from fastcore.basics import patch
 
 from ..base.pictures import COLOURS
 from ..base.runs import read_run_table
+from ..base.texts import percent
 from ..scoring.scorer import Scorer
 from .contradictions import score_rows
+from .paths import percents_apart
 from .sessions import Past, past_of
-from .widgets import answers_html, control, Dial, Panel, said_html, text_area
+from clickstream_conv.whatif.widgets import (
+    answers_html,
+    control,
+    NumberField,
+    Panel,
+    said_html,
+    SliderRange,
+    text_area,
+    threshold_dial,
+)
 
 # %% ../../nbs/whatif/09_audience.ipynb #e0285779
 THRESHOLDS = 120  # rows of an audience's frame, at most
@@ -130,7 +141,7 @@ def in_brief(
     "What a threshold reaches, in words."
     paid = f", with a revenue of {row['revenue']:,.2f}" if row["revenue"] == row["revenue"] else ""
     return (
-        f"From a probability of {row['threshold']:.4f} on, {row['contacted']:,.0f} of the test"
+        f"From a probability of {percent(row['threshold'])} on, {row['contacted']:,.0f} of the test"
         f" part's {unit} are contacted ({row['share_contacted']:.1%}). The model expects"
         f" {row['expected']:,.1f} of them to convert; {row['converted']:,.0f} did{paid},"
         f" {row['share_reached']:.1%} of all who converted. Profit {row['profit']:,.2f}."
@@ -180,9 +191,10 @@ def profit_svg(
         return 8 + (top - max(profit, bottom)) / (top - bottom) * (_HIGH - _LOW - 8)
 
     track = " ".join(f"{_across(a):.1f},{up(b):.1f}" for a, b in zip(x, y) if b >= bottom)
+    line, _ = percents_apart(best["threshold"], row["threshold"])
     says = (
         f"Profit is highest, {best['profit']:,.2f}, where {best['share_contacted']:.1%} are"
-        f" contacted, from a probability of {best['threshold']:.4f} on. At the chosen threshold it"
+        f" contacted, from a probability of {line} on. At the chosen threshold it"
         f" is {row['profit']:,.2f}."
     )
     mark = (
@@ -199,18 +211,9 @@ def profit_svg(
     )
 
 # %% ../../nbs/whatif/09_audience.ipynb #020d7b13
-def _amount(description: str, tooltip: str, value: float, low: float, step: float):
+def _amount(description: str, tooltip: str, value: float, low: float) -> NumberField:
     "A field for an amount of money."
-    return control(
-        widgets.BoundedFloatText,
-        description,
-        tooltip,
-        "150px",
-        value=value,
-        min=low,
-        max=1e9,
-        step=step,
-    )
+    return NumberField(description, tooltip, value, SliderRange(low, 1e9, 0.01), "150px")
 
 # %% ../../nbs/whatif/09_audience.ipynb #dc34dc5c
 class Audience(Panel):
@@ -223,26 +226,24 @@ class Audience(Panel):
         cost: float = 1.0,  # What a contact costs
     ):
         self.scorer, self.unit = scorer, "rows" if scorer.outcome.kind == "next" else "sessions"
-        line = min(max(scorer.threshold, 1e-4), 1.0)
-        self.threshold = Dial(
-            "Threshold", "Contacted from this probability on", line, 1e-4, 1.0, 0.01, log=True
-        )
+        line = scorer.threshold
+        self.threshold = threshold_dial("Contacted from this probability on", line, 0.01)
         self.own = control(
             widgets.Button,
             "The run's threshold",
             "Back to the threshold that the run chose inside its training part",
             "170px",
         )
-        self.gain = _amount("Gain", "What a converted contact brings", gain, low=0.01, step=1)
-        self.cost = _amount("Cost", "What a contact costs", cost, low=0, step=0.1)
+        self.gain = _amount("Gain", "What a converted contact brings", gain, low=0.01)
+        self.cost = _amount("Cost", "What a contact costs", cost, low=0)
         self._lay_out(
             "audience",
             "Audience",
-            [[self.threshold.box, self.own], [self.gain, self.cost]],
+            [[self.threshold.box, self.own], [self.gain.box, self.cost.box]],
             [text_area(), text_area()],
         )
-        self._on([self.threshold.field, self.gain, self.cost], lambda change: self.redraw())
-        self.own.on_click(lambda _: setattr(self.threshold.field, "value", line))
+        self._on([self.threshold, self.gain, self.cost], lambda change: self.redraw())
+        self.own.on_click(lambda _: self.threshold.set(line))
         self.redraw()
 
 # %% ../../nbs/whatif/09_audience.ipynb #146e1cd1
@@ -250,11 +251,11 @@ class Audience(Panel):
 def redraw(self: Audience) -> None:
     "Count, and show what was counted."
     gain, cost = self.gain.value, self.cost.value
-    row = audience(self.scorer, [self.threshold.field.value], gain, cost).iloc[0]
+    row = audience(self.scorer, [self.threshold.value], gain, cost).iloc[0]
     self.answers[0].value = answers_html(
-        threshold=f"{row['threshold']:.4f}",
+        threshold=percent(row["threshold"]),
         contacted=f"{row['contacted']:.0f}",
-        expected=f"{row['expected']:.4f}",
+        expected=f"{row['expected']:,.1f}",
         converted=f"{row['converted']:.0f}",
         profit=f"{row['profit']:.2f}",
     ) + said_html(in_brief(row, self.unit))

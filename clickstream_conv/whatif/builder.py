@@ -7,15 +7,23 @@ __all__ = []
 
 # %% ../../nbs/whatif/05_builder.ipynb #bb1f9789
 from dataclasses import replace
+from pathlib import Path
 
 from fastcore.basics import patch
 
 from ..log.checking import FINE
-from .builder_parts import offer, SessionBuilder, step_line
-from .paths import path_in_words, path_of
+from clickstream_conv.whatif.builder_parts import (
+    NO_WAIT,
+    offer,
+    PRICES,
+    SessionBuilder,
+    step_line,
+    WAITS,
+)
+from .paths import path_in_words, path_of, path_svg, percents_apart
 from .scenario import load_scenario, save_scenario, Scenario, scenario_of
 from .sessions import find_sessions, usual_event, usual_place
-from .widgets import answers_html, path_svg, said_html
+from .widgets import answers_html, said_html
 
 # %% ../../nbs/whatif/05_builder.ipynb #94a224b9
 @patch
@@ -27,6 +35,8 @@ def show(
     "Show a scenario in all controls, and its answer."
     self.scenario, before = scenario, self.steps.index
     with self._silently():
+        if scenario != self._real:
+            self.session.value = None
         self.steps.options = [
             (step_line(n, step, scenario.places), n) for n, step in enumerate(scenario.steps, 1)
         ]
@@ -48,29 +58,45 @@ def _open(self: SessionBuilder, scenario: Scenario) -> None:
     "Show another scenario, its last event chosen."
     self.show(scenario, len(scenario) or None)
 
+
+@patch
+def _open_real(self: SessionBuilder, name: str | None) -> None:
+    "Show a real session, whose name the menu shows until something is changed."
+    if name:
+        self._real = scenario_of(self.scorer, name)
+        self._open(self._real)
+
 # %% ../../nbs/whatif/05_builder.ipynb #fda5aa0e
 @patch
 def _show_editor(self: SessionBuilder) -> None:
     "Show the chosen event in the editor."
     event = self.scenario.steps[self.steps.index] if len(self.scenario) else None
     with self._silently():
-        for name, edit in self.edits.items():
-            edit.disabled = (
-                event is None or name == "pause" and self.scorer.card.resolution not in FINE
-            )
+        for edit in self.edits.values():
+            getattr(edit, "field", edit).disabled = event is None
+        self._show_numbers(event)
         if event is None:
+            for name in {*self.edits} - {"price", "pause"}:
+                self.edits[name].value = None
             return
         self.edits["event"].options = list(
             dict.fromkeys([*self.past.words["event"], event["event"]])
         )
-        self.edits["event"].value, self.edits["pause"].value = (
-            event["event"],
-            round(event["pause"], 2),
-        )
-        self.edits["price"].value = "" if event["price"] is None else f"{event['price']:g}"
+        self.edits["event"].value = event["event"]
         offer(self.edits["item_id"], self.past.products["item_id"].to_list(), event["item_id"])
         for name in ("category", *self.scenario.places):
             offer(self.edits[name], self.past.words[name], event[name])
+
+
+@patch
+def _show_numbers(self: SessionBuilder, event: dict | None) -> None:
+    "Price and pause of the chosen event; nothing is waited for before the first one."
+    waits = event is not None and self.steps.index > 0
+    self.edits["pause"].field.disabled = not waits or self.scorer.card.resolution not in FINE
+    if self._typing != "price":
+        self.edits["price"].set(event["price"] if event else None, PRICES)
+    if self._typing != "pause":
+        self.edits["pause"].set(*((event["pause"], WAITS) if waits else (0.0, NO_WAIT)))
 
 # %% ../../nbs/whatif/05_builder.ipynb #49e6697e
 @patch
@@ -83,9 +109,7 @@ def redraw(self: SessionBuilder) -> None:
         else {"probability": None, "revenue": None, "segment": None}
     )
     told = {
-        "probability": "none"
-        if end["probability"] is None or end["probability"] != end["probability"]
-        else f"{end['probability']:.4f}"
+        "probability": percents_apart(end["probability"], self.scorer.threshold)[0],
     }
     if self.scorer.revenue is not None:
         told["revenue"] = (
@@ -121,6 +145,7 @@ def _find(self: SessionBuilder) -> None:
             (f"choose one of {len(said)}" if said else "none fits", None),
             *said,
         ]
+        self.session.index = 0
 
 # %% ../../nbs/whatif/05_builder.ipynb #483ae0d3
 @patch
@@ -129,9 +154,7 @@ def _wire(self: SessionBuilder) -> None:
     self._on([self.converted, self.least, self.most, self.wish], lambda change: self._find())
     self._on(
         [self.session],
-        lambda change: (
-            self._open(scenario_of(self.scorer, change["new"])) if change["new"] else None
-        ),
+        lambda change: self._open_real(change["new"]),
     )
     self._on([self.steps], lambda change: self._show_editor(), "index")
     for name, menu in self.context.items():
@@ -170,13 +193,6 @@ def _edit(self: SessionBuilder, name: str, value) -> None:
     "Change what the chosen event tells. A product brings its category and price, a product or kind its usual place."
     step = self.steps.index + 1
     event = self.scenario.steps[step - 1]
-    if name == "price":
-        try:
-            value = float(value) if value.strip() else None
-        except ValueError:
-            return self._say(
-                f"The price {value!r} is no number. Write one such as 19.90, or leave it empty."
-            )
     values = {name: value}
     if name == "item_id":
         values = usual_event(
@@ -184,10 +200,15 @@ def _edit(self: SessionBuilder, name: str, value) -> None:
         )
     if name == "event":
         values |= usual_place(self.scorer, value, event["item_id"], event["category"])
+    self._typing = name  # what it says of what was typed stays
     try:
         self.show(self.scenario.changed(step, **values), step)
     except ValueError as error:
+        self._typing = ""
+        self.show(self.scenario, step)
         self._say(str(error))
+    finally:
+        self._typing = ""
 
 
 @patch
@@ -249,15 +270,28 @@ def _move(self: SessionBuilder, by: int) -> None:
 def _save(self: SessionBuilder, _) -> None:
     "Keep the scenario."
     try:
-        self._say(f"Kept in {save_scenario(self.scenario, self.file.value)}.")
+        kept = save_scenario(self.scenario, self.file.value)
+        self._say(f"Kept in {kept.name}, in the folder {kept.absolute().parent}.")
     except OSError as error:
-        self._say(str(error))
+        self._say(
+            f"The session could not be kept in {self.file.value}: {error.strerror or error}. Write"
+            " another name into the field File, and press Save again."
+        )
 
 
 @patch
 def _load(self: SessionBuilder, _) -> None:
     "Read a scenario."
+    path = Path(self.file.value)
+    if not path.is_file():
+        return self._say(
+            f"There is no file {path.name or 'without a name'} in the folder"
+            f" {path.absolute().parent}. Write the name of a session that was kept into the field"
+            " File, with its folder where it is another one; Save keeps the session above there."
+        )
     try:
-        self._open(load_scenario(self.scorer, self.file.value))
+        self._open(load_scenario(self.scorer, path))
     except ValueError as error:
-        self._say(str(error))
+        self._say(f"{error}.".replace("..", "."))
+    except OSError as error:
+        self._say(f"{path} cannot be read: {error.strerror or error}.")

@@ -6,23 +6,24 @@
 __all__ = ['Counterfactuals']
 
 # %% ../../nbs/whatif/12_counterfactuals.ipynb #9652d9e8
-import ipywidgets as widgets
 import pandas as pd
 from fastcore.basics import patch
 
 from ..scoring.scorer import Scorer
 from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
+from .paths import percents_apart
 from .scenario import Scenario, scenario_of
 from .sessions import find_sessions, past_of
 from .ways import ways_over
 from clickstream_conv.whatif.widgets import (
     answers_html,
     control,
-    Dial,
+    Menu,
     Panel,
     said_html,
     table_html,
     text_area,
+    threshold_dial,
 )
 
 # %% ../../nbs/whatif/12_counterfactuals.ipynb #f8e6355e
@@ -89,7 +90,7 @@ class Counterfactuals(Panel):
             [text_area(), text_area()],
         )
         self._on(
-            [self.session, self.threshold.field, self.changes, self.least],
+            [self.session, self.threshold, self.changes, self.least],
             lambda change: self.redraw(),
         )
         self.redraw()
@@ -99,18 +100,15 @@ class Counterfactuals(Panel):
 def _make_controls(self: Counterfactuals) -> None:
     "Session, threshold, changes and how common they must be."
     self.session = control(
-        widgets.Dropdown,
+        Menu,
         "Session",
         "A real session of the training part",
         "400px",
         options=_offered(self.scorer, self.given),
     )
-    line = min(max(self.scorer.threshold, 1e-4), 1.0)
-    self.threshold = Dial(
-        "Threshold", "The probability to be reached", line, 1e-4, 1.0, 0.02, log=True
-    )
+    self.threshold = threshold_dial("The probability to be reached", self.scorer.threshold, 0.02)
     self.changes = control(
-        widgets.Dropdown,
+        Menu,
         "Changes at most",
         "How many changes may be combined",
         "190px",
@@ -118,7 +116,7 @@ def _make_controls(self: Counterfactuals) -> None:
         value=2,
     )
     self.least = control(
-        widgets.Dropdown,
+        Menu,
         "Common enough",
         "Share of sessions that must do the same",
         "260px",
@@ -147,12 +145,13 @@ def redraw(self: Counterfactuals) -> None:
     self.ways = found = ways_over(
         self.scorer,
         self.chosen(),
-        self.threshold.field.value,
+        self.threshold.value,
         self.changes.value,
         self.least.value,
     )
-    after = f"{found['after'].iloc[0]:.4f}" if len(found) else "none"
+    first = found["after"].iloc[0] if len(found) else None
+    before, after, _ = percents_apart(found.attrs["before"], first, self.threshold.value)
     self.answers[0].value = answers_html(
-        probability=f"{found.attrs['before']:.4f}", after=after, found=str(len(found))
+        probability=before, after=after, found=str(len(found))
     ) + said_html(found.attrs["says"])
     self.answers[1].value = _ways_table(found)

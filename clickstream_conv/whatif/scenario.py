@@ -208,7 +208,9 @@ def scenario_of(
         raise ValueError(
             f"the training part holds no session {session_id!r}. Find one: find_sessions(scorer)"
         )
-    real = real.with_columns(pause=((pl.col("t") - pl.col("t").shift(1)) / 1e6).fill_null(0.0))
+    real = real.with_columns(
+        pause=((pl.col("t") - pl.col("t").shift(1)) / 1e6).round(6).fill_null(0.0)
+    )
     steps = tuple(real.select(*STEP, *empty.places).to_dicts())
     return replace(
         empty, context={c: real[c][0] for c in empty.context}, steps=steps, start=real["t"][0]

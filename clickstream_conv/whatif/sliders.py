@@ -12,20 +12,31 @@ import ipywidgets as widgets
 import pandas as pd
 from fastcore.basics import patch
 
+from ..explain.words import feature_title
 from ..scoring.scorer import Scorer
 from .builder_parts import offer
 from .contradictions import nudge, range_of, useful_features
+from .paths import percents_apart
 from .sessions import past_of
-from .widgets import answers_html, control, Dial, html_text, Panel, text_area
+from clickstream_conv.whatif.widgets import (
+    answers_html,
+    control,
+    Dial,
+    html_text,
+    Menu,
+    Panel,
+    text_area,
+)
 
 # %% ../../nbs/whatif/08_sliders.ipynb #0c940b7b
 def _slider_for(rows: pd.DataFrame, name: str) -> widgets.Widget | Dial:
     "A slider for a number, a menu for a word."
     limits = range_of(rows, name)
-    hint = f"Value of {name}"
+    title = feature_title(name)
+    hint = f"{title}: the column {name} of the session table"
     if limits.words:
-        return control(widgets.Dropdown, name, hint, "270px", options=limits.words)
-    return Dial(name, hint, limits.low, limits.low, limits.high, limits.step, label="130px")
+        return control(Menu, title, hint, "330px", options=limits.words)
+    return Dial(title, hint, limits.low, limits.low, limits.high, limits.step, label="210px")
 
 # %% ../../nbs/whatif/08_sliders.ipynb #23d94ccf
 class Sliders(Panel):
@@ -54,7 +65,7 @@ class Sliders(Panel):
         self.reset.on_click(lambda _: self._start())
         for name, slider in self.sliders.items():
             self._on(
-                [getattr(slider, "field", slider)],
+                [slider],
                 lambda change, name=name: self._move(name, change["new"]),
             )
         self._begin()
@@ -65,14 +76,14 @@ def _make_controls(self: Sliders, landmark: int | None) -> None:
     "Which session to begin with, and a slider for each column."
     marks = [k for k in self.scorer.landmarks if (self.past.rows["landmark"] == k).sum() > 1]
     self.landmark = control(
-        widgets.Dropdown,
+        Menu,
         "Events seen",
         "Number of events after which the model is asked",
         "150px",
         options=marks,
         value=landmark or marks[len(marks) // 2],
     )
-    self.session = control(widgets.Dropdown, "Session", "A real session to begin with", "330px")
+    self.session = control(Menu, "Session", "A real session to begin with", "330px")
     self.reset = control(widgets.Button, "Reset", "Back to the real session", "90px")
     self.sliders = {c: _slider_for(self.past.rows, c) for c in self.names}
 
@@ -107,14 +118,14 @@ def _start(self: Sliders) -> None:
     with self._silently():
         for name, slider in self.sliders.items():
             value = self.row[name].iloc[0]
-            if isinstance(slider, widgets.Dropdown):
+            if isinstance(slider, Menu):
                 offer(
                     slider,
                     list(range_of(self.past.rows, name).words),
                     None if pd.isna(value) else str(value),
                 )
             else:
-                slider.set(self.ranges[name].low if pd.isna(value) else value, self.ranges[name])
+                slider.set(None if pd.isna(value) else float(f"{value:.6g}"), self.ranges[name])
     self.redraw()
 
 # %% ../../nbs/whatif/08_sliders.ipynb #bbfeafb0
@@ -129,14 +140,16 @@ def _move(self: Sliders, name: str, value) -> None:
 def redraw(self: Sliders) -> None:
     "Ask the model and show what it says."
     found = self.found = nudge(self.scorer, self.row, self.changes)
+    after, before = percents_apart(found["probability"], found["before"])
     self.answers[0].value = answers_html(
-        probability=f"{found['probability']:.4f}",
-        before=f"{found['before']:.4f}",
+        probability=after,
+        before=before,
         distance=f"{found['distance']:.2f}",
         percentile=f"{found['percentile']:.1f}",
     )
     wrong = "".join(f"<li>{escape(words)}</li>" for words in found["warnings"])
-    moved = ", ".join(f"{c} = {html_text(v)}" for c, v in self.changes.items()) or "nothing yet"
+    told = (f"{feature_title(c)} = {html_text(v)}" for c, v in self.changes.items())
+    moved = ", ".join(told) or "nothing yet"
     self.answers[1].value = f"<p>Moved: {escape(moved)}.</p>" + (
         f'<div role="status"><strong>Caution: this session could not be.</strong><ul>{wrong}</ul></div>'
         if wrong

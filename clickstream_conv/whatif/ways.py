@@ -15,6 +15,7 @@ from ..scoring.scorer import Scorer
 from .contradictions import apply_changes, score_rows
 from .likeness import FAR
 from .next_events import Change, continuations, edits
+from .paths import percents_apart
 from .scenario import refuse_other, Scenario
 from .sessions import past_of
 
@@ -231,11 +232,12 @@ def _ways_in_words(
             "There is nothing to predict here: the session has converted, or has fewer than the"
             f" {tried['first']} events from which the model answers."
         )
+    now, asked, best = percents_apart(before, line, tried["best"])
     if before >= line:
-        return f"The session is at {before:.4f}, over the threshold of {line:.4f} already."
+        return f"The session is at {now}, over the threshold of {asked} already."
     if len(found):
         return (
-            f"From {before:.4f} over the threshold of {line:.4f}:"
+            f"From {now} over the threshold of {asked}:"
             f" {count_in_words(len(found), 'way')} with"
             f" {count_in_words(int(found['changes'].iloc[0]), 'change')}. {CAUTION}"
         )
@@ -243,14 +245,14 @@ def _ways_in_words(
         reach = f"{tried['over']} of those tried would be over it, but no real session is like them"
     else:
         reach = (
-            f"the highest of those tried is {tried['best']:.4f}"
+            f"the highest of those tried is {best}"
             if tried["best"] == tried["best"]
             else "nothing could be tried"
         )
     return (
         f"No realistic way with up to {count_in_words(tried['most_changes'], 'change')}"
-        f" lifts the session from {before:.4f}"
-        f" over {line:.4f}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
+        f" lifts the session from {now}"
+        f" over {asked}: {reach}. Tried was what at least {tried['least']:.1%} of sessions do."
     )
 
 # %% ../../nbs/whatif/11_ways.ipynb #652abd0c
