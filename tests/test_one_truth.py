@@ -16,6 +16,7 @@ from clickstream_conv.features.sessions import load_sessions
 from clickstream_conv.judging.flags import flags_in_words
 from clickstream_conv.judging.thresholds import one_per_session
 from clickstream_conv.models.fitting import probability
+from clickstream_conv.pipeline.ending import told_in_brief
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.scoring.written import notes_path
 from clickstream_conv.whatif.audience import audience
@@ -170,3 +171,15 @@ def test_every_page_of_the_report_says_that_a_model_is_not_fit_for_use(run, scor
     }
     assert len(pages) > 8
     assert [name for name, text in pages.items() if "Do not use this model yet" not in text] == []
+
+
+def test_a_terminal_is_told_ten_lines_and_the_rest_stands_in_a_file(demo, run, scorer):
+    lines = (run / "summary.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line not in demo[1].stdout] == []
+    brief = told_in_brief(run.folder, lines)
+    labels = [label for label, _ in brief]
+    assert scorer.fit_for_use is False and labels[0] == "do not use"
+    assert len(brief) <= 10 and labels[-2:] == ["more", "open"]
+    assert {"log", "convert", "revenue", "segments", "why"} <= set(labels)
+    assert "flag" not in labels  # what to do is not said of a model that is not fit for use
+    assert dict(brief)["more"].startswith(f"{len(lines) - 1} sentences in all: ")

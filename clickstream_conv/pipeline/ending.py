@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SENTENCES', 'SUMMARY', 'ASKED', 'MADE_FROM', 'read_in_words', 'keep_sentences', 'figures_told', 'headlines_of',
-           'summary', 'keep_summary', 'in_brief', 'located_source', 'told_of', 'pages_of', 'report_is_current',
+           'summary', 'keep_summary', 'told_in_brief', 'located_source', 'told_of', 'pages_of', 'report_is_current',
            'make_report', 'stages_until']
 
 # %% ../../nbs/pipeline/06_ending.ipynb #4c0efb62
@@ -89,7 +89,7 @@ def summary(
     report = f" (open {REPORT})" if (folder / REPORT).is_file() else ""
     return [f"results: {folder}{report}", *(one.text for one in terminal_sentences(figures))]
 
-# %% ../../nbs/pipeline/06_ending.ipynb #d12faf29
+
 SUMMARY = "summary.txt"  # in a run's folder: all that a run has to say
 
 
@@ -134,7 +134,7 @@ def _fitness_in_brief(figures: dict) -> list:
     return [("fit for use", why) if fit else ("do not use", f"Do not use this model yet. {why}")]
 
 
-def in_brief(
+def told_in_brief(
     folder: Path,  # A run's folder
     lines: list,  # As made by summary
 ) -> list:  # Of (label, sentence), at most ten: fitness, log, answers, what to do, where more is

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUIET', 'LAUNCH', 'MOST_SAID', 'FAULT', 'WAYS', 'MEMORY', 'NO_MEMORY', 'STOPPED', 'ENDED', 'stage_notebook',
-           'environment', 'own_kernel', 'say', 'say_labelled', 'shortened', 'of_system', 'is_ours', 'innermost',
+           'environment', 'own_kernel', 'say', 'say_all', 'shortened', 'of_system', 'is_ours', 'innermost',
            'where_raised', 'means_no_memory', 'failure', 'interrupt', 'execute']
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #272743e1
@@ -97,23 +97,27 @@ def own_kernel(
             yield place
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #a0813142
+def _labelled(label: str, line: object) -> str:
+    "A line behind its label, which is in colour where the reader wants colours (https://no-color.org)."
+    colour = None if os.environ.get("NO_COLOR") else "red" if label == "do not use" else "cyan"
+    head = typer.style(f"{label:<12}", fg=colour, bold=colour is not None)
+    return f"{head}{for_terminal(line)}"
+
+
 def say(
-    line: object,  # Anything, in one line or several
+    line: object,  # Anything, in one line or several; a pair: a label of ours, and what it stands for
     err: bool = False,  # Whether it goes to the other stream
 ) -> None:
     "Write to the terminal; no word of a log or a file's name can command it."
-    typer.echo(for_terminal(line), err=err)
+    typer.echo(_labelled(*line) if isinstance(line, tuple) else for_terminal(line), err=err)
 
 
-def say_labelled(
-    label: str,  # A word or two
-    line: str,  # What it stands for
+def say_all(
+    lines: list,  # As say takes each
 ) -> None:
-    "Write a line to the terminal, its label in colour where the reader wants colours (https://no-color.org)."
-    colour = None if os.environ.get("NO_COLOR") else "red" if label == "do not use" else "cyan"
-    typer.echo(
-        f"{typer.style(f'{label:<12}', fg=colour, bold=colour is not None)}{for_terminal(line)}"
-    )
+    "Write lines to the terminal."
+    for line in lines:
+        say(line)
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #44a18cc6
 MOST_SAID = 1_200  # characters of a message

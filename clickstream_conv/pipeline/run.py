@@ -10,13 +10,13 @@ from pathlib import Path
 
 from .again import files_of, named_files
 from clickstream_conv.pipeline.ending import (
-    in_brief,
     keep_sentences,
     keep_summary,
     located_source,
     make_report,
     stages_until,
     summary,
+    told_in_brief,
 )
 from .notebooks import say
 from clickstream_conv.pipeline.parameters import (
@@ -35,6 +35,19 @@ def _files_read(log: str, mapping_file: str, mapping) -> list:
     files = [file for path in paths for file in files_of(path)]
     return files + [file for file in named_files(mapping, paths) if file not in files]
 
+# %% ../../nbs/pipeline/07_run.ipynb #5f851560
+def _told(folder: Path, record: dict, sign: str, brief: bool) -> list:
+    "What a run has to say: all, or few lines with labels; and that it was signed."
+    from clickstream_conv.base.runs import Run
+    from clickstream_conv.base.signature import sign_run
+
+    lines = summary(folder, record)
+    keep_summary(folder, lines)
+    signed = sign_run(Run(folder), sign) if sign else []
+    if not brief:
+        return [*lines, *signed]
+    return [*told_in_brief(folder, lines), *(("signed", line) for line in signed)]
+
 # %% ../../nbs/pipeline/07_run.ipynb #85253a82
 def run_pipeline(
     given: dict,  # Parameters that are given: name: value
@@ -49,7 +62,7 @@ def run_pipeline(
     "From a log to a model: check, fetch, run, sum up."
     from clickstream_conv.base.extras import refuse_without
     from clickstream_conv.base.runs import Run
-    from clickstream_conv.base.signature import read_key, sign_run
+    from clickstream_conv.base.signature import read_key
 
     refuse_without("run", "a run")
     wanted_stages = stages_until(until)
@@ -77,9 +90,4 @@ def run_pipeline(
     keep_sentences(folder)
     if report:
         make_report(folder)
-    lines = summary(folder, record)
-    keep_summary(folder, lines)
-    signed = sign_run(Run(folder), sign) if sign else []
-    if not brief:
-        return [*lines, *signed]
-    return [*in_brief(folder, lines), *(("signed", line) for line in signed)]
+    return _told(folder, record, sign, brief)

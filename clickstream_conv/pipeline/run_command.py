@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from .notebooks import say, say_labelled
+from .notebooks import say_all
 from .parameters import read_config, split_pairs
 from .run import run_pipeline
 
@@ -196,15 +196,11 @@ def run(
       clickstream-conv run --source mine.yaml --path "logs/*.csv" -p folds=3
     """
     log = dict(source=source, path=path, sessions=sessions, seed=seed)
-    predicted = dict(landmarks=landmarks, outcome=outcome)
+    log |= dict(landmarks=landmarks, outcome=outcome)
     limits = dict(test_share=test_share, max_rejected=max_rejected, memory=memory)
     written = read_config(config)
     out = out or str(written.pop("out", ""))
     until = until or str(written.pop("until", ""))
-    given = {**written, **_stated(log | predicted | limits), **split_pairs(parameter)}
+    given = {**written, **_stated(log | limits), **split_pairs(parameter)}
     brief = sys.stdout.isatty()
-    for line in run_pipeline(given, out, fresh, until, report, jobs or 0, sign, brief):
-        if brief:
-            say_labelled(*line)
-        else:
-            say(line)
+    say_all(run_pipeline(given, out, fresh, until, report, jobs or 0, sign, brief))
