@@ -264,9 +264,9 @@ def _picture_in_words(curve: pd.DataFrame, row: pd.Series, column: str) -> str:
     if best["profit"] <= 0:
         return "No threshold brings a profit."
     return (
-        f"Profit is highest on this test part, {best['profit']:,.2f}, where"
-        f" {best['share_contacted']:.1%} are contacted, from {best['threshold']:.4f} on; at the"
-        f" chosen threshold it is {row['profit']:,.2f}."
+        f"Of the thresholds drawn, the one from {best['threshold']:.4f} on brings the highest profit"
+        f" on this test part, {best['profit']:,.2f}, and contacts {best['share_contacted']:.1%}; the"
+        f" chosen threshold brings {row['profit']:,.2f}."
     )
 
 
