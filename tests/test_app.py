@@ -361,7 +361,7 @@ def test_a_threshold_moves_the_matrix(app, asked, browser):
     )
     page.wait_for_timeout(1000)
     settled(page)
-    moved = float(slider.get_attribute("aria-valuenow"))
+    moved = float(slider.input_value())
     assert moved > lower and shown_from(page, moved) == told(moved)
     page.get_by_role("link", name="Segments", exact=True).click()
     page.wait_for_url("**/segments", timeout=SLOW)
