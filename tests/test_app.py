@@ -19,6 +19,7 @@ PAGES = {
     "upload": "Upload",
     "session": "One session",
     "what-if": "What if",
+    "contacts": "Whom to contact",
     "segments": "Segments",
     "card": "Model card",
 }
@@ -278,6 +279,97 @@ def test_the_model_answers_a_changed_session(app, browser):
     page = opened(browser, app[0], "what-if")
     page.get_by_role("button", name="Add this event at the end").click()
     page.get_by_text("The model says").wait_for(timeout=SLOW)
+    is_sound(page)
+    page.close()
+
+
+def rows_of_events(page):
+    "How many events the table of the scenario holds, once it is there."
+    table = page.locator("[data-testid=stDataFrame] table").last
+    table.wait_for(state="attached", timeout=SLOW)
+    return int(table.get_attribute("aria-rowcount")) - 1
+
+
+def test_ten_rapid_clicks_are_ten_events(app, browser):
+    page = opened(browser, app[0], "what-if")
+    button, before = (
+        page.get_by_role("button", name="Add this event at the end"),
+        rows_of_events(page),
+    )
+    for _ in range(10):
+        button.click()
+    page.wait_for_function(
+        "count => [...document.querySelectorAll('[data-testid=stDataFrame] table')].at(-1)?.getAttribute('aria-rowcount') == count",
+        arg=str(before + 11),
+        timeout=SLOW,
+    )
+    settled(page)
+    assert rows_of_events(page) == before + 10
+    page.get_by_text("Change an event", exact=True).click()
+    button = page.get_by_role("button", name="Leave it out")
+    for _ in range(3):
+        button.click()
+    page.wait_for_function(
+        "count => [...document.querySelectorAll('[data-testid=stDataFrame] table')].at(-1)?.getAttribute('aria-rowcount') == count",
+        arg=str(before + 8),
+        timeout=SLOW,
+    )
+    page.get_by_role("button", name="Undo all changes").click()
+    page.get_by_text("The model says").wait_for(state="detached", timeout=SLOW)
+    settled(page)
+    is_sound(page)
+    assert rows_of_events(page) == before
+    page.close()
+
+
+def matrix(page):
+    "The confusion matrix of the page: the words of its cells, row by row."
+    rows = page.locator("[data-testid=stTable] table").first.locator("tbody tr").all()
+    return [row.locator("td").all_inner_texts() for row in rows]
+
+
+def test_a_threshold_moves_the_matrix(app, asked, browser):
+    "Typed, pushed along the slider, and brought back: the page shows what its headless twin counts."
+    from clickstream_conv.app.threshold_page import contacts_at, judged_part, matrix_in_words
+    from clickstream_conv.scoring.scorer import Scorer
+
+    scorer = Scorer.load(asked[0])
+    part = judged_part(scorer)
+
+    def told(threshold):
+        return matrix_in_words(contacts_at(part, threshold)).to_numpy().tolist()
+
+    def shown_from(page, threshold):
+        page.get_by_text(f"Flagged from a probability of {threshold:.4f} on.").wait_for(
+            timeout=SLOW
+        )
+        settled(page)
+        return matrix(page)
+
+    page = opened(browser, app[0], "contacts")
+    assert shown_from(page, scorer.threshold) == told(scorer.threshold)
+    lower = round(scorer.threshold / 2, 4)
+    field = page.get_by_label("Threshold, typed")
+    field.fill(str(lower))
+    field.press("Enter")
+    assert shown_from(page, lower) == told(lower) != told(scorer.threshold)
+    slider = page.get_by_role("slider")
+    for _ in range(5):
+        slider.press("ArrowRight")
+    page.get_by_text(f"Flagged from a probability of {lower:.4f} on.").wait_for(
+        state="detached", timeout=SLOW
+    )
+    page.wait_for_timeout(1000)
+    settled(page)
+    moved = float(slider.input_value())
+    assert moved > lower and shown_from(page, moved) == told(moved)
+    page.get_by_role("link", name="Segments", exact=True).click()
+    page.wait_for_url("**/segments", timeout=SLOW)
+    settled(page)
+    page.get_by_role("link", name="Whom to contact", exact=True).click()
+    assert shown_from(page, moved) == told(moved)  # another page in between changes nothing
+    page.get_by_role("button", name="The run's threshold").click()
+    assert shown_from(page, scorer.threshold) == told(scorer.threshold)
     is_sound(page)
     page.close()
 

@@ -29,7 +29,7 @@ EXTRAS = {  # extra: modules of the libraries that it brings
         "sphinx",
         "statsmodels",
     ),
-    "app": ("streamlit", "matplotlib", "plotly", "shap"),
+    "app": ("streamlit", "ipywidgets", "matplotlib", "plotly", "shap"),
     "lab": ("ipywidgets", "jupyterlab"),
     "spark": ("pyspark",),
     "databases": ("psycopg",),
