@@ -184,20 +184,22 @@ TAKEN = {
         revenue_high revenue_low segment status
     """,
     "stages": """
-        about above_noise after after_item all_no all_yes asked at_risk at_second band before
-        body both bought bounce_per_exit buys carted category_code category_id cells change
-        column common contacted count decided dwell early end event_id event_name event_params
-        events_a_second example exits_in_all f1 files first first_hit fold following from funnel
-        gap geo gigabytes got group held high highest hit hits index item_logged items kind last
-        late least left len length lengths lift limit line_total logged longest_pause low m
-        margin mean middle mm model_card n n_item_pauses n_priced name new_category new_item nm
-        nn no observed off order order_revenue p pages partner path pause percentile pieces
-        place predicted prices profit profit_per_1000 ratio read reason relation repeats
-        roc_auc_within row rows scenario second seconds seconds_a_page seen self sentences
-        session sessions share share_contacted share_of_limit share_reached sides skip_lines
-        sorted_too stages start state switch t_hit tables targets terminal terms text then
-        time_format times to traffic_source trained trials unusual upload usual value visit
-        visits warnings whole with_category worse worth y yes
+        about above_noise after after_item all all_no all_yes asked at_risk at_second
+        band before body both bought bounce_per_exit buys carted category_code
+        category_id cells change column common contacted count decided dwell early end
+        event_id event_name event_params events_a_second example exits_in_all f1 files
+        first first_hit fold following from funnel gap geo gigabytes got group held high
+        highest hit hits index item_logged items kind last late least left len length
+        lengths lift limit line_total logged longest_pause low m margin mean middle mm
+        model_card n n_item_pauses n_priced name new_category new_item nm nn no observed
+        off order order_revenue p pages partner path pause percentile pieces place
+        predicted prices profit profit_per_1000 ratio read reason relation repeats
+        roc_auc_within row rows scenario second seconds seconds_a_page seen self
+        sentences session sessions share share_contacted share_of_limit share_reached
+        sides skip_lines sorted_too stages start state switch t_hit tables targets
+        terminal terms text then threshold time_format times to traffic_source trained
+        trials unusual upload usual value visit visits warnings whole with_category
+        worse worth y yes
     """,
 }
 
