@@ -127,7 +127,7 @@ def shown_safely(
 
     return show
 
-
+# %% ../../nbs/app/11_pages.ipynb #4be021cd
 def show_pages(
     folder: str = "",  # A run's folder; empty: the last word of the command line
 ) -> None:

@@ -199,7 +199,7 @@ def threshold_in_words(
         return f"{line} This is the run's own threshold."
     return f"{line} The run's own " + ("flags nobody." if own > HIGHEST else f"is {own:.4f}.")
 
-
+# %% ../../nbs/app/10_threshold_page.ipynb #3960df4a
 def counting_in_words(
     scorer: Scorer,  # Of the run
     part: JudgedPart,  # Its decisions
@@ -269,7 +269,7 @@ def _picture_in_words(curve: pd.DataFrame, row: pd.Series, column: str) -> str:
         f" chosen threshold brings {row['profit']:,.2f}."
     )
 
-
+# %% ../../nbs/app/10_threshold_page.ipynb #1fa3d796
 def plot_contacts(
     curve: pd.DataFrame,  # An audience, with the profit asked for
     row: pd.Series,  # What the chosen threshold reaches

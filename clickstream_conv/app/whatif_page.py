@@ -55,7 +55,7 @@ export default function({ parentElement, data, setStateValue }) {
 }
 """
 
-
+# %% ../../nbs/app/09_whatif_page.ipynb #41e63116
 def new_presses(
     pressed: dict | None,  # As the browser counts: since (when its button was made), count
     seen: dict | None,  # The same, as it was when it was last looked at
