@@ -199,7 +199,7 @@ def test_upload_and_a_picture_with_the_name_of_a_log(app, asked, browser, tmp_pa
     page.get_by_role("button", name="Download CSV").wait_for(timeout=SLOW)
     settled(page)
     is_sound(page)
-    assert "reach the threshold of" in page.inner_text("body")
+    assert "flagged (" in page.inner_text("body")
     scored = downloaded(page, tmp_path)
     assert len(scored) == scored["session_id"].n_unique() == sessions
     assert scored["probability"].drop_nulls().is_between(0, 1).all() and scored[
