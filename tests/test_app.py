@@ -283,6 +283,33 @@ def test_the_model_answers_a_changed_session(app, browser):
     page.close()
 
 
+def test_a_session_is_chosen_by_outcome_and_by_chance(asked):
+    from streamlit.testing.v1 import AppTest
+
+    from clickstream_conv.app.session_page import ended_sessions
+    from clickstream_conv.base.runs import Run
+
+    page = AppTest.from_string(
+        "from clickstream_conv.app.pages import PAGES, shown_safely\n"
+        f"shown_safely(PAGES['session'][1], {str(asked[0])!r})()",
+        default_timeout=120,
+    ).run()
+    ended = ended_sessions(Run(str(asked[0])))
+    for title, converted in (("converted", 1), ("not converted", 0)):
+        page.segmented_control[0].set_value(title).run()
+        drawn = set()
+        for _ in range(4):
+            page.button[0].click().run()
+            assert (len(page.exception), len(page.error)) == (0, 0)
+            drawn.add(page.session_state["session"])
+            assert page.selectbox[0].value == page.session_state["session"]
+        assert len(drawn) > 1
+        assert set(ended.filter(pl.col("session_id").is_in([*drawn]))["converted"]) == {converted}
+    page.slider[0].set_value((99.5, 100.0)).run()
+    assert len(page.exception) == 0 and page.selectbox[0].value
+    assert "so all are offered" in page.info[0].value
+
+
 def rows_of_events(page):
     "How many events the table of the scenario holds, once it is there."
     table = page.locator("[data-testid=stDataFrame] table").last
