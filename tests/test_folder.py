@@ -715,8 +715,10 @@ def test_a_run_of_a_release_answers_as_it_did_or_is_refused_in_a_sentence(archiv
         return
     assert len(found) == len(answers)
     for now, then in zip(found, answers):
-        assert now.keys() == then.keys()
+        assert now.keys() >= then.keys()
         for name, value in then.items():
+            if name == "flagged":  # was of the asked row alone; is of the session so far
+                continue
             assert now[name] == (
                 pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value
             ), name

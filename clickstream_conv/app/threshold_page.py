@@ -167,16 +167,16 @@ def figures_in_words(
 ) -> pd.DataFrame:  # figure, value, 95 % interval, counted
     "Shares, F1 and profit with their intervals."
     done, percent = found.done, "{:.1%}".format
-    of = dict(share_flagged="flagged", precision="found", recall="found")
+    shares = [one for one in AT_THRESHOLD.values() if one.share_of]
     rows = [
         _in_words(
             done,
-            name,
-            AT_THRESHOLD[name].title,
+            one.name,
+            one.title,
             percent,
-            f"{done[part]:,} of {done[AT_THRESHOLD[name].share_of]:,}",
+            f"{done['flagged' if one.share_of == 'decided' else 'found']:,} of {done[one.share_of]:,}",
         )
-        for name, part in of.items()
+        for one in shares
     ]
     profit = f"profit per 1,000 {found.unit}"
     rows.append(_in_words(done, "f1", "F1", "{:.3f}".format, ""))

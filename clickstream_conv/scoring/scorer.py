@@ -362,7 +362,8 @@ def score_finished(
     with atomic_write(out) as file, appender(file, out.suffix) as append:
         append(scores)
     flagged = int(scores["flagged"].sum())
-    said = [flagged_in_words(flagged, len(scores), scorer.threshold), *scorer.tested_flags()]
+    said = [f"{count_in_words(len(scores), 'session')} scored"]
+    said += [flagged_in_words(flagged, len(scores), scorer.threshold), *scorer.tested_flags()]
     said += scorer._finished_sentences(checked, scores, numbered)
     if numbered:
         said.append(
