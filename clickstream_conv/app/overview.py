@@ -17,7 +17,7 @@ from ..base.pictures import Chart, COLOURS, LIMIT, POOLED
 from ..base.runs import read_json, Run
 from ..judging.figures import title_of_metric
 from ..judging.flags import flags_in_words
-from ..judging.intervals import TOO_FEW
+from ..judging.intervals import TOO_FEW, too_few
 from ..judging.moments import after_in_words
 from ..models.styles import styles_of
 from ..report.answer import read_figures
@@ -122,12 +122,6 @@ def who_converts(
         return f"{row['converted']:,.0f} of {row['rows']:,.0f} rows that convert"
     return f"{row['converted_sessions']:,.0f} of {row['sessions']:,.0f} sessions that convert"
 
-
-def _too_few(row: pd.Series) -> bool:
-    "Whether so few convert that a figure of the order would be chance."
-    old = pd.isna(row.get("sessions"))
-    return row["converted" if old else "converted_sessions"] < TOO_FEW
-
 # %% ../../nbs/app/00_overview.ipynb #8b07c46b
 def main_finding(
     figures: pd.DataFrame,  # As made by figures_of_model
@@ -136,7 +130,7 @@ def main_finding(
     row = main_row(figures)
     if row is None:
         return "The run has no figure for how well its model ranks sessions."
-    if _too_few(row):
+    if too_few(row):
         return f"Too few to judge the model: {who_converts(row)} in the test part."
     auc, low, high, title = _ranking(row)
     when = ", seen up to the same moment," if title != "ROC-AUC" else ","
@@ -176,7 +170,7 @@ def _numbers(run: Run, card: LogCard, figures: pd.DataFrame) -> dict:
                 f" {card.outcome.says}"
             ),
         )
-    if row is not None and not _too_few(row):
+    if row is not None and not too_few(row):
         auc, low, high, title = _ranking(row)
         found[title] = (
             f"{auc:.2f}",

@@ -25,7 +25,7 @@ from .mapping_form import Upload
 from ..base.pictures import Chart, COLOURS
 from ..base.runs import read_run_table, Run
 from ..base.texts import frame_for_spreadsheet
-from ..judging.flags import flagged_in_words
+from ..judging.flags import counted_flags, flagged_in_words
 from ..scoring.answers import LACKING, learned_in_words, new_word_sentences
 from ..scoring.loading import LOADED
 from ..scoring.scorer import Scorer
@@ -102,7 +102,7 @@ def _score_finished(scorer: Scorer, sessions: pl.DataFrame, landmarks: str, prog
 
 def _score_events(scorer: Scorer, events: pl.DataFrame, landmarks: str, progress) -> tuple:
     "Answers for sessions of events, portion by portion."
-    portions, found, tally = in_portions(events), [], Tally()
+    portions, found, tally = in_portions(events), [], Tally(scorer.outcome.decided_by)
     for done, portion in enumerate(portions, 1):
         scores, sound, states = scorer.score_part(portion, landmarks)
         add_part(tally, portion, scores, sound, states)
@@ -144,7 +144,8 @@ def predictions_table(
         for c in ordered.columns
         if ordered[c].null_count() == len(ordered) or c == "notes" and (ordered[c] == "").all()
     ]
-    constant = ["landmark"] if (ordered["landmark"] == 0).all() else []
+    finished = (ordered["landmark"] == 0).all()  # asked once, at their end
+    constant = ["landmark", "flagged_at", "highest"] if finished else []
     return ordered.select(
         pl.col(c).alias(title) for c, title in TITLES.items() if c not in (*empty, *constant)
     ).to_pandas()
@@ -211,8 +212,8 @@ def flagged_sentence(
     scorer: Scorer,  # Of the run
 ) -> str:  # Sentences
     "How many sessions are flagged, and what the threshold does in the run's test part."
-    decided = scores["flagged"].drop_nulls()
-    here = flagged_in_words(int(decided.sum()), len(decided), scorer.threshold)
+    unit = scorer.outcome.decided_by
+    here = flagged_in_words(*counted_flags(scores, unit), scorer.threshold, unit)
     tested = [f"{one[:1].upper()}{one[1:]}." for one in scorer.tested_flags()]
     return " ".join([f"{here}.", *tested])
 

@@ -32,6 +32,7 @@ from clickstream_conv.app.upload_form import (
 )
 from .uploads import first_look, MOST_MB, run_source, safe_name
 from ..base.texts import count_in_words, frame_for_spreadsheet, spreadsheet_note
+from ..judging.flags import counted_flags
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/07_upload_pages.ipynb #685c015a
@@ -158,7 +159,7 @@ def _downloads(scores: pl.DataFrame, name: str) -> None:
 # %% ../../nbs/app/07_upload_pages.ipynb #8e8137ae
 def _answer_tiles(scores: pl.DataFrame, own: pl.DataFrame, upload) -> dict:
     "Figures of an upload: each with a line below."
-    asked = scores.drop_nulls("probability")
+    asked, (flagged, decided) = scores.drop_nulls("probability"), counted_flags(scores)
     tiles = {
         "sessions": (f"{len(scores):,}", f"of {upload.rows:,} rows in {upload.name}"),
         "mean probability": (
@@ -166,8 +167,8 @@ def _answer_tiles(scores: pl.DataFrame, own: pl.DataFrame, upload) -> dict:
             f"in the run's test part {own['probability'].mean() or 0:.1%}",
         ),
         "flagged": (
-            f"{int(scores['flagged'].sum()):,}",
-            f"of {count_in_words(scores['flagged'].count(), 'session')}, each once",
+            f"{flagged:,}",
+            f"of {count_in_words(decided, 'session')}, each once",
         ),
     }
     if asked["revenue"].count():

@@ -102,9 +102,8 @@ def in_interval(
     words,  # Function from a number to words
 ) -> str:  # Such as 0.83 (0.79 to 0.87)
     "A figure of a row with its interval, for a title."
-    return value_in_words(
-        *(float(row.get(f"{name}{end}", math.nan)) for end in ("", "_low", "_high")), words
-    )
+    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    return value_in_words(math.nan if value is None else float(value), low, high, words)
 
 # %% ../../nbs/base/02_findings.ipynb #7da7a218
 def share_in_words(

@@ -21,7 +21,7 @@ from clickstream_conv.base.findings import (
 )
 from ..base.pictures import LIMIT, POOLED
 from ..judging.figures import FIGURES, Metric, metric_of, metrics_on
-from ..judging.intervals import TOO_FEW, with_intervals
+from ..judging.intervals import TOO_FEW, too_few, with_intervals
 from clickstream_conv.judging.moments import (
     gone_by,
     LEAST_CONVERTED,
@@ -102,12 +102,6 @@ def _first_in_words(row: dict, limit: dict | None) -> Sentence:
     )
 
 # %% ../../nbs/classification/02_headlines.ipynb #03258843
-def _too_few(row: dict) -> bool:
-    "Whether so few convert, or do not, that a figure would be chance."
-    one, all_ = ("converted_sessions", "sessions") if "sessions" in row else ("converted", "rows")
-    return min(row[one], row[all_] - row[one]) < TOO_FEW
-
-
 def _few_in_words(row: dict, code: str) -> Sentence:
     "That there is no figure, and how many convert."
     where, at = _rows_at(row["landmark"]), _at(row["landmark"])
@@ -147,7 +141,7 @@ def _landmark_in_words(row: dict, limit: dict | None) -> Sentence:
     "One landmark."
     where, k = _rows_at(row["landmark"]), row["landmark"]
     converts, counts = _converting(row, where)
-    if _too_few(row):
+    if too_few(row):
         return _few_in_words(row, "classification.at_landmark")
     said, figures = _auc_in_words(row, limit, "roc_auc", where)
     return Sentence(
@@ -216,7 +210,7 @@ def _losses_in_words(row: dict, limit: dict | None) -> list:
 # %% ../../nbs/classification/02_headlines.ipynb #e67277d3
 def _whole_in_words(whole: dict, limit: dict | None) -> list:
     "All rows together: their order, their losses and their calibration."
-    if _too_few(whole):
+    if too_few(whole):
         return [_few_in_words(whole, "classification.within_landmarks")]
     pooled = [_pooled_in_words(whole, limit)] if whole["landmark"] == POOLED else []
     return [_first_in_words(whole, limit), *pooled, *_losses_in_words(whole, limit)]

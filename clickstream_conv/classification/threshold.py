@@ -43,7 +43,7 @@ def decisions(
     np.ndarray, np.ndarray, np.ndarray, str
 ]:  # Outcome, probability and visitor of each decision; what a decision is about
     "What is decided: a session once, or each row where the outcome is about the next event."
-    if outcome.kind == "next":
+    if outcome.decided_by == "rows":
         return table["converted"].to_numpy(), np.asarray(p), table["visitor"].to_numpy(), "rows"
     once = one_per_session(table, p)
     return (

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TOO_FEW', 'draws_of_visitors', 'ends_of', 'interval_of', 'figures_of_draws', 'with_ends', 'share_with_ends',
-           'with_intervals', 'figure_in_words', 'paired_difference', 'ece_if_calibrated']
+           'with_intervals', 'too_few', 'figure_in_words', 'paired_difference', 'ece_if_calibrated']
 
 # %% ../../nbs/judging/01_intervals.ipynb #e38eb163
 from statistics import NormalDist
@@ -127,7 +127,16 @@ def with_intervals(
     return shown
 
 
-TOO_FEW = 10  # converted rows or sessions below which a figure is said to be chance
+TOO_FEW = 10  # sessions that convert, or that do not, below which a figure would be chance
+
+
+def too_few(
+    row: dict,  # Figures with their counts: sessions, or rows where an old run knows no sessions
+) -> bool:
+    "Whether so few convert, or do not, that a figure would be chance."
+    named = row.get("sessions") is not None and row["sessions"] == row["sessions"]
+    one, all_ = ("converted_sessions", "sessions") if named else ("converted", "rows")
+    return min(row[one], row[all_] - row[one]) < TOO_FEW
 
 
 def figure_in_words(

@@ -7,7 +7,7 @@ __all__ = ['AT_ONE_MOMENT', 'AT_ANY', 'answer_classification', 'answer_regressio
 
 # %% ../../nbs/report/08_numbers.ipynb #f7b1d73b
 from ..base.findings import chosen_value, exact_count, sampled_as
-from ..judging.intervals import TOO_FEW
+from ..judging.intervals import TOO_FEW, too_few
 from clickstream_conv.report.answer import (
     Answer,
     answer_bar,
@@ -110,11 +110,6 @@ def _sure_of_pairs(of: dict, source: dict, row: dict, limit: dict, name: str, ro
     return text, (*of_limit, *of_pooled, *of_counts)
 
 # %% ../../nbs/report/08_numbers.ipynb #d072f6bf
-def _too_few(row: dict) -> bool:
-    "Whether so few convert that a figure of the order would be chance."
-    return row["converted_sessions" if "sessions" in row else "converted"] < TOO_FEW
-
-
 def _answer_of_few(row: dict, rows: str, model: str) -> Answer:
     "That nothing can be said of the order yet."
     converts, counts = _sessions_in_words(row, rows)
@@ -135,7 +130,7 @@ def answer_classification(
     )
     kind = kind_of(source.get("ready_made"))
     name, rows, pairs = _pairs_told(row, kind)
-    if _too_few(row):
+    if too_few(row):
         return _answer_of_few(row, rows, of["model"])
     bars = [_of_pairs(row, "this model", name, rows)]
     best = ""

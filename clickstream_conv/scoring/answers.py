@@ -172,7 +172,7 @@ ROW = ("session_id", "landmark")  # what names a row of scores
 @patch
 def _deciding(self: Scorer, events: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
     "Where it is decided whether a session is flagged; of a question about the next event each row decides."
-    if self.outcome.kind == "next":
+    if self.outcome.decided_by == "rows":
         return plan.filter(pl.col("status").is_in(SCORED)).select(ROW)
     return deciding_rows(session_progress(events, self.outcome), plan, self.landmarks)
 
@@ -181,7 +181,7 @@ def _deciding(self: Scorer, events: pl.DataFrame, plan: pl.DataFrame) -> pl.Data
 def _flags(self: Scorer, plan: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:
     "Whether and where each row's session is flagged by then."
     asked = plan.select(ROW)
-    if self.outcome.kind != "next":
+    if self.outcome.decided_by == "sessions":
         return flags_so_far(asked, decided, self.threshold)
     own = asked.join(decided, on=ROW, how="left", maintain_order="left")
     flagged = pl.col("probability") >= self.threshold
@@ -349,11 +349,11 @@ def tested_flags(
     self: Scorer,
 ) -> list:  # Sentences; none where the run kept no such figures
     "What the run's threshold does in its test part, and what was expected of it in training."
-    unit, found = "rows" if self.outcome.kind == "next" else "sessions", []
+    found = []
     for part, where in TESTED_ON.items():
         done = self.judged.get("at_threshold", {}).get(part)
         if done and done.get("decided"):
-            found.append(f"{where}: {flags_in_words(done, unit)}")
+            found.append(f"{where}: {flags_in_words(done, self.outcome.decided_by)}")
     return found
 
 # %% ../../nbs/scoring/06_answers.ipynb #08098615

@@ -20,7 +20,7 @@ import clickstream_conv.scoring.live  # noqa: F401  (methods of Scorer)
 import clickstream_conv.scoring.raw  # noqa: F401  (methods of Scorer)
 from ..base.runs import atomic_write, brief_folder, naming_damage, Run
 from ..base.texts import count_in_words, frame_for_spreadsheet, spreadsheet_note
-from ..judging.flags import flagged_in_words
+from ..judging.flags import counted_flags, flagged_in_words
 from ..log.addresses import is_address
 from ..log.counts import Checked
 from ..log.files import format_of
@@ -90,7 +90,9 @@ def scored_sentences(
         *scorer.unfit(),
         f"{tally.events:,} events read, {len(checked.rejected):,} rejected{of_rejected}",
         f"{count_in_words(rows, 'row')}: {by_status}",
-        flagged_in_words(tally.counts["flagged"], tally.counts["decided"], scorer.threshold),
+        flagged_in_words(
+            tally.counts["flagged"], tally.counts["decided"], scorer.threshold, tally.unit
+        ),
         *scorer.tested_flags(),
         *learned_in_words(learned, tally.counts["sessions scored"]),
         *checked.notes,
@@ -114,7 +116,7 @@ def _score_parts(
     bar: "tqdm",  # Told of each part
 ) -> tuple[Tally, Checked]:  # What scoring came to, and what became of all rows
     "Score part after part into the file; a log that is refused leaves the file as it was."
-    tally, results = Tally(), []
+    tally, results = Tally(scorer.outcome.decided_by), []
     name, rules = sorted_log.name, sorted_log.rules
     with atomic_write(out) as file, appender(file, out.suffix) as append:
         for checked in sorted_log.parts:
@@ -361,9 +363,8 @@ def score_finished(
     scores, numbered = scorer._finished_answers(checked.events), "session_id" not in named.columns
     with atomic_write(out) as file, appender(file, out.suffix) as append:
         append(scores)
-    flagged = int(scores["flagged"].sum())
     said = [f"{count_in_words(len(scores), 'session')} scored"]
-    said += [flagged_in_words(flagged, len(scores), scorer.threshold), *scorer.tested_flags()]
+    said += [flagged_in_words(*counted_flags(scores), scorer.threshold), *scorer.tested_flags()]
     said += scorer._finished_sentences(checked, scores, numbered)
     if numbered:
         said.append(

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ..base.runs import atomic_write
 from ..base.texts import frame_for_spreadsheet
+from ..judging.flags import counted_flags
 from ..log.addresses import is_address, parse_address
 from ..log.files import log_files
 from .answers import EMPTY
@@ -104,6 +105,7 @@ def score_targets(
 class Tally:
     "What scoring a log has come to, part by part."
 
+    unit: str = "sessions"  # What a decision is about
     read: int = 0  # Events that were read
     events: int = 0  # Events that were scored
     counts: Counter = field(
@@ -118,9 +120,8 @@ class Tally:
 
 def _add_scores(tally: Tally, scores: pl.DataFrame) -> None:
     "Count the scores of a part."
-    decided = scores.drop_nulls("flagged").group_by("session_id").agg(pl.col("flagged").any())
-    counted = dict(decided=len(decided), flagged=int(decided["flagged"].sum()))
-    tally.counts.update(rows=len(scores), **counted)
+    flagged, decided = counted_flags(scores, tally.unit)
+    tally.counts.update(rows=len(scores), flagged=flagged, decided=decided)
     tally.counts.update(
         {("status", status): n for status, n in scores["status"].value_counts().iter_rows()}
     )

@@ -55,6 +55,11 @@ class Outcome:
         "The outcome's name, with the word proxy where it is one."
         return f"{self.name} (proxy)" if self.proxy else self.name
 
+    @property
+    def decided_by(self) -> str:
+        "What is flagged or not: sessions, each once, or rows where each row asks about the next event."
+        return "rows" if self.kind == "next" else "sessions"
+
 # %% ../../nbs/sources/02_source.ipynb #9be0435a
 def outcome_hit(
     outcome: Outcome,  # What is predicted: a column, and what it equals

@@ -225,7 +225,7 @@ class Audience(Panel):
         gain: float = 20.0,  # What a converted contact brings
         cost: float = 1.0,  # What a contact costs
     ):
-        self.scorer, self.unit = scorer, "rows" if scorer.outcome.kind == "next" else "sessions"
+        self.scorer, self.unit = scorer, scorer.outcome.decided_by
         line = scorer.threshold
         self.threshold = threshold_dial("Contacted from this probability on", line, 0.01)
         self.own = control(

@@ -77,7 +77,7 @@ def flag_of_session(
     "Whether a session is flagged."
     if pd.isna(flagged_at):
         return " The session is not flagged."
-    return f" The session is flagged since {count_in_words(int(flagged_at), 'event')}."
+    return f" The session has been flagged since event {int(flagged_at)}."
 
 
 def path_in_words(
