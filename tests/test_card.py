@@ -27,7 +27,6 @@ READS_THE_FILE = {  # modules that may read ready_made by its name, and why: the
 }
 ASKS_THE_KIND = {  # module: how often it asks whether there are events; it may only become less
     "app/page_parts.py": 1,
-    "app/threshold_page.py": 1,
     "app/upload_pages.py": 3,
     "audit/lines.py": 1,
     "clustering/behaviour.py": 2,

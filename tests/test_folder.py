@@ -707,7 +707,8 @@ def test_a_run_of_a_release_answers_as_it_did_or_is_refused_in_a_sentence(archiv
     made_with = read_json(run, "models/manifest.json")["conversion"]["versions"]
     same = all(release(package_version(name)) == release(then) for name, then in made_with.items())
     try:
-        found = Scorer.load(run).score(events, "every").scores.to_dicts()
+        scorer = Scorer.load(run)
+        found = scorer.score(events, "every").scores.to_dicts()
     except ValueError as refused:
         assert (
             not same and "was made with" in str(refused) and "Make it again with" in str(refused)
@@ -715,10 +716,11 @@ def test_a_run_of_a_release_answers_as_it_did_or_is_refused_in_a_sentence(archiv
         return
     assert len(found) == len(answers)
     for now, then in zip(found, answers):
-        assert now.keys() >= then.keys()
+        assert now.keys() - then.keys() == {"flagged_at", "highest", "fit_for_use"}
+        answered = now["probability"] is not None
+        over = now["probability"] >= scorer.threshold if answered else None
+        assert then.pop("flagged") == over  # was of the asked row alone; is of the session so far
         for name, value in then.items():
-            if name == "flagged":  # was of the asked row alone; is of the session so far
-                continue
             assert now[name] == (
                 pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value
             ), name

@@ -212,16 +212,8 @@ def counting_in_words(
             f" decision of its own: {decided} rows of the run's test part. A row is flagged where"
             " its probability reaches the threshold."
         )
-    if not scorer.card.kind.has_events:
-        return (
-            f"Counted are the {decided} finished sessions of the run's test part, each once. A"
-            " session is flagged where its probability reaches the threshold."
-        )
-    return (
-        f"Counted are the {decided} sessions of the run's test part, each once. A session is"
-        " flagged at the first trained landmark at which, still at risk, its probability reaches"
-        f" the threshold. Landmarks: {', '.join(map(str, scorer.landmarks))} events."
-    )
+    landmarks = ", ".join(map(str, scorer.landmarks))
+    return scorer.card.kind.flagged.format(decided=decided, landmarks=landmarks)
 
 
 def reached_in_words(

@@ -134,6 +134,21 @@ def _fitness_in_brief(figures: dict) -> list:
     return [("fit for use", why) if fit else ("do not use", f"Do not use this model yet. {why}")]
 
 
+def _cautions_in_brief(figures: dict) -> list:
+    "What else to know before anybody acts: the first of it, and how much more there is."
+    from clickstream_conv.report.sentences import terminal_sentences
+
+    told = [
+        one.text
+        for one in terminal_sentences(figures)
+        if one.level == "caution" or one.code in ("source.note", "source.warning")
+    ]
+    if not told:
+        return []
+    more = f" (and {len(told) - 1} more in {SUMMARY})" if len(told) > 1 else ""
+    return [("caution", f"{told[0]}{more}")]
+
+# %% ../../nbs/pipeline/06_ending.ipynb #6c9a855c
 def told_in_brief(
     folder: Path,  # A run's folder
     lines: list,  # As made by summary
@@ -141,9 +156,11 @@ def told_in_brief(
     "What a run found, for a terminal."
     from clickstream_conv.report.actions import action_line, is_fit
     from clickstream_conv.report.answer import read_figures
+    from clickstream_conv.report.sentences import log_read
 
     figures = read_figures(folder)
-    found = [*_fitness_in_brief(figures), ("log", lines[2] if len(lines) > 2 else lines[-1])]
+    found = [*_fitness_in_brief(figures), ("log", log_read(figures["source"]).text)]
+    found += _cautions_in_brief(figures)
     found += _answers_in_brief(figures)
     if is_fit(figures):
         found.append(("flag", action_line(figures)[0].text))

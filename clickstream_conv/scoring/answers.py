@@ -21,11 +21,10 @@ from ..base.texts import count_in_words
 from ..judging.flags import flags_in_words, flags_so_far
 from .events import judged_events, Sound
 from clickstream_conv.scoring.landmarks import (
+    Asked,
     chosen_landmarks,
     deciding_rows,
-    landmark_plan,
     SCORED,
-    session_progress,
 )
 from .loading import LOADED, Scorer
 from .values import as_given
@@ -170,11 +169,11 @@ ROW = ("session_id", "landmark")  # what names a row of scores
 
 
 @patch
-def _deciding(self: Scorer, events: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+def _deciding(self: Scorer, stand: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
     "Where it is decided whether a session is flagged; of a question about the next event each row decides."
     if self.outcome.decided_by == "rows":
         return plan.filter(pl.col("status").is_in(SCORED)).select(ROW)
-    return deciding_rows(session_progress(events, self.outcome), plan, self.landmarks)
+    return deciding_rows(stand, plan, self.landmarks)
 
 
 @patch
@@ -210,17 +209,21 @@ def _asked(self: Scorer, wanted: pl.DataFrame, table: "pd.DataFrame") -> pl.Data
 
 @patch
 def _decided(
-    self: Scorer, events: pl.DataFrame, plan: pl.DataFrame, known: pl.DataFrame | None = None
+    self: Scorer,
+    events: pl.DataFrame,
+    asked: Asked,
+    known: pl.DataFrame = NOTHING_DECIDED,
 ) -> tuple:
     "The plan with the answers beside it, and the rows that decide about flags; some may be known before."
+    stand, plan = asked
     wanted = plan.filter(pl.col("status").is_in(SCORED)).select(ROW)
-    deciding, before = self._deciding(events, plan), NOTHING_DECIDED if known is None else known
+    deciding = self._deciding(stand, plan)
     open_yet = deciding.join(wanted, on=ROW, how="anti", maintain_order="left")
-    open_yet = open_yet.join(before, on=ROW, how="anti", maintain_order="left")
+    open_yet = open_yet.join(known, on=ROW, how="anti", maintain_order="left")
     needed = self._with_view(pl.concat([wanted, open_yet]))
     table = None if needed.is_empty() else self._table(events, needed)
     found = self._asked(wanted, table)
-    chances = [before, found.select(NOTHING_DECIDED.columns)]
+    chances = [known, found.select(NOTHING_DECIDED.columns)]
     if len(open_yet):
         own = table.iloc[len(wanted) : len(wanted) + len(open_yet)]
         chances.append(open_yet.with_columns(probability=pl.Series(self.chance(own))))
@@ -234,9 +237,9 @@ def _decided(
 
 
 @patch
-def _answered(self: Scorer, events: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+def _answered(self: Scorer, events: pl.DataFrame, asked: Asked) -> pl.DataFrame:
     "The plan with the answers beside it."
-    return self._decided(events, plan)[0]
+    return self._decided(events, asked)[0]
 
 # %% ../../nbs/scoring/06_answers.ipynb #faa94c6d
 MEAN_AND_INTERVAL = (
@@ -428,8 +431,8 @@ def score(
     landmarks: (str | int | list) = "last",
 ) -> Scored:  # Scores, and what a reader of them should know
     "What the run's models say of sessions."
-    sound, plan = self._asked_about(events, landmarks)
-    scores = self._answered(sound.events, plan)
+    sound, asked = self._asked_about(events, landmarks)
+    scores = self._answered(sound.events, asked)
     return Scored(as_given(scores, events), self._sentences(sound, scores), sound.left_out)
 
 # %% ../../nbs/scoring/06_answers.ipynb #26aa8375
@@ -444,6 +447,5 @@ def score_part(
     strange = self._strange_states(sound.events)
     if sound.events.is_empty():
         return EMPTY, sound, strange
-    asked = chosen_landmarks(landmarks, self.landmarks)
-    plan = landmark_plan(session_progress(sound.events, self.outcome), asked, self.landmarks)
-    return self._answered(sound.events, plan), sound, strange
+    asked = self._asked_at(sound.events, chosen_landmarks(landmarks, self.landmarks))
+    return self._answered(sound.events, asked), sound, strange

@@ -12,13 +12,12 @@ import numpy as np
 import polars as pl
 from fastcore.basics import patch
 
-import clickstream_conv.scoring.answers  # noqa: F401  (methods of Scorer)
 from ..base.texts import count_in_words
 from ..features.table import REQUIRED
 from ..log.bots import BY_BEHAVIOUR
 from ..log.values import COLUMNS
+from .answers import NOTHING_DECIDED
 from .events import reasons_in_words, validate_events
-from .landmarks import landmark_plan, session_progress
 from .loading import Scorer
 from clickstream_conv.scoring.values import (
     as_kind,
@@ -198,11 +197,10 @@ def _live(self: Scorer, frame: pl.DataFrame, before: tuple | None = None) -> tup
             f"the event cannot be scored: {reasons_in_words(sound.left_out)}, e.g."
             f" {frame.row(-1, named=True)}. It was not added"
         )
-    events, known = sound.events, None
+    events, known = sound.events, NOTHING_DECIDED
     if before is not None and events.head(len(before[0])).equals(before[0]):
         known = before[1]
-    stand = session_progress(events, self.outcome)
-    scores, decided = self._decided(events, landmark_plan(stand, "now", self.landmarks), known)
+    scores, decided = self._decided(events, self._asked_at(events, "now"), known)
     answer = scores.row(0, named=True)
     if bot := [note for note in sound.notes if note.startswith(BY_BEHAVIOUR)]:
         answer["notes"] = "; ".join(filter(None, [answer["notes"], *bot]))

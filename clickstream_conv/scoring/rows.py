@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from ..features.table import EVENTS_AT_ONCE
 from .events import Sound, validate_events
 from clickstream_conv.scoring.landmarks import (
+    Asked,
     chosen_landmarks,
     landmark_plan,
     SCORED,
@@ -61,13 +62,20 @@ def _table(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> "pd.Data
 
 # %% ../../nbs/scoring/05_rows.ipynb #ff2e22bd
 @patch
-def _asked_about(self: Scorer, events, landmarks: str | int | list) -> tuple[Sound, pl.DataFrame]:
+def _asked_at(self: Scorer, events: pl.DataFrame, landmarks: str | list) -> Asked:
+    "How far sessions have come, and what is to be answered about each."
+    stand = session_progress(events, self.outcome)
+    return Asked(stand, landmark_plan(stand, landmarks, self.landmarks))
+
+
+@patch
+def _asked_about(self: Scorer, events, landmarks: str | int | list) -> tuple[Sound, Asked]:
     "Sound events, and what is to be answered about each session."
     self.card.needs_events("Give finished sessions to scorer.score_sessions(table)")
     asked = chosen_landmarks(landmarks, self.landmarks)
     sound = validate_events(to_polars(events), self.card, self.kinds, self.rules)
     self._refuse_foreign(len(sound.events), self._strange_states(sound.events))
-    return sound, landmark_plan(session_progress(sound.events, self.outcome), asked, self.landmarks)
+    return sound, self._asked_at(sound.events, asked)
 
 # %% ../../nbs/scoring/05_rows.ipynb #6c305954
 @patch
@@ -79,7 +87,7 @@ def rows(
     # were fitted on
 ) -> "pd.DataFrame":
     "Session rows as the models see them."
-    sound, plan = self._asked_about(events, landmarks)
+    sound, (_, plan) = self._asked_about(events, landmarks)
     return self._table(sound.events, plan.filter(pl.col("status").is_in(SCORED)))
 
 # %% ../../nbs/scoring/05_rows.ipynb #23aa8555

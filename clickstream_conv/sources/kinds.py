@@ -25,6 +25,8 @@ class LogKind:
     always: tuple = ()  # Fields that its card has even where they are not known
     any_other: str = ""  # What becomes of an upload with other columns; empty: it is refused
     doubt: str = ""  # Why its figures may say too much; empty: no reason
+    # What is counted at a threshold, and when it is flagged; {decided}: how many, {landmarks}: of the run
+    flagged: str = ""
 
 # %% ../../nbs/sources/01_kinds.ipynb #b8726c07
 EVENT_LOG = LogKind(
@@ -38,6 +40,11 @@ EVENT_LOG = LogKind(
     beside=("_file",),
     always=("events", "visitors", "first", "last"),
     any_other="; for any other a mapping of its columns is proposed",
+    flagged=(
+        "Counted are the {decided} sessions of the run's test part, each once. A session is"
+        " flagged at the first trained landmark at which, still at risk, its probability reaches"
+        " the threshold. Landmarks: {landmarks} events."
+    ),
 )
 FINISHED_SESSIONS = LogKind(
     name="finished sessions",
@@ -52,6 +59,10 @@ FINISHED_SESSIONS = LogKind(
     doubt=(
         "The log holds finished sessions. What is known of a session at its end is not known while"
         " it goes on, so these figures flatter what could be predicted in time"
+    ),
+    flagged=(
+        "Counted are the {decided} finished sessions of the run's test part, each once. A session"
+        " is flagged where its probability reaches the threshold."
     ),
 )
 
