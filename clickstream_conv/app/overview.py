@@ -218,9 +218,8 @@ def drawn_landmarks(
     figures: pd.DataFrame,  # As made by figures_of_model
 ) -> pd.DataFrame:  # The same, of single landmarks
     "The landmarks at which enough sessions convert for a figure to mean something."
-    return figures[(figures["landmark"] != POOLED) & (figures["converted"] >= TOO_FEW)].dropna(
-        subset="roc_auc"
-    )
+    judged = ~figures.apply(too_few, axis=1).astype(bool)
+    return figures[(figures["landmark"] != POOLED) & judged].dropna(subset="roc_auc")
 
 
 def soon_sentence(

@@ -283,6 +283,16 @@ def metric_figure(
     return figure_of(row, metric.name, metric.title, metric.unit, rows, row["rows"])
 
 # %% ../../nbs/classification/02_headlines.ipynb #96ed9e77
+def _few_twins(row: dict, rows: str, twins: int) -> Sentence:
+    "That too few are left beside the copies."
+    converts, counts = _converting(row, rows)
+    copies = exact_count(
+        twins, "sessions with a twin in the training part", "test part, a row a session"
+    )
+    text = f"without the {twins:,} test sessions that say the same as a training session: too few to judge, {converts}"
+    return Sentence("classification.without_twins", text, (*counts, copies), "caution")
+
+
 def without_twins_in_words(
     test: pd.DataFrame,  # Session rows of the test part
     p: np.ndarray,  # Probability of each
@@ -302,6 +312,8 @@ def without_twins_in_words(
         resamples,
         seed,
     )
+    if too_few(row):
+        return [_few_twins(row, rows, int((~own).sum()))]
     auc = metric_figure(row, FIGURES["roc_auc"], rows)
     loss = metric_figure(row, FIGURES["log_loss"], rows)
     count, others = (

@@ -10,12 +10,14 @@ from ..base.runs import atomic_write, Run, write_json
 from ..base.texts import for_markdown
 from .cards import card_cell, predicts_in_words, visitor_group_part
 from .figures import AT_THRESHOLD, metrics_on
+from .intervals import too_few
 
 # %% ../../nbs/judging/12_card_text.ipynb #2e212f64
 def _figure_cells(r: dict, names: list, of_sessions: bool, by_chance: bool) -> list:
     "One row of the table."
     sessions = [f"{r['sessions']:,}", f"{r['converted_sessions']:,}"] if of_sessions else []
     chance = [f"{r['ece_chance']:.3f}, up to {r['ece_chance_high']:.3f}"] if by_chance else []
+    chance = ["too few"] * len(chance) if too_few(r) else chance
     return [
         str(r["landmark"]),
         r["model"],
@@ -23,7 +25,7 @@ def _figure_cells(r: dict, names: list, of_sessions: bool, by_chance: bool) -> l
         f"{r['rows']:,}",
         f"{r['converted']:,}",
         f"{r['prevalence']:.3f}",
-        *(card_cell(r, n) for n in names),
+        *(["too few"] * len(names) if too_few(r) else [card_cell(r, n) for n in names]),
         *chance,
     ]
 
