@@ -10,10 +10,10 @@ import pytest
 from conftest import command
 
 from clickstream_conv.app.overview import overview_of
-from clickstream_conv.app.predictions import flagged_sentence, own_events
+from clickstream_conv.app.predictions import flagged_sentence, own_events, read_kept
 from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.features.sessions import load_sessions
-from clickstream_conv.judging.flags import flags_in_words
+from clickstream_conv.judging.flags import counted_flags, flags_in_words
 from clickstream_conv.judging.thresholds import one_per_session
 from clickstream_conv.models.fitting import probability
 from clickstream_conv.pipeline.ending import told_in_brief
@@ -183,3 +183,24 @@ def test_a_terminal_is_told_ten_lines_and_the_rest_stands_in_a_file(demo, run, s
     assert {"log", "convert", "revenue", "segments", "why"} <= set(labels)
     assert "flag" not in labels  # what to do is not said of a model that is not fit for use
     assert dict(brief)["more"].startswith(f"{len(lines) - 1} sentences in all: ")
+
+
+@pytest.mark.parametrize("log", ["rees46", "eshop", "shoppers"])
+def test_on_real_logs_too_scores_flag_what_the_figures_count(log, request):
+    "Sessions; of an outcome about the next event the rows that have one; of finished sessions each."
+    run = Run(str(request.getfixturevalue(log)[0] / "run"))
+    scorer = Scorer.load(run.folder)
+    unit, test = (
+        scorer.outcome.decided_by,
+        read_json(run, "metrics/classification.json")["at_threshold"]["test"],
+    )
+    if not scorer.card.kind.has_events:
+        scores = scorer.score_sessions(read_kept(run, 10**9)).scores
+    elif unit == "rows":
+        scores = scorer.score(own_events(run, 10**9), list(scorer.landmarks)).scores
+        scores = scores.filter(pl.col("landmark") < pl.col("events"))
+    else:
+        scores = scorer.score(own_events(run, 10**9)).scores
+    assert {"rees46": "sessions", "eshop": "rows", "shoppers": "sessions"}[log] == unit
+    assert counted_flags(scores, unit) == (test["flagged"], test["decided"])
+    assert flags_in_words(test, unit) in " ".join(scorer.tested_flags())
