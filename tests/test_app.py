@@ -318,6 +318,15 @@ def rows_of_events(page):
     return int(table.get_attribute("aria-rowcount")) - 1
 
 
+def wait_for_rows(page, count):
+    "Until the last table has so many rows, its head among them."
+    page.wait_for_function(
+        "count => [...document.querySelectorAll('[data-testid=stDataFrame] table')].at(-1)?.getAttribute('aria-rowcount') == count",
+        arg=str(count),
+        timeout=SLOW,
+    )
+
+
 def test_ten_rapid_clicks_are_ten_events(app, browser):
     page = opened(browser, app[0], "what-if")
     button, before = (
@@ -326,22 +335,14 @@ def test_ten_rapid_clicks_are_ten_events(app, browser):
     )
     for _ in range(10):
         button.click()
-    page.wait_for_function(
-        "count => [...document.querySelectorAll('[data-testid=stDataFrame] table')].at(-1)?.getAttribute('aria-rowcount') == count",
-        arg=str(before + 11),
-        timeout=SLOW,
-    )
+    wait_for_rows(page, before + 11)
     settled(page)
     assert rows_of_events(page) == before + 10
     page.get_by_text("Change an event", exact=True).click()
     button = page.get_by_role("button", name="Leave it out")
     for _ in range(3):
         button.click()
-    page.wait_for_function(
-        "count => [...document.querySelectorAll('[data-testid=stDataFrame] table')].at(-1)?.getAttribute('aria-rowcount') == count",
-        arg=str(before + 8),
-        timeout=SLOW,
-    )
+    wait_for_rows(page, before + 8)
     page.get_by_role("button", name="Undo all changes").click()
     page.get_by_text("The model says").wait_for(state="detached", timeout=SLOW)
     settled(page)
