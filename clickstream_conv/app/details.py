@@ -133,7 +133,7 @@ def plot_followed(
     figure.add_hline(
         y=threshold,
         line=dict(color=COLOURS["chance"], dash="dot", width=1),
-        annotation_text=f"flagged from {threshold:.1%}, at filled marks",
+        annotation_text=f"threshold {threshold:.1%}; a hollow mark flags nobody",
         annotation_position="top left",
         annotation_bgcolor="rgba(255,255,255,0.8)",
     )

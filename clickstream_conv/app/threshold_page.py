@@ -419,7 +419,8 @@ def _show_picture(part: JudgedPart, here: dict, row: pd.Series) -> None:
 CAUTION = (
     "These figures describe the test part. Whoever chooses a threshold by them has used the test up,"
     " and must expect a little less of it. The run's own threshold was chosen inside the training"
-    " part. Profit credits each contact with the whole conversion: let the gain be what a contact"
+    " part. Gain and cost are numbers to set, in the money of your shop: what they begin with is no"
+    " finding. Profit credits each contact with the whole conversion: let the gain be what a contact"
     " adds."
 )
 

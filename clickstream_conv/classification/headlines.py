@@ -31,6 +31,7 @@ from clickstream_conv.judging.moments import (
 )
 from ..judging.thresholds import Threshold
 from ..judging.verdict import Verdict, words_of_leaks
+from ..leaks.strength import PRACTICALLY_CERTAIN
 from ..sources.source import Outcome
 
 # %% ../../nbs/classification/02_headlines.ipynb #887eba1b
@@ -208,14 +209,28 @@ def _losses_in_words(row: dict, limit: dict | None) -> list:
     return [_loss_in_words(row, limit, shown), calibration]
 
 # %% ../../nbs/classification/02_headlines.ipynb #e67277d3
+def _too_good(first: Sentence) -> list:
+    "A caution, where nearly every pair is in the right order."
+    order = first.figures[0]
+    if order.value <= PRACTICALLY_CERTAIN:
+        return []
+    line = chosen_value(PRACTICALLY_CERTAIN, "ROC-AUC from which a model is doubted", order.unit)
+    text = (
+        f"ROC-AUC {order:.3f} is above {line:.2f}: too good to be believed before somebody has shown"
+        " that no column knows the outcome"
+    )
+    return [Sentence("classification.too_good", text, (order, line), "caution")]
+
+
 def _whole_in_words(whole: dict, limit: dict | None) -> list:
     "All rows together: their order, their losses and their calibration."
     if too_few(whole):
         return [_few_in_words(whole, "classification.within_landmarks")]
     pooled = [_pooled_in_words(whole, limit)] if whole["landmark"] == POOLED else []
-    return [_first_in_words(whole, limit), *pooled, *_losses_in_words(whole, limit)]
+    first = _first_in_words(whole, limit)
+    return [first, *_too_good(first), *pooled, *_losses_in_words(whole, limit)]
 
-
+# %% ../../nbs/classification/02_headlines.ipynb #37fbc63f
 def conversion_headlines(
     outcome: Outcome,  # What was predicted
     chosen: str,  # Name of the model
@@ -292,7 +307,7 @@ def _few_twins(row: dict, rows: str, twins: int) -> Sentence:
     text = f"without the {twins:,} test sessions that say the same as a training session: too few to judge, {converts}"
     return Sentence("classification.without_twins", text, (*counts, copies), "caution")
 
-
+# %% ../../nbs/classification/02_headlines.ipynb #6b12f0ed
 def without_twins_in_words(
     test: pd.DataFrame,  # Session rows of the test part
     p: np.ndarray,  # Probability of each

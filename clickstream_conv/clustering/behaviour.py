@@ -12,6 +12,7 @@ import pandas as pd
 import polars as pl
 
 from ..base.runs import naming_damage, Run
+from ..base.texts import count_in_words
 from ..features.catalogue import periods
 from ..features.columns import NOT_FEATURES
 from ..features.encoder import EventEncoder
@@ -33,27 +34,31 @@ def choose_view(
     wanted: int,  # Events after which a session is to be segmented
     sizes: dict,  # Landmark: sessions of the training part that can be segmented there
     enough: int = ENOUGH,  # Sessions that are needed
+    alike: tuple = (),  # Landmarks at which fewer than two measures of behaviour differ between sessions
 ) -> tuple:  # The view, None where there is none; and a sentence where it is not the one wanted
     "The largest view up to the one wanted at which there are enough sessions."
     if wanted < 0:
         raise ValueError(
             f"view is {wanted}; it must be a number of events such as 5, or 0 for whole sessions"
         )
-    if sizes.get(wanted, 0) >= enough:
+    if sizes.get(wanted, 0) >= enough and wanted not in alike:
         return wanted, ""
-    below = [k for k, n in sizes.items() if k <= wanted and n >= enough]
+    below = [k for k, n in sizes.items() if k <= wanted and n >= enough and k not in alike]
     seen = ", ".join(
         f"{n:,} after {k}" if k else f"{n:,} whole ones" for k, n in sorted(sizes.items())
     )
-    why = (
-        f"segments need {enough} sessions that can be told apart, and there are"
-        f" {sizes.get(wanted, 0):,} at view {wanted}"
-    )
+    when = f"after {count_in_words(wanted, 'event')}" if wanted else "at the end of a session"
+    why = f"segments need {enough} sessions, and there are {sizes.get(wanted, 0):,} {when}"
+    if wanted in alike:
+        why = (
+            "segments need two measures of behaviour that differ between sessions, and"
+            f" {when} there are fewer: a log with categories, prices or more kinds of events has them"
+        )
     if not below:
         return None, f"No segments: {why} (sessions by number of events: {seen or 'none'})"
     return (
         max(below),
-        f"{why[0].upper()}{why[1:]}; view {max(below)} is taken, the largest below with enough",
+        f"{why[0].upper()}{why[1:]}; they are made after {count_in_words(max(below), 'event')}",
     )
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #150d0fdd
@@ -239,12 +244,12 @@ def find_view(
             .collect()["landmark"]
             .to_list()
         )
-    sizes = {}
+    sizes, alike = {}, []
     for k in sorted((k for k in at if k <= wanted), reverse=True):
         table = view_rows(run, card, k)
-        sizes[k] = (
-            len(table) if len(table) and len(behaviour_columns(table, whole=not k)) > 1 else 0
-        )
-        if sizes[k] >= ENOUGH:
+        sizes[k] = len(table)
+        if not len(table) or len(behaviour_columns(table, whole=not k)) < 2:
+            alike.append(k)
+        elif sizes[k] >= ENOUGH:
             break
-    return choose_view(wanted, sizes)
+    return choose_view(wanted, sizes, alike=tuple(alike))

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..base.findings import exact_count, Figure, figure_of, Sentence
 from ..base.pictures import COLOURS, LOOK, Picture
+from ..base.texts import count_in_words
 from .baselines import WordRule
 from .figures import figures
 from .intervals import paired_difference, with_intervals
@@ -132,8 +133,8 @@ def slice_flags(
     ]
     if not few:
         return flags
-    listed = ", ".join(f"{name} ({count})" for name, count in few)
-    text = f"too few converted sessions to be judged: {listed}"
+    listed = ", ".join(f"{name} ({count_in_words(count, 'session')})" for name, count in few)
+    text = f"too few sessions convert for the model to be judged there: {listed}"
     counts = tuple(
         exact_count(count, "sessions that convert", f"test part, {name}") for name, count in few
     )

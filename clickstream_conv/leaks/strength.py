@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SEVERITIES', 'TOO_GOOD', 'LOOKS_AHEAD', 'ACROSS', 'FROM_OUTCOME', 'ANCHORED', 'CHECKS', 'JUDGING_FOLDS', 'PRIOR',
-           'STRONG', 'PRACTICALLY_CERTAIN', 'MARGIN', 'SURE_BY', 'FEW', 'COPY', 'ENOUGH_ROWS', 'POOLED', 'Finding',
-           'word_shares', 'as_scores', 'ranking_auc', 'auc_error', 'single_strengths', 'reach_of_others', 'too_good']
+           'MOST_PIECES', 'FEW_VALUES', 'STRONG', 'PRACTICALLY_CERTAIN', 'MARGIN', 'SURE_BY', 'FEW', 'COPY',
+           'ENOUGH_ROWS', 'POOLED', 'Finding', 'word_shares', 'as_scores', 'by_value', 'ranking_auc', 'auc_error',
+           'single_strengths', 'reach_of_others', 'too_good']
 
 # %% ../../nbs/leaks/00_strength.ipynb #a0359e17
 from dataclasses import dataclass
@@ -92,6 +93,27 @@ def as_scores(
         .assign(**{c: word_shares(table[c], y, folds) for c in words})
     )
 
+# %% ../../nbs/leaks/00_strength.ipynb #d9f95395
+MOST_PIECES = 20  # ranges that a number's values are put into, the same number of rows in each
+FEW_VALUES = 50  # different values up to which each stands for itself, as the hours of a day do
+
+
+def by_value(
+    table: pd.DataFrame,  # Session rows
+    folds: np.ndarray,  # Number of the fold of each row
+) -> (
+    pd.DataFrame
+):  # One column a number: for each row, the share of its value that converts in the other folds
+    "Numbers by what their values say, in whatever order: an hour, a code, a number of a group."
+    numbers, _ = feature_columns(table)
+    y, found = table["converted"].to_numpy(float), {}
+    for c in numbers:
+        values = table[c].astype(float)
+        if values.nunique() > FEW_VALUES:
+            values = (values.rank(pct=True) * MOST_PIECES).apply(np.ceil)
+        found[c] = word_shares(values, y, folds)
+    return pd.DataFrame(found, index=table.index)
+
 # %% ../../nbs/leaks/00_strength.ipynb #ccc0a822
 def ranking_auc(
     scores: pd.DataFrame,  # One column a feature
@@ -149,18 +171,22 @@ def _model_of_others(table: pd.DataFrame, columns: list, folds: np.ndarray) -> f
         ]
     return float(ranking_auc(pd.DataFrame({"said": said}), y)["said"])
 
-
+# %% ../../nbs/leaks/00_strength.ipynb #e831fc5d
 def single_strengths(
     table: pd.DataFrame,  # Session rows at one landmark, or at all
     folds: np.ndarray,  # Number of the fold of each row
 ) -> tuple[
     pd.DataFrame, pd.DataFrame
 ]:  # auc and low (the lower end) of each column, strongest first; the scores
-    "How strong each column is alone."
+    "How strong each column is alone: by its order, or by its values where these tell more."
     scores, who = as_scores(table, folds), table.groupby("converted")["session_id"].nunique()
     auc = ranking_auc(scores, table["converted"])
     numbers, _ = feature_columns(table)
     auc[numbers] = np.maximum(auc[numbers], 1 - auc[numbers])
+    told = by_value(table, folds)
+    of_values = ranking_auc(told, table["converted"])
+    better = [c for c in numbers if of_values[c] > auc[c] + MARGIN]
+    auc[better], scores[better] = of_values[better], told[better]
     low = auc - SURE_BY * auc_error(auc, who[1], who[0])
     return pd.DataFrame(dict(auc=auc, low=low)).sort_values("auc", ascending=False), scores
 

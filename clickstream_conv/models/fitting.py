@@ -104,7 +104,7 @@ def _invent(X: pd.DataFrame, y: pd.Series, seed: int) -> tuple[pd.DataFrame, pd.
             f" {', '.join(IMBALANCE)}"
         )
     filled = X[numbers].astype(float)
-    filled = filled.fillna(filled.median()).fillna(0.0)
+    filled = filled.fillna(filled.dropna(axis=1, how="all").median()).fillna(0.0)
     if words:
         filled = pd.concat([filled, filled_words(X[words])], axis=1)
     sampler = (

@@ -113,6 +113,14 @@ ASKED = {
 }  # stage: the word before its answer
 
 
+def _sure_figure(answer) -> str:
+    "An answer's figure, with its interval where it is that of the first bar."
+    from clickstream_conv.report.answer import in_percent
+
+    first = answer.bars[0] if answer.bars else None
+    return in_percent(first.rest) if first and first.value == answer.figure else answer.figure
+
+
 def _answers_in_brief(figures: dict) -> list:
     "The answers of the report's first page, a line each."
     from clickstream_conv.report.answer import QUESTIONS
@@ -120,7 +128,9 @@ def _answers_in_brief(figures: dict) -> list:
 
     labels = {QUESTIONS[name][0]: label for name, label in ASKED.items()}
     return [
-        (labels[one.question], f"{one.figure} {one.says}") for one in answers(figures) if one.known
+        (labels[one.question], f"{_sure_figure(one)} {one.says}")
+        for one in answers(figures)
+        if one.known
     ]
 
 

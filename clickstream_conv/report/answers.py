@@ -74,7 +74,8 @@ def _otherwise_here(rows: list, part: str) -> tuple:
         if found["conversion"] != expected["conversion"]
     ]
     words = "".join(
-        f" {which} here: '{name}', {in_percent(figure)}." for which, name, figure in others
+        f" {which} in the {part} part: '{name}', {in_percent(figure)}."
+        for which, name, figure in others
     )
     return words, tuple(figure for _, _, figure in others)
 

@@ -65,7 +65,7 @@ def _pooled_beside(row: dict) -> tuple:
     return (
         (
             " Pooled over all moments, which differ in how many convert, it is"
-            f" {in_percent(pooled)}, and {in_percent(alone)} by the number of events alone."
+            f" {in_percent(pooled)}, and {in_percent(alone)} by the moment alone."
         ),
         (pooled, alone),
     )

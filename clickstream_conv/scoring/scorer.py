@@ -101,7 +101,8 @@ def scored_sentences(
     new = sorted(_counts_of(tally, "note").items(), key=lambda pair: -pair[1])
     often = ", ".join(f"{note} ({n:,})" for note, n in new[:3])
     if new:
-        lines.append(f"{count_in_words(len(new), 'new word')}, scored as rare words, e.g. {often}")
+        such = ", e.g." if len(new) > 3 else ":"
+        lines.append(f"{count_in_words(len(new), 'new word')}, scored as rare words{such} {often}")
     if note := spreadsheet_note(_counts_of(tally, "formula")):
         lines.append(note)
     return [*lines, *scorer.limits(), f"written: {out}"]

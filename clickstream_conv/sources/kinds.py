@@ -46,6 +46,8 @@ EVENT_LOG = LogKind(
         " the threshold. Landmarks: {landmarks} events."
     ),
 )
+
+# %% ../../nbs/sources/01_kinds.ipynb #4512519f
 FINISHED_SESSIONS = LogKind(
     name="finished sessions",
     has_events=False,
