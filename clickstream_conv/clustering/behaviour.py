@@ -30,6 +30,11 @@ ENOUGH = 100  # sessions from which segments are made
 WHOLE = 0  # the view of whole sessions, and the landmark of ready-made ones
 
 
+def _when(view: int) -> str:
+    "When a session is looked at."
+    return f"after {count_in_words(view, 'event')}" if view else "at the end of a session"
+
+
 def choose_view(
     wanted: int,  # Events after which a session is to be segmented
     sizes: dict,  # Landmark: sessions of the training part that can be segmented there
@@ -47,18 +52,19 @@ def choose_view(
     seen = ", ".join(
         f"{n:,} after {k}" if k else f"{n:,} whole ones" for k, n in sorted(sizes.items())
     )
-    when = f"after {count_in_words(wanted, 'event')}" if wanted else "at the end of a session"
+    when = _when(wanted)
     why = f"segments need {enough} sessions, and there are {sizes.get(wanted, 0):,} {when}"
-    if wanted in alike:
+    if wanted in alike or alike and not below:
         why = (
             "segments need two measures of behaviour that differ between sessions, and"
-            f" {when} there are fewer: a log with categories, prices or more kinds of events has them"
+            f" {_when(max(alike))} there are fewer: a log with categories, prices or more kinds of"
+            " events has them"
         )
     if not below:
         return None, f"No segments: {why} (sessions by number of events: {seen or 'none'})"
     return (
         max(below),
-        f"{why[0].upper()}{why[1:]}; they are made after {count_in_words(max(below), 'event')}",
+        f"{why[0].upper()}{why[1:]}; they are made {_when(max(below))}",
     )
 
 # %% ../../nbs/clustering/00_behaviour.ipynb #150d0fdd
