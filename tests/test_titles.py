@@ -297,7 +297,7 @@ def test_the_card_says_where_another_segment_is_the_lowest():
     assert (
         "'changes' in 3.6" in says
         and "the highest and the lowest of the training part" in says
-        and "Lowest here: 'looks', 2.9" in says
+        and "Lowest in the test part: 'looks', 2.9" in says
     ), says
     same = {
         **of,
@@ -305,7 +305,7 @@ def test_the_card_says_where_another_segment_is_the_lowest():
             training=of["worth"]["training"], test=segments(carts=0.40, looks=0.036, changes=0.029)
         ),
     }
-    assert "Lowest here" not in report_answers.answer_clustering(dict(clustering=same)).says
+    assert "Lowest in the test part" not in report_answers.answer_clustering(dict(clustering=same)).says
 
 
 def test_what_to_do_says_of_which_sessions_a_segment_is_a_share():
