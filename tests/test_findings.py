@@ -91,7 +91,7 @@ def test_the_numbers_of_a_sentence_are_those_of_its_figures(table):
 
 def test_what_cannot_be_backed_is_seen():
     row = dict(names=["after 5 events"], value=0.7349, low=0.7, high=0.76, count=900)
-    assert unbacked("after 5 events: 0.735 (0.700 to 0.760), 73 % of 900", [row]) == []
+    assert unbacked("after 5 events: 0.735 (0.700 to 0.760), 73% of 900", [row]) == []
     assert unbacked("0.736 of 901", [row]) == ["0.736", "901"]
 
 

@@ -260,7 +260,7 @@ def test_what_a_context_is_called_changes_no_answer():
     [
         dict(last_event=["view", "cart"], last_event_view=[0.5, 1.5]),
         dict(a=["b_c", "x"], a_b=["c", "y"]),
-        dict(a=["<b>", "[x]"], b=["x, 10 %", "x%5B"]),
+        dict(a=["<b>", "[x]"], b=["x, 10%", "x%5B"]),
     ],
     ids=(
         "a number called like a word of another column",

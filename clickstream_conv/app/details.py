@@ -252,9 +252,7 @@ def plot_segments(
     )
     figure = go.Figure(points)
     figure.update_layout(
-        xaxis=dict(
-            title="share that converts, 95 % interval", tickformat=".0%", rangemode="tozero"
-        ),
+        xaxis=dict(title="share that converts, 95% interval", tickformat=".0%", rangemode="tozero"),
         yaxis=dict(automargin=True),
     )
     return Chart(figure, _segments_in_words(table), height=110 + 62 * len(table))

@@ -175,7 +175,7 @@ def _numbers(run: Run, card: LogCard, figures: pd.DataFrame) -> dict:
         found[title] = (
             f"{auc:.2f}",
             (
-                f"on the test part, 95 % interval {low:.3f} to {high:.3f}, from"
+                f"on the test part, 95% interval {low:.3f} to {high:.3f}, from"
                 f" {who_converts(row)}; 0.5 is chance, 1 is perfect"
             ),
         )
@@ -289,7 +289,7 @@ def plot_ranking(
     )
     figure.update_layout(
         xaxis=dict(title="events seen before predicting", type="category"),
-        yaxis_title="ROC-AUC, 95 % interval",
+        yaxis_title="ROC-AUC, 95% interval",
         legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0),
         hovermode="x unified",
     )

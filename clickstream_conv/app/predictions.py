@@ -227,7 +227,7 @@ LEAST_COMPARED = 30  # sessions from which a mean is compared with another
 def mean_difference(
     here: pl.Series,  # Numbers
     there: pl.Series,  # Others
-) -> tuple:  # Difference of the means, and its 99 % interval (Welch, 1938, for many rows)
+) -> tuple:  # Difference of the means, and its 99% interval (Welch, 1938, for many rows)
     "How far two means lie apart, and how far chance may put them."
     difference = here.mean() - there.mean()
     error = np.sqrt(here.var() / len(here) + there.var() / len(there))
@@ -248,7 +248,7 @@ def beside_sentence(
         return f"{means}: too few to compare."
     points, low, high = (100 * one for one in mean_difference(here, there))
     found = "more than chance explains" if low > 0 or high < 0 else "no more than chance explains"
-    return f"{means}: {points:+.1f} points ({low:+.1f} to {high:+.1f}, 99 %), {found}."
+    return f"{means}: {points:+.1f} points ({low:+.1f} to {high:+.1f}, 99%), {found}."
 
 # %% ../../nbs/app/03_predictions.ipynb #07ba534b
 def plot_probabilities(
@@ -273,7 +273,7 @@ def plot_probabilities(
         lines.append(
             f"{name}: "
             + ", ".join(
-                f"{row.range} %: {row.share:.0%}" for row in table.itertuples() if row.sessions
+                f"{row.range}%: {row.share:.0%}" for row in table.itertuples() if row.sessions
             )
         )
     figure.update_layout(

@@ -164,7 +164,7 @@ def _in_words(done: dict, name: str, title: str, words, counted: str) -> tuple:
 
 def figures_in_words(
     found: Contacts,  # As made by contacts_at
-) -> pd.DataFrame:  # figure, value, 95 % interval, counted
+) -> pd.DataFrame:  # figure, value, 95% interval, counted
     "Shares, F1 and profit with their intervals."
     done, percent = found.done, "{:.1%}".format
     shares = [one for one in AT_THRESHOLD.values() if one.share_of]
@@ -181,7 +181,7 @@ def figures_in_words(
     profit = f"profit per 1,000 {found.unit}"
     rows.append(_in_words(done, "f1", "F1", "{:.3f}".format, ""))
     rows.append(_in_words(done, "profit_per_1000", profit, "{:,.2f}".format, ""))
-    return pd.DataFrame(rows, columns=["figure", "value", "95 % interval", "counted"])
+    return pd.DataFrame(rows, columns=["figure", "value", "95% interval", "counted"])
 
 # %% ../../nbs/app/10_threshold_page.ipynb #618312a6
 HIGHEST = 1.0  # a threshold that can be chosen

@@ -191,7 +191,7 @@ def coverage_lines(
     fresh = found["beside"]["fresh_sessions"].min()
     return [
         (
-            f"95 % intervals: how often they hold the truth, taken from at least {fresh:,} fresh"
+            f"95% intervals: how often they hold the truth, taken from at least {fresh:,} fresh"
             f" sessions of the test part's days; asked: {ASKED:.0%} over all logs"
         ),
         _row_in_words(("figure", "logs", "covered", "share (Monte Carlo)", "")),

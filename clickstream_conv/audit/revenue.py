@@ -162,12 +162,12 @@ def held_lines(
     found, y = kept.found["regression"], test["revenue"].to_numpy(float)
     bounds, paid = np.asarray(model.interval(test), float), y > 0
     lines = interval_coverage_lines(
-        "90 % ranges, all rows", found["held"][-1], y, bounds, test["visitor"], kept.resamples
+        "90% ranges, all rows", found["held"][-1], y, bounds, test["visitor"], kept.resamples
     )
     if paid.any():
         bought = np.asarray(model.interval_if_bought(test[paid]), float)
         lines += interval_coverage_lines(
-            "90 % ranges if it buys",
+            "90% ranges if it buys",
             found["held_if_bought"][-1],
             y[paid],
             bought,
@@ -177,7 +177,7 @@ def held_lines(
     likely = np.asarray(model.chance(test), float) > 1 - 0.9
     for name, at in (("above", likely), ("up_to", ~likely)):
         lines += interval_coverage_lines(
-            f"90 % ranges, probability {name.replace('_', ' ')} 10 %",
+            f"90% ranges, probability {name.replace('_', ' ')} 10%",
             found["held_by_probability"][name],
             y[at],
             bounds[at],

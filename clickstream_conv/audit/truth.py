@@ -224,7 +224,7 @@ def beside_truth(
     return rows
 
 # %% ../../nbs/audit/11_truth.ipynb #1d243176
-ASKED = 0.9  # share of the logs in which a 95 % interval is to hold the truth
+ASKED = 0.9  # share of the logs in which a 95% interval is to hold the truth
 ALL_SIZES = "all"  # stands in the column size for the logs of all sizes together
 
 

@@ -255,7 +255,7 @@ LEVEL = 0.05  # share of logs without an effect in which p may fall below it
 
 def level_by_question(
     asked: pd.DataFrame,  # world, seed, and a column for each of QUESTIONS
-    # question, world, logs, below (p < 0.05), share, low, high (95 %), low_together (of all lines
+    # question, world, logs, below (p < 0.05), share, low, high (95%), low_together (of all lines
     # at once), level
 ) -> pd.DataFrame:
     "How often p-values say that there is something where there is nothing."

@@ -37,7 +37,7 @@ class Figure:
     unit: str  # Of what, such as share of pairs, sessions, probability
     rows: str  # Which rows: part, landmark, a row or a session each
     count: int | None = None  # How many of them; None: not counted in rows
-    low: float | None = None  # Low end of the 95 % interval
+    low: float | None = None  # Low end of the 95% interval
     high: float | None = None  # High end
     why: str = ""  # Why there is no interval
 

@@ -324,7 +324,7 @@ class Chart:
 def wilson(
     converted: np.ndarray,  # How many converted
     rows: np.ndarray,  # Of how many
-) -> tuple:  # Low and high end of the 95 % interval
+) -> tuple:  # Low and high end of the 95% interval
     "The interval of a share (Wilson, 1927)."
     z, n = NormalDist().inv_cdf(0.975), np.asarray(rows, float)
     share = np.asarray(converted) / n

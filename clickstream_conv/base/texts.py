@@ -182,11 +182,11 @@ def count_in_words(
 
 def percent(
     share: float,  # In [0, 1], or a difference of two shares
-) -> str:  # Such as 3.1 %
+) -> str:  # Such as 3.1%
     "A share with as many digits as help."
     size = abs(share)
     digits = 0 if size >= 0.0995 else 1 if size >= 0.00095 or share == 0 else 2
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}%"
 
 # %% ../../nbs/base/00_texts.ipynb #38ba0ed9
 STARTS = "=+\\-@\uff1d\uff0b\uff0d\uff20"  # what a formula begins with, also in full width

@@ -375,7 +375,7 @@ def plot_comparison(
         left.set(
             yticks=np.arange(len(ordered)),
             yticklabels=ordered.index,
-            xlabel=f"{choose_by.replace('_', '-')}, 95 % interval",
+            xlabel=f"{choose_by.replace('_', '-')}, 95% interval",
         )
         figure.suptitle(textwrap.fill(title, 100))
         figure.tight_layout()

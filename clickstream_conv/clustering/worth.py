@@ -116,7 +116,7 @@ def ratio_of_counts(
     one: tuple,  # Hits and trials of the first
     other: tuple,  # Of the second
 ) -> tuple:  # Low and high end
-    """The 95 % interval of a ratio of independent shares (Katz et al., 1978, with a half added):
+    """The 95% interval of a ratio of independent shares (Katz et al., 1978, with a half added):
     where hits are few or none, draws of what there is say too little.
     """
     error = np.sqrt(sum(1 / (hits + 0.5) - 1 / (trials + 1) for hits, trials in (one, other)))
@@ -221,7 +221,7 @@ def _worth_axes(ax, parts: dict, order: pd.Index, outcome: str) -> None:
     ax.set(
         yticks=np.arange(len(order)),
         yticklabels=[f"{in_lines(n, 34)}\n{share[n]:.0%} of sessions" for n in order],
-        xlabel=f"share of sessions with the outcome: {outcome} (95 % interval)",
+        xlabel=f"share of sessions with the outcome: {outcome} (95% interval)",
         xlim=(0, 1.12 * max(worth["conversion_high"].max() for worth in parts.values())),
         ylim=(-0.6, len(order) - 0.4),
     )

@@ -29,7 +29,7 @@ def revenue_by(
 ) -> (
     pd.DataFrame
 ):  # value, revenue (of all sessions), per_session, per_session_low, per_session_high
-    "Revenue a session by group, with 95 % intervals."
+    "Revenue a session by group, with 95% intervals."
     known = facts.filter(pl.col(column).is_not_null(), pl.col("revenue").is_not_null())
     values, code = np.unique(known[column].to_numpy(), return_inverse=True)
     n, money = np.bincount(code), known["revenue"].to_numpy()
@@ -134,7 +134,7 @@ def plot_clock(
     title: str = "",  # The finding; empty: computed
     told: dict | None = None,  # Column: p, where the question was asked elsewhere on the page
 ) -> Picture:  # Its data is by_clock
-    "The outcome and the revenue by hour and weekday, with 95 % intervals."
+    "The outcome and the revenue by hour and weekday, with 95% intervals."
     title = title or ". ".join(clock_finding(found, outcome, spread, told) for found in clocks)
     rows = 2 if "per_session" in clocks[0] else 1
     with plt.rc_context(LOOK):
@@ -159,5 +159,5 @@ def plot_clock(
         figure.tight_layout()
     return Picture(
         figure,
-        f"{title}. Points with 95 % intervals, the widest of which may run off the picture; dotted: all.",
+        f"{title}. Points with 95% intervals, the widest of which may run off the picture; dotted: all.",
     )

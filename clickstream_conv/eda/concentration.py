@@ -78,15 +78,17 @@ def who_brings(
 
 def concentration(
     brought: dict,  # As made by who_brings
-) -> pd.DataFrame:  # who, number, gini, top_10, top_1: share that the largest 10 % and 1 % bring, each with its ends
-    "How concentrated revenue is, with 95 % intervals over those who bring it."
+) -> (
+    pd.DataFrame
+):  # who, number, gini, top_10, top_1: share that the largest 10% and 1% bring, each with its ends
+    "How concentrated revenue is, with 95% intervals over those who bring it."
     return pd.DataFrame(
         [dict(who=name, number=len(v), **_concentrated(v)) for name, v in brought.items()]
     )
 
 # %% ../../nbs/eda/10_concentration.ipynb #4ab35716
 def _concentrated(values: np.ndarray, resamples: int = 200, seed: int = 0) -> dict:
-    "The figures of some amounts, each with the middle 95 % of draws of their holders."
+    "The figures of some amounts, each with the middle 95% of draws of their holders."
     of = dict(gini=gini, top_10=top_share, top_1=lambda v: top_share(v, 0.01))
     rng = np.random.default_rng(seed)
     draws = [rng.choice(values, len(values)) for _ in range(resamples)]
@@ -106,7 +108,7 @@ def concentration_finding(
     found = concentration(brought)
     some = found[~found["who"].str.startswith("all")].to_dict("records")
     return "; ".join(
-        f"the top 10 % of {row['who']} bring {in_interval(row, 'top_10', percent)} of the revenue,"
+        f"the top 10% of {row['who']} bring {in_interval(row, 'top_10', percent)} of the revenue,"
         f" Gini {in_interval(row, 'gini', '{:.2f}'.format)}"
         for row in some
     )

@@ -282,7 +282,7 @@ def plot_drift(
     spread: float = 1.0,  # Design effect
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is by_period
-    "Sessions, outcome and revenue over time, with 95 % intervals."
+    "Sessions, outcome and revenue over time, with 95% intervals."
     title = title or drift_sentence(periods, period, outcome, spread).text
     panels = _panels_of(periods, period, outcome)
     with plt.rc_context(LOOK):
@@ -296,6 +296,6 @@ def plot_drift(
         figure.tight_layout()
     return Picture(
         figure,
-        f"{title}. Lines with 95 % intervals, the widest of which may run off the picture; hollow:"
+        f"{title}. Lines with 95% intervals, the widest of which may run off the picture; hollow:"
         " periods covered in part.",
     )

@@ -268,7 +268,7 @@ def plot_funnel_by(
     title: str = "",  # The finding; empty: computed
     told: dict | None = None,  # Column: p, where the question was asked elsewhere on the page
 ) -> Picture:  # Its data is funnel_by
-    "How far each group gets, with 95 % intervals."
+    "How far each group gets, with 95% intervals."
     kinds = list(groups["step"].unique())
     title = title or widest(groups[groups["step"] == kinds[-1]], Outcome(kinds[-1]), spread, told)
     one = groups.drop_duplicates(["column", "value"])[["column", "value", "sessions"]]
@@ -289,7 +289,7 @@ def plot_funnel_by(
             ax.set_title(f"{kind}, % of sessions", weight="normal", size=9.5)
         label_rows(axes[0, 0], one, places)
         figure.suptitle(wrapped(title, 88), x=0.01, ha="left", weight="bold", size=10.5)
-        figure.supxlabel("95 % intervals; dotted: all groups of the column together", size=9)
+        figure.supxlabel("95% intervals; dotted: all groups of the column together", size=9)
         figure.tight_layout()
     return Picture(
         figure,

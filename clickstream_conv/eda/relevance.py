@@ -95,7 +95,7 @@ def relevance(
     seed: int = 0,  # Of the tables, and of the sample
     bins: int = 10,  # For numbers
     spread: float = 1.0,  # Design effect
-    # column, values (bins), missing (share), information, noise (what chance stays below in 95 %
+    # column, values (bins), missing (share), information, noise (what chance stays below in 95%
     # of such pages), expected (mean by chance), all in bits, p (corrected for the number of
     # columns), share, above_noise; the most telling first
 ) -> pd.DataFrame:
@@ -201,7 +201,7 @@ def plot_relevance(
         top = room * unit * max(shown["information"].max(), shown["noise"].max())
         label = (
             f"mutual information, {'thousandths of a bit' if unit > 1 else 'bits'}; black: what"
-            " chance stays below on 95 % of such pages\nbeside the bar: share of the outcome's"
+            " chance stays below on 95% of such pages\nbeside the bar: share of the outcome's"
             " entropy, beyond what noise gives"
         )
         ax.set(

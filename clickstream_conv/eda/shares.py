@@ -44,7 +44,7 @@ def shares(
     trials: np.ndarray,  # Of how many
     spread: float = 1.0,  # Design effect
 ) -> dict:  # share, low, high
-    "Shares with 95 % intervals."
+    "Shares with 95% intervals."
     trials = np.asarray(trials, float)
     low, high = wilson(np.asarray(hits) / spread, trials / spread)
     return dict(share=np.asarray(hits) / trials, low=low, high=high)
@@ -73,7 +73,7 @@ def share_by(
     spread: float = 1.0,  # Design effect
     most: int = 0,  # How many groups, the largest first; 0: all
 ) -> pd.DataFrame:  # column, value, sessions, trials, hits, share, low, high; by value
-    "The outcome's share by the values of a column, with 95 % intervals."
+    "The outcome's share by the values of a column, with 95% intervals."
     groups = facts.group_by(pl.col(column).alias("value")).agg(
         sessions=pl.len().cast(pl.Int64), trials=pl.col("trials").sum(), hits=pl.col("hits").sum()
     )
@@ -304,13 +304,13 @@ def plot_shares(
     title: str = "",  # The finding; empty: computed
     told: dict | None = None,  # Column: p, where the question was asked elsewhere on the page
 ) -> Picture:  # Its data is share_by
-    "The outcome's share by group, with 95 % intervals."
+    "The outcome's share by group, with 95% intervals."
     places, title = places_of(groups), title or widest(groups, outcome, spread, told)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(6, 1.4 + 0.24 * places[-1]))
         draw_points(ax, groups, places, level)
         label_rows(ax, groups, places)
-        ax.set(xlabel=f"{outcome.title}: % of {outcome_unit(outcome)}, 95 % interval; dotted: all")
+        ax.set(xlabel=f"{outcome.title}: % of {outcome_unit(outcome)}, 95% interval; dotted: all")
         figure.suptitle(wrapped(title, 76), x=0.01, ha="left", weight="bold", size=10.5)
         figure.tight_layout()
     return Picture(

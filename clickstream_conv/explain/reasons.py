@@ -36,7 +36,7 @@ def share_of_contributions(
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
 ) -> pd.DataFrame:  # By name: share of all contributions, and its ends
-    "Shares of contributions with 95 % intervals over visitors."
+    "Shares of contributions with 95% intervals over visitors."
     sizes = found.drop(columns=BASE).abs()
     member = np.array(
         [[column in columns for columns in groups.values()] for column in sizes], float

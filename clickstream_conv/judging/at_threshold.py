@@ -102,7 +102,7 @@ def _finish_gains(ax: plt.Axes, column: str, top: float) -> None:
     ax.set(xlabel="share contacted", xlim=(0, 1))
     contacted = np.linspace(0, 1, 200)
     if column == "share_reached":
-        ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g} %")
+        ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
         ax.plot(contacted, contacted, color=COLOURS["chance"], lw=0.9, ls=":")
         return
     ax.axhline(1 if column == "lift" else 0, color=COLOURS["chance"], lw=0.9, ls=":")

@@ -76,7 +76,7 @@ def _pairs(section: dict) -> list:
 
 # %% ../../nbs/judging/12_card_text.ipynb #08af1cac
 READ_FIGURES = (  # how to read the table
-    "With 95 % intervals from a bootstrap over visitors. A row is a session at one landmark, so"
+    "With 95% intervals from a bootstrap over visitors. A row is a session at one landmark, so"
     " under 'all' a session counts once for each landmark that it gets to. 'roc auc within'"
     " compares rows at the same landmark only; 'roc auc' under 'all' is pooled over landmarks,"
     " which differ in how many convert. 'ece if calibrated' is the calibration error that a"

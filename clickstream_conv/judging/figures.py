@@ -44,7 +44,7 @@ class Metric:
     heading: str = ""  # Of its column on a card; empty: its name in words
     ranks: bool = False  # Whether it looks at the order alone
     chooses: bool = True  # Whether a model may be chosen by it
-    ends: Callable | None = None  # Its interval, from value and draws; None: the middle 95 %
+    ends: Callable | None = None  # Its interval, from value and draws; None: the middle 95%
     share_of: str = ""  # Of a share of decisions: the count that it is a share of
 
     def column_title(self) -> str:
@@ -304,7 +304,7 @@ def _f1(of: Decided) -> float:
 
 # %% ../../nbs/judging/00_figures.ipynb #fcf66ae9
 def _ends_of_error(value: float, drawn: np.ndarray) -> tuple:
-    "The middle 95 % of the draws, mirrored: a resample is less well calibrated than the sample."
+    "The middle 95% of the draws, mirrored: a resample is less well calibrated than the sample."
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return float(np.clip(2 * value - high, 0, value)), float(max(2 * value - low, value))
 

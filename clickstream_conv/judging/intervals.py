@@ -43,7 +43,7 @@ def ends_of(
     value: float,  # As measured
     drawn: np.ndarray,  # As drawn
 ) -> tuple:  # Low and high end; not-a-number where no draw has a value
-    "The middle 95 % of the draws, or what the metric makes of them."
+    "The middle 95% of the draws, or what the metric makes of them."
     if np.isnan(drawn).all():
         return np.nan, np.nan
     if metric and metric.ends:
@@ -57,7 +57,7 @@ def interval_of(
     value: float,  # As measured
     drawn: np.ndarray,  # As drawn
 ) -> tuple:  # Low and high end
-    "The middle 95 % of the draws, or what a metric of probabilities makes of them."
+    "The middle 95% of the draws, or what a metric of probabilities makes of them."
     return ends_of(FIGURES.get(name), value, drawn)
 
 
@@ -117,7 +117,7 @@ def with_intervals(
     threshold: float | None = None,  # Flagged from here on; None: no figures that need it
     drawn: pd.DataFrame | None = None,  # As made by figures_of_draws, where they are known
 ) -> dict:  # rows, converted, prevalence; for each figure: itself, name_low and name_high
-    "The figures with 95 % bootstrap intervals."
+    "The figures with 95% bootstrap intervals."
     ranked = rank_rows(y, p)
     if drawn is None:
         drawn = figures_of_draws(ranked, visitors, resamples, seed, threshold)
@@ -158,7 +158,7 @@ def paired_difference(
     seed: int = 0,  # Of the draws
     comparisons: int = 1,  # How many are looked at together
 ) -> dict:  # difference (first minus second), difference_low, difference_high
-    "By how much two models differ, with a 95 % interval from draws shared by both."
+    "By how much two models differ, with a 95% interval from draws shared by both."
     first, second, ones = rank_rows(y, p), rank_rows(y, other), np.ones(len(y))
 
     def apart(w):

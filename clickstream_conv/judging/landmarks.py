@@ -228,7 +228,7 @@ def plot_by_landmark(
     title: str = "",  # The finding; empty: computed
     figure: str = "roc_auc",  # Which figure
 ) -> Picture:  # Its data is by_landmark itself
-    "A figure of each model at each landmark, with 95 % intervals."
+    "A figure of each model at each landmark, with 95% intervals."
     single = found[found["landmark"] != POOLED].astype({figure: float})
     at = single.drop_duplicates("landmark")
     with plt.rc_context(LOOK):
@@ -253,4 +253,4 @@ def plot_by_landmark(
         )
         ax.grid(axis="x", visible=False)
         name_lines(ax, ends, {name: style["color"] for name, style in styles_of(ends).items()})
-    return Picture(drawn, landmark_finding(found, figure) + ". Lines with 95 % intervals.")
+    return Picture(drawn, landmark_finding(found, figure) + ". Lines with 95% intervals.")

@@ -123,7 +123,7 @@ def plot_learning_curve(
     limit: float | None = None,
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is learning_curve
-    "A figure by the number of sessions learned from, with 95 % intervals."
+    "A figure by the number of sessions learned from, with 95% intervals."
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(5.4, 3.2))
         ends, styles = {}, styles_of([*curves, LIMIT])

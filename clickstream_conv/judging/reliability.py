@@ -136,7 +136,7 @@ def root_axis(
     axis._set_axes_scale("function", functions=(lambda v: np.sqrt(np.clip(v, 0, None)), np.square))
     axis.set_major_locator(FixedLocator(marks))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda v, _: f"{100 * v:g} %")
+    axis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
 
 # %% ../../nbs/judging/04_reliability.ipynb #615eb98f
 def reliability_finding(
@@ -156,7 +156,7 @@ def plot_reliability(
     bins: int = BINS,  # Of equal mass
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is reliability
-    "Stated probability against observed share, with 95 % intervals."
+    "Stated probability against observed share, with 95% intervals."
     import matplotlib.pyplot as plt
 
     curves = {name: reliability(*given, bins=bins) for name, given in said.items()}

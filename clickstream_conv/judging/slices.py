@@ -165,7 +165,7 @@ def plot_slices(
     found: pd.DataFrame,  # As made by by_slice
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is by_slice
-    "Log-loss of the model less that of the baseline in each slice, with simultaneous 95 % intervals."
+    "Log-loss of the model less that of the baseline in each slice, with simultaneous 95% intervals."
     bad = ", ".join(f"{r.column} {r.value}" for r in found[found["worse"]].itertuples())
     finding = (
         f"Worse than the baseline: {bad}"

@@ -137,8 +137,8 @@ def _top_share(curve: pd.DataFrame, share: float) -> int:
     within = curve[curve["share_contacted"] <= share + 1e-12]
     if within.empty:
         raise ValueError(
-            f"no threshold flags {100 * share:g} % or less; the smallest share is"
-            f" {100 * curve['share_contacted'].iloc[0]:.3g} %, which all have the probability"
+            f"no threshold flags {100 * share:g}% or less; the smallest share is"
+            f" {100 * curve['share_contacted'].iloc[0]:.3g}%, which all have the probability"
             f" {curve['threshold'].iloc[0]:.4f}. Ask for that much"
         )
     return within.index[-1]

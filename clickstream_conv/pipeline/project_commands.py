@@ -340,7 +340,7 @@ def coverage(
     """Count on simulated logs how often intervals hold the truth, and how often p-values see what is not there.
 
     \b
-    Exit code 1 if an interval holds the truth in fewer than 90 % of the logs, or a p-value is not level.
+    Exit code 1 if an interval holds the truth in fewer than 90% of the logs, or a p-value is not level.
 
     \b
     Examples:

@@ -200,7 +200,7 @@ def plot_revenue_models(
         )
         title = titled_picture(
             f"{leader_in_words(compared, figure)}{taken}\nAt the dashed line the total is right;"
-            " lines are 95 % intervals",
+            " lines are 95% intervals",
             what,
         )
         drawn.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=10.5)

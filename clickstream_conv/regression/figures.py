@@ -83,7 +83,7 @@ def ratio_ends(
     ratio: float,  # A sum that was predicted over one of revenue that came
     drawn: np.ndarray,  # The same on each draw of visitors
 ) -> tuple:  # Low and high end; not-a-number where no draw has any revenue
-    """The middle 95 % of the draws, its lower end no higher than that of the normal interval: most
+    """The middle 95% of the draws, its lower end no higher than that of the normal interval: most
     small samples lack the few large purchases.
     """
     drawn = np.asarray(drawn, float)
@@ -154,7 +154,7 @@ def revenue_figures(
     seed: int = 0,  # Of the draws
     drawn: pd.DataFrame | None = None,  # As made by drawn_figures, where they are known
 ) -> dict:  # rows, buyers; for each of REVENUE_FIGURES itself, and name_low and name_high where visitors are given
-    "How good a prediction of revenue is, with 95 % bootstrap intervals over visitors."
+    "How good a prediction of revenue is, with 95% bootstrap intervals over visitors."
     y, p = np.asarray(y, float), np.asarray(p, float)
     if y.shape != p.shape or not len(y):
         raise ValueError(

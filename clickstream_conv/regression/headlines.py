@@ -41,7 +41,7 @@ def _held_in_words(
     own = figure_of(
         whole,
         "held",
-        "share of outcomes inside their 90 % range",
+        "share of outcomes inside their 90% range",
         "share of rows",
         what,
         whole["rows"],
@@ -201,16 +201,14 @@ def _total_in_words(mine: dict, limit: dict | None, unit: str) -> Sentence:
 
 # %% ../../nbs/regression/07_headlines.ipynb #99b5d4fa
 def _held_where_likely(likely: dict) -> tuple:
-    "What the ranges hold where a purchase is likelier than 10 %, in words, and the figures of it."
+    "What the ranges hold where a purchase is likelier than 10%, in words, and the figures of it."
     if not likely["rows"]:
         return "none to judge", []
-    where = (
-        "test part, rows at which a purchase is likelier than 10 %, a row a session and landmark"
-    )
+    where = "test part, rows at which a purchase is likelier than 10%, a row a session and landmark"
     held = figure_of(
         likely,
         "held",
-        "share of outcomes inside their 90 % range",
+        "share of outcomes inside their 90% range",
         "share of rows",
         where,
         likely["rows"],
@@ -220,7 +218,7 @@ def _held_where_likely(likely: dict) -> tuple:
         counts.append(exact_count(likely["sessions"], "sessions", where))
         of = f"{of} of {likely['sessions']:,} sessions"
     line = chosen_value(0.1, "probability of a purchase", "probability")
-    said = f"{held:.1%} of the {of} at which a purchase is likelier than 10 %"
+    said = f"{held:.1%} of the {of} at which a purchase is likelier than 10%"
     return said, [held, *counts, line]
 
 # %% ../../nbs/regression/07_headlines.ipynb #e294d3e8
@@ -244,7 +242,7 @@ def _range_if_bought(mine: dict, bought: pd.DataFrame, ninety: Figure) -> Senten
         of = f"{of} of {mine['buying_sessions']:,} sessions"
     return Sentence(
         "regression.range_if_bought",
-        f"90 % range of the revenue if the session buys, on {of} that do: holds {said}; median"
+        f"90% range of the revenue if the session buys, on {of} that do: holds {said}; median"
         f" width {width:,.2f}",
         (*figures, width, ninety, *counts),
     )
@@ -256,15 +254,15 @@ def _ranges_in_words(mine: dict, bought: pd.DataFrame, whole: pd.DataFrame, like
     every = figure_of(
         whole.iloc[-1],
         "held",
-        "share of outcomes inside their 90 % range",
+        "share of outcomes inside their 90% range",
         "share of rows",
         "test part, all landmarks, a row a session and landmark",
         whole.iloc[-1]["rows"],
     )
     above, figures = _held_where_likely(likely)
     text = (
-        f"90 % range of the revenue whether or not it buys: holds {above}, and {every:.1%} of all:"
-        " where fewer buy, 'nothing' alone already holds more than 90 %, and no range that"
+        f"90% range of the revenue whether or not it buys: holds {above}, and {every:.1%} of all:"
+        " where fewer buy, 'nothing' alone already holds more than 90%, and no range that"
         " contains it can hold less"
     )
     every_session = Sentence("regression.range", text, (*figures, every, ninety))
@@ -278,7 +276,7 @@ def revenue_headlines(
     found: pd.DataFrame,  # As made by revenue_by_landmark, on the test part
     bought: pd.DataFrame,  # As made by held_by_decile, among those that bought
     whole: pd.DataFrame,  # The same, of all; empty for the proxy
-    likely: dict,  # As made by held_share, of those with a probability above 10 %; sessions, where they are counted
+    likely: dict,  # As made by held_share, of those with a probability above 10%; sessions, where they are counted
 ) -> list:  # Of Sentence
     "The findings in sentences."
     mine = found[found["model"] == chosen].to_dict("records")[-1]
@@ -306,7 +304,7 @@ def revenue_headlines(
         *said,
         Sentence(
             "regression.range",
-            f"90 % range of the price of the next product (proxy), on {bought.iloc[-1]['rows']:,} rows: holds {held}",
+            f"90% range of the price of the next product (proxy), on {bought.iloc[-1]['rows']:,} rows: holds {held}",
             (*figures, ninety, exact_count(bought.iloc[-1]["rows"], "rows", "test part")),
         ),
     ]

@@ -145,7 +145,7 @@ def mixture_level(
     chance: np.ndarray,  # Probability of paying, out of fold
     quantiles: np.ndarray,  # (n, levels): of the amount, out of fold
     y: np.ndarray,  # Revenue that came
-) -> float:  # Share of the mixture that an interval must hold so that 90 % of sessions lie in it
+) -> float:  # Share of the mixture that an interval must hold so that 90% of sessions lie in it
     "Learned among the sessions that may well buy."
     at = chance > 1 - CONFIDENCE
     if at.sum() < LEAST_PAID:
@@ -178,7 +178,7 @@ def held_share(
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
 ) -> dict:  # rows, held, held_low, held_high, below and above the interval, width: median
-    "The share of revenues that lie in their intervals, with a 95 % bootstrap interval over visitors."
+    "The share of revenues that lie in their intervals, with a 95% bootstrap interval over visitors."
     y, bounds = np.asarray(y, float), np.asarray(bounds, float)
     if not len(y):
         return dict(
@@ -261,12 +261,12 @@ def plot_held(
     title: str = "",  # The finding; empty: computed
     what: str = "",  # What stands in for revenue; empty: nothing does
 ) -> Picture:  # Its data is held_by_decile
-    "How many revenues lie in their 90 % intervals, by tenth of the prediction."
+    "How many revenues lie in their 90% intervals, by tenth of the prediction."
     import matplotlib.pyplot as plt
 
     whole = {name: shown.iloc[-1] for name, shown in panels.items()}
     held = [f"{in_interval(row, 'held', '{:.1%}'.format)} {name}" for name, row in whole.items()]
-    title = titled_picture(title or "Held by the 90 % interval: " + ", ".join(held), what)
+    title = titled_picture(title or "Held by the 90% interval: " + ", ".join(held), what)
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(
             1, len(panels), figsize=(1.2 + 3.4 * len(panels), 3.3), sharey=True, squeeze=False

@@ -77,7 +77,7 @@ def _draw_sums(ax, totals: pd.DataFrame) -> None:
     ax.plot(totals["decile"] - 0.09, totals["predicted"], "D", color=COLOURS["model"])
     beside = dict(xycoords="axes fraction", ha="right")
     ax.annotate("predicted", (0.99, 0.10), color=COLOURS["model"], **beside)
-    ax.annotate("observed, 95 % interval", (0.99, 0.03), color=own, **beside)
+    ax.annotate("observed, 95% interval", (0.99, 0.03), color=own, **beside)
 
 # %% ../../nbs/regression/05_levels.ipynb #ba13ff83
 def plot_totals(
@@ -129,7 +129,7 @@ def shares_of_revenue(
     # One dict a part of the predictions: part, rows, share and its ends; empty where there are no
     # ten tenths or no revenue
 ) -> list:
-    "How much of the revenue the highest predictions brought, with 95 % intervals over visitors."
+    "How much of the revenue the highest predictions brought, with 95% intervals over visitors."
     number, drawn = sums_by_tenth(y, p, visitors, resamples, seed)
     rows, got = np.bincount(number), np.bincount(number, np.asarray(y, float))
     if len(rows) != 10 or got.sum() <= 0:
@@ -172,7 +172,7 @@ def collected_by(
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
 ) -> dict:  # collected, collected_low, collected_high
-    "How much of the revenue a share of the rows brings, with a 95 % interval over visitors."
+    "How much of the revenue a share of the rows brings, with a 95% interval over visitors."
 
     def collected(weight):
         curve = gain_curve(y, p, weight=weight)

@@ -116,7 +116,7 @@ def interval_if_bought(
     self: Worth,
     table: pd.DataFrame,  # Session rows
 ) -> np.ndarray:  # (n, 2)
-    "90 % interval of the revenue given a purchase."
+    "90% interval of the revenue given a purchase."
     said = log_quantiles(self.quantiles, table)
     return np.exp(
         np.sort(
@@ -132,7 +132,7 @@ def interval(
     table: pd.DataFrame,  # Session rows
     probability: np.ndarray | None = None,  # Of a purchase, where it is known already
 ) -> np.ndarray:  # (n, 2)
-    "90 % interval of the revenue whether or not the session buys."
+    "90% interval of the revenue whether or not the session buys."
     if self.conversion is None:
         return self.interval_if_bought(table)
     upper = mixture_upper(
@@ -345,7 +345,7 @@ def plot_revenue_by_landmark(
     names: list,  # Models to show; the first is the model itself
     what: str = "",  # What stands in for revenue; empty: nothing does
 ) -> Picture:  # Its data is revenue_by_landmark
-    "The normalised Gini of each model at each landmark, with 95 % intervals."
+    "The normalised Gini of each model at each landmark, with 95% intervals."
     import matplotlib.pyplot as plt
 
     single = found[

@@ -98,7 +98,7 @@ def _counted_ends(
         f" '{last['segment']}'. {kinds} kinds of session {when}."
     )
     sure = (
-        f"In shares, with 95 % intervals: {in_percent(shares[0])} against {in_percent(shares[1])},"
+        f"In shares, with 95% intervals: {in_percent(shares[0])} against {in_percent(shares[1])},"
         f" {part} part. Where nobody converts, no ratio is known."
     )
     rests = (
@@ -151,7 +151,7 @@ def _times_as_often(rows: list, ratio: dict, part: str, where: str, when: str) -
         f" '{last['segment']}' in {in_percent(ends[1])}{named}.{others} {len(rows)} kinds of"
         f" session {when}."
     )
-    sure = f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95 %), {part} part."
+    sure = f"{ratio['low']:.1f} to {ratio['high']:.1f} times in other samples (95%), {part} part."
     digits = 0 if ratio["ratio"] >= 10 else 1
     return f"{ratio['ratio']:.{digits}f} times", says, sure, (times, *ends, *of_others)
 

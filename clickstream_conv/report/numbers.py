@@ -7,6 +7,7 @@ __all__ = ['AT_ONE_MOMENT', 'AT_ANY', 'answer_classification', 'answer_regressio
 
 # %% ../../nbs/report/08_numbers.ipynb #f7b1d73b
 from ..base.findings import chosen_value, exact_count, sampled_as
+from ..base.texts import percent
 from ..judging.intervals import TOO_FEW, too_few
 from clickstream_conv.report.answer import (
     Answer,
@@ -19,7 +20,6 @@ from clickstream_conv.report.answer import (
     POOLED,
     pooled_figures,
     QUESTIONS,
-    unbroken_percent,
 )
 from .reading import nested_part
 from ..sources.kinds import kind_of, LogKind
@@ -96,8 +96,8 @@ def _way_to_limit(row: dict, limit: dict, rows: str) -> tuple:
 def _sure_of_pairs(of: dict, source: dict, row: dict, limit: dict, name: str, rows: str) -> tuple:
     "How sure the share of pairs is, and the figures that say so."
     sure = (
-        f"{unbroken_percent(row[f'{name}_low'])} to {unbroken_percent(row[f'{name}_high'])} in other samples of"
-        f" {sampled_as(source)} (95 %)."
+        f"{percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])} in other samples of"
+        f" {sampled_as(source)} (95%)."
     )
     converts, of_counts = _sessions_in_words(row, rows)
     reached, of_limit = "", ()
@@ -206,12 +206,12 @@ def _ranges_held(of: dict) -> tuple:
     )
     if held.get("held") is None:
         return "", ()
-    where = "at which a purchase is likelier than 10 %" if held is likely else "with a next product"
+    where = "at which a purchase is likelier than 10%" if held is likely else "with a next product"
     rows = f"test part, rows {where}, a row a session and landmark"
     figure = figure_or_unknown(
         held,
         "held",
-        "share of outcomes inside their 90 % range",
+        "share of outcomes inside their 90% range",
         "share of rows",
         rows,
         held["rows"],
@@ -227,7 +227,7 @@ def _ranges_held(of: dict) -> tuple:
     )
     return (
         (
-            f" Ranges meant to hold 90 % of the outcomes held {in_percent(figure)} of them, in the"
+            f" Ranges meant to hold 90% of the outcomes held {in_percent(figure)} of them, in the"
             f" {held['rows']:,} rows{sessions} {where}."
         ),
         (figure, *counts, *settings),
@@ -267,12 +267,8 @@ def answer_regression(
     if kind == "revenue" and len(of.get("totals", [])) == 10:
         bars = _of_totals(of)
         tenth = bars[0].rest
-        among = f"in other samples of {sampled_as(nested_part(figures, 'source'))}, 95 %"
-        ends = (
-            f" ({unbroken_percent(tenth.low)} to {unbroken_percent(tenth.high)} {among})"
-            if tenth.known
-            else ""
-        )
+        among = f"in other samples of {sampled_as(nested_part(figures, 'source'))}, 95%"
+        ends = f" ({percent(tenth.low)} to {percent(tenth.high)} {among})" if tenth.known else ""
         return Answer(
             question,
             bars[0].value,
@@ -288,5 +284,5 @@ def answer_regression(
     target = "price of the next product" if kind == "proxy" else "revenue that a session brings"
     stands = " It stands in for revenue." if kind == "proxy" else ""
     says = f"is how well the {target} is ordered, {scale}{stands}"
-    sure = f"{interval} in other samples (95 %).{ranges}"
+    sure = f"{interval} in other samples (95%).{ranges}"
     return Answer(question, f"{own.value:.2f}", says, sure, page, (), True, rests, names)

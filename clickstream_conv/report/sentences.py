@@ -154,7 +154,7 @@ def all_sentences(
 # %% ../../nbs/report/13_sentences.ipynb #dc7225c4
 RESTS_LEAD = (  # the line below the title
     "Each sentence of the first page, the card and the terminal: the figures in it, the rows behind"
-    " each, and its 95 % interval or why there is none."
+    " each, and its 95% interval or why there is none."
 )
 
 
@@ -169,7 +169,7 @@ def sentences_page(
     rows: list,  # As made by all_sentences
 ) -> str:  # Markdown
     "The page that says what each sentence rests on."
-    head = ("figure", "value", "95 % interval", "unit", "rows", "how many", "why no interval")
+    head = ("figure", "value", "95% interval", "unit", "rows", "how many", "why no interval")
     body, last = [], None
     for row in rows:
         ends = f"{_number(row['low'])} to {_number(row['high'])}" if row["low"] is not None else ""

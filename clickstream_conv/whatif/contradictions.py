@@ -112,9 +112,9 @@ def how_far(
     if percentile < FAR:
         return (
             f"There are sessions like this: the nearest of {len(crowd):,} is {distance:.1f} away,"
-            f" and {percentile:.0f} % of real sessions are nearer to their own nearest."
+            f" and {percentile:.0f}% of real sessions are nearer to their own nearest."
         )
-    than = f"{percentile:.1f} % of" if percentile < 100 else "all"
+    than = f"{percentile:.1f}% of" if percentile < 100 else "all"
     return (
         f"No session like this among {len(crowd):,}: it is {distance:.1f} from its nearest, farther"
         f" than {than} real sessions are from theirs. The answer means little."

@@ -67,7 +67,7 @@ def _ways_table(found: pd.DataFrame) -> str:
     shown = found.assign(
         after=[f"{v:.4f}" for v in found["after"]],
         common=[f"{v:.1%}" for v in found["common"]],
-        unusual=[f"{v:.0f} % of sessions are nearer to others" for v in found["percentile"]],
+        unusual=[f"{v:.0f}% of sessions are nearer to others" for v in found["percentile"]],
     )
     return table_html(shown[["what", "after", "common", "unusual"]], "The commonest first")
 
@@ -121,9 +121,9 @@ def _make_controls(self: Counterfactuals) -> None:
         "Share of sessions that must do the same",
         "260px",
         options=[
-            ("1 % of sessions", 0.01),
-            ("5 % of sessions", 0.05),
-            ("0.2 % of sessions", 0.002),
+            ("1% of sessions", 0.01),
+            ("5% of sessions", 0.05),
+            ("0.2% of sessions", 0.002),
         ],
     )
 

@@ -61,13 +61,13 @@ def path_of(
 # %% ../../nbs/whatif/02_paths.ipynb #7890b2a5
 def percents_apart(
     *shares,  # Probabilities; missing where there is none
-) -> list:  # Such as 3.1 % and 3.2 %
+) -> list:  # Such as 3.1% and 3.2%
     "Shares that are read beside each other, with as many digits as tell them apart."
     known = {share for share in shares if share is not None and share == share}
     digits, texts = 0, {share: percent(share) for share in known}
     while len({*texts.values()}) < len(known) and digits < 6:
         digits += 1
-        texts = {share: f"{100 * share:.{digits}f} %" for share in known}
+        texts = {share: f"{100 * share:.{digits}f}%" for share in known}
     return [texts.get(share, "none") for share in shares]
 
 # %% ../../nbs/whatif/02_paths.ipynb #2917b770
