@@ -25,8 +25,7 @@ from .upload_form import shown_table
 from .upload_pages import page_upload
 from .whatif_page import page_what_if
 from ..base.runs import read_json, Run
-from ..base.texts import from_markdown, without_markup
-from ..report.answer import whole_sentence
+from ..base.texts import from_markdown, whole_sentence, without_markup
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/11_pages.ipynb #20c5c1aa

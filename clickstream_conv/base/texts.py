@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CONTROL', 'MARKS', 'FIRST', 'LAST', 'FENCE_LINE', 'CODE_SPAN', 'LIVE', 'ROLE', 'TAGS', 'KEPT', 'STARTS', 'FORMULA',
            'NUMBER', 'for_terminal', 'on_one_line', 'for_markdown', 'from_markdown', 'paragraph', 'bullets',
-           'without_markup', 'safe_html', 'for_html', 'for_plotly', 'file_name', 'count_in_words', 'percent',
-           'cell_for_spreadsheet', 'frame_for_spreadsheet', 'spreadsheet_note']
+           'without_markup', 'safe_html', 'for_html', 'for_plotly', 'file_name', 'folded', 'whole_sentence',
+           'count_in_words', 'percent', 'cell_for_spreadsheet', 'frame_for_spreadsheet', 'spreadsheet_note']
 
 # %% ../../nbs/base/00_texts.ipynb #d8471092
 import html
@@ -130,8 +130,8 @@ def without_markup(
 # %% ../../nbs/base/00_texts.ipynb #db7366a9
 TAGS = frozenset(
     (
-        "a abbr b blockquote br caption code col colgroup dd div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i li "
-        "ol p pre s small span strong sub sup table tbody td tfoot th thead tr u ul"
+        "a abbr b blockquote br caption code col colgroup dd details div dl dt em figcaption figure"
+        " h1 h2 h3 h4 h5 h6 hr i li ol p pre s small span strong sub summary sup table tbody td tfoot th thead tr u ul"
     ).split()
 )
 KEPT = {"*": ["class", "colspan", "rowspan", "scope", "title"], "a": ["href"]}  # attributes
@@ -171,7 +171,26 @@ def file_name(
     "Words as the name of a file: nothing in it leads to another folder."
     return re.sub(r"[^\w.-]+", "_", str(text)).lstrip(".")[:120] or "unnamed"
 
+# %% ../../nbs/base/00_texts.ipynb #cecedcaa
+def folded(
+    title: str,  # What is inside, in few words
+    lines: list,  # Sentences
+):  # IPython's HTML
+    "Sentences that are seen when they are asked for."
+    from IPython.display import HTML
+
+    listed = "".join(f"<li>{for_html(line)}</li>" for line in lines)
+    return HTML(f"<details><summary>{for_html(title)}</summary><ul>{listed}</ul></details>")
+
 # %% ../../nbs/base/00_texts.ipynb #c22c90fb
+def whole_sentence(
+    text: str,  # Words
+) -> str:  # The same with a capital letter and a full stop
+    "Words as a sentence."
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
 def count_in_words(
     count: int,  # How many
     what: str,  # One of them, such as session

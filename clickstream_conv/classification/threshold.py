@@ -257,8 +257,8 @@ def totals_in_words(
     )
     return Sentence(
         "classification.total",
-        f"{said}; the limit's own is {limit:.3f}, off by the chance of who converted, and the model"
-        f" predicts {beside:.3f} times what the limit does",
+        f"{said}; the best prediction that could be made has {limit:.3f}, since who converts is"
+        f" partly chance, and the model predicts {beside:.3f} times as many",
         (own, limit, beside),
     )
 

@@ -190,7 +190,7 @@ def plot_funnel(
     steps: pd.DataFrame,  # As made by funnel
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is funnel
-    "Sessions that reach each step, on a log scale, and what share goes on."
+    "Sessions that reach each step, and what share goes on."
     title, top = title or funnel_finding(steps), len(steps)
     with plt.rc_context(LOOK):
         figure, ax = plt.subplots(figsize=(7, 0.7 + 0.62 * top))
@@ -198,15 +198,11 @@ def plot_funnel(
         for place, row in steps.iterrows():
             _label_step(ax, place, row)
         ax.set(
-            xscale="log",
             yticks=range(top),
             yticklabels=steps["step"],
             ylim=(top - 0.5, -0.5),
-            xlim=(max(0.5, steps["in_order"].min() / 12), steps["sessions"].max() * 9),
-            xlabel=(
-                "sessions that took all steps so far in order, log scale; pale: took this step"
-                " at all"
-            ),
+            xlim=(0, 1.3 * max(steps["sessions"].max(), 1)),
+            xlabel="sessions that took all steps so far in order; pale: took this step at all",
             title=wrapped(title, 88),
         )
         ax.grid(axis="y", visible=False)

@@ -236,9 +236,10 @@ def short_name(
 # %% ../../nbs/eda/07_moves.ipynb #f343ab0c
 def _matrix(ax: plt.Axes, matrix: pd.DataFrame, apart: bool) -> None:
     "One matrix with its larger numbers written in."
-    shown, top = 100 * matrix.to_numpy(), 40 if apart else 100
+    shown, top = 100 * matrix.to_numpy(), 40 if apart else 80
+    known = matrix.columns.isin([LEAVES, "purchase"])  # by definition: what the groups are made of
     ax.imshow(
-        shown,
+        np.where(known, np.nan, shown),
         cmap=AWAY_FROM_ZERO if apart else LOW_TO_HIGH,
         vmin=-top if apart else 0,
         vmax=top,
@@ -253,7 +254,7 @@ def _matrix(ax: plt.Axes, matrix: pd.DataFrame, apart: bool) -> None:
                 ha="center",
                 va="center",
                 size=8,
-                color="white" if abs(v) > 0.62 * top else COLOURS["text"],
+                color="white" if abs(v) > 0.62 * top and not known[column] else COLOURS["text"],
             )
     ax.set_yticks(range(len(matrix)), [short_name(p) for p in matrix.index], fontsize=8.5)
     crowded = max(len(p) for p in matrix.columns) * matrix.shape[1] > 90
@@ -298,5 +299,7 @@ def plot_transitions(
         figure.suptitle(wrapped(title, 86), x=0.01, ha="left", weight="bold", size=10.5)
         figure.tight_layout()
     return Picture(
-        figure, f"{title}. Heat maps of the share of each move; grey rows have too few departures."
+        figure,
+        f"{title}. Heat maps of the share of each move; without colour: too few departures, and the"
+        " moves by which the two groups are told apart.",
     )

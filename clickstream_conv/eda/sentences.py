@@ -231,6 +231,7 @@ def known_sentence(
     text: str,  # In words, as made by relevance_finding
     rows: int,  # Sessions behind it
     names: tuple = (),  # Words of the log in it
+    code: str = "eda.known",  # What the sentence is about
 ) -> Sentence:  # With its figures
     "What is known early, and how much of it is noise."
     where = "training part, a row a session"
@@ -240,7 +241,7 @@ def known_sentence(
         exact_count(len(found) - len(clear), "columns that tell no more than noise", where),
     ]
     if clear.empty:
-        return Sentence("eda.known", text, tuple(counts), names=names)
+        return Sentence(code, text, tuple(counts), names=names)
     why = "information less what chance gives; columns are told from noise by shuffling"
     share = Figure(
         f"share of the information about the outcome that {clear.iloc[0]['column']} holds",
@@ -250,4 +251,4 @@ def known_sentence(
         rows,
         why=why,
     )
-    return Sentence("eda.known", text, (share, *counts), names=(*names, clear.iloc[0]["column"]))
+    return Sentence(code, text, (share, *counts), names=(*names, clear.iloc[0]["column"]))

@@ -90,10 +90,10 @@ def _credit_shared(shared: pd.DataFrame, rows: int) -> Sentence:
         Figure("place among all columns", place, "place", _WHERE, rows, why=DESCRIBES)
         for _, place in groups
     )
-    said = "; ".join(f"{columns} (place {place} together)" for columns, place in groups)
+    said = "; ".join(f"{columns} (together at place {place})" for columns, place in groups)
     return Sentence(
         "explain.shared",
-        f"columns that say nearly the same share credit: {said}",
+        f"columns that say nearly the same share what they contribute: {said}",
         places,
         names=tuple(columns for columns, _ in groups),
     )

@@ -45,7 +45,7 @@ def figure_lines(
         "converted",
         "prevalence",
         *(one.column_title() for one in shown),
-        *(["ece if calibrated"] if by_chance else []),
+        *(["the error if calibrated"] if by_chance else []),
     ]
     names = [one.name for one in shown]
     body = [_figure_cells(row, names, of_sessions, by_chance) for row in figures]
@@ -77,11 +77,11 @@ def _pairs(section: dict) -> list:
 # %% ../../nbs/judging/12_card_text.ipynb #08af1cac
 READ_FIGURES = (  # how to read the table
     "With 95% intervals from a bootstrap over visitors. A row is a session at one landmark, so"
-    " under 'all' a session counts once for each landmark that it gets to. 'roc auc within'"
-    " compares rows at the same landmark only; 'roc auc' under 'all' is pooled over landmarks,"
-    " which differ in how many convert. 'ece if calibrated' is the calibration error that a"
-    " perfectly calibrated model would show at this size: its mean, and the level that one in 20"
-    " samples exceeds."
+    " under 'all' a session counts once for each landmark that it gets to. 'ROC-AUC within"
+    " landmarks' compares rows at the same landmark only; 'ROC-AUC' under 'all' is pooled over"
+    " landmarks, which differ in how many convert. 'the error if calibrated' is the calibration"
+    " error that a perfectly calibrated model would show at this size: its mean, and the level"
+    " that one in 20 samples exceeds."
 )
 
 

@@ -176,6 +176,6 @@ def visitor_group_part(
     lines = ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *body)]
     known = (
         "Known: a session of the visitor is in the training part. All landmarks together, with 95% intervals; "
-        "'roc auc within' compares rows at the same landmark only."
+        "'ROC-AUC within landmarks' compares rows at the same landmark only."
     )
     return ["## New and known visitors", known, "\n".join(lines)]

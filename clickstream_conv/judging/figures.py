@@ -41,7 +41,7 @@ class Metric:
     kind: str = "probability"  # One of KINDS_OF_METRICS
     digits: int = 3  # In a sentence
     shown: tuple = ()  # Of SHOWN_ON; tables of all figures show it anyway
-    heading: str = ""  # Of its column on a card; empty: its name in words
+    heading: str = ""  # Of its column on a card; empty: its title
     ranks: bool = False  # Whether it looks at the order alone
     chooses: bool = True  # Whether a model may be chosen by it
     ends: Callable | None = None  # Its interval, from value and draws; None: the middle 95%
@@ -49,7 +49,7 @@ class Metric:
 
     def column_title(self) -> str:
         "What stands above its column on a card."
-        return self.heading or self.name.replace("_", " ")
+        return self.heading or self.title
 
 # %% ../../nbs/judging/00_figures.ipynb #26c3bff8
 METRICS = {kind: {} for kind in KINDS_OF_METRICS}  # kind: name: metric

@@ -310,8 +310,8 @@ def _best_in_words(by_moment: pd.DataFrame, purpose: str, aim: str) -> list:
     )
     events = tuple(_events_seen(k) for k in figures if k != POOLED)
     text = (
-        f"asked once, {after_in_words(best[0])} won most in the training part, for {aim}; in the test part{chance}: "
-        f"{WON[purpose]} {figures[best[0]]:{form}}; {said}"
+        f"if each session is asked only once: {after_in_words(best[0])} is the best moment in the"
+        f" training part, for {aim}; in the test part{chance}: {WON[purpose]} {figures[best[0]]:{form}}; {said}"
     )
     figured = (*figures.values(), *events)
     return [Sentence("classification.moment", text, figured, names=(aim, WON[purpose]))]

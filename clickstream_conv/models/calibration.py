@@ -192,10 +192,10 @@ def _whole_level(why: str) -> dict:
 def _level_in_words(shift: float, seen: float, error: float, since: str) -> str:
     "What the latest sessions show, and how much of it is taken."
     return (
-        f"level: sessions since {since}, the latest quarter of the training part, have"
-        f" {np.exp(seen):.3f} times the odds of the whole training part, beside what is predicted"
-        f" of them ({np.exp(seen - 1.96 * error):.3f} to {np.exp(seen + 1.96 * error):.3f}); all"
-        f" odds are multiplied by {np.exp(shift):.3f}, as far as the data show it"
+        f"level: since {since}, in the latest quarter of the training part, the odds of converting"
+        f" were {np.exp(seen):.3f} times what the whole of it leads to expect"
+        f" ({np.exp(seen - 1.96 * error):.3f} to {np.exp(seen + 1.96 * error):.3f}); the model's odds"
+        f" are multiplied by {np.exp(shift):.3f}, which leaves out what may be chance"
     )
 
 # %% ../../nbs/models/06_calibration.ipynb #1793bbf8

@@ -193,9 +193,9 @@ def _total_in_words(mine: dict, limit: dict | None, unit: str) -> Sentence:
     )
     return Sentence(
         "regression.total",
-        f"total predicted over observed, {unit}: {own:.3f}; the exact expectation's own is"
-        f" {best:.3f}, off by the chance of who bought and what, and the model predicts {times:.3f}"
-        " times what it expects",
+        f"total predicted over observed, {unit}: {own:.3f}; the best prediction that"
+        f" could be made has {best:.3f}, since who buys and what is partly chance, and the model"
+        f" predicts {times:.3f} times as much",
         (own, best, times),
     )
 

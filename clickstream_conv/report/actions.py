@@ -8,6 +8,7 @@ __all__ = ['WON_SHORT', 'FIRST_STEPS', 'VERDICTS', 'OF_SPLIT', 'OF_VISITORS', 'a
 
 # %% ../../nbs/report/10_actions.ipynb #c3fa0026
 from ..base.findings import chosen_value, exact_count, LEARNED, Sentence, UNKNOWN
+from ..base.texts import whole_sentence
 from ..judging.figures import AT_THRESHOLD
 from ..judging.flags import flags_in_words
 from ..judging.moments import after_in_words
@@ -17,7 +18,6 @@ from clickstream_conv.report.answer import (
     part_lines,
     POOLED,
     QUESTIONS,
-    whole_sentence,
 )
 from clickstream_conv.report.answers import (
     beyond_chance,

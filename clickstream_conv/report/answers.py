@@ -8,13 +8,13 @@ __all__ = ['judged_segments', 'beyond_chance', 'converts_in_words', 'answer_clus
 
 # %% ../../nbs/report/09_answers.ipynb #c98a3e71
 from ..base.findings import chosen_value, exact_count, Figure, sentences_of
+from ..base.texts import percent, whole_sentence
 from clickstream_conv.report.answer import (
     Answer,
     answer_bar,
     figure_or_unknown,
     in_percent,
     QUESTIONS,
-    whole_sentence,
 )
 from .numbers import answer_classification, answer_regression
 from .reading import nested_part
@@ -179,9 +179,16 @@ def answer_clustering(
     return Answer(question, figure, says, sure, page, bars, True, (*rests, kinds, level), names)
 
 # %% ../../nbs/report/09_answers.ipynb #f034d807
+def _units(of: dict) -> list:
+    "What contributes: columns that say nearly the same taken as one; of an old run each column."
+    together = of.get("together")
+    known = isinstance(together, list) and together and together[0].get("share_low") is not None
+    return together if known else of["importance"]
+
+
 def _leans_on(of: dict, rows: str) -> tuple:
-    "The five columns that contribute most: bars, the share of each, and that of all together."
-    first = of["importance"][:5]
+    "The five that contribute most: bars, the share of each, that of all together, and the longest bar."
+    first = _units(of)[:5]
     shares = [
         figure_or_unknown(
             row,
@@ -208,7 +215,7 @@ def _leans_on(of: dict, rows: str) -> tuple:
     bars = tuple(
         answer_bar(name, share, lambda value: value / longest) for name, share in zip(named, shares)
     )
-    return bars, shares, together
+    return bars, shares, together, longest
 
 # %% ../../nbs/report/09_answers.ipynb #59939245
 def answer_explain(
@@ -217,14 +224,14 @@ def answer_explain(
     "Why?"
     of, (question, page) = figures["explain"], QUESTIONS["explain"]
     rows = "training part, a sample of rows, a row a session and landmark"
-    bars, shares, together = _leans_on(of, rows)
-    title = of["importance"][0]["title"]
+    bars, shares, together, longest = _leans_on(of, rows)
+    title = _units(of)[0]["title"]
     says = (
         f"is what the model leans on most, with {in_percent(shares[0])} of all contributions; the"
         f" first {len(bars)} have {in_percent(together)}."
     )
     sure = "Contributions describe the model, not causes."
-    counts = [exact_count(len(bars), "columns", rows)]
+    counts = [exact_count(len(bars), "columns or groups of columns", rows)]
     if isinstance(of.get("rows"), int):
         sure = f"From {of['rows']:,} rows of the training part. {sure}"
         counts.append(exact_count(of["rows"], "rows", rows))
@@ -238,6 +245,7 @@ def answer_explain(
         True,
         (shares[0], together, *counts),
         (*(bar.name for bar in bars), title),
+        ("0%", percent(longest)),
     )
 
 # %% ../../nbs/report/09_answers.ipynb #467c1f56

@@ -7,9 +7,9 @@ __all__ = ['NO_DOUBTS', 'doubts']
 
 # %% ../../nbs/report/11_doubts.ipynb #3133ac95
 from ..base.findings import exact_count, Sentence, UNKNOWN, warnings_of
-from ..base.texts import count_in_words
+from ..base.texts import count_in_words, whole_sentence
 from .actions import is_fit, verdict_of
-from .answer import part_lines, QUESTIONS, whole_sentence
+from .answer import part_lines, QUESTIONS
 from .answers import is_skipped, said_by
 from .reading import nested_part
 from ..sources.kinds import kind_of

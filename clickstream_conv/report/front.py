@@ -29,12 +29,19 @@ def _bar_html(bar: Bar) -> str:
         else ""
     )
     return (
-        f'<li><span class="value">{for_html(bar.value)}</span>{for_html(bar.name)}<div'
+        f'<li><span class="value">{for_html(bar.text or bar.value)}</span>{for_html(bar.name)}<div'
         ' class="track" aria-hidden="true"><i'
         f' style="width:{limited(bar.share)}"></i>{interval}</div></li>'
     )
 
 # %% ../../nbs/report/12_front.ipynb #cbd808bb
+def _bars_html(answer: Answer) -> str:
+    "The bars of an answer above the scale that they are drawn on."
+    ends = "".join(f"<span>{for_html(end)}</span>" for end in answer.scale)
+    scale = f'<li class="scale" aria-hidden="true">{ends}</li>'
+    return f'<ul class="bars">{"".join(map(_bar_html, answer.bars))}{scale}</ul>'
+
+
 def answer_card(
     answer: Answer,  # One answer
     pages: set,  # Names of the pages
@@ -43,7 +50,7 @@ def answer_card(
     "An answer as a card."
     words, asked = " words" if not answer.figure[:1].isdigit() else "", for_html(answer.question)
     note = " (proxy)" if proxy and answer.page in PROXIES else ""
-    bars = f'<ul class="bars">{"".join(map(_bar_html, answer.bars))}</ul>' if answer.bars else ""
+    bars = _bars_html(answer) if answer.bars else ""
     sure = f'<p class="sure">{for_html(answer.sure)}</p>' if answer.sure else ""
     more = (
         f'<p class="more"><a href="{answer.page}.html">In full<span class="unseen">:'

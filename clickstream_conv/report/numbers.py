@@ -158,6 +158,7 @@ def answer_classification(
         True,
         (*rests, *of_sure, level),
         (what, of["model"]),
+        ("50%: guessing", "100%: all of them"),
     )
 
 # %% ../../nbs/report/08_numbers.ipynb #e95159f9
