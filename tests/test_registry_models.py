@@ -333,7 +333,7 @@ def test_a_new_metric_is_seen_everywhere(skill, rows):
     assert {"skill", "skill_high"} <= {
         *by_slice(judged, p, np.full(len(p), 0.3), ["device"], 10).columns
     }
-    assert "| skill |" in figure_lines(found.to_dict("records"))[0] + " "
+    assert "| Brier skill |" in figure_lines(found.to_dict("records"))[0] + " "
     assert cost_by("skill")(y, p) == -found["skill"][0]
     share = paired_difference(y, p, np.full(len(p), 0.3), rows["visitor"], "skill", 10)
     assert share["difference"] > 0

@@ -402,7 +402,7 @@ FIGURE = rf"(?:{NUMBER}\s?%|[-+]?\d+\.\d+)"  # a share, or a number with decimal
 INTERVAL = rf"(?:{FIGURE}|{NUMBER}) \((?:{FIGURE}|{NUMBER}) to (?:{FIGURE}|{NUMBER})\)"
 NO_ESTIMATE = {  # what stands in titles without an interval, and why it has none
     r"p (?:=|<|<=) [\d.]+": "a p-value",
-    r"9[05] % (?:interval|range)s?": "how sure an interval is, which was chosen",
+    r"9[05]% (?:interval|range)s?": "how sure an interval is, which was chosen",
     r"top 10 ?%": "how many are contacted or counted, which was chosen",
     r"at (?:under [\d.]+|[\d.]+ to [\d.]+|[\d.]+ and more)(?=,| times)": "a band of prices",
     rf"{FIGURE} of what there is to know": "information less what chance gives; columns are told from noise by shuffling",

@@ -8,6 +8,8 @@ __all__ = ['LEAD', 'NOT_YET', 'lead_sentences', 'KeptPicture', 'keep_picture', '
 # %% ../../nbs/base/10_found.ipynb #2e4d4c00
 import base64
 
+from fastcore.basics import patch
+
 from .findings import sentences_of
 from .runs import read_json, Run, write_json
 from .texts import bullets, paragraph, whole_sentence
@@ -95,23 +97,27 @@ class InShort:
         kept = kept_picture(self.run, self.stage) if self.run else None
         return kept or paragraph("")
 
-    def show(self) -> "InShort":
-        "Display both; what is shown is exchanged when there is news."
-        from IPython.display import display
+# %% ../../nbs/base/10_found.ipynb #6fbf0f3d
+@patch
+def show(self: InShort) -> InShort:
+    "Display both; what is shown is exchanged when there is news."
+    from IPython.display import display
 
-        self.told = display(self.words(), display_id=True)
-        self.drawn = display(self.picture(), display_id=True)
-        return self
+    self.told = display(self.words(), display_id=True)
+    self.drawn = display(self.picture(), display_id=True)
+    return self
 
-    def renew(
-        self,
-        run: Run,  # Where the stage has kept what it found
-        picture=None,  # What stands first on its page; None: no picture
-    ) -> None:
-        "Keep the picture, and show what was found where the notebook begins."
-        self.run = run
-        if picture is not None:
-            keep_picture(run, self.stage, picture)
-        for shown, news in ((self.told, self.words()), (self.drawn, self.picture())):
-            if shown is not None:
-                shown.update(news)
+
+@patch
+def renew(
+    self: InShort,
+    run: Run,  # Where the stage has kept what it found
+    picture=None,  # What stands first on its page; None: no picture
+) -> None:
+    "Keep the picture, and show what was found where the notebook begins."
+    self.run = run
+    if picture is not None:
+        keep_picture(run, self.stage, picture)
+    for shown, news in ((self.told, self.words()), (self.drawn, self.picture())):
+        if shown is not None:
+            shown.update(news)

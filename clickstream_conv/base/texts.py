@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CONTROL', 'MARKS', 'FIRST', 'LAST', 'FENCE_LINE', 'CODE_SPAN', 'LIVE', 'ROLE', 'TAGS', 'KEPT', 'STARTS', 'FORMULA',
            'NUMBER', 'for_terminal', 'on_one_line', 'for_markdown', 'from_markdown', 'paragraph', 'bullets',
-           'without_markup', 'safe_html', 'for_html', 'for_plotly', 'file_name', 'folded', 'whole_sentence',
+           'without_markup', 'safe_html', 'for_html', 'for_plotly', 'file_name', 'folded_list', 'whole_sentence',
            'count_in_words', 'percent', 'cell_for_spreadsheet', 'frame_for_spreadsheet', 'spreadsheet_note']
 
 # %% ../../nbs/base/00_texts.ipynb #d8471092
@@ -172,7 +172,7 @@ def file_name(
     return re.sub(r"[^\w.-]+", "_", str(text)).lstrip(".")[:120] or "unnamed"
 
 # %% ../../nbs/base/00_texts.ipynb #cecedcaa
-def folded(
+def folded_list(
     title: str,  # What is inside, in few words
     lines: list,  # Sentences
 ):  # IPython's HTML

@@ -38,7 +38,7 @@ COLUMN_TITLES = {  # name of a column of figures that is no metric: what stands 
     "log_loss_of_limit": "log-loss over the limit's",
     "observed": "observed",
     "prevalence": "rows that convert, share",
-    "seconds_median": "seconds to the next step, median",
+    "seconds_median": "seconds since the step before, median",
     "share_of_limit": "share of the limit",
     "share_of_limit_within": "share of the limit, within landmarks",
     "smallest": "smallest segment",
@@ -47,6 +47,8 @@ COLUMN_TITLES = {  # name of a column of figures that is no metric: what stands 
     "went_on": "go on",
     "width": "median width of the range",
 }
+
+# %% ../../nbs/judging/15_tables.ipynb #f6d4fc3f
 SHARES = (  # columns that hold shares and are no metrics
     "above", "below", "change", "conversion", "first_half", "held", "noise", "prevalence",
     "second_half", "share", "smallest", "untracked", "went_on",
@@ -70,9 +72,9 @@ def figure_words(
     metric = next((kind[name] for kind in METRICS.values() if name in kind), None)
     if name in SHARES or (metric and metric.unit == "share"):
         return percent
-    digits = metric.digits if metric else 3
-    form = f"{{:,.{2 if metric and metric.unit == 'money' else digits}f}}"
-    return form.format
+    if metric:
+        return f"{{:,.{2 if metric.unit == 'money' else metric.digits}f}}".format
+    return lambda value: f"{value:,.{0 if abs(value) >= 100 else 3}f}"
 
 
 def cell_words(

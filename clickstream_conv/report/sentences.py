@@ -98,7 +98,7 @@ def _answer_sentences(answer: Answer) -> list:
     return said + [
         Sentence(
             f"{code}.bar",
-            f"{bar.value} {bar.name}",
+            f"{bar.text or bar.value} {bar.name}",
             (bar.rest,) if bar.rest else (),
             names=(bar.name,),
             why="" if bar.rest else UNKNOWN,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'MANY_LEFT_OUT', 'SPANS_THE_CUT', 'IN_BOTH_FILES', 'LEFT_OUT', 'visitor_groups', 'moment', 'split_details',
-           'left_out_sentences', 'split_sentences', 'split_warnings', 'sessions_by_day', 'plot_split']
+           'left_out_sentences', 'split_sentences', 'split_warnings']
 
 # %% ../../nbs/sources/10_split_report.ipynb #8c844cf2
 from datetime import datetime, UTC
@@ -12,7 +12,6 @@ from datetime import datetime, UTC
 import polars as pl
 
 from ..base.findings import exact_count, EXACT_SHARE, Figure, Sentence
-from ..base.pictures import COLOURS, LOOK, Picture
 
 # %% ../../nbs/sources/10_split_report.ipynb #e06c077d
 GROUPS = (
@@ -184,41 +183,3 @@ def split_warnings(
         f"{'a session is' if one['sessions'] == 1 else 'sessions are'} left out by the split: {one['text']}"
         for one in many
     ]
-
-# %% ../../nbs/sources/10_split_report.ipynb #26aeb0ff
-def sessions_by_day(
-    table: pl.DataFrame,  # Events or sessions of a run: session_id, t in microseconds, part
-) -> pl.DataFrame:  # day, part, sessions
-    "How many sessions began on each day, in each part."
-    began = table.group_by("session_id").agg(pl.col("t").min(), pl.col("part").first())
-    days = began.with_columns(day=pl.col("t").cast(pl.Datetime("us")).dt.date())
-    return days.group_by("day", "part").agg(sessions=pl.len()).sort("day", "part")
-
-
-def plot_split(
-    table: pl.DataFrame,  # Events or sessions of a run: session_id, t in microseconds, part
-    title: str = "",  # The finding; empty: computed
-) -> Picture:  # Its data is sessions_by_day
-    "Sessions by day, learned from and judged on."
-    import matplotlib.pyplot as plt
-
-    days = sessions_by_day(table.filter(pl.col("part").is_in(["train", "test"])))
-    counts = dict(days.group_by("part").agg(pl.col("sessions").sum()).iter_rows())
-    learned, judged = (counts.get(part, 0) for part in ("train", "test"))
-    title = title or f"Learned from {learned:,} sessions, judged on {judged:,}"
-    with plt.rc_context(LOOK):
-        drawn, ax = plt.subplots(figsize=(7, 2.4))
-        for part, name, colour in (
-            ("train", "learned from", COLOURS["model"]),
-            ("test", "judged on", COLOURS["converted"]),
-        ):
-            own = days.filter(pl.col("part") == part)
-            ax.bar(
-                own["day"].to_numpy(), own["sessions"].to_numpy(), width=1, color=colour, label=name
-            )
-        ax.set(title=title, ylabel="sessions a day, UTC", ylim=(0, None))
-        ax.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.15))
-        drawn.autofmt_xdate(rotation=0, ha="center")
-    return Picture(
-        drawn, f"{title}. Sessions a day, from {days['day'].min()} to {days['day'].max()}."
-    )
