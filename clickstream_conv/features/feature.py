@@ -121,10 +121,11 @@ def of_nothing(
 # %% ../../nbs/features/02_feature.ipynb #3c4941ff
 def no_count(
     name: str,  # A feature that counts
+    title: str,  # What people call it
 ) -> Contradiction:  # Where it is below 0 or has a fraction
     "A count that is none."
     one = nw.col(name)
-    return Contradiction((name,), (one < 0) | (one % 1 != 0), f"{name} is {{{name}:g}}, no count")
+    return Contradiction((name,), (one < 0) | (one % 1 != 0), f"{title}: {{{name}:g}}, no count")
 
 # %% ../../nbs/features/02_feature.ipynb #fd94afbc
 @dataclass(frozen=True)
@@ -177,5 +178,5 @@ class Feature:
         found += [of_nothing(self.name, other, says) for other, says in self.not_without.items()]
         found += self.wrong
         if self.name.startswith("n_"):
-            found.append(no_count(self.name))
+            found.append(no_count(self.name, self.words.title))
         return found

@@ -65,7 +65,7 @@ _EVENTS = (
     _events_of(
         "cart",
         "carts",
-        at_most={"landmark": "n_cart is {n_cart:g}, more than the {landmark:g} events"},
+        at_most={"landmark": "{n_cart:g} carts among {landmark:g} events"},
         measure=Measure("put into the cart", "no cart", "fills a cart", place=8, whole=False),
     ),
     _events_of("remove", "removals"),
@@ -130,7 +130,7 @@ _CART = (
         "cart_count",
         Words("pieces in the cart", "{} in the cart", "piece"),
         added(PIECES),
-        not_without={"n_cart": "cart_count is {cart_count:g} without any cart event"},
+        not_without={"n_cart": "{cart_count:g} pieces in the cart, and nothing was put into it"},
     ),
 )
 _DEAR = (
@@ -148,7 +148,9 @@ _EXTREMES = (
         "price_min",
         Words("lowest price", "a lowest price of {}", "number"),
         lowest(nw.col("price")),
-        at_most={"price_max": "price_min {price_min:,.2f} is above price_max {price_max:,.2f}"},
+        at_most={
+            "price_max": "the lowest price, {price_min:,.2f}, is above the highest, {price_max:,.2f}"
+        },
     ),
     Feature(
         "price_max",
@@ -173,8 +175,8 @@ _SUMS = (
         Words("value of the cart", "a cart worth {}", "number"),
         added(nw.when(~nw.col("price").is_null()).then(PIECES * nw.col("price")).otherwise(0.0)),
         not_without={
-            "n_cart": "cart_value is {cart_value:,.2f} without any cart event",
-            "cart_count": "cart_value is {cart_value:,.2f} with nothing in the cart",
+            "n_cart": "a cart worth {cart_value:,.2f}, and nothing was put into it",
+            "cart_count": "a cart worth {cart_value:,.2f} with nothing in it",
         },
     ),
     Feature(
@@ -202,7 +204,9 @@ _LAST_EVENT = (
         "price_last",
         Words("last price", "a last price of {}", "number"),
         last(nw.col("price")),
-        at_most={"price_max": "price_last {price_last:,.2f} is above price_max {price_max:,.2f}"},
+        at_most={
+            "price_max": "the last price, {price_last:,.2f}, is above the highest, {price_max:,.2f}"
+        },
     ),
     Feature("last_event", Words("last event", "last event {}", "word"), last(nw.col("event"))),
     Feature(
@@ -286,7 +290,9 @@ _PRICES = (
         "price_mean",
         Words("mean price", "a mean price of {}", "number"),
         worked_out(ratio(nw.col("_price_sum"), nw.col("n_priced")), parts=(PRICE_SUM, PRICED)),
-        at_most={"price_max": "price_mean {price_mean:,.2f} is above price_max {price_max:,.2f}"},
+        at_most={
+            "price_max": "the mean price, {price_mean:,.2f}, is above the highest, {price_max:,.2f}"
+        },
         measure=Measure(
             "price seen",
             "low prices",

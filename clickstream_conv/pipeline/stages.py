@@ -184,7 +184,7 @@ def run_side_by_side(
             worker, told = news.get()
             if told is not None:
                 if "cell" in told:
-                    progress.cell()
+                    progress.cell(worker.stage.name)
                 else:
                     worker.wrong = told["wrong"]
                 continue
@@ -274,6 +274,6 @@ def run_stages(
             (folder / "signature.json").unlink(
                 missing_ok=True
             )  # it was of what the run held before
-        with Progress(sum(code_cells(stage.notebook) for stage in to_do)) as progress:
+        with Progress({stage.name: code_cells(stage.notebook) for stage in to_do}) as progress:
             run_side_by_side(folder, record, to_do, jobs or cores(), progress, needs)
         return record

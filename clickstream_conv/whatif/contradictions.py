@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 
 from ..base.runs import read_json
+from ..explain.words import feature_title
 from ..features.catalogue import following_columns
 from ..features.columns import feature_columns
 from ..features.registry import FEATURES
@@ -51,7 +52,7 @@ def contradictions(
 def _wrong_in_finished(row: dict) -> list:
     "Time spent on pages of which none was seen."
     return [
-        f"{c} is {row[c]:,.4g} with no {c.removesuffix('_duration')}"
+        f"{feature_title(c)}: {row[c]:,.4g}, with no {feature_title(c.removesuffix('_duration'))}"
         for c in row
         if c.endswith("_duration") and row.get(c.removesuffix("_duration")) == 0 and row[c] > 0
     ]

@@ -9,6 +9,7 @@ __all__ = ['Counterfactuals']
 import pandas as pd
 from fastcore.basics import patch
 
+from ..base.texts import percent
 from ..scoring.scorer import Scorer
 from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
 from .paths import percents_apart
@@ -64,12 +65,17 @@ def _ways_table(found: pd.DataFrame) -> str:
     "Ways as a table; empty where there is none."
     if not len(found):
         return ""
-    shown = found.assign(
-        after=[f"{v:.4f}" for v in found["after"]],
-        common=[f"{v:.1%}" for v in found["common"]],
-        unusual=[f"{v:.0f}% of sessions are nearer to others" for v in found["percentile"]],
+    shown = pd.DataFrame(
+        {
+            "change": found["what"],
+            "probability then": [percent(v) for v in found["after"]],
+            "sessions that do so": [percent(v) for v in found["common"]],
+            "how unusual": [
+                f"{v:.0f}% of sessions are nearer to others" for v in found["percentile"]
+            ],
+        }
     )
-    return table_html(shown[["what", "after", "common", "unusual"]], "The commonest first")
+    return table_html(shown, "The commonest first")
 
 # %% ../../nbs/whatif/12_counterfactuals.ipynb #7d26045a
 class Counterfactuals(Panel):
