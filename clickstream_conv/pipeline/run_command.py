@@ -44,7 +44,7 @@ class GroupedCommands(TyperGroup):
                 with formatter.section(title):
                     formatter.write_dl(rows)
 
-
+# %% ../../nbs/pipeline/08_run_command.ipynb #a9e2beb8
 app = typer.Typer(
     cls=GroupedCommands,
     rich_markup_mode=None,

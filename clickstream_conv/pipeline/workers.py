@@ -15,6 +15,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from fastcore.basics import patch
+
 from ..base.texts import for_terminal
 from .again import Stage
 from .notebooks import ENDED, execute, interrupt, STOPPED
@@ -38,7 +40,7 @@ TYPICAL = {
     "09_explain": 11,
 }
 
-
+# %% ../../nbs/pipeline/04_workers.ipynb #0ca70ee2
 class Progress:
     "What is said while a run goes on, on the error stream."
 
@@ -67,27 +69,6 @@ class Progress:
         "The stages that run now."
         self.bar.set_description(", ".join(names))
 
-    def left(self) -> str:
-        "How much longer it may take, in words; empty before anything can be said."
-        share = min(self.done / self.total, 1) if self.total else 0
-        if share < 0.05:
-            return ""
-        seconds = (time.monotonic() - self.began) * (1 - share) / share
-        return (
-            f", about {seconds / 60:.0f} min left"
-            if seconds > 90
-            else f", about {seconds:.0f} s left"
-        )
-
-    def cell(
-        self,
-        stage: str,  # Whose cell it is
-    ) -> None:
-        "A cell is done."
-        self.done += self.each.get(stage, 0)
-        self.bar.set_postfix_str(self.left(), refresh=False)
-        self.bar.update()
-
     def say(
         self,
         line: str,  # Plain text
@@ -100,6 +81,29 @@ class Progress:
 
     def __exit__(self, *error):
         self.bar.close()
+
+# %% ../../nbs/pipeline/04_workers.ipynb #c13a4c31
+@patch
+def left(self: Progress) -> str:
+    "How much longer it may take, in words; empty before anything can be said."
+    share = min(self.done / self.total, 1) if self.total else 0
+    if share < 0.05:
+        return ""
+    seconds = (time.monotonic() - self.began) * (1 - share) / share
+    return (
+        f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+    )
+
+
+@patch
+def cell(
+    self: Progress,
+    stage: str,  # Whose cell it is
+) -> None:
+    "A cell is done."
+    self.done += self.each.get(stage, 0)
+    self.bar.set_postfix_str(self.left(), refresh=False)
+    self.bar.update()
 
 # %% ../../nbs/pipeline/04_workers.ipynb #261db821
 GRAMMAR = "rfc3987_syntax"  # builds a grammar of international web addresses when it is imported
