@@ -20,7 +20,7 @@ LOGS = {
     "online_shoppers": "uci-online-shoppers.csv",
     "rees46": "rees46-2019-10-sample.csv",
 }  # case study: the log it tells of
-FEWER = {"demo_limit": dict(sessions=6000, resamples=20)}  # what a case takes instead of a log
+FINISHED = {"demo_limit": "demo", "eshop": "eshop", "rees46": "rees46"}  # case: the run it may read
 LARGEST = 600_000  # bytes of a notebook
 PLACES = re.compile(
     r"/(?:work|opt|root|home|Users|tmp|mnt)/|[A-Z]:\\\\"
@@ -57,7 +57,7 @@ def execute(page, folder, monkeypatch, **parameters):
 def test_there_are_guides_and_cases():
     assert {path.stem for path in GUIDES} >= {"own_log", "leakage", "how_fast", "how_it_fits"} and {
         path.stem for path in CASES
-    } == {*LOGS, *FEWER}
+    } == {*LOGS, *FINISHED}
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=name_of)
@@ -73,12 +73,15 @@ def test_a_guide_runs(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", CASES, ids=name_of)
-def test_a_case_runs_on_its_log(path, tmp_path, monkeypatch, real_log):
-    parameters = (
-        FEWER[path.stem]
-        if path.stem in FEWER
-        else dict(path=str(real_log(LOGS[path.stem])), resamples=20)
-    )
+def test_a_case_runs_on_its_log(path, tmp_path, monkeypatch, real_log, request):
+    "On a run that other tests read too, where there is one; else the case makes its own."
+    if path.stem in FINISHED:
+        folder, _ = request.getfixturevalue(FINISHED[path.stem])
+        parameters = dict(finished=str(folder / "run"))
+    else:
+        parameters = dict(resamples=20)
+    if path.stem in LOGS:
+        parameters["path"] = str(real_log(LOGS[path.stem]))
     execute(path, tmp_path, monkeypatch, **parameters)
 
 
