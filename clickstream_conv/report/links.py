@@ -15,10 +15,11 @@ from urllib.parse import unquote
 from ..base.texts import from_markdown, without_markup
 from .outputs import page_output, picture_html
 from .reading import is_shown, join_folded, settled_cells, text_of
+from .terms import explained
 
 # %% ../../nbs/report/02_links.ipynb #1447a716
 TARGET = re.compile(
-    r"(!?)\[([^\]\n]*(?:`[^`\n]*`)?[^\]\n]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)"
+    r"(!?)\[([^\]\n]*(?:`[^`\n]*`)?[^\]\n]*(?:\n[^\]\n]+)?)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)"
 )  # [words](file#part)
 NAMED = re.compile(r"(?<![\[`\w])`([A-Za-z_]\w*(?:\.\w+)?)(\(\))?`(?![`\]])")  # a name in backticks
 FENCE = re.compile(
@@ -48,6 +49,10 @@ class Site:
     summaries: bool = (
         True  # Whether a search shows the words around what it found; needs a web server
     )
+    terms: dict = field(
+        default_factory=dict
+    )  # Word of the glossary: its anchor there, as made by glossary_terms
+    explained: frozenset = frozenset()  # Names of the pages whose first use of a word leads there
 
 # %% ../../nbs/report/02_links.ipynb #ba865a4d
 def _relink(found: re.Match, pages: set, site: Site, where: Path) -> str:
@@ -177,10 +182,14 @@ def typed_commands(
     return [typed], {**cell, "source": f"#| echo: false\n{source}"}
 
 # %% ../../nbs/report/02_links.ipynb #27dc66d2
-def _markdown_cell(text: str, pages: set, site: Site, where: Path, pictures: dict) -> dict:
+def _markdown_cell(
+    text: str, pages: set, site: Site, where: Path, pictures: dict, seen: set | None
+) -> dict:
     "Markdown with links and pictures that lead somewhere on the site."
     written = without_markup(text) if site.fold == "all" else text
-    shown = with_pictures(relinked(written, pages, site, where), where, pictures)
+    known = relinked(written, pages, site, where)
+    linked = known if seen is None else explained(known, site.terms, seen)
+    shown = with_pictures(linked, where, pictures)
     return {"cell_type": "markdown", "source": shown, "metadata": {}}
 
 
@@ -201,9 +210,10 @@ def notebook_page(
 ) -> tuple:  # The notebook of the page, and its pictures: address: PNG
     "A notebook as the site shows it."
     pictures, cells, number = {}, [], 0
+    seen = set() if name in site.explained else None
     for one in _title_first([cell for cell in notebook["cells"] if is_shown(cell)]):
         if one["cell_type"] == "markdown":
-            cells.append(_markdown_cell(text_of(one["source"]), pages, site, where, pictures))
+            cells.append(_markdown_cell(text_of(one["source"]), pages, site, where, pictures, seen))
         if one["cell_type"] != "code":
             continue
         commands, one = typed_commands(one)
