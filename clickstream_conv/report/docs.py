@@ -238,7 +238,7 @@ def _reference_files(checkout: Path, work: Path, modules: dict) -> dict:
         files[name].write_text(text, encoding="utf-8")
     return files
 
-
+# %% ../../nbs/report/17_docs.ipynb #ddfcab09
 def _first_names(work: Path, links: dict) -> list:
     "The page of the names that are called first; none where not all of them are documented."
     named = {path.rpartition(".")[2] for paths in FIRST.values() for path in paths}

@@ -61,6 +61,11 @@ def _source_of(file: Path, names: set, site: Site, extra: dict, links: str) -> t
     return json.dumps(content), title
 
 
+def _has_switches(text: str) -> bool:
+    "Whether a page, or a notebook as JSON, has a session to switch."
+    return 'class="what-if"' in text or 'class=\\"what-if\\"' in text
+
+
 TEMPLATES = ("sidebar.html", "page-links.html", "foot.html", "find.html", "version.html")
 
 
@@ -73,6 +78,8 @@ def _lay_out(pages: dict, work: Path, site: Site, extra: dict) -> dict:
         links = f"\n\n{_trees(pages)}\n" if file.stem == "index" else ""
         sources[file.name], titles[file] = _source_of(file, names, site, extra, links)
     static = {"site.css": site_style(), "icon.svg": look_file("icon.svg")}
+    if any(map(_has_switches, sources.values())):
+        static |= {"what-if.js": look_file("what-if.js")}
     if any('class=\\"chart\\"' in text for text in sources.values()):
         static |= {"charts.js": look_file("charts.js"), "plotly.min.js": plotly_script()}
     _write(work / "src", sources)

@@ -34,6 +34,8 @@ def _finish(app, pagename, templatename, context, doctree) -> None:
     "A folded cell is named by the line that is seen; plotly's script is for the pages with a chart."
     if "body" in context:
         context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
+    if 'class="what-if"' in context.get("body", ""):
+        app.add_js_file("what-if.js", loading_method="defer", priority=800)
     if 'class="chart"' not in context.get("body", ""):
         return
     app.add_js_file("plotly.min.js", loading_method="defer", priority=800)
