@@ -105,12 +105,18 @@ SHOWN_FILE = re.compile(
 )  # a picture of a file, in Markdown
 
 
+def _picture_of(file: Path, alt: str, pictures: dict) -> str:
+    "A picture of a file, which is carried along."
+    pictures[address := f"pictures/{file.name}"] = file.read_bytes()
+    return picture_html(pictures[address], alt, address)
+
+
 def with_pictures(
     text: str,  # Markdown
     where: Path,  # Folder that its links start from
     pictures: dict,  # Address: PNG; added to
 ) -> str:  # Markdown
-    "Markdown whose pictures lie beside the page."
+    "Markdown whose pictures lie beside the page; beside NAME.png there may be a NAME-dark.png."
 
     def shown(found):
         file = Path(where) / unquote(found[2])
@@ -118,8 +124,12 @@ def with_pictures(
             raise ValueError(
                 f"there is no picture {found[2]} in {where}. Make it by running the notebook that writes it"
             )
-        pictures[address := f"pictures/{file.name}"] = file.read_bytes()
-        return picture_html(pictures[address], found[1], address)
+        light = _picture_of(file, found[1], pictures)
+        dark = file.with_name(f"{file.stem}-dark.png")
+        if not dark.is_file():
+            return light
+        pair = ((light, "only-light"), (_picture_of(dark, found[1], pictures), "only-dark"))
+        return "".join(one.replace('class="picture"', f'class="picture {of}"') for one, of in pair)
 
     return "".join(
         part if i % 2 else SHOWN_FILE.sub(shown, part) for i, part in enumerate(FENCE.split(text))

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/report/12a_what_if.ipynb #71ab573f
 NO_EFFECT = (  # HTML: what must be read beside such answers
-    "<strong>These are the model's answers, not effects.</strong> Sessions in which this happened ended so more or less often, and"
-    " that is what the model has learned. It does not follow that a visitor who is made to do it ends like those who"
-    " did it of their own accord. What an action changes is found by an experiment."
+    "<strong>These are the model's answers, not effects.</strong> Sessions in which this happened"
+    " ended so more or less often, and that is what the model has learned. It does not follow that"
+    " a visitor who is made to do it ends like those who did it of their own accord. What an"
+    " action changes is found by an experiment."
 )
 
 
@@ -76,7 +77,8 @@ def _switches_html(board: "Switchboard") -> str:
     "The switches."
     names = [f"{one.name}: {one.then}" if one.context else one.name for one in board.switches]
     labels = "".join(
-        f'<label><input type="checkbox"><span>{for_html(name)}<small>It was: {for_html(one.was)}</small></span></label>'
+        f'<label><input type="checkbox"><span>{for_html(name)}'
+        f"<small>It was: {for_html(one.was)}</small></span></label>"
         for name, one in zip(names, board.switches)
     )
     return f'<fieldset class="switches" hidden><legend>What if</legend>{labels}</fieldset>'
