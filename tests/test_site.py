@@ -301,6 +301,9 @@ def test_the_menu_shows_what_one_gets_and_folds_the_rest(served, visit):
     opened = page.locator(".site-nav details[open]")
     assert page.locator(".site-nav details").count() > 2 and opened.count() == 1
     assert opened.locator("a[aria-current]").inner_text().strip() == "features.table"
+    page.goto(f"{served}/api.html")
+    page.get_by_role("link", name="All parameters of session_features").click()
+    assert page.url.endswith("/api-features.table.html#features.table.session_features")
     page.locator("header a.version").first.click()
     assert page.url.endswith("/CHANGELOG.html")
 

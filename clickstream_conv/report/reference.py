@@ -321,7 +321,8 @@ def first_entry(
     thing = getattr(import_module(f"{package}.{module}"), name)
     says = (getdoc(thing) or "").splitlines()[0]
     code = f"from {package}.{module} import {name}\n\n{_signature(name, thing, LINE)}"
-    more = f"\n\n[All parameters of {name}]({links[name]})" if name in links else ""
+    link = f'<a href="{links[name]}">All parameters of {name}</a>' if name in links else ""
+    more = f"\n\n{link}" if link else ""
     return f"### {name}\n\n{_cell_text(says)}\n\n```python\n{code}\n```{more}"
 
 # %% ../../nbs/report/16_reference.ipynb #95834e79
