@@ -195,7 +195,7 @@ def every_answer(
     return found
 
 # %% ../../nbs/whatif/13_switches.ipynb #f20a0e3e
-LEAST, MOST = 2, 3  # switches of a page
+LEAST, MOST = 1, 3  # switches of a page
 
 
 def _with_answers(scorer: Scorer, scenario: Scenario, switches: list) -> list:
