@@ -65,7 +65,7 @@ def _has_switches(text: str) -> bool:
     "Whether a page, or a notebook as JSON, has a session to switch."
     return 'class="what-if"' in text or 'class=\\"what-if\\"' in text
 
-
+# %% ../../nbs/report/05_site.ipynb #8e0f1d61
 TEMPLATES = ("sidebar.html", "page-links.html", "foot.html", "find.html", "version.html")
 
 

@@ -39,7 +39,7 @@ def way_in_words(
     far = " No session of the training part is like this one, so the answer means little."
     return text + (far if way["unusual"] else "")
 
-
+# %% ../../nbs/report/12a_what_if.ipynb #bf0c5ac5
 def _ways_as_data(board: "Switchboard") -> str:
     "All combinations as JSON that may stand in a page."
     ways = [

@@ -18,7 +18,7 @@ from ..scoring.scorer import Scorer
 from ..sources.card import load_events
 from .contradictions import importances
 from .likeness import FAR
-from .scenario import Scenario, scenario_from
+from .scenario import Scenario, scenario_of_events
 from .sessions import past_of, usual_event
 
 # %% ../../nbs/whatif/13_switches.ipynb #3cc8f99d
@@ -218,7 +218,7 @@ def switchboard(
     one = middle_session(scorer, test.drop("visitor", "part"), landmark)
     if one is None:
         return None
-    scenario = scenario_from(scorer, one)
+    scenario = scenario_of_events(scorer, one)
     events = _with_answers(scorer, scenario, event_switches(scorer, scenario))
     switches = [*events, *context_switches(scorer, scenario)][:MOST]
     if len(switches) < LEAST:
