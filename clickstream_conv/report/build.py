@@ -21,6 +21,7 @@ from .links import page_title, Site
 from .reading import nested_part
 from .sentences import all_sentences, RESTS_LEAD, sentences_page
 from .site import build_site
+from .what_if import WHAT_IF, what_if_page
 
 # %% ../../nbs/report/15_build.ipynb #deada665
 _SAID = {  # name of a page: its title, and the line below
@@ -29,6 +30,7 @@ _SAID = {  # name of a page: its title, and the line below
         "What the model is for, how good it is, and where its limits are.",
     ),
     "sentences": ("What each sentence rests on", RESTS_LEAD),
+    "what_if": WHAT_IF,
     "tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program."),
 }
 
@@ -38,9 +40,11 @@ def _tables_of(figures: dict, rests: list) -> dict:
     return figure_tables(figures) | ({"sentences": rests} if rests else {})
 
 
-def _texts_of(card: Path, rests: list, tables: dict, kept: list) -> dict:
+def _texts_of(folder: Path, rests: list, tables: dict, kept: list) -> dict:
     "Pages to take along, in Markdown: those that there is something for."
-    texts = {}
+    texts, card = {}, folder / "model_card.md"
+    if asked := what_if_page(folder):
+        texts["what_if"] = asked
     if card.is_file():
         texts["model_card"] = without_markup(card.read_text(encoding="utf-8"))
     if rests:
@@ -64,7 +68,7 @@ def _front_files(folder: Path, work: Path) -> tuple:
     }
     read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in notebooks}
     stages = {name: (page_title(page) or name, lead(page)) for name, page in read.items()}
-    texts = _texts_of(run / "model_card.md", rests, tables, kept)
+    texts = _texts_of(folder, rests, tables, kept)
     more = {name: _SAID[name] for name in texts}
     texts["index"] = front_page(figures, stages, more)
     for name, text in texts.items():

@@ -17,10 +17,14 @@ from pathlib import Path
 
 from .front import lead
 from .links import page_title, Site
+from .menu import grouped_guides
 from .reading import EVAL_OFF, tags_of_cell, text_of
 from clickstream_conv.report.reference import (
     by_folder,
     exported_names,
+    FIRST,
+    first_page,
+    FOLDERS,
     modules_of,
     numbered_notebooks,
     page_file,
@@ -29,6 +33,7 @@ from clickstream_conv.report.reference import (
 )
 from .site import build_site
 from .site_pages import COLLECTIONS
+from .terms import glossary_terms
 
 # %% ../../nbs/report/17_docs.ipynb #19bbe50b
 def _paused(notebook: dict) -> dict:
@@ -220,7 +225,7 @@ def module_file(
 
 def _reference_files(checkout: Path, work: Path, modules: dict) -> dict:
     "The pages of the reference, written down: module and page."
-    files = {}
+    files: dict = {}
     for name, path in modules.items():
         module, title = (
             module_file(checkout, name),
@@ -232,6 +237,26 @@ def _reference_files(checkout: Path, work: Path, modules: dict) -> dict:
         files[name] = work / f"api-{name}.md"
         files[name].write_text(text, encoding="utf-8")
     return files
+
+# %% ../../nbs/report/17_docs.ipynb #ddfcab09
+def _first_names(work: Path, links: dict) -> list:
+    "The page of the names that are called first; none where not all of them are documented."
+    named = {path.rpartition(".")[2] for paths in FIRST.values() for path in paths}
+    if not named & {*links}:
+        return []
+    (work / "api.md").write_text(first_page(links), encoding="utf-8")
+    return [work / "api.md"]
+
+
+def _reference_groups(files: dict, first: list) -> dict:
+    "The reference as the menu has it: the names that are called first, then modules by folder."
+    groups = {
+        f"Reference: {title}": [
+            path for name, path in files.items() if name.partition(".")[0] == folder
+        ]
+        for folder, title in FOLDERS.items()
+    }
+    return {"Reference": first} | {caption: found for caption, found in groups.items() if found}
 
 # %% ../../nbs/report/17_docs.ipynb #cc348d5c
 def _is_wanted(path: Path, only: list) -> bool:
@@ -254,6 +279,17 @@ def _project_pages(checkout: Path) -> list:
     return [checkout / name for name in names if (checkout / name).is_file()]
 
 # %% ../../nbs/report/17_docs.ipynb #a8b5dcf0
+def _links_of(checkout: Path, modules: dict) -> dict:
+    "Names of documented modules, and where they are documented."
+    return reference_links({name: exported_names(module_file(checkout, name)) for name in modules})
+
+
+def _terms_of(shown: list) -> dict:
+    "Words that the glossary explains; none where it is not shown."
+    found = [path for path in shown if path.stem == "glossary"]
+    return glossary_terms(json.loads(found[0].read_text(encoding="utf-8"))) if found else {}
+
+
 def _site_of(
     checkout: Path,
     documented: dict,  # Module: notebook, of those with a page of reference
@@ -263,8 +299,12 @@ def _site_of(
     repository, branch, title = repository_of(checkout)
     return Site(
         title,
-        names=reference_links(
-            {name: exported_names(module_file(checkout, name)) for name in documented}
+        names=_links_of(checkout, documented),
+        terms=_terms_of(shown),
+        explained=frozenset(
+            path.stem
+            for path in shown
+            if path.parent.name not in FOLDERS and path.stem != "glossary"
         ),
         references={page_file(path): f"api-{name}.html" for name, path in documented.items()},
         repository=repository,
@@ -338,17 +378,19 @@ def build_docs(
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         _pages_made([home, *notebooks, *told], work, execute)
-        shown = {name: [work / path.name for path in files] for name, files in collections.items()}
-        if shown["Case studies"]:
-            gallery = _gallery(shown["Case studies"], work, extra)
-            shown["Case studies"] = [gallery, *shown["Case studies"]]
+        cases = [work / path.name for path in collections["Case studies"]]
+        if cases:
+            cases = [_gallery(cases, work, extra), *cases]
+        guides = [work / path.name for path in collections["Guides"]]
         reference = _reference_files(checkout, work, modules)
+        first = _first_names(work, _links_of(checkout, reference))
         pages = {
             "": [work / "index.ipynb"],
-            **shown,
+            **grouped_guides(guides),
+            "Case studies": cases,
             **(groups or {}),
             **by_folder(notebooks, work),
-            "Reference": [*reference.values()],
+            **_reference_groups(reference, first),
             "Project": _project_pages(checkout),
         }
         documented = {name: path for name, path in modules.items() if name in reference}

@@ -15,10 +15,11 @@ from urllib.parse import unquote
 from ..base.texts import from_markdown, without_markup
 from .outputs import page_output, picture_html
 from .reading import is_shown, join_folded, settled_cells, text_of
+from .terms import explained
 
 # %% ../../nbs/report/02_links.ipynb #1447a716
 TARGET = re.compile(
-    r"(!?)\[([^\]\n]*(?:`[^`\n]*`)?[^\]\n]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)"
+    r"(!?)\[([^\]\n]*(?:`[^`\n]*`)?[^\]\n]*(?:\n[^\]\n]+)?)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)"
 )  # [words](file#part)
 NAMED = re.compile(r"(?<![\[`\w])`([A-Za-z_]\w*(?:\.\w+)?)(\(\))?`(?![`\]])")  # a name in backticks
 FENCE = re.compile(
@@ -48,6 +49,10 @@ class Site:
     summaries: bool = (
         True  # Whether a search shows the words around what it found; needs a web server
     )
+    terms: dict = field(
+        default_factory=dict
+    )  # Word of the glossary: its anchor there, as made by glossary_terms
+    explained: frozenset = frozenset()  # Names of the pages whose first use of a word leads there
 
 # %% ../../nbs/report/02_links.ipynb #ba865a4d
 def _relink(found: re.Match, pages: set, site: Site, where: Path) -> str:
@@ -100,12 +105,18 @@ SHOWN_FILE = re.compile(
 )  # a picture of a file, in Markdown
 
 
+def _picture_of(file: Path, alt: str, pictures: dict) -> str:
+    "A picture of a file, which is carried along."
+    pictures[address := f"pictures/{file.name}"] = file.read_bytes()
+    return picture_html(pictures[address], alt, address)
+
+
 def with_pictures(
     text: str,  # Markdown
     where: Path,  # Folder that its links start from
     pictures: dict,  # Address: PNG; added to
 ) -> str:  # Markdown
-    "Markdown whose pictures lie beside the page."
+    "Markdown whose pictures lie beside the page; beside NAME.png there may be a NAME-dark.png."
 
     def shown(found):
         file = Path(where) / unquote(found[2])
@@ -113,8 +124,12 @@ def with_pictures(
             raise ValueError(
                 f"there is no picture {found[2]} in {where}. Make it by running the notebook that writes it"
             )
-        pictures[address := f"pictures/{file.name}"] = file.read_bytes()
-        return picture_html(pictures[address], found[1], address)
+        light = _picture_of(file, found[1], pictures)
+        dark = file.with_name(f"{file.stem}-dark.png")
+        if not dark.is_file():
+            return light
+        pair = ((light, "only-light"), (_picture_of(dark, found[1], pictures), "only-dark"))
+        return "".join(one.replace('class="picture"', f'class="picture {of}"') for one, of in pair)
 
     return "".join(
         part if i % 2 else SHOWN_FILE.sub(shown, part) for i, part in enumerate(FENCE.split(text))
@@ -177,10 +192,14 @@ def typed_commands(
     return [typed], {**cell, "source": f"#| echo: false\n{source}"}
 
 # %% ../../nbs/report/02_links.ipynb #27dc66d2
-def _markdown_cell(text: str, pages: set, site: Site, where: Path, pictures: dict) -> dict:
+def _markdown_cell(
+    text: str, pages: set, site: Site, where: Path, pictures: dict, seen: set | None
+) -> dict:
     "Markdown with links and pictures that lead somewhere on the site."
     written = without_markup(text) if site.fold == "all" else text
-    shown = with_pictures(relinked(written, pages, site, where), where, pictures)
+    known = relinked(written, pages, site, where)
+    linked = known if seen is None else explained(known, site.terms, seen)
+    shown = with_pictures(linked, where, pictures)
     return {"cell_type": "markdown", "source": shown, "metadata": {}}
 
 
@@ -201,9 +220,10 @@ def notebook_page(
 ) -> tuple:  # The notebook of the page, and its pictures: address: PNG
     "A notebook as the site shows it."
     pictures, cells, number = {}, [], 0
+    seen = set() if name in site.explained else None
     for one in _title_first([cell for cell in notebook["cells"] if is_shown(cell)]):
         if one["cell_type"] == "markdown":
-            cells.append(_markdown_cell(text_of(one["source"]), pages, site, where, pictures))
+            cells.append(_markdown_cell(text_of(one["source"]), pages, site, where, pictures, seen))
         if one["cell_type"] != "code":
             continue
         commands, one = typed_commands(one)

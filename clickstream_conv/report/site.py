@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .links import notebook_page, relinked, Site, with_pictures
 from .look import look_file, site_style
+from .menu import menu_of, search_script
 from clickstream_conv.report.site_pages import (
     listed_pages,
     page_links,
@@ -60,7 +61,12 @@ def _source_of(file: Path, names: set, site: Site, extra: dict, links: str) -> t
     return json.dumps(content), title
 
 
-TEMPLATES = ("sidebar.html", "page-links.html", "foot.html", "find.html")
+def _has_switches(text: str) -> bool:
+    "Whether a page, or a notebook as JSON, has a session to switch."
+    return 'class="what-if"' in text or 'class=\\"what-if\\"' in text
+
+# %% ../../nbs/report/05_site.ipynb #8e0f1d61
+TEMPLATES = ("sidebar.html", "page-links.html", "foot.html", "find.html", "version.html")
 
 
 def _lay_out(pages: dict, work: Path, site: Site, extra: dict) -> dict:
@@ -71,18 +77,24 @@ def _lay_out(pages: dict, work: Path, site: Site, extra: dict) -> dict:
     for file in files:
         links = f"\n\n{_trees(pages)}\n" if file.stem == "index" else ""
         sources[file.name], titles[file] = _source_of(file, names, site, extra, links)
-    static = {"site.css": site_style()}
+    static = {"site.css": site_style(), "icon.svg": look_file("icon.svg")}
+    if any(map(_has_switches, sources.values())):
+        static |= {"what-if.js": look_file("what-if.js")}
     if any('class=\\"chart\\"' in text for text in sources.values()):
         static |= {"charts.js": look_file("charts.js"), "plotly.min.js": plotly_script()}
     _write(work / "src", sources)
     _write(work / "extra", extra)
     _write(work / "templates", {name: look_file(name) for name in TEMPLATES})
     _write(work / "static", static)
+    _write(
+        work,
+        {"search.js": search_script({of: [f.stem for f in group] for of, group in pages.items()})},
+    )
     groups = {
         caption: [(file.stem, titles[file]) for file in group] for caption, group in pages.items()
     }
     return dict(
-        site_pages=listed_pages(groups),
+        site_menu=menu_of(listed_pages(groups)),
         site_links={file.stem: page_links(file, site) for file in files},
     )
 
@@ -129,11 +141,13 @@ def _refuse_foreign(out: Path) -> None:
         )
 
 
-def _made_by() -> str:
-    "What made a page."
+def _made_by(site: Site) -> dict:
+    "What made a page, and the release that a documentation is about."
     from importlib.metadata import version
 
-    return f"Made by clickstream-conv {version('clickstream-conv')} from executed notebooks"
+    own = version("clickstream-conv")
+    said = f"Made by clickstream-conv {own} from executed notebooks"
+    return dict(site_made=said, site_version=own if site.checkout else "")
 
 # %% ../../nbs/report/05_site.ipynb #29fd5cb1
 def _run_sphinx(work: Path, settings: dict) -> list:
@@ -186,7 +200,7 @@ def build_site(
     _refuse_foreign(out)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder).resolve()
-        context = dict(_lay_out(pages, work, site, extra or {}), site_made=_made_by())
+        context = _lay_out(pages, work, site, extra or {}) | _made_by(site)
         warnings = _run_sphinx(work, sphinx_settings(site, work, context))
         if strict and warnings:
             raise ValueError(

@@ -34,6 +34,8 @@ def _finish(app, pagename, templatename, context, doctree) -> None:
     "A folded cell is named by the line that is seen; plotly's script is for the pages with a chart."
     if "body" in context:
         context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
+    if 'class="what-if"' in context.get("body", ""):
+        app.add_js_file("what-if.js", loading_method="defer", priority=800)
     if 'class="chart"' not in context.get("body", ""):
         return
     app.add_js_file("plotly.min.js", loading_method="defer", priority=800)
@@ -58,7 +60,7 @@ def _theme_settings(site: Site) -> dict:
         navbar_start=["navbar-logo"],
         navbar_center=[],
         navbar_persistent=["find.html"],
-        navbar_end=["theme-switcher", "navbar-icon-links"],
+        navbar_end=["version.html", "theme-switcher", "navbar-icon-links"],
         show_toc_level=2,
         logo=dict(text=for_html(site.title), alt_text=for_html(site.title)),
         secondary_sidebar_items=["page-toc"],
@@ -103,6 +105,8 @@ def sphinx_settings(
         html_title=site.title,
         html_static_path=[str(work / "static")],
         html_css_files=["site.css"],
+        html_favicon=str(work / "static" / "icon.svg"),
+        html_search_scorer=str(work / "search.js"),
         html_extra_path=[str(work / "extra")],
         html_sidebars={"**": ["sidebar.html"]},
         html_theme_options=_theme_settings(site),
