@@ -17,6 +17,8 @@ from clickstream_conv.app.details import (
     segments_of,
     worth_table,
 )
+from .downloads_page import page_downloads
+from .matters_page import page_matters
 from .page_parts import CSS, escaped, page_overview, show_parts, show_sentences
 from .predictions import counted_segments, loaded_scorer
 from .session_page import page_session
@@ -103,8 +105,10 @@ PAGES = {
     "session": ("One session", page_session),
     "what-if": ("What if", page_what_if),
     "contacts": ("Whom to contact", page_contacts),
+    "matters": ("What matters", page_matters),
     "segments": ("Segments", page_segments),
     "card": ("Model card", page_card),
+    "downloads": ("Downloads", page_downloads),
 }
 
 # %% ../../nbs/app/11_pages.ipynb #db896325
