@@ -56,7 +56,7 @@ def tables_file(
     kept = io.BytesIO()
     with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, rows in figure_tables(read_figures(run.folder)).items():
-            archive.writestr(zipfile.ZipInfo(f"{name}.csv"), as_csv(rows))
+            archive.writestr(zipfile.ZipInfo(f"{name}.csv"), as_csv(rows), zipfile.ZIP_DEFLATED)
     return kept.getvalue()
 
 # %% ../../nbs/app/10b_downloads_page.ipynb #32c48750

@@ -13,13 +13,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..base.findings import in_interval
-from ..base.pictures import Chart, COLOURS, LIMIT, POOLED
+from ..base.pictures import Chart, COLOURS, LIMIT, POOLED, STYLE
 from ..base.runs import read_json, Run
 from ..judging.figures import title_of_metric
 from ..judging.flags import flags_in_words
 from ..judging.intervals import TOO_FEW, too_few
 from ..judging.moments import after_in_words
-from ..models.styles import styles_of
 from ..report.answer import read_figures
 from ..report.doubts import doubts
 from ..sources.card import load_card
@@ -278,9 +277,10 @@ def plot_ranking(
     shown = drawn_landmarks(figures)
     if shown["landmark"].nunique() < 2:
         return None
-    figure, styles = go.Figure(), styles_of(shown["model"].unique())
+    figure = go.Figure()
     for name, part in shown.groupby("model", sort=False):
-        _draw_ranking(figure, part, name, styles[name]["color"])
+        colour = STYLE[LIMIT]["color"] if name == LIMIT else COLOURS["model"]
+        _draw_ranking(figure, part, name, colour)
     figure.add_hline(
         y=0.5,
         line=dict(color=COLOURS["chance"], dash="dot", width=1),

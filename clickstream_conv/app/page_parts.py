@@ -133,12 +133,11 @@ def needs_events(
 
 # %% ../../nbs/app/05_page_parts.ipynb #9580ef14
 def page_overview(
-    scorer: Scorer,  # Of the run
+    run: Run,  # The run
 ) -> None:
     "What the run found."
     import streamlit as st
 
-    run = Run(str(scorer.folder))
     found, figures = overview_of(run), figures_of_model(run)
     st.title(escaped(found.title))
     st.markdown(f"**{escaped(found.finding)}**")

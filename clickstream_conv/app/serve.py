@@ -16,11 +16,11 @@ import time
 import webbrowser
 from pathlib import Path
 
-from .uploads import MOST_MB
+from .limits import MOST_MB
 from ..base.extras import refuse_without
 from ..base.pictures import COLOURS
 from ..base.runs import brief_folder
-from ..scoring.scorer import Scorer
+from ..scoring.loading import refuse_unsound
 
 # %% ../../nbs/app/12_serve.ipynb #5d2b5074
 OPTIONS = {  # of Streamlit; what is stated here counts more than a user's own configuration
@@ -153,7 +153,7 @@ def start_app(
 ) -> None:
     "Serve the page of a run until it is ended with Ctrl-C."
     refuse_without("app", "the app")
-    Scorer.load(run)
+    refuse_unsound(run)
     refuse_port(port, address)
     with brief_folder() as folder:
         script = folder / "page.py"

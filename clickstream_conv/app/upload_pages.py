@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from .limits import MOST_MB
 from .page_parts import escaped, show_parts, show_sentences, show_tiles
 from clickstream_conv.app.predictions import (
     beside_sentence,
@@ -30,7 +31,7 @@ from clickstream_conv.app.upload_form import (
     show_rejected,
     shown_table,
 )
-from .uploads import first_look, MOST_MB, run_source, safe_name
+from .uploads import first_look, run_source, safe_name
 from ..base.texts import count_in_words, frame_for_spreadsheet, spreadsheet_note
 from ..judging.flags import counted_flags
 from ..scoring.scorer import Scorer
