@@ -7,7 +7,8 @@ __all__ = ['CSS', 'NARROW', 'NO_CURRENCY', 'escaped', 'show_parts', 'show_tiles'
            'needs_events', 'page_overview']
 
 # %% ../../nbs/app/05_page_parts.ipynb #93b9ea07
-from .overview import figures_of_model, overview_of, plot_ranking, soon_sentence
+from .landmarks import landmark_shares
+from .overview import figures_of_model, overview_of, ranking_svg, soon_sentence
 from ..base.pictures import Chart
 from ..base.runs import Run
 from ..base.texts import for_markdown
@@ -145,9 +146,11 @@ def page_overview(
     (st.success if found.fit else st.warning)(
         f"{escaped(found.verdict[:1].upper() + found.verdict[1:])}."
     )
-    if (chart := plot_ranking(figures)) is not None:
+    at_risk = landmark_shares(run).astype({"landmark": str}).set_index("landmark")["share_at_risk"]
+    if drawing := ranking_svg(figures, at_risk.to_dict()):
         st.header("How soon it can tell")
-        show_parts(chart, soon_sentence(figures))
+        st.markdown(f"**{escaped(soon_sentence(figures))}**")
+        st.html(drawing)
     st.header("What not to trust")
     show_sentences(found.limits or ["nothing in particular was noted"])
     st.header("The answers in full")

@@ -12,13 +12,7 @@ import random
 import pandas as pd
 import polars as pl
 
-from clickstream_conv.app.changes import (
-    landmark_shares,
-    next_table,
-    not_an_effect,
-    reach_in_words,
-    ways_of,
-)
+from .changes import next_table, not_an_effect, ways_of
 from clickstream_conv.app.details import (
     plot_followed,
     plot_steps,
@@ -27,6 +21,7 @@ from clickstream_conv.app.details import (
     session_path,
     turning_point,
 )
+from .landmarks import landmark_shares, reach_in_words
 from clickstream_conv.app.page_parts import (
     escaped,
     money_unit,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from .landmarks import landmark_shares, shares_in_words
 from .limits import MOST_MB
 from .page_parts import escaped, show_parts, show_sentences, show_tiles
 from clickstream_conv.app.predictions import (
@@ -32,6 +33,7 @@ from clickstream_conv.app.upload_form import (
     shown_table,
 )
 from .uploads import first_look, run_source, safe_name
+from ..base.runs import Run
 from ..base.texts import count_in_words, frame_for_spreadsheet, spreadsheet_note
 from ..judging.flags import counted_flags
 from ..scoring.scorer import Scorer
@@ -103,6 +105,7 @@ def _file_options(scorer: Scorer) -> tuple:
             format_func=ASKED.get,
             help="Between and beyond those numbers its answers are marked in the column status",
         )
+        st.caption(escaped(shares_in_words(landmark_shares(Run(str(scorer.folder))))))
     return encoding, most, landmarks
 
 # %% ../../nbs/app/07_upload_pages.ipynb #0edc1f03
