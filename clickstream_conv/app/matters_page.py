@@ -16,7 +16,6 @@ import plotly.graph_objects as go
 
 from .page_parts import escaped, show_parts
 from .predictions import LOCK
-from .upload_form import shown_table
 from ..base.pictures import Chart, COLOURS
 from ..base.runs import read_json, Run
 from ..report.answer import whole_sentence
@@ -48,7 +47,7 @@ def importance_table(
     return pd.DataFrame(
         {
             "what": shown["title"],
-            "share": shown["share"],
+            "share": [f"{share:.1%}" for share in shown["share"]],
             "95 % interval": ends,
             "direction": shown["says"],
         }
@@ -148,8 +147,9 @@ def effect_in_words(
 
     low, high = shown["probability"].quantile([0.05, 0.95])
     return (
-        f"{short_title(shown.attrs['column'])}: the usual session has {usual:.1%}; by this alone it"
-        f" would have {low:.1%} to {high:.1%} in 9 of 10 of the {len(shown):,} session rows."
+        f"{whole_sentence(short_title(shown.attrs['column'])).rstrip('.')}: the usual session has"
+        f" {usual:.1%}; with this column alone as it is in {len(shown):,} session rows, 9 in 10 of"
+        f" them would have {low:.1%} to {high:.1%}."
     )
 
 # %% ../../nbs/app/10a_matters_page.ipynb #77e0b64e
@@ -266,7 +266,7 @@ def page_matters(
         return
     said = kept.get("headline", [""])[0]
     show_parts(plot_importance(table), whole_sentence(said) if said else "")
-    shown_table(importance_table(table), "What the model leans on most")
+    st.table(importance_table(table).set_index("what").map(escaped))
     st.header("How the probability goes with it")
     st.fragment(_show_effect)(scorer, table)
     st.caption(NOT_CAUSES)

@@ -238,7 +238,7 @@ def soon_sentence(
     )
 
 # %% ../../nbs/app/00_overview.ipynb #459e4f90
-_WIDE, _HIGH, _LEFT, _RIGHT, _TOP, _LOW = 520, 300, 44, 96, 14, 62  # of the drawing, and its margins
+_WIDE, _HIGH, _LEFT, _RIGHT, _TOP, _LOW = 430, 290, 34, 88, 34, 62  # of the drawing, and its margins
 
 
 @dataclass(frozen=True)
@@ -296,6 +296,7 @@ def _axes(place: Place, shares: dict) -> str:
             found.append(_text(x, low + 35, f"{shares[name]:.0%}", small))
     below = " (share of sessions at risk)" if shares else ""
     found.append(_text(_LEFT, _HIGH - 8, f"events seen before predicting{below}"))
+    found.append(_text(2, 14, "ROC-AUC, 95 % interval"))
     chance = place.down(0.5)
     dotted = 'stroke-dasharray="2 4" stroke-opacity="0.7"'
     return "".join([*found, _rule(chance, dotted), _text(_WIDE - _RIGHT + 10, chance + 4, "chance")])
@@ -361,5 +362,5 @@ def ranking_svg(
     says = escape(_ranking_in_words(shown))
     return (
         f'<svg role="img" aria-label="{says}" viewBox="0 0 {_WIDE} {_HIGH}" font-size="13"'
-        f' fill="currentColor" style="width:100%;max-width:640px">{drawn}{_named(place, ends)}</svg>'
+        f' fill="currentColor" style="width:100%;max-width:560px">{drawn}{_named(place, ends)}</svg>'
     )

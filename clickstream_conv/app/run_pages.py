@@ -82,8 +82,8 @@ def page_card(
                 "application/json",
                 on_click="ignore",
             )
-    for part in card_parts(rest):
+    for number, part in enumerate(card_parts(rest), 1):
         if isinstance(part, str):
             st.markdown(without_markup(part))
         else:
-            shown_table(part, "A table of the model card")
+            shown_table(part, f"Part {number} of the model card, a table")

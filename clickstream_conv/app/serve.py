@@ -34,12 +34,16 @@ OPTIONS = {  # of Streamlit; what is stated here counts more than a user's own c
     "client.showErrorDetails": "none",
     "client.showErrorLinks": "false",
     "logger.hideWelcomeMessage": "true",
-    "theme.base": "light",
-    "theme.primaryColor": COLOURS["model"],
-    "theme.textColor": COLOURS["text"],
-    "theme.backgroundColor": "#FFFFFF",
-    "theme.secondaryBackgroundColor": "#F4F6F8",
-    "theme.linkColor": COLOURS["model"],
+    "theme.light.primaryColor": COLOURS["model"],
+    "theme.light.textColor": COLOURS["text"],
+    "theme.light.backgroundColor": "#FFFFFF",
+    "theme.light.secondaryBackgroundColor": "#F4F6F8",
+    "theme.light.linkColor": COLOURS["model"],
+    "theme.dark.primaryColor": "#56B4E9",
+    "theme.dark.textColor": "#E4E6EA",
+    "theme.dark.backgroundColor": "#0E1117",
+    "theme.dark.secondaryBackgroundColor": "#1B2029",
+    "theme.dark.linkColor": "#56B4E9",
 }
 
 

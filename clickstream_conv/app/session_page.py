@@ -12,7 +12,12 @@ import random
 import pandas as pd
 import polars as pl
 
-from .changes import next_table, not_an_effect, ways_of
+from clickstream_conv.app.changes import (
+    changes_in_words,
+    next_table,
+    not_an_effect,
+    ways_of,
+)
 from clickstream_conv.app.details import (
     plot_followed,
     plot_steps,
@@ -24,6 +29,7 @@ from clickstream_conv.app.details import (
 from .landmarks import landmark_shares, reach_in_words
 from clickstream_conv.app.page_parts import (
     escaped,
+    money_in_words,
     money_unit,
     needs_events,
     NO_CURRENCY,
@@ -196,8 +202,9 @@ def session_tiles(
     }
     if pd.notna(last["revenue"]):
         tiles["expected revenue"] = _revenue_tile(last, money_unit(scorer))
-    if pd.notna(last["segment"]):
-        tiles["segment"] = (last["segment"], "")
+    if scorer.segments is not None:
+        known = isinstance(last["segment"], str)
+        tiles["segment"] = (last["segment"] if known else "none yet", "")
     return tiles
 
 # %% ../../nbs/app/08_session_page.ipynb #cfaf308a
@@ -217,11 +224,11 @@ def _show_tables(scorer: Scorer, scenario) -> None:
     table, says = ways_of(scorer, scenario)
     st.markdown(f"**{escaped(says)}**")
     if len(table):
-        shown_table(table, "Changes that would lift the session over the threshold")
+        st.table(changes_in_words(table).map(escaped))
     going_on = next_table(scorer, scenario)
     if len(going_on):
         st.markdown("What usually comes next here, and what the model would say after it:")
-        shown_table(going_on, "Usual next events with the probability after each")
+        st.table(changes_in_words(going_on).map(escaped))
 
 # %% ../../nbs/app/08_session_page.ipynb #c1d89508
 def _show_changes(scorer: Scorer, events: pl.DataFrame, landmarks: list) -> None:
@@ -248,9 +255,7 @@ def _show_changes(scorer: Scorer, events: pl.DataFrame, landmarks: list) -> None
     except (ValueError, ImportError) as error:
         st.info(escaped(f"No changes here: {error}."))
         return
-    unit = money_unit(scorer)
-    money = unit if unit == NO_CURRENCY else f"in {unit}"
-    st.caption(escaped(f"{not_an_effect()} Prices in brackets are {money}."))
+    st.caption(escaped(f"{not_an_effect()} Amounts in brackets are prices. {money_in_words(scorer)}"))
 
 # %% ../../nbs/app/08_session_page.ipynb #8992f443
 def page_session(

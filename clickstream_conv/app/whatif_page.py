@@ -13,6 +13,7 @@ import pandas as pd
 from .details import gained, plot_followed, scenario_from, turning_point
 from clickstream_conv.app.page_parts import (
     escaped,
+    money_in_words,
     money_unit,
     needs_events,
     NO_CURRENCY,
@@ -51,7 +52,8 @@ button {
   background: var(--st-background-color); color: var(--st-text-color)
 }
 button.primary {
-  background: var(--st-primary-color); border-color: var(--st-primary-color); color: #FFFFFF
+  background: var(--st-primary-color); border-color: var(--st-primary-color);
+  color: var(--st-background-color)
 }
 button:hover, button:active {filter: brightness(.93)}
 button:focus-visible {outline: 3px solid var(--st-primary-color); outline-offset: 2px}
@@ -306,7 +308,9 @@ def _show_answer(scorer: Scorer, scenario, path: pd.DataFrame) -> None:
     asked = path.dropna(subset="probability")
     if len(asked) and path["status"].iloc[-1] in SCORED:
         show_tiles(session_tiles(asked.iloc[-1], len(path), scorer))
-    st.markdown(escaped(path_in_words(scorer, path)))
+    said = path_in_words(scorer, path)
+    money = f" {money_in_words(scorer)}" if "revenue" in said else ""
+    st.markdown(escaped(f"{said}{money}"))
     if wrong := cautions_for(scorer, scenario):
         st.warning("**Caution: this session could not be.**\n\n" + "\n".join(f"- {escaped(one)}" for one in wrong))
 
