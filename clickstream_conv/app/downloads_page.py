@@ -148,7 +148,8 @@ def page_downloads(
     st.title("Downloads")
     st.markdown("Nothing is made before you ask for it, and nothing leaves this computer but what you save.")
     upload = st.session_state.get("upload")
-    run = f"{scorer.folder} {id(upload) if upload else ''}"
+    made_at = [path.stat().st_mtime_ns for path in scorer.folder.glob("*.json")]
+    run = f"{scorer.folder} {made_at} {id(upload) if upload else ''}"
     for offer in offers_of(scorer, upload["scores"] if upload else None):
         _show_offer(offer, run)
     if not Run(str(scorer.folder)).has("site/index.html"):

@@ -64,8 +64,9 @@ def plot_importance(
         type="data",
         array=shown["share_high"] - shown["share"],
         arrayminus=shown["share"] - shown["share_low"],
-        thickness=1.2,
+        thickness=1.4,
         width=4,
+        color=COLOURS["text"],
     )
     figure = go.Figure(
         go.Bar(

@@ -167,7 +167,7 @@ def money_in_words(
 ) -> str:  # A sentence
     "What money is counted in, for the foot of a page."
     unit = money_unit(scorer)
-    return f"Money is {unit if unit == NO_CURRENCY else f'in {unit}'}."
+    return f"Amounts are {unit if unit == NO_CURRENCY else f'in {unit}'}."
 
 
 def money_unit(

@@ -255,7 +255,7 @@ def _show_changes(scorer: Scorer, events: pl.DataFrame, landmarks: list) -> None
     except (ValueError, ImportError) as error:
         st.info(escaped(f"No changes here: {error}."))
         return
-    st.caption(escaped(f"{not_an_effect()} Amounts in brackets are prices. {money_in_words(scorer)}"))
+    st.caption(escaped(f"{not_an_effect()} Prices stand in brackets. {money_in_words(scorer)}"))
 
 # %% ../../nbs/app/08_session_page.ipynb #8992f443
 def page_session(

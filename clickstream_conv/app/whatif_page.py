@@ -303,11 +303,11 @@ def _show_answer(scorer: Scorer, scenario, path: pd.DataFrame) -> None:
     "The figures of the session as it is now, and a caution where it could not be."
     import streamlit as st
 
-    from clickstream_conv.whatif.paths import path_in_words
+    from clickstream_conv.whatif.paths import path_in_words, REPEATED
 
-    asked = path.dropna(subset="probability")
-    if len(asked) and path["status"].iloc[-1] in SCORED:
-        show_tiles(session_tiles(asked.iloc[-1], len(path), scorer))
+    counted = path[path["status"] != REPEATED]
+    if len(counted) and counted["status"].iloc[-1] in SCORED:
+        show_tiles(session_tiles(counted.iloc[-1], len(counted), scorer))
     said = path_in_words(scorer, path)
     money = f" {money_in_words(scorer)}" if "revenue" in said else ""
     st.markdown(escaped(f"{said}{money}"))

@@ -161,7 +161,7 @@ def scenario_doubts(
     if rows.empty:
         return dict(UNKNOWN, warnings=[], says="There is nothing to compare here.")
     try:
-        return _could_be(scorer, rows, len(scenario), own)
+        return _could_be(scorer, rows, int(rows["landmark"].iloc[0]), own)
     except ValueError as error:
         wrong = contradictions(rows.iloc[0].to_dict(), scorer.card)
         return dict(UNKNOWN, warnings=[*wrong, f"{error}."], says=f"{error}.")
