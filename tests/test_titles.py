@@ -305,7 +305,10 @@ def test_the_card_says_where_another_segment_is_the_lowest():
             training=of["worth"]["training"], test=segments(carts=0.40, looks=0.036, changes=0.029)
         ),
     }
-    assert "Lowest in the test part" not in report_answers.answer_clustering(dict(clustering=same)).says
+    assert (
+        "Lowest in the test part"
+        not in report_answers.answer_clustering(dict(clustering=same)).says
+    )
 
 
 def test_what_to_do_says_of_which_sessions_a_segment_is_a_share():
