@@ -4,7 +4,6 @@ import functools
 import http.server
 import re
 import shutil
-import subprocess
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
