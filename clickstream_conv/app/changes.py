@@ -16,7 +16,9 @@ def next_table(
     scorer: Scorer,  # Of the run
     scenario,  # A whatif.Scenario with at least one event
     most: int = 8,  # How many
-) -> pd.DataFrame:  # next event, probability, change, points, share of sessions; the commonest first
+) -> (
+    pd.DataFrame
+):  # next event, probability, change, points, share of sessions; the commonest first
     "The events that usually come next here, and what the model would say after each."
     from clickstream_conv.whatif.next_events import continuations
     from clickstream_conv.whatif.paths import path_of
@@ -72,5 +74,7 @@ def changes_in_words(
         if name in shown:
             shown[name] = ["none" if pd.isna(v) else f"{v:.1%}" for v in table[name]]
     if "change, points" in shown:
-        shown["change, points"] = ["" if pd.isna(v) else f"{v:+.1f}" for v in table["change, points"]]
+        shown["change, points"] = [
+            "" if pd.isna(v) else f"{v:+.1f}" for v in table["change, points"]
+        ]
     return shown.set_index(shown.columns[0])

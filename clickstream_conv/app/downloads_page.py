@@ -78,7 +78,10 @@ def _made_offers(run: Run, scorer: Scorer) -> list:
     "Files that are made from the run."
     folder = str(run.folder)
     tables = "The figures behind the report, a CSV file for each table, in a ZIP archive."
-    tested = "What the model says of the sessions of the run's test part, at the last trained number of events, as CSV."
+    tested = (
+        "What the model says of the sessions of the run's test part, at the last trained number of"
+        " events, as CSV."
+    )
     return [
         Offer("Tables", tables, "tables.zip", "application/zip", lambda: tables_file(run)),
         Offer(
@@ -97,7 +100,9 @@ def offers_of(
 ) -> list:  # Of Offer
     "What can be taken along of a run."
     run = Run(str(scorer.folder))
-    says = "All pages of the report with their pictures in one HTML file that loads nothing: for mail."
+    says = (
+        "All pages of the report with their pictures in one HTML file that loads nothing: for mail."
+    )
     found = []
     if run.has("site/index.html"):
         found.append(Offer("Report", says, "report.html", "text/html", lambda: report_file(run)))
@@ -126,7 +131,11 @@ def _show_offer(offer: Offer, run: str) -> None:
     content = made.get((run, offer.file))
     size = offer.size if content is None else len(content)
     st.header(escaped(offer.title))
-    told = f"Size: {size_in_words(size)}." if size is not None else "Its size is known once it is made."
+    told = (
+        f"Size: {size_in_words(size)}."
+        if size is not None
+        else "Its size is known once it is made."
+    )
     st.markdown(f"{escaped(offer.says)} {told}")
     if size is None:
         if st.button(f"Make {offer.file}", key=f"make {offer.file}"):
@@ -138,7 +147,7 @@ def _show_offer(offer: Offer, run: str) -> None:
     label = f"Download {offer.file}"
     st.download_button(label, given, offer.file, offer.kind, on_click="ignore", key=label)
 
-
+# %% ../../nbs/app/10b_downloads_page.ipynb #c636c5cb
 def page_downloads(
     scorer: Scorer,  # Of the run
 ) -> None:
@@ -146,11 +155,15 @@ def page_downloads(
     import streamlit as st
 
     st.title("Downloads")
-    st.markdown("Nothing is made before you ask for it, and nothing leaves this computer but what you save.")
+    st.markdown(
+        "Nothing is made before you ask for it, and nothing leaves this computer but what you save."
+    )
     upload = st.session_state.get("upload")
     made_at = [path.stat().st_mtime_ns for path in scorer.folder.glob("*.json")]
     run = f"{scorer.folder} {made_at} {id(upload) if upload else ''}"
     for offer in offers_of(scorer, upload["scores"] if upload else None):
         _show_offer(offer, run)
     if not Run(str(scorer.folder)).has("site/index.html"):
-        st.caption("This run has no report yet. To make it: clickstream-conv report, and the run's folder.")
+        st.caption(
+            "This run has no report yet. To make it: clickstream-conv report, and the run's folder."
+        )

@@ -82,7 +82,9 @@ def plot_importance(
         xaxis=dict(title="share of all contributions, 95 % interval", tickformat=".0%"),
         showlegend=False,
     )
-    said = "; ".join(f"{row.title} {row.share:.1%} ({row.says})" for row in shown[::-1].itertuples())
+    said = "; ".join(
+        f"{row.title} {row.share:.1%} ({row.says})" for row in shown[::-1].itertuples()
+    )
     return Chart(figure, said, height=110 + 26 * len(shown))
 
 # %% ../../nbs/app/10a_matters_page.ipynb #f8d5118d
@@ -154,7 +156,14 @@ def effect_in_words(
     )
 
 # %% ../../nbs/app/10a_matters_page.ipynb #77e0b64e
-SPLIT = ("exp", "second", "log second", "o'clock", "weekday", "share")  # units whose marks are said in words
+SPLIT = (
+    "exp",
+    "second",
+    "log second",
+    "o'clock",
+    "weekday",
+    "share",
+)  # units whose marks are said in words
 
 
 def _marks(values: pd.Series, column: str) -> dict:
@@ -242,7 +251,9 @@ def _show_effect(scorer: Scorer, table: pd.DataFrame) -> None:
     import streamlit as st
 
     titles = dict(zip(table["column"], table["title"]))
-    column = st.selectbox("Which one, the strongest first", list(titles), format_func=titles.get)
+    column = st.selectbox(
+        "Which one, the strongest first", list(titles), format_func=lambda c: titles[c]
+    )
     try:
         with st.spinner("Working out contributions"):
             explained = explained_rows(scorer)

@@ -238,7 +238,14 @@ def soon_sentence(
     )
 
 # %% ../../nbs/app/00_overview.ipynb #459e4f90
-_WIDE, _HIGH, _LEFT, _RIGHT, _TOP, _LOW = 430, 290, 34, 88, 34, 62  # of the drawing, and its margins
+_WIDE, _HIGH, _LEFT, _RIGHT, _TOP, _LOW = (
+    430,
+    290,
+    34,
+    88,
+    34,
+    62,
+)  # of the drawing, and its margins
 
 
 @dataclass(frozen=True)
@@ -249,17 +256,27 @@ class Place:
     least: float  # Of the figures drawn
     most: float
 
-    def across(self, landmark: str) -> float:
+    def across(
+        self,
+        landmark: str,  # One of them
+    ) -> float:  # In units of the drawing
         "From the left."
         step = (_WIDE - _LEFT - _RIGHT) / max(len(self.landmarks) - 1, 1)
-        return _LEFT + 14 + (step - 28 / max(len(self.landmarks) - 1, 1)) * self.landmarks.index(landmark)
+        return (
+            _LEFT
+            + 14
+            + (step - 28 / max(len(self.landmarks) - 1, 1)) * self.landmarks.index(landmark)
+        )
 
-    def down(self, figure: float) -> float:
+    def down(
+        self,
+        figure: float,  # Of one of them
+    ) -> float:  # In units of the drawing
         "From the top."
         share = (figure - self.least) / (self.most - self.least)
         return _HIGH - _LOW - share * (_HIGH - _LOW - _TOP)
 
-
+# %% ../../nbs/app/00_overview.ipynb #3e7c1724
 def _ranking_in_words(shown: pd.DataFrame) -> str:
     "The picture for who cannot see it: the first and the last landmark."
     own = shown[shown["model"] != LIMIT]
@@ -299,7 +316,9 @@ def _axes(place: Place, shares: dict) -> str:
     found.append(_text(2, 14, "ROC-AUC, 95 % interval"))
     chance = place.down(0.5)
     dotted = 'stroke-dasharray="2 4" stroke-opacity="0.7"'
-    return "".join([*found, _rule(chance, dotted), _text(_WIDE - _RIGHT + 10, chance + 4, "chance")])
+    return "".join(
+        [*found, _rule(chance, dotted), _text(_WIDE - _RIGHT + 10, chance + 4, "chance")]
+    )
 
 # %% ../../nbs/app/00_overview.ipynb #c86038f5
 def _of_model(place: Place, part: pd.DataFrame) -> str:

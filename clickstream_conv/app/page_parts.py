@@ -81,7 +81,7 @@ def is_dark() -> bool:  # As the reader's browser says; light where it says noth
 
     return getattr(st.context.theme, "type", None) == "dark"
 
-
+# %% ../../nbs/app/05_page_parts.ipynb #808d7185
 def show_parts(
     chart: Chart | None,  # The picture; None: only its finding is shown
     finding: str = "",  # What it shows, in a sentence; empty: nothing is said
@@ -106,7 +106,10 @@ def show_parts(
     if figure.layout.showlegend is not False and len(figure.data) > 1:
         figure.update_layout(margin_t=30)
     st.plotly_chart(
-        dressed(figure, is_dark()), theme=None, alt=chart.alt, config=dict(displayModeBar=False, responsive=True)
+        dressed(figure, is_dark()),
+        theme=None,
+        alt=chart.alt,
+        config=dict(displayModeBar=False, responsive=True),
     )
 
 # %% ../../nbs/app/05_page_parts.ipynb #251f8185

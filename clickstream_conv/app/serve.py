@@ -46,7 +46,7 @@ OPTIONS = {  # of Streamlit; what is stated here counts more than a user's own c
     "theme.dark.linkColor": "#56B4E9",
 }
 
-
+# %% ../../nbs/app/12_serve.ipynb #8596fbbd
 def refuse_port(
     port: int,  # Where the page is to be served
     address: str,  # Of which interface

@@ -237,7 +237,9 @@ def _show_changes(scorer: Scorer, events: pl.DataFrame, landmarks: list) -> None
 
     st.header("What would change it")
     if not landmarks:
-        st.info("The session was never at risk at a number of events that the model was trained at.")
+        st.info(
+            "The session was never at risk at a number of events that the model was trained at."
+        )
         return
     shares = landmark_shares(Run(str(scorer.folder)))
     chosen = st.selectbox(

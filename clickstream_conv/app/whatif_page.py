@@ -34,7 +34,10 @@ WARNING = (
 )
 
 _HERE = "what if"  # where the page keeps the session's name and its scenario
-_CHOSEN, _PLACE = "what if event", "what if place"  # controls: the event that is changed, and where one is added
+_CHOSEN, _PLACE = (
+    "what if event",
+    "what if place",
+)  # controls: the event that is changed, and where one is added
 
 
 def _apply(change) -> None:
@@ -128,7 +131,6 @@ def _place_of(scenario) -> int | None:
         st.session_state.pop(_PLACE, None)
     return st.selectbox("Where", places, format_func=named, key=_PLACE)
 
-
 # %% ../../nbs/app/09_whatif_page.ipynb #1daa029e
 def _kind_and_product(scorer: Scorer, scenario) -> dict:
     "The event to add: its kind and product are chosen, and the rest is as it usually is."
@@ -184,7 +186,6 @@ def _moved_by(places: int):
         return now.moved(step, step + places)
 
     return moved
-
 
 # %% ../../nbs/app/09_whatif_page.ipynb #f4030540
 def _new_values(scorer: Scorer, event: dict, step: int) -> dict:
@@ -312,9 +313,12 @@ def _show_answer(scorer: Scorer, scenario, path: pd.DataFrame) -> None:
     money = f" {money_in_words(scorer)}" if "revenue" in said else ""
     st.markdown(escaped(f"{said}{money}"))
     if wrong := cautions_for(scorer, scenario):
-        st.warning("**Caution: this session could not be.**\n\n" + "\n".join(f"- {escaped(one)}" for one in wrong))
+        st.warning(
+            "**Caution: this session could not be.**\n\n"
+            + "\n".join(f"- {escaped(one)}" for one in wrong)
+        )
 
-
+# %% ../../nbs/app/09_whatif_page.ipynb #9e77519d
 def page_what_if(
     scorer: Scorer,  # Of the run
 ) -> None:

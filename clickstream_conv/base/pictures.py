@@ -16,6 +16,7 @@ from statistics import NormalDist
 from typing import Any, TYPE_CHECKING
 
 import numpy as np
+
 from .texts import CONTROL, for_plotly, for_terminal
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ def _answers_of(scorer: Scorer, scenario: Scenario) -> pd.DataFrame:
     places = np.flatnonzero(first.to_numpy())
     return found.set_index(places[: len(found)])
 
-
+# %% ../../nbs/whatif/02_paths.ipynb #4a5a8238
 def path_of(
     scorer: Scorer,  # Made by Scorer.load
     scenario: Scenario,  # What is asked about
@@ -108,7 +108,7 @@ def repeats_in_words(
         " log that is one event written twice, which counts once."
     )
 
-
+# %% ../../nbs/whatif/02_paths.ipynb #6dc538a4
 def path_in_words(
     scorer: Scorer,  # Who was asked
     path: pd.DataFrame,  # As made by path_of
