@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -254,3 +255,31 @@ def vendor(tmp_path_factory):
         "02_sources",
         "--no-report",
     )
+
+
+def got_axe(folder):
+    "The script of axe-core in a folder, or why it is not there."
+    if not shutil.which("npm"):
+        return None, "there is no npm to get axe-core with"
+    words = ("--silent", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core")
+    got = subprocess.run(["npm", "install", *words], capture_output=True, text=True, timeout=300)
+    script = folder / "node_modules" / "axe-core" / "axe.min.js"
+    return (
+        script if script.is_file() else None,
+        f"npm could not get axe-core: {got.stderr.strip()[-200:]}",
+    )
+
+
+@pytest.fixture(scope="session")
+def axe_if_there(tmp_path_factory):
+    "The script of axe-core, or None; and why."
+    return got_axe(tmp_path_factory.mktemp("axe"))
+
+
+@pytest.fixture(scope="session")
+def axe(axe_if_there):
+    "The script of axe-core."
+    script, why = axe_if_there
+    if script is None:
+        pytest.skip(why)
+    return script

@@ -5,7 +5,6 @@ import http.server
 import json
 import re
 import shutil
-import subprocess
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -410,33 +409,6 @@ def test_a_name_in_the_prose_leads_to_its_reference(served, visit):
     link.click()
     page.wait_for_selector(f"span[id='{anchor}']", state="attached")
     assert "/api-" in page.url and name.removesuffix("()") in page.inner_text("main")
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory):
-    "The script of axe-core."
-    if not shutil.which("npm"):
-        pytest.skip("there is no npm to get axe-core with")
-    folder = tmp_path_factory.mktemp("axe")
-    got = subprocess.run(
-        [
-            "npm",
-            "install",
-            "--silent",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            str(folder),
-            "axe-core",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.is_file():
-        pytest.skip(f"npm could not get axe-core: {got.stderr.strip()[-200:]}")
-    return script
 
 
 def test_programs_find_every_page(docs):

@@ -4,25 +4,23 @@
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'OF_RANKING', 'Overview', 'read_sentence', 'figures_of_model', 'main_row', 'who_converts', 'main_finding',
-           'overview_of', 'drawn_landmarks', 'soon_sentence', 'plot_ranking']
+           'overview_of', 'drawn_landmarks', 'soon_sentence', 'Place', 'ranking_svg']
 
 # %% ../../nbs/app/00_overview.ipynb #914241a7
 from dataclasses import dataclass
+from html import escape
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from ..base.findings import in_interval
-from ..base.pictures import Chart, COLOURS, LIMIT, POOLED
+from ..base.pictures import COLOURS, LIMIT, POOLED
 from ..base.runs import read_json, Run
 from ..judging.figures import title_of_metric
 from ..judging.flags import flags_in_words
 from ..judging.intervals import TOO_FEW, too_few
 from ..judging.moments import after_in_words
-from ..models.styles import styles_of
 from ..report.answer import read_figures
 from ..report.doubts import doubts
-from ..sources.card import load_card
 from ..sources.log_card import LogCard
 
 # %% ../../nbs/app/00_overview.ipynb #4c378f20
@@ -189,7 +187,7 @@ def overview_of(
 ) -> Overview:  # What its first page shows
     "The run in the order in which a reader needs it."
     card, model_card, figures = (
-        load_card(run),
+        LogCard.read(run),
         read_json(run, "model_card.json"),
         figures_of_model(run),
     )
@@ -240,26 +238,45 @@ def soon_sentence(
     )
 
 # %% ../../nbs/app/00_overview.ipynb #459e4f90
-def _draw_ranking(figure: go.Figure, part: pd.DataFrame, name: str, colour: str) -> None:
-    "A model's ROC-AUC by landmark; the limit is exact and has no intervals."
-    exact = name == LIMIT
-    bars = None
-    if not exact:
-        high = part["roc_auc_high"] - part["roc_auc"]
-        low = part["roc_auc"] - part["roc_auc_low"]
-        bars = dict(type="data", array=high, arrayminus=low, thickness=1.2, width=4)
-    figure.add_scatter(
-        x=part["landmark"],
-        y=part["roc_auc"],
-        name=name,
-        mode="lines" if exact else "lines+markers",
-        error_y=bars,
-        line=dict(color=colour, dash="dash" if exact else "solid"),
-        customdata=part[["converted", "rows"]],
-        hovertemplate="after %{x} events: %{y:.3f}, %{customdata[0]:,.0f} of %{customdata[1]:,.0f} convert",
-    )
+_WIDE, _HIGH, _LEFT, _RIGHT, _TOP, _LOW = (
+    430,
+    290,
+    34,
+    88,
+    34,
+    62,
+)  # of the drawing, and its margins
 
 
+@dataclass(frozen=True)
+class Place:
+    "Where a figure stands in the drawing."
+
+    landmarks: list  # From left to right
+    least: float  # Of the figures drawn
+    most: float
+
+    def across(
+        self,
+        landmark: str,  # One of them
+    ) -> float:  # In units of the drawing
+        "From the left."
+        step = (_WIDE - _LEFT - _RIGHT) / max(len(self.landmarks) - 1, 1)
+        return (
+            _LEFT
+            + 14
+            + (step - 28 / max(len(self.landmarks) - 1, 1)) * self.landmarks.index(landmark)
+        )
+
+    def down(
+        self,
+        figure: float,  # Of one of them
+    ) -> float:  # In units of the drawing
+        "From the top."
+        share = (figure - self.least) / (self.most - self.least)
+        return _HIGH - _LOW - share * (_HIGH - _LOW - _TOP)
+
+# %% ../../nbs/app/00_overview.ipynb #3e7c1724
 def _ranking_in_words(shown: pd.DataFrame) -> str:
     "The picture for who cannot see it: the first and the last landmark."
     own = shown[shown["model"] != LIMIT]
@@ -271,26 +288,98 @@ def _ranking_in_words(shown: pd.DataFrame) -> str:
     return f"ROC-AUC {first} events, {last}{limit}"
 
 # %% ../../nbs/app/00_overview.ipynb #38bee2c4
-def plot_ranking(
+def _text(x: float, y: float, said: str, more: str = "") -> str:
+    "Words in the drawing."
+    return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escape(said)}</text>'
+
+
+def _rule(y: float, more: str) -> str:
+    "A level line."
+    ends = f'x1="{_LEFT}" x2="{_WIDE - _RIGHT + 6}" y1="{y:.1f}" y2="{y:.1f}"'
+    return f'<line {ends} stroke="currentColor" {more}/>'
+
+
+def _axes(place: Place, shares: dict) -> str:
+    "Level lines with their figures, landmarks with the share of sessions that get there."
+    levels = [n / 10 for n in range(11) if place.least <= n / 10 <= place.most]
+    found = [_rule(place.down(v), 'stroke-opacity="0.15"') for v in levels]
+    found += [_text(_LEFT - 8, place.down(v) + 4, f"{v:.1f}", 'text-anchor="end"') for v in levels]
+    low = _HIGH - _LOW
+    for name in place.landmarks:
+        x = place.across(name)
+        found.append(_text(x, low + 20, name, 'text-anchor="middle"'))
+        if name in shares:
+            small = 'text-anchor="middle" font-size="11"'
+            found.append(_text(x, low + 35, f"{shares[name]:.0%}", small))
+    below = " (share of sessions at risk)" if shares else ""
+    found.append(_text(_LEFT, _HIGH - 8, f"events seen before predicting{below}"))
+    found.append(_text(2, 14, "ROC-AUC, 95% interval"))
+    chance = place.down(0.5)
+    dotted = 'stroke-dasharray="2 4" stroke-opacity="0.7"'
+    return "".join(
+        [*found, _rule(chance, dotted), _text(_WIDE - _RIGHT + 10, chance + 4, "chance")]
+    )
+
+# %% ../../nbs/app/00_overview.ipynb #c86038f5
+def _of_model(place: Place, part: pd.DataFrame) -> str:
+    "The model's line with an interval and a hint at each landmark."
+    colour, found = COLOURS["model"], []
+    at = [(place.across(row.landmark), place.down(row.roc_auc), row) for row in part.itertuples()]
+    track = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in at)
+    found.append(f'<polyline points="{track}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    for x, y, row in at:
+        ends = f'y1="{place.down(row.roc_auc_low):.1f}" y2="{place.down(row.roc_auc_high):.1f}"'
+        hint = (
+            f"after {row.landmark} events: {row.roc_auc:.3f} ({row.roc_auc_low:.3f} to"
+            f" {row.roc_auc_high:.3f}), {row.converted:,.0f} of {row.rows:,.0f} convert"
+        )
+        found.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{colour}" stroke-width="1.5"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"><title>{escape(hint)}</title></circle>'
+        )
+    return "".join(found)
+
+
+def _of_limit(place: Place, part: pd.DataFrame) -> str:
+    "The exact limit, which has no interval."
+    track = " ".join(
+        f"{place.across(row.landmark):.1f},{place.down(row.roc_auc):.1f}"
+        for row in part.itertuples()
+    )
+    look = 'fill="none" stroke="currentColor" stroke-dasharray="6 4" stroke-width="1.6"'
+    return f'<polyline points="{track}" {look}/>'
+
+
+def _named(place: Place, ends: dict) -> str:
+    "What the lines are called, beside their ends and apart from each other."
+    found, last = [], None
+    for name, figure in sorted(ends.items(), key=lambda pair: -pair[1]):
+        y = place.down(figure) + 4
+        last = y if last is None else max(y, last + 16)
+        found.append(_text(_WIDE - _RIGHT + 10, last, name, 'font-weight="600"'))
+    return "".join(found)
+
+# %% ../../nbs/app/00_overview.ipynb #e9a2d0f2
+def ranking_svg(
     figures: pd.DataFrame,  # As made by figures_of_model
-) -> Chart | None:  # None where there are fewer than two landmarks to draw
+    shares: dict | None = None,  # Landmark as text: share of sessions at risk; None: not known
+) -> str:  # An SVG drawing; empty where there are fewer than two landmarks to draw
     "ROC-AUC by landmark with its interval, beside the limit where that is known."
     shown = drawn_landmarks(figures)
     if shown["landmark"].nunique() < 2:
-        return None
-    figure, styles = go.Figure(), styles_of(shown["model"].unique())
-    for name, part in shown.groupby("model", sort=False):
-        _draw_ranking(figure, part, name, styles[name]["color"])
-    figure.add_hline(
-        y=0.5,
-        line=dict(color=COLOURS["chance"], dash="dot", width=1),
-        annotation_text="chance",
-        annotation_position="bottom right",
+        return ""
+    of_model, of_limit = shown[shown["model"] != LIMIT], shown[shown["model"] == LIMIT]
+    figured = [0.5, *shown["roc_auc"], *of_model["roc_auc_low"], *of_model["roc_auc_high"]]
+    place = Place(
+        list(dict.fromkeys(shown["landmark"])),
+        min(v for v in figured if v == v) - 0.03,
+        max(v for v in figured if v == v) + 0.03,
     )
-    figure.update_layout(
-        xaxis=dict(title="events seen before predicting", type="category"),
-        yaxis_title="ROC-AUC, 95% interval",
-        legend=dict(orientation="h", y=1.02, yanchor="bottom", x=0),
-        hovermode="x unified",
+    ends = {"the model": of_model["roc_auc"].iloc[-1]} if len(of_model) else {}
+    ends |= {"exact limit": of_limit["roc_auc"].iloc[-1]} if len(of_limit) else {}
+    drawn = _axes(place, shares or {}) + _of_limit(place, of_limit) + _of_model(place, of_model)
+    says = escape(_ranking_in_words(shown))
+    return (
+        f'<svg role="img" aria-label="{says}" viewBox="0 0 {_WIDE} {_HIGH}" font-size="13"'
+        f' fill="currentColor" style="width:100%;max-width:560px">{drawn}{_named(place, ends)}</svg>'
     )
-    return Chart(figure, _ranking_in_words(shown), height=340)

@@ -16,11 +16,11 @@ import time
 import webbrowser
 from pathlib import Path
 
-from .uploads import MOST_MB
+from .limits import MOST_MB
 from ..base.extras import refuse_without
 from ..base.pictures import COLOURS
 from ..base.runs import brief_folder
-from ..scoring.scorer import Scorer
+from ..scoring.loading import refuse_unsound
 
 # %% ../../nbs/app/12_serve.ipynb #5d2b5074
 OPTIONS = {  # of Streamlit; what is stated here counts more than a user's own configuration
@@ -34,15 +34,19 @@ OPTIONS = {  # of Streamlit; what is stated here counts more than a user's own c
     "client.showErrorDetails": "none",
     "client.showErrorLinks": "false",
     "logger.hideWelcomeMessage": "true",
-    "theme.base": "light",
-    "theme.primaryColor": COLOURS["model"],
-    "theme.textColor": COLOURS["text"],
-    "theme.backgroundColor": "#FFFFFF",
-    "theme.secondaryBackgroundColor": "#F4F6F8",
-    "theme.linkColor": COLOURS["model"],
+    "theme.light.primaryColor": COLOURS["model"],
+    "theme.light.textColor": COLOURS["text"],
+    "theme.light.backgroundColor": "#FFFFFF",
+    "theme.light.secondaryBackgroundColor": "#F4F6F8",
+    "theme.light.linkColor": COLOURS["model"],
+    "theme.dark.primaryColor": "#56B4E9",
+    "theme.dark.textColor": "#E4E6EA",
+    "theme.dark.backgroundColor": "#0E1117",
+    "theme.dark.secondaryBackgroundColor": "#1B2029",
+    "theme.dark.linkColor": "#56B4E9",
 }
 
-
+# %% ../../nbs/app/12_serve.ipynb #8596fbbd
 def refuse_port(
     port: int,  # Where the page is to be served
     address: str,  # Of which interface
@@ -153,7 +157,7 @@ def start_app(
 ) -> None:
     "Serve the page of a run until it is ended with Ctrl-C."
     refuse_without("app", "the app")
-    Scorer.load(run)
+    refuse_unsound(run)
     refuse_port(port, address)
     with brief_folder() as folder:
         script = folder / "page.py"

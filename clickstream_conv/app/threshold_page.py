@@ -14,7 +14,13 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 import plotly.graph_objects as go
 
-from .page_parts import escaped, show_parts, show_sentences, show_tiles
+from clickstream_conv.app.page_parts import (
+    escaped,
+    money_in_words,
+    show_parts,
+    show_sentences,
+    show_tiles,
+)
 from .predictions import LOCK
 from ..base.findings import in_interval
 from ..base.pictures import Chart, COLOURS
@@ -396,12 +402,12 @@ def _show_figures(found: Contacts) -> None:
         if done[name] == done[name]:
             tiles[name] = (percent(done[name]), f"{in_interval(done, name, percent)}: {of}")
     show_tiles(tiles)
-    st.subheader("Who is flagged, and who converts")
-    st.table(matrix_in_words(found))
+    st.header("Who is flagged, and who converts")
+    st.table(matrix_in_words(found).rename_axis(found.unit))
     st.caption(
         f"In brackets: the share of all {found.unit}. {read_confusion(found.counts, found.unit)}"
     )
-    st.subheader("Figures")
+    st.header("Figures")
     st.table(figures_in_words(found).set_index("figure"))
     show_sentences(reached_in_words(found))
 
@@ -410,7 +416,7 @@ def _show_picture(part: JudgedPart, here: dict, row: pd.Series) -> None:
     "Profit or gains, with the threshold marked."
     import streamlit as st
 
-    st.subheader("By the share contacted")
+    st.header("By the share contacted")
     title = st.segmented_control("Picture", list(PICTURES), default="Profit", required=True)
     chart = plot_contacts(with_profit(part, here["gain"], here["cost"]), row, PICTURES[title])
     show_parts(chart, chart.alt)
@@ -449,4 +455,4 @@ def page_contacts(
         st.warning(escaped(f"{differs}."))
     _show_figures(found)
     _show_picture(part, here, found.reached)
-    st.caption(escaped(CAUTION))
+    st.caption(escaped(f"{CAUTION} {money_in_words(scorer)}"))

@@ -99,7 +99,7 @@ def show_rejected(
 
     if not len(upload.rejected):
         return
-    st.subheader("Rows left out")
+    st.header("Rows left out")
     st.markdown(
         f"{len(upload.rejected):,} of {upload.rows:,} rows ({upload.share_rejected():.2%}) could not be used:"
     )
@@ -191,7 +191,7 @@ def _preview(data: bytes, name: str, source: Source, scorer: Scorer) -> Upload:
             kept = (key, read_upload(data, name, source, scorer))
         st.session_state["_preview"] = kept
     upload = kept[1]
-    st.subheader("So read, the file says")
+    st.header("So read, the file says")
     show_sentences([*upload.understood, *upload.notes])
     return upload
 

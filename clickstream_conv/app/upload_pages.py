@@ -10,7 +10,16 @@ from pathlib import Path
 
 import polars as pl
 
-from .page_parts import escaped, show_parts, show_sentences, show_tiles
+from .landmarks import landmark_shares, shares_in_words
+from .limits import MOST_MB
+from clickstream_conv.app.page_parts import (
+    escaped,
+    money_unit,
+    show_parts,
+    show_sentences,
+    show_tiles,
+    with_unit,
+)
 from clickstream_conv.app.predictions import (
     beside_sentence,
     counted_segments,
@@ -30,7 +39,8 @@ from clickstream_conv.app.upload_form import (
     show_rejected,
     shown_table,
 )
-from .uploads import first_look, MOST_MB, run_source, safe_name
+from .uploads import first_look, run_source, safe_name
+from ..base.runs import Run
 from ..base.texts import count_in_words, frame_for_spreadsheet, spreadsheet_note
 from ..judging.flags import counted_flags
 from ..scoring.scorer import Scorer
@@ -102,6 +112,7 @@ def _file_options(scorer: Scorer) -> tuple:
             format_func=ASKED.get,
             help="Between and beyond those numbers its answers are marked in the column status",
         )
+        st.caption(escaped(shares_in_words(landmark_shares(Run(str(scorer.folder))))))
     return encoding, most, landmarks
 
 # %% ../../nbs/app/07_upload_pages.ipynb #0edc1f03
@@ -157,7 +168,7 @@ def _downloads(scores: pl.DataFrame, name: str) -> None:
         st.caption(escaped(f"{note}."))
 
 # %% ../../nbs/app/07_upload_pages.ipynb #8e8137ae
-def _answer_tiles(scores: pl.DataFrame, own: pl.DataFrame, upload) -> dict:
+def _answer_tiles(scores: pl.DataFrame, own: pl.DataFrame, upload, unit: str) -> dict:
     "Figures of an upload: each with a line below."
     asked, (flagged, decided) = scores.drop_nulls("probability"), counted_flags(scores)
     tiles = {
@@ -173,7 +184,7 @@ def _answer_tiles(scores: pl.DataFrame, own: pl.DataFrame, upload) -> dict:
     }
     if asked["revenue"].count():
         tiles["expected revenue"] = (
-            f"{asked['revenue'].sum():,.0f}",
+            with_unit(f"{asked['revenue'].sum():,.0f}", unit),
             "sum over the sessions; each has its interval in the table",
         )
     return tiles
@@ -183,7 +194,7 @@ def _show_table(scorer: Scorer, scores: pl.DataFrame) -> None:
     "The likeliest sessions first; a picked one can be looked at."
     import streamlit as st
 
-    st.subheader("The likeliest first")
+    st.header("The likeliest first")
     table, can_be_opened = predictions_table(scores), scorer.card.kind.has_events
     picked = shown_table(
         table,
@@ -203,7 +214,7 @@ def _show_beside(scorer: Scorer, scores: pl.DataFrame, own: pl.DataFrame) -> Non
     "An upload's probabilities and those of the run's test part."
     import streamlit as st
 
-    st.subheader("Beside the run's test part")
+    st.header("Beside the run's test part")
     show_parts(plot_probabilities(scores, own), beside_sentence(scores, own))
     st.caption(
         f"{own_in_words(scorer.card, own)} Where the two differ by more than chance, the model is"
@@ -221,7 +232,7 @@ def _show_answers(scorer: Scorer, kept: dict) -> None:
     if strange := strangeness(scores):
         st.warning(escaped(strange))
     st.markdown(f"**{escaped(flagged_sentence(scores, scorer))}**")
-    show_tiles(_answer_tiles(scores, own, upload))
+    show_tiles(_answer_tiles(scores, own, upload, money_unit(scorer)))
     if kept["said"]:
         show_sentences(kept["said"])
     if upload.understood:
@@ -231,7 +242,7 @@ def _show_answers(scorer: Scorer, kept: dict) -> None:
     _downloads(scores, upload.name)
     _show_beside(scorer, scores, own)
     if scores["segment"].count():
-        st.subheader("Segments")
+        st.header("Segments")
         shown_table(counted_segments(scores), "Sessions of each segment")
     show_rejected(upload)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TRUSTED', 'PACKAGE', 'OTHER_NAMES', 'MODEL_VERSIONS', 'BESIDE', 'ROLES', 'is_trusted', 'package_version',
            'refuse_other_versions', 'seal_of', 'type_name', 'save_model', 'refuse_changed_entry', 'entry_of',
-           'refuse_other_log', 'refuse_other_kind', 'load_known', 'now']
+           'refuse_other_log', 'refuse_other_kind', 'sound_content', 'load_known', 'now']
 
 # %% ../../nbs/base/04_models_kept.ipynb #1a406db0
 import hashlib
@@ -282,12 +282,11 @@ def _rebuilt(path: Path, content: bytes, known: Callable):
         ) from None
 
 # %% ../../nbs/base/04_models_kept.ipynb #8d919713
-def load_known(
+def sound_content(
     run: Run,  # The run
     name: str,  # What the model is called, without ending
-    known: Callable = set,  # Gives the full names of further types that may be built
-):  # The fitted estimator
-    "Load a model without running code: only the manifest's file, only known types, only the kind asked for."
+) -> bytes:  # The model's file
+    "The bytes of a model, once they are known to be those that the run wrote; nothing is built of them."
     entry, path = entry_of(run, name), run / f"models/{name}.skops"
     content = path.read_bytes()  # read once, so that what is checked is what is built
     found = hashlib.sha256(content).hexdigest()
@@ -297,8 +296,18 @@ def load_known(
             f"{entry['sha256'][:12]}.... It was not loaded. Run again with --fresh, or restore the file"
         )
     refuse_other_log(run, name, entry)
+    return content
+
+
+def load_known(
+    run: Run,  # The run
+    name: str,  # What the model is called, without ending
+    known: Callable = set,  # Gives the full names of further types that may be built
+):  # The fitted estimator
+    "Load a model without running code: only the manifest's file, only known types, only the kind asked for."
+    content, path = sound_content(run, name), run / f"models/{name}.skops"
     model = _rebuilt(path, content, known)
-    refuse_other_kind(model, name, path, entry.get("type"))
+    refuse_other_kind(model, name, path, entry_of(run, name).get("type"))
     return model
 
 # %% ../../nbs/base/04_models_kept.ipynb #2726af00

@@ -16,7 +16,6 @@ from statistics import NormalDist
 from typing import Any, TYPE_CHECKING
 
 import numpy as np
-from sklearn.isotonic import isotonic_regression
 
 from .texts import CONTROL, for_plotly, for_terminal
 
@@ -199,6 +198,8 @@ def spread_out(
     gap: float,  # Least distance between two
 ) -> np.ndarray:  # Where each goes
     "Positions as near as possible to those wanted (least squares), and at least a gap apart."
+    from sklearn.isotonic import isotonic_regression
+
     places = np.asarray(wanted, float)
     order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
     placed = np.empty(len(places))

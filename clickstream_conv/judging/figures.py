@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..base.entries import refuse_taken
-from ..models.fitting import row_losses
 
 # %% ../../nbs/judging/00_figures.ipynb #17505d27
 KINDS_OF_METRICS = {  # kind of metric: what its function takes
@@ -154,6 +153,8 @@ def rank_rows(
     p: np.ndarray,  # Probability
 ) -> Ranked:  # Sorted once
     "Put rows in order."
+    from clickstream_conv.models.fitting import row_losses
+
     y, p = checked(y, p)
     order = np.argsort(p, kind="stable")
     y, p = y[order], p[order]

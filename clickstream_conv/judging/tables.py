@@ -103,6 +103,8 @@ def shown_figures(
     titles: dict | None = None,  # Name: what stands above it, where another title says it better
 ) -> pd.DataFrame:  # Words, the first column in front; intervals in the cell of their figure
     "A table for a page."
+    if not len(frame.columns):
+        return frame
     titles, shown = titles or {}, {}
     for name in (one for one in columns if one in frame):
         ends = [

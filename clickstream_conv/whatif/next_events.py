@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from fastcore.basics import patch
 
+from ..explain.words import feature_title
 from ..log.checking import FINE
 from ..scoring.landmarks import session_progress
 from ..scoring.scorer import Scorer
@@ -189,7 +190,11 @@ def _goes_on(scorer: Scorer, scenario: Scenario, move: dict) -> Change | None:
         c: move[c] for c in scenario.places if own and c in move
     }
     price = f" ({product['price']:,.2f})" if product["price"] is not None else ""
-    where = "".join(f" ({c} {move[c]})" for c in scenario.places if own and move.get(c) is not None)
+    where = "".join(
+        f" ({feature_title(c)} {move[c]})"
+        for c in scenario.places
+        if own and move.get(c) is not None
+    )
     relation = RELATIONS[move["relation"]].format(item=product["item_id"])
     fine = move["pause"] is not None and past.card.resolution in FINE
     pause = max(round(move["pause"], 1), 0.0) if fine else 0.0
