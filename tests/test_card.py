@@ -43,6 +43,7 @@ ASKS_THE_KIND = {  # module: how often it asks whether there are events; it may 
     "sources/prepare.py": 1,
     "whatif/contradictions.py": 1,
     "whatif/counterfactuals.py": 1,
+    "whatif/switches.py": 1,
 }
 
 

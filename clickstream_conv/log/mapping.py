@@ -190,15 +190,15 @@ TAKEN = {
         event_id event_name event_params events_a_second example exits_in_all f1 files
         first first_hit fold following from funnel gap geo gigabytes got group held high
         highest hit hits index item_logged items kind last late least left len length
-        lengths lift limit line_total logged longest_pause low m margin mean middle mm
+        lengths lift limit line_total logged longest_pause looks low m margin mean middle mm
         model_card n n_item_pauses n_priced name new_category new_item nm nn no observed
         off order order_revenue p pages partner path pause percentile pieces place
         predicted prices profit profit_per_1000 ratio read reason relation repeats
         roc_auc_within row rows scenario second seconds seconds_a_page seen self
-        sentences session sessions share share_contacted share_of_limit share_reached
+        sentences session sessions share share_at_risk share_contacted share_of_limit share_reached
         sides skip_lines sorted_too stages start state switch t_hit tables targets
         terminal terms text then threshold time_format times to traffic_source trained
-        trials unusual upload usual value visit visits warnings whole with_category
+        trials unusual upload usual value visit visits warnings what_if whole with_category
         worse worth y yes
     """,
 }
