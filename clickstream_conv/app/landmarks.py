@@ -20,7 +20,8 @@ def landmark_shares(
     kept = read_json(run, "metrics/features.json")
     names = ("landmark", "at_risk", "converted", "share")
     table = pd.DataFrame({name: kept.get(name, []) for name in names})
-    whole = max(LogCard.read(run).parts.get("train", 0), 1)
+    parts = LogCard.read(run).parts if kept else {}
+    whole = max(parts.get("train", 0), 1)
     table = table.rename(columns={"share": "conversion"})
     return table.assign(share_at_risk=table["at_risk"] / whole)
 

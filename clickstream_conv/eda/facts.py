@@ -139,7 +139,7 @@ def outcome_unit(
 
 def percents(
     row: dict,  # share, low and high
-) -> str:  # Such as 3.1 % (2.8 % to 3.5 %)
+) -> str:  # Such as 3.1% (2.8% to 3.5%)
     "A share of a row with its interval, for a title."
     return value_in_words(float(row["share"]), float(row["low"]), float(row["high"]), percent)
 

@@ -203,6 +203,7 @@ def scenario_of(
     session_id: str,  # A session of the training part
 ) -> Scenario:  # The same events
     "A real session as a scenario."
+    start_of(scorer)  # refuses a log without events
     real = past_of(scorer).events.filter(pl.col("session_id") == session_id)
     if real.is_empty():
         raise ValueError(
