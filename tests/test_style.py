@@ -156,3 +156,13 @@ def test_no_line_is_long(path):
     "Comments for a program count too, which the linter lets pass."
     code = [text for kind, text in cells_of(path) if kind == "code"]
     assert [line for text in code for line in text.splitlines() if len(line) > 119] == []
+
+
+def test_a_table_of_the_app_goes_through_one_door():
+    "Streamlit reads Markdown in the cells of a table, in its index and in its titles; words of a log stand in all three."
+    shown = {
+        path.name: path.read_text().count("st.table(")
+        for path in sorted((ROOT / "clickstream_conv" / "app").glob("*.py"))
+        if "st.table(" in path.read_text()
+    }
+    assert shown == {"page_parts.py": 1}

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .page_parts import escaped, show_parts
+from .page_parts import escaped, show_parts, words_table
 from .predictions import LOCK
 from ..base.pictures import Chart, COLOURS
 from ..base.runs import read_json, Run
@@ -278,7 +278,7 @@ def page_matters(
         return
     said = kept.get("headline", [""])[0]
     show_parts(plot_importance(table), whole_sentence(said) if said else "")
-    st.table(importance_table(table).set_index("what").map(escaped))
+    words_table(importance_table(table).set_index("what"))
     st.header("How the probability goes with it")
     st.fragment(_show_effect)(scorer, table)
     st.caption(NOT_CAUSES)

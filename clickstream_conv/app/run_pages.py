@@ -14,7 +14,7 @@ from clickstream_conv.app.details import (
     segments_of,
     worth_table,
 )
-from .page_parts import escaped, show_parts, show_sentences
+from .page_parts import escaped, show_parts, show_sentences, words_table
 from .predictions import counted_segments
 from .upload_form import shown_table
 from ..base.runs import read_json, Run
@@ -43,7 +43,7 @@ def page_segments(
     st.header("How many, and what became of them")
     shown_table(worth_table(table), "Segments with their share and conversion")
     st.header("What sets them apart")
-    st.table(profile_of(run).map(escaped).rename(columns=escaped).set_index("measure"))
+    words_table(profile_of(run).set_index("measure"))
     if (upload := st.session_state.get("upload")) and upload["scores"]["segment"].count():
         st.header("In the upload")
         shown_table(counted_segments(upload["scores"]), "Segments of the upload")

@@ -36,6 +36,7 @@ from clickstream_conv.app.page_parts import (
     show_parts,
     show_tiles,
     with_unit,
+    words_table,
 )
 from .predictions import own_events, own_scores
 from .upload_form import events_table, shown_table
@@ -224,11 +225,11 @@ def _show_tables(scorer: Scorer, scenario) -> None:
     table, says = ways_of(scorer, scenario)
     st.markdown(f"**{escaped(says)}**")
     if len(table):
-        st.table(changes_in_words(table).map(escaped))
+        words_table(changes_in_words(table))
     going_on = next_table(scorer, scenario)
     if len(going_on):
         st.markdown("What usually comes next here, and what the model would say after it:")
-        st.table(changes_in_words(going_on).map(escaped))
+        words_table(changes_in_words(going_on))
 
 # %% ../../nbs/app/08_session_page.ipynb #c1d89508
 def _show_changes(scorer: Scorer, events: pl.DataFrame, landmarks: list) -> None:

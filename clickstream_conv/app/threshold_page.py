@@ -20,6 +20,7 @@ from clickstream_conv.app.page_parts import (
     show_parts,
     show_sentences,
     show_tiles,
+    words_table,
 )
 from .predictions import LOCK
 from ..base.findings import in_interval
@@ -403,12 +404,12 @@ def _show_figures(found: Contacts) -> None:
             tiles[name] = (percent(done[name]), f"{in_interval(done, name, percent)}: {of}")
     show_tiles(tiles)
     st.header("Who is flagged, and who converts")
-    st.table(matrix_in_words(found).rename_axis(found.unit))
+    words_table(matrix_in_words(found).rename_axis(found.unit))
     st.caption(
         f"In brackets: the share of all {found.unit}. {read_confusion(found.counts, found.unit)}"
     )
     st.header("Figures")
-    st.table(figures_in_words(found).set_index("figure"))
+    words_table(figures_in_words(found).set_index("figure"))
     show_sentences(reached_in_words(found))
 
 
