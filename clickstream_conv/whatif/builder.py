@@ -21,7 +21,13 @@ from clickstream_conv.whatif.builder_parts import (
     WAITS,
 )
 from .paths import path_in_words, path_of, path_svg, percents_apart
-from .scenario import load_scenario, save_scenario, Scenario, scenario_of
+from clickstream_conv.whatif.scenario import (
+    just_before_purchase,
+    load_scenario,
+    save_scenario,
+    Scenario,
+    scenario_of,
+)
 from .sessions import find_sessions, usual_event, usual_place
 from .widgets import answers_html, said_html
 
@@ -63,7 +69,7 @@ def _open(self: SessionBuilder, scenario: Scenario) -> None:
 def _open_real(self: SessionBuilder, name: str | None) -> None:
     "Show a real session, whose name the menu shows until something is changed."
     if name:
-        self._real = scenario_of(self.scorer, name)
+        self._real = just_before_purchase(scenario_of(self.scorer, name))
         self._open(self._real)
 
 # %% ../../nbs/whatif/05_builder.ipynb #fda5aa0e
@@ -135,7 +141,7 @@ def _find(self: SessionBuilder) -> None:
     ).iter_rows(named=True)
     said = [
         (
-            f"{r['session_id'][:14]}, {r['events']} events, {'converted' if r['converted'] else 'not converted'}",
+            f"{r['session_id'][:14]}, {r['events']} events, {'converted: as it stood just before' if r['converted'] else 'not converted'}",
             r["session_id"],
         )
         for r in found
