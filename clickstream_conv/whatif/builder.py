@@ -139,9 +139,10 @@ def _find(self: SessionBuilder) -> None:
     found = find_sessions(
         self.scorer, self.converted.value, (self.least.value, self.most.value), wish
     ).iter_rows(named=True)
+    became = {1: "converted: as it stood just before", 0: "not converted"}
     said = [
         (
-            f"{r['session_id'][:14]}, {r['events']} events, {'converted: as it stood just before' if r['converted'] else 'not converted'}",
+            f"{r['session_id'][:14]}, {r['events']} events, {became[r['converted']]}",
             r["session_id"],
         )
         for r in found
