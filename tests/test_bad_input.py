@@ -119,7 +119,7 @@ def test_ids_as_floats_are_read_with_a_note(tmp_path):
         ",".join([f"{sid[1:]}.0", *rest])
         for sid, *rest in (line.split(",") for line in log_lines())
     ]
-    done = command(*write_log(tmp_path, lines), cwd=tmp_path)
+    done = command(*write_log(tmp_path, lines), "--until", "02", cwd=tmp_path)
     assert done.returncode == 0, done.said
     assert "note: column 'session_id' held ids as floats" in done.stdout
     assert metrics(tmp_path / "out")["source.json"]["sessions"] == 240
