@@ -220,8 +220,9 @@ def test_dark_follows_the_system_and_the_button(report, visit):
 
 
 def fits(page):
-    "Whether a page and its pictures are as wide as a phone."
-    within = "[...document.querySelectorAll('main img')].every(i => i.getBoundingClientRect().right <= 390)"
+    "Whether a page is as wide as a phone, and its pictures or the boxes that they scroll in."
+    box = "(i.closest('a.picture') ?? i).getBoundingClientRect().right"
+    within = f"[...document.querySelectorAll('main img')].every(i => {box} <= 390)"
     return page.evaluate("document.documentElement.scrollWidth") <= 390 and page.evaluate(within)
 
 

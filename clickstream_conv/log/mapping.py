@@ -190,7 +190,7 @@ TAKEN = {
         event_id event_name event_params events_a_second example exits_in_all f1 files
         first first_hit fold following from funnel gap geo gigabytes got group held high
         highest hit hits index item_logged items kind last late least left len length
-        lengths lift limit line_total logged longest_pause looks low m margin mean middle mm
+        lengths lift limit line_total logged longest_pause low m margin mean middle mm
         model_card n n_item_pauses n_priced name new_category new_item nm nn no observed
         off order order_revenue p pages partner path pause percentile pieces place
         predicted prices profit profit_per_1000 ratio read reason relation repeats

@@ -43,10 +43,10 @@ def middle_session(
     early = events.filter(pl.col("step") <= landmark)
     seen = pl.col("item_id").is_not_null() & (pl.col("step") < max(landmark - 1, 2))
     fit = early.group_by("session_id").agg(
-        whole=pl.len() == landmark, looks=(pl.col("event") == "view").all(), seen=seen.any()
+        whole=pl.len() == landmark, observed=(pl.col("event") == "view").all(), seen=seen.any()
     )
     ids = (
-        fit.filter(pl.all_horizontal("whole", "looks", "seen"))["session_id"]
+        fit.filter(pl.all_horizontal("whole", "observed", "seen"))["session_id"]
         .sort()
         .head(CANDIDATES)
     )
