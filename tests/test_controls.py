@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.whatif import audience, builder, counterfactuals, sliders
 from clickstream_conv.whatif.contradictions import apply_changes
-from clickstream_conv.whatif.scenario import scenario_of
+from clickstream_conv.whatif.scenario import just_before_purchase, scenario_of
 from clickstream_conv.whatif.sessions import find_sessions, small_run
 from clickstream_conv.whatif.widgets import Dial, NumberField
 
@@ -245,7 +245,11 @@ def test_a_chosen_entry_is_used(lab, panel):
             shown, asked = menu.value, used()
             if name in ("Session", "Real session") and panel != "sliders":
                 given = lab["panels"][panel].given if panel == "ways" else asked
-                shown = given if shown is None else scenario_of(lab["scorer"], shown)
+                shown = (
+                    given
+                    if shown is None
+                    else just_before_purchase(scenario_of(lab["scorer"], shown))
+                )
             assert asked == shown, (name, place)
             assert_all_agree(lab, panel)
 

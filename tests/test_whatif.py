@@ -257,12 +257,12 @@ def test_the_first_widget_is_on_the_first_screen(page):
 
 def test_session_builder(page, scorer):
     from clickstream_conv.whatif.paths import path_of, percents_apart
-    from clickstream_conv.whatif.scenario import scenario_of
+    from clickstream_conv.whatif.scenario import just_before_purchase, scenario_of
     from clickstream_conv.whatif.sessions import find_sessions
 
     chosen = find_sessions(scorer, None, (4, 12))["session_id"][0]
     scenario, said = (
-        scenario_of(scorer, chosen),
+        just_before_purchase(scenario_of(scorer, chosen)),
         lambda s: percents_apart(path_of(scorer, s)["probability"].iloc[-1], scorer.threshold)[0],
     )
     before = found(page, ".cc-builder .cc-probability").inner_text()
