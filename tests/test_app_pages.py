@@ -250,6 +250,7 @@ def test_what_matters_is_what_the_run_found(run, scorer):
     from clickstream_conv.app.matters_page import (
         effect_in_words,
         effect_of,
+        explained_columns,
         explained_rows,
         importance_of,
         plot_effect,
@@ -257,8 +258,10 @@ def test_what_matters_is_what_the_run_found(run, scorer):
     from clickstream_conv.base.runs import Run
     from clickstream_conv.explain.encoding import BASE
     from clickstream_conv.explain.overall import overall_importance
+    from clickstream_conv.report.answer import read_figures
+    from clickstream_conv.report.answers import answer_explain
 
-    kept = importance_of(Run(str(run))).set_index("column")
+    kept = explained_columns(Run(str(run))).set_index("column")
     explained = explained_rows(scorer)
     again = overall_importance(explained.contributions, explained.rows)
     both = kept["importance"].rename("kept").to_frame().join(again["importance"])
@@ -267,8 +270,10 @@ def test_what_matters_is_what_the_run_found(run, scorer):
     page = shown(run, "matters")
     assert page.selectbox[0].value == kept.index[0]
     assert page.selectbox[0].options == kept["title"].tolist()
-    first = pd.DataFrame(page.table[0].value)
-    assert first["share"].tolist() == [f"{v:.1%}" for v in kept["share"].head(12)]
+    first, units = pd.DataFrame(page.table[0].value), importance_of(Run(str(run)))
+    assert first["share"].tolist() == [f"{v:.1%}" for v in units["share"].head(12)]
+    told = answer_explain(read_figures(run)).bars  # what the report's first page shows
+    assert [bar.rest.value for bar in told] == units["share"].head(len(told)).tolist()
     for column in (kept.index[0], "n_view", "weekday"):
         page.selectbox[0].set_value(column)
         page = sound(page.run())

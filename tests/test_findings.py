@@ -15,7 +15,7 @@ from clickstream_conv.base.findings import (
     Sentence,
     UNKNOWN,
 )
-from clickstream_conv.base.texts import for_markdown, from_markdown
+from clickstream_conv.base.texts import for_markdown, from_markdown, whole_sentence
 from clickstream_conv.report import doubts as report_doubts
 from clickstream_conv.report.actions import actions
 from clickstream_conv.report.answer import read_figures
@@ -37,6 +37,17 @@ def by_sentence(rows):
     for row in rows:
         found.setdefault((row["where"], row["sentence"]), []).append(row)
     return found
+
+
+STAGE_FIGURES = {  # stage: its figures, and its picture
+    "02_sources": "source",
+    "03_eda": "eda",
+    "04_features": "features",
+    "05_classification": "classification",
+    "06_regression": "regression",
+    "07_clustering": "clustering",
+    "09_explain": "explain",
+}
 
 
 def fits(token, value):
@@ -264,3 +275,21 @@ def test_a_warning_is_left_out_by_its_code_and_not_by_a_word_in_it():
     assert {one.text for one in said} <= {one.text for one in old}, (
         "an old run keeps its warnings as they are"
     )
+
+
+def test_each_stage_says_first_what_it_found(demo):
+    "Above the way: sentences of its own figures, of this run and not of one before, and the picture that it kept."
+    for stage, name in STAGE_FIGURES.items():
+        notebook = json.loads((demo[0] / "run" / "notebooks" / f"{stage}.ipynb").read_text())
+        cells = notebook["cells"]
+        at = next(
+            n for n, cell in enumerate(cells) if "".join(cell["source"]) == "## What was found"
+        )
+        said, drawn = cells[at + 1]["outputs"]
+        lines = "".join(said["data"]["text/markdown"]).splitlines()
+        told = [from_markdown(line.removeprefix("- ")) for line in lines]
+        figures = metrics(demo[0] / "run")[f"{name}.json"]
+        own = [whole_sentence(one["text"]) for one in figures["findings"]]
+        assert 2 <= len(told) <= 3 and [line for line in told if line not in own] == [], stage
+        kept = json.loads((demo[0] / "run" / "pictures" / f"{name}.json").read_text())
+        assert "".join(drawn["data"]["image/png"]).strip() == kept["png"], stage

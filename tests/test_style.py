@@ -166,3 +166,21 @@ def test_a_table_of_the_app_goes_through_one_door():
         if "st.table(" in path.read_text()
     }
     assert shown == {"page_parts.py": 1}
+
+
+SPACED = re.compile(
+    r"(\d|^)[ \u00a0]%(?=[.,;:)<]|\s(?![\d(])|$)"
+)  # a number, a blank, and the sign; no remainder of a division
+
+
+def test_per_cent_are_written_in_one_way():
+    "3.1%, in every text of the package: sentences, titles, axes and docstrings."
+    found = [
+        f"{path.name}: {node.value.strip()[:80]}"
+        for path in sorted((ROOT / "clickstream_conv").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and SPACED.search(node.value)
+    ]
+    assert found == [], "\n".join(found)

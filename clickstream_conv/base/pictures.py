@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
            'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts', 'picture_title',
-           'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
+           'StillPicture', 'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -165,22 +165,16 @@ def picture_title(
     return " ".join(next((text for text in said if text), "").split())
 
 
-class Picture:
-    "A still picture with its title and its description."
+class StillPicture:
+    "A picture as it is shown: its bytes, its title and its description."
 
     def __init__(
         self,
-        figure: "plt.Figure",  # What was drawn
+        png: bytes,  # The picture
         alt: str,  # What it shows, in words
+        title: str = "",  # What it says above itself
     ):
-        import matplotlib.pyplot as plt
-
-        self.figure, self.alt, kept = plain_texts(figure), alt, io.BytesIO()
-        self.title = picture_title(self.figure)
-        with plt.rc_context(LOOK):
-            figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
-        plt.close(figure)
-        self.png = few_colours(kept.getvalue())
+        self.png, self.alt, self.title = png, alt, title
 
     def __repr__(self):
         return self.alt
@@ -191,6 +185,23 @@ class Picture:
         return {"image/png": b64encode(self.png).decode(), "text/plain": self.alt}, {
             "image/png": about
         }
+
+
+class Picture(StillPicture):
+    "A still picture of what was drawn."
+
+    def __init__(
+        self,
+        figure: "plt.Figure",  # What was drawn
+        alt: str,  # What it shows, in words
+    ):
+        import matplotlib.pyplot as plt
+
+        self.figure, kept = plain_texts(figure), io.BytesIO()
+        with plt.rc_context(LOOK):
+            figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
+        plt.close(figure)
+        super().__init__(few_colours(kept.getvalue()), alt, picture_title(self.figure))
 
 # %% ../../nbs/base/01_pictures.ipynb #b0ce9390
 def spread_out(

@@ -149,7 +149,7 @@ def wrapped(
     width: int = 86,  # Letters a line
 ) -> str:  # In lines, without tearing figures from their sign
     "A title in lines."
-    for torn in (" %", "p < ", "p = "):
+    for torn in ("p < ", "p = "):
         text = text.replace(torn, torn.replace(" ", "\u00a0"))
     return textwrap.fill(text, width)
 

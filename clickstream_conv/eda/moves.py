@@ -237,7 +237,7 @@ def short_name(
 def _matrix(ax: plt.Axes, matrix: pd.DataFrame, apart: bool) -> None:
     "One matrix with its larger numbers written in."
     shown, top = 100 * matrix.to_numpy(), 40 if apart else 80
-    known = matrix.columns.isin([LEAVES, "purchase"])  # by definition: what the groups are made of
+    known = matrix.columns.isin([LEAVES, "purchase"])  # ends of a visit, not places in it
     ax.imshow(
         np.where(known, np.nan, shown),
         cmap=AWAY_FROM_ZERO if apart else LOW_TO_HIGH,
@@ -300,6 +300,6 @@ def plot_transitions(
         figure.tight_layout()
     return Picture(
         figure,
-        f"{title}. Heat maps of the share of each move; without colour: too few departures, and the"
-        " moves by which the two groups are told apart.",
+        f"{title}. Heat maps of the share of each move; without colour: too few departures, and moves"
+        " that end a visit or buy.",
     )

@@ -291,6 +291,12 @@ def _sample_sentences(rows: dict, seen: dict) -> list:
         said.append(Sentence(code, text, figures, "caution", ("most_rows=0",)))
     return said
 
+
+def _sizes_together(sizes: list) -> pd.DataFrame:
+    "At risk and converted of all partitions, whatever share of them models see."
+    counts = pd.concat(sizes).groupby(level="landmark")[["at_risk", "converted"]].sum()
+    return counts.assign(share=counts["converted"] / counts["at_risk"])
+
 # %% ../../nbs/features/12_sessions.ipynb #c4bc2526
 def build_sessions(
     run: Run,  # The run's folder
@@ -298,10 +304,11 @@ def build_sessions(
     most_rows: int = MOST_ROWS,  # Rows of each part that models see; 0: all
 ) -> pl.DataFrame:  # Session rows that models see
     "Make the session table and the encoder of a run, and keep both."
-    card, written, rows = load_card(run), [], dict(train=0, test=0)
+    card, written, sizes, rows = load_card(run), [], [], dict(train=0, test=0)
     for number, table in enumerate(_ALL_ROWS[card.kind](run, card, tuple(landmarks))):
         written.append(write_table(run, f"sessions/part-{number:03d}.parquet", table))
         rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
+        sizes.append(size_by_landmark(table.filter(pl.col("part") == "train").to_pandas()))
     unreached = _said_of_unreached(run, written, landmarks) if card.kind.has_events else []
     room = int((card.memory or 0) * MODEL_ROWS_PER_GB)
     shares = _sample_shares(
@@ -315,12 +322,8 @@ def build_sessions(
     for old in set(session_partitions(run)) - set(written if partitioned else []):
         old.unlink()
     said = [*_sample_sentences(rows, _rows_by_part(table)), *unreached]
-    sizes = (
-        size_by_landmark(table.filter(pl.col("part") == "train").to_pandas())
-        .reset_index()
-        .to_dict("list")
-    )
-    write_json(run, "metrics/features.json", sizes | (as_kept(said) if said else {}))
+    kept = _sizes_together(sizes).reset_index().to_dict("list")
+    write_json(run, "metrics/features.json", kept | (as_kept(said) if said else {}))
     return table
 
 # %% ../../nbs/features/12_sessions.ipynb #3a20e982

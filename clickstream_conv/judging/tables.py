@@ -6,22 +6,20 @@
 __all__ = ['COLUMN_TITLES', 'SHARES', 'column_title', 'figure_words', 'cell_words', 'shown_figures']
 
 # %% ../../nbs/judging/15_tables.ipynb #97d9bfd2
-import numbers
+from numbers import Number
 
+import numpy as np
 import pandas as pd
 
 from ..base.findings import value_in_words
 from ..base.texts import percent
-from .figures import METRICS
+from .figures import METRICS, title_of_metric
 
 # %% ../../nbs/judging/15_tables.ipynb #176aafcd
 COLUMN_TITLES = {  # name of a column of figures that is no metric: what stands above it
     "agreement": "agreement with k-means",
     "baseline_log_loss": "log-loss of the baseline",
     "buyers": "rows that bring something",
-    "came_from": "got there in order",
-    "calinski_harabasz": "Calinski-Harabasz",
-    "clusters": "segments",
     "conversion": "convert",
     "converted": "rows that convert",
     "converted_sessions": "sessions that convert",
@@ -29,18 +27,13 @@ COLUMN_TITLES = {  # name of a column of figures that is no metric: what stands 
     "decided": "sessions decided",
     "difference": "log-loss less the baseline's",
     "found": "flagged and convert",
-    "go_on": "go on",
     "held": "inside the range",
     "in_order": "took all steps in order",
-    "judged": "enough to judge",
     "landmark": "after events",
     "less": "less than the best moment",
-    "log_loss_of_limit": "log-loss over the limit's",
-    "observed": "observed",
     "prevalence": "rows that convert, share",
     "seconds_median": "seconds since the step before, median",
     "share_of_limit": "share of the limit",
-    "share_of_limit_within": "share of the limit, within landmarks",
     "smallest": "smallest segment",
     "total_of_limit": "predicted over the limit's",
     "total_ratio": "predicted over observed",
@@ -59,22 +52,21 @@ def column_title(
     name: str,  # Of a column of figures
 ) -> str:  # What stands above it
     "The title of a column: that of its metric, or its name in words."
-    metric = next((kind[name] for kind in METRICS.values() if name in kind), None)
-    if name in COLUMN_TITLES:
-        return COLUMN_TITLES[name]
-    return metric.title if metric else str(name).replace("_", " ")
+    return COLUMN_TITLES.get(name) or title_of_metric(name).replace("_", " ")
 
 # %% ../../nbs/judging/15_tables.ipynb #f519f924
 def figure_words(
     name: str,  # Of its column
+    numbers: list,  # In a cell: a figure and the ends of its interval
 ):  # Function from a number to words
-    "How a figure of a column is written: shares in per cent, metrics with their digits."
+    "How a figure of a column is written: shares in per cent, metrics with their digits, counts whole."
     metric = next((kind[name] for kind in METRICS.values() if name in kind), None)
     if name in SHARES or (metric and metric.unit == "share"):
         return percent
     if metric:
         return f"{{:,.{2 if metric.unit == 'money' else metric.digits}f}}".format
-    return lambda value: f"{value:,.{0 if abs(value) >= 100 else 3}f}"
+    whole = all(float(one).is_integer() or abs(one) >= 100 for one in numbers)
+    return (f"{{:,.{0 if whole else 3}f}}").format
 
 
 def cell_words(
@@ -84,17 +76,14 @@ def cell_words(
     high=None,  # High end
 ) -> str:  # Such as 0.735 (0.701 to 0.768); empty where there is no value
     "A cell of a table in words."
-    if isinstance(value, bool) or str(value) in ("True", "False"):
+    if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
-    if not isinstance(value, numbers.Number):
+    if not isinstance(value, Number):
         return "" if value is None else str(value)
     if value != value:
         return ""
-    if isinstance(value, numbers.Integral) or (
-        name not in SHARES and float(value).is_integer() and abs(value) > 1
-    ):
-        return f"{int(value):,}"
-    return value_in_words(float(value), low, high, figure_words(name))
+    told = [one for one in (value, low, high) if one is not None and one == one]
+    return value_in_words(float(value), low, high, figure_words(name, told))
 
 # %% ../../nbs/judging/15_tables.ipynb #1a9f6a8f
 def shown_figures(

@@ -48,7 +48,12 @@ def _answers_of(scorer: Scorer, scenario: Scenario) -> pd.DataFrame:
         return found
     first = events.select(pl.struct(pl.exclude("step")).is_first_distinct()).to_series()
     places = np.flatnonzero(first.to_numpy())
-    return found.set_index(places[: len(found)])
+    if len(places) != len(found):
+        raise ValueError(
+            f"{len(found):,} answers came to {len(events):,} events, of which {len(places):,} differ:"
+            " which answer is of which event cannot be told. Take out events that repeat another"
+        )
+    return found.set_index(places)
 
 # %% ../../nbs/whatif/02_paths.ipynb #4a5a8238
 def path_of(
