@@ -149,7 +149,7 @@ def test_the_wheel_carries_the_notebooks(wheel):
 def made(installed, tmp_path_factory):
     "The folder in which the wheel has made a run, and how that went."
     place = tmp_path_factory.mktemp("made")
-    words = ("run", "--sessions", 1500, *QUICK)
+    words = ("run", "--sessions", 1000, *QUICK)
     return place, run(installed / "bin" / "clickstream-conv", *words, cwd=place, env=alone(place))
 
 
@@ -173,7 +173,7 @@ def test_the_wheel_runs_in_an_empty_folder(installed, made, tmp_path):
     )
     place, done = made
     assert (
-        "1,500 sessions" in done.stdout
+        "1,000 sessions" in done.stdout
         and (place / "runs" / "demo" / "models" / "conversion.skops").is_file()
     )
 

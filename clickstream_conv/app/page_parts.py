@@ -15,6 +15,7 @@ from .overview import figures_of_model, overview_of, ranking_svg, soon_sentence
 from ..base.pictures import Chart
 from ..base.runs import Run
 from ..base.texts import for_markdown
+from ..log.rules import money_of
 from ..scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -188,11 +189,7 @@ def money_unit(
     scorer: Scorer,  # Of the run
 ) -> str:  # Such as EUR; NO_CURRENCY where the log states none
     "In what the run counts money."
-    rules = scorer.rules
-    if rules is None:
-        return NO_CURRENCY
-    of_rates = [code for code, rate in (rules.convert or {}).items() if rate == 1]
-    return rules.currency or next(iter(of_rates), NO_CURRENCY)
+    return money_of(scorer.rules) or NO_CURRENCY
 
 
 def with_unit(

@@ -17,8 +17,10 @@ from .figures import METRICS, title_of_metric
 
 # %% ../../nbs/judging/15_tables.ipynb #176aafcd
 COLUMN_TITLES = {  # name of a column of figures that is no metric: what stands above it
-    "agreement": "agreement with k-means",
+    "above": "above the range",
+    "agreement": "its rule for new sessions says the same",
     "baseline_log_loss": "log-loss of the baseline",
+    "below": "below the range",
     "buyers": "rows that bring something",
     "conversion": "convert",
     "converted": "rows that convert",
@@ -43,7 +45,7 @@ COLUMN_TITLES = {  # name of a column of figures that is no metric: what stands 
 
 # %% ../../nbs/judging/15_tables.ipynb #f6d4fc3f
 SHARES = (  # columns that hold shares and are no metrics
-    "above", "below", "change", "conversion", "first_half", "held", "noise", "prevalence",
+    "above", "agreement", "below", "change", "conversion", "first_half", "held", "noise", "prevalence",
     "second_half", "share", "smallest", "untracked", "went_on",
 )  # fmt: skip
 

@@ -62,6 +62,7 @@ def target_of(
     card: LogCard,  # The log's card
     train: pd.DataFrame,  # Session rows of the training part
     priced: bool,  # Whether events that look at products have prices
+    money: str = "",  # The currency of amounts; empty: the log states none
 ) -> Target:  # What can be predicted, or why nothing can
     "What a log's amounts allow."
     paid = train.loc[train["revenue"].fillna(0) > 0, "visitor"].nunique()
@@ -78,7 +79,8 @@ def target_of(
             " price, or what an order is worth: order_revenue",
         )
     if paid >= LEAST_PAID:
-        return Target("revenue", "the revenue that a session brings after the landmark")
+        says = "the revenue that a session brings after the landmark"
+        return Target("revenue", f"{says}, in {money}" if money else says)
     if paid:
         return _skipped(
             f"{paid} visitors to learn from bring revenue and at least {LEAST_PAID} are needed;"
