@@ -233,6 +233,21 @@ def test_a_phone_does_not_scroll_sideways(report, visit):
         page.context.close()
 
 
+def test_a_phone_shows_narrow_pictures_and_a_desk_wide_ones(report, visit):
+    shown = """[...document.querySelectorAll('main a.picture img')].map(
+        i => [i.currentSrc.endsWith('-narrow.png'), i.naturalWidth, i.getBoundingClientRect().width])"""
+    for name in ("05_classification", "07_clustering", "09_explain"):
+        for width, narrow in ((390, True), (1280, False)):
+            page, _ = visit((report / f"{name}.html").as_uri(), width=width)
+            page.evaluate("document.querySelectorAll('main img').forEach(i => i.loading = 'eager')")
+            page.wait_for_load_state("networkidle")
+            pictures = page.evaluate(shown)
+            assert pictures and {which for which, *_ in pictures} == {narrow}, (name, width)
+            if narrow:  # letters are at most a quarter smaller than they were drawn
+                assert all(w > 0.7 * natural for _, natural, w in pictures), (name, pictures)
+            page.context.close()
+
+
 FIRST_FOUND = {
     "landmark": "glossary.html#landmark",
     "production": "score_in_production.html",

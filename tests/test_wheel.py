@@ -206,7 +206,7 @@ def test_the_base_answers(base, made, tmp_path):
     command, scores = base / "bin" / "clickstream-conv", tmp_path / "scores.csv"
     log = ("--run", "runs/demo", "--events", "runs/demo/events.parquet")
     run(command, "score", *log, "--out", scores, cwd=place, env=home)
-    assert len(scores.read_text().splitlines()) == 1_501
+    assert len(scores.read_text().splitlines()) == 1_001
     write_log(tmp_path, log_lines())
     told = run(command, "map", "log.csv", "--check", "mine.yaml", cwd=tmp_path, env=home).stdout
     assert "sessions: 240 of 240 visitors; 80 with a purchase" in told

@@ -35,7 +35,8 @@ def keep_picture(
     picture: StillPicture,  # What stands first on its page
 ) -> None:
     "Keep the picture that stands first on a stage's page."
-    kept = dict(png=base64.b64encode(picture.png).decode(), alt=picture.alt, title=picture.title)
+    wide, narrow = (base64.b64encode(png).decode() for png in (picture.png, picture.narrow()))
+    kept = dict(png=wide, narrow=narrow, alt=picture.alt, title=picture.title)
     write_json(run, f"pictures/{stage}.json", kept)
 
 
@@ -49,8 +50,11 @@ def kept_picture(
     if not kept:
         return None
     try:
-        png = base64.b64decode(kept["png"], validate=True)
-        return StillPicture(png, str(kept["alt"]), str(kept["title"]))
+        png, narrow = (
+            base64.b64decode(kept.get(kind, kept["png"]), validate=True)
+            for kind in ("png", "narrow")
+        )
+        return StillPicture(png, str(kept["alt"]), str(kept["title"]), narrow)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{run / name} is damaged and holds no picture ({error}). {AGAIN}"

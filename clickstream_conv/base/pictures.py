@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
-           'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts', 'picture_title',
-           'StillPicture', 'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart', 'Chart', 'wilson']
+           'FOR_PHONES', 'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts',
+           'picture_title', 'StillPicture', 'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart',
+           'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -17,6 +18,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
+from .narrow import for_a_phone
 from .texts import CONTROL, for_plotly, for_terminal
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ STYLE = {  # of lines that are no model's own; those of models stand with their 
     BASELINE: dict(color="#E69F00", marker="s", linestyle="-"),
     "best single feature": dict(color="#999933", marker="X", linestyle="-"),
 }
+FOR_PHONES = "application/x-clickstream-narrow-png"  # kind of output that holds a narrow picture
 DOTS = 110  # a picture's dots per inch: sharp enough to read, small enough to keep
 
 # %% ../../nbs/base/01_pictures.ipynb #11732c22
@@ -165,6 +168,16 @@ def picture_title(
     return " ".join(next((text for text in said if text), "").split())
 
 
+def _drawn(figure: "plt.Figure") -> bytes:
+    "What was drawn, as a PNG of few colours."
+    import matplotlib.pyplot as plt
+
+    kept = io.BytesIO()
+    with plt.rc_context(LOOK):
+        figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
+    return few_colours(kept.getvalue())
+
+
 class StillPicture:
     "A picture as it is shown: its bytes, its title and its description."
 
@@ -173,20 +186,25 @@ class StillPicture:
         png: bytes,  # The picture
         alt: str,  # What it shows, in words
         title: str = "",  # What it says above itself
+        phone: bytes = b"",  # The same for a phone; empty: there is none
     ):
-        self.png, self.alt, self.title = png, alt, title
+        self.png, self.alt, self.title, self.phone = png, alt, title, phone
+
+    def narrow(self) -> bytes:
+        "The same for a phone; empty where there is none."
+        return self.phone
 
     def __repr__(self):
         return self.alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         "What a notebook shows, with the description as alternative text and the title as data."
-        about = dict(alt=self.alt, title=self.title)
-        return {"image/png": b64encode(self.png).decode(), "text/plain": self.alt}, {
-            "image/png": about
-        }
+        shown = {"image/png": b64encode(self.png).decode(), "text/plain": self.alt}
+        if narrow := self.narrow():
+            shown[FOR_PHONES] = b64encode(narrow).decode()
+        return shown, {"image/png": dict(alt=self.alt, title=self.title)}
 
-
+# %% ../../nbs/base/01_pictures.ipynb #b5d7b2ae
 class Picture(StillPicture):
     "A still picture of what was drawn."
 
@@ -197,11 +215,19 @@ class Picture(StillPicture):
     ):
         import matplotlib.pyplot as plt
 
-        self.figure, kept = plain_texts(figure), io.BytesIO()
-        with plt.rc_context(LOOK):
-            figure.savefig(kept, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.08)
+        self.figure = plain_texts(figure)
+        wide = _drawn(figure)
         plt.close(figure)
-        super().__init__(few_colours(kept.getvalue()), alt, picture_title(self.figure))
+        super().__init__(wide, alt, picture_title(self.figure))
+
+    def narrow(self) -> bytes:
+        "The same for a phone; what was drawn is laid out anew when it is first asked for."
+        import matplotlib.pyplot as plt
+
+        if not self.phone:
+            with plt.rc_context(LOOK):
+                self.phone = _drawn(for_a_phone(self.figure))
+        return self.phone
 
 # %% ../../nbs/base/01_pictures.ipynb #b0ce9390
 def spread_out(

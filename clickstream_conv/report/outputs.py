@@ -13,6 +13,7 @@ import json
 import re
 import struct
 
+from ..base.pictures import FOR_PHONES
 from ..base.texts import for_html, for_terminal, safe_html, without_markup
 from .reading import nested_part, text_of
 
@@ -25,17 +26,32 @@ def _html_output(text: str) -> dict:
     return dict(output_type="display_data", metadata={}, data={"text/html": text})
 
 
+def _size_of(data: bytes) -> tuple:
+    "Width and height of a PNG, in pixels."
+    return struct.unpack(">II", data[16:24])
+
+
 def picture_html(
     data: bytes,  # PNG
     alt: str,  # What it shows
     address: str,  # Where the page finds it
+    narrow: bytes = b"",  # The same for a phone; empty: there is none
+    narrow_address: str = "",  # Where the page finds that
 ) -> str:  # HTML
     "A picture, which opens in full when it is clicked."
-    width, height = struct.unpack(">II", data[16:24])
-    return (
-        f'<a class="picture" href="{address}"><img class="dark-light" src="{address}"'
-        f' width="{width}" height="{height}" style="--width:{width}px" alt="{for_html(alt)}"></a>'
+    width, height = _size_of(data)
+    image = (
+        f'<img class="dark-light" src="{address}"'
+        f' width="{width}" height="{height}" style="--width:{width}px" alt="{for_html(alt)}">'
     )
+    if not narrow:
+        return f'<a class="picture" href="{address}">{image}</a>'
+    width, height = _size_of(narrow)
+    source = (
+        f'<source media="(max-width: 600px)" srcset="{narrow_address}"'
+        f' width="{width}" height="{height}">'
+    )
+    return f'<a class="picture two" href="{address}"><picture>{source}{image}</picture></a>'
 
 # %% ../../nbs/report/01_outputs.ipynb #c1f20efe
 def chart_html(
@@ -196,7 +212,11 @@ def _picture_output(data: dict, output: dict, alt: str, address: str, pictures: 
     "A still picture, kept beside the page, with its description."
     about = output.get("metadata", {}).get("image/png", {})
     pictures[address] = base64.b64decode(data["image/png"])
-    return _html_output(picture_html(pictures[address], about.get("alt") or alt, address))
+    said, narrow = about.get("alt") or alt, b""
+    narrow_address = address.replace(".png", "-narrow.png")
+    if FOR_PHONES in data:
+        pictures[narrow_address] = narrow = base64.b64decode(data[FOR_PHONES])
+    return _html_output(picture_html(pictures[address], said, address, narrow, narrow_address))
 
 
 def _shown_as(kind: str, text: str) -> dict:

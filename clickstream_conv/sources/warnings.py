@@ -300,8 +300,8 @@ def oddities(
     said = _odd_clocks(spans)
     if counts["shared"]:
         said.append(
-            f"{count_in_words(counts['shared'], 'session')} hold events of more than one visitor, and"
-            f" count as those of the first: does the id in {mapping.columns.get('session_id')!r} name one visit? "
+            f"{count_in_words(counts['shared'], 'session')} with events of more than one visitor,"
+            f" taken as those of the first: does the id in {mapping.columns.get('session_id')!r} name one visit? "
             "If only together with the visitor, make a column of both"
         )
     if len(spans) > 1 and spans["visitor"].n_unique() == 1:
