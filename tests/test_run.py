@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 from conftest import command, EARLY, here, metrics, QUICK, record, start
 
+from clickstream_conv.base.pictures import BASELINE
+
 STAGES = [
     "02_sources",
     "03_eda",
@@ -102,12 +104,21 @@ def test_the_same_command_again_does_nothing(demo):
     assert (folder / "run" / "run.json").read_text() == before
 
 
+def families_tried(run):
+    "The families of models with which a run tried the answers to a rare outcome, the baseline aside."
+    kept = json.loads((run / "metrics" / "classification.json").read_text())["tried"]
+    return {row["model"].split(",")[0] for row in kept} - {BASELINE}
+
+
 def test_only_what_follows_a_change_runs_again(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     before = record(tmp_path / "run")["stages"]
-    again = command(*DEMO, *EARLY, "-p", "resamples=21", cwd=tmp_path)
+    two = ("-p", "families=logistic regression,random forest", "-p", "every_combination=true")
+    again = command(*DEMO, *EARLY, *two, cwd=tmp_path)
     after = record(tmp_path / "run")["stages"]
-    assert again.stderr.splitlines()[0] == "05_classification: parameters changed (resamples)"
+    said = again.stderr.splitlines()[0]
+    assert said == "05_classification: parameters changed (families, every_combination)"
+    assert families_tried(tmp_path / "run") == {"logistic regression", "random forest"}
     assert [stage for stage in STAGES if before[stage] != after.get(stage)] == [
         "05_classification",
         "06_regression",

@@ -109,6 +109,22 @@ def test_every_prefix_live_is_batch(scorer, log):
         )
 
 
+def test_each_event_is_read_once_however_many_answers_are_asked(scorer, log, monkeypatch):
+    "A long visit that is asked about after every event costs as much as its events, not as their square."
+    views = log.filter(pl.col("event") == "view").head(300)
+    begin, count = views["t"][0], len(views)
+    visit = views.with_columns(
+        session_id=pl.lit("long"),
+        step=pl.int_range(1, count + 1, dtype=pl.Int64),
+        t=begin + pl.int_range(count, dtype=pl.Int64) * 20_000_000,
+    )
+    events = pl.concat([visit, log.filter(pl.col("step") <= 3).head(60)])
+    read, plan = [], scorer._encoded
+    monkeypatch.setattr(scorer, "_encoded", lambda frame: read.append(len(frame)) or plan(frame))
+    scores = scorer.score(events, "every").scores
+    assert sum(read) <= len(events) and scores["session_id"].eq("long").sum() == count
+
+
 def test_later_events_change_no_earlier_answer(scorer, log):
     "An answer at a landmark does not depend on what came after."
     whole = scorer.score(log, [1, 2, 3]).scores.filter(pl.col("status") == "scored")

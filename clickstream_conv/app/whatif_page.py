@@ -6,6 +6,8 @@
 __all__ = ['WARNING', 'CHANGES', 'new_presses', 'event_line', 'cautions_for', 'page_what_if']
 
 # %% ../../nbs/app/09_whatif_page.ipynb #443d544a
+from uuid import uuid4
+
 import pandas as pd
 
 from .details import gained, plot_followed, scenario_from, turning_point
@@ -65,10 +67,9 @@ export default function({ parentElement, data, setStateValue }) {
   button.textContent = data.label
   button.className = data.kind
   button.hidden = false
-  if (button.onclick) return
-  const since = Date.now() + "-" + Math.random()
-  let count = 0
-  button.onclick = () => setStateValue("pressed", { since, count: ++count })
+  const counts = window.clickstreamPresses ??= {} // outlasts a button that is made anew
+  const own = counts[data.visit + data.label] ??= { since: Date.now() + "-" + Math.random(), count: 0 }
+  button.onclick = () => setStateValue("pressed", { since: own.since, count: ++own.count })
 }
 """
 
@@ -77,7 +78,7 @@ def new_presses(
     pressed: dict | None,  # As the browser counts: since (when its button was made), count
     seen: dict | None,  # The same, as it was when it was last looked at
 ) -> int:  # Presses since then
-    "How often a button was pressed since it was last looked at; a button that is made anew counts from 0."
+    "How often a button was pressed since it was last looked at; a page that is loaded anew counts from 0."
     if not pressed:
         return 0
     known = seen["count"] if seen and seen["since"] == pressed["since"] else 0
@@ -101,8 +102,12 @@ def _show_counting(label: str, change, kind: str = "primary") -> None:
             _apply(change)
         state[label] = now
 
+    visit = st.session_state[_HERE].setdefault("visit", uuid4().hex)
     component(
-        key=label, data=dict(label=label, kind=kind), width="content", on_pressed_change=pressed
+        key=label,
+        data=dict(label=label, kind=kind, visit=visit),
+        width="content",
+        on_pressed_change=pressed,
     )
 
 # %% ../../nbs/app/09_whatif_page.ipynb #3f7a8bdd

@@ -119,12 +119,11 @@ def _overlap(axis: "Axis") -> bool:
     return any(left.x1 > right.x0 for left, right in zip(boxes, boxes[1:]))
 
 
-def _part_marks(figure: "plt.Figure") -> None:
-    "Turn names at marks that would lie over one another, or leave some out."
+def _part_marks(figure: "plt.Figure") -> bool:
+    "Turn names at marks that would lie over one another, or leave some out; whether there were any."
     figure.draw_without_rendering()
-    for ax in figure.axes:
-        if not _overlap(ax.xaxis):
-            continue
+    crowded = [ax for ax in figure.axes if _overlap(ax.xaxis)]
+    for ax in crowded:
         names = [mark.get_text() for mark in ax.get_xticklabels()]
         lines = any("\n" in name for name in names)
         if lines and names[-1][:1].isdigit():
@@ -133,6 +132,7 @@ def _part_marks(figure: "plt.Figure") -> None:
             ax.set_xticks(ax.get_xticks(), kept)
         else:
             ax.tick_params(axis="x", labelrotation=90 if lines else 60)
+    return bool(crowded)
 
 # %% ../../nbs/base/00a_narrow.ipynb #746105d8
 def _as_before(ax: "plt.Axes", panels: list) -> None:
@@ -183,5 +183,7 @@ def for_a_phone(
     height += LINE * _titles(figure) + _room_for_marks(figure)
     figure.set_size_inches(NARROW, height)
     figure.set_layout_engine("constrained")
-    _part_marks(figure)
+    if _part_marks(figure):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # all is in its place, and need not be put there again
     return figure

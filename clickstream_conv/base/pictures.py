@@ -106,7 +106,7 @@ def few_colours(
     kept = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").quantize(
         colours, method=Image.Quantize.MAXCOVERAGE
-    ).save(kept, format="png", optimize=True)
+    ).save(kept, format="png")
     return kept.getvalue()
 
 # %% ../../nbs/base/01_pictures.ipynb #083b106c

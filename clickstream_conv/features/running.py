@@ -95,19 +95,20 @@ def _run_along(
 
 # %% ../../nbs/features/06_running.ipynb #cef1d561
 def wanted_rows(
-    landmarks: tuple | None,  # Numbers of events; None: the last event of each session
+    # Numbers of events; None: the last event of each session; text: the column that says it
+    landmarks: tuple | str | None,
 ) -> nw.Expr:  # Of whole or not
     "Whether an event is a landmark."
-    return (
-        nw.col("step") == nw.col("_length")
-        if landmarks is None
-        else nw.col("step").is_in(list(landmarks))
-    )
+    if landmarks is None:
+        return nw.col("step") == nw.col("_length")
+    if isinstance(landmarks, str):
+        return nw.col(landmarks)
+    return nw.col("step").is_in(list(landmarks))
 
 
 def rows_with_windows(
     events: nw.LazyFrame,  # Annotated events
-    landmarks: tuple | None,  # Events seen before predicting; None: all of the session
+    landmarks: tuple | str | None,  # As for wanted_rows
     along: Along,  # What runs along their sessions
 ) -> nw.LazyFrame:  # A row a session and landmark
     "Events at landmarks, with what was added up until then, in any engine."

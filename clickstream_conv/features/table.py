@@ -86,7 +86,9 @@ def _checked_frame(events: IntoFrameT, context: tuple) -> nw.LazyFrame:
     )
 
 
-def _at_landmarks(events: nw.LazyFrame, landmarks: tuple | None, along: Along) -> nw.LazyFrame:
+def _at_landmarks(
+    events: nw.LazyFrame, landmarks: tuple | str | None, along: Along
+) -> nw.LazyFrame:
     "Events at landmarks, with what was added up until then, sorted."
     if not events.implementation.is_polars():
         return rows_with_windows(events, landmarks, along).sort("session_id", "step")
@@ -130,7 +132,7 @@ def _columns_in_order(features: list, context: list) -> list:
 # %% ../../nbs/features/07_table.ipynb #ee45c767
 def _feature_plan(
     frame: nw.LazyFrame,
-    landmarks: tuple | None,
+    landmarks: tuple | str | None,
     session_context: tuple,
     event_context: tuple,
     resolution: str,
@@ -140,10 +142,11 @@ def _feature_plan(
     along = along_of(features)
     taken = [*REQUIRED, *FEATURES, *along.names()]
     _refuse_replaced(session_context, event_context, taken)
-    frame = frame.select(*_needed_columns(features, session_context, event_context))
+    marks = [landmarks] if isinstance(landmarks, str) else []
+    frame = frame.select(*_needed_columns(features, session_context, event_context), *marks)
     if landmarks is None:
         frame = with_length(frame)
-    else:
+    elif not marks:
         frame = frame.filter(nw.col("step") <= max(landmarks, default=0))
     rows = _at_landmarks(annotated_events(frame, along), landmarks, along)
     context = _context(session_context, event_context)
@@ -179,8 +182,9 @@ def _in_pieces(events: pl.DataFrame, plan) -> pl.DataFrame:
 
 def session_features(
     events: IntoFrameT,  # Canonical events of any engine
-    # Events seen before predicting; None: each session at its last event
-    landmarks: tuple | None = LANDMARKS,
+    # Events seen before predicting; None: each session at its last event; text: the column of true
+    # and false that says after which events
+    landmarks: tuple | str | None = LANDMARKS,
     session_context: tuple = (),  # Context columns that belong to the session
     event_context: tuple = (),  # Context columns that belong to the event
     resolution: str = "s",  # What the log's clock can tell apart: us, ms, s, day or none
@@ -189,9 +193,9 @@ def session_features(
     context = tuple(session_context), tuple(event_context)
 
     def plan(some):
-        return _feature_plan(
-            _checked_frame(some, (*context[0], *context[1])), landmarks, *context, resolution
-        )
+        marks = [landmarks] if isinstance(landmarks, str) else []
+        frame = _checked_frame(some, (*context[0], *context[1], *marks))
+        return _feature_plan(frame, landmarks, *context, resolution)
 
     if isinstance(events, pl.DataFrame) and len(events) > EVENTS_AT_ONCE:
         return _in_pieces(events, lambda lazy: plan(lazy).to_native())  # ty: ignore[invalid-explicit-return]

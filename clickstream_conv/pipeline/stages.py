@@ -22,7 +22,7 @@ from clickstream_conv.pipeline.folder import (
 )
 from .notebooks import FAULT, say
 from .parameters import NEEDS
-from .workers import code_cells, Progress, Worker
+from .workers import code_cells, dismiss, Progress, Worker
 
 # %% ../../nbs/pipeline/05_stages.ipynb #7422d38e
 def _forget(folder: Path, outdated: list, kept: list) -> None:
@@ -104,6 +104,7 @@ def begin_stage(
     record: dict,  # What run.json says; changed in place
     stage: Stage,  # What to run
     news,  # A queue.Queue, see Worker
+    process=None,  # That has done another stage, see Worker
 ) -> Worker:  # The stage, running
     "Start a stage, and write down that it runs."
     from clickstream_conv.base.models_kept import now
@@ -114,7 +115,7 @@ def begin_stage(
         status="running", started=now(), parameters=stage.parameters, files=unweighed
     )
     _keep_record(folder, record)
-    return Worker(folder, stage, news)
+    return Worker(folder, stage, news, process)
 
 # %% ../../nbs/pipeline/05_stages.ipynb #f541d158
 def finish_stage(
@@ -159,6 +160,20 @@ def finish_stage(
     )
 
 # %% ../../nbs/pipeline/05_stages.ipynb #c3b469b7
+def _ready(waiting: list, running: list) -> list:
+    "Stages whose needs are met, in the order in which they wait."
+    open_ = {stage.name for stage in waiting} | {worker.stage.name for worker in running}
+    return [stage for stage in waiting if not open_ & set(stage.needs)]
+
+
+def _hear(worker: Worker, told: dict, progress: Progress) -> None:
+    "What a stage tells on its way: that a cell is done, or what went wrong."
+    if "cell" in told:
+        progress.cell(worker.stage.name)
+    else:
+        worker.wrong = told["wrong"]
+
+# %% ../../nbs/pipeline/05_stages.ipynb #d92dbe5b
 def run_side_by_side(
     folder: Path,  # The run's folder
     record: dict,  # What run.json says; changed in place
@@ -170,33 +185,32 @@ def run_side_by_side(
     "Run stages, each as soon as what it needs is there; those that most others wait for come first."
     from queue import Queue
 
-    news, running, failed = Queue(), [], ""
+    news, running, idle, failed = Queue(), [], [], ""
     waiting = sorted(stages, key=lambda stage: (-len(followers(stage.name, needs)), stage.name))
     try:
         while running or waiting and not failed:
-            open_ = {stage.name for stage in waiting} | {worker.stage.name for worker in running}
-            for stage in [stage for stage in waiting if not open_ & set(stage.needs)][
-                : 0 if failed else jobs - len(running)
-            ]:
+            for stage in [] if failed else _ready(waiting, running)[: jobs - len(running)]:
                 waiting.remove(stage)
-                running.append(begin_stage(folder, record, stage, news))
+                process = idle.pop() if idle else None
+                running.append(begin_stage(folder, record, stage, news, process))
             progress.stages([worker.stage.name for worker in running])
             worker, told = news.get()
             if told is not None:
-                if "cell" in told:
-                    progress.cell(worker.stage.name)
-                else:
-                    worker.wrong = told["wrong"]
+                _hear(worker, told, progress)
                 continue
             running.remove(worker)
-            said, _ = finish_stage(folder, record, worker, needs), worker.end()
+            said = finish_stage(folder, record, worker, needs)
             if worker.wrong:
+                worker.end()
                 failed = failed or said
             else:
+                idle.append(worker.release())
                 progress.say(said)
     finally:
         for worker in running:
             worker.end()
+        for process in idle:
+            dismiss(process)
     if failed:
         raise StageFailed(failed)
 
