@@ -1,5 +1,6 @@
 """The analysis in JupyterLab: widgets of nbs/10_whatif.ipynb show what their headless twins say, and nbs/05_classification.ipynb run again is the same file."""
 
+import contextlib
 import json
 import os
 import re
@@ -179,6 +180,7 @@ def opened(browser, lab, name):
     page.set_default_timeout(1000 * SECONDS)
     page.goto(f"{lab}/doc/tree/{name}.ipynb?token={TOKEN}")
     page.locator(".jp-Notebook").wait_for()
+    answer_dialogs(page)
     page.wait_for_function("window.jupyterapp || document.querySelector('.jp-Notebook .jp-Cell')")
     page.locator(".jp-Notebook .jp-Cell").first.click()
     return page
@@ -192,14 +194,25 @@ def is_started(page):
     )
 
 
+def answer_dialogs(page):
+    "Accept what JupyterLab asks above the page, such as which kernel it is to start."
+    accept = page.locator(".jp-Dialog .jp-mod-accept")
+    if accept.count():
+        accept.first.click()
+
+
 def run_all(page):
     "Run a notebook from JupyterLab's menu, once its kernel is there."
     until = time.monotonic() + SECONDS
     while not is_started(page):
         if time.monotonic() > until:
             pytest.fail(f"no cell was ever run: {errors(page)}")
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        answer_dialogs(page)
+        with contextlib.suppress(
+            sync_api.TimeoutError
+        ):  # a dialog came in between: it is answered next
+            page.get_by_role("menuitem", name="Run", exact=True).click(timeout=10_000)
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=10_000)
         page.keyboard.press("Escape")
         page.wait_for_timeout(5_000)
 

@@ -35,7 +35,6 @@ from clickstream_conv.judging.intervals import (
     draws_of_visitors,
     ece_if_calibrated,
     figures_of_draws,
-    never_certain,
     with_ends,
     with_intervals,
 )
@@ -121,8 +120,7 @@ def _judged_at(
         )
         if part["landmark"].nunique() > 1:
             within, within_drawn = _within(part, p, resamples, seed)
-        ends = with_ends("roc_auc_within", within, within_drawn)
-        row |= never_certain("roc_auc_within", ends, y, p, who)
+        row |= with_ends("roc_auc_within", within, within_drawn)
         rows[name] = row | ece_if_calibrated(p, shared, max(resamples, 1), seed)
         draws[name] = drawn.assign(roc_auc_within=within_drawn) if len(drawn) else drawn
     if LIMIT in said:
