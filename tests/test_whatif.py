@@ -186,12 +186,9 @@ def opened(browser, lab, name):
     return page
 
 
-def is_started(page):
-    "Whether a cell waits, runs or has run: what is asked before a kernel is there is not kept."
-    return page.evaluate(
-        """() => [...document.querySelectorAll('.jp-InputPrompt')].some(one =>
-            /[*0-9]/.test(one.innerText))"""
-    )
+def prompts(page):
+    "What stands before the cells: a number once one has run, a star while it waits or runs."
+    return " ".join(page.locator(".jp-InputPrompt").all_inner_texts())
 
 
 def answer_dialogs(page):
@@ -204,17 +201,22 @@ def answer_dialogs(page):
 def run_all(page):
     "Run a notebook from JupyterLab's menu, once its kernel is there."
     until = time.monotonic() + SECONDS
-    while not is_started(page):
+    while not re.search("[0-9]", said := prompts(page)):
         if time.monotonic() > until:
             pytest.fail(f"no cell was ever run: {errors(page)}")
         answer_dialogs(page)
-        with contextlib.suppress(
-            sync_api.TimeoutError
-        ):  # a dialog came in between: it is answered next
-            page.get_by_role("menuitem", name="Run", exact=True).click(timeout=10_000)
-            page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=10_000)
-        page.keyboard.press("Escape")
-        page.wait_for_timeout(5_000)
+        if "*" not in said:  # nothing waits: what is asked before a kernel is there is not kept
+            ask_to_run(page)
+        page.wait_for_timeout(2_000)
+
+
+def ask_to_run(page):
+    "Run all cells, from the menu; a dialog that comes in between is answered next."
+    with contextlib.suppress(sync_api.TimeoutError):
+        page.get_by_role("menuitem", name="Run", exact=True).click(timeout=10_000)
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=10_000)
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(3_000)
 
 
 @pytest.fixture(scope="module")
