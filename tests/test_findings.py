@@ -293,3 +293,27 @@ def test_each_stage_says_first_what_it_found(demo):
         assert 2 <= len(told) <= 3 and [line for line in told if line not in own] == [], stage
         kept = json.loads((demo[0] / "run" / "pictures" / f"{name}.json").read_text())
         assert "".join(drawn["data"]["image/png"]).strip() == kept["png"], stage
+
+
+ONE_OF_MANY = re.compile(
+    r"(?<![\d.,:/])1 (?:[a-z]+ )?(?:events|rows|sessions|visitors|orders|columns|pages|words|products|days|weeks|segments)\b"
+)
+
+
+def texts_of(folder):
+    "All that a run says: figures with their sentences, executed notebooks, and what the terminal shows."
+    for path in sorted([*folder.rglob("*.json"), *(folder / "notebooks").glob("*.ipynb")]):
+        if path.parent.name != "pictures":
+            yield path.name, path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["demo", "rees46", "eshop", "shoppers"])
+def test_one_thing_is_not_many(name, request):
+    "1 row, not 1 rows, nor 1 session that hold."
+    folder, told = request.getfixturevalue(name)
+    said = [*texts_of(folder / "run"), ("terminal", told.stdout)]
+    assert [
+        f"{of}: {text[max(found.start() - 20, 0) : found.end() + 40]}"
+        for of, text in said
+        for found in ONE_OF_MANY.finditer(text)
+    ] == []

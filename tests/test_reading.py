@@ -450,7 +450,7 @@ def test_more_than_free_memory_is_refused_while_it_is_read(tmp_path, monkeypatch
     pl.DataFrame({"sid": ["a"] * 2_000_000}).write_parquet(tmp_path / "log.parquet")
     refused(
         lambda: read_table(tmp_path / "log.parquet"),
-        "log.parquet holds 2,000,000 rows of 1 columns",
+        "log.parquet holds 2,000,000 rows of 1 column",
         "--memory",
     )
 

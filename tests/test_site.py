@@ -243,7 +243,7 @@ def test_a_phone_shows_narrow_pictures_and_a_desk_wide_ones(report, visit):
             page.wait_for_load_state("networkidle")
             pictures = page.evaluate(shown)
             assert pictures and {which for which, *_ in pictures} == {narrow}, (name, width)
-            if narrow:  # letters are at most a quarter smaller than they were drawn
+            if narrow:  # letters are at most three tenths smaller than they were drawn
                 assert all(w > 0.7 * natural for _, natural, w in pictures), (name, pictures)
             page.context.close()
 

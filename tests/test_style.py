@@ -184,3 +184,23 @@ def test_per_cent_are_written_in_one_way():
         and SPACED.search(node.value)
     ]
     assert found == [], "\n".join(found)
+
+
+def _shown(output: dict) -> str:
+    "What a kept output shows, as text; pictures aside."
+    kept = {**output.get("data", {}), "text": output.get("text", "")}
+    texts = ["".join(part) for kind, part in kept.items() if kind.startswith("text")]
+    return "\n".join(texts)
+
+
+def test_kept_outputs_and_readme_write_per_cent_in_one_way():
+    "An output in an older way of writing is of an older build."
+    found = [
+        f"{path.name}: {hit.group()}"
+        for path in sorted((ROOT / "nbs").rglob("*.ipynb"))
+        for cell in json.loads(path.read_text())["cells"]
+        for output in cell.get("outputs", [])
+        for hit in SPACED.finditer(_shown(output))
+    ]
+    found += [f"README: {hit.group()}" for hit in SPACED.finditer((ROOT / "README.md").read_text())]
+    assert found == [], "\n".join(found)

@@ -15,6 +15,7 @@ import pandas as pd
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, LIMIT, POOLED
 from ..base.runs import read_json, Run
+from ..base.texts import count_in_words
 from ..judging.figures import title_of_metric
 from ..judging.flags import flags_in_words
 from ..judging.intervals import TOO_FEW, too_few
@@ -64,7 +65,9 @@ def read_sentence(
     )
     reasons = ", ".join(f"{reason}: {count:,}" for reason, count in card.reasons.items())
     return f"{read}{_span(card)}; " + (
-        f"{card.rejected:,} rows rejected ({reasons})" if card.rejected else "no rows rejected"
+        f"{count_in_words(card.rejected, 'row')} rejected ({reasons})"
+        if card.rejected
+        else "no rows rejected"
     )
 
 # %% ../../nbs/app/00_overview.ipynb #0d35bb3a
@@ -281,11 +284,11 @@ def _ranking_in_words(shown: pd.DataFrame) -> str:
     "The picture for who cannot see it: the first and the last landmark."
     own = shown[shown["model"] != LIMIT]
     first, last = (
-        f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} after {row['landmark']}"
+        f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} {after_in_words(int(row['landmark']))}"
         for row in (own.iloc[0], own.iloc[-1])
     )
     limit = ", with the exact limit beside it." if (shown["model"] == LIMIT).any() else "."
-    return f"ROC-AUC {first} events, {last}{limit}"
+    return f"ROC-AUC {first}, {last}{limit}"
 
 # %% ../../nbs/app/00_overview.ipynb #38bee2c4
 def _text(x: float, y: float, said: str, more: str = "") -> str:
@@ -330,7 +333,7 @@ def _of_model(place: Place, part: pd.DataFrame) -> str:
     for x, y, row in at:
         ends = f'y1="{place.down(row.roc_auc_low):.1f}" y2="{place.down(row.roc_auc_high):.1f}"'
         hint = (
-            f"after {row.landmark} events: {row.roc_auc:.3f} ({row.roc_auc_low:.3f} to"
+            f"{after_in_words(int(row.landmark))}: {row.roc_auc:.3f} ({row.roc_auc_low:.3f} to"
             f" {row.roc_auc_high:.3f}), {row.converted:,.0f} of {row.rows:,.0f} convert"
         )
         found.append(

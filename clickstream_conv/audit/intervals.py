@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DRAWS', 'OTHER_DRAWS', 'weights_of', 'End', 'quantile_of', 'end_line', 'interval_lines', 'reaching',
-           'no_narrower_than', 'as_low_as_normal', 'lorenz_of', 'concentration_of', 'amounts_by', 'audit_concentration']
+           'no_narrower_than', 'unless_perfect', 'as_low_as_normal', 'lorenz_of', 'concentration_of', 'amounts_by',
+           'audit_concentration']
 
 # %% ../../nbs/audit/04_intervals.ipynb #011d8eb1
 from collections.abc import Callable
@@ -120,6 +121,19 @@ def no_narrower_than(
 ) -> dict | None:  # As made by reaching; None where nothing was asked
     "Ends that reach at least as far as Wilson's interval: where none or all hit, no draw differs."
     return reaching(*proportion_confint(hits, trials, method="wilson")) if trials else None
+
+
+def unless_perfect(
+    drawn,  # A share or an order on each draw
+    rests_on: list,  # Visitors, each list one side of it
+) -> dict | None:  # As made by reaching; None where draws differ, or it is neither 0 nor 1
+    "Ends of a perfect figure: Wilson's, of as many answers as its smaller side has visitors."
+    values = pd.Series(drawn).dropna()
+    value = round(float(values.iloc[0])) if len(values) else 0
+    fewest = min(len(set(side)) for side in rests_on)
+    if not len(values) or not np.allclose(values, value, rtol=0, atol=1e-12):
+        return None
+    return no_narrower_than(value * fewest, fewest)
 
 
 def as_low_as_normal(

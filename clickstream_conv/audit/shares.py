@@ -16,6 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from .lines import Kept, Line
 from .log import spans_of
+from ..base.texts import count_in_words
 from ..sources.source import Outcome
 
 # %% ../../nbs/audit/03_shares.ipynb #13df751d
@@ -246,7 +247,7 @@ def ahead_lines(
         seen = row["events"]
         risk = (length >= seen) & ~(first <= seen)
         done = (length >= seen) & (length < LENGTHS[LENGTHS.index(seen) + 1])
-        item = f"convert after {seen} events"
+        item = f"convert after {count_in_words(seen, 'event')}"
         lines.append(Line(f"at risk: {item}", row["at_risk"], risk.sum()))
         lines += share_lines(item, row, (risk & first.notna()).sum(), risk.sum(), effect)
         ends = ("length_share", "length_share_low", "length_share_high")

@@ -14,7 +14,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from .conversion import sums_by_draw
-from .intervals import interval_lines, no_narrower_than
+from .intervals import interval_lines, no_narrower_than, unless_perfect
 from .lines import Kept, Line, number_or_text
 from .model_figures import decided_of, EVERY, model_figure_lines
 from ..base.runs import read_run_table
@@ -130,6 +130,8 @@ def flag_lines(
     )
     for name, values in _figures_on_draws(decided, flagged, money).items():
         ends = no_narrower_than(*(counts[one] for one in of[name])) if name in of else None
+        if name == "f1":
+            ends = unless_perfect(values, [decided.loc[flagged | (y == 1), "visitor"]])
         lines.append(Line(f"{name}, {item}", row[name], figures[name]))
         lines += interval_lines(f"{name}, {item}", row, name, values, kept.resamples, ends=ends)
     return lines

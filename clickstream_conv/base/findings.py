@@ -89,7 +89,7 @@ def value_in_words(
     low: float | None,  # Low end of its interval; None or not-a-number: there is none
     high: float | None,  # High end
     words,  # Function from a number to words, such as one that writes percent
-) -> str:  # Such as 3.2 % (2.9 % to 3.5 %)
+) -> str:  # Such as 3.2% (2.9% to 3.5%)
     "A figure with its interval, where it has one, each number in the same words."
     if not (_is_number(low) and _is_number(high)):
         return words(value)
@@ -109,7 +109,7 @@ def in_interval(
 def share_in_words(
     figure: Figure,  # A share
     words,  # Function from a share to words
-) -> str:  # Such as 74 % (71 % to 77 %)
+) -> str:  # Such as 74% (71% to 77%)
     "A share with its interval."
     return value_in_words(figure.value, figure.low, figure.high, words)
 

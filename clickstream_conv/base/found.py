@@ -50,10 +50,8 @@ def kept_picture(
     if not kept:
         return None
     try:
-        png, narrow = (
-            base64.b64decode(kept.get(kind, kept["png"]), validate=True)
-            for kind in ("png", "narrow")
-        )
+        png = base64.b64decode(kept["png"], validate=True)
+        narrow = base64.b64decode(kept.get("narrow", ""), validate=True)  # older runs have none
         return StillPicture(png, str(kept["alt"]), str(kept["title"]), narrow)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(

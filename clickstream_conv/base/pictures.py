@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
            'FOR_PHONES', 'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts',
-           'picture_title', 'StillPicture', 'Picture', 'spread_out', 'name_lines', 'shared_template', 'plain_chart',
-           'Chart', 'wilson']
+           'picture_title', 'StillPicture', 'Picture', 'spread_out', 'name_lines', 'name_rows_below', 'shared_template',
+           'plain_chart', 'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -277,6 +277,23 @@ def name_lines(
                 relpos=(0, 0.5),
             ),
         )
+
+# %% ../../nbs/base/01_pictures.ipynb #af0da249
+def name_rows_below(
+    ax: "plt.Axes",  # Its marks have several rows of figures
+    *names: str,  # Of the rows, from above
+) -> None:
+    "Write the names of the rows of figures below an axis on their left, as far from it in a narrow picture."
+    ax.annotate(
+        "\n".join(names),
+        (0, 0),
+        (-14, -7),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color="#595959",
+    )
 
 # %% ../../nbs/base/01_pictures.ipynb #66770c1d
 def shared_template() -> "go.layout.Template":  # For plotly

@@ -25,7 +25,13 @@ from clickstream_conv.judging.figures import (
     roc_auc_within,
 )
 from ..judging.flags import flags_in_words
-from ..judging.intervals import draws_of_visitors, TOO_FEW, with_ends, with_intervals
+from clickstream_conv.judging.intervals import (
+    draws_of_visitors,
+    never_certain,
+    TOO_FEW,
+    with_ends,
+    with_intervals,
+)
 from ..judging.learning_curve import learning_curve, share_of_visitors
 from ..judging.slices import by_slice, slice_flags
 from ..judging.thresholds import choose_threshold, one_per_session, Threshold
@@ -301,7 +307,8 @@ def by_visitor_group(
                 drawn = np.array(
                     [roc_auc_within(ranked, w) for w in draws_of_visitors(who, resamples, seed)]
                 )
-                row |= with_ends("roc_auc_within", roc_auc_within(ranked, np.ones(len(y))), drawn)
+                ends = with_ends("roc_auc_within", roc_auc_within(ranked, np.ones(len(y))), drawn)
+                row |= never_certain("roc_auc_within", ends, y, np.asarray(p)[at], who)
             rows.append(row)
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["group", "model", *GROUP_COUNTS])
 

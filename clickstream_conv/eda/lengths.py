@@ -258,7 +258,7 @@ def plot_conversion_after(
         figure,
         f"{title}. "
         + "; ".join(
-            f"{k:.0f} events: {percent(s)} of {n:,.0f}"
+            f"{count_in_words(int(k), 'event')}: {percent(s)} of {n:,.0f}"
             for k, s, n in ahead[["events", "share", "at_risk"]].to_numpy()
         )
         + ".",

@@ -123,13 +123,11 @@ def plot_overall(
     table: pd.DataFrame,  # Their session rows
     most: int = 12,  # Columns shown
     outcome: str = "purchase",  # What is predicted
+    begins: str = "What the model leans on most",  # The title
 ) -> Picture:  # Its data is overall_importance
     "What matters overall: mean size on the left, every session on the right."
     shown = overall_importance(found, table).head(most)[::-1]
-    title = (
-        f"What the model leans on most for {outcome}:"
-        f" {', '.join(map(short_title, shown.index[::-1][:3]))}"
-    )
+    title = f"{begins} for {outcome}: {', '.join(map(short_title, shown.index[::-1][:3]))}"
     with plt.rc_context(LOOK):
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(8, 1.1 + 0.33 * len(shown)), sharey=True, width_ratios=(1, 2)

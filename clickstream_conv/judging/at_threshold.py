@@ -16,7 +16,12 @@ from matplotlib.ticker import NullLocator
 from ..base.findings import in_interval
 from ..base.pictures import COLOURS, LIMIT, LOOK, Picture
 from .figures import checked, rank_rows
-from .intervals import draws_of_visitors, share_with_ends, with_ends
+from clickstream_conv.judging.intervals import (
+    draws_of_visitors,
+    never_certain,
+    share_with_ends,
+    with_ends,
+)
 from .reliability import root_axis
 from .thresholds import FEWEST_FLAGGED, gains
 from ..models.styles import styles_of
@@ -69,11 +74,11 @@ def figures_at_threshold(
     )
     for name, value in _shares_of(np.ones(len(y)), y, flagged, gain, cost).items():
         column = drawn[name].to_numpy(float) if len(drawn) else np.array([])
-        counts |= (
-            share_with_ends(name, counts[of[name][0]], counts[of[name][1]], column)
-            if name in of
-            else with_ends(name, value, column)
-        )
+        if name in of:
+            counts |= share_with_ends(name, counts[of[name][0]], counts[of[name][1]], column)
+        else:
+            ends = with_ends(name, value, column)
+            counts |= never_certain(name, ends, y, p, visitors, threshold)
     return counts
 
 # %% ../../nbs/judging/06_at_threshold.ipynb #33809823

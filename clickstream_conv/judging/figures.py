@@ -45,6 +45,7 @@ class Metric:
     chooses: bool = True  # Whether a model may be chosen by it
     ends: Callable | None = None  # Its interval, from value and draws; None: the middle 95%
     share_of: str = ""  # Of a share of decisions: the count that it is a share of
+    rests_on: str = ""  # Of a share or an order: one of RESTS_ON, the rows that it rests on
 
     def column_title(self) -> str:
         "What stands above its column on a card."
@@ -344,6 +345,7 @@ register_metrics(
         _roc_auc_of,
         shown=("card", "groups", "visitors"),
         ranks=True,
+        rests_on="both sides",
     ),
     Metric(
         "average_precision",
@@ -353,7 +355,12 @@ register_metrics(
         _precision_of,
         shown=SHOWN_ON,
         ranks=True,
+        rests_on="both sides",
     ),
+)
+
+# %% ../../nbs/judging/00_figures.ipynb #99ff8d96
+register_metrics(
     Metric("log_loss", "log-loss", "nats", False, _log_loss_of, digits=4, shown=SHOWN_ON),
     Metric(
         "brier",
@@ -387,7 +394,7 @@ register_metrics(
         shown=("card",),
         share_of="decided",
     ),
-    Metric("accuracy", "accuracy", "share", True, _accuracy, kind="threshold"),
+    Metric("accuracy", "accuracy", "share", True, _accuracy, kind="threshold", rests_on="all"),
     Metric(
         "precision",
         "precision",
@@ -397,6 +404,7 @@ register_metrics(
         kind="threshold",
         shown=("card",),
         share_of="flagged",
+        rests_on="flagged",
     ),
     Metric(
         "recall",
@@ -407,8 +415,9 @@ register_metrics(
         kind="threshold",
         shown=("card",),
         share_of="converted",
+        rests_on="converted",
     ),
-    Metric("f1", "F1", "F1", True, _f1, kind="threshold", shown=("card",)),
+    Metric("f1", "F1", "F1", True, _f1, kind="threshold", shown=("card",), rests_on="either"),
     Metric(
         "profit_per_1000", "profit per 1,000", "profit", True, kind="threshold", shown=("card",)
     ),
@@ -424,6 +433,7 @@ register_metrics(
         roc_auc_within,
         kind="within",
         shown=("card", "groups", "visitors"),
+        rests_on="both sides",
     ),
     Metric(
         "total_ratio",

@@ -21,6 +21,7 @@ from clickstream_conv.base.pictures import (
     LIMIT,
     LOOK,
     name_lines,
+    name_rows_below,
     Picture,
     POOLED,
 )
@@ -35,6 +36,7 @@ from clickstream_conv.judging.intervals import (
     draws_of_visitors,
     ece_if_calibrated,
     figures_of_draws,
+    never_certain,
     with_ends,
     with_intervals,
 )
@@ -120,7 +122,8 @@ def _judged_at(
         )
         if part["landmark"].nunique() > 1:
             within, within_drawn = _within(part, p, resamples, seed)
-        row |= with_ends("roc_auc_within", within, within_drawn)
+        ends = with_ends("roc_auc_within", within, within_drawn)
+        row |= never_certain("roc_auc_within", ends, y, p, who)
         rows[name] = row | ece_if_calibrated(p, shared, max(resamples, 1), seed)
         draws[name] = drawn.assign(roc_auc_within=within_drawn) if len(drawn) else drawn
     if LIMIT in said:
@@ -242,15 +245,7 @@ def plot_by_landmark(
             ylabel=title_of_metric(figure),
             title=textwrap.fill(title or _title_by_landmark(single, figure), 76),
         )
-        ax.text(
-            -0.025,
-            -0.028,
-            "events seen\nsessions at risk\nof which convert",
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            color="#595959",
-        )
+        name_rows_below(ax, "events seen", "sessions at risk", "of which convert")
         ax.grid(axis="x", visible=False)
         name_lines(ax, ends, {name: style["color"] for name, style in styles_of(ends).items()})
     return Picture(drawn, landmark_finding(found, figure) + ". Lines with 95% intervals.")

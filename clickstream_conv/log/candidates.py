@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from ..base.texts import count_in_words
 from .columns import flow_yaml
 from .counts import Checked
 from .drafts import Draft, is_called
@@ -80,7 +81,8 @@ def event_of_two_columns(
     without, found = draft.figures(), both.figures()
     why = f"{event} alone tells of no purchase"
     if found and without:
-        why = f"so {found.buying:,} sessions buy; by {event} alone {without.buying:,}"
+        buys = f"{count_in_words(found.buying, 'session')} {'buys' if found.buying == 1 else 'buy'}"
+        why = f"so {buys}; by {event} alone {without.buying:,}"
     return both.with_guess("event", replace(guess, why=why))
 
 # %% ../../nbs/log/57_candidates.ipynb #c466040f

@@ -317,5 +317,6 @@ def refuse_currencies(
     rates = ", ".join(f"{code}: {1 if code == most[0] else '...'}" for code in most[:5])
     raise ValueError(
         f"{name}: prices are in {len(found)} currencies ({listed}), which cannot be added up. "
-        f"State what one of each is worth, convert: {{{rates}}}, or keep the rows of one, currency: {most[0]}"
+        f"State what one of each is worth, convert: {{{rates}}}, or keep the rows of one by a line beside columns, "
+        f"which stay as they are: currency: {most[0]}"
     )

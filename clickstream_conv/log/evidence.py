@@ -155,11 +155,13 @@ def number_evidence(
         (best >= 0) & (best == best.floor()) if whole else (best >= 0) | (best == -1)
     )  # a price of -1 may be none
     good = best.filter(fit)
-    return (
-        f"{len(good):,} of {len(present):,} are {'whole ' if whole else ''}numbers, {best.min():g} to {best.max():g}"
-        if len(good) >= 0.9 * len(present)
-        else ""
-    )
+    if len(good) < 0.9 * len(present):
+        return ""
+    below = best.filter((best < 0) & ~fit)
+    negative = f"; {len(below):,} below 0" if len(below) else ""
+    kind = "whole numbers" if whole else "numbers"
+    counted = f"{len(good):,} of {len(present):,} are {kind}"
+    return f"{counted}, {good.min():g} to {good.max():g}{negative}"
 
 # %% ../../nbs/log/51_evidence.ipynb #a59581f3
 def time_evidence(

@@ -361,7 +361,7 @@ def guess_currency(
     return [
         f"# ? prices are in {len(counts)} currencies ({rows}), which cannot be added up; "
         "state what one of each is worth,",
-        f"#   convert: {{{rates}}}, or keep the rows of one, currency: {first}",
+        f"#   convert: {{{rates}}}, or keep the rows of one by a line beside columns, currency: {first}",
     ]
 
 

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet
 
+from ..base.texts import count_in_words
 from .delimiters import refuse_clash
 from .files import plain_errors, refuse_special
 from .streams import free_memory
@@ -72,7 +73,7 @@ def _refuse_large_parquet(path: Path) -> None:
     need, free = max(text, about.num_rows * about.num_columns * 8), free_memory()
     if need > free:
         raise ValueError(
-            f"{path.name} holds {about.num_rows:,} rows of {about.num_columns:,} columns; to read"
+            f"{path.name} holds {about.num_rows:,} rows of {count_in_words(about.num_columns, 'column')}; to read"
             f" it whole would take about {need / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory"
             " are free. Read it in parts with a bound on memory, e.g. --memory 1"
         )

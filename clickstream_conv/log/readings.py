@@ -38,7 +38,8 @@ class Figures:
         "What the orders are worth, as far as the log says it."
         if self.orders and self.unpriced == self.orders:
             return "of unknown worth"
-        return f"worth {self.revenue:,.2f}"
+        unknown = f", {self.unpriced:,} of them of unknown worth" if self.unpriced else ""
+        return f"worth {self.revenue:,.2f}{unknown}"
 
     def sentence(self) -> str:  # Without a full stop
         "The figures in words."

@@ -112,7 +112,10 @@ def unmapped_line(
     "A comment on words that are not mapped, and what they may mean."
     if not words:
         return []
-    some = [f"{word} ({rows:,} rows{_meaning(word)})" for word, rows in [*words.items()][:20]]
+    some = [
+        f"{word} ({count_in_words(rows, 'row')}{_meaning(word)})"
+        for word, rows in [*words.items()][:20]
+    ]
     more = f", and {len(words) - 20} more" if len(words) > 20 else ""
     return [f"# ? not mapped: {', '.join(some)}{more}"]
 

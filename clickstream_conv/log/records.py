@@ -10,6 +10,8 @@ import codecs
 import json
 import re
 
+from ..base.texts import count_in_words
+
 # %% ../../nbs/log/11_records.ipynb #5e843274
 LARGEST_VALUE = 1 << 24  # bytes of one value that is held whole
 _BLANKS = re.compile(r"\s*")
@@ -193,7 +195,7 @@ def record_lines(
                 group = []
     except BrokenRecord as error:
         raise ValueError(
-            f"{name} is broken behind {number:,} events: {error}. Export it again, or write one"
+            f"{name} is broken behind {count_in_words(number, 'event')}: {error}. Export it again, or write one"
             " JSON object a line"
         ) from None
     if records and not lists:

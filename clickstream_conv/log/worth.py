@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from ..base.texts import count_in_words
 from .columns import flow_yaml, guess_columns
 from .drafts import Draft, is_called, lists_of_objects
 from .evidence import event_of_word, Guess, plain_name
@@ -96,7 +97,8 @@ def products_in_cells(
         return draft
     column, mark = next(iter(split.items()))
     several = as_words(draft.flat[column]).str.contains(mark, literal=True).sum()
-    line = f"lines: {flow_yaml({'of': column, 'split': mark, 'item_id': 0})}  # {several:,} rows name several products"
+    lines = flow_yaml({"of": column, "split": mark, "item_id": 0})
+    line = f"lines: {lines}  # several products: {count_in_words(several, 'row')}"
     item = draft.guesses.get("item_id", Guess("", ""))
     others = ("item_id",) if item.column == column or not item.sure else ()
     return replace(draft.without(*others), extra=(*draft.extra, line))

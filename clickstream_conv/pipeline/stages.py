@@ -8,6 +8,7 @@ __all__ = ['SHARED', 'LIBRARIES', 'weigh', 'settle_files', 'StageFailed', 'begin
 
 # %% ../../nbs/pipeline/05_stages.ipynb #15dafa97
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -104,7 +105,7 @@ def begin_stage(
     record: dict,  # What run.json says; changed in place
     stage: Stage,  # What to run
     news,  # A queue.Queue, see Worker
-    process=None,  # That has done another stage, see Worker
+    process: subprocess.Popen | None = None,  # That has done another stage, see Worker
 ) -> Worker:  # The stage, running
     "Start a stage, and write down that it runs."
     from clickstream_conv.base.models_kept import now

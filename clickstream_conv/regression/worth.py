@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..base.findings import in_interval
-from ..base.pictures import LIMIT, LOOK, Picture, POOLED, spread_out
+from ..base.pictures import LIMIT, LOOK, name_rows_below, Picture, POOLED, spread_out
 from ..base.runs import Run
 from ..demo.limit import best_prediction
 from ..judging.intervals import with_ends
@@ -369,14 +369,6 @@ def plot_revenue_by_landmark(
             ylabel=REVENUE_FIGURES["gini"].title,
             title=title,
         )
-        ax.text(
-            -0.03,
-            -0.028,
-            "events seen\nsessions at risk" + ("" if what else "\nof which buy"),
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            color="#595959",
-        )
+        name_rows_below(ax, "events seen", "sessions at risk", *([] if what else ["of which buy"]))
         ax.grid(axis="x", visible=False)
     return Picture(figure, title.replace("\n", " ") + ". " + _ginis_in_words(single, names))

@@ -102,7 +102,7 @@ class Answer:
 
 def in_percent(
     figure: Figure,  # A share
-) -> str:  # Such as 74 % (71 % to 77 %)
+) -> str:  # Such as 74% (71% to 77%)
     "A share with its interval."
     return share_in_words(figure, percent)
 

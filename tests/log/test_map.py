@@ -697,3 +697,13 @@ def test_a_tracker_says_its_zone():
         "# ? which zone? The times name none and are read as UTC"
     )
     assert zone_question(CASES / "vendors" / "ga4_traps.jsonl.gz") == []
+
+
+def test_orders_and_amounts_are_counted_as_they_are():
+    "Twenty orders without a price, and three refunds, are no part of a sum or of a range, and are said."
+    proposed = propose(CASES / "research" / "23_unpriced_purchase" / "log.csv")
+    assert "40 orders worth 400.00, 20 of them of unknown worth" in proposed
+    log = next(
+        path for path in (CASES / "reports" / "26_refunds").iterdir() if path.suffix == ".csv"
+    )
+    assert "96 of 99 are numbers, 19.9 to 19.9; 3 below 0" in propose(log)
