@@ -103,7 +103,13 @@ class Behaviour(TransformerMixin, BaseEstimator):
     ) -> np.ndarray:
         "Points, (rows, columns)."
         check_is_fitted(self)
-        X = _numbers(table, self.features)
+        return self.points(_numbers(table, self.features))
+
+    def points(
+        self,
+        X: np.ndarray,  # Numbers, gaps as NaN: (rows, columns)
+    ) -> np.ndarray:  # (rows, columns)
+        "Points of numbers, without any check."
         X = np.where(np.isnan(X), self.fill_, X)
         X = np.where(self.logged_, np.log1p(np.maximum(X, 0)), X)
         return np.clip((X - self.mean_) / self.scale_, -FURTHEST, FURTHEST) * self.weight_

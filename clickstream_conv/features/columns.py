@@ -330,6 +330,23 @@ def transform(
 
 # %% ../../nbs/features/11_columns.ipynb #e32ad5b7
 @patch
+def of_row(
+    self: SessionColumns,
+    row: dict,  # One session row: column, value; None where it is unknown
+) -> np.ndarray:  # (columns,), as transform gives them
+    "One session row as numbers, without a frame."
+    known = [row[name] for name in (*self.numbers, *self.cycles)]
+    values = np.array([[np.nan if value is None else value for value in known]], float)
+    plain, cyclic = values[:, : len(self.numbers)], values[:, len(self.numbers) :]
+    parts = [plain if self.scale_ is None else self.scale_.scaled(plain)]
+    parts += [waves.turned(cyclic[:, [j]]) for j, waves in enumerate(self.waves_)]
+    words = np.empty((1, len(self.words)), object)
+    words[0] = [row[name] for name in self.words]
+    parts.append(self.words_.marked(words))
+    return np.concatenate(parts, axis=1)[0]
+
+
+@patch
 def sources(self: SessionColumns) -> np.ndarray:  # One name a column
     "Which column of session rows each column is made from."
     waves = [one.feature_names_in_[0] for one in self.waves_ for _ in range(2 * one.waves)]

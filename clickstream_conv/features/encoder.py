@@ -75,14 +75,19 @@ class EventEncoder(EventTransformer):
             self.dwell_ = DwellOdds(self.state, self.smoothing).fit(at_risk, at_risk["converted"])
         return self
 
+    def parts(self) -> list:  # Each an EventTransformer
+        "What it has learned, in the order in which events are given it."
+        check_is_fitted(self)
+        return [self.prices_, self.rates_, self.path_, *([self.dwell_] if self.timed else [])]
+
     def transform(
         self,
         events: IntoFrameT,  # Canonical events in any frame
     ) -> IntoFrameT:
         "The events with all learned columns beside them."
-        check_is_fitted(self)
-        events = self.path_.transform(self.rates_.transform(self.prices_.transform(events)))
-        return self.dwell_.transform(events) if self.timed else events
+        for part in self.parts():
+            events = part.transform(events)
+        return events
 
     def fit_transform(  # ty: ignore[incompatible-method-override]
         self,

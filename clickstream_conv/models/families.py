@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'LINEAR', 'BOOSTED', 'FOREST', 'NETWORK', 'WAYS', 'FAMILIES', 'THREADS', 'GROWERS', 'USUAL', 'SMALL',
-           'Family', 'register_families', 'family_of', 'way_of', 'trusted_types', 'logistic_regression', 'Forest',
-           'random_forest', 'xgboost', 'without_empty', 'BinnedClassifier', 'BinnedRegressor', 'gradient_boosting',
-           'neural_net']
+           'Family', 'register_families', 'family_of', 'way_of', 'trusted_types', 'one_row_of', 'logistic_regression',
+           'Forest', 'random_forest', 'xgboost', 'without_empty', 'BinnedClassifier', 'BinnedRegressor',
+           'gradient_boosting', 'of_network', 'neural_net']
 
 # %% ../../nbs/models/01_families.ipynb #8915ce5b
 import inspect
@@ -30,7 +30,16 @@ from xgboost import XGBClassifier
 
 from ..base.entries import refuse_taken
 from ..features.columns import preprocess
+from ..features.plain import NotPlain
 from .network import Network
+from clickstream_conv.models.one_row import (
+    of_binned,
+    of_exact,
+    of_forest,
+    of_logistic,
+    of_net,
+    of_xgboost,
+)
 
 # %% ../../nbs/models/01_families.ipynb #a53e6cb3
 TASKS = ("conversion", "revenue", "amount")  # what a family predicts; amount: if the session buys
@@ -62,6 +71,8 @@ class Family:
     members: tuple = ()  # Families whose probabilities are averaged
     trusted: tuple = ()  # Types in its file, beside those that skops knows and this package's
     explained: dict = field(default_factory=dict)  # Type of its estimator: one of WAYS
+    # Type of its estimator: what turns a fitted one into a function of one row, as in models.one_row
+    one_row: dict = field(default_factory=dict)
     color: str = ""  # Of its lines; empty: as the family of the same name that has one
     marker: str = "o"  # On its lines
 
@@ -141,6 +152,17 @@ def trusted_types() -> set:  # Full names
         name for known in FAMILIES.values() for family in known.values() for name in family.trusted
     }
 
+
+def one_row_of(
+    estimator: BaseEstimator,  # The last step of a fitted pipeline, of any task
+) -> Callable:  # From a row, (columns,), to what it says
+    "A fitted estimator as a function of one row; NotPlain where no family says how."
+    for known in FAMILIES.values():
+        for family in known.values():
+            if type(estimator) in family.one_row:
+                return family.one_row[type(estimator)](estimator)
+    raise NotPlain(f"{type(estimator).__name__} has no plain form: no family says one")
+
 # %% ../../nbs/models/01_families.ipynb #ff482371
 def logistic_regression(
     size: int,  # Rows to learn from; not needed here, every maker takes them
@@ -161,6 +183,7 @@ register_families(
         complexity=1,
         even=True,
         explained={LogisticRegression: LINEAR},
+        one_row={LogisticRegression: of_logistic},
         color="#56B4E9",
         marker="^",
     )
@@ -215,6 +238,7 @@ register_families(
         complexity=2,
         trusted=("sklearn.tree._tree.Tree",),
         explained={Forest: FOREST},
+        one_row={Forest: of_forest},
         color="#009E73",
         marker="v",
     )
@@ -272,6 +296,7 @@ register_families(
         complexity=3,
         trusted=("xgboost.core.Booster", "xgboost.sklearn.XGBClassifier"),
         explained={XGBClassifier: BOOSTED},
+        one_row={XGBClassifier: of_xgboost},
         color="#0072B2",
     )
 )
@@ -390,12 +415,24 @@ register_families(
         explained=dict.fromkeys(
             (BinnedClassifier, HistGradientBoostingClassifier, GradientBoostingClassifier), BOOSTED
         ),
+        one_row={
+            BinnedClassifier: of_binned,
+            HistGradientBoostingClassifier: of_binned,
+            GradientBoostingClassifier: of_exact,
+        },
         color="#CC79A7",
         marker="D",
     )
 )
 
 # %% ../../nbs/models/01_families.ipynb #ddbd6980
+def of_network(
+    model: Network,  # Fitted
+) -> Callable:  # From a row, (columns,), to a probability
+    "The net that was kept."
+    return of_net(model.network_)
+
+
 def neural_net(
     size: int,  # Rows to learn from; not needed here
     seed: int,  # Of the first weights, the order of rows and the rows set aside
@@ -422,6 +459,7 @@ register_families(
         even=True,
         trusted=("sklearn.neural_network._stochastic_optimizers.AdamOptimizer",),
         explained={Network: NETWORK},
+        one_row={Network: of_network},
         color="#882255",
         marker="P",
     )
