@@ -13,12 +13,14 @@ import polars as pl
 from fastcore.basics import patch
 
 from ..base.texts import count_in_words
+from ..features.plain import NotPlain
 from ..features.table import REQUIRED
 from ..log.bots import BY_BEHAVIOUR
 from ..log.values import COLUMNS
 from .answers import NOTHING_DECIDED
-from .events import reasons_in_words, validate_events
+from .events import reasons_in_words, Sound, validate_events
 from .loading import Scorer
+from .quick import VisitSoFar
 from clickstream_conv.scoring.values import (
     as_kind,
     as_moment,
@@ -27,6 +29,7 @@ from clickstream_conv.scoring.values import (
     time_trouble,
     time_window,
 )
+from .watch import is_plain_value, VisitWatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,9 +101,11 @@ class Live:
         session_id: str = "",  # What the session is called in the answers; empty: as its first event says, or live
     ):
         self.scorer, self.session_id, self.events, self.answers = scorer, session_id, [], []
-        self._before = (
-            None  # The events so far as they were scored, and what they decided about a flag
-        )
+        self._quick, why = scorer.quick()
+        self.sentences = [why] if why else []  # what a reader of the answers should know
+        self._visit, self._watch = VisitSoFar(), self._watching()
+        # By way of frames: the events so far as they were scored, and what they decided about a flag
+        self._before = None
 
     def __repr__(self):
         return f"Live({self.session_id or 'live'!r}: {count_in_words(len(self.events), 'event')})"
@@ -113,8 +118,7 @@ class Live:
     ) -> dict:  # The answer after this event: landmark, events, status, and ANSWERS
         "Add an event, and answer."
         event = self._checked(event)
-        frame = pl.DataFrame([*self.events, event], schema=self._schema, orient="row")
-        answer, self._before = self.scorer._live(frame, self._before)
+        answer = self._answer(event)
         self.session_id = event["session_id"]
         self.events.append(event)
         self.answers.append(answer)
@@ -126,6 +130,12 @@ def _schema(self: Live) -> dict:
     "The columns of an event and their kinds."
     columns = {name: COLUMNS[name] for name in (*REQUIRED, "visitor_id") if name != "step"}
     return columns | {"quantity": pl.Float64} | self.scorer.kinds
+
+
+@patch
+def _watching(self: Live) -> VisitWatch:
+    "A watch that has seen nothing yet."
+    return VisitWatch(self.scorer.card, self._schema, self.scorer.rules)
 
 
 @patch
@@ -159,8 +169,17 @@ def _name_of(self: Live, event: dict) -> str:
 
 # %% ../../nbs/scoring/07_live.ipynb #99c14b2f
 @patch
+def _is_moment(self: Live, t: int | None) -> bool:
+    "Whether a visit of the run's log can be at that moment."
+    window = time_window(self.scorer.card)
+    return t is None or not window or window[0] <= t <= window[1]
+
+
+@patch
 def _read(self: Live, name: str, value, kind: pl.DataType):
     "A value of an event as its kind, or a refusal."
+    if is_plain_value(name, value, kind) and (name != "t" or self._is_moment(value)):
+        return value
     try:
         given = pl.Series(name, [plain_value(value)])
     except (pl.exceptions.PolarsError, TypeError, OverflowError):
@@ -170,8 +189,7 @@ def _read(self: Live, name: str, value, kind: pl.DataType):
     if name != "t":
         return as_kind(given, kind)[0]
     card, t = self.scorer.card, as_moment(given, self.scorer.card.time_zone)[0]
-    window = time_window(card)
-    if t is not None and window and not window[0] <= t <= window[1]:
+    if not self._is_moment(t):
         raise ValueError(f"{time_trouble(t, card)}. The event was not added")
     return t
 
@@ -185,18 +203,70 @@ def session(
     self.card.needs_events("There is nothing to follow live")
     return Live(self, session_id)
 
+# %% ../../nbs/scoring/07_live.ipynb #697c678c
+@patch
+def _answer(self: Live, event: dict) -> dict:
+    "The answer after one more event, the quick way where there is one."
+    if self._quick is not None:
+        try:
+            return self._quickly(event)
+        except NotPlain as error:  # a value that only a frame can write as text
+            self._quick = None
+            self.sentences.append(f"events are answered by way of frames from now on: {error}")
+    frame = self._frame_with(event)
+    answer, self._before = self.scorer._live(frame, self._before)
+    return answer
+
 
 @patch
-def _live(self: Scorer, frame: pl.DataFrame, before: tuple | None = None) -> tuple:
-    """The answer after all events of one session, and what the next event can build upon; an event
-    that comes before others changes what was known after them, and all is asked anew.
-    """
+def _frame_with(self: Live, event: dict) -> pl.DataFrame:
+    "All events so far and one more."
+    return pl.DataFrame([*self.events, event], schema=self._schema, orient="row")
+
+
+@patch
+def _quickly(self: Live, event: dict) -> dict:
+    "The answer after one more event, from what the visit has come to."
+    if self._watch.is_plain(event):
+        answer = self._quick.add(self._visit, event)
+        self._watch.note(event)
+    else:
+        answer = self._gone_through_with(event)
+    notes = [answer["notes"], self._watch.program(event["session_id"])]
+    return answer | dict(notes="; ".join(filter(None, notes)))
+
+
+@patch
+def _gone_through_with(self: Live, event: dict) -> dict:
+    "The answer after one more event that changes what was known, or a refusal."
+    sound = self.scorer._judged_visit(self._frame_with(event)).events
+    visit, watch = VisitSoFar(), self._watching()
+    for one in sound.iter_rows(named=True):
+        answer = self._quick.add(visit, one)
+        watch.note(one)
+    watch.seen = {watch._key(one) for one in [*self.events, event]}
+    self._visit, self._watch = visit, watch
+    return answer
+
+# %% ../../nbs/scoring/07_live.ipynb #e153b978
+@patch
+def _judged_visit(self: Scorer, frame: pl.DataFrame) -> Sound:
+    "All events of one session as a log is judged, or a refusal of the last."
     sound = validate_events(frame, self.card, self.kinds, self.rules)
     if sound.left_out:
         raise ValueError(
             f"the event cannot be scored: {reasons_in_words(sound.left_out)}, e.g."
             f" {frame.row(-1, named=True)}. It was not added"
         )
+    return sound
+
+
+@patch
+def _live(self: Scorer, frame: pl.DataFrame, before: tuple | None = None) -> tuple:
+    """The answer after all events of one session, and what the next event can build upon; an event
+    that comes before others changes what was known after them, and all is asked anew.
+    """
+    sound = self._judged_visit(frame)
     events, known = sound.events, NOTHING_DECIDED
     if before is not None and events.head(len(before[0])).equals(before[0]):
         known = before[1]
