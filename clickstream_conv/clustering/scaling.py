@@ -8,6 +8,7 @@ __all__ = ['SKEWED', 'FURTHEST', 'ONE_VOICE', 'VOICE_ROWS', 'sample_of', 'voices
 # %% ../../nbs/clustering/01_scaling.ipynb #dab1072e
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import skew
@@ -97,19 +98,23 @@ class Behaviour(TransformerMixin, BaseEstimator):
         self.weight_ = np.array([(self.voices_ == v).sum() ** -0.5 for v in self.voices_])
         return self
 
-    def transform(
-        self,
-        table: pd.DataFrame,  # Session rows
-    ) -> np.ndarray:
-        "Points, (rows, columns)."
-        check_is_fitted(self)
-        return self.points(_numbers(table, self.features))
+# %% ../../nbs/clustering/01_scaling.ipynb #45d2c2a0
+@patch
+def transform(
+    self: Behaviour,
+    table: pd.DataFrame,  # Session rows
+) -> np.ndarray:
+    "Points, (rows, columns)."
+    check_is_fitted(self)
+    return self.points(_numbers(table, self.features))
 
-    def points(
-        self,
-        X: np.ndarray,  # Numbers, gaps as NaN: (rows, columns)
-    ) -> np.ndarray:  # (rows, columns)
-        "Points of numbers, without any check."
-        X = np.where(np.isnan(X), self.fill_, X)
-        X = np.where(self.logged_, np.log1p(np.maximum(X, 0)), X)
-        return np.clip((X - self.mean_) / self.scale_, -FURTHEST, FURTHEST) * self.weight_
+
+@patch
+def points(
+    self: Behaviour,
+    X: np.ndarray,  # Numbers, gaps as NaN: (rows, columns)
+) -> np.ndarray:  # (rows, columns)
+    "Points of numbers, without any check."
+    X = np.where(np.isnan(X), self.fill_, X)
+    X = np.where(self.logged_, np.log1p(np.maximum(X, 0)), X)
+    return np.clip((X - self.mean_) / self.scale_, -FURTHEST, FURTHEST) * self.weight_

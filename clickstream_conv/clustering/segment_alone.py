@@ -17,12 +17,14 @@ def segment_alone(
     segments: Segmenter,  # Fitted
 ) -> Callable:  # From a session row, column: value, to the name of its segment
     "Which segment a session is in, one row at a time."
-    names, columns = [str(name) for name in segments.names_], segments.features_
+    names = [str(name) for name in segments.names_]
+    behaviour, shapes = segments.behaviour_, segments.shapes_
 
     def asked(row: dict) -> str:
-        known = [row[column] for column in columns]
-        values = np.array([[np.nan if value is None else value for value in known]], float)
-        points = segments.behaviour_.points(values)
-        return names[int(assign(points, *segments.shapes_)[0])]
+        values = [row[column] for column in segments.features_]
+        known = [np.nan if value is None else value for value in values]
+        points = behaviour.points(np.array([known], float))
+        (number,) = assign(points, *shapes)
+        return names[number]
 
     return asked

@@ -8,6 +8,7 @@ __all__ = ['FOLDS', 'after_each_event', 'EventEncoder', 'visitor_folds', 'encode
 # %% ../../nbs/features/10_encoder.ipynb #008bec05
 import narwhals.stable.v2 as nw
 import polars as pl
+from fastcore.basics import patch
 from narwhals.typing import IntoFrameT
 from sklearn.utils.validation import check_is_fitted
 
@@ -75,20 +76,6 @@ class EventEncoder(EventTransformer):
             self.dwell_ = DwellOdds(self.state, self.smoothing).fit(at_risk, at_risk["converted"])
         return self
 
-    def parts(self) -> list:  # Each an EventTransformer
-        "What it has learned, in the order in which events are given it."
-        check_is_fitted(self)
-        return [self.prices_, self.rates_, self.path_, *([self.dwell_] if self.timed else [])]
-
-    def transform(
-        self,
-        events: IntoFrameT,  # Canonical events in any frame
-    ) -> IntoFrameT:
-        "The events with all learned columns beside them."
-        for part in self.parts():
-            events = part.transform(events)
-        return events
-
     def fit_transform(  # ty: ignore[incompatible-method-override]
         self,
         events: pl.DataFrame,  # Canonical events of the training part
@@ -98,6 +85,24 @@ class EventEncoder(EventTransformer):
         others = _by_fold(self, events)
         self.fit(events)
         return pl.concat(others) if others else self.transform(events)
+
+# %% ../../nbs/features/10_encoder.ipynb #20e191ba
+@patch
+def parts(self: EventEncoder) -> list:  # Each an EventTransformer
+    "What it has learned, in the order in which events are given it."
+    check_is_fitted(self)
+    return [self.prices_, self.rates_, self.path_, *([self.dwell_] if self.timed else [])]
+
+
+@patch
+def transform(
+    self: EventEncoder,
+    events: IntoFrameT,  # Canonical events in any frame
+) -> IntoFrameT:
+    "The events with all learned columns beside them."
+    for part in self.parts():
+        events = part.transform(events)
+    return events
 
 # %% ../../nbs/features/10_encoder.ipynb #b297e2da
 def visitor_folds(

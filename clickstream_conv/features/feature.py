@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ADDED', 'LOWEST', 'HIGHEST', 'LAST', 'WORKED_OUT', 'ALONG', 'HOW', 'FINE_CLOCK', 'CALENDAR', 'Words', 'Made',
-           'Running', 'added', 'lowest', 'highest', 'last', 'worked_out', 'follows', 'Contradiction', 'above',
-           'of_nothing', 'no_count', 'Measure', 'Feature']
+           'Running', 'Earlier', 'added', 'lowest', 'highest', 'last', 'worked_out', 'follows', 'Contradiction',
+           'above', 'of_nothing', 'no_count', 'Measure', 'Feature']
 
 # %% ../../nbs/features/02_feature.ipynb #47652fcd
 from dataclasses import dataclass, field
@@ -45,6 +45,13 @@ class Running:
 
     name: str  # Of the column, unlike that of any feature
     made: Made  # How is one of ALONG
+
+
+@dataclass(frozen=True)
+class Earlier:
+    "What stood in a column at the event before; unknown at the first of a session."
+
+    column: str  # Of the events, or of an earlier step of what makes them
 
 # %% ../../nbs/features/02_feature.ipynb #ed48fd81
 def added(

@@ -12,8 +12,8 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import polars as pl
 
+from .feature import Earlier
 from clickstream_conv.features.learned import (
-    Earlier,
     EventTransformer,
     look_up,
     lookup_table,

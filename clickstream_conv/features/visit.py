@@ -7,13 +7,11 @@ __all__ = ['VisitState', 'VisitColumns']
 
 # %% ../../nbs/features/07a_visit.ipynb #f6599140
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from fastcore.basics import patch
 
 from .catalogue import features_made
-from .feature import LAST, WORKED_OUT
-from .learned import Earlier
+from .feature import Earlier, LAST, WORKED_OUT
 from .look_back import dwell_seconds, known_price
 from .plain import plain
 from .running import along_of
@@ -23,9 +21,6 @@ from clickstream_conv.features.table import (
     in_turn,
     REQUIRED,
 )
-
-if TYPE_CHECKING:
-    from clickstream_conv.features.encoder import EventEncoder
 
 # %% ../../nbs/features/07a_visit.ipynb #68fee198
 @dataclass
@@ -104,7 +99,7 @@ class VisitColumns:
 
     def __init__(
         self,
-        encoder: "EventEncoder",  # What was learned about events
+        encoder,  # What was learned about events: an EventEncoder
         session_context: tuple = (),  # Context columns that belong to the session
         event_context: tuple = (),  # Context columns that belong to the event
         resolution: str = "s",  # What the log's clock can tell apart: us, ms, s, day or none
@@ -153,7 +148,7 @@ def _run_on(self: VisitColumns, state: VisitState, row: dict) -> None:
     for name, value in zip(self.names, state.along):
         row[name] = None if value != value else value
 
-
+# %% ../../nbs/features/07a_visit.ipynb #45e13498
 @patch
 def add(
     self: VisitColumns,

@@ -130,8 +130,7 @@ class Pace:
 
     def add(
         self,
-        t: int
-        | None,  # Moment of the next event in microseconds; None where the clock is too coarse
+        t: int | None,  # Its moment in microseconds; None where the clock is too coarse
     ) -> None:
         "One more event."
         if self.last is not None and t is not None:

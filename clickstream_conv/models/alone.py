@@ -31,8 +31,9 @@ def _step(step: BaseEstimator) -> Callable:
     "A step between columns and model as a function of one row."
     if isinstance(step, SimpleImputer):
         return _filled(step)
-    if hasattr(step, "unchecked"):
-        return step.unchecked
+    unchecked = getattr(step, "unchecked", None)
+    if callable(unchecked):
+        return unchecked
     raise NotPlain(f"the step {type(step).__name__} has no plain form")
 
 

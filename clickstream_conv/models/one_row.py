@@ -25,7 +25,7 @@ class Trees:
     "All nodes of many trees, one after the other; a leaf leads to itself."
 
     root: np.ndarray  # (trees,) number of each tree's first node
-    feature: np.ndarray  # (nodes,) column that a node asks for
+    column: np.ndarray  # (nodes,) column that a node asks for
     threshold: np.ndarray  # (nodes,) up to which it leads to the left
     left: np.ndarray  # (nodes,)
     right: np.ndarray  # (nodes,)
@@ -40,12 +40,12 @@ class Trees:
         "What the leaf of each tree says."
         at = self.root
         for _ in range(self.depth):
-            seen = x[self.feature[at]]
+            seen = x[self.column[at]]
             aside = np.where(seen == seen, self.right[at], self.missing[at])
             at = np.where(seen <= self.threshold[at], self.left[at], aside)
         return self.value[at]
 
-
+# %% ../../nbs/models/00a_one_row.ipynb #065215f0
 def _depth(root: np.ndarray, left: np.ndarray, right: np.ndarray) -> int:
     "Steps until every path has come to a leaf."
     steps, at = 0, root
@@ -57,7 +57,7 @@ def _depth(root: np.ndarray, left: np.ndarray, right: np.ndarray) -> int:
 
 
 def _trees(parts: list, kind: type) -> Trees:
-    "Trees of one dict each: feature, threshold, left, right, missing, value; children below 0 mark a leaf."
+    "Trees of one dict each: column, threshold, left, right, missing, value; children below 0 mark a leaf."
     sizes = [len(part["left"]) for part in parts]
     root = np.cumsum([0, *sizes[:-1]])
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -65,7 +65,7 @@ def _trees(parts: list, kind: type) -> Trees:
     leaf = whole["left"] < 0
     for side in ("left", "right", "missing"):
         whole[side] = np.where(leaf, own, whole[side].astype(int) + first)
-    whole["feature"] = np.where(leaf, 0, whole["feature"]).astype(int)
+    whole["column"] = np.where(leaf, 0, whole["column"]).astype(int)
     whole["threshold"] = np.where(leaf, np.inf, whole["threshold"]).astype(kind)
     return Trees(root=root, depth=_depth(root, whole["left"], whole["right"]), **whole)
 
@@ -121,7 +121,7 @@ def _xgboost_tree(tree: dict) -> dict:
     left, right = np.array(tree["left_children"]), np.array(tree["right_children"])
     cut = np.array(tree["split_conditions"], np.float32)
     return dict(
-        feature=np.array(tree["split_indices"]),
+        column=np.array(tree["split_indices"]),
         threshold=np.nextafter(cut, np.float32(-np.inf)),  # it leads to the left below the cut
         left=left,
         right=right,
@@ -163,7 +163,7 @@ def _binned_tree(predictor) -> dict:
     leaf = nodes["is_leaf"].astype(bool)
     left, right = nodes["left"].astype(int), nodes["right"].astype(int)
     return dict(
-        feature=nodes["feature_idx"],
+        column=nodes["feature_idx"],
         threshold=nodes["num_threshold"],
         left=np.where(leaf, -1, left),
         right=np.where(leaf, -1, right),
@@ -191,7 +191,7 @@ def _exact_tree(tree, value: np.ndarray) -> dict:
     left, right = tree.children_left, tree.children_right
     to_left = np.asarray(tree.missing_go_to_left, bool)
     return dict(
-        feature=tree.feature,
+        column=tree.feature,
         threshold=tree.threshold,
         left=left,
         right=right,

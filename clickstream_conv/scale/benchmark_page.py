@@ -120,6 +120,11 @@ def _said_of_features(table: pd.DataFrame) -> list:
     return lines
 
 # %% ../../nbs/scale/03_benchmark_page.ipynb #3e9528be
+def _median(found: list, name: str) -> float:
+    "The median of a figure of several measurements."
+    return float(np.median([one[name] for one in found]))
+
+
 def benchmark_sentences(
     kept: dict,  # As made by bench
 ) -> list:  # Sentences
@@ -133,12 +138,14 @@ def benchmark_sentences(
         *_said_of_features(feature_figures(kept)),
     ]
     live = [
-        found for key, found in results.items() if key.startswith("live/") and "median" in found
+        found for key, found in results.items() if key.startswith("live/") and "after_10" in found
     ]
     if live:
         lines.append(
-            f"A live answer takes {np.median([f['median'] for f in live]):.1f} ms, and"
-            f" {np.median([f['p99'] for f in live]):.1f} ms at the 99th percentile."
+            f"The answer after one more event takes {_median(live, 'median'):.2f} ms, and"
+            f" {_median(live, 'p99'):.2f} ms at the 99th percentile; of processor time"
+            f" {_median(live, 'after_10'):.2f} ms after 10 events of a visit, and"
+            f" {_median(live, 'after_all'):.2f} ms after {live[0]['events']:,}."
         )
     for row in training_figures(kept).itertuples():
         lines.append(

@@ -144,7 +144,7 @@ def add(
     step = visit.columns.step
     if visit.hit is None and self.hit(event):
         visit.hit = step
-    if self.view and step == self.view:
+    if self.segment is not None and step == self.view:
         visit.segment = self.segment(row)
     status = status_after(step, visit.hit, self.landmarks)
     said = dict.fromkeys(ANSWERS) | dict(notes="", fit_for_use=self.fit)

@@ -15,7 +15,7 @@ from ..log.bots import Pace
 from ..log.checking import FINE
 from ..log.rules import IDS, rejects_repeats, Rules
 from ..log.values import EVENTS, LARGEST_AMOUNT
-from .events import programs_in_words, rules_for
+from .events import programs_in_words, scoring_rules
 from ..sources.log_card import LogCard
 
 # %% ../../nbs/scoring/06b_watch.ipynb #d330214e
@@ -56,7 +56,7 @@ class VisitWatch:
         rules: Rules
         | None = None,  # The rules that the run's log was read by; None: as the clock of the card has it
     ):
-        rules = rules_for(card, rules)
+        rules = scoring_rules(card, rules)
         self.timed = card.resolution != "none"
         self.numbers = [name for name, kind in kinds.items() if kind == pl.Float64]
         self.no_number = frozenset(rules.missing_number or ())
