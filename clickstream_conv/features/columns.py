@@ -236,21 +236,48 @@ class WordColumns(TransformerMixin, BaseEstimator):
         return self.marked(X[list(self.feature_names_in_)].to_numpy(object))
 
 # %% ../../nbs/features/11_columns.ipynb #6974e61d
+def _looked_up(words: np.ndarray, places: dict, other: int) -> np.ndarray:
+    "The place of each word; each different word is looked up once."
+    codes, different = pd.factorize(words)
+    found = [places.get(str(word), other) for word in different]
+    found.append(places.get(NO_WORD, other))  # of what is missing, whose code is -1
+    return np.array(found)[codes]
+
+
 @patch
 def marked(
     self: WordColumns,
     X: np.ndarray,  # Words: (rows, columns of words)
 ) -> np.ndarray:  # Of 0 and 1: (rows, columns)
     "The columns of words, without any check."
-    ends = np.cumsum(self.widths(), dtype=int)
-    found = np.zeros((len(X), sum(self.widths()) + 1))  # the last: words without a column
+    found = np.zeros((len(X), sum(self.widths()) + 1), order="F")  # the last: without a column
     rows = np.arange(len(X))
-    for words, known, places, end in zip(X.T, self.known_, self.places_, ends):
-        other = end - 1 if len(known) > len(places) else -1
-        found[rows, [places.get(filled_word(word), other) for word in words.tolist()]] = 1.0
+    for words, places, other in zip(X.T, self.places_, self._others()):
+        found[rows, _looked_up(words, places, other)] = 1.0
     return found[:, :-1]
 
 
+@patch
+def _others(self: WordColumns) -> list:
+    "For each column of words the place of those without a column of their own."
+    widths = self.widths()
+    ends = np.cumsum(widths, dtype=int).tolist()
+    of_column = zip(ends, widths, self.places_)
+    return [end - 1 if width > len(places) else -1 for end, width, places in of_column]
+
+
+@patch
+def marked_row(
+    self: WordColumns,
+    words: list,  # One for each column of words
+) -> np.ndarray:  # Of 0 and 1: (columns,)
+    "The same for one row."
+    found = np.zeros(sum(self.widths()) + 1)
+    for word, places, other in zip(words, self.places_, self._others()):
+        found[places.get(filled_word(word), other)] = 1.0
+    return found[:-1]
+
+# %% ../../nbs/features/11_columns.ipynb #0abca847
 @patch
 def get_feature_names_out(
     self: WordColumns,
@@ -326,7 +353,8 @@ def transform(
     parts += [waves.turned(cyclic[:, [j]]) for j, waves in enumerate(self.waves_)]
     parts.append(self.words_.marked(X[list(self.words)].to_numpy(object)))
     # column after column, as a frame keeps them: sums then run in the same order
-    return np.asfortranarray(np.concatenate(parts, axis=1))
+    made = np.empty((len(X), sum(part.shape[1] for part in parts)), order="F")
+    return np.concatenate(parts, axis=1, out=made)
 
 # %% ../../nbs/features/11_columns.ipynb #e32ad5b7
 @patch
@@ -340,10 +368,8 @@ def of_row(
     plain, cyclic = values[:, : len(self.numbers)], values[:, len(self.numbers) :]
     parts = [plain if self.scale_ is None else self.scale_.scaled(plain)]
     parts += [waves.turned(cyclic[:, [j]]) for j, waves in enumerate(self.waves_)]
-    words = np.empty((1, len(self.words)), object)
-    words[0] = [row[name] for name in self.words]
-    parts.append(self.words_.marked(words))
-    return np.concatenate(parts, axis=1)[0]
+    words = self.words_.marked_row([row[name] for name in self.words])
+    return np.concatenate([*(part[0] for part in parts), words])
 
 
 @patch

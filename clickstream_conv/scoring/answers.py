@@ -112,16 +112,17 @@ def _answers(self: Scorer, table: "pd.DataFrame") -> pl.DataFrame:
 @patch
 def _new_words(self: Scorer, table: "pd.DataFrame") -> pl.Series:
     "For each row the words that the training part never showed, as text; empty where all are known."
-    from clickstream_conv.features.columns import missing
+    import pandas as pd
 
     notes = [""] * len(table)
     for name, known in self.words.items():
         if name not in table:
             continue
-        for place, word in enumerate(table[name].tolist()):
-            if missing(word) or str(word) in known:
-                continue
-            notes[place] += f"{'; ' if notes[place] else ''}{name} {word!r} is new"
+        codes, different = pd.factorize(table[name])
+        new = {code: word for code, word in enumerate(different.tolist()) if str(word) not in known}
+        for place in np.flatnonzero(np.isin(codes, list(new))) if new else ():
+            said = f"{name} {new[codes[place]]!r} is new"
+            notes[place] += f"; {said}" if notes[place] else said
     return pl.Series("notes", notes, dtype=pl.String)
 
 
