@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from fastcore.basics import patch
 
 from .catalogue import features_made
-from .feature import Earlier, LAST, WORKED_OUT
+from clickstream_conv.features.feature import (
+    Earlier,
+    LAST,
+    LastKnown,
+    LOOK_BACK,
+    Total,
+    WORKED_OUT,
+)
 from .look_back import dwell_seconds, known_price
 from .plain import plain
 from .running import along_of
@@ -73,6 +80,26 @@ def _high(before: float | None, value) -> float | None:
         return before
     return float(value) if before is None or value > before else before
 
+# %% ../../nbs/features/07a_visit.ipynb #b29f37c3
+def _earlier(before, value) -> tuple:
+    "What stood at the event before, and what the next event will find."
+    return before, value
+
+
+def _total(before, value) -> tuple:
+    "A sum by now, twice: for this event and for the next."
+    total = _added(before, value)
+    return total, total
+
+
+def _last_known(before, value) -> tuple:
+    "The last that is known by now, twice."
+    known = before if value is None else value
+    return known, known
+
+
+_ALONG = {Earlier: _earlier, Total: _total, LastKnown: _last_known}
+
 # %% ../../nbs/features/07a_visit.ipynb #6acfeef1
 def _plain_values(values: dict) -> dict:
     "Expressions by name as functions of a row."
@@ -83,9 +110,11 @@ def _plain_steps(steps: list) -> list:
     "Steps of a transformer: for each the columns that look back, and functions of a row."
     found = []
     for step in steps:
-        earlier = {name: made.column for name, made in step.items() if isinstance(made, Earlier)}
-        made = {name: value for name, value in step.items() if name not in earlier}
-        found.append((earlier, _plain_values(made)))
+        if step == LOOK_BACK:  # stands beside the event before anything is learned
+            continue
+        along = {name: one for name, one in step.items() if type(one) in _ALONG}
+        made = {name: one for name, one in step.items() if name not in along}
+        found.append((along, _plain_values(made)))
     return found
 
 
@@ -106,7 +135,7 @@ class VisitColumns:
     ):
         "NotPlain where an expression has no plain form."
         self.steps = [step for part in encoder.parts() for step in _plain_steps(part.steps())]
-        learned = [name for earlier, made in self.steps for name in (*earlier, *made)]
+        learned = [name for along, made in self.steps for name in (*along, *made)]
         given = [*REQUIRED, *session_context, *event_context]
         features = features_made([*given, *learned], clock_of(resolution))
         along = along_of(features)
@@ -126,12 +155,12 @@ class VisitColumns:
 @patch
 def _learned(self: VisitColumns, state: VisitState, row: dict) -> None:
     "Put beside an event what was learned."
-    place, old = 0, state.earlier
-    new = []
-    for earlier, made in self.steps:
-        for name, column in earlier.items():
-            new.append(row[column])
-            row[name] = old[place] if old else None
+    place, old, new = 0, state.earlier, []
+    for along, made in self.steps:
+        for name, one in along.items():
+            before = old[place] if old else None
+            row[name], after = _ALONG[type(one)](before, row[one.column])
+            new.append(after)
             place += 1
         row.update(_asked(made, row))
     state.earlier = new
@@ -157,9 +186,10 @@ def add(
 ) -> dict:  # Its session row: column, value; None where it is unknown
     "A visit after one more event."
     state.step += 1
-    row = {**event, "step": state.step}
+    back = _looked_back(state, event)
+    row = {**event, "step": state.step, **back}
     self._learned(state, row)
-    row.update(_looked_back(state, event))
+    row.update(back)
     row.update(_asked(self.first, row))
     after = dict(t=row["t"], item_id=row["item_id"], _category_so_far=row["_category_so_far"])
     self._run_on(state, row)
