@@ -183,7 +183,7 @@ def _of_totals(of: dict) -> tuple:
             figure_or_unknown(
                 part,
                 "share",
-                f"share of the revenue by the {part['part']} of the predictions",
+                f"share of the revenue by the {part['part'].removeprefix('the ')} of the predictions",
                 "share of revenue",
                 rows,
                 part["rows"],
