@@ -397,7 +397,7 @@ def scenario_from(
         start=ordered["t"][0],
     )
 
-
+# %% ../../nbs/app/04_details.ipynb #97d2f6fd
 def _against(before: pd.DataFrame, after: pd.DataFrame) -> str:
     "That the two answers move against each other, with a blank before it; empty where they do not."
     if "revenue" not in before or "revenue" not in after:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CALIBRATION', 'conversion_headlines', 'suspects_in_words', 'metric_figure', 'without_twins_in_words',
-           'level_sentence', 'verdict_sentence', 'contacting_in_words', 'waiting']
+           'level_sentence', 'verdict_sentence', 'waiting']
 
 # %% ../../nbs/classification/02_headlines.ipynb #4274f553
 import numpy as np
@@ -19,8 +19,7 @@ from clickstream_conv.base.findings import (
     LEARNED,
     Sentence,
 )
-from ..base.pictures import BASELINE, LIMIT, POOLED
-from ..judging.at_threshold import reached_apart
+from ..base.pictures import LIMIT, POOLED
 from ..judging.figures import FIGURES, Metric, metric_of, metrics_on
 from ..judging.intervals import TOO_FEW, too_few, with_intervals
 from clickstream_conv.judging.moments import (
@@ -382,35 +381,6 @@ def verdict_sentence(
         "finding" if verdict.fit else "caution",
         words_of_leaks(verdict),
     )
-
-# %% ../../nbs/classification/02_headlines.ipynb #9fbec8b3
-def contacting_in_words(
-    decided: dict,  # Name of a model: outcome, probability and visitor of each decision, in the same order
-    chosen: str,  # The model
-    resamples: int = 200,  # Draws of visitors behind the interval
-    seed: int = 0,  # Of the draws
-) -> list:  # One Sentence; none where no counter of events stands beside the model
-    "Whether the model is better than counting events for choosing whom to contact."
-    if BASELINE not in decided:
-        return []
-    (y, own, who), (_, other, _) = decided[chosen], decided[BASELINE]
-    apart = reached_apart(y, own, other, who, resamples=resamples, seed=seed)
-    points = {name: 100 * value for name, value in apart.items() if name.startswith("difference")}
-    where = "test part, each decision once, the most promising first"
-    title = f"share of those who convert reached by the first {apart['share']:.0%}"
-    unit, why = "share of converting sessions", "its difference has one"
-    shown = [
-        Figure(f"{title}, {name}", apart[key], unit, where, len(y), why=why)
-        for key, name in (("reached", chosen), ("rival", BASELINE))
-    ]
-    less = figure_of(points, "difference", "difference of the two", "points", where, len(y))
-    better = "shown to be" if less.known and less.low > 0 else "not shown to be"
-    text = (
-        f"for choosing whom to contact the model is {better} better than counting events: the"
-        f" {apart['share']:.0%} with the highest probability hold {apart['reached']:.0%} of those who"
-        f" convert, by counting events {apart['rival']:.0%}, a difference of {less:+.1f} points"
-    )
-    return [Sentence("classification.contacting", text, (*shown, less))]
 
 # %% ../../nbs/classification/02_headlines.ipynb #4a00827a
 def _why_not_compared(outcome: Outcome, landmarks: int, enough: int) -> tuple:

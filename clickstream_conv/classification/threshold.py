@@ -327,7 +327,7 @@ def _limit_beside(row: dict, best: dict | None, where: str) -> tuple:
     own = figure_of(best, "total_ratio", title, "ratio", where, row["rows"])
     return f", the limit's {own:.3f}", (own,)
 
-
+# %% ../../nbs/classification/01_threshold.ipynb #69250b6e
 def _of_visitors(row: dict, best: dict | None = None) -> Sentence:
     "The figures of one group of visitors; best: those of the limit, where it is known."
     whom, code = GROUP_NAMES[row["group"]], f"classification.visitors_{row['group']}"

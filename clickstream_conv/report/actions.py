@@ -48,7 +48,7 @@ def _no_line(line: dict, share_flagged: float, aim: str) -> Sentence | None:
         )
     return None
 
-
+# %% ../../nbs/report/10_actions.ipynb #5a761911
 def _line_at_work(line: dict, done: dict, aim: str, unit: str) -> tuple:
     "What the line does on the test part, and the figures behind it."
     rows = f"test part, each session once, flagged from {line['value']:.4f} on"

@@ -287,7 +287,7 @@ def _held_back(answer: Answer, figures: dict) -> Answer:
         return answer
     return replace(answer, figure=NOT_FIT, says=f"{answer.figure} {answer.says}")
 
-
+# %% ../../nbs/report/09_answers.ipynb #582b2b4f
 def answers(
     figures: dict,  # From read_figures
 ) -> list:  # Of Answer
