@@ -102,8 +102,8 @@ def _one_event_earlier(after: np.ndarray, moves: np.ndarray, habits: HabitShop, 
     return switched.reshape(after.shape)
 
 # %% ../../nbs/demo/06_habit_futures.ipynb #332eaea9
-NO_CHANGE = 1e-9  # of a probability, below which nothing changes any more
-_MOST_REPEATS = 5_000
+NO_CHANGE = 1e-8  # of a probability, below which nothing changes any more
+_MOST_REPEATS, _LOOKED_AT = 5_000, 8  # events at most, and after how many it is looked at
 
 
 def _when_nobody_tires(
@@ -113,9 +113,11 @@ def _when_nobody_tires(
     places = (len(_PLACES) + 1, len(habits.shop.category_share) + 1)
     found = np.zeros((draws, len(KINDS), *_PLACES, *places))
     scale = np.array([1, 1, 1, habits.shop.price.max()])[:, None]
-    for _ in range(_MOST_REPEATS):
+    change = np.inf
+    for number in range(_MOST_REPEATS):
         earlier = _one_event_earlier(found, moves, habits, fixed)
-        change = (np.abs(earlier - found) / scale).max()
+        if number % _LOOKED_AT == 0:
+            change = (np.abs(earlier - found) / scale).max()
         found = earlier
         if change < NO_CHANGE:
             return found
