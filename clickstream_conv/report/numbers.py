@@ -238,7 +238,7 @@ def _ranges_held(of: dict) -> tuple:
     )
 
 # %% ../../nbs/report/08_numbers.ipynb #7219103a
-def _gini_told(of: dict, drawn: bool) -> tuple:
+def _gini_told(of: dict, drawn: bool = False) -> tuple:
     "The order of the predictions, its scale in words, and the figures that both rest on; drawn: so is the limit."
     row, limit = (pooled_figures(of["by_landmark"], name) for name in (of["model"], LIMIT))
     own = figure_or_unknown(row, "gini", "normalised Gini", "Gini", AT_ANY, row.get("rows"))
