@@ -40,7 +40,10 @@ setup(
     ],
     packages=[*find_packages(include=[package, f"{package}.*"]), notebooks],
     package_dir={notebooks: about["nbs_path"]},
-    package_data={package: ["mappings/*.yaml", "look/*"], notebooks: ["[0-9]*.ipynb"]},
+    package_data={
+        package: ["mappings/*.yaml", "look/*"],
+        notebooks: ["[0-9]*.ipynb", "guides/glossary.ipynb"],
+    },
     python_requires=f">={about['min_python']}",
     install_requires=about["requirements"].split(),
     extras_require=extras,

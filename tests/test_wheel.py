@@ -141,6 +141,7 @@ def test_the_wheel_carries_the_notebooks(wheel):
     names = ZipFile(wheel).namelist()
     for stage in STAGES:
         assert f"clickstream_conv/notebooks/{stage}.ipynb" in names
+    assert "clickstream_conv/notebooks/guides/glossary.ipynb" in names  # a report takes it along
     assert "clickstream_conv/log/dialects.py" in names
     assert not [name for name in names if name.startswith(("tests/", "data/", "nbs/"))]
 

@@ -42,6 +42,7 @@ from .predictions import own_events, own_scores
 from .upload_form import events_table, shown_table
 from ..base.runs import read_run_table, Run
 from ..base.texts import count_in_words
+from ..regression.intervals import CONFIDENCE
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/08_session_page.ipynb #3392fc57
@@ -161,7 +162,7 @@ def _revenue_tile(row: pd.Series, unit: str) -> tuple:
     beside = f", {unit}" if unit == NO_CURRENCY else ""
     return (
         with_unit(f"{row['revenue']:,.2f}", unit),
-        f"mean of such sessions{beside}; a single one: {single}",
+        f"mean of such sessions{beside}; {CONFIDENCE:.0%} of them: {single}",
     )
 
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
            'FOR_PHONES', 'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts',
-           'picture_title', 'StillPicture', 'Picture', 'spread_out', 'name_lines', 'name_rows_below', 'shared_template',
-           'plain_chart', 'Chart', 'wilson']
+           'picture_title', 'StillPicture', 'Picture', 'outlined', 'spread_out', 'name_lines', 'name_rows_below',
+           'shared_template', 'plain_chart', 'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -230,6 +230,16 @@ class Picture(StillPicture):
         return self.phone
 
 # %% ../../nbs/base/01_pictures.ipynb #b0ce9390
+def outlined(
+    colour: str,  # Of a text
+) -> dict:  # What matplotlib is told of the text
+    "A text on a field of any colour, with an edge, so that it is read there on a light and on a dark page."
+    from matplotlib.patheffects import withStroke
+
+    edge = "#222222" if colour == "white" else "white"
+    return dict(color=colour, path_effects=[withStroke(linewidth=2.2, foreground=edge)])
+
+# %% ../../nbs/base/01_pictures.ipynb #529cfe50
 def spread_out(
     wanted: list,  # Where each label would like to be
     gap: float,  # Least distance between two

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KEPT_GAIN', 'require_both_classes', 'fold_tables', 'counting', 'baseline_name', 'counting_probability',
-           'exact_probability', 'comparison', 'cross_validate', 'in_order_of', 'best_model', 'tied_with',
-           'comparison_finding', 'simplest_as_good', 'mapped_out_of_fold', 'plot_comparison']
+           'limit_of_rows', 'exact_probability', 'comparison', 'cross_validate', 'in_order_of', 'best_model',
+           'tied_with', 'comparison_finding', 'simplest_as_good', 'mapped_out_of_fold', 'plot_comparison']
 
 # %% ../../nbs/classification/00_comparing.ipynb #b7d6b506
 import textwrap
@@ -13,10 +13,11 @@ import textwrap
 import numpy as np
 import pandas as pd
 import polars as pl
+from ..demo.shops import demo_shop
 
 from ..base.pictures import BASE_RATE, BASELINE, baseline_of, LOOK, Picture
 from ..base.runs import Run
-from ..demo.limit import best_prediction
+from ..demo.habit_limit import ShopLimit
 from ..features.encoder import visitor_folds
 from ..features.sessions import session_table
 from ..judging.figures import FIGURES
@@ -118,23 +119,39 @@ def counting_probability(
     )
     return probability(model, validate[columns])
 
+# %% ../../nbs/classification/00_comparing.ipynb #371bf9e8
+def limit_of_rows(
+    run: Run,  # The run's folder
+    card: LogCard,  # Its log's card
+    table: pd.DataFrame,  # Session rows
+) -> ShopLimit | None:  # The best prediction of each row; None where nobody knows it
+    "The limit of a demo shop, and what it owes to draws."
+    if card.source != "demo":
+        return None
+    asked = pl.DataFrame(
+        dict(session_id=table["session_id"].astype(str), landmark=table["landmark"].astype("int64"))
+    )
+    events = load_events(run, "all").join(asked.select("session_id"), on="session_id", how="semi")
+    landmarks = tuple(asked["landmark"].unique().sort().to_list())
+    found = demo_shop(card.shop).limit(events, landmarks)
+    keys = ["session_id", "landmark"]
+    rows = asked.join(
+        found.rows.with_row_index("place"), on=keys, how="left", maintain_order="left"
+    )
+    known = rows["place"].is_not_null().to_numpy()
+    without = np.full((len(rows), found.without.shape[1]), np.nan)
+    without[known] = found.without[rows["place"].drop_nulls().to_numpy()]
+    return ShopLimit(rows.drop("place"), without, found.draws)
+
 
 def exact_probability(
     run: Run,  # The run's folder
     card: LogCard,  # Its log's card
     table: pd.DataFrame,  # Session rows
 ) -> np.ndarray | None:  # The best possible prediction of each row; None where nobody knows it
-    "The limit, on the demo."
-    if card.source != "demo":
-        return None
-    exact = best_prediction(
-        load_events(run, "all"), tuple(sorted(table["landmark"].unique().tolist()))
-    ).to_pandas()
-    return (
-        table[["session_id", "landmark"]]
-        .merge(exact, on=["session_id", "landmark"], how="left")["probability"]
-        .to_numpy()
-    )
+    "The limit, on a demo shop."
+    best = limit_of_rows(run, card, table)
+    return None if best is None else best.rows["probability"].to_numpy()
 
 # %% ../../nbs/classification/00_comparing.ipynb #4efed665
 def comparison(

@@ -319,8 +319,17 @@ def _pooled_title(metric: Metric) -> str:
     return f"{metric.title}, pooled over landmarks" if has_twin else metric.title
 
 
-def _of_visitors(row: dict) -> Sentence:
-    "The figures of one group of visitors."
+def _limit_beside(row: dict, best: dict | None, where: str) -> tuple:
+    "The limit's conversions predicted over observed in words, and its figure; nothing where it is not known."
+    if best is None:
+        return "", ()
+    title = "the limit's conversions predicted over observed"
+    own = figure_of(best, "total_ratio", title, "ratio", where, row["rows"])
+    return f", the limit's {own:.3f}", (own,)
+
+# %% ../../nbs/classification/01_threshold.ipynb #69250b6e
+def _of_visitors(row: dict, best: dict | None = None) -> Sentence:
+    "The figures of one group of visitors; best: those of the limit, where it is known."
     whom, code = GROUP_NAMES[row["group"]], f"classification.visitors_{row['group']}"
     where = f"test part, all landmarks, {whom}, a row a session and landmark"
     counts = (
@@ -338,7 +347,8 @@ def _of_visitors(row: dict) -> Sentence:
         f"ROC-AUC of pairs at the same landmark {own['roc_auc_within']:.3f}, pooled over landmarks"
         f" {own['roc_auc']:.3f}, average precision {own['average_precision']:.3f}"
     )
-    level = f"conversions predicted over observed {own['total_ratio']:.3f}"
+    beside, of_limit = _limit_beside(row, best, where)
+    level = f"conversions predicted over observed {own['total_ratio']:.3f}{beside}"
     few = row["converted_sessions"] < LEAST_IN_TEST
     caveat = f", fewer than the {LEAST_IN_TEST} that a judgement needs" if few else ""
     least = (
@@ -347,7 +357,9 @@ def _of_visitors(row: dict) -> Sentence:
         else ()
     )
     text = f"{whom}: {ranked}, log-loss {own['log_loss']:.4f}, {level}; {converts}{caveat}"
-    return Sentence(code, text, (*own.values(), *counts, *least), "caution" if few else "finding")
+    return Sentence(
+        code, text, (*own.values(), *of_limit, *counts, *least), "caution" if few else "finding"
+    )
 
 # %% ../../nbs/classification/01_threshold.ipynb #48a61970
 def visitor_group_lines(
@@ -355,7 +367,11 @@ def visitor_group_lines(
     chosen: str,  # The model
 ) -> list:  # Of Sentence; none where the log knows no visitors
     "The figures of new and of known visitors, in words."
-    said = [_of_visitors(row) for row in found[found["model"] == chosen].to_dict("records")]
+    best = {row["group"]: row for row in found[found["model"] == LIMIT].to_dict("records")}
+    said = [
+        _of_visitors(row, best.get(row["group"]))
+        for row in found[found["model"] == chosen].to_dict("records")
+    ]
     missing = [one for one in ("new", "known") if one not in set(found["group"])]
     return said + (
         [

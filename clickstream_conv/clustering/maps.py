@@ -136,8 +136,8 @@ def hidden_kinds(
     run: Run,  # The run's folder
     card: LogCard,  # Its log's card
 ) -> pd.Series | None:  # Hidden kind by session_id; None where nobody knows
-    "The truth about the demo's visitors, drawn again from the run's parameters."
-    if card.seed is None:
+    "The truth about the first demo shop's visitors, drawn again from the run's parameters."
+    if card.seed is None or card.shop:  # where kinds switch, a session has no kind of its own
         return None
     truth = simulate_truth(card.sessions, card.seed).to_pandas().set_index("session_id")["kind"]
     return (

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..base.pictures import AWAY_FROM_ZERO, LOOK, Picture
+from ..base.pictures import AWAY_FROM_ZERO, LOOK, outlined, Picture
 from .behaviour import beside_segments, measure_of, says_something
 from .segmenter import segment_differences, typical_values
 
@@ -137,7 +137,7 @@ def _draw_profile(ax, apart: np.ndarray, texts: np.ndarray, used: int):
             ha="center",
             va="center",
             fontsize=9,
-            color="white" if abs(apart[i, j]) > 1.3 else "#222222",
+            **outlined("white" if abs(apart[i, j]) > 1.3 else "#222222"),
         )
     if 0 < used < len(apart):
         ax.axhline(used - 0.5, color="#333333", lw=1.2)

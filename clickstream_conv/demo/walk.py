@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['draw_places', 'draw_starts', 'draw_context', 'kind_probability', 'draw_visitors', 'Standing', 'nowhere', 'advance',
            'category_probability', 'draw_category', 'draw_item', 'draw_pauses', 'log_pause_density', 'draw_moves',
-           'walk']
+           'walk', 'purchase_steps']
 
 # %% ../../nbs/demo/01_walk.ipynb #1723ada1
 from dataclasses import dataclass
@@ -308,7 +308,7 @@ def walk(
         seconds = draw_pauses(kind, standing.action, shop, rng)
         buys, goes_on = action == PURCHASE, action < PURCHASE
         steps.append([part[goes_on] for part in (session, action, item, category, seconds)])
-        steps += _purchases(session[buys], standing.cart[buys], seconds[buys], shop)
+        steps += purchase_steps(session[buys], standing.cart[buys], seconds[buys], shop)
         standing = advance(
             standing.take(goes_on), action[goes_on], item[goes_on], category[goes_on]
         )
@@ -316,7 +316,7 @@ def walk(
     return tuple(np.concatenate(parts) for parts in zip(*steps))
 
 # %% ../../nbs/demo/01_walk.ipynb #23385b86
-def _purchases(
+def purchase_steps(
     session: np.ndarray,  # (n,) numbers of the buying sessions
     cart: np.ndarray,  # (n, places) what they buy
     seconds: np.ndarray,  # (n,) pause before the purchase

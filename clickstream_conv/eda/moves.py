@@ -12,7 +12,14 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from ..base.pictures import AWAY_FROM_ZERO, COLOURS, LOOK, LOW_TO_HIGH, Picture
+from clickstream_conv.base.pictures import (
+    AWAY_FROM_ZERO,
+    COLOURS,
+    LOOK,
+    LOW_TO_HIGH,
+    outlined,
+    Picture,
+)
 from .facts import in_order, percents, whose_sessions, wrapped
 from .lengths import GROUPS
 from .shares import capital, shares
@@ -254,7 +261,9 @@ def _matrix(ax: plt.Axes, matrix: pd.DataFrame, apart: bool) -> None:
                 ha="center",
                 va="center",
                 size=8,
-                color="white" if abs(v) > 0.62 * top and not known[column] else COLOURS["text"],
+                **outlined(
+                    "white" if abs(v) > 0.62 * top and not known[column] else COLOURS["text"]
+                ),
             )
     ax.set_yticks(range(len(matrix)), [short_name(p) for p in matrix.index], fontsize=8.5)
     crowded = max(len(p) for p in matrix.columns) * matrix.shape[1] > 90

@@ -137,7 +137,10 @@ def _repeated(events: pl.DataFrame) -> int:
 def _of_purchases(bought: pl.DataFrame) -> list:
     "Prices that purchases lack."
     unpriced, free = int(bought["price"].null_count()), int((bought["price"] == 0).sum())
-    lost, gifts = "their revenue is missing; map a price", "gifts, or prices not filled in"
+    lost, gifts = (
+        "their revenue is missing; map a column of prices, if there is one",
+        "gifts, or prices not filled in",
+    )
     return [
         ("purchases without a price", unpriced, len(bought), lost),
         ("purchases at a price of zero", free, len(bought), gifts),

@@ -59,17 +59,22 @@ def figure_lines(
     ]
 
 # %% ../../nbs/judging/12_card_text.ipynb #b6e6b790
-def _value(value) -> str:
-    "A value as a reader wants it: numbers with four digits that count, several with their names."
+def _value(value, share: bool = False) -> str:
+    "A value as a reader wants it: a share in per cent, counts with commas, several with their names."
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_value(v)}" for name, v in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return ", ".join(f"{name} {_value(v, share)}" for name, v in value.items())
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if share:
+        return f"{value:.1%}"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def _pairs(section: dict) -> list:
     "The entries of a section as list items."
     return [
-        f"- {for_markdown(key.replace('_', ' '))}: {for_markdown(_value(value))}"
+        f"- {for_markdown(key.replace('_', ' '))}:"
+        f" {for_markdown(_value(value, key.startswith('share')))}"
         for key, value in section.items()
         if not isinstance(value, list) and value not in ("", None)
     ]
@@ -119,9 +124,8 @@ def _of_threshold(card: dict) -> list:
     ]
     if not card.get("at_threshold"):
         return ["\n".join(_pairs(card["threshold"]))]
-    settings = {
-        name: card["threshold"][name] for name in ("value", "purpose") if name in card["threshold"]
-    }
+    line = card["threshold"]
+    settings = {"value": line.get("value"), "purpose": line.get("aim") or line.get("purpose")}
     which = (
         "Precision, recall and F1 are of one decision each: a session is flagged at the first"
         f" landmark at which its probability reaches {_value(card['threshold']['value'])}, and"

@@ -99,7 +99,9 @@ def plot_confusion(
                         0.97,
                         0.94,
                         color=COLOURS[outcome],
-                        alpha=0.85 if i == j else 0.3,
+                        alpha=0.5
+                        if i == j
+                        else 0.2,  # pale: the text is read on it, also on a dark page
                         lw=0,
                     )
                 )

@@ -21,7 +21,7 @@ LEAST_IN_TRAINING = 200
 
 HOLDS = {
     "sessions": "enough sessions stand behind the figures",
-    "counting": "the model is better than counting events",
+    "counting": "the model's probabilities are better than those of counting events (by their log-loss)",
     "base rate": "the model is better than the base rate (one probability for all sessions)",
     "leaks": "the leak guard left nothing open",
 }  # what is asked of a model: what can be said where it holds

@@ -164,8 +164,8 @@ def told_in_brief(
     lines: list,  # As made by summary
 ) -> list:  # Of (label, sentence), at most ten: fitness, log, answers, what to do, where more is
     "What a run found, for a terminal."
-    from clickstream_conv.report.actions import action_line, is_fit
-    from clickstream_conv.report.answer import read_figures
+    from clickstream_conv.report.actions import action_line
+    from clickstream_conv.report.answer import is_fit, read_figures
     from clickstream_conv.report.sentences import log_read
 
     figures = read_figures(folder)

@@ -102,6 +102,14 @@ _RunSessions = Annotated[
     str | None,
     Text("--sessions", "Sessions that the demo shop simulates. [default: 20000]", "NUMBER"),
 ]
+_RunShop = Annotated[
+    str | None,
+    Text(
+        "--shop",
+        "Which demo shop is simulated: kinds, or habits, which is no mixture of kinds. [default:"
+        " kinds]",
+    ),
+]
 _RunSeed = Annotated[
     str | None, Text("--seed", "Seed of everything random. [default: 0]", "NUMBER")
 ]
@@ -197,6 +205,7 @@ def run(
     path: _RunPath = None,
     out: Annotated[str, Text("--out", "Folder of the run. [default: runs/SOURCE]")] = "",
     sessions: _RunSessions = None,
+    shop: _RunShop = None,
     seed: _RunSeed = None,
     landmarks: _RunLandmarks = None,
     outcome: _RunOutcome = None,
@@ -220,11 +229,12 @@ def run(
     Examples:
       clickstream-conv run
       clickstream-conv run --sessions 5000 --landmarks 1,2,3 --out runs/small
+      clickstream-conv run --shop habits --out runs/habits
       clickstream-conv run --source uci-shoppers --until 05_classification
       clickstream-conv run --source rees46 --path 2019-Oct.csv.gz --memory 8
       clickstream-conv run --source mine.yaml --path "logs/*.csv" -p folds=3
     """
-    log = dict(source=source, path=path, sessions=sessions, seed=seed)
+    log = dict(source=source, path=path, sessions=sessions, shop=shop, seed=seed)
     log |= dict(landmarks=landmarks, outcome=outcome)
     limits = dict(test_share=test_share, max_rejected=max_rejected, memory=memory)
     written = read_config(config)

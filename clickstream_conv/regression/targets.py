@@ -75,8 +75,8 @@ def target_of(
     if paid and unknown > MOST_UNKNOWN:
         return _skipped(
             f"{unknown:.0%} of the sessions that convert bought for an unknown sum, and without"
-            f" them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. Map the"
-            " price, or what an order is worth: order_revenue",
+            f" them ({MOST_UNKNOWN:.0%} may be) a sum of the others would be too low. If a"
+            " column holds the price, or what an order is worth, map it: price, or order_revenue",
         )
     if paid >= LEAST_PAID:
         says = "the revenue that a session brings after the landmark"
@@ -95,7 +95,7 @@ def target_of(
         )
     return _skipped(
         "no session to learn from brings revenue, since the log's purchases have no price or there"
-        " are none. Map the price column, e.g. price: amount",
+        " are none. If the log has a column of prices, map it, e.g. price: amount",
     )
 
 # %% ../../nbs/regression/02_targets.ipynb #d66aa065

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from ..base.findings import in_interval
 from ..base.pictures import LIMIT, LOOK, name_rows_below, Picture, POOLED, spread_out
 from ..base.runs import Run
-from ..demo.limit import best_prediction
+from ..classification.comparing import limit_of_rows
 from ..judging.intervals import with_ends
 from ..models.styles import style_of
 from .choosing import revenue_colour, titled_picture
@@ -39,7 +39,6 @@ from clickstream_conv.regression.intervals import (
 )
 from .models import fit_revenue, HURDLE, make_regressor
 from .targets import Target
-from ..sources.card import load_events
 from ..sources.log_card import LogCard
 
 # %% ../../nbs/regression/06_worth.ipynb #de89db2d
@@ -219,21 +218,12 @@ def exact_revenue(
     card: LogCard,  # Its log's card
     target: Target,  # What is predicted
     table: pd.DataFrame,  # Session rows
-    part: str = "test",  # Part of the log that they are of
 ) -> np.ndarray | None:  # The best possible prediction of each row; None where nobody knows it
-    "The limit, on the demo."
-    if card.source != "demo" or target.kind != "revenue":
+    "The limit, on a demo shop."
+    if target.kind != "revenue":
         return None
-    exact = best_prediction(
-        load_events(run, part), tuple(sorted(table["landmark"].unique().tolist()))
-    ).to_pandas()
-    return (
-        table[["session_id", "landmark"]]
-        .merge(
-            exact.rename(columns=dict(revenue="exact")), on=["session_id", "landmark"], how="left"
-        )["exact"]
-        .to_numpy()
-    )
+    best = limit_of_rows(run, card, table)
+    return None if best is None else best.rows["revenue"].to_numpy()
 
 
 OF_LIMIT = {

@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['WON_SHORT', 'FIRST_STEPS', 'VERDICTS', 'OF_SPLIT', 'OF_VISITORS', 'action_line', 'action_moment', 'first_step',
-           'verdict_of', 'is_fit', 'fit_for_use', 'actions', 'about_the_split']
+           'verdict_of', 'fit_for_use', 'actions', 'about_contacting', 'about_the_split']
 
 # %% ../../nbs/report/10_actions.ipynb #c3fa0026
+from dataclasses import replace
+
 from ..base.findings import chosen_value, exact_count, LEARNED, Sentence, UNKNOWN
 from ..base.texts import whole_sentence
 from ..judging.figures import AT_THRESHOLD
@@ -15,6 +17,7 @@ from ..judging.moments import after_in_words
 from clickstream_conv.report.answer import (
     figure_or_unknown,
     in_percent,
+    is_fit,
     part_lines,
     POOLED,
     QUESTIONS,
@@ -45,7 +48,7 @@ def _no_line(line: dict, share_flagged: float, aim: str) -> Sentence | None:
         )
     return None
 
-
+# %% ../../nbs/report/10_actions.ipynb #5a761911
 def _line_at_work(line: dict, done: dict, aim: str, unit: str) -> tuple:
     "What the line does on the test part, and the figures behind it."
     rows = f"test part, each session once, flagged from {line['value']:.4f} on"
@@ -57,7 +60,10 @@ def _line_at_work(line: dict, done: dict, aim: str, unit: str) -> tuple:
         if one.share_of
     }
     f1 = figure_or_unknown(done, "f1", "F1", "F1", rows, done["decided"])
-    counted = [exact_count(done[name], name, rows) for name in ("decided", "flagged", "converted")]
+    counted = [
+        replace(exact_count(done[name], unit, rows), name=f"{unit} {name}")
+        for name in ("decided", "flagged", "converted")
+    ]
     figures = [*shares.values(), f1, *counted]
     if "profit_per_1000" in done:
         profit = figure_or_unknown(
@@ -300,16 +306,6 @@ def verdict_of(
     )
     return Sentence("report.verdict", whole_sentence(text), why=UNKNOWN)
 
-
-def is_fit(
-    figures: dict,  # From read_figures
-):
-    "Whether a run's model may be used; None where that is not known."
-    kept = (nested_part(figures, "model_card"), nested_part(figures, "classification"))
-    return next(
-        (one["fit_for_use"] for one in kept if isinstance(one.get("fit_for_use"), bool)), None
-    )
-
 # %% ../../nbs/report/10_actions.ipynb #c0d68673
 def fit_for_use(
     figures: dict,  # From read_figures
@@ -322,14 +318,12 @@ def actions(
     figures: dict,  # From read_figures
 ) -> list:  # Of (Sentence, page)
     "What to do, as far as the figures allow."
-    fit, why = is_fit(figures), verdict_of(figures)
+    fit = is_fit(figures)
     step = Sentence(
         "act.first_step",
-        f"{first_step(figures)} before acting. {why}",
-        why.figures,
-        "caution",
-        why.names,
-        why.why,
+        f"{first_step(figures)} before acting: what is missing stands above, beside the verdict.",
+        level="caution",
+        why=UNKNOWN,
     )
     first = [] if fit or fit is None else [(step, QUESTIONS["classification"][1])]
     found = []
@@ -343,6 +337,15 @@ def actions(
     return first + [one for one in found if one and isinstance(one[0].text, str)]
 
 # %% ../../nbs/report/10_actions.ipynb #db72a11a
+def about_contacting(
+    figures: dict,  # From read_figures
+) -> list:  # One Sentence, or none
+    "Whether the model is also better than counting events for choosing whom to contact."
+    said = said_by(figures, "classification")
+    found = [one for one in said if one.code == "classification.contacting"]
+    return [replace(one, text=whole_sentence(one.text)) for one in found]
+
+
 OF_SPLIT = ("source.split", "source.left_out", "source.visitors")  # sentences on what the split did
 OF_VISITORS = (
     "classification.visitors_new",

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from ..base.runs import Run
 from ..base.texts import for_html, without_markup
-from .actions import is_fit
-from .answer import card_title, part_lines, read_figures
+from .answer import card_title, is_fit, part_lines, read_figures
 from .figure_tables import as_csv, figure_tables, tables_page
 from .front import front_page, lead
 from .links import page_title, Site
 from .reading import nested_part
 from .sentences import all_sentences, RESTS_LEAD, sentences_page
 from .site import build_site
+from .terms import glossary_notebook, glossary_page, glossary_terms
 from .what_if import WHAT_IF, what_if_page
 
 # %% ../../nbs/report/15_build.ipynb #deada665
@@ -32,6 +32,7 @@ _SAID = {  # name of a page: its title, and the line below
     "sentences": ("What each sentence rests on", RESTS_LEAD),
     "what_if": WHAT_IF,
     "tables": ("Tables", "The figures behind the pages, for a spreadsheet or a program."),
+    "glossary": ("Glossary", "The words of these pages, each in a few lines."),
 }
 
 
@@ -51,6 +52,8 @@ def _texts_of(folder: Path, rests: list, tables: dict, kept: list) -> dict:
         texts["sentences"] = sentences_page(rests)
     if tables:
         texts["tables"] = tables_page(tables, kept)
+    if words := glossary_page(glossary_notebook()):
+        texts["glossary"] = words
     return texts
 
 # %% ../../nbs/report/15_build.ipynb #05476744
@@ -78,7 +81,7 @@ def _front_files(folder: Path, work: Path) -> tuple:
         "Stages": notebooks,
         "To take along": [work / f"{name}.md" for name in more],
     }
-    return pages, extra, _site_of(figures)
+    return pages, extra, _site_of(figures, frozenset(read))
 
 # %% ../../nbs/report/15_build.ipynb #f90bc24d
 def _unfit_notice(figures: dict) -> str:
@@ -95,11 +98,18 @@ def _unfit_notice(figures: dict) -> str:
     )
 
 
-def _site_of(figures: dict) -> Site:
-    "What the pages of a report share."
+def _site_of(figures: dict, stages: frozenset) -> Site:
+    "What the pages of a report share; words of the glossary are explained on those of stages."
     title = card_title(nested_part(figures, "source"))
     titled = title[:1].upper() + title[1:]
-    return Site(titled, fold="all", summaries=False, notice=_unfit_notice(figures))
+    return Site(
+        titled,
+        fold="all",
+        summaries=False,
+        notice=_unfit_notice(figures),
+        terms=glossary_terms(glossary_notebook()),
+        explained=stages,
+    )
 
 # %% ../../nbs/report/15_build.ipynb #85d1bb00
 def run_report(

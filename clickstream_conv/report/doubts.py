@@ -8,7 +8,6 @@ __all__ = ['NO_DOUBTS', 'doubts']
 # %% ../../nbs/report/11_doubts.ipynb #3133ac95
 from ..base.findings import exact_count, Sentence, UNKNOWN, warnings_of
 from ..base.texts import count_in_words, whole_sentence
-from .actions import is_fit, verdict_of
 from .answer import part_lines, QUESTIONS
 from .answers import is_skipped, said_by
 from .reading import nested_part
@@ -93,8 +92,7 @@ def doubts(
     figures: dict,  # From read_figures
 ) -> list:  # Of Sentence
     "What a reader must know before believing the figures."
-    found = [verdict_of(figures)] if is_fit(figures) is False else []
-    found += _of_log(figures)
+    found = _of_log(figures)
     found += said_by(figures, "leaks") if nested_part(figures, "leaks").get("findings") else []
     found += _of_card(figures) + _not_used(figures)
     for name, (question, _) in QUESTIONS.items():

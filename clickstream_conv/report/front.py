@@ -9,7 +9,12 @@ __all__ = ['answer_card', 'facts', 'lead', 'front_page']
 import re
 
 from ..base.texts import for_html, for_markdown, from_markdown
-from .actions import about_the_split, actions, fit_for_use
+from clickstream_conv.report.actions import (
+    about_contacting,
+    about_the_split,
+    actions,
+    fit_for_use,
+)
 from .answer import Answer, Bar, card_title, PROXIES
 from .answers import answers
 from .doubts import doubts
@@ -125,12 +130,15 @@ def _listed(kind: str, lines: list, empty: str) -> str:
     return _block(f'<ul class="{kind}">{items}</ul>')
 
 
-def _verdict(fit: bool | None, why: str) -> str:
-    "Whether the model may be used; nothing where that is not known."
+def _verdict(fit: bool | None, why: str, beside: str = "") -> str:
+    "Whether the model may be used, and what else is to be known of that; nothing where it is not known."
     if fit is None:
         return ""
     bad = "" if fit else "<strong>Do not use this model yet.</strong> "
-    return _block(f'<div class="verdict{"" if fit else " bad"}"><p>{bad}{for_html(why)}</p></div>')
+    also = f"<p>{for_html(beside)}</p>" if beside and fit else ""
+    return _block(
+        f'<div class="verdict{"" if fit else " bad"}"><p>{bad}{for_html(why)}</p>{also}</div>'
+    )
 
 
 def _linked(page: str, stages: dict) -> str:
@@ -157,6 +165,11 @@ def _origins(pages: dict) -> str:
     return _listed("stages", lines, "No stage has run.")
 
 # %% ../../nbs/report/12_front.ipynb #c035d6d4
+def _told(sentences: list) -> str:
+    "Sentences as text."
+    return " ".join(str(one) for one in sentences)
+
+
 def front_page(
     figures: dict,  # From read_figures
     stages: dict,  # Name of each stage's page: its title, and the line below
@@ -175,7 +188,7 @@ def front_page(
     title = for_markdown(card_title(nested_part(figures, "source")))
     return (
         f"---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n# Report on {title}\n"
-        f"{_listed('facts', known, '')}{_verdict(*fit_for_use(figures))}"
+        f"{_listed('facts', known, '')}{_verdict(*fit_for_use(figures), _told(about_contacting(figures)))}"
         f"\n## The answers\n{_answers_block(figures, pages)}"
         f"\n## What to do\n{do}"
         f"\n## What not to trust\n{doubt}"

@@ -136,7 +136,10 @@ def answer_classification(
     best = ""
     if limit:
         bars.append(_of_pairs(limit, "the limit", name, rows))
-        best = f" The best that anyone could reach on this log is {in_percent(bars[1].rest)}."
+        drawn = ", estimated from draws," if source.get("shop") else ""
+        best = (
+            f" The best that anyone could reach on this log{drawn} is {in_percent(bars[1].rest)}."
+        )
     rests = [bar.rest for bar in bars]
     if counts and kind.has_events:
         bars.append(_of_pairs(counts, "counting events alone", name, rows))
@@ -183,7 +186,7 @@ def _of_totals(of: dict) -> tuple:
             figure_or_unknown(
                 part,
                 "share",
-                f"share of the revenue by the {part['part']} of the predictions",
+                f"share of the revenue by the {part['part'].removeprefix('the ')} of the predictions",
                 "share of revenue",
                 rows,
                 part["rows"],
@@ -235,8 +238,8 @@ def _ranges_held(of: dict) -> tuple:
     )
 
 # %% ../../nbs/report/08_numbers.ipynb #7219103a
-def _gini_told(of: dict) -> tuple:
-    "The order of the predictions, its scale in words, and the figures that both rest on."
+def _gini_told(of: dict, drawn: bool = False) -> tuple:
+    "The order of the predictions, its scale in words, and the figures that both rest on; drawn: so is the limit."
     row, limit = (pooled_figures(of["by_landmark"], name) for name in (of["model"], LIMIT))
     own = figure_or_unknown(row, "gini", "normalised Gini", "Gini", AT_ANY, row.get("rows"))
     rests = [
@@ -249,7 +252,8 @@ def _gini_told(of: dict) -> tuple:
     if limit:
         title = "normalised Gini of the exact expectation"
         reached = figure_or_unknown(limit, "gini", title, "Gini", AT_ANY, limit.get("rows"))
-        best = f"; the exact expectation reaches {reached:.2f}"
+        which = "best expectation, estimated from draws," if drawn else "exact expectation"
+        best = f"; the {which} reaches {reached:.2f}"
         rests.append(reached)
     scale = f"on a scale from 0 (chance) to 1 (the perfect order){best}. Model: {of['model']}."
     return own, scale, rests
@@ -260,7 +264,7 @@ def answer_regression(
 ) -> Answer:  # For the first page
     "How much will it be worth?"
     of, (question, page) = figures["regression"], QUESTIONS["regression"]
-    own, scale, rests = _gini_told(of)
+    own, scale, rests = _gini_told(of, bool(nested_part(figures, "source").get("shop")))
     interval = f"{own.low:.2f} to {own.high:.2f}"
     ranges, of_ranges = _ranges_held(of)
     rests, names = (*rests, *of_ranges), (of["model"],)

@@ -201,8 +201,9 @@ def made_with(
     path: str,  # Where it lies; empty: it is simulated
     seed: int,  # Of the simulation
 ) -> dict:
-    "The seed of a simulated log, for the card; nothing for a real one."
-    return dict(seed=seed) if source.name == "demo" and not path else {}
+    "The seed of a simulated log and its shop where that is not the first, for the card; nothing for a real one."
+    known = dict(shop=source.shop) if source.shop else {}
+    return known | (dict(seed=seed) if source.name == "demo" and not path else {})
 
 
 def load_events(

@@ -105,9 +105,9 @@ def raw_pieces(
         refuse_database(source, path)
         return read_pieces(path, **source.mapping.reading(), work=work), ROWS_UNKNOWN
     if source.name == "demo" and not path:
-        from clickstream_conv.demo.simulate import simulate
+        from clickstream_conv.demo.shops import demo_shop
 
-        raw = simulate(sessions, seed)
+        raw = demo_shop(source.shop).simulate(sessions, seed)
         return iter([raw]), len(raw)
     mapping = source.mapping
     files = files_for(source, path or fetch(source.name))

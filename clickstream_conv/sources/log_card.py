@@ -56,6 +56,7 @@ class LogCard:
     warned: list | None = None  # What limits the log, as data; None: an earlier run
     warnings: list = field(default_factory=list)  # The same in words
     seed: int | None = None  # Of the simulation; None: a real log
+    shop: str | None = None  # Which demo shop it is of; None: the first, or a real log
     memory: float | None = None  # Gigabytes that reading might take; None: read whole
     sample_share: float | None = None  # Share of sessions that is learned from; None: all
     max_rejected: float | None = None  # Share of rows that might be rejected; None: an earlier run
@@ -81,6 +82,7 @@ SOMETIMES = (
     "orders",
     "warned",
     "seed",
+    "shop",
     "memory",
     "sample_share",
     "max_rejected",

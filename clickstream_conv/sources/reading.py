@@ -206,9 +206,9 @@ def read_rows(
     source = with_names(source, path)
     mapping, name, notes = source.mapping, name_of(source, path), []
     if source.name == "demo" and not path:
-        from clickstream_conv.demo.simulate import simulate
+        from clickstream_conv.demo.shops import demo_shop
 
-        raw = simulate(sessions, seed)
+        raw = demo_shop(source.shop).simulate(sessions, seed)
     else:
         files = files_for(source, path or fetch(source.name))
         raw = (

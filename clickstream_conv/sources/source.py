@@ -95,6 +95,7 @@ class Source:
     traps: str = ""  # What easily goes wrong with it, in a sentence
     compare: str = ""  # A published figure of it, and who says so
     names: tuple = ()  # Its columns in order, for files of it that come without a header
+    shop: str = ""  # Which demo shop simulated it; empty: the first, or no demo at all
 
     def outcome(
         self,

@@ -17,6 +17,7 @@ import polars as pl
 
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture, spread_out
 from ..base.texts import count_in_words, percent
+from ..regression.intervals import CONFIDENCE
 from ..scoring.landmarks import SCORED
 from ..scoring.scorer import Scorer
 from .scenario import refuse_other, Scenario, STEP
@@ -139,12 +140,12 @@ def path_in_words(
     if not end["trained"]:
         words += (
             f" The model was trained after {', '.join(map(str, scorer.landmarks))} events, so this"
-            f" answer lies {end['status']} and flags nobody."
+            f" answer lies {end['status']} and changes no flag."
         )
     if end["revenue"] is not None and end["revenue"] == end["revenue"]:
         words += (
-            f" Expected revenue {end['revenue']:,.2f}, the mean of such sessions; a single one:"
-            f" {end['revenue_low']:,.2f} to {end['revenue_high']:,.2f}."
+            f" Expected revenue {end['revenue']:,.2f}, the mean of such sessions; {CONFIDENCE:.0%} of"
+            f" them bring {end['revenue_low']:,.2f} to {end['revenue_high']:,.2f}."
         )
     if isinstance(end["segment"], str):
         words += f" Segment: {end['segment']}."
