@@ -13,11 +13,11 @@ import textwrap
 import numpy as np
 import pandas as pd
 import polars as pl
-from ..demo.shops import demo_shop
 
 from ..base.pictures import BASE_RATE, BASELINE, baseline_of, LOOK, Picture
 from ..base.runs import Run
 from ..demo.habit_limit import ShopLimit
+from ..demo.shops import demo_shop
 from ..features.encoder import visitor_folds
 from ..features.sessions import session_table
 from ..judging.figures import FIGURES
