@@ -93,17 +93,19 @@ def rows_at_landmarks(
 def learn_by_fold(
     train: pl.DataFrame,  # Training events, with visitor
     card: LogCard,  # The log's card
+    kinds: str | int = 0,  # Kinds of visitors: auto, how many, or 0: none are learned
 ) -> tuple[
     EventEncoder, dict
 ]:  # The encoder of all of them; for each fold of visitors the encoder of the other folds
     "What is learned about events, so that no visitor's rows have learned from that visitor."
     folds = visitor_folds(train["visitor"])
+    whole = encoder_for(card, kinds).fit(train)
     others = {
-        f: encoder_for(card).fit(train.filter(folds != f))
+        f: encoder_for(card, kinds).fit(train.filter(folds != f), like=whole)
         for f in range(FOLDS)
         if (folds == f).any() and (folds != f).any()
     }
-    return encoder_for(card).fit(train), others
+    return whole, others
 
 # %% ../../nbs/features/12_sessions.ipynb #16384804
 def _encoded_by_fold(events: pl.DataFrame, encoder: EventEncoder, others: dict) -> pl.DataFrame:
