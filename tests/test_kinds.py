@@ -22,7 +22,7 @@ from clickstream_conv.features.mixture import (
     number_of_kinds,
     random_mixture,
 )
-from clickstream_conv.features.of_kinds import KIND_COLUMNS, kinds_in
+from clickstream_conv.features.of_kinds import KIND_COLUMNS, kinds_in, MOST_KINDS
 from clickstream_conv.features.sessions import judged_kinds, learn_by_fold, rows_at_landmarks
 from clickstream_conv.features.table import session_features
 from clickstream_conv.sources.log_card import LogCard
@@ -85,7 +85,9 @@ def test_shares_are_those_of_the_mixture(events, kinds, visits):
     mixture = learn_mixture(visits, 3)
     last = events.filter(pl.col("step") == pl.col("step").max().over("session_id"))
     words = kinds.words_
-    told = told_events(events, words).filter(pl.col("session_id").is_in(last["session_id"].implode()))
+    told = told_events(events, words).filter(
+        pl.col("session_id").is_in(last["session_id"].implode())
+    )
     ended = counted_visits(told, words)
     no_end = np.array(["(end)" not in text for _, text in ended.texts])
     joint = mixture.joint(ended) - (ended.counts[:, ~no_end] @ mixture.ratio[~no_end])
@@ -93,12 +95,18 @@ def test_shares_are_those_of_the_mixture(events, kinds, visits):
 
 
 def test_engines_agree(events, kinds):
-    few = events.filter(pl.col("session_id").is_in(events["session_id"].unique().sort().head(300).implode()))
+    few = events.filter(
+        pl.col("session_id").is_in(events["session_id"].unique().sort().head(300).implode())
+    )
     few = few.with_columns(
         price=pl.when(pl.col("step") % 7 == 0).then(None).otherwise("price"),
-        channel=pl.when(pl.col("step") == 1, pl.col("device") == "tablet").then(None).otherwise("channel"),
+        channel=pl.when(pl.col("step") == 1, pl.col("device") == "tablet")
+        .then(None)
+        .otherwise("channel"),
     )
-    expected = session_features(kinds.transform(few), LANDMARKS).select("session_id", "landmark", *KIND_COLUMNS[:4])
+    expected = session_features(kinds.transform(few), LANDMARKS).select(
+        "session_id", "landmark", *KIND_COLUMNS[:4]
+    )
     assert expected["kinds_log_odds"].is_finite().all()
     pandas = session_features(kinds.transform(few.to_pandas()), LANDMARKS)
     lazy = session_features(kinds.transform(few.lazy()), LANDMARKS).collect()
@@ -107,7 +115,9 @@ def test_engines_agree(events, kinds):
         duck = session_features(kinds.transform(relation), LANDMARKS).pl()
     for found in (pl.from_pandas(pandas), lazy, duck):
         found = found.select(expected.columns).sort("session_id", "landmark")
-        assert found.select("session_id", "landmark").equals(expected.select("session_id", "landmark"))
+        assert found.select("session_id", "landmark").equals(
+            expected.select("session_id", "landmark")
+        )
         columns = KIND_COLUMNS[:4]
         np.testing.assert_allclose(
             found.select(columns).to_numpy(), expected.select(columns).to_numpy(), atol=1e-9
@@ -128,6 +138,13 @@ def test_shares_add_up_and_do_not_look_ahead(events, kinds):
     assert early.select(KIND_COLUMNS[:4]).equals(late.select(KIND_COLUMNS[:4]))
 
 
+def test_every_entry_of_the_catalogue_is_made_where_there_are_as_many_kinds(events):
+    most = VisitorKinds(STATE, CONTEXT, number=MOST_KINDS).fit(events)
+    rows = session_features(most.transform(events), LANDMARKS)
+    assert [c for c in KIND_COLUMNS if c not in rows.columns] == []
+    np.testing.assert_allclose(shares_of(rows).to_numpy().sum(axis=1), 1.0, atol=1e-12)
+
+
 def test_a_long_visit_has_shares(events, kinds):
     one = events.filter(pl.col("session_id") == events["session_id"][0]).head(1)
     long = pl.concat([one] * 5_000).with_columns(step=pl.int_range(1, 5_001, dtype=pl.Int64))
@@ -146,7 +163,8 @@ def test_the_outcome_is_not_looked_at(events, kinds):
     drawn = VisitorKinds(STATE, CONTEXT, ("event", "won", "yes"), number=3)
     drawn.fit(events.with_columns(hits))
     rows = [
-        shares_of(session_features(one.transform(events), LANDMARKS)) for one in (kinds, other, drawn)
+        shares_of(session_features(one.transform(events), LANDMARKS))
+        for one in (kinds, other, drawn)
     ]
     assert rows[0].equals(rows[1]) and rows[0].equals(rows[2])
 
@@ -159,7 +177,9 @@ def test_no_visitor_helps_to_make_the_columns_of_his_own_rows(events, card):
     for log in (events, gone):
         whole, others = learn_by_fold(log, card, 2)
         start = whole if not made else made[0][0]
-        own = EventEncoder(**whole.get_params()).fit(log.filter(visitor_folds(log["visitor"]) != 0), like=start)
+        own = EventEncoder(**whole.get_params()).fit(
+            log.filter(visitor_folds(log["visitor"]) != 0), like=start
+        )
         made.append((start, own))
         assert others[0].kinds_.kinds_ == 2
     first, second = (own.transform(events.filter(fold)) for _, own in made)
@@ -188,6 +208,12 @@ def test_nothing_is_made_of_one_state_and_that_is_said(events):
     found = VisitorKinds(STATE, CONTEXT).fit(plain)
     assert found.kinds_ == 1 and "one state" in found.why_
     assert found.transform(plain).columns == plain.columns
+
+
+def test_a_log_without_context_has_kinds(events):
+    found = VisitorKinds(STATE, number=2).fit(events)
+    assert found.prior_ == {} and found.kinds_ == 2
+    assert kinds_in(found.transform(events).columns) == 2
 
 
 def test_one_kind_is_found_where_there_is_one():

@@ -8,6 +8,7 @@ __all__ = ['FOLDS', 'AUTO', 'after_each_event', 'EventEncoder', 'visitor_folds',
 # %% ../../nbs/features/10_encoder.ipynb #008bec05
 import narwhals.stable.v2 as nw
 import polars as pl
+from fastcore.basics import patch
 from narwhals.typing import IntoFrameT
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
@@ -63,7 +64,9 @@ class EventEncoder(EventTransformer):
     "All that is learned about events: price levels, page rates, odds of paths and of time spent, kinds."
 
     # what an encoder of an earlier run does not hold
-    kinds, context, kinds_ = 0, (), None
+    kinds: str | int = 0
+    context: tuple = ()
+    kinds_: VisitorKinds | None = None
 
     def __init__(
         self,
@@ -95,26 +98,30 @@ class EventEncoder(EventTransformer):
             self.kinds_ = _kinds_of(self).fit(events, like=like.kinds_ if like else None)
         return self
 
-    def transform(
-        self,
-        events: IntoFrameT,  # Canonical events in any frame
-    ) -> IntoFrameT:
-        "The events with all learned columns beside them."
-        check_is_fitted(self)
-        events = self.path_.transform(self.rates_.transform(self.prices_.transform(events)))
-        if self.timed:
-            events = self.dwell_.transform(events)
-        return self.kinds_.transform(events) if self.kinds_ else events
+# %% ../../nbs/features/10_encoder.ipynb #e76a4da9
+@patch
+def transform(
+    self: EventEncoder,
+    events: IntoFrameT,  # Canonical events in any frame
+) -> IntoFrameT:
+    "The events with all learned columns beside them."
+    check_is_fitted(self)
+    events = self.path_.transform(self.rates_.transform(self.prices_.transform(events)))
+    if self.timed:
+        events = self.dwell_.transform(events)
+    return self.kinds_.transform(events) if self.kinds_ else events
 
-    def fit_transform(  # ty: ignore[incompatible-method-override]
-        self,
-        events: pl.DataFrame,  # Canonical events of the training part
-        y=None,
-    ) -> pl.DataFrame:
-        "Fit on all of them, but give each fold of visitors what was learned from the other folds."
-        others = _by_fold(self, events)
-        self.fit(events)
-        return pl.concat(others) if others else self.transform(events)
+
+@patch
+def fit_transform(
+    self: EventEncoder,
+    events: pl.DataFrame,  # Canonical events of the training part
+    y=None,
+) -> pl.DataFrame:
+    "Fit on all of them, but give each fold of visitors what was learned from the other folds."
+    others = _by_fold(self, events)
+    self.fit(events)
+    return pl.concat(others) if others else self.transform(events)
 
 # %% ../../nbs/features/10_encoder.ipynb #b297e2da
 def visitor_folds(

@@ -30,8 +30,10 @@ PRICE_BANDS, PAUSE_BANDS, MOST_PIECES = 5, 16, 3  # bands; pieces in a cart that
 
 def _common(texts: pl.Series, most: int, least: int) -> list:
     "The most frequent texts, in order of the alphabet."
-    counts = texts.drop_nulls().value_counts().filter(pl.col("count") >= least)
-    return sorted(counts.sort("count", texts.name, descending=[True, False])[texts.name][:most])
+    counts = texts.drop_nulls().value_counts()
+    counts = counts.filter(pl.col("count") >= least)
+    counts = counts.sort("count", texts.name, descending=[True, False])
+    return sorted(counts[texts.name][:most])
 
 
 def _starting_columns(words: dict) -> list:
@@ -46,7 +48,8 @@ def _starting_columns(words: dict) -> list:
 # %% ../../nbs/features/09a_event_words.ipynb #ed0f331d
 def _price_edges(events: pl.DataFrame) -> tuple:
     "Between which prices the bands lie: for all, and by category."
-    priced = events.select("category", "price").drop_nulls("price")
+    priced = events.select("category", "price")
+    priced = priced.drop_nulls("price")
     priced = priced.filter(pl.col("price").is_not_nan())
     if priced.is_empty():
         return [], []
@@ -66,11 +69,13 @@ def _pause_edges(events: pl.DataFrame) -> list:
     "Between which pauses the bands lie, in whole microseconds: engines divide in different ways."
     events = events.sort("session_id", "step")
     same = pl.col("session_id") == pl.col("session_id").shift(1)
-    pauses = events.select(pl.when(same).then(pl.col("t") - pl.col("t").shift(1))).to_series()
-    known = pauses.drop_nulls().to_numpy()
+    pause = pl.col("t") - pl.col("t").shift(1)
+    known = events.select(_pause=pl.when(same).then(pause)).to_series().drop_nulls()
     if not len(known):
         return []
-    return np.unique(np.floor(np.quantile(known, np.arange(1, PAUSE_BANDS) / PAUSE_BANDS))).tolist()
+    shares = np.arange(1, PAUSE_BANDS) / PAUSE_BANDS
+    edges = np.floor(np.quantile(known.to_numpy(), shares))
+    return np.unique(edges).tolist()
 
 # %% ../../nbs/features/09a_event_words.ipynb #fcc81054
 class EventWords(EventTransformer):
@@ -90,7 +95,7 @@ class EventWords(EventTransformer):
         y=None,  # Not used
     ):
         "Learn which words there are, and where bands lie."
-        states = events.select(state=state_of(self.state)).to_series()
+        states = events.select(_state=state_of(self.state)).to_series()
         self.states_ = _common(states, MOST_STATES, 1)
         first = events.filter(pl.col("step") == 1)
         worded = [c for c in self.context if events.schema[c] in (pl.String, pl.Categorical)]
@@ -145,19 +150,29 @@ def _by_itself(words: EventWords) -> dict:
 def _places(frame: nw.LazyFrame, words: EventWords) -> nw.LazyFrame:
     "Each event with the place it leads to, the one before, and what was met by then."
     schema = frame.collect_schema()
-    texts = [c for c in ("item_id", "category", "event") if schema[c] != nw.String]
-    frame = frame.with_columns(nw.col(c).cast(nw.String) for c in texts)
-    frame = look_back(frame.with_columns(**_by_itself(words)))
+    for column in ("item_id", "category", "event"):
+        if schema[column] != nw.String:
+            frame = frame.with_columns(nw.col(column).cast(nw.String))
+    frame = frame.with_columns(**_by_itself(words))
+    frame = look_back(frame)
     frame = frame.with_columns(
         _cart=in_session(nw.col("_pieces").cum_sum()),
         _band_met=in_session(nw.col("_band").fill_null(strategy="forward")),
         _items=in_session(nw.col("_has_item").cum_sum()),
     )
     cart = _band_of(nw.col("_cart"), [more + 0.5 for more in range(MOST_PIECES)])
-    place = [nw.col("_state"), nw.col("_band_met").fill_null("-"), cart.fill_null("0")]
-    frame = frame.with_columns(_place=nw.concat_str(place, separator="/"))
+    place = nw.concat_str(
+        [
+            nw.col("_state"),
+            nw.col("_band_met").fill_null("-"),
+            cart.fill_null("0"),
+        ],
+        separator="/",
+    )
+    frame = frame.with_columns(_place=place)
     return frame.with_columns(
-        _before=in_session(nw.col("_place").shift(1)), _left=in_session(nw.col("_state").shift(1))
+        _before=in_session(nw.col("_place").shift(1)),
+        _left=in_session(nw.col("_state").shift(1)),
     )
 
 # %% ../../nbs/features/09a_event_words.ipynb #846eac83
@@ -168,16 +183,19 @@ GIVEN = tuple(f"{word}_given" for word in WORDS)  # columns of what each is give
 
 def _marks() -> dict:
     "Whether product and category are unknown (-), the first (f), met before (r), the same (s) or new (n)."
+    none, first = nw.lit("-"), nw.lit("f")
+    again, same, new = nw.lit("r"), nw.lit("s"), nw.lit("n")
     before = nw.col("_items") - nw.col("_has_item")
-    category, earlier = nw.col("category"), nw.col("_category_before")
-    item = nw.when(before < 0.5).then(nw.lit("f"))
-    item = item.when(nw.col("_nth_item") > 1).then(nw.lit("r")).otherwise(nw.lit("n"))
-    other = nw.when(earlier.is_null()).then(nw.lit("f")).when(category == earlier).then(nw.lit("s"))
-    other = other.when(nw.col("_nth_category") > 1).then(nw.lit("r")).otherwise(nw.lit("n"))
-    return dict(
-        _item=nw.when(nw.col("_has_item") < 0.5).then(nw.lit("-")).otherwise(item),
-        _kept=nw.when(category.is_null()).then(nw.lit("-")).otherwise(other),
-    )
+    item = nw.when(nw.col("_has_item") < 0.5).then(none)
+    item = item.when(before < 0.5).then(first)
+    item = item.when(nw.col("_nth_item") > 1).then(again)
+    category = nw.col("category")
+    earlier = nw.col("_category_before")
+    kept = nw.when(category.is_null()).then(none)
+    kept = kept.when(earlier.is_null()).then(first)
+    kept = kept.when(category == earlier).then(same)
+    kept = kept.when(nw.col("_nth_category") > 1).then(again)
+    return dict(_item=item.otherwise(new), _kept=kept.otherwise(new))
 
 
 def _flag(mark: str) -> nw.Expr:
@@ -188,14 +206,19 @@ def _flag(mark: str) -> nw.Expr:
 # %% ../../nbs/features/09a_event_words.ipynb #ec9f5021
 def _given(words: EventWords) -> dict:
     "What each word is given; null where there is no such word."
-    start = [nw.lit(START), *(named(nw.col(c), words.words_[c]) for c in words.starting_)]
-    what = nw.concat_str([nw.col("_state"), _flag("_item"), _flag("_kept")], separator="/")
-    open_ = (_flag("_item") == "x") | (_flag("_kept") == "x")
+    start = [nw.lit(START)]
+    for column in words.starting_:
+        start.append(named(nw.col(column), words.words_[column]))
     first = nw.concat_str(start, separator="/")
+    state = nw.col("_state")
+    item, kept = _flag("_item"), _flag("_kept")
+    what = nw.concat_str([state, item, kept], separator="/")
+    says = (item == "x") | (kept == "x")
+    new = nw.col("_item") != "r"
     return dict(
         _move_given=nw.when(nw.col("step") == 1).then(first).otherwise(nw.col("_before")),
-        _what_given=nw.when(open_).then(what),
-        _dear_given=nw.when(~nw.col("_band").is_null(), nw.col("_item") != "r").then(nw.col("_state")),
+        _what_given=nw.when(says).then(what),
+        _dear_given=nw.when(~nw.col("_band").is_null(), new).then(state),
         _pause_given=nw.col("_left"),
     )
 
@@ -209,15 +232,17 @@ def _said(words: EventWords) -> dict:
         _dear=nw.col("_band"),
         _pause=pause if words.pauses_ else nw.lit("0"),
     )
-    return {
-        name: nw.when(~nw.col(f"{name}_given").is_null(), ~word.is_null()).then(
-            nw.concat_str([nw.col(f"{name}_given"), word], separator=THEN)
-        )
-        for name, word in said.items()
-    }
+    found = {}
+    for name, word in said.items():
+        given = nw.col(f"{name}_given")
+        both = nw.concat_str([given, word], separator=THEN)
+        found[name] = nw.when(~given.is_null(), ~word.is_null()).then(both)
+    return found
 
 # %% ../../nbs/features/09a_event_words.ipynb #39b77213
-FOR_WORDS = "_state _band _pieces _has_item _cart _band_met _items _before _left _item _kept".split()
+FOR_WORDS = (
+    "_state _band _pieces _has_item _cart _band_met _items _before _left _item _kept".split()
+)
 
 
 def worded(

@@ -65,7 +65,9 @@ def _losses(table: pd.DataFrame, folds: np.ndarray, seed: int) -> np.ndarray:
         columns = preprocess(known, linear=False).fit(known)
         model = XGBClassifier(**QUICK_TREES, random_state=seed)
         model.fit(columns.transform(known), y[folds != fold])
-        p = np.clip(model.predict_proba(columns.transform(asked))[:, 1].astype(float), 1e-7, 1 - 1e-7)
+        p = np.clip(
+            model.predict_proba(columns.transform(asked))[:, 1].astype(float), 1e-7, 1 - 1e-7
+        )
         found[folds == fold] = -np.log(np.where(y[folds == fold] == 1, p, 1 - p))
     return found
 
@@ -117,6 +119,14 @@ def _figures(number: int, gain: Gain) -> tuple:
     )
 
 
+def _what_then(gain: Gain, kept: bool) -> str:
+    "What became of the columns, and why."
+    if kept:
+        return "they are kept" if gain.kept else "they are kept, as was asked for"
+    more = "no more than chance could do, so they" if gain.mean > 0 else "they"
+    return f"{more} are left out"
+
+
 def kinds_sentence(
     number: int,  # Of kinds that were told apart
     gain: Gain | None,  # What they brought; None: nobody can tell
@@ -130,9 +140,7 @@ def kinds_sentence(
     low, high = gain.ends
     what = "lower" if gain.mean > 0 else "raise"
     size, ends = abs(gain.mean), sorted((low, high) if gain.mean > 0 else (-low, -high))
-    then = "they are kept" if kept else "less than chance could do, so they are left out"
-    if kept and not gain.kept:
-        then = "they are kept, as was asked for"
+    then = _what_then(gain, kept)
     text = (
         f"{number} kinds of visitors were told apart by all that visitors do, whatever came of it;"
         f" what each kind does next {what}s the log-loss of visitors set aside by {size:.4f}"

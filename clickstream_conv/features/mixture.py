@@ -59,7 +59,10 @@ class Mixture:
         counted: Counted,  # Visits
     ) -> np.ndarray:  # (visits, kinds) log of kind and visit together, against all visits
         "How likely each visit is of each kind."
-        return counted.counts @ self.ratio + log_softmax(counted.ways @ self.prior, axis=1)[counted.way]
+        return (
+            counted.counts @ self.ratio
+            + log_softmax(counted.ways @ self.prior, axis=1)[counted.way]
+        )
 
     def likelihood(
         self,

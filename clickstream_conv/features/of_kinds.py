@@ -54,11 +54,13 @@ def odds_by_kinds(
     kinds: int,  # How many there are
 ) -> Made:  # Logarithm of the odds
     "The odds of the outcome, each kind's future weighed by how likely the kind is."
-    weights = _weights(kinds)
-    future = [nw.col(f"_future_{k}") for k in range(1, kinds + 1)]
-    yes = nw.sum_horizontal(*(w * p for w, p in zip(weights, future)))
-    no = nw.sum_horizontal(*(w * (1 - p) for w, p in zip(weights, future)))
-    return worked_out(yes.log() - no.log(), _parts(kinds))
+    yes, no = [], []
+    for k, weight in enumerate(_weights(kinds), start=1):
+        future = nw.col(f"_future_{k}")
+        yes.append(weight * future)
+        no.append(weight * (1 - future))
+    odds = nw.sum_horizontal(*yes).log() - nw.sum_horizontal(*no).log()
+    return worked_out(odds, _parts(kinds))
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #e3ae16c3
 def _names(kinds: int) -> tuple:
@@ -69,19 +71,36 @@ def _names(kinds: int) -> tuple:
 def _share_entry(kind: int, columns: list | None = None) -> Feature:
     "The entry of one kind, for a log with these columns; None: for one with all kinds."
     kinds = kinds_in(columns) if columns else MOST_KINDS
-    words = Words(f"kind of visitor {kind} (share)", f"{{}} visitors of kind {kind}", "share")
-    made = share_of_kind(kind, max(kinds, kind))
-    again = partial(_share_entry, kind)
-    return Feature(f"kind_{kind}", words, made, needs=_names(max(kinds, kind)), fitted=again)
+    kinds = max(kinds, kind)
+    return Feature(
+        f"kind_{kind}",
+        Words(
+            f"kind of visitor {kind} (share)",
+            f"{{}} visitors of kind {kind}",
+            "share",
+        ),
+        share_of_kind(kind, kinds),
+        needs=_names(kinds),
+        fitted=partial(_share_entry, kind),
+    )
 
 
 def _odds_entry(columns: list | None = None) -> Feature:
     "The entry of the odds, for a log with these columns; None: for one with all kinds."
     kinds = kinds_in(columns) if columns else MOST_KINDS
     kinds = max(kinds, 1)
-    words = Words("kinds of visitors (log-odds)", "odds of {} by the kinds of visitors", "exp")
-    needs = (*_names(kinds), *(f"_future_{k}" for k in range(1, kinds + 1)))
-    return Feature("kinds_log_odds", words, odds_by_kinds(kinds), needs=needs, fitted=_odds_entry)
+    futures = tuple(f"_future_{k}" for k in range(1, kinds + 1))
+    return Feature(
+        "kinds_log_odds",
+        Words(
+            "kinds of visitors (log-odds)",
+            "odds of {} by the kinds of visitors",
+            "exp",
+        ),
+        odds_by_kinds(kinds),
+        needs=(*_names(kinds), *futures),
+        fitted=_odds_entry,
+    )
 
 
 OF_KINDS = (

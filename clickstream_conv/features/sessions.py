@@ -244,7 +244,9 @@ def judged_kinds(
     others: dict,  # Fold: the encoder of the other folds, as made by learn_by_fold
     card: LogCard,  # The log's card
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
-) -> Sentence:  # What the kinds brought; where they bring nothing, they are taken out of all encoders
+) -> (
+    Sentence
+):  # What the kinds brought; where they bring nothing, they are taken out of all encoders
     "Whether kinds of visitors are kept, asked of visitors of the training part who were set aside."
     learned = encoder.kinds_
     if learned.kinds_ < 2:
@@ -282,16 +284,13 @@ def kinds_asked(
         f" {kinds!r}"
     )
 
-
 # %% ../../nbs/features/12_sessions.ipynb #f56da990
 def _rows_of_finished(run: Run, card: LogCard, landmarks: tuple, *learned):
     "The finished sessions of a run as session rows, all at once."
     yield ready_made_table(read_run_table(run, card.kind.kept_as))
 
 
-def _rows_of_events(
-    run: Run, card: LogCard, landmarks: tuple, encoder: EventEncoder, others: dict
-):
+def _rows_of_events(run: Run, card: LogCard, landmarks: tuple, encoder: EventEncoder, others: dict):
     "Session rows of a run, partition by partition; a log that was read whole is one."
     save_model(
         run,
