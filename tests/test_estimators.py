@@ -57,7 +57,14 @@ OF_SESSION_ROWS = {  # these take session rows: frames whose columns have names 
     "WordColumns",
     "Worth",
 }
-OF_EVENTS = {"DwellOdds", "PageRates", "PathOdds", "PriceLevels"}  # these take events
+OF_EVENTS = {  # these take events
+    "DwellOdds",
+    "EventWords",
+    "PageRates",
+    "PathOdds",
+    "PriceLevels",
+    "VisitorKinds",
+}
 OF_PROBABILITIES = {"CalibrationMap"}  # takes one column of probabilities
 
 

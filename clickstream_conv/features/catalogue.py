@@ -61,7 +61,8 @@ def features_made(
     clock: tuple,  # What the log's clock can tell: of FINE_CLOCK and CALENDAR
 ) -> list:  # Features, in the order of the table
     "The features that a log has all for."
-    return [one for one in FEATURES.values() if one.is_made(present, clock)]
+    suited = [one.fitted(present) if one.fitted else one for one in FEATURES.values()]
+    return [one for one in suited if one.is_made(present, clock)]
 
 
 def periods() -> dict:  # Feature: after how much it starts again

@@ -17,6 +17,7 @@ from sklearn.utils import resample
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .catalogue import periods
+from .of_kinds import KIND_SHARES
 
 # %% ../../nbs/features/11_columns.ipynb #4386e595
 NOT_FEATURES = (
@@ -26,6 +27,7 @@ NOT_FEATURES = (
     "part",
     "converted",
     "revenue",
+    *KIND_SHARES,
 )  # columns of the session table that no model sees
 
 

@@ -8,6 +8,7 @@ __all__ = ['ADDED', 'LOWEST', 'HIGHEST', 'LAST', 'WORKED_OUT', 'ALONG', 'HOW', '
            'follows', 'Contradiction', 'above', 'of_nothing', 'no_count', 'Measure', 'Feature']
 
 # %% ../../nbs/features/02_feature.ipynb #47652fcd
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import narwhals.stable.v2 as nw
@@ -187,6 +188,8 @@ class Feature:
     wrong: tuple = ()  # Each a Contradiction of another form
     measure: Measure | None = None  # As a measure of behaviour
     period: float = 0.0  # After how much it starts again, such as 24 hours; 0: never
+    # Columns of events to the entry as it suits a log with them; None: it suits all logs alike
+    fitted: Callable | None = None
 
     def is_made(
         self,

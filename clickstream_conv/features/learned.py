@@ -118,14 +118,22 @@ class EventTransformer(TransformerMixin, BaseEstimator):
         "What it puts beside events."
         raise NotImplementedError(f"{type(self).__name__} does not say what it puts beside events")
 
+    def given(
+        self,
+        events: nw.LazyFrame,  # Canonical events
+    ) -> nw.LazyFrame:
+        "Events as its steps take them."
+        return events
+
     def transform(
         self,
         events: IntoFrameT,  # Canonical events in any frame
     ) -> IntoFrameT:
         "The events with the learned columns beside them."
         check_is_fitted(self)
-        frame = nw.from_native(events).lazy()  # ty: ignore[no-matching-overload]
-        return as_native(with_steps(frame, self.steps()).drop(*self.aside), events)
+        frame = self.given(nw.from_native(events).lazy())  # ty: ignore[no-matching-overload]
+        made = with_steps(frame, self.steps())
+        return as_native(made.drop(*self.aside, strict=False), events)
 
 # %% ../../nbs/features/08_learned.ipynb #1e7cbf73
 class PriceLevels(EventTransformer):

@@ -44,6 +44,7 @@ from clickstream_conv.features.feature import (
     Words,
     worked_out,
 )
+from .of_kinds import OF_KINDS
 
 # %% ../../nbs/features/04_registry.ipynb #ec687e7e
 def _events_of(kind: str, title: str, **more) -> Feature:
@@ -409,7 +410,7 @@ _RATES = (
 # %% ../../nbs/features/04_registry.ipynb #02886cd5
 _BEFORE = (*_EVENTS, *_BREADTH, *_NAMED, *_CART, *_DEAR, *_EXTREMES, *_SUMS, *_LAST_EVENT)
 _LATEST = (*_LAST_LEARNED, *_LAST_PAUSE)
-_BEHIND = (*_VARIETY, *_PRICES, *_TEMPO, *_PACE, *_CALENDAR, *_MEANS, *_RATES)
+_BEHIND = (*_VARIETY, *_PRICES, *_TEMPO, *_PACE, *_CALENDAR, *_MEANS, *_RATES, *OF_KINDS)
 BEFORE_CONTEXT = _BEFORE[-1].name  # the columns that a log brings along stand behind this one
 FEATURES = {
     one.name: one for one in (*_BEFORE, *_LATEST, *_BEHIND)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_ROWS', 'MODEL_ROWS_PER_GB', 'rows_at_landmarks', 'learn_by_fold', 'rows_of_both_parts', 'session_table',
-           'complete_ready_made', 'ready_made_table', 'build_sessions', 'session_partitions', 'size_by_landmark',
-           'load_sessions']
+           'complete_ready_made', 'ready_made_table', 'judged_kinds', 'kinds_asked', 'build_sessions',
+           'session_partitions', 'size_by_landmark', 'load_sessions']
 
 # %% ../../nbs/features/12_sessions.ipynb #07c24fb4
 import pandas as pd
@@ -14,7 +14,9 @@ import polars as pl
 from ..base.findings import as_kept, chosen_value, exact_count, Sentence
 from ..base.models_kept import save_model
 from ..base.runs import parquet_table, read_run_table, Run, write_json, write_table
-from .encoder import encoder_for, EventEncoder, FOLDS, visitor_folds
+from .encoder import AUTO, encoder_for, EventEncoder, FOLDS, visitor_folds
+from .kinds_worth import asked_events, gain_of_kinds, kinds_sentence
+from .of_kinds import MOST_KINDS
 from .outcomes import KEYS, LANDMARKS, outcomes
 from .table import session_features
 from ..sources.card import event_partitions, load_card, load_events
@@ -93,17 +95,19 @@ def rows_at_landmarks(
 def learn_by_fold(
     train: pl.DataFrame,  # Training events, with visitor
     card: LogCard,  # The log's card
+    kinds: str | int = 0,  # Kinds of visitors: auto, how many, or 0: none are learned
 ) -> tuple[
     EventEncoder, dict
 ]:  # The encoder of all of them; for each fold of visitors the encoder of the other folds
     "What is learned about events, so that no visitor's rows have learned from that visitor."
     folds = visitor_folds(train["visitor"])
+    whole = encoder_for(card, kinds).fit(train)
     others = {
-        f: encoder_for(card).fit(train.filter(folds != f))
+        f: encoder_for(card, kinds).fit(train.filter(folds != f), like=whole)
         for f in range(FOLDS)
         if (folds == f).any() and (folds != f).any()
     }
-    return encoder_for(card).fit(train), others
+    return whole, others
 
 # %% ../../nbs/features/12_sessions.ipynb #16384804
 def _encoded_by_fold(events: pl.DataFrame, encoder: EventEncoder, others: dict) -> pl.DataFrame:
@@ -233,15 +237,61 @@ def _rows_by_part(table: pl.DataFrame) -> dict:
     "How many rows each part has."
     return {part: int((table["part"] == part).sum()) for part in ("train", "test")}
 
+# %% ../../nbs/features/12_sessions.ipynb #3f639774
+def judged_kinds(
+    train: pl.DataFrame,  # Training events, with visitor and part
+    encoder: EventEncoder,  # Learned from them, with kinds of visitors
+    others: dict,  # Fold: the encoder of the other folds, as made by learn_by_fold
+    card: LogCard,  # The log's card
+    landmarks: tuple = LANDMARKS,  # Events seen before predicting
+) -> (
+    Sentence
+):  # What the kinds brought; where they bring nothing, they are taken out of all encoders
+    "Whether kinds of visitors are kept, asked of visitors of the training part who were set aside."
+    learned = encoder.kinds_
+    if learned.kinds_ < 2:
+        return kinds_sentence(1, None, False, learned.why_)
+    asked = asked_events(train)
+    rows = rows_at_landmarks(_encoded_by_fold(asked, encoder, others), asked, card, landmarks)
+    gain = gain_of_kinds(rows)
+    kept = encoder.kinds != AUTO or gain is not None and gain.kept
+    if not kept:
+        for one in (encoder, *others.values()):
+            one.kinds_ = None
+    return kinds_sentence(learned.kinds_, gain, kept, "too few convert to judge them")
+
+
+def _learned(run: Run, card: LogCard, landmarks: tuple, kinds: str | int) -> tuple:
+    "Encoders of all and by fold, and what is said of kinds of visitors; of finished sessions nothing."
+    if not card.kind.has_events:
+        return None, {}, []
+    train = load_events(run, "train")
+    encoder, others = learn_by_fold(train, card, kinds)
+    said = [judged_kinds(train, encoder, others, card, landmarks)] if kinds else []
+    return encoder, others, said
+
+# %% ../../nbs/features/12_sessions.ipynb #faa70292
+def kinds_asked(
+    kinds: str | int,  # As a run is told: auto, or a number as text
+) -> str | int:  # auto, or a number: 0 for none
+    "How many kinds of visitors are looked for."
+    if kinds == AUTO:
+        return AUTO
+    if str(kinds).isdigit() and int(kinds) <= MOST_KINDS:
+        return 0 if int(kinds) < 2 else int(kinds)
+    raise ValueError(
+        f"kinds must be {AUTO}, 0 for none, or how many kinds of visitors, 2 to {MOST_KINDS}; found"
+        f" {kinds!r}"
+    )
+
 # %% ../../nbs/features/12_sessions.ipynb #f56da990
-def _rows_of_finished(run: Run, card: LogCard, landmarks: tuple):
+def _rows_of_finished(run: Run, card: LogCard, landmarks: tuple, *learned):
     "The finished sessions of a run as session rows, all at once."
     yield ready_made_table(read_run_table(run, card.kind.kept_as))
 
 
-def _rows_of_events(run: Run, card: LogCard, landmarks: tuple):
+def _rows_of_events(run: Run, card: LogCard, landmarks: tuple, encoder: EventEncoder, others: dict):
     "Session rows of a run, partition by partition; a log that was read whole is one."
-    encoder, others = learn_by_fold(load_events(run, "train"), card)
     save_model(
         run,
         "features",
@@ -302,10 +352,12 @@ def build_sessions(
     run: Run,  # The run's folder
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
     most_rows: int = MOST_ROWS,  # Rows of each part that models see; 0: all
+    kinds: str = AUTO,  # Kinds of visitors: auto: as many as help; how many; 0: none
 ) -> pl.DataFrame:  # Session rows that models see
     "Make the session table and the encoder of a run, and keep both."
     card, written, sizes, rows = load_card(run), [], [], dict(train=0, test=0)
-    for number, table in enumerate(_ALL_ROWS[card.kind](run, card, tuple(landmarks))):
+    *learned, of_kinds = _learned(run, card, tuple(landmarks), kinds_asked(kinds))
+    for number, table in enumerate(_ALL_ROWS[card.kind](run, card, tuple(landmarks), *learned)):
         written.append(write_table(run, f"sessions/part-{number:03d}.parquet", table))
         rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
         sizes.append(size_by_landmark(table.filter(pl.col("part") == "train").to_pandas()))
@@ -321,7 +373,7 @@ def build_sessions(
     partitioned = len(written) > 1 or len(table) < sum(rows.values())
     for old in set(session_partitions(run)) - set(written if partitioned else []):
         old.unlink()
-    said = [*_sample_sentences(rows, _rows_by_part(table)), *unreached]
+    said = [*of_kinds, *_sample_sentences(rows, _rows_by_part(table)), *unreached]
     kept = _sizes_together(sizes).reset_index().to_dict("list")
     write_json(run, "metrics/features.json", kept | (as_kept(said) if said else {}))
     return table
