@@ -9,7 +9,10 @@ import pytest
 
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
-from clickstream_conv.features.visit import VisitColumns
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.features.encoder import EventEncoder
+from clickstream_conv.features.table import session_features
+from clickstream_conv.features.visit import VisitColumns, VisitState
 from clickstream_conv.log.rules import Rules
 from clickstream_conv.models.families import FAMILIES
 from clickstream_conv.scoring import quick
@@ -219,3 +222,23 @@ def test_a_price_and_a_pause_at_a_split_fall_on_the_same_side(shop):
             [keyed[key][name] for key in zip(rows["session_id"], rows["landmark"])], float
         )
         np.testing.assert_array_equal(ours, expected, err_msg=name)
+
+
+def test_kinds_of_visitors_are_followed_event_by_event():
+    "Sums, words and odds of kinds are those of the table, to the last digits of a logarithm."
+    events = simulate(2_500, 6)
+    context = ("channel", "device", "returning")
+    encoder = EventEncoder(state=("event", "page"), kinds=3, context=context).fit(events)
+    assert encoder.kinds_.kinds_ == 3
+    given = encoder.transform(events.with_columns(_asked=True))
+    rows = session_features(given, "_asked", context, ("page",), "us")
+    assert "kinds_log_odds" in rows.columns
+    columns, found = VisitColumns(encoder, context, ("page",), "us"), []
+    for _, part in events.sort("session_id", "step").group_by("session_id", maintain_order=True):
+        state = VisitState()
+        found += [columns.add(state, event) for event in part.iter_rows(named=True)]
+    live = pl.DataFrame(found, schema=rows.schema, orient="row")
+    numbers = [name for name, kind in rows.schema.items() if kind.is_float()]
+    assert live.drop(numbers).equals(rows.drop(numbers))
+    for name in numbers:
+        np.testing.assert_allclose(live[name], rows[name], rtol=1e-9, atol=1e-9, err_msg=name)
