@@ -23,6 +23,7 @@ def _known(function: Callable) -> Callable:
     def found(*values):
         return None if None in values else function(*values)
 
+    found.known = function
     return found
 
 
@@ -213,15 +214,41 @@ def _chosen(condition: Callable, then: Callable, otherwise: Callable) -> Callabl
     return lambda row: then(row) if condition(row) is True else otherwise(row)
 
 
+def _of_one(made: Callable, one: Callable) -> Callable:
+    "What an operation makes of one argument."
+    known = getattr(made, "known", None)
+    if known is None:
+        return lambda row: made(one(row))
+    return lambda row: None if (a := one(row)) is None else known(a)
+
+
+def _of_two(made: Callable, one: Callable, other: Callable) -> Callable:
+    "What an operation makes of two arguments."
+    known = getattr(made, "known", None)
+    if known is None:
+        return lambda row: made(one(row), other(row))
+
+    def found(row):
+        a = one(row)
+        if a is None:
+            return None
+        b = other(row)
+        return None if b is None else known(a, b)
+
+    return found
+
+
 def _applied(made: Callable, of: list) -> Callable:
     "What an operation makes of its arguments."
     if len(of) == 1:
-        (one,) = of
-        return lambda row: made(one(row))
+        return of[0] if made in _OF_SEVERAL else _of_one(made, *of)
     if len(of) == 2:
-        one, other = of
-        return lambda row: made(one(row), other(row))
+        return _of_two(made, *of)
     return lambda row: made(*[part(row) for part in of])
+
+
+_OF_SEVERAL = (_both, _either, _highest, _lowest, _first_known)  # of one value, that value
+
 
 # %% ../../nbs/features/05a_plain.ipynb #0de66f69
 def _begun(node) -> Callable:
