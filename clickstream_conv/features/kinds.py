@@ -258,7 +258,7 @@ class VisitorKinds(EventTransformer):
         if self.kinds_ < 2:
             return events
         frame = worded(nw.from_native(events).lazy(), self.words_)  # ty: ignore[no-matching-overload]
-        frame = frame.with_columns(**self._columns())
+        frame = self._put(frame)
         return as_native(frame.drop(*WORDS, *GIVEN, "_place"), events)
 
 # %% ../../nbs/features/09c_kinds.ipynb #b50c4003
@@ -335,25 +335,61 @@ def _keep(self: VisitorKinds, told: pl.DataFrame, visits: Counted, mixture: Mixt
     self.shares_ = belongs.mean(axis=0).tolist()
     self.trace_ = mixture.trace
 
-# %% ../../nbs/features/09c_kinds.ipynb #0683d714
+# %% ../../nbs/features/09c_kinds.ipynb #7d958363
+def _code(column: str, tables: list) -> pl.Expr:
+    "The place of each text in its tables; behind the last where it is not in them."
+    keys = list(tables[0])
+    if not keys:
+        return pl.lit(0, pl.UInt32)
+    text = pl.col(column).cast(pl.String).fill_null("")
+    places = range(len(keys))
+    return text.replace_strict(keys, places, default=len(keys), return_dtype=pl.UInt32)
+
+
+def _value(of, column: str, table: dict, default: float):
+    "A kind's number for each text of a column: of is narwhals, or polars where texts have codes."
+    if of is nw:
+        return look_up(nw.col(column), table, default)
+    values = pl.Series([*table.values(), default], dtype=pl.Float64)
+    return pl.lit(values).gather(pl.col(f"_code_{column}"))
+
+
 @patch
-def _added_by(self: VisitorKinds, kind: int) -> nw.Expr:
+def _looked_up(self: VisitorKinds) -> dict:
+    "Each column of texts with its tables, one a kind."
+    return {**self.prior_, **self.ratios_, "_place": self.futures_}
+
+# %% ../../nbs/features/09c_kinds.ipynb #481dd3d3
+@patch
+def _added_by(self: VisitorKinds, kind: int, of):
     "What an event adds to the log of how likely the visit is for a kind."
-    first = nw.lit(self.first_[kind])
+    first = of.lit(self.first_[kind])
     for column, tables in self.prior_.items():
-        first = first + look_up(nw.col(column), tables[kind], 0.0)
-    added = nw.when(nw.col("step") == 1).then(first).otherwise(0.0)
-    for word in WORDS:
-        added = added + look_up(nw.col(word), self.ratios_[word][kind], 0.0)
+        first = first + _value(of, column, tables[kind], 0.0)
+    added = of.when(of.col("step") == 1).then(first).otherwise(0.0)
+    for word, tables in self.ratios_.items():
+        added = added + _value(of, word, tables[kind], 0.0)
     return added
 
 
 @patch
-def _columns(self: VisitorKinds) -> dict:
+def _columns(self: VisitorKinds, of=nw) -> dict:
     "Two columns a kind."
     found = {}
     for kind in range(self.kinds_):
-        future = look_up(nw.col("_place"), self.futures_[kind], self.future_[kind])
-        found[f"_kind_{kind + 1}"] = self._added_by(kind)
+        future = _value(of, "_place", self.futures_[kind], self.future_[kind])
+        found[f"_kind_{kind + 1}"] = self._added_by(kind, of)
         found[f"_future_{kind + 1}"] = future
     return found
+
+
+@patch
+def _put(self: VisitorKinds, told: nw.LazyFrame) -> nw.LazyFrame:
+    "Events in words with two columns a kind."
+    if not told.implementation.is_polars():
+        return told.with_columns(**self._columns())
+    tables = self._looked_up()
+    codes = {f"_code_{column}": _code(column, found) for column, found in tables.items()}
+    frame = told.to_native().with_columns(**codes)
+    frame = frame.with_columns(**self._columns(pl))
+    return nw.from_native(frame.drop(*codes))
