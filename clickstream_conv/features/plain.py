@@ -249,7 +249,6 @@ def _applied(made: Callable, of: list) -> Callable:
 
 _OF_SEVERAL = (_both, _either, _highest, _lowest, _first_known)  # of one value, that value
 
-
 # %% ../../nbs/features/05a_plain.ipynb #0de66f69
 def _begun(node) -> Callable:
     "A function of a row for an operation that stands first."
