@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
-from ..demo.shops import demo_shop, KINDS_SHOP
 
 from ..base.runs import Run, write_json, write_table
+from ..demo.shops import demo_shop, KINDS_SHOP
 from ..log.contract import write_contract
 from ..log.mapping_files import refuse_no_pairs
 from clickstream_conv.sources.card import (
