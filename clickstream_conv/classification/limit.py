@@ -24,7 +24,7 @@ def _root_mean_square(errors: np.ndarray) -> float:
     "The size of errors."
     return float(np.sqrt(np.mean(np.asarray(errors) ** 2)))
 
-
+# %% ../../nbs/classification/04_limit.ipynb #8cab8fcd
 def limit_in_words(
     best: ShopLimit | None,  # Of the rows, as made by limit_of_rows
     table: pd.DataFrame,  # The rows: converted, landmark

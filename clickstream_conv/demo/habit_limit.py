@@ -15,6 +15,7 @@ from scipy.stats import qmc
 
 from clickstream_conv.demo.habit_futures import (
     ADDED,
+    bands_by_kind,
     BUYS,
     chances_at,
     futures_after,
@@ -22,7 +23,6 @@ from clickstream_conv.demo.habit_futures import (
     LATER,
 )
 from clickstream_conv.demo.habits import (
-    band_chances,
     HabitShop,
     make_habit_shop,
     pause_middle,
@@ -57,66 +57,108 @@ def trait_groups(
     return ndtri(np.stack(points))
 
 
-def _band_of_item(item: np.ndarray, traits: np.ndarray, habits: HabitShop) -> np.ndarray:
-    "How likely the band of each item is: (draw, kind, n); 1 where there is no item."
-    bands = np.stack([band_chances(k, traits, habits) for k in range(len(KINDS))], axis=1)
-    return np.where(item >= 0, bands[:, :, habits.shop.band[item] - 1], 1.0)
+def _band_of_item(
+    item: np.ndarray,  # (n,) number of the item, -1 for none
+    traits: np.ndarray,  # (draw, trait)
+    habits: HabitShop,  # The shop
+) -> np.ndarray:  # (draw, kind, n)
+    "How likely the band of each item is; 1 where there is no item."
+    bands = bands_by_kind(traits, habits)
+    number = habits.shop.band[item] - 1
+    likely = np.take(bands, number, axis=2)
+    return np.where(item >= 0, likely, 1.0)
 
 
-def _pause_densities(one: LogStep, traits: np.ndarray, habits: HabitShop) -> np.ndarray:
-    "The density of each pause, up to a factor that is the same for all draws and kinds: (draw, kind, n)."
-    kinds, actions = np.arange(len(KINDS))[:, None, None], one.before.action[None, :, None]
-    seen, spread = one.step - 1, habits.shop.pause_spread
-    middle = np.moveaxis(pause_middle(kinds, actions, traits, seen, habits), 2, 0)
+def _pause_densities(
+    one: LogStep,  # The events
+    traits: np.ndarray,  # (draw, trait)
+    habits: HabitShop,  # The shop
+) -> np.ndarray:  # (draw, kind, n)
+    "The density of each pause, up to a factor that is the same for all draws and kinds."
+    kinds = np.arange(len(KINDS)).reshape(-1, 1, 1)
+    actions = one.before.action.reshape(1, -1, 1)
+    seen = one.step - 1
+    spread = habits.shop.pause_spread
+    middle = pause_middle(kinds, actions, traits, seen, habits)
+    middle = np.moveaxis(middle, 2, 0)
     deviation = (np.log(one.seconds) - middle) / spread
-    return np.exp(-(deviation**2) / 2 - log_ndtr((np.log(LONGEST_PAUSE) - middle) / spread))
+    longest = (np.log(LONGEST_PAUSE) - middle) / spread
+    return np.exp(-(deviation**2) / 2 - log_ndtr(longest))
 
 # %% ../../nbs/demo/07_habit_limit.ipynb #d8ae02a2
-def _first_weights(one: LogStep, traits: np.ndarray, habits: HabitShop) -> np.ndarray:
-    "How likely each kind is and begins like this: (draw, kind, n), up to a factor for each session."
+def _first_weights(
+    one: LogStep,  # The first events
+    traits: np.ndarray,  # (draw, trait)
+    habits: HabitShop,  # The shop
+) -> np.ndarray:  # (draw, kind, n), up to a factor for each session
+    "How likely each kind is and begins like this."
     action, item, _ = one.event
-    entry = log_first(one.context, action, np.full(len(item), -1), habits.shop)
+    no_item = np.full(len(item), -1)
+    entry = log_first(one.context, action, no_item, habits.shop)
     refuse_impossible(one.rows, entry)
-    return softmax(entry, axis=0) * _band_of_item(item, traits, habits)
+    bands = _band_of_item(item, traits, habits)
+    return softmax(entry, axis=0) * bands
 
 
-def _event_chances(one: LogStep, traits: np.ndarray, habits: HabitShop) -> np.ndarray:
-    "How likely an event is for each draw and kind: (draw, kind, n)."
-    (action, item, category), before, shop = one.event, one.before, habits.shop
+def _event_chances(
+    one: LogStep,  # Later events
+    traits: np.ndarray,  # (draw, trait)
+    habits: HabitShop,  # The shop
+) -> np.ndarray:  # (draw, kind, n)
+    "How likely an event is for each draw and kind."
+    action, item, category = one.event
+    before, shop = one.before, habits.shop
     moves = chances_at(traits, one.step - 1, habits)
-    place = (shop.band[before.item], before.size, before.action)
-    shown = category_probability(before.category, shop.stay[:, None], category, shop)
-    new = shown * _band_of_item(item, traits, habits) * shop.item_share[item]
-    seen = np.where(action == PRODUCT, new, np.where(action == LISTING, shown, 1.0))
+    band = shop.band[before.item]
+    made = moves[:, :, band, before.size, before.action, action]
+    returned = moves[:, :, band, before.size, before.action, AGAIN]
+    stay = shop.stay[:, None]
+    shown = category_probability(before.category, stay, category, shop)
+    popular = shop.item_share[item]
+    new = shown * _band_of_item(item, traits, habits) * popular
+    seen = np.where(action == LISTING, shown, 1.0)
+    seen = np.where(action == PRODUCT, new, seen)
     again = (action == PRODUCT) & (item == before.item)
-    chance = moves[:, :, *place, action] * seen + moves[:, :, *place, AGAIN] * again
+    chance = made * seen + returned * again
     return chance * _pause_densities(one, traits, habits)
 
 # %% ../../nbs/demo/07_habit_limit.ipynb #24abb895
-def _predicted(
-    one: LogStep, weight: np.ndarray, after: np.ndarray, habits: HabitShop
-) -> np.ndarray:
-    "Probability and revenue of each session by one group of draws: (2, n)."
-    shop, to = habits.shop, one.after
-    found = np.empty((2, len(one.where)))
-    value, price = shop.price[to.cart].sum(axis=1), shop.price[to.item]
-    for begin in range(0, len(one.where), _AT_ONCE):
-        some = slice(begin, begin + _AT_ONCE)
-        place = [axis[some] for axis in (shop.band[to.item], to.size, to.action, to.category)]
-        asked = (weight[:, :, None, some] * after[:, :, :, *place]).sum(axis=(0, 1))
-        found[0, some] = asked[BUYS]
-        found[1, some] = value[some] * asked[KEPT] + price[some] * asked[ADDED] + asked[LATER]
-    return found
-
-
 _AT_ONCE = 4_000  # sessions that are predicted at once
 
 
-def _follow_group(steps: list, traits: np.ndarray, wanted: list, habits: HabitShop):
-    "Yields, for each landmark, the logarithm of the group's weight and its predictions."
+def _predicted(
+    one: LogStep,  # The events after which is asked
+    weight: np.ndarray,  # (draw, kind, n), summing to 1 for each session
+    after: np.ndarray,  # (draw, kind, question, band, size, action, category)
+    habits: HabitShop,  # The shop
+) -> np.ndarray:  # (2, n)
+    "Probability and revenue of each session by one group of draws."
+    shop, to = habits.shop, one.after
+    band, size = shop.band[to.item], to.size
+    value = shop.price[to.cart].sum(axis=1)
+    price = shop.price[to.item]
+    parts = []
+    for begin in range(0, len(size), _AT_ONCE):
+        some = slice(begin, begin + _AT_ONCE)
+        place = (band[some], size[some], to.action[some], to.category[some])
+        follows = after[:, :, :, *place]
+        parts.append(np.einsum("pkn,pkfn->fn", weight[:, :, some], follows))
+    asked = np.concatenate(parts, axis=1)
+    revenue = value * asked[KEPT] + price * asked[ADDED] + asked[LATER]
+    return np.stack([asked[BUYS], revenue])
+
+# %% ../../nbs/demo/07_habit_limit.ipynb #ea3e7a48
+def _follow_group(
+    steps: list,  # Of LogStep
+    traits: np.ndarray,  # (draw, trait) of the group
+    wanted: list,  # Landmarks
+    habits: HabitShop,  # The shop
+):  # Yields, for each landmark, the logarithm of the group's weight and its predictions
+    "Weigh one group's draws by the events of each session, and predict."
     after = futures_after(traits, wanted, habits)
-    count = steps[0].sessions
-    weight, scale = np.zeros((len(traits), len(KINDS), count)), np.zeros(count)
+    sessions = steps[0].sessions
+    weight = np.zeros((len(traits), len(KINDS), sessions))
+    scale = np.zeros(sessions)
     for one in steps:
         if one.step == 1:
             found = _first_weights(one, traits, habits)
@@ -127,12 +169,15 @@ def _follow_group(steps: list, traits: np.ndarray, wanted: list, habits: HabitSh
         with np.errstate(divide="ignore"):
             scale[one.where] += np.log(total)
         refuse_impossible(one.rows, scale[None, one.where])
-        weight[:, :, one.where] = found / total
+        own = found / total
+        weight[:, :, one.where] = own
         if one.step in wanted:
-            own = weight[:, :, one.where]
             yield scale[one.where], _predicted(one, own, after[one.step], habits)
 
 # %% ../../nbs/demo/07_habit_limit.ipynb #28f91eb6
+LIMIT_COLUMNS = ("probability", "revenue", "probability_error", "revenue_error")
+
+
 @dataclass(frozen=True, eq=False)
 class ShopLimit:
     "The best predictions for a log, and what is needed to say how sure they are where draws gave them."
@@ -143,27 +188,46 @@ class ShopLimit:
     without: np.ndarray
     draws: int = 0  # How many were drawn; 0: it is exact
 
-
-def _weighed(scales: np.ndarray, found: np.ndarray) -> tuple:
-    "Weighted means of the groups, their standard errors, and the means without each group."
-    weights = softmax(scales, axis=0)[:, None]
-    mean = (weights * found).sum(axis=0)
-    spread = (weights**2 * (found - mean) ** 2).sum(axis=0)
-    error = np.sqrt(len(found) / (len(found) - 1) * spread)
-    rest = 1 - weights[:, 0]
-    without = (mean[0] - weights[:, 0] * found[:, 0]) / np.maximum(rest, 1e-12)
+# %% ../../nbs/demo/07_habit_limit.ipynb #b1a93907
+def _weighed(
+    scales: np.ndarray,  # (group, n) logarithm of each group's weight
+    found: np.ndarray,  # (group, 2, n) its predictions
+) -> tuple:  # Means (2, n), standard errors (2, n), probabilities without each group (n, group)
+    "The groups put together by their weights."
+    groups = len(found)
+    weights = softmax(scales, axis=0)
+    mean = np.einsum("gn,gin->in", weights, found)
+    apart = (found - mean) ** 2
+    spread = np.einsum("gn,gin->in", weights**2, apart)
+    error = np.sqrt(groups / (groups - 1) * spread)
+    rest = np.maximum(1 - weights, 1e-12)
+    own = weights * found[:, 0]
+    without = (mean[0] - own) / rest
     return mean, error, without.T
 
 
-def _rows_at(one: LogStep, mean: np.ndarray, error: np.ndarray) -> pl.DataFrame:
+def _rows_at(
+    one: LogStep,  # The events after which is asked
+    mean: np.ndarray,  # (2, n)
+    error: np.ndarray,  # (2, n)
+) -> pl.DataFrame:  # session, session_id, landmark and LIMIT_COLUMNS
     "The predictions of one landmark, as a frame."
-    values = dict(probability=mean[0], revenue=mean[1])
-    errors = dict(probability_error=error[0], revenue_error=error[1])
-    return one.rows.select("session", "session_id", landmark="step").with_columns(
-        pl.Series(name, of, dtype=pl.Float64) for name, of in (values | errors).items()
-    )
+    values = dict(zip(LIMIT_COLUMNS, (*mean, *error)))
+    columns = [pl.Series(name, of, dtype=pl.Float64) for name, of in values.items()]
+    rows = one.rows.select("session", "session_id", landmark="step")
+    return rows.with_columns(columns)
 
 # %% ../../nbs/demo/07_habit_limit.ipynb #94ceca6d
+def _nothing(
+    groups: int,  # How many there are
+    draws: int,  # How many draws
+) -> ShopLimit:
+    "Where no session gets as far as is asked."
+    columns = dict.fromkeys(LIMIT_COLUMNS, pl.Float64)
+    none = pl.DataFrame(schema={"session_id": pl.String, "landmark": pl.Int64, **columns})
+    return ShopLimit(none, np.zeros((0, groups)), draws)
+
+
 def habit_limit(
     events,  # A log of the demo shop of habits, pandas or Polars
     landmarks: list | tuple = (1, 2, 3, 5, 8, 13),  # Numbers of events seen
@@ -177,24 +241,20 @@ def habit_limit(
     steps = list(follow_steps(events, wanted[-1], habits.shop))
     at = [one for one in steps if one.step in wanted]
     if not at:
-        empty = dict.fromkeys(LIMIT_COLUMNS, pl.Float64)
-        none = pl.DataFrame(schema={"session_id": pl.String, "landmark": pl.Int64, **empty})
-        return ShopLimit(none, np.zeros((0, len(groups))), draws)
+        return _nothing(len(groups), draws)
     said = [list(_follow_group(steps, traits, wanted, habits)) for traits in groups]
     found, without = [], []
-    for place, one in enumerate(at):
-        scales, means = (np.stack([group[place][part] for group in said]) for part in (0, 1))
+    for one, by_group in zip(at, zip(*said)):
+        scales, means = (np.stack(part) for part in zip(*by_group))
         mean, error, left = _weighed(scales, means)
         found.append(_rows_at(one, mean, error))
         without.append(left)
     rows = pl.concat(found).with_row_index("_row").sort("session", "landmark")
     order = rows["_row"].to_numpy()
-    return ShopLimit(rows.drop("_row", "session"), np.concatenate(without)[order], draws)
+    kept = rows.drop("_row", "session")
+    return ShopLimit(kept, np.concatenate(without)[order], draws)
 
-
-LIMIT_COLUMNS = ("probability", "revenue", "probability_error", "revenue_error")
-
-
+# %% ../../nbs/demo/07_habit_limit.ipynb #d83d61c9
 def best_habit_prediction(
     events,  # As given to `habit_limit`
     landmarks: list | tuple = (1, 2, 3, 5, 8, 13),  # As given to `habit_limit`

@@ -99,18 +99,17 @@ def plot_confusion(
                         0.97,
                         0.94,
                         color=COLOURS[outcome],
-                        alpha=0.5
-                        if i == j
-                        else 0.2,  # pale: the text is read on it, also on a dark page
+                        alpha=0.5 if i == j else 0.2,
                         lw=0,
                     )
+                )
+                told = (
+                    f"{counts.loc[flagged, outcome]:,}\n{share.loc[flagged, outcome]:.1%} of them"
                 )
                 ax.text(
                     j + 0.485,
                     1.47 - i,
-                    f"{counts.loc[flagged, outcome]:,}\n{share.loc[flagged, outcome]:.1%} of them".replace(
-                        "nan% of them", "none"
-                    ),
+                    told.replace("nan% of them", "none"),
                     ha="center",
                     va="center",
                     color="black",

@@ -228,8 +228,7 @@ def run(
     \b
     Examples:
       clickstream-conv run
-      clickstream-conv run --sessions 5000 --landmarks 1,2,3 --out runs/small
-      clickstream-conv run --shop habits --out runs/habits
+      clickstream-conv run --shop habits --landmarks 1,2,3 --out runs/habits
       clickstream-conv run --source uci-shoppers --until 05_classification
       clickstream-conv run --source rees46 --path 2019-Oct.csv.gz --memory 8
       clickstream-conv run --source mine.yaml --path "logs/*.csv" -p folds=3
@@ -241,5 +240,4 @@ def run(
     out = out or str(written.pop("out", ""))
     until = until or str(written.pop("until", ""))
     given = {**written, **_stated(log | limits), **split_pairs(parameter)}
-    brief = sys.stdout.isatty()
-    say_all(run_pipeline(given, out, fresh, until, report, jobs or 0, sign, brief))
+    say_all(run_pipeline(given, out, fresh, until, report, jobs or 0, sign, sys.stdout.isatty()))

@@ -120,6 +120,12 @@ def _answer_of_few(row: dict, rows: str, model: str) -> Answer:
     return Answer(question, "too few", says, sure, page, (), True, (*counts, needed), (model,))
 
 # %% ../../nbs/report/08_numbers.ipynb #2ff86823
+def _best_in_words(limit: Bar, source: dict) -> str:
+    "How far anybody could get; of a shop whose limit is estimated, that it is."
+    drawn = ", estimated from draws," if source.get("shop") else ""
+    return f" The best that anyone could reach on this log{drawn} is {in_percent(limit.rest)}."
+
+# %% ../../nbs/report/08_numbers.ipynb #e221758e
 def answer_classification(
     figures: dict,  # From read_figures
 ) -> Answer:  # For the first page
@@ -136,10 +142,7 @@ def answer_classification(
     best = ""
     if limit:
         bars.append(_of_pairs(limit, "the limit", name, rows))
-        drawn = ", estimated from draws," if source.get("shop") else ""
-        best = (
-            f" The best that anyone could reach on this log{drawn} is {in_percent(bars[1].rest)}."
-        )
+        best = _best_in_words(bars[1], source)
     rests = [bar.rest for bar in bars]
     if counts and kind.has_events:
         bars.append(_of_pairs(counts, "counting events alone", name, rows))

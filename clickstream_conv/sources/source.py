@@ -80,9 +80,7 @@ class Source:
     state: tuple = (
         "event",
     )  # Event columns that together say where a visitor is, for the chains of pages
-    reader: Callable | None = (
-        None  # Files to a raw table, where the general reader does not do; None: the general reader
-    )
+    reader: Callable | None = None  # Files to a raw table; None: the general reader
     prepare: Callable | None = None  # Raw table to raw table, before the mapping
     ready_made: bool = False  # Whether the log holds finished sessions and no events
     suspects: tuple = ()  # Columns that may know the outcome; left out, and shown with and without
