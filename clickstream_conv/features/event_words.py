@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OTHER_WORD', 'MOST_STATES', 'LEAST_SESSIONS', 'MOST_STARTS', 'PRICE_BANDS', 'PAUSE_BANDS', 'MOST_PIECES', 'THEN',
-           'WORDS', 'GIVEN', 'FOR_WORDS', 'EventWords', 'named', 'as_texts', 'word_steps', 'worded']
+           'WORDS', 'GIVEN', 'FOR_WORDS', 'EventWords', 'named', 'with_texts', 'word_steps', 'worded']
 
 # %% ../../nbs/features/09a_event_words.ipynb #97b207df
 import narwhals.stable.v2 as nw
@@ -244,7 +244,7 @@ FOR_WORDS = (
 )  # columns on the way to words
 
 
-def as_texts(
+def with_texts(
     events: nw.LazyFrame,  # Canonical events
 ) -> nw.LazyFrame:
     "Events whose names of products, categories and kinds of event are text."
@@ -265,4 +265,4 @@ def worded(
     words: EventWords,  # Fitted
 ) -> nw.LazyFrame:  # With WORDS, GIVEN and _place beside them
     "Events in words."
-    return with_steps(as_texts(events), word_steps(words)).drop(*FOR_WORDS, strict=False)
+    return with_steps(with_texts(events), word_steps(words)).drop(*FOR_WORDS, strict=False)

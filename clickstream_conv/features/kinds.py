@@ -15,11 +15,11 @@ from scipy.sparse import csr_array
 from scipy.special import softmax
 
 from clickstream_conv.features.event_words import (
-    as_texts,
     EventWords,
     FOR_WORDS,
     GIVEN,
     THEN,
+    with_texts,
     word_steps,
     worded,
     WORDS,
@@ -262,7 +262,7 @@ class VisitorKinds(EventTransformer):
         events: nw.LazyFrame,  # Canonical events
     ) -> nw.LazyFrame:
         "Events as the steps take them."
-        return as_texts(events)
+        return with_texts(events)
 
     def steps(self) -> list:  # To two columns a kind; none where all visits are of one kind
         "What it puts beside events."

@@ -53,7 +53,7 @@ def _texts_of(folder: Path, rests: list, tables: dict, kept: list) -> dict:
     if tables:
         texts["tables"] = tables_page(tables, kept)
     if words := glossary_page(glossary_notebook()):
-        texts["glossary"] = words
+        texts |= {"glossary": words}
     return texts
 
 # %% ../../nbs/report/15_build.ipynb #05476744

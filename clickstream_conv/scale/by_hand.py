@@ -165,7 +165,7 @@ def _looked_back(events: pl.DataFrame) -> pl.DataFrame:
         dwell=(pl.col("t") - _earlier("t", 1)) / 1e6,
         last_category=_last_known("category"),
         n=_met_before("category").cast(pl.Float64) + 1,
-        met=_met_before("item_id"),
+        _met=_met_before("item_id"),
         start=pl.col("t").gather(_first_row()),
     )
 
@@ -173,7 +173,7 @@ def _looked_back(events: pl.DataFrame) -> pl.DataFrame:
 ADDED = (
     *(f"n_{kind}" for kind in EVENTS),
     *"n_items n_categories n_item_events n_category_events category_switches cart_count cart_value".split(),
-    *"priced paid terms read item_read item_pauses".split(),
+    *"_priced _paid terms read _item_read _item_pauses".split(),
 )  # what is added up along a session
 
 # %% ../../nbs/scale/00_by_hand.ipynb #64de2392
@@ -186,7 +186,7 @@ def _ordered_events(events: pl.DataFrame) -> pl.DataFrame:
     after = _earlier("item_id", 1).is_not_null()
     return _looked_back(events).with_columns(
         *((event == kind).cast(pl.Float64).alias(f"n_{kind}") for kind in EVENTS),
-        n_items=(pl.col("item_id").is_not_null() & (pl.col("met") == 0)).cast(pl.Float64),
+        n_items=(pl.col("item_id").is_not_null() & (pl.col("_met") == 0)).cast(pl.Float64),
         n_categories=(known & (n == 1)).cast(pl.Float64),
         n_item_events=pl.col("item_id").is_not_null().cast(pl.Float64),
         n_category_events=known.cast(pl.Float64),
@@ -195,12 +195,12 @@ def _ordered_events(events: pl.DataFrame) -> pl.DataFrame:
         .cast(pl.Float64),
         cart_count=sign * pl.col("quantity"),
         cart_value=(sign * pl.col("quantity") * price).fill_null(0.0),
-        priced=price.is_not_null().cast(pl.Float64),
-        paid=price.fill_null(0.0),
+        _priced=price.is_not_null().cast(pl.Float64),
+        _paid=price.fill_null(0.0),
         terms=pl.when(known).then(n * n.log() - (n - 1) * rest.log()).otherwise(0.0),
         read=logged,
-        item_read=pl.when(after).then(logged).otherwise(0.0),
-        item_pauses=after.cast(pl.Float64),
+        _item_read=pl.when(after).then(logged).otherwise(0.0),
+        _item_pauses=after.cast(pl.Float64),
         price_min=price,
         price_max=price,
         dwell_max=pl.col("dwell"),
@@ -228,7 +228,7 @@ def _means() -> dict:
         pl.col("n_category_events"),
     )
     return dict(
-        price_mean=pl.when(pl.col("priced") > 0).then(pl.col("paid") / pl.col("priced")),
+        price_mean=pl.when(pl.col("_priced") > 0).then(pl.col("_paid") / pl.col("_priced")),
         price_spread=pl.col("price_max") - pl.col("price_min"),
         revisit_share=pl.when(pl.col("n_item_events") > 0).then(
             1 - pl.col("n_items") / pl.col("n_item_events")
@@ -239,8 +239,8 @@ def _means() -> dict:
         elapsed=seconds,
         dwell_mean=pl.when(moves > 0).then(seconds / moves),
         dwell_log_mean=pl.when(moves > 0).then(pl.col("read") / moves),
-        item_dwell_log_mean=pl.when(pl.col("item_pauses") > 0).then(
-            pl.col("item_read") / pl.col("item_pauses")
+        item_dwell_log_mean=pl.when(pl.col("_item_pauses") > 0).then(
+            pl.col("_item_read") / pl.col("_item_pauses")
         ),
         pace=pl.when(seconds > 0).then(60 * moves / seconds),
         hour=pl.col("t") // 3_600_000_000 % 24,
