@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from ..base.findings import Figure, figure_of, in_interval, Sentence
+from clickstream_conv.base.findings import (
+    chosen_value,
+    Figure,
+    figure_of,
+    in_interval,
+    Sentence,
+)
 from ..base.pictures import BASELINE, COLOURS, LIMIT, LOOK, Picture
 from .figures import checked, rank_rows
 from clickstream_conv.judging.intervals import (
@@ -199,7 +205,8 @@ def contacting_in_words(
         f" {apart['share']:.0%} with the highest probability hold {apart['reached']:.0%} of those who"
         f" convert, by counting events {apart['rival']:.0%}, a difference of {less:+.1f} points"
     )
-    return [Sentence("classification.contacting", text, (*shown, less))]
+    asked = chosen_value(apart["share"], "share that is contacted", "share of decisions")
+    return [Sentence("classification.contacting", text, (asked, *shown, less))]
 
 # %% ../../nbs/judging/06_at_threshold.ipynb #2d192db8
 PASSED = (  # said where a model reaches more than the limit
