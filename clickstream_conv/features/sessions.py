@@ -262,13 +262,16 @@ def judged_kinds(
 
 
 def _learned(run: Run, card: LogCard, landmarks: tuple, kinds: str | int) -> tuple:
-    "Encoders of all and by fold, and what is said of kinds of visitors; of finished sessions nothing."
-    if not card.kind.has_events:
-        return None, {}, []
+    "Encoders of all and by fold, and what is said of kinds of visitors."
     train = load_events(run, "train")
     encoder, others = learn_by_fold(train, card, kinds)
     said = [judged_kinds(train, encoder, others, card, landmarks)] if kinds else []
     return encoder, others, said
+
+
+def _nothing_learned(*given) -> tuple:
+    "The same of finished sessions, of which nothing is learned before their rows are made."
+    return None, {}, []
 
 # %% ../../nbs/features/12_sessions.ipynb #faa70292
 def kinds_asked(
@@ -308,6 +311,7 @@ def _rows_of_events(run: Run, card: LogCard, landmarks: tuple, encoder: EventEnc
 
 
 _ALL_ROWS = {EVENT_LOG: _rows_of_events, FINISHED_SESSIONS: _rows_of_finished}
+_LEARNED = {EVENT_LOG: _learned, FINISHED_SESSIONS: _nothing_learned}
 
 # %% ../../nbs/features/12_sessions.ipynb #40babcce
 def _rows_for_models(files: list, shares: dict) -> pl.DataFrame:
@@ -356,7 +360,8 @@ def build_sessions(
 ) -> pl.DataFrame:  # Session rows that models see
     "Make the session table and the encoder of a run, and keep both."
     card, written, sizes, rows = load_card(run), [], [], dict(train=0, test=0)
-    *learned, of_kinds = _learned(run, card, tuple(landmarks), kinds_asked(kinds))
+    learn = _LEARNED[card.kind]
+    *learned, of_kinds = learn(run, card, tuple(landmarks), kinds_asked(kinds))
     for number, table in enumerate(_ALL_ROWS[card.kind](run, card, tuple(landmarks), *learned)):
         written.append(write_table(run, f"sessions/part-{number:03d}.parquet", table))
         rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}

@@ -9,7 +9,14 @@ __all__ = ['WON_SHORT', 'FIRST_STEPS', 'VERDICTS', 'OF_SPLIT', 'OF_VISITORS', 'a
 # %% ../../nbs/report/10_actions.ipynb #c3fa0026
 from dataclasses import replace
 
-from ..base.findings import chosen_value, exact_count, LEARNED, Sentence, UNKNOWN
+from clickstream_conv.base.findings import (
+    chosen_value,
+    exact_count,
+    LEARNED,
+    NO_FIGURE,
+    Sentence,
+    UNKNOWN,
+)
 from ..base.texts import whole_sentence
 from ..judging.figures import AT_THRESHOLD
 from ..judging.flags import flags_in_words
@@ -323,7 +330,7 @@ def actions(
         "act.first_step",
         f"{first_step(figures)} before acting: what is missing stands above, beside the verdict.",
         level="caution",
-        why=UNKNOWN,
+        why=NO_FIGURE,
     )
     first = [] if fit or fit is None else [(step, QUESTIONS["classification"][1])]
     found = []
