@@ -8,6 +8,8 @@ import skops.io
 from scipy.special import softmax
 
 from clickstream_conv.base.models_kept import is_trusted
+from clickstream_conv.base.runs import Run
+from clickstream_conv.classification.comparing import fold_tables
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.features.columns import feature_columns
 from clickstream_conv.features.encoder import AUTO, EventEncoder, visitor_folds
@@ -23,9 +25,17 @@ from clickstream_conv.features.mixture import (
     random_mixture,
 )
 from clickstream_conv.features.of_kinds import KIND_COLUMNS, kinds_in, MOST_KINDS
-from clickstream_conv.features.sessions import judged_kinds, learn_by_fold, rows_at_landmarks
+from clickstream_conv.features.sessions import (
+    build_sessions,
+    judged_kinds,
+    learn_by_fold,
+    load_sessions,
+    rows_at_landmarks,
+)
 from clickstream_conv.features.table import session_features
+from clickstream_conv.sources.card import load_card
 from clickstream_conv.sources.log_card import LogCard
+from clickstream_conv.sources.prepare import prepare
 
 STATE, CONTEXT = ("event", "page"), ("channel", "device", "returning")
 LANDMARKS = (1, 2, 3, 5)
@@ -290,3 +300,16 @@ def test_an_encoder_of_an_earlier_run_still_answers(events):
         del old.__dict__[name]
     assert old.get_params()["kinds"] == 0 and "EventEncoder" in repr(old)
     assert kinds_in(old.transform(events).columns) == 0
+
+
+def test_models_are_compared_on_rows_with_the_kinds_of_the_run(tmp_path):
+    "Out-of-fold answers, from which calibration and threshold are learned, know the columns that the model knows."
+    run = Run(str(tmp_path / "run"))
+    prepare(run, sessions=700)
+    build_sessions(run, kinds="2")
+    rows = load_sessions(run)
+    assert "kinds_log_odds" in rows.columns
+    for learn, validate in fold_tables(run, load_card(run), rows, 2):
+        assert [*learn.columns] == [*validate.columns] == [*rows.columns]
+        assert not set(learn["visitor"]) & set(validate["visitor"])
+        assert learn["kinds_log_odds"].notna().all() and learn["kinds_log_odds"].nunique() > 20

@@ -26,6 +26,7 @@ from ..log.values import EVENTS
 from ..models.calibration import CalibrationMap, on_odds
 from ..models.families import FAMILIES
 from ..models.fitting import fit, make_model, probability
+from ..models.kept import load_model
 from ..models.search import combination, compare
 from ..models.styles import style_of
 from ..sources.card import load_events
@@ -75,19 +76,24 @@ def _folds_of_finished(run: Run, card: LogCard, train: pd.DataFrame, folds: int)
             yield train[number != f], train[number == f]
 
 
+def _encoder_of(run: Run):
+    "What the run has learned about events; None where it has kept nothing yet."
+    return load_model(run, "features") if run.has("models/features.skops") else None
+
+
 def _folds_of_events(run: Run, card: LogCard, train: pd.DataFrame, folds: int):
     "Folds whose rows are made anew, so that nothing is learned from who is judged."
     events, landmarks = (
         load_events(run, "train"),
         tuple(sorted(train["landmark"].unique().tolist())),
     )
-    number = visitor_folds(events["visitor"], folds)
+    number, encoder = visitor_folds(events["visitor"], folds), _encoder_of(run)
     for f in range(folds):
         learn, validate = (
             events.filter(number != f),
             events.filter(number == f).with_columns(part=pl.lit("test")),
         )
-        table = session_table(learn, validate, card, landmarks)[0].to_pandas()
+        table = session_table(learn, validate, card, landmarks, encoder)[0].to_pandas()
         yield table[table["part"] == "train"], table[table["part"] == "test"]
 
 

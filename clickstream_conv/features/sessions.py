@@ -96,12 +96,13 @@ def learn_by_fold(
     train: pl.DataFrame,  # Training events, with visitor
     card: LogCard,  # The log's card
     kinds: str | int = 0,  # Kinds of visitors: auto, how many, or 0: none are learned
+    like: EventEncoder | None = None,  # From whose kinds those of these events are learned
 ) -> tuple[
     EventEncoder, dict
 ]:  # The encoder of all of them; for each fold of visitors the encoder of the other folds
     "What is learned about events, so that no visitor's rows have learned from that visitor."
     folds = visitor_folds(train["visitor"])
-    whole = encoder_for(card, kinds).fit(train)
+    whole = encoder_for(card, kinds).fit(train, like=like)
     others = {
         f: encoder_for(card, kinds).fit(train.filter(folds != f), like=whole)
         for f in range(FOLDS)
@@ -148,11 +149,14 @@ def session_table(
     test: pl.DataFrame,  # Test events, likewise
     card: LogCard,  # The log's card
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
+    like: EventEncoder | None = None,  # Of the run: its kinds of visitors are learned anew
 ) -> tuple[
     pl.DataFrame, EventEncoder
 ]:  # Session rows of both parts, and the encoder fitted on the training part
     "Features and outcomes of both parts, learned from the first alone."
-    encoder, others = learn_by_fold(train, card)
+    of_kinds = like.kinds_ if like else None
+    kinds = of_kinds.kinds_ if of_kinds else 0
+    encoder, others = learn_by_fold(train, card, kinds, like if kinds > 1 else None)
     rows = [rows_at_landmarks(_encoded_by_fold(train, encoder, others), train, card, landmarks)]
     return pl.concat(
         rows
