@@ -164,7 +164,7 @@ def benchmark_sentences(
     )
 
 # %% ../../nbs/scale/03_benchmark_page.ipynb #925fb6d8
-COLOUR_OF = dict(zip(WAYS, (KINDS[0], KINDS[1], KINDS[2], KINDS[3])))  # of each way
+COLOUR_OF = dict(zip(WAYS, KINDS))  # of each way
 
 
 def _lines(ax: plt.Axes, table: pd.DataFrame, column: str) -> None:
