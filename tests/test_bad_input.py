@@ -413,6 +413,7 @@ def test_an_error_of_a_library_does_not_pass_as_ours(line, said, monkeypatch, ca
 OWN_ERRORS = {  # kinds of errors of the package, and who catches them
     "BrokenRecord": "the reader of records, which tells line and column",
     "Interrupted": "the download, which goes on where it stopped",
+    "NotPlain": "the scorer and its visits, which go on by way of frames",
     "NoVisits": "the proposal, which asks whether rows are finished sessions",
     "StageFailed": "the command line, which tells it as a refusal",
 }
