@@ -50,6 +50,16 @@ def same(answers, scores):
         )
 
 
+def follow_all(scorer, events):
+    "Every session of a log, event by event: its answers are those of a batch."
+    scores = scorer.score(events, "every").scores
+    for (name,), part in events.group_by("session_id", maintain_order=True):
+        visit = scorer.session(name)
+        for event in part.to_dicts():
+            visit.add(event)
+        same(visit.answers, scores.filter(pl.col("session_id") == name))
+
+
 def by_frames(scorer, name):
     "A visit that is answered by way of frames."
     visit = scorer.session(name)
@@ -69,12 +79,7 @@ def test_each_event_of_random_visits_is_answered_as_in_a_batch(of_source):
     scorer, log = of_source
     names = log["session_id"].unique(maintain_order=True).sample(60, seed=1, shuffle=True)
     events = log.filter(pl.col("session_id").is_in(names.implode()), pl.col("step") <= 25)
-    scores = scorer.score(events, "every").scores
-    for (name,), part in events.group_by("session_id", maintain_order=True):
-        visit = scorer.session(name)
-        for event in part.to_dicts():
-            visit.add(event)
-        same(visit.answers, scores.filter(pl.col("session_id") == name))
+    follow_all(scorer, events)
 
 
 def disturbed(events, seed):
@@ -151,12 +156,7 @@ def test_every_family_has_a_plain_form(tmp_path, family):
     made, why = scorer.quick()
     assert made is not None, why
     events = load_events(run, "test").head(400)
-    scores = scorer.score(events, "every").scores
-    for (name,), part in events.group_by("session_id", maintain_order=True):
-        visit = scorer.session(name)
-        for event in part.to_dicts():
-            visit.add(event)
-        same(visit.answers, scores.filter(pl.col("session_id") == name))
+    follow_all(scorer, events)
 
 
 def test_a_difference_is_found_before_the_quick_way_is_trusted(shop, monkeypatch):

@@ -12,9 +12,10 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from ..base.pictures import COLOURS, LOOK, Picture
+from ..base.statistics import log_loss
 from .overall import titled_axes
 from .words import short_title, TOGETHER
-from ..models.fitting import log_loss, probability
+from ..models.fitting import probability
 
 # %% ../../nbs/explain/05_shuffling.ipynb #a6812748
 def shuffling(

@@ -14,6 +14,7 @@ import pandas as pd
 import polars as pl
 
 from ..base.findings import chosen_value, Figure, LEARNED, NO_FIGURE, Sentence
+from ..base.statistics import row_losses
 from .columns import preprocess
 from .encoder import visitor_folds
 from .of_kinds import KIND_COLUMNS
@@ -65,10 +66,8 @@ def _losses(table: pd.DataFrame, folds: np.ndarray, seed: int) -> np.ndarray:
         columns = preprocess(known, linear=False).fit(known)
         model = XGBClassifier(**QUICK_TREES, random_state=seed)
         model.fit(columns.transform(known), y[folds != fold])
-        p = np.clip(
-            model.predict_proba(columns.transform(asked))[:, 1].astype(float), 1e-7, 1 - 1e-7
-        )
-        found[folds == fold] = -np.log(np.where(y[folds == fold] == 1, p, 1 - p))
+        said = model.predict_proba(columns.transform(asked))[:, 1]
+        found[folds == fold] = row_losses(y[folds == fold], said)
     return found
 
 

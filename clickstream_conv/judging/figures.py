@@ -154,7 +154,7 @@ def rank_rows(
     p: np.ndarray,  # Probability
 ) -> Ranked:  # Sorted once
     "Put rows in order."
-    from clickstream_conv.models.fitting import row_losses
+    from clickstream_conv.base.statistics import row_losses
 
     y, p = checked(y, p)
     order = np.argsort(p, kind="stable")

@@ -17,8 +17,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..base.runs import read_run_table, Run
+from ..base.statistics import log_loss
 from ..features.encoder import visitor_folds
-from .fitting import fit, log_loss, probability
+from .fitting import fit, probability
 from ..sources.card import load_events
 from ..sources.log_card import LogCard
 

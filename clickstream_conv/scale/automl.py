@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ..base.runs import Run
+from ..base.statistics import log_loss
 from ..features.columns import feature_columns
 from ..features.sessions import load_sessions
 from ..models.families import FAMILIES, USUAL
@@ -130,7 +131,7 @@ def measure_training(
 ) -> dict:  # seconds, rows, auc, ap, log_loss on the test part; or skipped, with the reason
     "How long training takes, and how good the result is."
     from clickstream_conv.models.calibration import calibrate
-    from clickstream_conv.models.fitting import log_loss, make_model, probability
+    from clickstream_conv.models.fitting import make_model, probability
 
     python = find_python(AUTOML[by], pythons) if by in AUTOML else ""
     if by in AUTOML and not python:

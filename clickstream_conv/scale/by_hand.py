@@ -98,18 +98,14 @@ def _polars_rows(events: pl.LazyFrame, k: int) -> pl.LazyFrame:
     )
 
 # %% ../../nbs/scale/00_by_hand.ipynb #a732bc22
-def by_hand_in_polars(
-    events: pl.DataFrame,  # Canonical events of the demo shop
-) -> pl.DataFrame:  # Session rows
-    "The same columns in Polars."
-    added = _polars_events(events.lazy().filter(pl.col("step") <= max(LANDMARKS))).collect().lazy()
-    rows = pl.concat([_polars_rows(added, k) for k in LANDMARKS])
+def _worked_out(events: pl.Expr) -> dict:
+    "What is worked out of sums, of the event at the landmark, and of the number of events so far."
     seconds, moves, n = (
         (pl.col("t") - pl.col("start")) / 1e6,
-        pl.col("landmark") - 1,
+        events - 1,
         pl.col("n_category_events"),
     )
-    rows = rows.with_columns(
+    return dict(
         price_spread=pl.col("price_max") - pl.col("price_min"),
         revisit_share=pl.when(pl.col("n_item_events") > 0).then(
             1 - pl.col("n_items") / pl.col("n_item_events")
@@ -124,6 +120,15 @@ def by_hand_in_polars(
         hour=pl.col("t") // 3_600_000_000 % 24,
         weekday=(pl.col("t") // 86_400_000_000 + 3) % 7,
     )
+
+
+def by_hand_in_polars(
+    events: pl.DataFrame,  # Canonical events of the demo shop
+) -> pl.DataFrame:  # Session rows
+    "The same columns in Polars."
+    added = _polars_events(events.lazy().filter(pl.col("step") <= max(LANDMARKS))).collect().lazy()
+    rows = pl.concat([_polars_rows(added, k) for k in LANDMARKS])
+    rows = rows.with_columns(**_worked_out(pl.col("landmark")))
     return rows.drop("t", "start", "terms", "read").sort("session_id", "landmark").collect()
 
 # %% ../../nbs/scale/00_by_hand.ipynb #37769f57
@@ -221,30 +226,12 @@ def _kept() -> list:
 
 
 def _means() -> dict:
-    "What is worked out of them."
-    seconds, moves, n = (
-        (pl.col("t") - pl.col("start")) / 1e6,
-        pl.col("step") - 1,
-        pl.col("n_category_events"),
-    )
+    "The means that the other way takes while it groups."
     return dict(
         price_mean=pl.when(pl.col("_priced") > 0).then(pl.col("_paid") / pl.col("_priced")),
-        price_spread=pl.col("price_max") - pl.col("price_min"),
-        revisit_share=pl.when(pl.col("n_item_events") > 0).then(
-            1 - pl.col("n_items") / pl.col("n_item_events")
-        ),
-        category_entropy=pl.max_horizontal(
-            pl.when(n > 0).then(n.log() - pl.col("terms") / n).otherwise(0.0), 0.0
-        ),
-        elapsed=seconds,
-        dwell_mean=pl.when(moves > 0).then(seconds / moves),
-        dwell_log_mean=pl.when(moves > 0).then(pl.col("read") / moves),
         item_dwell_log_mean=pl.when(pl.col("_item_pauses") > 0).then(
             pl.col("_item_read") / pl.col("_item_pauses")
         ),
-        pace=pl.when(seconds > 0).then(60 * moves / seconds),
-        hour=pl.col("t") // 3_600_000_000 % 24,
-        weekday=(pl.col("t") // 86_400_000_000 + 3) % 7,
     )
 
 # %% ../../nbs/scale/00_by_hand.ipynb #ec357883
@@ -260,7 +247,9 @@ def by_hand_in_order(
         for name in ADDED
     )
     rows = rows.filter(pl.col("step").is_in(LANDMARKS))
-    return rows.select(*_kept(), **_means()).sort("session_id", "landmark")
+    return rows.select(*_kept(), **_means(), **_worked_out(pl.col("step"))).sort(
+        "session_id", "landmark"
+    )
 
 # %% ../../nbs/scale/00_by_hand.ipynb #5acc76d5
 def _pandas_events(events: pd.DataFrame) -> pd.DataFrame:

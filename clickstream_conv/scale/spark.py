@@ -28,6 +28,7 @@ from xgboost import XGBClassifier
 
 from ..base.runs import brief_folder, read_run_table, Run
 from ..base.signature import files_read
+from ..base.statistics import log_loss
 from ..features.columns import SessionColumns
 from ..features.encoder import EventEncoder
 from ..features.outcomes import LANDMARKS
@@ -37,7 +38,7 @@ from clickstream_conv.features.sessions import (
     rows_at_landmarks,
     rows_of_both_parts,
 )
-from ..models.fitting import fit, log_loss, make_model, probability
+from ..models.fitting import fit, make_model, probability
 from .by_hand import largest_difference
 from ..scoring.answers import EMPTY
 from ..scoring.scorer import Scorer

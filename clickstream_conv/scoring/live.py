@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # %% ../../nbs/scoring/07_live.ipynb #b284f8a3
 def _losses_at(number: int, part: "pd.DataFrame") -> dict:
     "The log-loss of each way to answer after a number of events."
-    from clickstream_conv.models.fitting import log_loss
+    from clickstream_conv.base.statistics import log_loss
 
     converted = part["converted"].to_numpy()
     losses = {
