@@ -109,7 +109,8 @@ def test_the_first_picture_has_the_figures_of_the_run(run):
     own = own[own["model"] != LIMIT]
     assert drawing.count("<title>") == len(own) > 1
     for row in own.itertuples():
-        assert f"after {row.landmark} events: {row.roc_auc:.3f} ({row.roc_auc_low:.3f}" in drawing
+        when = f"after {row.landmark} event{'' if row.landmark == '1' else 's'}"
+        assert f"{when}: {row.roc_auc:.3f} ({row.roc_auc_low:.3f}" in drawing
         assert f">{at_risk[row.landmark]:.0%}<" in drawing
     evil = figures.assign(landmark=figures["landmark"].replace("1", "<script>"))
     assert "<script>" not in ranking_svg(evil)

@@ -123,7 +123,7 @@ def test_late_strange_and_repeated_events_are_answered_as_by_frames(shop):
                 refused += 1
                 assert said[0] == said[1]
             else:
-                same([said[0]], pl.DataFrame([said[1]], schema=quick.EMPTY.schema))
+                same([said[0]], pl.DataFrame([said[1]], schema=quick.EMPTY.schema, orient="row"))
     assert refused >= 40, "no repeat was refused, so nothing was tried"
 
 
@@ -181,7 +181,7 @@ def test_a_difference_is_found_before_the_quick_way_is_trusted(shop, monkeypatch
     other = scorer.session("s")
     same(
         [other.add(event) for event in part.to_dicts()],
-        pl.DataFrame(answers, schema=quick.EMPTY.schema),
+        pl.DataFrame(answers, schema=quick.EMPTY.schema, orient="row"),
     )
 
 

@@ -223,6 +223,11 @@ def drawn_landmarks(
     return figures[(figures["landmark"] != POOLED) & judged].dropna(subset="roc_auc")
 
 
+def _when(landmark: str) -> str:
+    "A landmark in words; a folder may hold any text in its place."
+    return after_in_words(int(landmark)) if landmark.isdecimal() else f"after {landmark}"
+
+
 def soon_sentence(
     figures: pd.DataFrame,  # As made by figures_of_model
 ) -> str:  # A sentence
@@ -233,7 +238,7 @@ def soon_sentence(
         return ""
     said = [
         f"{row.roc_auc:.2f} ({row.roc_auc_low:.2f} to {row.roc_auc_high:.2f}) "
-        f"{after_in_words(int(row.landmark))}"
+        f"{_when(str(row.landmark))}"
         for row in own.iloc[[0, -1]].itertuples()
     ]
     return (
@@ -284,7 +289,7 @@ def _ranking_in_words(shown: pd.DataFrame) -> str:
     "The picture for who cannot see it: the first and the last landmark."
     own = shown[shown["model"] != LIMIT]
     first, last = (
-        f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} {after_in_words(int(row['landmark']))}"
+        f"{in_interval(row, 'roc_auc', '{:.2f}'.format)} {_when(str(row['landmark']))}"
         for row in (own.iloc[0], own.iloc[-1])
     )
     limit = ", with the exact limit beside it." if (shown["model"] == LIMIT).any() else "."
@@ -333,7 +338,7 @@ def _of_model(place: Place, part: pd.DataFrame) -> str:
     for x, y, row in at:
         ends = f'y1="{place.down(row.roc_auc_low):.1f}" y2="{place.down(row.roc_auc_high):.1f}"'
         hint = (
-            f"{after_in_words(int(row.landmark))}: {row.roc_auc:.3f} ({row.roc_auc_low:.3f} to"
+            f"{_when(str(row.landmark))}: {row.roc_auc:.3f} ({row.roc_auc_low:.3f} to"
             f" {row.roc_auc_high:.3f}), {row.converted:,.0f} of {row.rows:,.0f} convert"
         )
         found.append(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 # %% ../../nbs/features/09b_mixture.ipynb #555ca229
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Mixture:
         counted: Counted,  # Visits
     ) -> np.ndarray:  # (visits,) log, against a log of one kind
         "How likely each visit is."
-        return logsumexp(self.joint(counted), axis=1)
+        return np.logaddexp.reduce(self.joint(counted), axis=1)
 
 # %% ../../nbs/features/09b_mixture.ipynb #e2464987
 SMOOTHING = 10.0  # words of all visits that are mixed into each kind
@@ -129,7 +129,7 @@ def improve(
     shares, events, trace = shares_of_all(counted), int(counted.events.sum()), []
     for _ in range(steps + 1):
         joint = mixture.joint(counted)
-        likelihood = logsumexp(joint, axis=1)
+        likelihood = np.logaddexp.reduce(joint, axis=1)
         trace.append(_maximised(likelihood, mixture, shares, events))
         if len(trace) > steps or len(trace) > 1 and trace[-1] - trace[-2] < least:
             break

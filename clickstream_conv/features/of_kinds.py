@@ -94,7 +94,7 @@ def _odds_entry(columns: list | None = None) -> Feature:
         "kinds_log_odds",
         Words(
             "kinds of visitors (log-odds)",
-            "odds of {} by the kinds of visitors",
+            "odds of {} to 1 by what such kinds of visitors go on to do",
             "exp",
         ),
         odds_by_kinds(kinds),

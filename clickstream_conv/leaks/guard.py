@@ -105,10 +105,11 @@ def guard(
     if events is not None:
         _refuse_without(encoder)
         make = [own_columns(card, tuple(landmarks), encoder)]
-        learned = learned_columns(events, card, tuple(landmarks), encoder)
-        plain = [c for c in plain if c in make[0](events.head(50)).columns and c not in learned]
         make += [make_features] if make_features else []
-        own = {c for function in make for c in function(events.head(50)).columns}
+        made = [set(function(events.head(50)).columns) for function in make]
+        learned = learned_columns(events, card, tuple(landmarks), encoder)
+        plain = [c for c in plain if c in made[0] and c not in learned]
+        own = set().union(*made)
         found += looks_ahead(test, events, make, seed)
         found += overlapping_times(train, test, events, card.split)
         found += anchored_at_outcome(train, events, card.outcome)

@@ -63,18 +63,14 @@ def word_shares(
     folds: np.ndarray,  # Number of the fold of each row
 ) -> np.ndarray:  # For each row, the share of its word that converts in the other folds
     "Words as numbers, without looking at the row's own outcome."
-    words, shares = (
-        words.astype("object").where(words.notna(), "(none)").astype(str),
-        np.empty(len(words)),
-    )
+    code, known = pd.factorize(words, use_na_sentinel=False)
+    shares = np.empty(len(words))
     for f in np.unique(folds):
         others, overall = folds != f, y[folds != f].mean() if (folds != f).any() else 0.5
-        counted = pd.Series(y[others]).groupby(words[others].to_numpy()).agg(["sum", "size"])
-        shares[~others] = (
-            words[~others]
-            .map((counted["sum"] + PRIOR * overall) / (counted["size"] + PRIOR))
-            .fillna(overall)
-        )
+        rows = np.bincount(code[others], minlength=len(known))
+        hits = np.bincount(code[others], y[others], len(known))
+        of_word = np.where(rows, (hits + PRIOR * overall) / (rows + PRIOR), overall)
+        shares[~others] = of_word[code[~others]]
     return shares
 
 

@@ -22,6 +22,7 @@ RUN_FILES = (
     "sessions-read.parquet",
     "sessions.parquet",
     "out_of_fold.parquet",
+    "fold_tables.parquet",
     "models/*.skops",
     "models/manifest.json",
     "models/manifest.lock",

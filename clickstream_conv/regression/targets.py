@@ -12,11 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import polars as pl
+from joblib import delayed, Parallel
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 
 from ..classification.comparing import mapped_out_of_fold
 from ..features.columns import preprocess
 from ..models.calibration import Calibrated
+from ..models.families import GROWERS, THREADS
 from ..models.fitting import fit, probability
 from .figures import choosing_metrics, REVENUE_FIGURES, revenue_figures
 from clickstream_conv.regression.models import (
@@ -164,6 +167,16 @@ def probabilities_by_fold(
     return np.split(mapped, np.cumsum([len(p) for p in raw])[:-1])
 
 # %% ../../nbs/regression/02_targets.ipynb #ce2a641e
+def _answered(name: str, learned: tuple, judged: tuple, seed: int) -> tuple:
+    "What a model says of rows to judge by, and the factor of one that is of logarithms."
+    (learn, bought, made), (validate, asked) = learned, judged
+    of_amounts, model = name.startswith(HURDLE), make_regressor(name, learn, seed)
+    model = fit_revenue(model, bought) if of_amounts else fit_revenue(model, learn, made)
+    said = model.predict(validate if of_amounts else asked).astype(float)
+    factor = model["model"].factor_ if isinstance(model["model"], LogNormal) else None
+    return np.maximum(said, 0.0), factor
+
+
 def predicted_in_fold(
     learn: pd.DataFrame,  # Session rows to learn from
     validate: pd.DataFrame,  # Session rows to judge by
@@ -173,7 +186,7 @@ def predicted_in_fold(
     # The latter's keys and revenue, with a column for each baseline and model; for a hurdle also
     # what it says if they buy
 ) -> pd.DataFrame:
-    "What each model says of visitors it has not seen."
+    "What each model says of visitors it has not seen; two fits at a time."
     said, bought = (
         validate[["session_id", "landmark", "visitor", "revenue"]].copy(),
         learn[learn["revenue"] > 0],
@@ -183,16 +196,16 @@ def predicted_in_fold(
         said["chance"], said[SIMPLEST] = chance, chance * bought["revenue"].mean()
     columns = preprocess(learn, linear=False).fit(learn)
     made, asked = columns.transform(learn), columns.transform(validate)
-    for name in models:
-        of_amounts, model = name.startswith(HURDLE), make_regressor(name, learn, seed)
-        model = fit_revenue(model, bought) if of_amounts else fit_revenue(model, learn, made)
-        answer = np.maximum(model.predict(validate if of_amounts else asked).astype(float), 0.0)
+    with threadpool_limits(THREADS):
+        done = Parallel(GROWERS, backend="threading")(
+            delayed(_answered)(name, (learn, bought, made), (validate, asked), seed)
+            for name in models
+        )
+    for name, (answer, factor) in zip(models, done):
         if name.startswith(HURDLE):
             said[f"amount, {name.removeprefix(HURDLE)}"], answer = answer, chance * answer
-        if isinstance(model["model"], LogNormal):
-            said["amount, naive exp"] = (
-                said[f"amount, {name.removeprefix(HURDLE)}"] / model["model"].factor_
-            )
+        if factor:
+            said["amount, naive exp"] = said[f"amount, {name.removeprefix(HURDLE)}"] / factor
         said[name] = answer
     return said
 

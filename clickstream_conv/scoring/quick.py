@@ -198,7 +198,7 @@ def probe_visit(
         values = _context_values(scorer, name, kind, count)
         columns[name] = values[:1] * count if name in session else values
         kinds_of[name] = kind
-    return pl.DataFrame(columns, schema_overrides=kinds_of, strict=False)
+    return pl.DataFrame(dict(columns), schema_overrides=kinds_of, strict=False)
 
 # %% ../../nbs/scoring/06a_quick.ipynb #6890763f
 NEAR = 1e-9  # difference, of the larger of 1 and the figure, up to which two figures are the same
