@@ -130,6 +130,7 @@ def limit_of_rows(
     run: Run,  # The run's folder
     card: LogCard,  # Its log's card
     table: pd.DataFrame,  # Session rows
+    draws: int = 0,  # Where the limit comes from draws: how many; 0: as many as usual
 ) -> ShopLimit | None:  # The best prediction of each row; None where nobody knows it
     "The limit of a demo shop, and what it owes to draws."
     if card.source != "demo":
@@ -139,7 +140,8 @@ def limit_of_rows(
     )
     events = load_events(run, "all").join(asked.select("session_id"), on="session_id", how="semi")
     landmarks = tuple(asked["landmark"].unique().sort().to_list())
-    found = demo_shop(card.shop).limit(events, landmarks)
+    asked_for = dict(draws=draws) if draws else {}
+    found = demo_shop(card.shop).limit(events, landmarks, **asked_for)
     keys = ["session_id", "landmark"]
     rows = asked.join(
         found.rows.with_row_index("place"), on=keys, how="left", maintain_order="left"

@@ -24,7 +24,7 @@ class DemoShop:
     title: str  # What its log is called in a sentence
     citation: str  # Who made it, and what is known of it
     simulate: Callable  # Sessions and seed to a log
-    limit: Callable  # A log and landmarks to a ShopLimit
+    limit: Callable  # A log and landmarks to a ShopLimit; from draws also how many
 
 
 def _exact_limit(events, landmarks) -> ShopLimit:

@@ -360,7 +360,7 @@ def build_sessions(
     run: Run,  # The run's folder
     landmarks: tuple = LANDMARKS,  # Events seen before predicting
     most_rows: int = MOST_ROWS,  # Rows of each part that models see; 0: all
-    kinds: str = AUTO,  # Kinds of visitors: auto: as many as help; how many; 0: none
+    kinds: str | int = AUTO,  # Kinds of visitors: auto: as many as help; how many; 0: none
 ) -> pl.DataFrame:  # Session rows that models see
     "Make the session table and the encoder of a run, and keep both."
     card, written, sizes, rows = load_card(run), [], [], dict(train=0, test=0)
@@ -407,10 +407,11 @@ def load_sessions(
     run: Run,  # The run's folder
     part: str = "train",  # train or test
     sessions: int = 2_000,  # Sessions of the demo, where the folder is empty
+    kinds: str | int = AUTO,  # Its kinds of visitors, where there are no session rows yet
 ) -> pd.DataFrame:  # Session rows of one part
     "The session rows of one part; an empty folder is filled with the demo first."
     if not run.has("metrics/source.json"):
         prepare(run, sessions=sessions)
     if not run.has("sessions.parquet"):
-        build_sessions(run)
+        build_sessions(run, kinds=kinds)
     return read_run_table(run, "sessions.parquet").filter(pl.col("part") == part).to_pandas()
