@@ -22,6 +22,7 @@ COMMAND = (
 )
 FASTER = (
     "folds=2",
+    "kinds=0",
     "resamples=20",
     "families=logistic regression",
     "imbalances=none",
@@ -222,6 +223,8 @@ def eshop(tmp_path_factory, real_log):
         "uci-eshop",
         "--path",
         str(real_log("uci-eshop-clothing-2008.csv")),
+        "-p",
+        "kinds=auto",
     )
 
 

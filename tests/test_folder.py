@@ -601,8 +601,9 @@ def test_a_signed_run_scores_and_says_what_is_not_signed(signed, tmp_path):
         done.said
     )
     assert (
-        "not signed, since no answer depends on it: events.parquet, model_card.json" in done.stdout
-    )
+        "not signed, since no answer depends on it: events.parquet, fold_tables.parquet,"
+        " model_card.json"
+    ) in done.stdout
     assert set(read_json(Run(folder / "run"), "signature.json")["signed"]) == {
         name for name in SCORING_READS if (folder / "run" / name).is_file()
     }

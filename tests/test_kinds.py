@@ -11,6 +11,8 @@ from clickstream_conv.base.models_kept import is_trusted
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.comparing import fold_tables
 from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.explain.contributions import Explainer
+from clickstream_conv.explain.encoding import BASE, made_up
 from clickstream_conv.features.columns import feature_columns
 from clickstream_conv.features.encoder import AUTO, EventEncoder, visitor_folds
 from clickstream_conv.features.event_words import EventWords
@@ -33,6 +35,8 @@ from clickstream_conv.features.sessions import (
     rows_at_landmarks,
 )
 from clickstream_conv.features.table import session_features
+from clickstream_conv.models.families import families_for, KINDS_ALONE
+from clickstream_conv.models.fitting import fit, make_model, probability
 from clickstream_conv.sources.card import load_card
 from clickstream_conv.sources.log_card import LogCard
 from clickstream_conv.sources.prepare import prepare
@@ -296,6 +300,24 @@ def test_an_encoder_of_an_earlier_run_still_answers(events):
         del old.__dict__[name]
     assert old.get_params()["kinds"] == 0 and "EventEncoder" in repr(old)
     assert kinds_in(old.transform(events).columns) == 0
+
+
+def test_a_model_of_kinds_alone_sees_nothing_else(tmp_path):
+    "It takes the rows as they are, and its one reason is the kinds."
+    run = Run(str(tmp_path / "run"))
+    prepare(run, sessions=700)
+    build_sessions(run, kinds=2)
+    rows = load_sessions(run)
+    model = fit(make_model(KINDS_ALONE, rows), rows)
+    mixed = rows.assign(**{c: rows[c].to_numpy()[::-1] for c in ("n_cart", "channel", "hour")})
+    assert (probability(model, rows) == probability(model, mixed)).all()
+    lower = rows.assign(kinds_log_odds=rows["kinds_log_odds"] - 1)
+    assert (probability(model, lower) < probability(model, rows)).all()
+    explainer = Explainer(model, made_up(rows)).prepare()
+    assert [*explainer.contributions(rows.head(3))] == [BASE, "kinds_log_odds"]
+    assert KINDS_ALONE not in families_for(rows.drop(columns="kinds_log_odds"))
+    with pytest.raises(ValueError, match="sees nothing but kinds_log_odds"):
+        make_model(KINDS_ALONE, rows.drop(columns="kinds_log_odds"))
 
 
 def test_models_are_compared_on_rows_with_the_kinds_of_the_run(tmp_path):

@@ -11,14 +11,16 @@ from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.features.encoder import EventEncoder
+from clickstream_conv.features.sessions import build_sessions
 from clickstream_conv.features.table import session_features
 from clickstream_conv.features.visit import VisitColumns, VisitState
 from clickstream_conv.log.rules import Rules
-from clickstream_conv.models.families import FAMILIES
+from clickstream_conv.models.families import FAMILIES, family_of
 from clickstream_conv.scoring import quick
 from clickstream_conv.scoring.live import Live
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.card import load_events
+from clickstream_conv.sources.prepare import prepare
 
 FIGURES = ("probability", "highest", "revenue", "revenue_low", "revenue_high")
 
@@ -151,7 +153,9 @@ def test_a_visit_without_end_asks_for_no_frame(shop, monkeypatch):
 def test_every_family_has_a_plain_form(tmp_path, family):
     "The same answers with each family of models."
     run = Run(str(tmp_path / "run"))
-    quick_conversion(run, family, sessions=1_200, folds=2)
+    prepare(run, sessions=1_200)
+    build_sessions(run, kinds=2 if family_of(family).only else 0)
+    quick_conversion(run, family, folds=2)
     scorer = Scorer.load(run.folder)
     made, why = scorer.quick()
     assert made is not None, why

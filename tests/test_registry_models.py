@@ -78,6 +78,7 @@ def rows():
             n_view=views,
             mean_price=np.where(rng.random(300) < 0.1, np.nan, rng.lognormal(3, 1, 300)),
             device=rng.choice(["mobile", "desktop"], 300),
+            kinds_log_odds=0.5 * views - 3 + 0.3 * rng.standard_normal(300),
         )
     )
 

@@ -154,12 +154,11 @@ def _learned_from(run: Run, train: pd.DataFrame, folds: int) -> dict:
 
 def keep_fold_tables(
     run: Run,  # The run's folder
-    card: LogCard,  # Its log's card
     train: pd.DataFrame,  # Session rows of the training part
     pairs: list,  # Pairs (learn, validate) of session rows, as made by fold_tables
-) -> dict | None:  # What to say of them beside the model; None where rows are not made from events
+) -> dict | None:  # What to say of them beside the model; None where rows have learned nothing
     "Write down the rows of each fold."
-    if not card.kind.has_events:
+    if not run.has("models/features.skops"):
         return None
     tables = [
         pl.from_pandas(pd.concat(pair)).with_columns(fold=pl.lit(number))

@@ -233,28 +233,27 @@ def _tested_in_words(
     )
 
 # %% ../../nbs/clustering/07_headlines.ipynb #c9338731
+_OF_KINDS = {  # what agrees with the hidden kinds: title of the figure, and how it is said
+    "segments": ("the segments", "agreement with the demo's hidden kinds (adjusted Rand): {}"),
+    "learned": ("the learned kinds", "the kinds of visitors that are learned from all events: {}"),
+    "limit": ("the likeliest kinds", "the best that anyone could reach from the same events: {}"),
+}
+
+
 def _kinds_in_words(kinds: dict) -> Sentence:
     "How far segments agree with the demo's hidden kinds."
     why = "an index of agreement; a session drawn twice agrees with itself, so visitors cannot be drawn for it"
-    own = Figure(
-        "adjusted Rand index of the segments",
-        kinds["segments"],
-        "index",
-        "test part, a row a session",
-        why=why,
-    )
-    said = f"agreement with the demo's hidden kinds (adjusted Rand): {own:.2f}"
-    if "limit" not in kinds:
-        return Sentence("clustering.kinds", said, (own,))
-    best = Figure(
-        "adjusted Rand index of the likeliest kinds",
-        kinds["limit"],
-        "index",
-        "test part, a row a session",
-        why=why,
-    )
-    return Sentence(
-        "clustering.kinds",
-        f"{said}; the best that anyone could reach from the same events: {best:.2f}",
-        (own, best),
-    )
+    figures, said = [], []
+    for name, (title, words) in _OF_KINDS.items():
+        if name not in kinds:
+            continue
+        own = Figure(
+            f"adjusted Rand index of {title}",
+            kinds[name],
+            "index",
+            "test part, a row a session",
+            why=why,
+        )
+        figures.append(own)
+        said.append(words.format(f"{own:.2f}"))
+    return Sentence("clustering.kinds", "; ".join(said), tuple(figures))

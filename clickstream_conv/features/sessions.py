@@ -230,6 +230,14 @@ def _sampled(table: pl.DataFrame, shares: dict) -> pl.DataFrame:
     )
 
 
+def _most_seen(most_rows: int, memory: float | None) -> int:
+    "Rows of each part that models see, at most: as many as was told, or as stated memory holds."
+    room = int((memory or 0) * MODEL_ROWS_PER_GB)
+    if not room:
+        return most_rows
+    return room if most_rows in (0, MOST_ROWS) else min(most_rows, room)
+
+
 def _sample_shares(rows: dict, most: int, at_most: float) -> dict:
     "For each part the share of sessions that leaves about so many rows."
     return {
@@ -371,12 +379,8 @@ def build_sessions(
         rows = {part: rows[part] + count for part, count in _rows_by_part(table).items()}
         sizes.append(size_by_landmark(table.filter(pl.col("part") == "train").to_pandas()))
     unreached = _said_of_unreached(run, written, landmarks) if card.kind.has_events else []
-    room = int((card.memory or 0) * MODEL_ROWS_PER_GB)
-    shares = _sample_shares(
-        rows,
-        min(most_rows or room, room or most_rows),
-        1.0 if card.sample_share is None else card.sample_share,
-    )
+    most, at_most = _most_seen(most_rows, card.memory), card.sample_share
+    shares = _sample_shares(rows, most, 1.0 if at_most is None else at_most)
     table = _rows_for_models(written, shares)
     write_table(run, "sessions.parquet", table)
     partitioned = len(written) > 1 or len(table) < sum(rows.values())

@@ -39,7 +39,7 @@ def _judge(
 # %% ../../nbs/models/05_search.ipynb #12260923
 def compare(
     folds: Iterable,  # Pairs (learn, validate) of session rows
-    models: Iterable | None = None,  # Families; None: all that are no blend of others
+    models: Iterable | None = None,  # Families; None: all that see all columns and are no blend
     imbalances: Iterable = ("none",),  # Answers to a rare outcome
     seed: int = 0,  # Of the models
     progress: bool = True,  # Whether to show progress, in a terminal
@@ -49,7 +49,8 @@ def compare(
 ]:  # Validated rows with a probability for each combination; model, imbalance, fold and seconds of each fit
     "Every combination's probabilities of rows whose visitors it never saw; two fits at a time."
     if models is None:
-        models = [name for name, one in FAMILIES["conversion"].items() if not one.members]
+        every = FAMILIES["conversion"].items()
+        models = [name for name, one in every if not one.members and not one.only]
     pairs, judged, times = [(m, i) for m in models for i in imbalances], [], []
     for number, (learn, validate) in enumerate(
         tqdm(folds, desc="folds", disable=None if progress else True)

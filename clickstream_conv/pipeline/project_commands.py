@@ -233,7 +233,7 @@ _BenchLimit = Annotated[
     float,
     typer.Option(
         "--limit",
-        help="Seconds that AutoGluon or FLAML may train, where one is installed.",
+        help="Seconds that each of the others may train, where it is installed.",
         metavar="SECONDS",
         min=1,
     ),
@@ -243,10 +243,34 @@ _BenchPython = Annotated[
     typer.Option(
         "--python",
         metavar="PATH",
-        help="Another Python in which one of them is installed; may be repeated.",
+        help="Another Python in which some of the others are installed; may be repeated.",
         show_default=False,
     ),
 ]
+_BenchQuality = Annotated[
+    list[str],
+    typer.Option(
+        "--quality",
+        metavar="RUN",
+        help="Ask others for the test rows of this run, and measure nothing else; may be repeated.",
+        show_default=False,
+    ),
+]
+
+# %% ../../nbs/pipeline/10_project_commands.ipynb #cf3bda9e
+def _say_quality(folders: tuple, out: Path, pythons: tuple, limit: float) -> None:
+    "Ask others about runs, keep what they say, and say it."
+    from clickstream_conv.base.runs import Run, write_json
+    from clickstream_conv.scale.quality import quality, quality_sentences
+
+    refuse_out_of_range("limit", limit)
+    found = {}
+    for folder in folders:
+        found[folder] = quality(folder, pythons, limit)
+        for number, line in enumerate(quality_sentences(found[folder])):
+            say(f"  {line}" if number else line)
+        write_json(Run(str(out)), "quality.json", found)
+    say(f"results: {(out / 'quality.json').absolute()}")
 
 # %% ../../nbs/pipeline/10_project_commands.ipynb #1964b343
 @app.command("bench")
@@ -257,14 +281,21 @@ def benchmark(
     only: _BenchOnly = "",
     limit: _BenchLimit = 60.0,
     python: _BenchPython = (),  # ty: ignore[invalid-parameter-default]
+    quality: _BenchQuality = (),  # ty: ignore[invalid-parameter-default]
 ) -> None:
     """Measure how fast this machine is: features beside the same by hand, live answers, training.
+
+    With --quality: how well others predict the test rows of runs, beside the runs' own models.
 
     \b
     Examples:
       clickstream-conv bench
       clickstream-conv bench --sizes 1000000,100000000 --only features --repeats 1
+      clickstream-conv bench --quality runs/demo --python others/bin/python --limit 600
     """
+    if quality:
+        _say_quality(tuple(quality), Path(out), tuple(python), limit)
+        return
     words = _size_words(sizes)
     from clickstream_conv.scale.benchmark import bench, PARTS
     from clickstream_conv.scale.benchmark_page import benchmark_sentences

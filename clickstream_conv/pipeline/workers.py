@@ -19,7 +19,7 @@ from fastcore.basics import patch
 
 from ..base.texts import for_terminal
 from .again import Stage
-from .notebooks import ENDED, execute, interrupt, STOPPED
+from .notebooks import ENDED, execute, interrupt, Kernel, STOPPED
 
 # %% ../../nbs/pipeline/04_workers.ipynb #b9174af0
 def code_cells(
@@ -139,23 +139,25 @@ def _tell(**news) -> None:
 
 
 def stage_process() -> None:
-    """What a process of stages does: execute each notebook named on the standard input, in a kernel
-    of its own, and tell of it.
+    """What a process of stages does: execute each notebook named on the standard input, one after
+    the other in a kernel, and tell of it.
     """
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spare_grammar()
     try:
-        for task in _tasks():
-            log, wrong = execute(
-                task["notebook"],
-                task["parameters"],
-                Path(task["folder"]),
-                lambda **cell: _tell(cell=1),
-                **task["variables"],
-            )
-            Path(task["log"]).write_bytes(log)
-            _tell(wrong=wrong)
+        with Kernel() as kernel:
+            for task in _tasks():
+                log, wrong = execute(
+                    task["notebook"],
+                    task["parameters"],
+                    Path(task["folder"]),
+                    lambda **cell: _tell(cell=1),
+                    kernel,
+                    **task["variables"],
+                )
+                Path(task["log"]).write_bytes(log)
+                _tell(wrong=wrong)
     except KeyboardInterrupt:
         os._exit(STOPPED)
 
