@@ -35,8 +35,8 @@ from clickstream_conv.features.sessions import (
     rows_at_landmarks,
 )
 from clickstream_conv.features.table import session_features
-from clickstream_conv.models.families import families_for, KINDS_ALONE
-from clickstream_conv.models.fitting import fit, make_model, probability
+from clickstream_conv.models.families import KINDS_ALONE
+from clickstream_conv.models.fitting import families_for, fit, make_model, probability
 from clickstream_conv.sources.card import load_card
 from clickstream_conv.sources.log_card import LogCard
 from clickstream_conv.sources.prepare import prepare

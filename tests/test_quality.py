@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from clickstream_conv.pipeline.project_commands import app
 from typer.testing import CliRunner
 
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.features.sessions import load_sessions
-from clickstream_conv.scale.quality import give_rows, OWN, quality, Rival, RIVALS
+from clickstream_conv.pipeline.project_commands import app
+from clickstream_conv.scale.quality import compare_rivals, give_rows, OWN, Rival, RIVALS
 from clickstream_conv.scale.recurrent import PARTS_OF_NET, sequences
 
 
@@ -59,7 +59,7 @@ def test_who_knows_better_is_said_to_be_better(run):
         "broken": Rival("broken", "pandas", fails),
         "absent": Rival("absent", "no_such_package", fails),
     }
-    found = quality(run.folder, resamples=40, rivals=rivals)["by"]
+    found = compare_rivals(run.folder, resamples=40, rivals=rivals)["by"]
     oracle = found["oracle"]
     assert oracle["difference_high"] < 0 and oracle["roc_auc"] == 1
     assert oracle["difference"] == pytest.approx(oracle["log_loss"] - found[OWN]["log_loss"])
@@ -112,5 +112,5 @@ def test_the_command_says_and_keeps_it(run, tmp_path, monkeypatch):
 
 def test_boosting_of_scikit_learn_is_asked_here(run):
     name = "HistGradientBoosting"
-    found = quality(run.folder, resamples=20, rivals={name: RIVALS[name]})["by"][name]
+    found = compare_rivals(run.folder, resamples=20, rivals={name: RIVALS[name]})["by"][name]
     assert 0.5 < found["roc_auc"] < 1 and found["seconds"] > 0

@@ -18,7 +18,7 @@ from clickstream_conv.base.runs import Run
 from clickstream_conv.base.statistics import ties_in_order
 from clickstream_conv.classification.comparing import comparison
 from clickstream_conv.classification.headlines import conversion_headlines
-from clickstream_conv.explain.contributions import check_adds_up, Explainer
+from clickstream_conv.explain.contributions import check_adds_up, Explainer, way_of
 from clickstream_conv.judging.card_text import figure_lines
 from clickstream_conv.judging.figures import (
     AT_THRESHOLD,
@@ -40,7 +40,6 @@ from clickstream_conv.models.families import (
     family_of,
     FOREST,
     register_families,
-    way_of,
 )
 from clickstream_conv.models.fitting import fit, make_model, probability
 from clickstream_conv.models.kept import load_model

@@ -162,7 +162,7 @@ def likeliest_kinds(
     )
     return np.array(VISITOR_KINDS)[posterior.to_numpy().argmax(axis=1)]
 
-
+# %% ../../nbs/clustering/06_maps.ipynb #2ee17ecb
 def learned_kinds(
     table: pd.DataFrame,  # Session rows
 ) -> np.ndarray | None:  # Number of the likeliest kind of each, from 0; None: none were learned

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'LINEAR', 'BOOSTED', 'FOREST', 'NETWORK', 'WAYS', 'FAMILIES', 'KINDS_ALONE', 'THREADS', 'GROWERS', 'USUAL',
-           'SMALL', 'Family', 'register_families', 'families_for', 'family_of', 'way_of', 'trusted_types', 'one_row_of',
-           'logistic_regression', 'Forest', 'random_forest', 'xgboost', 'without_empty', 'BinnedClassifier',
-           'BinnedRegressor', 'gradient_boosting', 'of_network', 'neural_net']
+           'SMALL', 'Family', 'register_families', 'family_of', 'logistic_regression', 'Forest', 'random_forest',
+           'xgboost', 'without_empty', 'BinnedClassifier', 'BinnedRegressor', 'gradient_boosting', 'of_network',
+           'neural_net']
 
 # %% ../../nbs/models/01_families.ipynb #8915ce5b
 import inspect
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import (
     GradientBoostingClassifier,
@@ -30,7 +31,7 @@ from xgboost import XGBClassifier
 
 from ..base.entries import refuse_taken
 from ..features.columns import preprocess
-from ..features.plain import NotPlain
+from ..features.of_kinds import KIND_COLUMNS
 from .network import Network
 from clickstream_conv.models.one_row import (
     of_binned,
@@ -77,39 +78,30 @@ class Family:
     color: str = ""  # Of its lines; empty: as the family of the same name that has one
     marker: str = "o"  # On its lines
 
-    def parameters(self) -> list:
-        "Names of the parameters that it takes."
-        return [*inspect.signature(self.maker).parameters][2:] if self.maker else [*self.members]
+# %% ../../nbs/models/01_families.ipynb #2ccc695c
+@patch
+def parameters(self: Family) -> list:
+    "Names of the parameters that it takes."
+    return [*inspect.signature(self.maker).parameters][2:] if self.maker else [*self.members]
 
-    def lacks(
-        self,
-        table: pd.DataFrame,  # Session rows
-    ) -> list:  # Names of columns
-        "What it must see and session rows do not have."
-        return [name for name in self.only if name not in table.columns]
 
-    def model(
-        self,
-        table: pd.DataFrame,  # Session rows: names and types of the columns are taken from it
-        seed: int = 0,  # Of everything random
-        **params,  # Of the family; what is not given keeps its default
-    ) -> Pipeline:  # Not fitted
-        "A pipeline that takes session rows as they are."
-        if unknown := [name for name in params if name not in self.parameters()]:
-            raise ValueError(
-                f"{self.name} has no parameter {unknown[0]!r}; it has:"
-                f" {', '.join(self.parameters())}"
-            )
-        if lacking := self.lacks(table):
-            raise ValueError(
-                f"{self.name} sees nothing but {', '.join(self.only)}, and the session rows have no"
-                f" column {lacking[0]!r}. Leave this family out"
-            )
-        last = (self.maker or _no_maker)(len(table), seed, **(self.defaults | params))
-        steps = [(name, make()) for name, make in self.before]
-        seen = table[list(self.only)] if self.only else table
-        columns = preprocess(seen, linear=self.even)
-        return Pipeline([("columns", columns), *steps, ("model", last)])
+@patch
+def model(
+    self: Family,
+    table: pd.DataFrame,  # Session rows: names and types of the columns are taken from it
+    seed: int = 0,  # Of everything random
+    **params,  # Of the family; what is not given keeps its default
+) -> Pipeline:  # Not fitted
+    "A pipeline that takes session rows as they are."
+    if unknown := [name for name in params if name not in self.parameters()]:
+        raise ValueError(
+            f"{self.name} has no parameter {unknown[0]!r}; it has: {', '.join(self.parameters())}"
+        )
+    last = (self.maker or _no_maker)(len(table), seed, **(self.defaults | params))
+    steps = [(name, make()) for name, make in self.before]
+    seen = table[list(self.only)] if self.only else table
+    columns = preprocess(seen, linear=self.even)
+    return Pipeline([("columns", columns), *steps, ("model", last)])
 
 # %% ../../nbs/models/01_families.ipynb #d9d97ee4
 FAMILIES = {task: {} for task in TASKS}  # task: name: family
@@ -140,14 +132,6 @@ def register_families(
         FAMILIES[family.task][family.name] = family
 
 
-def families_for(
-    table: pd.DataFrame,  # Session rows
-    task: str = "conversion",  # One of TASKS
-) -> list:  # Names
-    "The families that can learn from session rows: not every log has every column."
-    return [name for name, family in FAMILIES[task].items() if not family.lacks(table)]
-
-
 def family_of(
     name: str,  # What it is called
     task: str = "conversion",  # One of TASKS
@@ -156,34 +140,6 @@ def family_of(
     if name not in FAMILIES[task]:
         raise ValueError(f"there is no model {name!r}; there are: {', '.join(FAMILIES[task])}")
     return FAMILIES[task][name]
-
-# %% ../../nbs/models/01_families.ipynb #b15f4212
-def way_of(
-    estimator: BaseEstimator,  # The last step of a pipeline
-) -> str:  # One of WAYS; empty where no family is made of such
-    "How an estimator's contributions are worked out."
-    ways = {}
-    for family in FAMILIES["conversion"].values():
-        ways |= family.explained
-    return ways.get(type(estimator), "")
-
-
-def trusted_types() -> set:  # Full names
-    "Types that the files of all families may hold."
-    return {
-        name for known in FAMILIES.values() for family in known.values() for name in family.trusted
-    }
-
-
-def one_row_of(
-    estimator: BaseEstimator,  # The last step of a fitted pipeline, of any task
-) -> Callable:  # From a row, (columns,), to what it says
-    "A fitted estimator as a function of one row; NotPlain where no family says how."
-    for known in FAMILIES.values():
-        for family in known.values():
-            if type(estimator) in family.one_row:
-                return family.one_row[type(estimator)](estimator)
-    raise NotPlain(f"{type(estimator).__name__} has no plain form: no family says one")
 
 # %% ../../nbs/models/01_families.ipynb #ff482371
 def logistic_regression(
@@ -222,7 +178,7 @@ register_families(
         logistic_regression,
         dict(C=1.0),
         complexity=2,
-        only=("kinds_log_odds",),
+        only=KIND_COLUMNS[:1],  # the odds
         explained={LogisticRegression: LINEAR},
         one_row={LogisticRegression: of_logistic},
         color="#44AA99",

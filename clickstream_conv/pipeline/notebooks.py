@@ -315,9 +315,9 @@ def _is_cleared(connection: str, code: str) -> bool:
     from jupyter_client.blocking.client import BlockingKernelClient
 
     client = BlockingKernelClient(connection_file=connection)
-    client.load_connection_file()
-    client.start_channels()
     try:
+        client.load_connection_file()
+        client.start_channels()
         said = client.execute(code, silent=True, reply=True, timeout=60)
         return said["content"]["status"] == "ok"
     except (TimeoutError, RuntimeError, OSError):

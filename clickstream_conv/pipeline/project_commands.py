@@ -261,12 +261,12 @@ _BenchQuality = Annotated[
 def _say_quality(folders: tuple, out: Path, pythons: tuple, limit: float) -> None:
     "Ask others about runs, keep what they say, and say it."
     from clickstream_conv.base.runs import Run, write_json
-    from clickstream_conv.scale.quality import quality, quality_sentences
+    from clickstream_conv.scale.quality import compare_rivals, quality_sentences
 
     refuse_out_of_range("limit", limit)
     found = {}
     for folder in folders:
-        found[folder] = quality(folder, pythons, limit)
+        found[folder] = compare_rivals(folder, pythons, limit)
         for number, line in enumerate(quality_sentences(found[folder])):
             say(f"  {line}" if number else line)
         write_json(Run(str(out)), "quality.json", found)

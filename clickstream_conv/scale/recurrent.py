@@ -54,7 +54,7 @@ def sequences(
 def _filled(some: list, name: str):
     "Arrays of several sessions side by side, filled up with zeros."
     import numpy as np
-    import torch  # ty: ignore[unresolved-import]
+    import torch  # ty: ignore[import-not-found]
 
     longest = max(len(one[name]) for one in some)
     table = np.zeros((len(some), longest, some[0][name].shape[1]), some[0][name].dtype)
@@ -66,7 +66,7 @@ def _filled(some: list, name: str):
 def _in_batches(sessions: list, size: int):
     "Words, numbers, places of the rows, their outcomes, and which rows they are."
     import numpy as np
-    import torch  # ty: ignore[unresolved-import]
+    import torch  # ty: ignore[import-not-found]
 
     for start in range(0, len(sessions), size):
         some = sessions[start : start + size]
@@ -83,7 +83,7 @@ def _in_batches(sessions: list, size: int):
 
 def _network(sizes: list):
     "Words as vectors, a gated recurrent unit, one number after each event."
-    import torch  # ty: ignore[unresolved-import]
+    import torch  # ty: ignore[import-not-found]
 
     class Network(torch.nn.Module):
         def __init__(self):
@@ -103,7 +103,7 @@ def _network(sizes: list):
 def _said(net, sessions: list, rows: int):
     "The probability of each row."
     import numpy as np
-    import torch  # ty: ignore[unresolved-import]
+    import torch  # ty: ignore[import-not-found]
 
     net.eval()
     found = np.full(rows, np.nan)
@@ -117,7 +117,7 @@ def _one_pass(net, steps, sessions: list):
     "A step for each batch, in an order drawn anew."
     import random
 
-    import torch  # ty: ignore[unresolved-import]
+    import torch  # ty: ignore[import-not-found]
 
     net.train()
     random.shuffle(sessions)
@@ -134,7 +134,7 @@ def _trained(net, sessions: list, aside: list, keys, until: float):
     import time
 
     import numpy as np
-    import torch  # ty: ignore[unresolved-import]
+    import torch  # ty: ignore[import-not-found]
 
     steps = torch.optim.Adam(net.parameters(), 2e-3)
     row = np.concatenate([one["row"] for one in aside])
@@ -161,7 +161,7 @@ def by_recurrent_net(
     import zlib
 
     import pandas as pd
-    import torch  # ty: ignore[unresolved-import]
+    import torch  # ty: ignore[import-not-found]
 
     torch.manual_seed(0)
     random.seed(0)
