@@ -361,11 +361,13 @@ def contributions(
             for columns, way, _, _ in self._ways
         ]
     )
-    return pd.DataFrame(
+    made = pd.DataFrame(
         np.column_stack([np.full(len(table), base), found]),
         columns=[BASE, *self._columns],
         index=table.index,
     )
+    unseen = [c for c in self.background if c not in self._columns]
+    return made.assign(**dict.fromkeys(unseen, 0.0)) if unseen else made
 
 
 @patch
