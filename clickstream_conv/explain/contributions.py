@@ -366,7 +366,8 @@ def contributions(
         columns=[BASE, *self._columns],
         index=table.index,
     )
-    unseen = [c for c in self.background if c not in self._columns]
+    known = [] if self.background is None else [*self.background]
+    unseen = [c for c in known if c not in self._columns]
     return made.assign(**dict.fromkeys(unseen, 0.0)) if unseen else made
 
 
