@@ -1,5 +1,7 @@
 """Others asked for a run's test rows: what they are given, that it runs alone, and what is said of them."""
 
+import builtins
+import dis
 import inspect
 import json
 import subprocess
@@ -14,7 +16,8 @@ from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.features.sessions import load_sessions
 from clickstream_conv.pipeline.project_commands import app
-from clickstream_conv.scale.quality import compare_rivals, give_rows, OWN, Rival, RIVALS
+from clickstream_conv.scale.others import give_rows, Rival
+from clickstream_conv.scale.quality import compare_rivals, OWN, RIVALS
 from clickstream_conv.scale.recurrent import PARTS_OF_NET, sequences
 
 
@@ -36,7 +39,7 @@ def the_answer(folder, limit):
     import pandas as pd
 
     test = pd.read_parquet(f"{folder}/test.parquet")
-    return (0.01 + 0.9 * test["converted"]).tolist()
+    return dict(seconds=0.0, p=(0.01 + 0.9 * test["converted"]).tolist())
 
 
 def fails(folder, limit):
@@ -106,7 +109,8 @@ def test_the_command_says_and_keeps_it(run, tmp_path, monkeypatch):
     kept = json.loads((tmp_path / "out" / "quality.json").read_text())
     said = kept[str(run.folder)]["by"]["oracle"]
     assert (
-        f"{said['difference']:+.4f}" in done.output and "better than the run's model" in done.output
+        f"{said['difference']:+.4f}" in done.output
+        and "beside the run's model: better" in done.output
     )
 
 
@@ -114,3 +118,24 @@ def test_boosting_of_scikit_learn_is_asked_here(run):
     name = "HistGradientBoosting"
     found = compare_rivals(run.folder, resamples=20, rivals={name: RIVALS[name]})["by"][name]
     assert 0.5 < found["roc_auc"] < 1 and found["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_what_is_sent_names_nothing_that_is_not_sent(name):
+    "Each function imports what it uses: a linter that takes such an import for a second one would break it elsewhere."
+    rival = RIVALS[name]
+    sent = {one.__name__: one for one in (*rival.parts, rival.work)}
+    known = {*sent, *dir(builtins), "json", "__name__"}
+    for function in sent.values():
+        assert names_of(function.__code__) <= known, function.__name__
+
+
+def names_of(code):
+    "The global names that code reads, that of what is within it too."
+    own = {
+        one.argval
+        for one in dis.get_instructions(code)
+        if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    within = [names_of(part) for part in code.co_consts if hasattr(part, "co_code")]
+    return own.union(*within) - {"__module__", "__qualname__"}

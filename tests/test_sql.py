@@ -376,14 +376,14 @@ def test_a_query_that_needs_too_much_memory_says_so(logs):
 def test_memory_stays_bounded_while_a_large_result_comes(logs, tmp_path):
     "A result of 800 MB goes by in pieces."
     code = f"""
-import resource
 from pathlib import Path
+from clickstream_conv.base.memory import peak_memory
 from clickstream_conv.log.sql import Workspace
 from clickstream_conv.log.tables import read_pieces
 rows = 0
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 for piece in read_pieces({str(logs / "log.csv")!r}, sql="SELECT l.*, r.range, repeat('x', 50) AS filling FROM log l, range(1500) r", work=Workspace("m", Path({str(tmp_path / "aside")!r}), 0.4)): rows += len(piece)
-print(rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print(rows, int(peak_memory() - before))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     rows, grown = map(int, done.stdout.split())

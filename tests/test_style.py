@@ -204,3 +204,14 @@ def test_kept_outputs_and_readme_write_per_cent_in_one_way():
     ]
     found += [f"README: {hit.group()}" for hit in SPACED.finditer((ROOT / "README.md").read_text())]
     assert found == [], "\n".join(found)
+
+
+def test_memory_is_asked_in_one_way():
+    "On Linux the figure of `resource` goes on from that of the process which started this one."
+    asking = {
+        path.relative_to(ROOT).as_posix()
+        for folder, kind in (("clickstream_conv", "*.py"), ("tests", "*.py"))
+        for path in (ROOT / folder).rglob(kind)
+        if ".getrusage(" in path.read_text()
+    }
+    assert asking - {"tests/test_style.py"} == {"clickstream_conv/base/memory.py"}

@@ -297,9 +297,9 @@ def _attempt(run_it, again: bool = True) -> str:
 
 # %% ../../nbs/pipeline/01_notebooks.ipynb #bc209b37
 CLEARED = """
-import os, pathlib, sys
-status = pathlib.Path("/proc/self/status").read_text()
-if int(status.split("VmHWM:")[1].split()[0]) > {most} * 1024:
+import os, sys
+from clickstream_conv.base.memory import peak_memory
+if peak_memory() > {most}:
     raise MemoryError
 os.chdir({folder!r})
 os.environ.update({variables!r})
@@ -308,7 +308,7 @@ if "matplotlib.pyplot" in sys.modules:
 get_ipython().run_line_magic("reset", "-f")
 get_ipython().execution_count = 1
 """
-MOST_USED = 1_500  # megabytes that a process has taken, above which it is not used again; nor where that is not told
+MOST_USED = 1_500  # megabytes that a process has taken, above which it is not used again
 
 
 def _is_cleared(connection: str, code: str) -> bool:

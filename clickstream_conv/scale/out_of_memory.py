@@ -139,8 +139,8 @@ def peak_memory_of(
 ) -> float:  # Megabytes that the process held at its peak
     "The most memory that a piece of code ever takes, in a fresh process."
     ask = (
-        "\nimport re, sys\nwith open('/proc/self/status') as status: sys.stderr.write('\\npeak ' +"
-        " re.search(r'VmHWM:\\s+(\\d+)', status.read())[1])"
+        "\nimport sys; from clickstream_conv.base.memory import peak_memory;"
+        " sys.stderr.write(f'\\npeak {peak_memory()}')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code + ask],
@@ -150,7 +150,7 @@ def peak_memory_of(
     )
     if done.returncode:
         raise RuntimeError(f"the code did not run to its end: {done.stderr.strip()[-500:]}")
-    return int(done.stderr.rsplit("peak ", 1)[1]) / 1024
+    return float(done.stderr.rsplit("peak ", 1)[1])
 
 # %% ../../nbs/scale/08_out_of_memory.ipynb #028f0971
 HELD = 0.1  # share of the training part's visitors held back, at most
