@@ -210,6 +210,22 @@ def run_all(page):
         page.wait_for_timeout(2_000)
 
 
+def ran_to_its_end(page):
+    "Wait for the last cell's output; ask again where no cell waits, and say what failed."
+    ended = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-OutputArea-output")
+    until, idle = time.monotonic() + SECONDS, 0
+    while not ended.count():
+        failed = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
+        assert failed.count() == 0, failed.first.inner_text()[-2_000:]
+        assert time.monotonic() < until, f"not at its end: {prompts(page)} {errors(page)}"
+        answer_dialogs(page)
+        idle = 0 if "*" in prompts(page) else idle + 1
+        if idle > 5:  # a kernel that came in between has forgotten what it was asked
+            ask_to_run(page)
+            idle = 0
+        page.wait_for_timeout(1_000)
+
+
 def ask_to_run(page):
     "Run all cells, from the menu; a dialog that comes in between is answered next."
     with contextlib.suppress(sync_api.TimeoutError):
@@ -403,8 +419,7 @@ def test_no_menu_is_drawn_empty(page):
 
 def kept(page, folder, name):
     "Run all of a notebook in JupyterLab, and save it."
-    ended = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-OutputArea-output")
-    ended.first.wait_for()
+    ran_to_its_end(page)
     page.keyboard.press("Control+s")
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:

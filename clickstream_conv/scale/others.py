@@ -109,7 +109,7 @@ def ask(
         raise ValueError(f"{rival.name} could not be asked: {said[:200]}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
     p = np.array(found["p"], float)
-    rows = pl.scan_parquet(folder / "test.parquet").select(pl.len()).collect().item()
+    rows = pl.scan_parquet(folder / "test.parquet", glob=False).select(pl.len()).collect().item()
     if len(p) != rows or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"{rival.name} gave no probability for each of the {rows:,} test rows")
     return found
