@@ -195,12 +195,12 @@ def test_programs_are_noted_where_the_run_learned_without_them(shop):
     rules = Rules(**{**vars(scorer.rules), "bots": "drop"})
     first = log.filter(pl.col("event") == "view").row(0, named=True) | dict(session_id="fast")
     events = [first | dict(t=first["t"] + 300_000 * n, item_id=f"p{n}") for n in range(30)]
-    before, scorer.rules = scorer.rules, rules
+    before, scorer.rules, scorer._of_visits = scorer.rules, rules, None
     try:
         ways = scorer.session("fast"), by_frames(scorer, "fast")
         notes = [[visit.add(event)["notes"] for event in events] for visit in ways]
     finally:
-        scorer.rules = before
+        scorer.rules, scorer._of_visits = before, None
     assert (
         notes[0] == notes[1]
         and "faster than an event" in notes[0][-1]

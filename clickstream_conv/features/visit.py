@@ -30,7 +30,7 @@ from clickstream_conv.features.table import (
 )
 
 # %% ../../nbs/features/07a_visit.ipynb #68fee198
-@dataclass
+@dataclass(slots=True)
 class VisitState:
     "What an event of a visit has to know of those before it."
 

@@ -29,7 +29,7 @@ from clickstream_conv.scoring.values import (
     time_trouble,
     time_window,
 )
-from .watch import is_plain_value, VisitWatch
+from .watch import is_plain_value, plain_rules, VisitWatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,15 +95,31 @@ def _held_at(trained: tuple) -> pl.Expr:
 class Live:
     "One visit while it goes on."
 
+    __slots__ = (
+        "_before",
+        "_quick",
+        "_visit",
+        "_watch",
+        "answers",
+        "events",
+        "scorer",
+        "sentences",
+        "session_id",
+    )
+
     def __init__(
         self,
         scorer: Scorer,  # Who is asked
         session_id: str = "",  # What the session is called in the answers; empty: as its first event says, or live
+        events=None,  # Where events are kept, with append; None: a list
+        answers=None,  # Where answers are kept, with append; None: a list
     ):
-        self.scorer, self.session_id, self.events, self.answers = scorer, session_id, [], []
+        self.scorer, self.session_id = scorer, session_id
+        self.events = [] if events is None else events
+        self.answers = [] if answers is None else answers
         self._quick, why = scorer.quick()
         self.sentences = [why] if why else []  # what a reader of the answers should know
-        self._visit, self._watch = VisitSoFar(), self._watching()
+        self._visit, self._watch = VisitSoFar(), VisitWatch(self._kept[1])
         # By way of frames: the events so far as they were scored, and what they decided about a flag
         self._before = None
 
@@ -125,17 +141,22 @@ class Live:
         return answer
 
 # %% ../../nbs/scoring/07_live.ipynb #00c16b19
-@patch(as_prop=True)
-def _schema(self: Live) -> dict:
-    "The columns of an event and their kinds."
-    columns = {name: COLUMNS[name] for name in (*REQUIRED, "visitor_id") if name != "step"}
-    return columns | {"quantity": pl.Float64} | self.scorer.kinds
-
-
 @patch
-def _watching(self: Live) -> VisitWatch:
-    "A watch that has seen nothing yet."
-    return VisitWatch(self.scorer.card, self._schema, self.scorer.rules)
+def live_columns(
+    self: Scorer,
+) -> tuple:  # Column of an event: its kind; and when an event is plain
+    "What every visit of a log asks for, made once."
+    if self._of_visits is None:
+        columns = {name: COLUMNS[name] for name in (*REQUIRED, "visitor_id") if name != "step"}
+        columns |= {"quantity": pl.Float64} | self.kinds
+        self._of_visits = columns, plain_rules(self.card, columns, self.rules)
+    return self._of_visits
+
+
+@patch(as_prop=True)
+def _kept(self: Live) -> tuple:
+    "The columns of an event, and when one is plain."
+    return self.scorer.live_columns()
 
 
 @patch
@@ -148,7 +169,7 @@ def _checked(self: Live, event: dict) -> dict:
         )
     event = {"quantity": 1, "visitor_id": None} | event | {"session_id": self._name_of(event)}
     refuse_missing(list(event), self.scorer.card)
-    return {name: self._read(name, event[name], kind) for name, kind in self._schema.items()}
+    return {name: self._read(name, event[name], kind) for name, kind in self._kept[0].items()}
 
 
 @patch
@@ -221,7 +242,7 @@ def _answer(self: Live, event: dict) -> dict:
 @patch
 def _frame_with(self: Live, event: dict) -> pl.DataFrame:
     "All events so far and one more."
-    return pl.DataFrame([*self.events, event], schema=self._schema, orient="row")
+    return pl.DataFrame([*self.events, event], schema=self._kept[0], orient="row")
 
 
 @patch
@@ -240,11 +261,11 @@ def _quickly(self: Live, event: dict) -> dict:
 def _gone_through_with(self: Live, event: dict) -> dict:
     "The answer after one more event that changes what was known, or a refusal."
     sound = self.scorer._judged_visit(self._frame_with(event)).events
-    visit, watch = VisitSoFar(), self._watching()
+    visit, watch = VisitSoFar(), VisitWatch(self._kept[1])
     for one in sound.iter_rows(named=True):
         answer = self._quick.add(visit, one)
         watch.note(one)
-    watch.seen = {watch._key(one) for one in [*self.events, event]}
+    watch.seen = {watch.key(one) for one in [*self.events, event]}
     self._visit, self._watch = visit, watch
     return answer
 

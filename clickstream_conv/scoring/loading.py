@@ -100,7 +100,7 @@ def _set_up(self: Scorer) -> None:
     self._encoded = Planned(lambda frame: self.encoder.transform(frame))
     self._features = Planned(lambda frame: session_features(frame, ASKED, *named))
     self._threads = ThreadpoolController()
-    self._lock, self._quick = Lock(), None
+    self._lock, self._quick, self._of_visits = Lock(), None, None
     self.judged = self.about["conversion"]  # what the run says of the model's figures and fitness
     if self.folder and not {"fit_for_use", "at_threshold"} <= set(self.judged):  # an older run
         self.judged = read_json(Run(self.folder), "model_card.json") | self.judged

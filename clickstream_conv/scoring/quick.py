@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # %% ../../nbs/scoring/06a_quick.ipynb #bb7809da
-@dataclass
+@dataclass(slots=True)
 class VisitSoFar:
     "What the next answer about a visit needs."
 
