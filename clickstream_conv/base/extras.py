@@ -31,6 +31,15 @@ EXTRAS = {  # extra: modules of the libraries that it brings
     ),
     "app": ("streamlit", "ipywidgets", "matplotlib", "plotly", "shap"),
     "lab": ("ipywidgets", "jupyterlab"),
+    "serve": (
+        "fastapi",
+        "httptools",
+        "matplotlib",
+        "prometheus_client",
+        "redis",
+        "shap",
+        "uvicorn",
+    ),
     "spark": ("pyspark",),
     "databases": ("psycopg",),
 }

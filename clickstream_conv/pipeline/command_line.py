@@ -27,12 +27,13 @@ from clickstream_conv.pipeline.notebooks import (
 )
 from .project_commands import docs
 from .run_command import app, run
+from .serving_commands import serve
 from .source_commands import sources
 from .stages import StageFailed
 from .workers import spare_grammar
 
 # %% ../../nbs/pipeline/11_command_line.ipynb #7de49056
-COMMANDS = (run, sources, docs)  # one of each module: each puts its commands into app
+COMMANDS = (run, sources, docs, serve)  # one of each module: each puts its commands into app
 
 
 def error_in_words(

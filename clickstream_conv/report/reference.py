@@ -227,6 +227,7 @@ FOLDERS = {  # folder of notebooks: what it is about; none imports from a later 
     "whatif": "what if",
     "report": "report and site",
     "app": "app",
+    "serving": "the service",
     "scale": "speed and Spark",
     "audit": "second opinion",
     "pipeline": "runs and commands",

@@ -133,7 +133,7 @@ class Live:
         event: dict,
     ) -> dict:  # The answer after this event: landmark, events, status, and ANSWERS
         "Add an event, and answer."
-        event = self._checked(event)
+        event = self.read(event)
         answer = self._answer(event)
         self.session_id = event["session_id"]
         self.events.append(event)
@@ -160,8 +160,11 @@ def _kept(self: Live) -> tuple:
 
 
 @patch
-def _checked(self: Live, event: dict) -> dict:
-    "The event with the columns that count, or a refusal."
+def read(
+    self: Live,
+    event: dict,  # As for add
+) -> dict:  # The same with the columns that count, in their order
+    "An event as the kinds of its columns, or a refusal; nothing is changed."
     if not isinstance(event, dict):
         raise ValueError(
             "an event is a dict such as {'t': 1767571640078003, 'event': 'view', 'price': None};"

@@ -161,7 +161,7 @@ def _of_another_form(scorer: Scorer, path: str | Path) -> Generator:
 
 # %% ../../nbs/scoring/11_scorer.ipynb #862f494c
 def score_file(
-    run: str | Path | Run,  # The folder of a finished run
+    run: str | Path | Run | Scorer,  # The folder of a finished run, or its scorer
     events_path: str,  # A log with the columns of the training log, or the events.parquet of a run
     out_path: str,  # Where the scores go: .parquet, .csv or .jsonl
     landmarks: str | int | list = "last",  # As for Scorer.score
@@ -173,7 +173,8 @@ def score_file(
     """Score a file of any size, session by session in no order of the log; an earlier result stays
     until the new one is whole.
     """
-    scorer, (path, out) = Scorer.load(run, key), score_targets(events_path, out_path)
+    scorer = run if isinstance(run, Scorer) else Scorer.load(run, key)
+    path, out = score_targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
     log = str(events_path if is_address(path) else path)
     if is_address(path) and source.reader:
