@@ -29,7 +29,7 @@ from clickstream_conv.scoring.values import (
     time_trouble,
     time_window,
 )
-from .watch import is_plain_value, plain_rules, VisitWatch
+from .watch import EXACT, is_plain_value, plain_rules, VisitWatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,13 @@ class Live:
         event: dict,
     ) -> dict:  # The answer after this event: landmark, events, status, and ANSWERS
         "Add an event, and answer."
-        event = self.read(event)
+        return self.take(self.read(event))
+
+    def take(
+        self,
+        event: dict,  # As made by read
+    ) -> dict:  # As for add
+        "Add an event that was read, and answer."
         answer = self._answer(event)
         self.session_id = event["session_id"]
         self.events.append(event)
@@ -193,6 +199,18 @@ def _name_of(self: Live, event: dict) -> str:
 
 # %% ../../nbs/scoring/07_live.ipynb #99c14b2f
 @patch
+def takes_at_once(
+    self: Live,
+    event: dict,  # The next one
+) -> bool:
+    "Whether the next event is answered from what the visit has come to, without a frame."
+    try:
+        return self._quick is not None and self._watch.is_plain(self.read(event))
+    except ValueError:
+        return False
+
+
+@patch
 def _is_moment(self: Live, t: int | None) -> bool:
     "Whether a visit of the run's log can be at that moment."
     window = time_window(self.scorer.card)
@@ -204,6 +222,8 @@ def _read(self: Live, name: str, value, kind: pl.DataType):
     "A value of an event as its kind, or a refusal."
     if is_plain_value(name, value, kind) and (name != "t" or self._is_moment(value)):
         return value
+    if kind == pl.Float64 and type(value) is int and abs(value) < EXACT:
+        return float(value)
     try:
         given = pl.Series(name, [plain_value(value)])
     except (pl.exceptions.PolarsError, TypeError, OverflowError):

@@ -149,7 +149,7 @@ def add_lines(
     for line in lines:
         event_id, event = visit.lines.read(line)
         visit.lines.event_id = event_id
-        answer = visit.live.add(event)
+        answer = visit.live.take(event)
         _noted(visit, event_id, event["t"])
     return answer
 
@@ -181,7 +181,7 @@ def add_event(
     _refuse_number(visit)
     visit.lines.event_id = event_id
     try:
-        answer = visit.live.add(read)
+        answer = visit.live.take(read)
     except ValueError as error:
         raise Problem("refused", str(error)) from None
     _noted(visit, event_id, read["t"])
