@@ -573,3 +573,29 @@ def test_numbers_of_a_table_are_not_read_as_text_with_a_comma(tmp_path):
     table.write_parquet(tmp_path / "log.parquet")
     assert read_source(same, str(tmp_path / "log.parquet")).events.equals(trained.events)
     assert in_pieces(same, tmp_path / "log.parquet", tmp_path, "pieces").equals(trained.events)
+
+
+@pytest.mark.parametrize(
+    "name, log",
+    [("rees46", "rees46-2019-10-sample.csv"), ("eshop", "uci-eshop-clothing-2008.csv")],
+)
+def test_a_run_reads_its_own_log_again_as_it_has_read_it(name, log, real_log, request):
+    "Also where a source prepares its rows with code of its own: the contract names it, wherever the log lay."
+    folder, _ = request.getfixturevalue(name)
+    path, run = real_log(log), folder / "run"
+    scorer = Scorer.load(run)
+    kept = pl.read_parquet(run / "events.parquet", glob=False).sort("session_id", "step")
+    assert scorer.contract.source
+    read = scorer.read(str(path)).events.sort("session_id", "step")
+    wanted = [column for column in read.columns if column in kept.columns]
+    assert read.select(wanted).equals(kept.select(wanted))
+    with path.open() as file:
+        mark = ";" if ";" in file.readline() else ","
+    raw = pl.read_csv(path, infer_schema=False, separator=mark, glob=False)
+    some = raw.head(2_000)
+    again = scorer.read(some, max_rejected=1.0).events
+    joined = again.join(
+        kept, on=["session_id", "t", "item_id", "event"], suffix="_kept", nulls_equal=True
+    )
+    assert len(joined) >= len(again)
+    assert (joined["category"].fill_null("-") == joined["category_kept"].fill_null("-")).all()

@@ -224,6 +224,11 @@ def _read(self: Live, name: str, value, kind: pl.DataType):
         return value
     if kind == pl.Float64 and type(value) is int and abs(value) < EXACT:
         return float(value)
+    if isinstance(value, dict | list | set | tuple):
+        raise ValueError(
+            f"the event's {name} is {value!r:.80}, and should be one value of the kind {kind}. It was"
+            " not added"
+        )
     try:
         given = pl.Series(name, [plain_value(value)])
     except (pl.exceptions.PolarsError, TypeError, OverflowError):

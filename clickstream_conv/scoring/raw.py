@@ -105,6 +105,9 @@ def read(
     if path:
         return read_source(source, str(path), max_rejected=max_rejected)
     raw = to_polars(log)
+    raw = raw.with_columns(
+        pl.col(pl.Null).cast(pl.String)
+    )  # a few rows may hold no value of a column
     if source.prepare:
         raw = source.prepare(raw)
     mapped, rules = apply_mapping(raw, source.mapping, "the log"), rules_for(raw, source.mapping)

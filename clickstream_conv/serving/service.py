@@ -151,7 +151,7 @@ def read_own(
     own = {named: visit_id} if isinstance(named, str) and visit_id else {}
     try:
         checked = scorer.read([own | event], max_rejected=1.0)
-    except ValueError as error:
+    except (ValueError, pl.exceptions.PolarsError) as error:
         raise Problem("refused", str(error)) from None
     if len(checked.events) != 1:
         lost = checked.rejected.row(0, named=True) if len(checked.rejected) else {}

@@ -106,12 +106,9 @@ def contract_for(
     rules: Rules,  # The rules as reading it settled them
 ) -> Contract:  # To be kept in the run
     "How a log was read."
-    own_code = source.reader or source.prepare
-    return contract_of(
-        source.mapping,
-        rules,
-        source.name if own_code and SOURCES.get(source.name) is source else "",
-    )
+    known, code = SOURCES.get(source.name), (source.reader, source.prepare)
+    own = any(code) and known is not None and (known.reader, known.prepare) == code
+    return contract_of(source.mapping, rules, source.name if own else "")
 
 
 def source_of(

@@ -1,0 +1,384 @@
+"The service: whatever processes answer, and however they end, answers are those of a batch over the same events."
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import polars as pl
+import psutil
+import pytest
+from conftest import start
+from hypothesis import given, HealthCheck, settings
+from hypothesis import strategies as st
+
+httpx = pytest.importorskip("httpx", reason="httpx is not installed")
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
+FIELDS = ("status", "probability", "flagged", "flagged_at", "revenue", "segment")
+SECONDS = 60
+
+
+def free_port():
+    "A port that nobody listens at."
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def run(demo):
+    "The folder of a finished run."
+    assert demo[1].returncode == 0, demo[1].said
+    return demo[0] / "run"
+
+
+@pytest.fixture(scope="module")
+def visits(run):
+    "Visits of the run's test part: events by name, and what a batch says after each of them."
+    from clickstream_conv.base.runs import Run
+    from clickstream_conv.scoring.scorer import Scorer
+    from clickstream_conv.sources.card import load_events
+
+    log = load_events(Run(run), "test").drop("visitor", "part")
+    names = log["session_id"].unique(maintain_order=True).head(150)
+    some = log.filter(pl.col("session_id").is_in(names.implode()))
+    said = Scorer.load(run).score(some, "every").scores
+    parts = some.group_by("session_id", maintain_order=True)
+    events = {name: part.drop("session_id", "step").to_dicts() for (name,), part in parts}
+    answers = {name: part.to_dicts() for (name,), part in said.group_by("session_id")}
+    return events, answers
+
+
+@pytest.fixture
+def valkey(tmp_path):
+    "The address of a server of Valkey or Redis that this test has for itself."
+    program = shutil.which("valkey-server") or shutil.which("redis-server")
+    if program is None:
+        pytest.skip("neither valkey-server nor redis-server is installed")
+    port = free_port()
+    words = [
+        program,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    yield f"redis://127.0.0.1:{port}/0"
+    server.kill()
+    server.wait()
+
+
+class Served:
+    "A service in processes of its own."
+
+    def __init__(self, run, *words):
+        self.port = free_port()
+        self.process = start("serve", "--run", run, "--port", self.port, *words, cwd=run.parent)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=SECONDS)
+        until = time.monotonic() + SECONDS
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > until:
+                self.process.kill()
+                pytest.fail(self.process.stdout.read())
+            time.sleep(0.1)
+
+    def answers(self):
+        "Whether it is ready."
+        try:
+            return self.client.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def send(self, name, event, **asked):
+        "The answer to an event, sent again while nobody listens."
+        until = time.monotonic() + SECONDS
+        while True:
+            try:
+                done = self.client.post(f"/v1/visits/{name}/events", json=event, params=asked)
+            except httpx.TransportError:
+                done = None
+            if done is not None and done.status_code != 503:
+                assert done.status_code == 200, done.text
+                return done.json()
+            assert time.monotonic() < until, done
+            time.sleep(0.05)
+
+    def workers(self):
+        "The processes that answer."
+        return [
+            one
+            for one in psutil.Process(self.process.pid).children(recursive=True)
+            if "spawn_main" in " ".join(one.cmdline())
+        ]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            for one in (*self.workers(), self.process):
+                one.kill()
+        self.client.close()
+
+
+def same(said, batch):
+    "Whether an answer is what the batch says."
+    for name in FIELDS:
+        assert said[name] == pytest.approx(batch[name], abs=1e-9), (name, said, batch)
+
+
+def test_four_processes_answer_as_one_batch(run, visits, valkey):
+    "Events of all visits, interleaved, each sent to whoever takes it; a process is killed on the way."
+    events, answers = visits
+    turns = sorted(
+        (n, name) for name, own in events.items() for n in range(len(own))
+    )  # first all first events
+    with Served(run, "--workers", 4, "--visits", valkey) as served:
+        killed, lasting = served.workers(), len(turns) // 2
+
+        def send(turn):
+            n, name = turn
+            return name, n, served.send(name, events[name][n] | dict(event_id=f"e{n}"))
+
+        with ThreadPoolExecutor(8) as pool:
+            for number in sorted({n for n, _ in turns}):
+                if number == 2:
+                    os.kill(killed[0].pid, signal.SIGKILL)
+                for name, n, said in pool.map(send, [turn for turn in turns if turn[0] == number]):
+                    same(said, answers[name][n])
+                    lasting -= 1
+        longest = max(events, key=lambda name: len(events[name]))
+        again = served.send(longest, events[longest][0] | dict(event_id="e0"))
+        assert again["repeated"]
+        same(again, answers[longest][0])
+        page = served.client.get("/metrics").text
+        taken = re.search(r'clickstream_conv_events_total\{became="taken"\} ([\d.e+]+)', page)
+        assert float(taken[1]) <= len(turns)  # what the killed process had counted is gone
+    assert not psutil.pid_exists(killed[0].pid)
+
+
+def test_a_visit_goes_on_after_its_process_was_killed(run, visits, tmp_path):
+    events, answers = visits
+    name = max(events, key=lambda one: len(events[one]))
+    place, half = f"file:{tmp_path / 'visits.db'}", len(events[name]) // 2
+    with Served(run, "--visits", place) as served:
+        for n in range(half):
+            same(served.send(name, events[name][n]), answers[name][n])
+        served.process.kill()
+        served.process.wait()
+    with Served(run, "--visits", place) as served:
+        for n in range(half, len(events[name])):
+            same(served.send(name, events[name][n]), answers[name][n])
+
+
+def test_runs_are_put_in_place_while_visits_go_on(run, visits, tmp_path):
+    "Visits keep the run that they began with; no request is dropped."
+    events, answers = visits
+    for name in ("one", "two"):
+        shutil.copytree(run, tmp_path / name)
+    manifest = tmp_path / "two" / "models" / "manifest.json"
+    manifest.write_text(
+        json.dumps(json.loads(manifest.read_text()), indent=2)
+    )  # another run by its name
+    names = sorted(events, key=lambda one: -len(events[one]))[:20]
+    with Served(tmp_path / "one") as served:
+        begun = [served.send(one, events[one][0])["run"] for one in names]
+        assert served.client.post("/v1/model", json=dict(run="two")).status_code == 200
+        for one, before in zip(names, begun, strict=True):
+            for n, event in enumerate(events[one][1:], 1):
+                said = served.send(one, event)
+                assert said["run"] == before
+                same(said, answers[one][n])
+        other = served.send("another", events[names[0]][0])
+        assert other["run"] != begun[0] and other["run"].startswith("two@")
+        same(other, answers[names[0]][0])
+
+
+def test_a_late_event_is_put_in_its_place(run, visits):
+    from clickstream_conv.serving.service import Service, Settings
+
+    events, _ = visits
+    name = max(events, key=lambda one: len(events[one]))
+    own, service = events[name][:5], Service(Settings(run=str(run)))
+    whole = [service.add("whole", event) for event in own][-1]
+    mixed = [service.add("mixed", own[n]) for n in (0, 2, 1, 4, 3)][-1]
+    for field in (*FIELDS, "events"):
+        assert mixed[field] == pytest.approx(whole[field], abs=1e-9), field
+    from clickstream_conv.serving.problems import Problem
+
+    with pytest.raises(Problem, match="older than the last of the visit") as late:
+        service.add("mixed", own[0] | dict(t=own[4]["t"] - 301_000_000))
+    assert late.value.reason == "late" and service.visit("mixed")["events"] == 5
+
+
+def test_a_visit_ends_as_the_log_was_cut(eshop, rees46):
+    "By silence where the log was cut by silence; where it names its sessions, they last as long as they last."
+    from clickstream_conv.scoring.scorer import Scorer
+    from clickstream_conv.serving.visits import silence_of
+
+    for folder, _ in (eshop, rees46):
+        scorer = Scorer.load(folder / "run")
+        cut = "session_id" not in scorer.contract.mapping.columns
+        assert (silence_of(scorer) is not None) == cut
+
+
+def test_the_log_s_own_rows_are_read_as_the_run_has_read_them(rees46, real_log):
+    "Rows of the raw file, one by one, are the events that the run has kept."
+    from clickstream_conv.scoring.scorer import Scorer
+    from clickstream_conv.serving.service import read_own
+
+    scorer = Scorer.load(rees46[0] / "run")
+    raw = pl.read_csv(real_log("rees46-2019-10-sample.csv"), infer_schema=False, glob=False).head(
+        40
+    )
+    kept = pl.read_parquet(rees46[0] / "run" / "events.parquet", glob=False)
+    columns = [name for name in scorer.live_columns()[0] if name != "session_id"]
+    read = [read_own(scorer, row) for row in raw.to_dicts()]
+    for one in read:
+        found = kept.filter(pl.col("t") == one["t"], pl.col("visitor_id") == one["visitor_id"])
+        assert {name: one[name] for name in columns} in found.select(columns).to_dicts()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(scope="module")
+def client(run):
+    "A client of a service in this process."
+    from fastapi.testclient import TestClient
+
+    from clickstream_conv.serving.api import make_app
+    from clickstream_conv.serving.service import Service, Settings
+
+    with TestClient(
+        make_app(Service(Settings(run=str(run)))), raise_server_exceptions=False
+    ) as one:
+        yield one
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_nothing_that_is_sent_makes_it_fail(client, visits, data):
+    "Sound events with any value in place of one, and bodies of any kind."
+    events, _ = visits
+    sound = data.draw(st.sampled_from(events[min(events)]))
+    field = data.draw(st.sampled_from([*sound, "event_id", "session_id", "else"]))
+    one = sound | {field: data.draw(ANYTHING)}
+    body = data.draw(st.sampled_from([one, [sound, one], dict(events=[one]), data.draw(ANYTHING)]))
+    name = data.draw(
+        st.text(
+            min_size=1, max_size=6, alphabet=st.characters(exclude_characters="/", codec="utf-8")
+        )
+    )
+    form = data.draw(st.sampled_from(["canonical", "log"]))
+    done = client.post(f"/v1/visits/{quote(name)}/events", params=dict(form=form), json=body)
+    assert done.status_code < 500, (name, body, done.text)
+    assert done.json() is not None
+
+
+def test_every_route_asks_for_its_key(run, tmp_path):
+    "Without a key, with a forged one, one that has expired, one that was revoked, one of another scope."
+    from fastapi.testclient import TestClient
+
+    from clickstream_conv.serving.api import make_app
+    from clickstream_conv.serving.keys import add_key, revoke_key, SCOPES
+    from clickstream_conv.serving.service import Service, Settings
+
+    file = tmp_path / "keys.json"
+    keys = {scope: add_key(file, scope, (scope,)) for scope in SCOPES}
+    revoked, expired = add_key(file, "revoked", SCOPES), add_key(file, "expired", SCOPES, days=1e-9)
+    revoke_key(file, revoked.split("_")[1])
+    forged = keys["admin"][:-1] + ("A" if keys["admin"][-1] != "A" else "B")
+    app = make_app(Service(Settings(run=str(run), keys=str(file))))
+    client = TestClient(app, raise_server_exceptions=False)
+    asks = {
+        ("POST", "/v1/visits/v/events"): "visits",
+        ("GET", "/v1/visits/v"): "visits",
+        ("DELETE", "/v1/visits/v"): "visits",
+        ("POST", "/v1/score"): "score",
+        ("GET", "/v1/model"): "",
+        ("POST", "/v1/model"): "admin",
+        ("GET", "/metrics"): "admin",
+    }
+    described = {
+        (method.upper(), path.replace("{visit_id}", "v"))
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+        if not path.startswith("/health")
+    }
+    assert described == {*asks}
+    for (method, path), scope in asks.items():
+        for key in ("", forged, revoked, expired):
+            shown = {"authorization": f"Bearer {key}"} if key else {}
+            assert client.request(method, path, headers=shown, json={}).status_code == 401
+        for name, key in keys.items():
+            done = client.request(method, path, headers={"authorization": f"Bearer {key}"}, json={})
+            assert (done.status_code == 403) == bool(scope and name != scope), (path, name)
+
+
+def test_what_cannot_go_together_is_refused(run):
+    for words, said in (
+        (("--address", "0.0.0.0"), "no key is asked for"),
+        (("--workers", 2), "cannot share visits"),
+        (("--visits", "attic"), "found 'attic'"),
+        (("--late", "-1"), "late must be"),
+        (("--keys", "nowhere.json"), "there is no file of keys"),
+    ):
+        process = start("serve", "--run", run, "--port", free_port(), *words, cwd=run.parent)
+        told = process.communicate(timeout=SECONDS)[0]
+        assert process.returncode == 2 or process.returncode == 1, told
+        assert said in told, told
+
+
+def test_the_state_of_many_visits_is_that_of_a_model(run, visits):
+    "In memory and in a file, with events of visits in any order, erased and begun anew."
+    from clickstream_conv.serving.service import Service, Settings
+
+    events, answers = visits
+    draw, names = random.Random(0), sorted(events)[:12]
+    service, stands = Service(Settings(run=str(run))), {}
+    for _ in range(150):
+        name = draw.choice(names)
+        n = stands.get(name, 0)
+        if draw.random() < 0.05 and n:
+            service.forget(name)
+            stands[name] = 0
+        elif n < len(events[name]):
+            said = service.add_at_once(name, events[name][n]) or service.add(name, events[name][n])
+            assert said["opened"] == (n == 0)
+            same(said, answers[name][n])
+            stands[name] = n + 1
+    assert len(service.visits) == sum(n > 0 for n in stands.values())
+
+
+def test_the_server_s_parts_are_asked_for_by_the_extra_alone():
+    "Neither the scorer nor the command line loads what serves."
+    code = "import sys; import clickstream_conv.pipeline.command_line, clickstream_conv.scoring.scorer;"
+    code += "print([name for name in ('fastapi', 'uvicorn', 'redis', 'prometheus_client') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
