@@ -42,7 +42,7 @@ def own_classes():
             if isinstance(node, ast.ClassDef):
                 classes.add(node.name)
                 above[node.name] = [ast.unparse(base) for base in node.bases]
-            if isinstance(node, ast.FunctionDef) and node.args.args:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.args:
                 first = node.args.args[0]
                 if first.arg in ("self", "cls") and first.annotation is not None:
                     kind = ast.unparse(first.annotation)

@@ -181,14 +181,6 @@ RANGES = {  # option: the numbers it takes; NaN lies in no range
     "max_rejected": OptionRange(0, 1, "0.05"),
     "memory": OptionRange(0.01, 100_000, "4", zero=True),
     "most_rows": OptionRange(1, 10**10, "250000", zero=True),
-    "workers": OptionRange(1, 64, "4"),
-    "late": OptionRange(0, 86_400, "300"),
-    "minutes": OptionRange(0, 100_000, "60"),
-    "most_visits": OptionRange(1, 10**9, "100000"),
-    "most_body": OptionRange(1_000, 10**9, "1000000"),
-    "most_batch": OptionRange(1_000, 10**12, "200000000"),
-    "rate": OptionRange(0.001, 10**6, "50"),
-    "days": OptionRange(0.001, 100_000, "90"),
     "folds": OptionRange(2, 100, "3"),
     "resamples": OptionRange(2, 100_000, "200"),
     "least": OptionRange(1, 10**9, "30"),
@@ -215,6 +207,18 @@ RANGES = {  # option: the numbers it takes; NaN lies in no range
     "fresh": OptionRange(1_000, 10**8, "100000"),
     "draws": OptionRange(1, 100_000, "400"),
     "logs": OptionRange(1, 10_000, "32"),
+}
+
+# %% ../../nbs/pipeline/00_parameters.ipynb #3687169f
+RANGES |= {  # of a service
+    "workers": OptionRange(1, 64, "4"),
+    "late": OptionRange(0, 86_400, "300"),
+    "minutes": OptionRange(0, 100_000, "60"),
+    "most_visits": OptionRange(1, 10**9, "100000"),
+    "most_body": OptionRange(1_000, 10**9, "1000000"),
+    "most_batch": OptionRange(1_000, 10**12, "200000000"),
+    "rate": OptionRange(0.001, 10**6, "50"),
+    "days": OptionRange(0.001, 100_000, "90"),
 }
 
 # %% ../../nbs/pipeline/00_parameters.ipynb #826843d9

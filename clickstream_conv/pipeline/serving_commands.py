@@ -48,6 +48,20 @@ def _number(name: str, what: str):
     "An option that holds a number."
     return typer.Option(f"--{name}", help=what, metavar="NUMBER")
 
+# %% ../../nbs/pipeline/10a_serving_commands.ipynb #645b8d8e
+def _serve(named: dict, numbers: dict, pages: tuple) -> None:
+    "Start a service by what was typed."
+    from clickstream_conv.base.extras import refuse_without
+
+    for name, value in numbers.items():
+        refuse_out_of_range(name, value)
+    refuse_without("serve", "the service")
+    from clickstream_conv.serving.service import Settings
+    from clickstream_conv.serving.start import start_service
+
+    where = {name: numbers.pop(name) for name in ("port", "workers")}
+    start_service(Settings(**named, **numbers, origins=pages), **where)
+
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #a7c22884
 @app.command()
 def serve(
@@ -77,29 +91,13 @@ def serve(
     \b
     Examples:
       clickstream-conv serve --run runs/demo
-      clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0 --workers 4 --visits redis://127.0.0.1:6379/0
+      clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0
+      clickstream-conv serve --run runs/demo --workers 4 --visits redis://127.0.0.1:6379/0
     """
-    from clickstream_conv.base.extras import refuse_without
-
-    numbers = dict(
-        port=port,
-        workers=workers,
-        late=late,
-        minutes=minutes,
-        most_visits=most_visits,
-        most_body=most_body,
-        most_batch=most_batch,
-    )
-    for name, value in numbers.items():
-        refuse_out_of_range(name, value)
-    refuse_without("serve", "the service")
-    from clickstream_conv.serving.service import Settings
-    from clickstream_conv.serving.start import start_service
-
+    numbers = dict(port=port, workers=workers, late=late, minutes=minutes)
+    sizes = dict(most_visits=most_visits, most_body=most_body, most_batch=most_batch)
     named = dict(run=run, runs=runs, visits=visits, keys=keys, verify=verify, audit=audit)
-    pages = tuple(filter(None, origins.split(",")))
-    others = {name: numbers[name] for name in numbers if name not in ("port", "workers")}
-    start_service(Settings(**named, **others, origins=pages), port, address, workers)
+    _serve(named, numbers | sizes, tuple(filter(None, origins.split(","))))
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #5b322a77
 keys_app = typer.Typer(

@@ -126,25 +126,29 @@ class Live:
     def __repr__(self):
         return f"Live({self.session_id or 'live'!r}: {count_in_words(len(self.events), 'event')})"
 
-    def add(
-        self,
-        # t (microseconds since 1970, a datetime or ISO 8601 text), event, item_id, category, price
-        # and the run's context; quantity is 1 if not given
-        event: dict,
-    ) -> dict:  # The answer after this event: landmark, events, status, and ANSWERS
-        "Add an event, and answer."
-        return self.take(self.read(event))
+# %% ../../nbs/scoring/07_live.ipynb #68956f4d
+@patch
+def add(
+    self: Live,
+    # t (microseconds since 1970, a datetime or ISO 8601 text), event, item_id, category, price
+    # and the run's context; quantity is 1 if not given
+    event: dict,
+) -> dict:  # The answer after this event: landmark, events, status, and ANSWERS
+    "Add an event, and answer."
+    return self.take(self.read(event))
 
-    def take(
-        self,
-        event: dict,  # As made by read
-    ) -> dict:  # As for add
-        "Add an event that was read, and answer."
-        answer = self._answer(event)
-        self.session_id = event["session_id"]
-        self.events.append(event)
-        self.answers.append(answer)
-        return answer
+
+@patch
+def take(
+    self: Live,
+    event: dict,  # As made by read
+) -> dict:  # As for add
+    "Add an event that was read, and answer."
+    answer = self._answer(event)
+    self.session_id = event["session_id"]
+    self.events.append(event)
+    self.answers.append(answer)
+    return answer
 
 # %% ../../nbs/scoring/07_live.ipynb #00c16b19
 @patch
@@ -180,7 +184,7 @@ def read(
     refuse_missing(list(event), self.scorer.card)
     return {name: self._read(name, event[name], kind) for name, kind in self._kept[0].items()}
 
-
+# %% ../../nbs/scoring/07_live.ipynb #79f61305
 @patch
 def _name_of(self: Live, event: dict) -> str:
     """The session that an event belongs to, or a refusal: a visit is of one session, named when it

@@ -7,7 +7,7 @@ __all__ = ['EXACT', 'is_plain_value', 'PlainRules', 'plain_rules', 'VisitWatch']
 
 # %% ../../nbs/scoring/06b_watch.ipynb #a356d948
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 from fastcore.basics import patch
@@ -63,8 +63,8 @@ class PlainRules:
 def plain_rules(
     card: LogCard,  # The log's card
     kinds: dict,  # Column of an event: what it holds
-    rules: Rules
-    | None = None,  # The rules that the run's log was read by; None: as the clock of the card has it
+    # The rules that the run's log was read by; None: as the clock of the card has it
+    rules: (Rules | None) = None,
 ) -> PlainRules:
     "When an event is plain, by the rules of a run."
     rules = scoring_rules(card, rules)
@@ -80,18 +80,18 @@ def plain_rules(
     )
 
 # %% ../../nbs/scoring/06b_watch.ipynb #d784ebe2
+@dataclass(slots=True)
 class VisitWatch:
     "What a visit has to remember to know whether its next event is plain."
 
-    __slots__ = ("count", "last", "pace", "rules", "seen")
+    rules: PlainRules  # Of its log
+    pace: Pace | None = field(init=False)  # How fast it goes, where that is asked
+    seen: set = field(default_factory=set)  # Keys of its events
+    last: int | None = None  # Moment of the latest
+    count: int = 0  # Events so far
 
-    def __init__(
-        self,
-        rules: PlainRules,  # Of its log
-    ):
-        self.rules = rules
-        self.pace = Pace() if rules.bots else None
-        self.seen, self.last, self.count = set(), None, 0
+    def __post_init__(self):
+        self.pace = Pace() if self.rules.bots else None
 
 # %% ../../nbs/scoring/06b_watch.ipynb #da6fb2e7
 @patch
@@ -108,7 +108,7 @@ def key(
         )
     )
 
-
+# %% ../../nbs/scoring/06b_watch.ipynb #4e197603
 @patch
 def _in_order(self: VisitWatch, t: int | None) -> bool:
     "Whether a moment is after all others; events without one stay as they come, behind those with one."
@@ -128,7 +128,7 @@ def _are_sound(self: VisitWatch, event: dict) -> bool:
     priced = price is None or 0 <= price <= LARGEST_AMOUNT
     return priced and quantity is not None and quantity % 1 == 0 and 1 <= quantity <= LARGEST_AMOUNT
 
-
+# %% ../../nbs/scoring/06b_watch.ipynb #7ffadad2
 @patch
 def is_plain(
     self: VisitWatch,

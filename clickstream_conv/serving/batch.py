@@ -58,7 +58,7 @@ def score_log(
         raise Problem("refused", str(error).replace(str(log), "the log")) from None
     return [line for line in told if not line.startswith("written: ")]
 
-
+# %% ../../nbs/serving/07_batch.ipynb #346a6a94
 def sentences_header(
     sentences: list,  # As told by score_log
 ) -> str:  # Percent-encoded JSON, which every header can hold

@@ -9,6 +9,8 @@ __all__ = ['Counts']
 import math
 import os
 
+from fastcore.basics import patch
+
 from ..scoring.landmarks import SCORED
 
 # %% ../../nbs/serving/05_counts.ipynb #cbaca9a4
@@ -54,27 +56,31 @@ class Counts:
             f"{name}visits", "Visits under way", registry=own, multiprocess_mode="mostrecent"
         )
 
-    def answered(
-        self,
-        answer: dict,  # Of a live session
-    ) -> None:
-        "Count an answer."
-        p = answer["probability"]
-        self.answers.labels(answer["status"]).inc()
-        if answer["status"] in SCORED and p is not None and math.isfinite(p):
-            self.chances.observe(p)
-        if answer["flagged"] and answer["flagged_at"] == answer["events"]:
-            self.flagged.inc()
-        if " is new" in answer["notes"]:
-            self.words.inc()
+# %% ../../nbs/serving/05_counts.ipynb #174d9c56
+@patch
+def answered(
+    self: Counts,
+    answer: dict,  # Of a live session
+) -> None:
+    "Count an answer."
+    p = answer["probability"]
+    self.answers.labels(answer["status"]).inc()
+    if answer["status"] in SCORED and p is not None and math.isfinite(p):
+        self.chances.observe(p)
+    if answer["flagged"] and answer["flagged_at"] == answer["events"]:
+        self.flagged.inc()
+    if " is new" in answer["notes"]:
+        self.words.inc()
 
-    def page(self) -> bytes:
-        "All figures, of all processes of the service, as Prometheus reads them."
-        from prometheus_client import CollectorRegistry, generate_latest
-        from prometheus_client.multiprocess import MultiProcessCollector
 
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self.registry)
-        every = CollectorRegistry()
-        MultiProcessCollector(every)
-        return generate_latest(every)
+@patch
+def page(self: Counts) -> bytes:
+    "All figures, of all processes of the service, as Prometheus reads them."
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(self.registry)
+    every = CollectorRegistry()
+    MultiProcessCollector(every)
+    return generate_latest(every)

@@ -145,37 +145,41 @@ class Door:
         self._looked, self._stamp, self._left = -math.inf, None, {}
         self.keys = read_keys(self.path)
 
-    def _look(self) -> None:
-        "Read the file again if it has changed; a file that is gone or damaged lets nobody in."
-        if time.monotonic() - self._looked < _LOOKED:
-            return
-        self._looked = time.monotonic()
-        try:
-            found = self.path.stat()
-            stamp = found.st_mtime_ns, found.st_ino, found.st_size
-            if stamp != self._stamp:
-                self.keys, self._stamp = read_keys(self.path), stamp
-        except (OSError, ValueError):
-            self.keys, self._stamp = {}, None
 
-    def let_in(
-        self,
-        given: str,  # The Authorization header: Bearer and a key
-        scope: str = "",  # What is asked for; empty: what any key allows
-    ) -> Key:  # Whose it is
-        "The key that was shown, or a Problem."
-        with self._lock:
-            self._look()
-            key = self._known(given)
-            if scope and scope not in key.scopes:
-                raise Problem(
-                    "not allowed",
-                    f"the key {key.id} allows {', '.join(key.scopes)}, and this asks for {scope}."
-                    " Ask for a key with that scope: clickstream-conv keys add --scope",
-                    dict(key=key.id),
-                )
-            self._count(key)
-        return key
+@patch
+def _look(self: Door) -> None:
+    "Read the file again if it has changed; a file that is gone or damaged lets nobody in."
+    if time.monotonic() - self._looked < _LOOKED:
+        return
+    self._looked = time.monotonic()
+    try:
+        found = self.path.stat()
+        stamp = found.st_mtime_ns, found.st_ino, found.st_size
+        if stamp != self._stamp:
+            self.keys, self._stamp = read_keys(self.path), stamp
+    except (OSError, ValueError):
+        self.keys, self._stamp = {}, None
+
+# %% ../../nbs/serving/04_keys.ipynb #30e6f54c
+@patch
+def let_in(
+    self: Door,
+    given: str,  # The Authorization header: Bearer and a key
+    scope: str = "",  # What is asked for; empty: what any key allows
+) -> Key:  # Whose it is
+    "The key that was shown, or a Problem."
+    with self._lock:
+        self._look()
+        key = self._known(given)
+        if scope and scope not in key.scopes:
+            raise Problem(
+                "not allowed",
+                f"the key {key.id} allows {', '.join(key.scopes)}, and this asks for {scope}."
+                " Ask for a key with that scope: clickstream-conv keys add --scope",
+                dict(key=key.id),
+            )
+        self._count(key)
+    return key
 
 # %% ../../nbs/serving/04_keys.ipynb #1d62526f
 @patch

@@ -80,7 +80,7 @@ def _tell_place(settings: Settings) -> None:
     place.model = runs.current
     place.close()
 
-
+# %% ../../nbs/serving/09_start.ipynb #ff07fde4
 def start_service(
     settings: Settings,  # Of the service
     port: int = 8000,  # Where it is reached
@@ -103,7 +103,7 @@ def start_service(
     host = f"[{near}]" if ":" in near else near
     with TemporaryDirectory(prefix="clickstream-conv-counts-") as counts:
         if workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
+            os.environ |= {"PROMETHEUS_MULTIPROC_DIR": counts}
         print(
             f"The service of {settings.run} is at http://{host}:{port}. Ctrl-C ends it.", flush=True
         )

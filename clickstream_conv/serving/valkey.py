@@ -6,14 +6,15 @@
 __all__ = ['without_password', 'InValkey']
 
 # %% ../../nbs/serving/03_valkey.ipynb #cf093977
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from fastcore.basics import patch
 
+from .memory import KEPT_MINUTES
 from .problems import Problem
-from .stores import Kept, KEPT_MINUTES
+from .shared import KeptVisit
 from .visits import Visit
 
 # %% ../../nbs/serving/03_valkey.ipynb #f5b76e8e
@@ -67,39 +68,47 @@ class InValkey:
             socket_connect_timeout=5,
         )
         self._server = redis.Redis(connection_pool=pool)
-        try:
-            forgets = self._server.config_get("maxmemory-policy").get("maxmemory-policy", "")
-            limit = int(self._server.config_get("maxmemory").get("maxmemory", 0))
-        except redis.RedisError as error:
-            raise ValueError(
-                f"visits cannot be kept at {self.shown}: {error}. Start the server, or give its"
-                " address: --visits redis://127.0.0.1:6379/0"
-            ) from None
-        if limit and forgets != "noeviction":
-            raise ValueError(
-                f"the server at {self.shown} throws keys away when its memory is full"
-                f" (maxmemory-policy {forgets}), and a visit that was thrown away would begin anew in"
-                " silence. Set maxmemory-policy to noeviction"
-            )
+        self._refuse_forgetting()
         self._add = self._server.register_script(_ADD)
-
-    @contextmanager
-    def _reached(self) -> Iterator:
-        "Say that the server cannot be reached, in words that name no password."
-        try:
-            yield
-        except self._error as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Problem(
-                "not ready",
-                f"the visits at {self.shown} cannot be reached ({said}); nothing was added. Send the"
-                " event again under the same event_id",
-                headers={"Retry-After": "1"},
-            ) from None
 
     def __len__(self):
         with self._reached():
             return self._server.dbsize()
+
+# %% ../../nbs/serving/03_valkey.ipynb #d189f299
+@patch
+def _refuse_forgetting(self: InValkey) -> None:
+    "Refuse a server that cannot be reached, and one that throws keys away when its memory is full."
+    try:
+        forgets = self._server.config_get("maxmemory-policy").get("maxmemory-policy", "")
+        limit = int(self._server.config_get("maxmemory").get("maxmemory", 0))
+    except self._error as error:
+        raise ValueError(
+            f"visits cannot be kept at {self.shown}: {error}. Start the server, or give its"
+            " address: --visits redis://127.0.0.1:6379/0"
+        ) from None
+    if limit and forgets != "noeviction":
+        raise ValueError(
+            f"the server at {self.shown} throws keys away when its memory is full"
+            f" (maxmemory-policy {forgets}), and a visit that was thrown away would begin anew in"
+            " silence. Set maxmemory-policy to noeviction"
+        )
+
+
+@patch
+@contextmanager
+def _reached(self: InValkey) -> Generator:
+    "Say that the server cannot be reached, in words that name no password."
+    try:
+        yield
+    except self._error as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Problem(
+            "not ready",
+            f"the visits at {self.shown} cannot be reached ({said}); nothing was added. Send the"
+            " event again under the same event_id",
+            headers={"Retry-After": "1"},
+        ) from None
 
 # %% ../../nbs/serving/03_valkey.ipynb #32370a35
 @patch
@@ -108,7 +117,7 @@ def read(
     visit_id: str,  # Of a visit
     token: str,  # Of the visit that is known
     since: int,  # How many of its lines are known
-) -> Kept | None:  # None: there is none
+) -> KeptVisit | None:  # None: there is none
     "The lines of a visit that are not known yet."
     with self._reached(), self._server.pipeline(transaction=True) as asked:
         asked.lrange(_KEY + visit_id, 0, 1)
@@ -119,7 +128,7 @@ def read(
         own, model = (one.decode() for one in head)
         if own != token and since:
             lines = self._server.lrange(_KEY + visit_id, 2, -1)
-    return Kept(own, model, lines)
+    return KeptVisit(own, model, lines)
 
 
 @patch
