@@ -49,7 +49,7 @@ def _number(name: str, what: str):
     return typer.Option(f"--{name}", help=what, metavar="NUMBER")
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #645b8d8e
-def _serve(named: dict, numbers: dict, pages: tuple) -> None:
+def _serve(address: str, named: dict, numbers: dict, pages: tuple) -> None:
     "Start a service by what was typed."
     from clickstream_conv.base.extras import refuse_without
 
@@ -60,7 +60,7 @@ def _serve(named: dict, numbers: dict, pages: tuple) -> None:
     from clickstream_conv.serving.start import start_service
 
     where = {name: numbers.pop(name) for name in ("port", "workers")}
-    start_service(Settings(**named, **numbers, origins=pages), **where)
+    start_service(Settings(**named, **numbers, origins=pages), address=address, **where)
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #a7c22884
 @app.command()
@@ -97,7 +97,7 @@ def serve(
     numbers = dict(port=port, workers=workers, late=late, minutes=minutes)
     sizes = dict(most_visits=most_visits, most_body=most_body, most_batch=most_batch)
     named = dict(run=run, runs=runs, visits=visits, keys=keys, verify=verify, audit=audit)
-    _serve(named, numbers | sizes, tuple(filter(None, origins.split(","))))
+    _serve(address, named, numbers | sizes, tuple(filter(None, origins.split(","))))
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #5b322a77
 keys_app = typer.Typer(
