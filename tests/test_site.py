@@ -456,7 +456,8 @@ def test_nobody_is_shut_out(report, docs, visit, axe, mode):
         page, _ = visit(path.as_uri(), color_scheme=mode)
         page.add_script_tag(path=str(axe))
         found = page.evaluate(
-            "axe.run().then(r => r.violations.map(v => ({id: v.id, impact: v.impact, where: v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))})))"
+            "what => axe.run(document, what).then(r => r.violations.map(v => ({id: v.id, impact: v.impact, where: v.nodes.slice(0, 3).map(n => n.html.slice(0, 160))})))",
+            {"runOnly": ["color-contrast"]} if mode == "dark" else {},  # nothing else differs
         )
         assert found == [], path.name
         page.context.close()
