@@ -305,6 +305,20 @@ def test_nothing_that_is_sent_makes_it_fail(client, visits, data):
     assert done.json() is not None
 
 
+def test_what_cannot_be_kept_changes_nothing(run, visits):
+    "Half a character is no text: the event is refused before the visit has seen it."
+    from clickstream_conv.serving.problems import Problem
+    from clickstream_conv.serving.service import Service, Settings
+
+    events, answers = visits
+    service, name = Service(Settings(run=str(run))), max(events, key=lambda one: len(events[one]))
+    for n, event in enumerate(events[name][:6]):
+        for field in ("item_id", "page", "event_id"):
+            with pytest.raises(Problem):
+                service.add(name, event | {field: "\ud800"})
+        same(service.add(name, event), answers[name][n])
+
+
 def test_every_route_asks_for_its_key(run, tmp_path):
     "Without a key, with a forged one, one that has expired, one that was revoked, one of another scope."
     from fastapi.testclient import TestClient
@@ -319,7 +333,7 @@ def test_every_route_asks_for_its_key(run, tmp_path):
     revoke_key(file, revoked.split("_")[1])
     forged = keys["admin"][:-1] + ("A" if keys["admin"][-1] != "A" else "B")
     app = make_app(Service(Settings(run=str(run), keys=str(file))))
-    client = TestClient(app, raise_server_exceptions=False)
+    client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
     asks = {
         ("POST", "/v1/visits/v/events"): "visits",
         ("GET", "/v1/visits/v"): "visits",

@@ -68,7 +68,7 @@ class Api:
     ):
         self.service, self.settings = service, service.settings
         self.door = Door(self.settings.keys) if self.settings.keys else None
-        self.audit, self._ended = Audit(self.settings.audit), threading.Event()
+        self.audit = Audit(self.settings.audit)
 
     def let_in(
         self,

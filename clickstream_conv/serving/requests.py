@@ -53,7 +53,10 @@ def json_of(
 ):
     "What a body of JSON holds, or a Problem."
     try:
-        return json.loads(body, parse_constant=_no_number)
+        found = json.loads(body, parse_constant=_no_number)
+        if b"\\u" in body:  # half a character, which no text can hold
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except (ValueError, RecursionError) as error:
         raise Problem("malformed", f"the body cannot be read as JSON: {error}") from None
 
@@ -77,7 +80,7 @@ def problem_answer(
     return Response(body, problem.status, problem.headers, "application/problem+json")
 
 # %% ../../nbs/serving/07a_requests.ipynb #8180ec7f
-HERE = ("localhost", "127.0.0.1", "[::1]", "testserver")  # names of this computer
+HERE = ("localhost", "127.0.0.1", "[::1]")  # names of this computer
 
 
 def host_of(

@@ -141,10 +141,15 @@ def refuse_id(
         if self.scorer().rules
         else ()
     )
-    if visit_id != visit_id.strip() or not visit_id.isprintable() or visit_id in words:
+    if (
+        visit_id != visit_id.strip()
+        or not visit_id.isprintable()
+        or "\ufffd" in visit_id
+        or visit_id in words
+    ):
         raise Problem(
             "malformed",
-            f"{visit_id!r} is no id of a visit: it is a word for nobody, or has spaces around it."
+            f"{visit_id!r} is no id of a visit: it is a word for nobody, has spaces around it, or is no text."
             " Give each visit an id of its own",
             dict(field="visit_id", value=visit_id),
         )

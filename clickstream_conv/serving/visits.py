@@ -17,7 +17,7 @@ from .problems import Problem
 class VisitLines:
     "The events of a visit as lines of JSON, the session's id left out; read when they are asked for."
 
-    __slots__ = ("event_id", "lines", "names", "session_id")
+    __slots__ = ("lines", "names", "pending", "session_id")
 
     def __init__(
         self,
@@ -25,15 +25,23 @@ class VisitLines:
         names: tuple,  # Columns of an event, session_id the first
     ):
         self.session_id, self.names, self.lines = session_id, names, []
-        self.event_id = None  # of the event that is added next
+        self.pending = b""  # the line of the event that is added next
+
+    def written(
+        self,
+        event: dict,  # With the columns, in their order
+        event_id: str | None = None,  # Under which it counts once
+    ) -> bytes:  # A line
+        "An event as it is kept; ValueError where it cannot be written."
+        values = [event_id, *(event[name] for name in self.names[1:])]
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
     def append(
         self,
-        event: dict,  # With the columns, in their order
+        event: dict,  # That was taken
     ) -> None:
-        "Write an event."
-        values = [self.event_id, *(event[name] for name in self.names[1:])]
-        self.lines.append(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode())
+        "Keep the line that was written before the event was taken."
+        self.lines.append(self.pending)
 
     def __len__(self):
         return len(self.lines)
@@ -148,7 +156,7 @@ def add_lines(
     answer = None
     for line in lines:
         event_id, event = visit.lines.read(line)
-        visit.lines.event_id = event_id
+        visit.lines.pending = line
         answer = visit.live.take(event)
         _noted(visit, event_id, event["t"])
     return answer
@@ -179,8 +187,8 @@ def add_event(
         return _answer_of(visit, place, read), True
     refuse_time(visit, read["t"], late)
     _refuse_number(visit)
-    visit.lines.event_id = event_id
-    try:
+    try:  # written first: an event that cannot be kept must change nothing
+        visit.lines.pending = visit.lines.written(read, event_id)
         answer = visit.live.take(read)
     except ValueError as error:
         raise Problem("refused", str(error)) from None
