@@ -414,6 +414,7 @@ OWN_ERRORS = {  # kinds of errors of the package, and who catches them
     "BrokenRecord": "the reader of records, which tells line and column",
     "Interrupted": "the download, which goes on where it stopped",
     "NotPlain": "the scorer and its visits, which go on by way of frames",
+    "Problem": "the service, which tells it as an answer over HTTP",
     "NoVisits": "the proposal, which asks whether rows are finished sessions",
     "StageFailed": "the command line, which tells it as a refusal",
 }

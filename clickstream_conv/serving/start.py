@@ -17,6 +17,7 @@ from ..app.serve import refuse_port
 from ..base.extras import refuse_without
 from ..scoring.loading import refuse_unsound
 from .keys import read_keys
+from .problems import Problem
 from .service import Runs, Settings
 
 # %% ../../nbs/serving/09_start.ipynb #919066e5
@@ -76,9 +77,12 @@ def _tell_place(settings: Settings) -> None:
     from clickstream_conv.serving.service import place_of
 
     runs = Runs(settings.run, settings.runs, settings.verify)
-    place = place_of(settings, runs)
-    place.model = runs.current
-    place.close()
+    try:
+        place = place_of(settings, runs)
+        place.model = runs.current
+        place.close()
+    except Problem as problem:
+        raise ValueError(problem.detail) from None
 
 # %% ../../nbs/serving/09_start.ipynb #ff07fde4
 def start_service(

@@ -105,8 +105,8 @@ def _reached(self: InValkey) -> Generator:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Problem(
             "not ready",
-            f"the visits at {self.shown} cannot be reached ({said}); nothing was added. Send the"
-            " event again under the same event_id",
+            f"the visits at {self.shown} cannot be reached ({said}). Send the event again under the"
+            " same event_id: it counts once, whether it was added or not",
             headers={"Retry-After": "1"},
         ) from None
 
