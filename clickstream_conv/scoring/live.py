@@ -228,7 +228,7 @@ def _read(self: Live, name: str, value, kind: pl.DataType):
         return value
     if kind == pl.Float64 and type(value) is int and abs(value) < EXACT:
         return float(value)
-    if isinstance(value, dict | list | set | tuple):
+    if name != "t" and isinstance(value, dict | list | set | tuple):
         raise ValueError(
             f"the event's {name} is {value!r:.80}, and should be one value of the kind {kind}. It was"
             " not added"
