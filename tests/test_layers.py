@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,13 @@ def name_of(path):
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
+@cache
 def imports_of(path, later=False):
     "Module and name of everything that a module takes from the package when it is loaded; later: also in its functions."
+    return tuple(_imports_of(path, later))
+
+
+def _imports_of(path, later):
     here, tree = name_of(path).split("."), ast.parse(path.read_text())
     for node in ast.walk(tree) if later else tree.body:
         if not isinstance(node, ast.ImportFrom):
