@@ -358,6 +358,19 @@ def test_a_time_in_another_unit_is_refused(kind, scorer, log):
             ask()
 
 
+@pytest.mark.parametrize("value", [[], [1], {"a": 1}, b"p1"], ids=repr)
+@pytest.mark.parametrize("name", ["item_id", "page", "price", "quantity"])
+def test_what_is_no_single_value_is_refused(name, value, scorer, log):
+    "Live and in a list of events, in the same words."
+    event = log.filter(pl.col("step") == 1).drop("visitor", "part").row(0, named=True)
+    for ask in (
+        lambda: scorer.session().add(event | {name: value}),
+        lambda: scorer.score([event | {name: value}]),
+    ):
+        with pytest.raises(ValueError, match="no single value"):
+            ask()
+
+
 @pytest.mark.parametrize(
     "t",
     [

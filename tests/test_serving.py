@@ -1,5 +1,6 @@
 "The service: whatever processes answer, and however they end, answers are those of a batch over the same events."
 
+import inspect
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from urllib.parse import quote
 
 import polars as pl
@@ -249,7 +251,7 @@ def test_the_log_s_own_rows_are_read_as_the_run_has_read_them(rees46, real_log):
         40
     )
     kept = pl.read_parquet(rees46[0] / "run" / "events.parquet", glob=False)
-    columns = [name for name in scorer.live_columns()[0] if name != "session_id"]
+    columns = [name for name in scorer.event_columns() if name != "session_id"]
     read = [read_own(scorer, row) for row in raw.to_dicts()]
     for one in read:
         found = kept.filter(pl.col("t") == one["t"], pl.col("visitor_id") == one["visitor_id"])
@@ -371,6 +373,67 @@ def test_what_cannot_go_together_is_refused(run):
         told = process.communicate(timeout=SECONDS)[0]
         assert process.returncode == 2 or process.returncode == 1, told
         assert said in told, told
+
+
+def test_a_log_of_finished_sessions_is_refused(shoppers):
+    "There is no visit to follow."
+    run = shoppers[0] / "run"
+    process = start("serve", "--run", run, "--port", free_port(), cwd=run.parent)
+    told = process.communicate(timeout=SECONDS)[0]
+    assert process.returncode == 1 and "event by event" in told and "fault" not in told, told
+
+
+def test_every_option_of_the_command_reaches_the_service(monkeypatch, tmp_path):
+    "One that is typed and not passed on would change nothing without a word."
+    from clickstream_conv.pipeline import serving_commands
+    from clickstream_conv.serving import start as starting
+
+    told = {}
+    monkeypatch.setattr(
+        starting, "start_service", lambda settings, **more: told.update(vars(settings), **more)
+    )
+    monkeypatch.setenv("PLACE_OF_VISITS", "redis://:secret@127.0.0.1:6379/0")
+    options = dict(
+        run="other",
+        port=8123,
+        address="::1",
+        workers=3,
+        visits="env:PLACE_OF_VISITS",
+        keys="k.json",
+        runs="many",
+        verify="signed",
+        audit="a.jsonl",
+        origins="https://a.example,https://b.example",
+        late=7.0,
+        minutes=9.0,
+        most_visits=11,
+        most_body=13_000,
+        most_batch=17_000,
+    )
+    assert {*options} == {*inspect.signature(serving_commands.serve).parameters}
+    serving_commands.serve(**options)
+    reached = options | dict(
+        visits="redis://:secret@127.0.0.1:6379/0",
+        origins=("https://a.example", "https://b.example"),
+    )
+    assert {name: told[name] for name in options} == reached
+
+
+def test_visits_are_kept_as_long_as_the_run_in_place_asks_for(run):
+    "A run whose log was cut by a longer silence keeps its visits longer."
+    from clickstream_conv.serving.memory import InMemory
+    from clickstream_conv.serving.service import kept_minutes, Service, Settings
+
+    service = Service(Settings(run=str(run)))
+    assert isinstance(service.visits, InMemory)
+    before = service.visits.seconds
+    scorer = service.scorer()
+    columns = {k: v for k, v in scorer.contract.mapping.columns.items() if k != "session_id"}
+    rules = replace(scorer.contract.rules, gap_minutes=600)
+    mapping = replace(scorer.contract.mapping, columns=columns, rules=rules)
+    scorer.contract = replace(scorer.contract, mapping=mapping)
+    service.follow()
+    assert service.visits.seconds == 60 * kept_minutes(service.settings, scorer) > before
 
 
 def test_the_state_of_many_visits_is_that_of_a_model(run, visits):

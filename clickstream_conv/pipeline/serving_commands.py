@@ -6,6 +6,7 @@
 __all__ = ['keys_app', 'serve', 'add', 'list_keys', 'revoke']
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #057e0ad8
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,8 +23,8 @@ _Visits = Annotated[
     str,
     Text(
         "--visits",
-        "Where visits are kept: memory, file:PATH, or redis://HOST:PORT/0 (Valkey or Redis)."
-        " [default: memory]",
+        "Where visits are kept: memory, file:PATH, redis://HOST:PORT/0 (Valkey or Redis), or"
+        " env:NAME, an environment variable that says it. [default: memory]",
         "PLACE",
     ),
 ]
@@ -59,6 +60,13 @@ def _serve(address: str, named: dict, numbers: dict, pages: tuple) -> None:
     from clickstream_conv.serving.service import Settings
     from clickstream_conv.serving.start import start_service
 
+    if named["visits"].startswith("env:"):  # a password is not typed where others can read it
+        variable = named["visits"].removeprefix("env:")
+        if not (told := os.environ.get(variable)):
+            raise ValueError(
+                f"--visits names the environment variable {variable!r}, which is not set"
+            )
+        named = named | dict(visits=told)
     where = {name: numbers.pop(name) for name in ("port", "workers")}
     start_service(Settings(**named, **numbers, origins=pages), address=address, **where)
 

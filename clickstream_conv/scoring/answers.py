@@ -21,6 +21,7 @@ from ..base.texts import count_in_words
 from ..features.outcomes import KEYS
 from ..judging.flags import flags_in_words, flags_so_far
 from .events import judged_events, Sound
+from .known_words import NEW
 from clickstream_conv.scoring.landmarks import (
     Asked,
     chosen_landmarks,
@@ -121,7 +122,7 @@ def _new_words(self: Scorer, table: "pd.DataFrame") -> pl.Series:
         codes, different = pd.factorize(table[name])
         new = {code: word for code, word in enumerate(different.tolist()) if str(word) not in known}
         for place in np.flatnonzero(np.isin(codes, list(new))) if new else ():
-            said = f"{name} {new[codes[place]]!r} is new"
+            said = f"{name} {new[codes[place]]!r}{NEW}"
             notes[place] += f"; {said}" if notes[place] else said
     return pl.Series("notes", notes, dtype=pl.String)
 

@@ -29,7 +29,13 @@ from clickstream_conv.scoring.values import (
     time_trouble,
     time_window,
 )
-from .watch import EXACT, is_plain_value, plain_rules, VisitWatch
+from clickstream_conv.scoring.watch import (
+    EXACT,
+    is_plain_value,
+    plain_rules,
+    PlainRules,
+    VisitWatch,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +125,7 @@ class Live:
         self.answers = [] if answers is None else answers
         self._quick, why = scorer.quick()
         self.sentences = [why] if why else []  # what a reader of the answers should know
-        self._visit, self._watch = VisitSoFar(), VisitWatch(self._kept[1])
+        self._visit, self._watch = VisitSoFar(), VisitWatch(self.scorer.plain_events())
         # By way of frames: the events so far as they were scored, and what they decided about a flag
         self._before = None
 
@@ -152,10 +158,8 @@ def take(
 
 # %% ../../nbs/scoring/07_live.ipynb #00c16b19
 @patch
-def live_columns(
-    self: Scorer,
-) -> tuple:  # Column of an event: its kind; and when an event is plain
-    "What every visit of a log asks for, made once."
+def _visits(self: Scorer) -> tuple:
+    "The columns of an event, and when one is plain."
     if self._of_visits is None:
         columns = {name: COLUMNS[name] for name in (*REQUIRED, "visitor_id") if name != "step"}
         columns |= {"quantity": pl.Float64} | self.kinds
@@ -163,10 +167,20 @@ def live_columns(
     return self._of_visits
 
 
-@patch(as_prop=True)
-def _kept(self: Live) -> tuple:
-    "The columns of an event, and when one is plain."
-    return self.scorer.live_columns()
+@patch
+def event_columns(
+    self: Scorer,
+) -> dict:  # Column: what it holds
+    "The columns of an event of a visit, session_id the first."
+    return self._visits()[0]
+
+
+@patch
+def plain_events(
+    self: Scorer,
+) -> PlainRules:
+    "When an event of a visit is plain."
+    return self._visits()[1]
 
 
 @patch
@@ -182,7 +196,10 @@ def read(
         )
     event = {"quantity": 1, "visitor_id": None} | event | {"session_id": self._name_of(event)}
     refuse_missing(list(event), self.scorer.card)
-    return {name: self._read(name, event[name], kind) for name, kind in self._kept[0].items()}
+    return {
+        name: self._read(name, event[name], kind)
+        for name, kind in self.scorer.event_columns().items()
+    }
 
 # %% ../../nbs/scoring/07_live.ipynb #79f61305
 @patch
@@ -228,11 +245,6 @@ def _read(self: Live, name: str, value, kind: pl.DataType):
         return value
     if kind == pl.Float64 and type(value) is int and abs(value) < EXACT:
         return float(value)
-    if name != "t" and isinstance(value, dict | list | set | tuple):
-        raise ValueError(
-            f"the event's {name} is {value!r:.80}, and should be one value of the kind {kind}. It was"
-            " not added"
-        )
     try:
         given = pl.Series(name, [plain_value(value)])
     except (pl.exceptions.PolarsError, TypeError, OverflowError):
@@ -274,7 +286,7 @@ def _answer(self: Live, event: dict) -> dict:
 @patch
 def _frame_with(self: Live, event: dict) -> pl.DataFrame:
     "All events so far and one more."
-    return pl.DataFrame([*self.events, event], schema=self._kept[0], orient="row")
+    return pl.DataFrame([*self.events, event], schema=self.scorer.event_columns(), orient="row")
 
 
 @patch
@@ -293,7 +305,7 @@ def _quickly(self: Live, event: dict) -> dict:
 def _gone_through_with(self: Live, event: dict) -> dict:
     "The answer after one more event that changes what was known, or a refusal."
     sound = self.scorer._judged_visit(self._frame_with(event)).events
-    visit, watch = VisitSoFar(), VisitWatch(self._kept[1])
+    visit, watch = VisitSoFar(), VisitWatch(self.scorer.plain_events())
     for one in sound.iter_rows(named=True):
         answer = self._quick.add(visit, one)
         watch.note(one)

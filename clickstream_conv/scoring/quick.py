@@ -19,6 +19,7 @@ from ..features.visit import VisitColumns, VisitState
 from ..log.values import EVENTS, SECOND
 from .answers import ANSWERS, EMPTY, FIT
 from .events import validate_events
+from .known_words import NEW
 from .landmarks import SCORED, status_after
 from .loading import Scorer
 from ..sources.source import outcome_hit
@@ -98,7 +99,7 @@ def _segment(segments) -> "Callable":
 def _new_words(self: Quick, row: dict) -> str:
     "The words of a session row that the training part never showed."
     found = [
-        f"{name} {row[name]!r} is new"
+        f"{name} {row[name]!r}{NEW}"
         for name, known in self.words.items()
         if row.get(name) is not None and str(row[name]) not in known
     ]

@@ -137,6 +137,11 @@ def as_kind(
     kind: pl.DataType,  # What it should be
 ) -> pl.Series:  # The same as that kind
     "A column as the kind that features need, or a refusal with an example."
+    if values.dtype.is_nested() or values.dtype == pl.Binary:
+        raise ValueError(
+            f"column {values.name!r} should hold {kind} and holds {values.drop_nulls().to_list()[:1]!r:.80},"
+            " which is no single value. Give one value in each event"
+        )
     if kind == pl.String and values.name in IDS:
         return as_id(values, False)
     if values.dtype == kind and kind != pl.String:

@@ -10,11 +10,10 @@ import asyncio
 import gc
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response, StreamingResponse
 
+from ..base.runs import brief_folder
 from clickstream_conv.serving.batch import (
     form_of,
     FORMS,
@@ -52,8 +52,8 @@ from clickstream_conv.serving.requests import (
     HERE,
     host_of,
     json_of,
+    pieces_of_body,
     problem_answer,
-    too_large,
     visit_in,
 )
 from .service import Service, Settings
@@ -210,14 +210,10 @@ async def erase_visit(
 # %% ../../nbs/serving/08_api.ipynb #0432ed41
 async def _into_file(request: Request, file: Path, most: int) -> None:
     "A body as a file, or a Problem; never held whole."
-    size = 0
     with open(file, "wb") as opened:
-        async for piece in request.stream():
-            size += len(piece)
-            if size > most:
-                raise too_large(most)
+        async for piece in pieces_of_body(request, most):
             await run_in_threadpool(opened.write, piece)
-    if not size:
+    if not file.stat().st_size:
         raise Problem(
             "malformed", "the body is empty. Send a log with the columns of the run's own"
         )
@@ -233,17 +229,17 @@ async def score(
     landmarks = asked_in(request, "landmarks")["landmarks"]
     kind = form_of(request.headers.get("content-type", ""), "application/x-ndjson")
     wanted = form_of(request.headers.get("accept", ""), "application/x-ndjson", written=True)
-    holder = tempfile.TemporaryDirectory(prefix="clickstream-conv-score-")
-    place = Path(holder.name)
+    holder = ExitStack()
+    place = holder.enter_context(brief_folder())
     log, out = place / f"log{FORMS[kind]}", place / f"scores{FORMS[wanted]}"
     try:
         await _into_file(request, log, self.settings.most_batch)
         told = await run_in_threadpool(score_log, self.service.scorer(), log, out, landmarks)
     except BaseException:
-        holder.cleanup()
+        holder.close()
         raise
     headers = {"Clickstream-Conv-Sentences": sentences_header(told)}
-    task = BackgroundTask(holder.cleanup)
+    task = BackgroundTask(holder.close)
     return StreamingResponse(pieces_of(out), 200, headers, wanted, background=task)
 
 # %% ../../nbs/serving/08_api.ipynb #42fac57d
@@ -298,58 +294,41 @@ async def metrics(
     return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 # %% ../../nbs/serving/08_api.ipynb #e4fae13b
-def _visit_routes(app: FastAPI, api: Api, bodies: dict) -> None:
-    "Routes of visits."
-    path, doors = "/v1/visits/{visit_id}", (400, 401, 403, 404, 421, 429, 503)
-    app.add_api_route(
-        f"{path}/events",
-        api.add_events,
-        methods=["POST"],
-        tags=["visits"],
-        responses=problems_of(*doors, 409, 413, 422),
-        openapi_extra=dict(
-            requestBody=dict(required=True, content=bodies["events"]),
-            parameters=described_parameters("visit_id", "form", "reasons", "change"),
-        ),
-    )
-    app.add_api_route(
-        path,
-        api.get_visit,
-        methods=["GET"],
-        tags=["visits"],
-        responses=problems_of(*doors),
-        openapi_extra=dict(parameters=described_parameters("visit_id", "reasons", "change")),
-    )
-    app.add_api_route(
-        path,
-        api.erase_visit,
-        methods=["DELETE"],
-        tags=["visits"],
-        status_code=204,
-        responses=problems_of(*doors),
-        openapi_extra=dict(parameters=described_parameters("visit_id")),
-    )
+_DOORS = (400, 401, 403, 421, 429, 503)  # what every route but those of health may answer
+_VISIT = "/v1/visits/{visit_id}"
+_ROUTES = (  # method, address, what answers, its group, its body, its parameters, its own problems
+    (
+        "POST",
+        f"{_VISIT}/events",
+        "add_events",
+        "visits",
+        "events",
+        ("visit_id", "form", "reasons", "change"),
+        (404, 409, 413, 422),
+    ),
+    ("GET", _VISIT, "get_visit", "visits", "", ("visit_id", "reasons", "change"), (404,)),
+    ("DELETE", _VISIT, "erase_visit", "visits", "", ("visit_id",), (404,)),
+    ("POST", "/v1/score", "score", "logs", "score", ("landmarks",), (413, 422)),
+    ("GET", "/v1/model", "get_model", "runs", "", (), ()),
+    ("POST", "/v1/model", "put_model", "runs", "model", (), (404, 413)),
+    ("GET", "/metrics", "metrics", "service", "", (), ()),
+    ("GET", "/health/live", "live", "service", "", (), ()),
+    ("GET", "/health/ready", "ready", "service", "", (), ()),
+)
 
-# %% ../../nbs/serving/08_api.ipynb #5ac20a1e
-def _other_routes(app: FastAPI, api: Api, bodies: dict) -> None:
-    "Routes of logs, of runs, and of the service's health."
-    doors = (400, 401, 403, 404, 413, 421, 422, 429)
-    for path, what, method, body in (
-        ("/v1/score", api.score, "POST", "score"),
-        ("/v1/model", api.get_model, "GET", ""),
-        ("/v1/model", api.put_model, "POST", "model"),
-        ("/metrics", api.metrics, "GET", ""),
-        ("/health/live", api.live, "GET", ""),
-        ("/health/ready", api.ready, "GET", ""),
-    ):
-        extra = dict(requestBody=dict(required=True, content=bodies[body])) if body else {}
-        extra |= dict(parameters=described_parameters("landmarks")) if body == "score" else {}
+
+def _routes(app: FastAPI, api: Api, bodies: dict) -> None:
+    "Every route, with what it takes and what it may answer."
+    for method, path, name, group, body, parameters, problems in _ROUTES:
+        extra = {"parameters": described_parameters(*parameters)} if parameters else {}
+        extra |= {"requestBody": dict(required=True, content=bodies[body])} if body else {}
         app.add_api_route(
             path,
-            what,
+            getattr(api, name),
             methods=[method],
-            tags=["service" if not body else body],
-            responses=problems_of(*doors, 503),
+            tags=[group],
+            status_code=204 if method == "DELETE" else 200,
+            responses=problems_of(*_DOORS, *problems),
             openapi_extra=extra,
         )
 
@@ -374,7 +353,8 @@ def _refusals(app: FastAPI, api: Api) -> None:
             type="about:blank",
             title="The service failed",
             status=500,
-            detail="nothing was changed that was not answered; what failed stands in the service's own log",
+            detail="what failed stands in the service's own log. Send the event again under the same"
+            " event_id: it counts once, whether it was added or not",
         )
         return answer_of(said, 500, None, "application/problem+json")
 
@@ -390,8 +370,8 @@ def _follow(api: Api, ended: threading.Event) -> None:
         try:
             api.service.follow()
             api.service.visits.forget_old()
-        except (ValueError, OSError) as error:
-            logging.getLogger("clickstream_conv").warning("the run in place stays: %s", error)
+        except Exception as error:  # whatever it is, it is tried again in a second
+            logging.getLogger("clickstream_conv").warning("not followed: %s", error)
 
 # %% ../../nbs/serving/08_api.ipynb #ed2730cc
 def make_app(
@@ -420,8 +400,7 @@ def make_app(
         lifespan=lifespan,
     )
     bodies = bodies_of(service)
-    _visit_routes(app, api, bodies)
-    _other_routes(app, api, bodies)
+    _routes(app, api, bodies)
     _refusals(app, api)
     app.openapi = described_whole(app, bodies["events"]["application/json"]["example"])
     if service.settings.origins:

@@ -38,7 +38,7 @@ def read_own(
             f"the event cannot be read as a row of {scorer.card.title}: {why}{where}",
             dict(field=lost.get("column"), value=lost.get("value")),
         )
-    wanted = scorer.live_columns()[0]
+    wanted = scorer.event_columns()
     row = checked.events.row(0, named=True)
     return {name: row.get(name) for name in wanted if name != "session_id" or named}
 
@@ -50,7 +50,7 @@ def events_of(
     visit: Visit,  # With events
 ) -> pl.DataFrame:  # In the order of their moments
     "The events of a visit as a frame."
-    columns = visit.live.scorer.live_columns()[0]
+    columns = visit.live.scorer.event_columns()
     frame = pl.DataFrame(list(visit.lines), schema=columns, orient="row")
     return frame.sort("t", nulls_last=True, maintain_order=True)
 
@@ -82,7 +82,8 @@ def what_would_change(
 
     scorer = visit.live.scorer
     found = ways_over(scorer, scenario_of_events(scorer, events_of(visit)))
-    return dict(sentence=found.attrs["says"], ways=json.loads(found.to_json(orient="records")))
+    ways = json.loads(found.to_json(orient="records", double_precision=15))
+    return dict(sentence=found.attrs["says"], ways=ways)
 
 # %% ../../nbs/serving/05b_beside.ipynb #354e13cf
 def _or_problem(what: Callable, visit: Visit) -> dict:

@@ -11,6 +11,7 @@ import os
 
 from fastcore.basics import patch
 
+from ..scoring.known_words import NEW
 from ..scoring.landmarks import SCORED
 
 # %% ../../nbs/serving/05_counts.ipynb #cbaca9a4
@@ -69,7 +70,7 @@ def answered(
         self.chances.observe(p)
     if answer["flagged"] and answer["flagged_at"] == answer["events"]:
         self.flagged.inc()
-    if " is new" in answer["notes"]:
+    if NEW in answer["notes"]:
         self.words.inc()
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from ..base.runs import read_json, Run
+from ..log.values import MINUTE
 from ..scoring.quick import probe_visit
 from .batch import FORMS
 from .requests import LONGEST_ID, PARAMETERS
 from .service import Service, Settings
+from .visits import silence_of
 
 # %% ../../nbs/serving/07b_description.ipynb #9f31c961
 BEARER_KEY = dict(
@@ -30,7 +32,7 @@ def event_schema(
 ) -> dict:  # JSON Schema, with an example
     "What an event of the run's log is, with one that can be answered."
     scorer = service.scorer()
-    columns = scorer.live_columns()[0]
+    columns = scorer.event_columns()
     own = {
         "t": dict(
             type=["integer", "string", "null"],
@@ -134,7 +136,8 @@ def about_run(
     name, scorer = service.runs.current, service.scorer()
     run = Run(scorer.folder)
     card = read_json(run, "model_card.json") if run.has("model_card.json") else {}
-    columns = {column: str(kind) for column, kind in scorer.live_columns()[0].items()}
+    silence = silence_of(scorer)
+    columns = {column: str(kind) for column, kind in scorer.event_columns().items()}
     return dict(
         run=name,
         log=scorer.card.title,
@@ -145,7 +148,7 @@ def about_run(
         columns=columns,
         session_context=list(scorer.card.session_context),
         event_context=list(scorer.card.event_context),
-        silence_minutes=scorer.contract.rules.gap_minutes if scorer.contract else None,
+        silence_minutes=silence / MINUTE if silence else None,
         version=version("clickstream-conv"),
         card=card,
     )

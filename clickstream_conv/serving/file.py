@@ -16,7 +16,7 @@ from threading import RLock
 from fastcore.basics import patch
 
 from .memory import KEPT_MINUTES
-from .shared import KeptVisit
+from .shared import KeptVisit, out_of_reach
 from .visits import Visit
 
 # %% ../../nbs/serving/02b_file.ipynb #caab8c9f
@@ -40,7 +40,7 @@ class InFile:
         minutes: float = KEPT_MINUTES,  # For which a visit is kept after its last event
         clock: Callable = time.time,  # Seconds, the same for all processes
     ):
-        self.seconds, self.clock, self._lock = 60 * minutes, clock, RLock()
+        self.seconds, self.clock, self._lock, self.path = 60 * minutes, clock, RLock(), path
         try:
             self._file = sqlite3.connect(
                 path, timeout=30, check_same_thread=False, isolation_level=None
@@ -55,9 +55,12 @@ class InFile:
             ) from None
 
     def _ask(self, words: str, *values) -> list:
-        "The rows that an order to the file gives."
-        with self._lock, closing(self._file.execute(words, values)) as found:
-            return found.fetchall()
+        "The rows that an order to the file gives, or a Problem."
+        try:
+            with self._lock, closing(self._file.execute(words, values)) as found:
+                return found.fetchall()
+        except sqlite3.Error as error:
+            raise out_of_reach(str(self.path), error) from None
 
     def __len__(self):
         return self._ask("select count(*) from visits")[0][0]
@@ -91,7 +94,7 @@ def add(
     "Add a line behind those that the process knew of, if there are no others."
     name, place = visit.lines.session_id, len(visit) - 1
     with self._lock:
-        self._file.execute("begin immediate")
+        self._ask("begin immediate")
         try:
             if done := self._may_add(name, visit.token, place):
                 self._ask("insert into lines values (?, ?, ?)", visit.token, place, line)
@@ -99,9 +102,10 @@ def add(
                     "insert or replace into visits values (?, ?, ?, ?)",
                     *(name, visit.token, visit.model, self.clock()),
                 )
-            self._file.execute("commit")
+            self._ask("commit")
         except BaseException:
-            self._file.execute("rollback")
+            if self._file.in_transaction:
+                self._file.rollback()
             raise
     return done
 
@@ -115,8 +119,8 @@ def _may_add(self: InFile, name: str, token: str, place: int) -> bool:
         found = []
     if not found:
         return place == 0
-    count = self._ask("select count(*) from lines where token = ?", token)[0][0]
-    return found[0][0] == token and count == place
+    last = self._ask("select max(place) from lines where token = ?", token)[0][0]
+    return found[0][0] == token and last == place - 1
 
 # %% ../../nbs/serving/02b_file.ipynb #f921ffdb
 @patch
@@ -154,14 +158,17 @@ def close(self: InFile) -> None:
         self._file.close()
 
 # %% ../../nbs/serving/02b_file.ipynb #351668fa
-def _model(self: InFile) -> str:
-    "The run that answers new visits; empty: none was told."
-    found = self._ask("select value from settings where name = 'model'")
+@patch
+def told(self: InFile) -> str:  # Empty: none was told
+    "The run that answers new visits."
+    found = self._ask("select value from settings where name = 'run'")
     return found[0][0] if found else ""
 
 
-def _set_model(self: InFile, name: str) -> None:
-    self._ask("insert or replace into settings values ('model', ?)", name)
-
-
-InFile.model = property(_model, _set_model)
+@patch
+def tell(
+    self: InFile,
+    name: str,  # Of a run
+) -> None:
+    "Say which run answers new visits."
+    self._ask("insert or replace into settings values ('run', ?)", name)

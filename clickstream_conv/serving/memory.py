@@ -33,7 +33,7 @@ class InMemory:
         clock: Callable = time.monotonic,  # Seconds
     ):
         self.most, self.seconds, self.clock = most, 60 * minutes, clock
-        self.visits, self._lock, self.model = OrderedDict(), RLock(), ""
+        self.visits, self._lock, self._run = OrderedDict(), RLock(), ""
 
     def __len__(self):
         return len(self.visits)
@@ -93,6 +93,30 @@ def forget_old(self: InMemory) -> None:
             if self.clock() - oldest.touched <= self.seconds:
                 return
             self.visits.popitem(last=False)
+
+# %% ../../nbs/serving/02_memory.ipynb #8592005f
+@patch
+def told(self: InMemory) -> str:  # Empty: none was told
+    "The run that answers new visits."
+    return self._run
+
+
+@patch
+def tell(
+    self: InMemory,
+    name: str,  # Of a run
+) -> None:
+    "Say which run answers new visits."
+    self._run = name
+
+
+@patch
+def keep_for(
+    self: InMemory,
+    minutes: float,  # After its last event
+) -> None:
+    "Keep visits for as long, or as long as was asked for before."
+    self.seconds = max(self.seconds, 60 * minutes)
 
 
 @patch

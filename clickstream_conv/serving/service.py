@@ -11,6 +11,7 @@ from threading import Lock
 
 from fastcore.basics import patch
 
+from ..log.values import MINUTE
 from ..scoring.landmarks import SCORED
 from ..scoring.scorer import Scorer
 from .beside import asked_beside, read_own
@@ -20,7 +21,7 @@ from .memory import InMemory, KEPT_MINUTES, MOST_VISITS
 from .problems import OF_AN_EVENT, Problem
 from .runs import Runs
 from .shared import Shared
-from .visits import add_event, add_lines, LATE, MINUTE, silence_of, Visit
+from .visits import add_event, add_lines, LATE, silence_of, Visit
 
 # %% ../../nbs/serving/06_service.ipynb #f7d6d1e7
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ class Service:
     def follow(self) -> None:
         "Put the run in place that another process was told of, or that the link leads to by now."
         if name := self.runs.follow_link():
-            self.visits.model = name
-        elif (told := self.visits.model) and told != self.runs.current:
+            self.visits.tell(name)
+        elif (told := self.visits.told()) and told != self.runs.current:
             self.runs.put_in_place(told)
+        self.visits.keep_for(kept_minutes(self.settings, self.scorer()))
 
     def put_in_place(
         self,
@@ -116,7 +118,8 @@ class Service:
     ) -> str:  # The run as it is known from now on
         "Let another run answer new visits, in all processes; visits under way keep theirs."
         found = self.runs.put_in_place(name)
-        self.visits.model = found
+        self.visits.tell(found)
+        self.visits.keep_for(kept_minutes(self.settings, self.scorer()))
         return found
 
     def close(self) -> None:
@@ -210,7 +213,8 @@ def _told(self: Service, event_id: str | None, found: tuple, beside: dict) -> di
     "An answer with what is known of its event and visit, counted."
     visit, answer, opened, known = found
     self.counts.events.labels("repeated" if known else "taken").inc()
-    self.counts.answered(answer)
+    if not known:
+        self.counts.answered(answer)
     told = dict(event_id=event_id, opened=opened, repeated=known, run=visit.model)
     return answer | told | beside
 

@@ -11,10 +11,10 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from ..app.serve import refuse_port
+from ..app.serve import link_of, refuse_port
 from ..base.extras import refuse_without
+from ..base.runs import brief_folder
 from ..scoring.loading import refuse_unsound
 from .keys import read_keys
 from .problems import Problem
@@ -79,7 +79,7 @@ def _tell_place(settings: Settings) -> None:
     runs = Runs(settings.run, settings.runs, settings.verify)
     try:
         place = place_of(settings, runs)
-        place.model = runs.current
+        place.tell(runs.current)
         place.close()
     except Problem as problem:
         raise ValueError(problem.detail) from None
@@ -103,14 +103,11 @@ def start_service(
     refuse_port(port, address)
     _tell_place(settings)
     os.environ[TOLD] = json.dumps(asdict(settings))
-    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
-    host = f"[{near}]" if ":" in near else near
-    with TemporaryDirectory(prefix="clickstream-conv-counts-") as counts:
+    with brief_folder() as counts:
         if workers > 1:
-            os.environ |= {"PROMETHEUS_MULTIPROC_DIR": counts}
-        print(
-            f"The service of {settings.run} is at http://{host}:{port}. Ctrl-C ends it.", flush=True
-        )
+            os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(counts)}
+        link = link_of(address, port)
+        print(f"The service of {settings.run} is at {link}. Ctrl-C ends it.", flush=True)
         uvicorn.run(
             "clickstream_conv.serving.api:app_as_told",
             factory=True,

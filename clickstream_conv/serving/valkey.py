@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 from fastcore.basics import patch
 
 from .memory import KEPT_MINUTES
-from .problems import Problem
-from .shared import KeptVisit
+from .shared import KeptVisit, out_of_reach
 from .visits import Visit
 
 # %% ../../nbs/serving/03_valkey.ipynb #f5b76e8e
@@ -28,9 +27,13 @@ else
 end
 redis.call('RPUSH', KEYS[1], ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
+local now = redis.call('TIME')
+redis.call('ZADD', KEYS[2], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[5], KEYS[1])
 return 1
 """
-_KEY, _MODEL = "clickstream-conv:visit:", "clickstream-conv:model"
+_VISIT = "clickstream-conv:visit:"  # and its id: the list of a visit
+_ALL = "clickstream-conv:visits"  # when each expires, milliseconds since 1970
+_RUN = "clickstream-conv:run"  # which run answers new visits
 
 
 def without_password(
@@ -55,11 +58,8 @@ class InValkey:
     ):
         import redis
 
-        self.milliseconds, self.shown, self._error = (
-            int(60_000 * minutes),
-            without_password(address),
-            redis.RedisError,
-        )
+        self.seconds, self.shown = 60 * minutes, without_password(address)
+        self._error = redis.RedisError
         pool = redis.BlockingConnectionPool.from_url(
             address,
             max_connections=connections,
@@ -73,7 +73,7 @@ class InValkey:
 
     def __len__(self):
         with self._reached():
-            return self._server.dbsize()
+            return self._server.zcount(_ALL, self._now(), "+inf")
 
 # %% ../../nbs/serving/03_valkey.ipynb #d189f299
 @patch
@@ -98,17 +98,19 @@ def _refuse_forgetting(self: InValkey) -> None:
 @patch
 @contextmanager
 def _reached(self: InValkey) -> Generator:
-    "Say that the server cannot be reached, in words that name no password."
+    "Say that the server cannot be reached."
     try:
         yield
     except self._error as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Problem(
-            "not ready",
-            f"the visits at {self.shown} cannot be reached ({said}). Send the event again under the"
-            " same event_id: it counts once, whether it was added or not",
-            headers={"Retry-After": "1"},
-        ) from None
+        raise out_of_reach(self.shown, error) from None
+
+
+@patch
+def _now(self: InValkey) -> int:
+    "The server's time, milliseconds since 1970."
+    with self._reached():
+        seconds, micros = self._server.time()
+    return 1_000 * seconds + micros // 1_000
 
 # %% ../../nbs/serving/03_valkey.ipynb #32370a35
 @patch
@@ -120,14 +122,14 @@ def read(
 ) -> KeptVisit | None:  # None: there is none
     "The lines of a visit that are not known yet."
     with self._reached(), self._server.pipeline(transaction=True) as asked:
-        asked.lrange(_KEY + visit_id, 0, 1)
-        asked.lrange(_KEY + visit_id, 2 + since, -1)
+        asked.lrange(_VISIT + visit_id, 0, 1)
+        asked.lrange(_VISIT + visit_id, 2 + since, -1)
         head, lines = asked.execute()
         if not head:
             return None
         own, model = (one.decode() for one in head)
         if own != token and since:
-            lines = self._server.lrange(_KEY + visit_id, 2, -1)
+            lines = self._server.lrange(_VISIT + visit_id, 2, -1)
     return KeptVisit(own, model, lines)
 
 
@@ -138,9 +140,10 @@ def add(
     line: bytes,  # Its last line
 ) -> bool:  # Whether it was added
     "Add a line behind those that the process knew of, if there are no others."
-    given = [visit.token, visit.model, len(visit) - 1, line, self.milliseconds]
+    milliseconds = int(1_000 * self.seconds)
+    given = [visit.token, visit.model, len(visit) - 1, line, milliseconds]
     with self._reached():
-        return bool(self._add(keys=[_KEY + visit.lines.session_id], args=given))
+        return bool(self._add(keys=[_VISIT + visit.lines.session_id, _ALL], args=given))
 
 # %% ../../nbs/serving/03_valkey.ipynb #b7b22f11
 @patch
@@ -149,30 +152,37 @@ def forget(
     visit_id: str,  # Of a visit
 ) -> bool:  # Whether there was one
     "Erase a visit."
-    with self._reached():
-        return bool(self._server.delete(_KEY + visit_id))
+    with self._reached(), self._server.pipeline(transaction=True) as asked:
+        asked.delete(_VISIT + visit_id)
+        asked.zrem(_ALL, _VISIT + visit_id)
+        return bool(asked.execute()[0])
 
 
 @patch
 def forget_old(self: InValkey) -> None:
-    "The server does so by itself."
+    "The server erases visits by itself; here they are left out of the count."
+    with self._reached():
+        self._server.zremrangebyscore(_ALL, "-inf", self._now())
+
+
+@patch
+def told(self: InValkey) -> str:  # Empty: none was told
+    "The run that answers new visits."
+    with self._reached():
+        return (self._server.get(_RUN) or b"").decode()
+
+
+@patch
+def tell(
+    self: InValkey,
+    name: str,  # Of a run
+) -> None:
+    "Say which run answers new visits."
+    with self._reached():
+        self._server.set(_RUN, name)
 
 
 @patch
 def close(self: InValkey) -> None:
     "Let go of the connections."
     self._server.close()
-
-
-def _model(self: InValkey) -> str:
-    "The run that answers new visits; empty: none was told."
-    with self._reached():
-        return (self._server.get(_MODEL) or b"").decode()
-
-
-def _set_model(self: InValkey, name: str) -> None:
-    with self._reached():
-        self._server.set(_MODEL, name)
-
-
-InValkey.model = property(_model, _set_model)
