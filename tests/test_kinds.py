@@ -332,3 +332,18 @@ def test_models_are_compared_on_rows_with_the_kinds_of_the_run(tmp_path):
         assert [*learn.columns] == [*validate.columns] == [*rows.columns]
         assert not set(learn["visitor"]) & set(validate["visitor"])
         assert learn["kinds_log_odds"].notna().all() and learn["kinds_log_odds"].nunique() > 20
+
+
+def test_from_an_unknown_place_a_visit_goes_on_as_usual():
+    "Weighted by how often events are there: a checkout, which few reach, makes no visit a buyer."
+    from clickstream_conv.demo.simulate import simulate
+    from clickstream_conv.features.kinds import VisitorKinds
+
+    events = simulate(3_000, 0)
+    kinds = VisitorKinds(("event", "page"), ("channel", "device", "returning"), number=4).fit(
+        events
+    )
+    sessions = events.group_by("session_id").agg((pl.col("event") == "purchase").any())
+    base = sessions["event"].mean()
+    share = np.array(kinds.shares_) @ np.array(kinds.future_)
+    assert base / 3 < share < 4 * base, (base, share)

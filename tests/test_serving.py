@@ -419,6 +419,29 @@ def test_every_option_of_the_command_reaches_the_service(monkeypatch, tmp_path):
     assert {name: told[name] for name in options} == reached
 
 
+def test_what_nothing_would_read_is_refused(run, visits):
+    "A column that is spelled wrongly would be missed without a word."
+    from clickstream_conv.serving.problems import Problem
+    from clickstream_conv.serving.service import Service, Settings
+
+    event, service = visits[0][min(visits[0])][0], Service(Settings(run=str(run)))
+    for ask in (service.add, service.add_at_once):
+        with pytest.raises(Problem, match="did you mean 'quantity'"):
+            ask("v", event | dict(quantty=5))
+    assert len(service.visits) == 0
+
+
+def test_a_repeated_event_is_counted_once(run, visits):
+    from clickstream_conv.serving.service import Service, Settings
+
+    event, service = visits[0][min(visits[0])][0], Service(Settings(run=str(run)))
+    for _ in range(3):
+        service.add("v", event | dict(event_id="e"))
+    page = service.counts.page().decode()
+    assert 'clickstream_conv_answers_total{status="scored"} 1.0' in page
+    assert 'clickstream_conv_events_total{became="repeated"} 2.0' in page
+
+
 def test_visits_are_kept_as_long_as_the_run_in_place_asks_for(run):
     "A run whose log was cut by a longer silence keeps its visits longer."
     from clickstream_conv.serving.memory import InMemory

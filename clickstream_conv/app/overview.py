@@ -20,6 +20,7 @@ from ..judging.figures import title_of_metric
 from ..judging.flags import flags_in_words
 from ..judging.intervals import TOO_FEW, too_few
 from ..judging.moments import after_in_words
+from ..report.actions import about_contacting
 from ..report.answer import read_figures
 from ..report.doubts import doubts
 from ..sources.log_card import LogCard
@@ -185,6 +186,13 @@ def _numbers(run: Run, card: LogCard, figures: pd.DataFrame) -> dict:
     return found
 
 # %% ../../nbs/app/00_overview.ipynb #b6780857
+def _whole_verdict(model_card: dict, figures: dict) -> str:
+    "What the report says first: the verdict, and whether the model is better at choosing whom to contact."
+    none = "the run has no model card, so nothing says whether enough sessions stand behind its figures"
+    lines = [model_card.get("verdict", none), *(one.text for one in about_contacting(figures))]
+    return ". ".join(line.rstrip(".") for line in lines)
+
+
 def overview_of(
     run: Run,  # The run
 ) -> Overview:  # What its first page shows
@@ -198,17 +206,15 @@ def overview_of(
         question: read_json(run, f"metrics/{name}.json").get("headline", [])
         for name, question in QUESTIONS.items()
     }
-    doubted = [one.text for one in doubts(read_figures(run.folder)) if one.code != "report.verdict"]
+    said = read_figures(run.folder)
+    doubted = [one.text for one in doubts(said) if one.code != "report.verdict"]
     limits = list(dict.fromkeys([*doubted, *card.notes]))
     return Overview(
         f"{card.title[:1].upper()}{card.title[1:]}: whether {card.outcome.says}",
         read_sentence(card),
         main_finding(figures),
         model_card.get("fit_for_use", False),
-        model_card.get(
-            "verdict",
-            "the run has no model card, so nothing says whether enough sessions stand behind its figures",
-        ),
+        _whole_verdict(model_card, said),
         _numbers(run, card, figures),
         {question: lines for question, lines in answers.items() if lines},
         limits,

@@ -57,13 +57,14 @@ class Figure:
         self,
         form: str,  # How numbers are written, such as .3f or .0%
     ) -> str:  # Such as 0.735 (0.712 to 0.760)
-        "The figure with its interval, where it has one."
-        shown = format(self.value, form)
-        return (
-            f"{shown} ({format(self.low, form)} to {format(self.high, form)})"
-            if self.known
-            else shown
-        )
+        "The figure with its interval, where it has one; what rounds to nothing has no minus before it."
+
+        def shown(value: float) -> str:
+            said = format(value, form)
+            return format(0.0, form) if said == format(-0.0, form) else said
+
+        own = shown(self.value)
+        return f"{own} ({shown(self.low)} to {shown(self.high)})" if self.known else own
 
 # %% ../../nbs/base/02_findings.ipynb #d121a9a3
 def figure_of(

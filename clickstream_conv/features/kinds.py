@@ -179,7 +179,9 @@ def place_futures(
     belongs: np.ndarray,  # (visits, kinds) how likely each visit is of each kind
     outcome: Outcome,  # What is predicted
     smoothing: float,  # Moves of all visits that are mixed into each kind
-) -> tuple:  # Places; (places, kinds) probability of the outcome from there on
+    # Places; (places, kinds) probability of the outcome from there on; (kinds,) the same from the
+    # usual event of each kind
+) -> tuple:
     "What follows from each place, by kind."
     places = told["_place"].unique().sort().to_list()
     rows = _moves(told, outcome, places)
@@ -192,11 +194,15 @@ def place_futures(
 
     whole = counted(np.ones(len(cell)))
     shares = whole / np.maximum(whole.sum(axis=1, keepdims=True), 1)
-    once, found = outcome.kind == "next", []
+    once, found, usual = outcome.kind == "next", [], []
     for kind in belongs.T:
         moves = counted(kind[visit])
-        found.append(_future_of_kind(moves, shares, smoothing, once))
-    return places, np.clip(np.column_stack(found), SURE_FUTURE, 1 - SURE_FUTURE)
+        future = np.clip(
+            _future_of_kind(moves, shares, smoothing, once), SURE_FUTURE, 1 - SURE_FUTURE
+        )
+        found.append(future)
+        usual.append(float(np.average(future, weights=moves.sum(axis=1) + 1e-9)))
+    return places, np.column_stack(found), usual
 
 # %% ../../nbs/features/09c_kinds.ipynb #33ec6ab8
 def _tables(keys: list, values: np.ndarray) -> list:
@@ -337,13 +343,13 @@ def _keep(self: VisitorKinds, told: pl.DataFrame, visits: Counted, mixture: Mixt
     kind, column, equals = self.outcome
     outcome = Outcome(kind=kind, column=column, equals=equals)
     belongs = softmax(mixture.joint(visits), axis=1)
-    places, found = place_futures(told, belongs, outcome, self.smoothing)
+    places, found, usual = place_futures(told, belongs, outcome, self.smoothing)
     kept = _kept(visits, mixture)
     self.ratios_ = kept["ratios_"]
     self.prior_ = kept["prior_"]
     self.first_ = kept["first_"]
     self.futures_ = _tables(places, found)
-    self.future_ = found.mean(axis=0).tolist()
+    self.future_ = usual
     self.shares_ = belongs.mean(axis=0).tolist()
     self.trace_ = mixture.trace
 

@@ -229,7 +229,7 @@ def refuse_no_events(
 ) -> None:
     "Refuse events of which none can be scored."
     count = sum(left_out.values())
-    why = trouble or f"e.g. {example}. Canonical events are described in nbs/log/22_values.ipynb"
+    why = trouble or f"e.g. {example}. An event is one of {', '.join(EVENTS)}"
     raise ValueError(
         f"none of the {count:,} events can be scored: {reasons_in_words(left_out)}, {why}"
     )

@@ -182,7 +182,8 @@ async def add_events(
             f"one request holds 1 to {self.settings.most_events} events; found {len(given)}",
         )
     found = await run_in_threadpool(self.service.add_all, visit_id, given, **asked)
-    return answer_of(dict(visit=visit_id, answers=found))
+    status = 422 if all("problem" in one for one in found) else 200
+    return answer_of(dict(visit=visit_id, answers=found), status)
 
 
 @patch
@@ -344,6 +345,7 @@ def _refusals(app: FastAPI, api: Api) -> None:
     @app.exception_handler(HTTPException)
     async def of_routes(request, error):
         said = dict(type="about:blank", title=str(error.detail), status=error.status_code)
+        said |= dict(detail="all routes of this service are described in /openapi.json")
         kind = "application/problem+json"
         return answer_of(said, error.status_code, dict(error.headers or {}), kind)
 

@@ -43,7 +43,7 @@ def form_of(
         dict(field="Accept" if written else "Content-Type", value=header[:80]),
     )
 
-
+# %% ../../nbs/serving/07_batch.ipynb #4cf49eea
 def score_log(
     scorer: Scorer,  # Who is asked
     log: Path,  # The log as it came in
@@ -53,6 +53,9 @@ def score_log(
     "Score a log that came in, or a Problem."
     try:
         chosen = landmarks_in_text(landmarks)
+    except ValueError as error:
+        raise Problem("malformed", str(error), dict(field="landmarks")) from None
+    try:
         told = score_file(scorer, str(log), str(out), chosen, progress=False)
     except ValueError as error:
         raise Problem("refused", str(error).replace(str(log), "the log")) from None

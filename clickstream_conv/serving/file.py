@@ -42,13 +42,14 @@ class InFile:
     ):
         self.seconds, self.clock, self._lock, self.path = 60 * minutes, clock, RLock(), path
         try:
+            Path(path).touch(mode=0o600)  # what visitors did is for nobody else
             self._file = sqlite3.connect(
                 path, timeout=30, check_same_thread=False, isolation_level=None
             )
             self._file.execute("pragma journal_mode=wal")
             self._file.execute("pragma synchronous=normal")
             self._file.executescript(_TABLES)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise ValueError(
                 f"visits cannot be kept in {path}: {error}. Give a file that can be written, and"
                 " that was made by this service: --visits file:visits.db"

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..log.values import MINUTE
 from ..scoring.landmarks import SCORED
 from ..scoring.scorer import Scorer
-from .beside import asked_beside, read_own
+from .beside import asked_beside, read_own, refuse_unknown_columns
 from .counts import Counts
 from .file import InFile
 from .memory import InMemory, KEPT_MINUTES, MOST_VISITS
@@ -180,7 +180,10 @@ def _added(
         opened = visit is None
         if visit is None:
             visit = self._begun(visit_id)
-        read = read_own(visit.live.scorer, event, visit_id) if own else event
+        scorer = visit.live.scorer
+        if not own:
+            refuse_unknown_columns(scorer, event)
+        read = read_own(scorer, event, visit_id) if own else event
         if at_once and not visit.live.takes_at_once(read):
             return None
         answer, known = add_event(visit, read, event_id, self.settings.late)

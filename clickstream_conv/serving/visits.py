@@ -117,7 +117,8 @@ def refuse_time(
         raise Problem(
             "late",
             f"the event is {-apart:,.1f} s older than the last of the visit; an event may be late"
-            f" by {late:,.0f} s. Send events as they happen, or let the service allow more: --late",
+            f" by {late:,.0f} s. Send events as they happen, let the service allow more (--late), or, if a"
+            " clock was wrong, DELETE the visit and send its events again",
             dict(field="t", value=t, late_seconds=-apart),
         )
     if visit.silence is not None and t - visit.last > visit.silence:
