@@ -7,6 +7,8 @@ __all__ = ['NOT_FEATURES', 'DRAWN', 'EDGE', 'NORMAL', 'MARKS', 'NO_WORD', 'OTHER
            'missing', 'filled_word', 'filled_words', 'WordColumns', 'SessionColumns', 'preprocess']
 
 # %% ../../nbs/features/11_columns.ipynb #327e12ec
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
@@ -269,15 +271,19 @@ def _others(self: WordColumns) -> list:
 
 
 @patch
-def marked_row(
+def one_row(
     self: WordColumns,
-    words: list,  # One for each column of words
-) -> np.ndarray:  # Of 0 and 1: (columns,)
-    "The same for one row."
-    found = np.zeros(sum(self.widths()) + 1)
-    for word, places, other in zip(words, self.places_, self._others()):
-        found[places.get(filled_word(word), other)] = 1.0
-    return found[:-1]
+) -> Callable:  # From a word for each column of words to a list of 0 and 1, one a column
+    "The same for one row at a time."
+    width, looked_up = sum(self.widths()), list(zip(self.places_, self._others()))
+
+    def marked(words: list) -> list:
+        found = [0.0] * (width + 1)
+        for word, (places, other) in zip(words, looked_up):
+            found[places.get(filled_word(word), other)] = 1.0
+        return found[:-1]
+
+    return marked
 
 # %% ../../nbs/features/11_columns.ipynb #0abca847
 @patch
@@ -360,18 +366,26 @@ def transform(
 
 # %% ../../nbs/features/11_columns.ipynb #e32ad5b7
 @patch
-def of_row(
+def one_row(
     self: SessionColumns,
-    row: dict,  # One session row: column, value; None where it is unknown
-) -> np.ndarray:  # (columns,), as transform gives them
-    "One session row as numbers, without a frame."
-    known = [row[name] for name in (*self.numbers, *self.cycles)]
-    values = np.array([[np.nan if value is None else value for value in known]], float)
-    plain, cyclic = values[:, : len(self.numbers)], values[:, len(self.numbers) :]
-    parts = [plain if self.scale_ is None else self.scale_.scaled(plain)]
-    parts += [waves.turned(cyclic[:, [j]]) for j, waves in enumerate(self.waves_)]
-    words = self.words_.marked_row([row[name] for name in self.words])
-    return np.concatenate([*(part[0] for part in parts), words])
+) -> Callable:  # From a session row, column: value, None where it is unknown, to (columns,)
+    "What transform makes of one session row, without a frame."
+    names, marked, middle = (*self.numbers, *self.cycles), self.words_.one_row(), len(self.numbers)
+    unchanged = self.scale_ is None and not self.waves_
+
+    def on_scales(numbers: list) -> list:
+        values = np.array([numbers], float)
+        plain, cyclic = values[:, :middle], values[:, middle:]
+        parts = [plain if self.scale_ is None else self.scale_.scaled(plain)]
+        parts += [waves.turned(cyclic[:, [j]]) for j, waves in enumerate(self.waves_)]
+        return np.concatenate(parts, axis=1)[0].tolist()
+
+    def made(row: dict) -> np.ndarray:
+        numbers = [np.nan if (value := row[name]) is None else value for name in names]
+        numbers = numbers if unchanged else on_scales(numbers)
+        return np.array([*numbers, *marked([row[name] for name in self.words])], float)
+
+    return made
 
 
 @patch

@@ -117,7 +117,8 @@ def _of_pipeline(model: Pipeline) -> Callable:
     if not isinstance(columns, SessionColumns):
         raise NotPlain(f"columns made by {type(columns).__name__} have no plain form")
     behind = _in_turn([_step(step) for step in before], _of_numbers(last))
-    return lambda row: behind(columns.of_row(row))
+    made = columns.one_row()
+    return lambda row: behind(made(row))
 
 
 def alone(

@@ -9,6 +9,7 @@ __all__ = ['FOLLOWED', 'TOLD', 'Api', 'Watched', 'make_app', 'app_as_told']
 import asyncio
 import gc
 import json
+import logging
 import os
 import threading
 import time
@@ -24,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from ..base.runs import brief_folder
 from clickstream_conv.serving.batch import (
@@ -107,8 +109,9 @@ class Watched:
         self,
         app,  # That is asked
         api: "Api",  # Whose requests these are
+        short: Route | None = None,  # Of events, where nothing else has to look at them
     ):
-        self.app, self.api = app, api
+        self.app, self.api, self.short = app, api, short
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -121,7 +124,8 @@ class Watched:
             await send(message)
 
         try:
-            await (self._refusal(scope) or self.app)(scope, receive, sent)
+            answer = self._refusal(scope) or await self._at_once(scope, receive)
+            await (answer or self.app)(scope, receive, sent)
         finally:
             self._note(scope, status[0], time.perf_counter() - began)
 
@@ -143,6 +147,23 @@ def _refusal(self: Watched, scope) -> Response | None:
     return problem_answer(problem)
 
 # %% ../../nbs/serving/08_api.ipynb #ded6d6b2
+@patch
+async def _at_once(self: Watched, scope, receive) -> Response | None:
+    "The answer to events, which are most of what is asked, without the way through all routes."
+    found = self.short and scope["method"] == "POST" and self.short.path_regex.match(scope["path"])
+    if not found or scope.get("root_path"):
+        return None
+    scope |= dict(route=self.short, path_params=found.groupdict())
+    try:
+        return await self.api.add_events(Request(scope, receive))
+    except Problem as problem:
+        self.api.service.refused(problem)
+        return problem_answer(problem)
+    except Exception:
+        logging.getLogger("clickstream_conv").exception("an event could not be answered")
+        return _unforeseen()
+
+
 @patch
 def _note(self: Watched, scope, status: int, seconds: float) -> None:
     "Count a request, and write it down."
@@ -351,14 +372,19 @@ def _refusals(app: FastAPI, api: Api) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request, error):
-        said = dict(
-            type="about:blank",
-            title="The service failed",
-            status=500,
-            detail="what failed stands in the service's own log. Send the event again under the same"
-            " event_id: it counts once, whether it was added or not",
-        )
-        return answer_of(said, 500, None, "application/problem+json")
+        return _unforeseen()
+
+
+def _unforeseen() -> Response:
+    "The answer where the service failed."
+    said = dict(
+        type="about:blank",
+        title="The service failed",
+        status=500,
+        detail="what failed stands in the service's own log. Send the event again under the same"
+        " event_id: it counts once, whether it was added or not",
+    )
+    return answer_of(said, 500, None, "application/problem+json")
 
 # %% ../../nbs/serving/08_api.ipynb #dea1d765
 FOLLOWED = 1.0  # seconds after which it is asked whether another run was put in place
@@ -366,8 +392,6 @@ FOLLOWED = 1.0  # seconds after which it is asked whether another run was put in
 
 def _follow(api: Api, ended: threading.Event) -> None:
     "Follow runs that are put in place, and forget old visits, until the service ends."
-    import logging
-
     while not ended.wait(FOLLOWED):
         try:
             api.service.follow()
@@ -376,6 +400,13 @@ def _follow(api: Api, ended: threading.Event) -> None:
             logging.getLogger("clickstream_conv").warning("not followed: %s", error)
 
 # %% ../../nbs/serving/08_api.ipynb #ed2730cc
+def _short_way(app: FastAPI) -> Route | None:
+    "The route of events, where no page of another host may ask."
+    if app.user_middleware:
+        return None
+    return next(route for route in app.routes if getattr(route, "name", "") == "add_events")
+
+
 def make_app(
     service: Service,  # Who answers
 ) -> FastAPI:
@@ -412,7 +443,7 @@ def make_app(
             allow_methods=["POST"],
             allow_headers=["authorization", "content-type"],
         )
-    app.add_middleware(Watched, api=api)
+    app.add_middleware(Watched, api=api, short=_short_way(app))
     app.state.api = api
     return app
 

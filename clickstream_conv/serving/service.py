@@ -184,9 +184,10 @@ def _added(
         if not own:
             refuse_unknown_columns(scorer, event)
         read = read_own(scorer, event, visit_id) if own else event
-        if at_once and not visit.live.takes_at_once(read):
+        added = add_event(visit, read, event_id, self.settings.late, at_once)
+        if added is None:
             return None
-        answer, known = add_event(visit, read, event_id, self.settings.late)
+        answer, known = added
         if known or self.visits.keep(visit):
             return visit, answer, opened, known
     raise Problem(

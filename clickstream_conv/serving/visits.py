@@ -178,12 +178,15 @@ def add_event(
     event: dict,  # In canonical columns
     event_id: str | None = None,  # Under which it counts once
     late: float = LATE,  # Seconds by which it may be late
-) -> tuple[dict, bool]:  # The answer after it, and whether it was known already
+    at_once: bool = False,  # Whether only if that takes no longer than usual
+) -> tuple[dict, bool] | None:  # The answer after it, and whether it was known; None: not at once
     "The answer after one more event, or a Problem; nothing has changed then."
     try:
         read = visit.live.read(event)
     except ValueError as error:
         raise Problem("refused", str(error)) from None
+    if at_once and not visit.live.takes_at_once(read):
+        return None
     if (place := _place_of(visit, event_id)) is not None:
         return _answer_of(visit, place, read), True
     refuse_time(visit, read["t"], late)
