@@ -271,7 +271,7 @@ def _others(self: WordColumns) -> list:
 
 
 @patch
-def one_row(
+def marked_one(
     self: WordColumns,
 ) -> Callable:  # From a word for each column of words to a list of 0 and 1, one a column
     "The same for one row at a time."
@@ -370,8 +370,8 @@ def one_row(
     self: SessionColumns,
 ) -> Callable:  # From a session row, column: value, None where it is unknown, to (columns,)
     "What transform makes of one session row, without a frame."
-    names, marked, middle = (*self.numbers, *self.cycles), self.words_.one_row(), len(self.numbers)
-    unchanged = self.scale_ is None and not self.waves_
+    names, middle = (*self.numbers, *self.cycles), len(self.numbers)
+    marked, unchanged = self.words_.marked_one(), self.scale_ is None and not self.waves_
 
     def on_scales(numbers: list) -> list:
         values = np.array([numbers], float)

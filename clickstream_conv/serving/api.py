@@ -406,7 +406,7 @@ def _short_way(app: FastAPI) -> Route | None:
         return None
     return next(route for route in app.routes if getattr(route, "name", "") == "add_events")
 
-
+# %% ../../nbs/serving/08_api.ipynb #1b9e6aaa
 def make_app(
     service: Service,  # Who answers
 ) -> FastAPI:
