@@ -344,12 +344,16 @@ def test_every_route_asks_for_its_key(run, tmp_path):
         ("GET", "/v1/model"): "",
         ("POST", "/v1/model"): "admin",
         ("GET", "/metrics"): "admin",
+        ("GET", "/v2"): "",
     }
+    for model in ("/v2/models/v", "/v2/models/v/versions/v"):
+        asks |= {("GET", model): "score", ("GET", f"{model}/ready"): "score"}
+        asks |= {("POST", f"{model}/infer"): "score"}
     described = {
-        (method.upper(), path.replace("{visit_id}", "v"))
+        (method.upper(), re.sub(r"\{\w+\}", "v", path))
         for path, methods in app.openapi()["paths"].items()
         for method in methods
-        if not path.startswith("/health")
+        if "/health/" not in path
     }
     assert described == {*asks}
     for (method, path), scope in asks.items():
@@ -403,6 +407,8 @@ def test_every_option_of_the_command_reaches_the_service(monkeypatch, tmp_path):
         runs="many",
         verify="signed",
         audit="a.jsonl",
+        shadow="challenger",
+        shadow_log="s.jsonl",
         origins="https://a.example,https://b.example",
         late=7.0,
         minutes=9.0,
@@ -417,6 +423,34 @@ def test_every_option_of_the_command_reaches_the_service(monkeypatch, tmp_path):
         origins=("https://a.example", "https://b.example"),
     )
     assert {name: told[name] for name in options} == reached
+
+
+def test_a_challenger_is_asked_in_the_shadow(run, visits, tmp_path):
+    "Its answers are those of a batch, nobody hears them, and nobody waits for them."
+    from clickstream_conv.serving.service import Service, Settings
+    from clickstream_conv.serving.shadow import hash_of_visit, read_shadow
+
+    for name in ("monday", "tuesday"):
+        shutil.copytree(run, tmp_path / name)
+    told = Settings(run=str(tmp_path / "monday"), shadow="tuesday")
+    service = Service(replace(told, shadow_log=str(tmp_path / "shadow.jsonl")))
+    alone = Service(Settings(run=str(run)))
+    events, answers = visits
+    some = [*events][:20]
+    for name in some:
+        for event in events[name]:
+            said = service.add(name, event)
+            assert said | dict(run="") == alone.add(name, event) | dict(run="")
+    service.forget(some[0])
+    service.close()
+    both = read_shadow(tmp_path / "shadow.jsonl")
+    assert len(both) == sum(len(events[name]) for name in some)
+    for name in some:
+        own = both.filter(pl.col("visit") == hash_of_visit(name))["challenger_probability"]
+        expected = [one["probability"] for one in answers[name]]
+        assert own.to_list() == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert not any(name in (tmp_path / "shadow.jsonl").read_text() for name in some)
+    assert service.shadow.counts.shadow.labels("asked")._value.get() == len(both)
 
 
 def test_what_nothing_would_read_is_refused(run, visits):

@@ -39,6 +39,11 @@ _Runs = Annotated[str, Text("--runs", "Where other runs lie. [default: beside th
 _Audit = Annotated[
     str, Text("--audit", "File to which each request is added: key, route, status. [default: none]")
 ]
+_Shadow = Annotated[
+    str,
+    Text("--shadow", "A run beside the others that is asked too, and heard by nobody.", "NAME"),
+]
+_ShadowLog = Annotated[str, Text("--shadow-log", "File to which the answers of both are added.")]
 _Origins = Annotated[
     str,
     Text("--origins", "Sites whose pages may ask, separated by commas. [default: none]", "URLS"),
@@ -84,6 +89,8 @@ def serve(
         str, Text("--verify", "Serve only runs that were signed with this key.", "KEYFILE")
     ] = "",
     audit: _Audit = "",
+    shadow: _Shadow = "",
+    shadow_log: _ShadowLog = "",
     origins: _Origins = "",
     late: Annotated[float, _number("late", "Seconds by which an event may be late.")] = 300,
     minutes: Annotated[
@@ -105,6 +112,7 @@ def serve(
     numbers = dict(port=port, workers=workers, late=late, minutes=minutes)
     sizes = dict(most_visits=most_visits, most_body=most_body, most_batch=most_batch)
     named = dict(run=run, runs=runs, visits=visits, keys=keys, verify=verify, audit=audit)
+    named |= dict(shadow=shadow, shadow_log=shadow_log)
     _serve(address, named, numbers | sizes, tuple(filter(None, origins.split(","))))
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #5b322a77

@@ -42,7 +42,9 @@ from clickstream_conv.serving.description import (
     described_whole,
     problems_of,
 )
+from .inference import PROTOCOL
 from .keys import Door, Key
+from .platform import add_platform
 from .problems import Problem
 
 # %% ../../nbs/serving/08_api.ipynb #a1020352
@@ -361,6 +363,8 @@ def _refusals(app: FastAPI, api: Api) -> None:
     @app.exception_handler(Problem)
     async def told(request, error):
         api.service.refused(error)
+        if request.scope["path"].startswith(PROTOCOL):  # whose clients look for this word
+            error.more |= {"error": error.detail}
         return problem_answer(error)
 
     @app.exception_handler(HTTPException)
@@ -404,7 +408,8 @@ def _short_way(app: FastAPI) -> Route | None:
     "The route of events, where no page of another host may ask."
     if app.user_middleware:
         return None
-    return next(route for route in app.routes if getattr(route, "name", "") == "add_events")
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    return next(route for route in routes if route.name == "add_events")
 
 # %% ../../nbs/serving/08_api.ipynb #1b9e6aaa
 def make_app(
@@ -434,6 +439,7 @@ def make_app(
     )
     bodies = bodies_of(service)
     _routes(app, api, bodies)
+    add_platform(app, api)
     _refusals(app, api)
     app.openapi = described_whole(app, bodies["events"]["application/json"]["example"])
     if service.settings.origins:

@@ -18,7 +18,7 @@ from ..scoring.landmarks import SCORED
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4)
 _CHANCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
-
+# %% ../../nbs/serving/05_counts.ipynb #f567732e
 class Counts:
     "What happened since the service began."
 
@@ -53,9 +53,29 @@ class Counts:
         self.words = Counter(
             f"{name}new_words", "Answers that met a word that is new", registry=own
         )
+        self._of_shadow(name)
         self.visits = Gauge(
             f"{name}visits", "Visits under way", registry=own, multiprocess_mode="mostrecent"
         )
+
+# %% ../../nbs/serving/05_counts.ipynb #4d54cb41
+@patch
+def _of_shadow(self: Counts, name: str) -> None:
+    "What is counted of a challenger."
+    from prometheus_client import Counter, Histogram
+
+    self.shadow = Counter(
+        f"{name}shadow",
+        "Events that a challenger was to answer",
+        ["became"],
+        registry=self.registry,
+    )
+    self.apart = Histogram(
+        f"{name}shadow_difference",
+        "How far the challenger's probability is from the answer",
+        buckets=_CHANCES,
+        registry=self.registry,
+    )
 
 # %% ../../nbs/serving/05_counts.ipynb #174d9c56
 @patch

@@ -169,6 +169,7 @@ def about_run(
     columns = {column: str(kind) for column, kind in scorer.event_columns().items()}
     return dict(
         run=name,
+        shadow=service.shadow.name if service.shadow else None,
         log=scorer.card.title,
         outcome=scorer.outcome.says,
         fit_for_use=scorer.fit_for_use,

@@ -20,6 +20,7 @@ from .file import InFile
 from .memory import InMemory, KEPT_MINUTES, MOST_VISITS
 from .problems import OF_AN_EVENT, Problem
 from .runs import Runs
+from .shadow import Shadow
 from .shared import Shared
 from .visits import add_event, add_lines, LATE, silence_of, Visit
 
@@ -34,6 +35,8 @@ class Settings:
     keys: str = ""  # Path of the file of keys; empty: no key is asked for, on this computer alone
     verify: str = ""  # Path of the key that runs must be signed with
     audit: str = ""  # Path of the audit log; empty: none is written
+    shadow: str = ""  # Folder's name of a run that is asked too, and heard by nobody; empty: none
+    shadow_log: str = ""  # Path of the file to which both answers are added
     late: float = LATE  # Seconds by which an event may be late
     minutes: float = (
         0.0  # For which a visit is kept after its last event; 0: longer than its silence
@@ -93,38 +96,61 @@ class Service:
         self.runs = Runs(settings.run, settings.runs, settings.verify)
         self.visits = place_of(settings, self.runs)
         self._locks = [Lock() for _ in range(LOCKS)]
+        self.shadow = self._challenger()
         self.follow()
 
-    @property
-    def answers_at_once(self) -> bool:
-        "Whether an event is answered in less time than it takes to hand it to a thread."
-        return isinstance(self.visits, InMemory) and self.runs.quick.get(self.runs.current, False)
 
-    def scorer(self) -> Scorer:
-        "Who answers new visits."
-        return self.runs.scorer(self.runs.current)
+@patch
+def _challenger(self: Service) -> Shadow | None:
+    "The run that is asked too."
+    told = self.settings
+    if not told.shadow:
+        return None
+    name = self.runs.load(self.runs.within(told.shadow))
+    scorer = self.runs.scorer(name)
+    return Shadow(scorer, name, told.shadow_log, self.counts, told.most_visits)
 
-    def follow(self) -> None:
-        "Put the run in place that another process was told of, or that the link leads to by now."
-        if name := self.runs.follow_link():
-            self.visits.tell(name)
-        elif (told := self.visits.told()) and told != self.runs.current:
-            self.runs.put_in_place(told)
-        self.visits.keep_for(kept_minutes(self.settings, self.scorer()))
 
-    def put_in_place(
-        self,
-        name: str,  # Of a run's folder
-    ) -> str:  # The run as it is known from now on
-        "Let another run answer new visits, in all processes; visits under way keep theirs."
-        found = self.runs.put_in_place(name)
-        self.visits.tell(found)
-        self.visits.keep_for(kept_minutes(self.settings, self.scorer()))
-        return found
+@patch(as_prop=True)
+def answers_at_once(self: Service) -> bool:
+    "Whether an event is answered in less time than it takes to hand it to a thread."
+    return isinstance(self.visits, InMemory) and self.runs.quick.get(self.runs.current, False)
 
-    def close(self) -> None:
-        "Let go of what is held."
-        self.visits.close()
+
+@patch
+def scorer(self: Service) -> Scorer:
+    "Who answers new visits."
+    return self.runs.scorer(self.runs.current)
+
+# %% ../../nbs/serving/06_service.ipynb #8b2cd3c3
+@patch
+def follow(self: Service) -> None:
+    "Put the run in place that another process was told of, or that the link leads to by now."
+    if name := self.runs.follow_link():
+        self.visits.tell(name)
+    elif (told := self.visits.told()) and told != self.runs.current:
+        self.runs.put_in_place(told)
+    self.visits.keep_for(kept_minutes(self.settings, self.scorer()))
+
+
+@patch
+def put_in_place(
+    self: Service,
+    name: str,  # Of a run's folder
+) -> str:  # The run as it is known from now on
+    "Let another run answer new visits, in all processes; visits under way keep theirs."
+    found = self.runs.put_in_place(name)
+    self.visits.tell(found)
+    self.visits.keep_for(kept_minutes(self.settings, self.scorer()))
+    return found
+
+
+@patch
+def close(self: Service) -> None:
+    "Let go of what is held."
+    if self.shadow is not None:
+        self.shadow.close()
+    self.visits.close()
 
 # %% ../../nbs/serving/06_service.ipynb #83bb73c3
 @patch
@@ -219,6 +245,8 @@ def _told(self: Service, event_id: str | None, found: tuple, beside: dict) -> di
     self.counts.events.labels("repeated" if known else "taken").inc()
     if not known:
         self.counts.answered(answer)
+        if self.shadow is not None:
+            self.shadow.saw(visit, answer)
     told = dict(event_id=event_id, opened=opened, repeated=known, run=visit.model)
     return answer | told | beside
 
@@ -318,6 +346,8 @@ def forget(
     with self._lock_of(visit_id):
         if not self.visits.forget(visit_id):
             raise no_visit(visit_id)
+    if self.shadow is not None:
+        self.shadow.forget(visit_id)
 
 
 def no_visit(

@@ -52,6 +52,11 @@ def refuse_together(
             f"{workers} processes cannot share visits that are in the memory of one. Keep them in a"
             " file or in Valkey: --visits file:visits.db, --visits redis://127.0.0.1:6379/0"
         )
+    if bool(settings.shadow) != bool(settings.shadow_log):
+        raise ValueError(
+            "a challenger in the shadow needs a file for both answers, and such a file a challenger:"
+            " --shadow NAME --shadow-log shadow.jsonl"
+        )
     if settings.keys:
         read_keys(Path(settings.keys).expanduser())
 
@@ -67,7 +72,8 @@ def settled(
     kind, _, where = settings.visits.partition(":")
     visits = f"file:{whole(where)}" if kind == "file" and where else settings.visits
     paths = {
-        name: whole(getattr(settings, name)) for name in ("run", "runs", "keys", "verify", "audit")
+        name: whole(getattr(settings, name))
+        for name in ("run", "runs", "keys", "verify", "audit", "shadow_log")
     }
     return replace(settings, visits=visits, **paths)
 
