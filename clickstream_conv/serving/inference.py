@@ -107,7 +107,7 @@ def events_in(
     if len({len(one) for one in columns.values()}) > 1:
         sizes = ", ".join(f"{name} {len(one):,}" for name, one in columns.items())
         raise _malformed(f"all inputs should hold as many events; found {sizes}", "inputs")
-    return pl.DataFrame({name: column for name, column in columns.items()})
+    return pl.DataFrame(dict(columns))
 
 
 def _asked_of(asked: dict) -> str | int | list:
