@@ -7,10 +7,8 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import quote
@@ -21,19 +19,12 @@ import pytest
 from conftest import start
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
+from served import free_port, SECONDS, Served
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 FIELDS = ("status", "probability", "flagged", "flagged_at", "revenue", "segment")
-SECONDS = 60
-
-
-def free_port():
-    "A port that nobody listens at."
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -82,62 +73,6 @@ def valkey(tmp_path):
     yield f"redis://127.0.0.1:{port}/0"
     server.kill()
     server.wait()
-
-
-class Served:
-    "A service in processes of its own."
-
-    def __init__(self, run, *words):
-        self.port = free_port()
-        self.process = start("serve", "--run", run, "--port", self.port, *words, cwd=run.parent)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=SECONDS)
-        until = time.monotonic() + SECONDS
-        while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > until:
-                self.process.kill()
-                pytest.fail(self.process.stdout.read())
-            time.sleep(0.1)
-
-    def answers(self):
-        "Whether it is ready."
-        try:
-            return self.client.get("/health/ready").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def send(self, name, event, **asked):
-        "The answer to an event, sent again while nobody listens."
-        until = time.monotonic() + SECONDS
-        while True:
-            try:
-                done = self.client.post(f"/v1/visits/{name}/events", json=event, params=asked)
-            except httpx.TransportError:
-                done = None
-            if done is not None and done.status_code != 503:
-                assert done.status_code == 200, done.text
-                return done.json()
-            assert time.monotonic() < until, done
-            time.sleep(0.05)
-
-    def workers(self):
-        "The processes that answer."
-        return [
-            one
-            for one in psutil.Process(self.process.pid).children(recursive=True)
-            if "spawn_main" in " ".join(one.cmdline())
-        ]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.process.send_signal(signal.SIGINT)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            for one in (*self.workers(), self.process):
-                one.kill()
-        self.client.close()
 
 
 def same(said, batch):
@@ -407,6 +342,7 @@ def test_every_option_of_the_command_reaches_the_service(monkeypatch, tmp_path):
         runs="many",
         verify="signed",
         audit="a.jsonl",
+        demo=True,
         shadow="challenger",
         shadow_log="s.jsonl",
         origins="https://a.example,https://b.example",

@@ -89,6 +89,9 @@ def serve(
         str, Text("--verify", "Serve only runs that were signed with this key.", "KEYFILE")
     ] = "",
     audit: _Audit = "",
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Serve a page of the demo shop to click through.")
+    ] = False,
     shadow: _Shadow = "",
     shadow_log: _ShadowLog = "",
     origins: _Origins = "",
@@ -106,13 +109,14 @@ def serve(
     \b
     Examples:
       clickstream-conv serve --run runs/demo
+      clickstream-conv serve --run runs/demo --demo
       clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0
       clickstream-conv serve --run runs/demo --workers 4 --visits redis://127.0.0.1:6379/0
     """
     numbers = dict(port=port, workers=workers, late=late, minutes=minutes)
     sizes = dict(most_visits=most_visits, most_body=most_body, most_batch=most_batch)
     named = dict(run=run, runs=runs, visits=visits, keys=keys, verify=verify, audit=audit)
-    named |= dict(shadow=shadow, shadow_log=shadow_log)
+    named |= dict(demo=demo, shadow=shadow, shadow_log=shadow_log)
     _serve(address, named, numbers | sizes, tuple(filter(None, origins.split(","))))
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #5b322a77

@@ -35,6 +35,7 @@ from clickstream_conv.serving.batch import (
     score_log,
     sentences_header,
 )
+from .click_through import add_demo_shop
 from clickstream_conv.serving.description import (
     about_run,
     bodies_of,
@@ -440,6 +441,8 @@ def make_app(
     bodies = bodies_of(service)
     _routes(app, api, bodies)
     add_platform(app, api)
+    if service.settings.demo:
+        add_demo_shop(app, service)
     _refusals(app, api)
     app.openapi = described_whole(app, bodies["events"]["application/json"]["example"])
     if service.settings.origins:

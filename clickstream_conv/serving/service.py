@@ -35,6 +35,7 @@ class Settings:
     keys: str = ""  # Path of the file of keys; empty: no key is asked for, on this computer alone
     verify: str = ""  # Path of the key that runs must be signed with
     audit: str = ""  # Path of the audit log; empty: none is written
+    demo: bool = False  # Whether there is a page of the demo shop to click through
     shadow: str = ""  # Folder's name of a run that is asked too, and heard by nobody; empty: none
     shadow_log: str = ""  # Path of the file to which both answers are added
     late: float = LATE  # Seconds by which an event may be late

@@ -52,6 +52,11 @@ def refuse_together(
             f"{workers} processes cannot share visits that are in the memory of one. Keep them in a"
             " file or in Valkey: --visits file:visits.db, --visits redis://127.0.0.1:6379/0"
         )
+    if settings.demo and (settings.keys or not is_here(address)):
+        raise ValueError(
+            "the page of the demo shop shows no key, so it is served to this computer alone: leave"
+            " --keys and --address out, or --demo"
+        )
     if bool(settings.shadow) != bool(settings.shadow_log):
         raise ValueError(
             "a challenger in the shadow needs a file for both answers, and such a file a challenger:"
@@ -83,6 +88,10 @@ def _tell_place(settings: Settings) -> None:
     from clickstream_conv.serving.service import place_of
 
     runs = Runs(settings.run, settings.runs, settings.verify)
+    if settings.demo:
+        from clickstream_conv.serving.click_through import refuse_other_shop
+
+        refuse_other_shop(runs.scorer(runs.current))
     try:
         place = place_of(settings, runs)
         place.tell(runs.current)
@@ -114,6 +123,8 @@ def start_service(
             os.environ |= {"PROMETHEUS_MULTIPROC_DIR": str(counts)}
         link = link_of(address, port)
         print(f"The service of {settings.run} is at {link}. Ctrl-C ends it.", flush=True)
+        if settings.demo:
+            print(f"Open {link} in a browser to shop, and see what the model says.", flush=True)
         uvicorn.run(
             "clickstream_conv.serving.api:app_as_told",
             factory=True,
