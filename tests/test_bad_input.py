@@ -411,6 +411,8 @@ def test_an_error_of_a_library_does_not_pass_as_ours(line, said, monkeypatch, ca
 
 
 OWN_ERRORS = {  # kinds of errors of the package, and who catches them
+    "Away": "the program that asks a service by the client",
+    "Refused": "the same",
     "BrokenRecord": "the reader of records, which tells line and column",
     "Interrupted": "the download, which goes on where it stopped",
     "NotPlain": "the scorer and its visits, which go on by way of frames",

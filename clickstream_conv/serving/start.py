@@ -32,7 +32,7 @@ def is_here(
     except ValueError:
         return False
 
-
+# %% ../../nbs/serving/09_start.ipynb #abdb8fe0
 def refuse_together(
     settings: Settings,  # Of the service
     address: str,  # Of which interface
