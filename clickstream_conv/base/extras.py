@@ -34,6 +34,7 @@ EXTRAS = {  # extra: modules of the libraries that it brings
     "serve": (
         "fastapi",
         "httptools",
+        "jwt",
         "matplotlib",
         "prometheus_client",
         "redis",

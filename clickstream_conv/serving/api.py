@@ -40,7 +40,7 @@ from clickstream_conv.serving.description import (
     described_whole,
     problems_of,
 )
-from .keys import Door, Key
+from .keys import Door, is_key, Key
 from .problems import Problem
 
 # %% ../../nbs/serving/08_api.ipynb #a1020352
@@ -57,6 +57,7 @@ from clickstream_conv.serving.requests import (
     visit_in,
 )
 from .service import Service, Settings
+from .tokens import Holder, Issuer, Tokens
 
 # %% ../../nbs/serving/08_api.ipynb #5d16f5b4
 class Api:
@@ -67,37 +68,50 @@ class Api:
         service: Service,  # Who answers
     ):
         self.service, self.settings = service, service.settings
-        self.door = Door(self.settings.keys) if self.settings.keys else None
+        told = self.settings
+        self.door = Door(told.keys) if told.keys else None
+        self.tokens = None
+        if told.issuer:
+            asked = told.audience, told.scopes_claim, told.token_rate
+            self.tokens = Tokens(Issuer(told.issuer), *asked)
         self.audit = Audit(self.settings.audit)
 
-    def let_in(
-        self,
-        request: Request,  # With a key, where keys are asked for
-        scope: str,  # What is asked for; empty: what any key allows
-    ) -> Key | None:
-        "Refuse who may not ask."
-        if self.door is None:
-            return None
-        try:
-            key = self.door.let_in(request.headers.get("authorization", ""), scope)
-        except Problem as problem:
-            request.scope["clickstream_conv.key"] = problem.more.get("key", "")
-            raise
-        request.scope["clickstream_conv.key"] = key.id
-        return key
+# %% ../../nbs/serving/08_api.ipynb #103a2a84
+@patch
+async def let_in(
+    self: Api,
+    request: Request,  # With a key or a token, where they are asked for
+    scope: str,  # What is asked for; empty: what any key allows
+) -> Key | Holder | None:
+    "Refuse who may not ask."
+    if self.door is None and self.tokens is None:
+        return None
+    given = request.headers.get("authorization", "")
+    try:
+        if self.tokens is not None and (self.door is None or not is_key(given)):
+            found = await self.tokens.let_in(given, scope)
+        else:
+            found = self.door.let_in(given, scope)
+    except Problem as problem:
+        request.scope["clickstream_conv.key"] = problem.more.get("key", "")
+        raise
+    request.scope["clickstream_conv.key"] = found.id
+    return found
 
-    def refuse_type(
-        self,
-        request: Request,  # With a body
-    ) -> None:
-        "Refuse a body that does not say that it is JSON: a page of another site could send such a one unasked."
-        said = request.headers.get("content-type", "")
-        if said.partition(";")[0].strip().lower() != "application/json":
-            raise Problem(
-                "malformed",
-                f"the body should be JSON, and the header Content-Type say so; found {said!r:.80}",
-                dict(field="Content-Type", value=said[:80]),
-            )
+
+@patch
+def refuse_type(
+    self: Api,
+    request: Request,  # With a body
+) -> None:
+    "Refuse a body that does not say that it is JSON: a page of another site could send such a one unasked."
+    said = request.headers.get("content-type", "")
+    if said.partition(";")[0].strip().lower() != "application/json":
+        raise Problem(
+            "malformed",
+            f"the body should be JSON, and the header Content-Type say so; found {said!r:.80}",
+            dict(field="Content-Type", value=said[:80]),
+        )
 
 # %% ../../nbs/serving/08_api.ipynb #e33598a4
 class Watched:
@@ -129,7 +143,7 @@ class Watched:
 @patch
 def _refusal(self: Watched, scope) -> Response | None:
     "The refusal of a request that was meant for another host."
-    if self.api.door is not None:
+    if self.api.door is not None or self.api.tokens is not None:
         return None
     host = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"host"), "")
     if host_of(host) in HERE:
@@ -161,7 +175,7 @@ async def add_events(
     request: Request,  # With events
 ) -> Response:
     "Add one event to a visit, or several, and answer after each."
-    self.let_in(request, "visits")
+    await self.let_in(request, "visits")
     self.refuse_type(request)
     visit_id, asked = visit_in(request), asked_in(request, "form", "reasons", "change")
     given = json_of(await body_of(request, self.settings.most_body))
@@ -192,7 +206,7 @@ async def get_visit(
     request: Request,  # As it came in
 ) -> Response:
     "How a visit stands: its run, its number of events, the last answer."
-    self.let_in(request, "visits")
+    await self.let_in(request, "visits")
     visit_id, asked = visit_in(request), asked_in(request, "reasons", "change")
     beside = [asked[name] == "true" for name in ("reasons", "change")]
     return answer_of(await run_in_threadpool(self.service.visit, visit_id, *beside))
@@ -204,7 +218,7 @@ async def erase_visit(
     request: Request,  # As it came in
 ) -> Response:
     "Erase a visit and all its events."
-    self.let_in(request, "visits")
+    await self.let_in(request, "visits")
     await run_in_threadpool(self.service.forget, visit_in(request))
     return Response(status_code=204)
 
@@ -226,7 +240,7 @@ async def score(
     request: Request,  # As it came in
 ) -> Response:
     "Score a log, session by session, as the command line does."
-    self.let_in(request, "score")
+    await self.let_in(request, "score")
     landmarks = asked_in(request, "landmarks")["landmarks"]
     kind = form_of(request.headers.get("content-type", ""), "application/x-ndjson")
     wanted = form_of(request.headers.get("accept", ""), "application/x-ndjson", written=True)
@@ -250,7 +264,7 @@ async def get_model(
     request: Request,  # As it came in
 ) -> Response:
     "The run that answers new visits."
-    self.let_in(request, "")
+    await self.let_in(request, "")
     return answer_of(await run_in_threadpool(about_run, self.service))
 
 # %% ../../nbs/serving/08_api.ipynb #59103c8f
@@ -260,7 +274,7 @@ async def put_model(
     request: Request,  # As it came in
 ) -> Response:
     "Put another run in place, for visits that begin from now on."
-    self.let_in(request, "admin")
+    await self.let_in(request, "admin")
     self.refuse_type(request)
     given = json_of(await body_of(request, self.settings.most_body))
     name = given.get("run") if isinstance(given, dict) else None
@@ -278,6 +292,8 @@ async def live(self: Api) -> Response:
 @patch
 async def ready(self: Api) -> Response:
     "Whether visits can be answered: a run is loaded, and the place of visits can be reached."
+    if self.tokens is not None and self.door is None:
+        self.tokens.refuse_unread()
     count = await run_in_threadpool(len, self.service.visits)
     return answer_of(dict(ready=True, run=self.service.runs.current, visits=count))
 
@@ -288,7 +304,7 @@ async def metrics(
     request: Request,  # As it came in
 ) -> Response:
     "What was counted, for Prometheus."
-    self.let_in(request, "admin")
+    await self.let_in(request, "admin")
     with suppress(Problem):
         self.service.counts.visits.set(await run_in_threadpool(len, self.service.visits))
     page = await run_in_threadpool(self.service.counts.page)
@@ -368,8 +384,12 @@ def _follow(api: Api, ended: threading.Event) -> None:
     "Follow runs that are put in place, and forget old visits, until the service ends."
     import logging
 
+    if api.tokens is not None:
+        api.tokens.issuer.follow()
     while not ended.wait(FOLLOWED):
         try:
+            if api.tokens is not None:
+                api.tokens.issuer.follow()
             api.service.follow()
             api.service.visits.forget_old()
         except Exception as error:  # whatever it is, it is tried again in a second
@@ -404,7 +424,8 @@ def make_app(
     bodies = bodies_of(service)
     _routes(app, api, bodies)
     _refusals(app, api)
-    app.openapi = described_whole(app, bodies["events"]["application/json"]["example"])
+    example = bodies["events"]["application/json"]["example"]
+    app.openapi = described_whole(app, example, service.settings)
     if service.settings.origins:
         app.add_middleware(
             CORSMiddleware,
