@@ -35,11 +35,9 @@ def doors_of(
     found = dict(key=BEARER_KEY) if settings.keys or not settings.issuer else {}
     if settings.issuer:
         said = f"A token of {settings.issuer} for {settings.audience}"
-        found["token"] = dict(
-            type="openIdConnect",
-            openIdConnectUrl=Issuer(settings.issuer).configuration,
-            description=said,
-        )
+        where = Issuer(settings.issuer).configuration
+        told = dict(type="openIdConnect", openIdConnectUrl=where, description=said)
+        found |= dict(token=told)
     return found
 
 
