@@ -107,6 +107,8 @@ def test_who_was_removed_or_has_a_new_password_sees_nothing_more(logins, loaded)
     logins.write_text("[")
     typed(page, "otto", PASSWORD)
     assert labels(page) == ["Log in"] and len(page.exception) == 0
+    said = "Nobody can log in now: the file of logins cannot be read."
+    assert [one.value for one in page.error] == [said]
 
 
 def test_guessing_is_slow_and_tells_nothing(logins, loaded, monkeypatch):
@@ -174,6 +176,15 @@ def test_an_issuer_logs_in(tmp_path, loaded, monkeypatch):
     loaded.clear()
     page.run()
     assert loaded == [] and "may not see this app" in page.error[0].value
+    for broken in ("x =", AUTH + "[clickstream-conv]\nallowed = []\n"):
+        file.write_text(broken)
+        page.run()
+        assert loaded == [] and len(page.exception) == 0
+    monkeypatch.setattr(st, "user", User(is_logged_in=False))
+    page.run()
+    assert [one.value for one in page.error] == [
+        "Nobody can log in now: the file of logins cannot be read."
+    ]
 
 
 def test_several_providers_are_several_buttons(tmp_path, loaded, monkeypatch):

@@ -265,6 +265,25 @@ def test_an_unknown_key_asks_the_issuer_once(service, login):
         assert len(login.asked) == 4
 
 
+def test_an_issuer_without_keys_is_left_in_peace(service, login):
+    login.keys = []
+    with asked(service, login) as (client, _):
+        found = {status(client, login.token(head=dict(kid=f"k{n}"))) for n in range(5)}
+        assert found == {401} and len(login.asked) == 2
+
+
+def test_an_issuer_that_stays_away_is_asked_less_and_less():
+    from clickstream_conv.serving.tokens import Issuer
+
+    now, asked = [0.0], []
+    issuer = Issuer("https://login.example", lambda url: asked.append(now[0]) or {}, lambda: now[0])
+    for second in range(200):
+        now[0] = float(second)
+        if (asking := issuer.ask()) is not None:
+            asking.result(10)
+    assert asked == [0, 2, 6, 14, 30, 60, 90, 120, 150, 180]
+
+
 def test_keys_that_are_changed_are_found_and_those_taken_back_are_good_no_more(service, login):
     with asked(service, login) as (client, api):
         issuer = api.tokens.issuer

@@ -14,6 +14,7 @@ from clickstream_conv.app.logins import (
     LONGEST_NAME,
     read_providers,
     still_known,
+    UNREADABLE,
 )
 from .page_parts import escaped
 
@@ -136,4 +137,4 @@ def show_login(
     try:
         (_show_providers if is_oidc(path) else _show_form)(path)
     except ValueError:
-        st.error("Nobody can log in now: the file of logins cannot be read.")
+        st.error(UNREADABLE)

@@ -191,8 +191,8 @@ def _ask(issuer: Issuer, asking: Future) -> None:
         )
     finally:
         with issuer._lock:
-            soon = 0 if issuer.keys else 2.0 ** min(issuer._failed, 5)
-            issuer._next = issuer._clock() + min(soon or ASKED_AGAIN, ASKED_AGAIN)
+            soon = min(2.0 ** min(issuer._failed, 5), ASKED_AGAIN)
+            issuer._next = issuer._clock() + (ASKED_AGAIN if issuer.known else soon)
             issuer._asking = None
         asking.set_result(None)
 
@@ -202,8 +202,9 @@ def ask(self: Issuer) -> Future | None:
     "Ask the issuer for its keys; None where it was asked a moment ago."
     with self._lock:
         if self._asking is None and self._clock() >= self._next:
-            self._asking = Future()
-            threading.Thread(target=_ask, args=(self, self._asking), daemon=True).start()
+            asking = Future()
+            threading.Thread(target=_ask, args=(self, asking), daemon=True).start()
+            self._asking = asking
         return self._asking
 
 
