@@ -198,6 +198,7 @@ def test_what_is_wrong_with_a_token_shuts_it_out(service, login):
             login.token(exp=now - 30),
             login.token(nbf=now + 30),
             login.token(aud=["another", AUDIENCE]),
+            login.token(sub="\ud800", azp=["\ud800"]),
             login.token(algorithm="PS256"),
             login.token(EC, "ES256", dict(kid="k2")),
             login.token(ED, "EdDSA", dict(kid="k3")),

@@ -106,9 +106,8 @@ def signing_keys(
     for one in listed:
         if not isinstance(one, dict) or one.get("use", "sig") != "sig":
             continue
-        known = _KINDS.get(
-            (one.get("kty"), one.get("crv") if one.get("kty") != "RSA" else None), ()
-        )
+        kind, curve = str(one.get("kty")), one.get("crv")
+        known = _KINDS.get((kind, None if kind == "RSA" else str(curve)), ())
         for algorithm in known:
             name, said = one.get("kid"), one.get("alg", algorithm)
             sound = name is None or isinstance(name, str)
@@ -232,7 +231,8 @@ class Holder:
 
 def _hashed(*words) -> str:
     "A hash of words."
-    return hashlib.sha256("\n".join(map(str, words)).encode()).hexdigest()
+    told = "\n".join(map(str, words)).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(told).hexdigest()
 
 
 def scopes_in(
