@@ -29,11 +29,14 @@ EXTRAS = {  # extra: modules of the libraries that it brings
         "sphinx",
         "statsmodels",
     ),
+}
+EXTRAS |= {
     "app": ("streamlit", "ipywidgets", "matplotlib", "plotly", "shap"),
     "lab": ("ipywidgets", "jupyterlab"),
     "serve": (
         "fastapi",
         "httptools",
+        "jwt",
         "matplotlib",
         "prometheus_client",
         "redis",
@@ -45,7 +48,7 @@ EXTRAS = {  # extra: modules of the libraries that it brings
     "databases": ("psycopg",),
 }
 
-
+# %% ../../nbs/base/07_extras.ipynb #a0df8518
 def missing_of(
     extra: str,  # One of EXTRAS
 ) -> list:  # Modules that are not installed

@@ -218,6 +218,7 @@ RANGES |= {  # of a service
     "most_body": OptionRange(1_000, 10**9, "1000000"),
     "most_batch": OptionRange(1_000, 10**12, "200000000"),
     "rate": OptionRange(0.001, 10**6, "50"),
+    "token_rate": OptionRange(0, 10**6, "50"),
     "days": OptionRange(0.001, 100_000, "90"),
 }
 

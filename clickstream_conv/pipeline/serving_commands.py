@@ -29,7 +29,11 @@ _Visits = Annotated[
     ),
 ]
 _ServeKeys = Annotated[
-    str, Text("--keys", "File of keys; needed beyond this computer. [default: no key is asked for]")
+    str,
+    Text(
+        "--keys",
+        "File of keys; beyond this computer keys or an issuer are needed. [default: no key is asked for]",
+    ),
 ]
 _ServeAddress = Annotated[
     str,
@@ -39,11 +43,19 @@ _Runs = Annotated[str, Text("--runs", "Where other runs lie. [default: beside th
 _Audit = Annotated[
     str, Text("--audit", "File to which each request is added: key, route, status. [default: none]")
 ]
+_Verify = Annotated[
+    str, Text("--verify", "Serve only runs that were signed with this key.", "KEYFILE")
+]
+_Demo = Annotated[
+    bool, typer.Option("--demo", help="Serve a page of the demo shop to click through.")
+]
 _Shadow = Annotated[
     str,
     Text("--shadow", "A run beside the others that is asked too, and heard by nobody.", "NAME"),
 ]
 _ShadowLog = Annotated[str, Text("--shadow-log", "File to which the answers of both are added.")]
+
+# %% ../../nbs/pipeline/10a_serving_commands.ipynb #d276a890
 _Origins = Annotated[
     str,
     Text("--origins", "Sites whose pages may ask, separated by commas. [default: none]", "URLS"),
@@ -53,6 +65,23 @@ _Origins = Annotated[
 def _number(name: str, what: str):
     "An option that holds a number."
     return typer.Option(f"--{name}", help=what, metavar="NUMBER")
+
+# %% ../../nbs/pipeline/10a_serving_commands.ipynb #31a0069a
+_Issuer = Annotated[
+    str,
+    Text("--issuer", "Let in tokens (OpenID Connect) of this issuer. [default: none]", "URL"),
+]
+_Audience = Annotated[str, Text("--audience", "For whom tokens must be made.", "NAME")]
+_ScopesClaim = Annotated[
+    str, Text("--scopes-claim", "Claim of a token with its scopes. [default: scope]", "NAME")
+]
+_TokenRate = Annotated[
+    float, _number("token-rate", "Requests a second of a token's subject; 0: any.")
+]
+_Minutes = Annotated[
+    float,
+    _number("minutes", "Minutes for which a visit is kept; 0: longer than the log's silence."),
+]
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #645b8d8e
 def _serve(address: str, named: dict, numbers: dict, pages: tuple) -> None:
@@ -84,22 +113,19 @@ def serve(
     workers: Annotated[int, _number("workers", "Processes that answer.")] = 1,
     visits: _Visits = "memory",
     keys: _ServeKeys = "",
+    issuer: _Issuer = "",
+    audience: _Audience = "",
+    scopes_claim: _ScopesClaim = "scope",
+    token_rate: _TokenRate = 0,
     runs: _Runs = "",
-    verify: Annotated[
-        str, Text("--verify", "Serve only runs that were signed with this key.", "KEYFILE")
-    ] = "",
+    verify: _Verify = "",
     audit: _Audit = "",
-    demo: Annotated[
-        bool, typer.Option("--demo", help="Serve a page of the demo shop to click through.")
-    ] = False,
+    demo: _Demo = False,
     shadow: _Shadow = "",
     shadow_log: _ShadowLog = "",
     origins: _Origins = "",
     late: Annotated[float, _number("late", "Seconds by which an event may be late.")] = 300,
-    minutes: Annotated[
-        float,
-        _number("minutes", "Minutes for which a visit is kept; 0: longer than the log's silence."),
-    ] = 0,
+    minutes: _Minutes = 0,
     most_visits: Annotated[int, _number("most-visits", "Visits at a time.")] = 100_000,
     most_body: Annotated[int, _number("most-body", "Bytes of events in a request.")] = 1_000_000,
     most_batch: Annotated[int, _number("most-batch", "Bytes of a log to score.")] = 200_000_000,
@@ -111,12 +137,14 @@ def serve(
       clickstream-conv serve --run runs/demo
       clickstream-conv serve --run runs/demo --demo
       clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0
+      clickstream-conv serve --run runs/demo --issuer https://login.example/shop --audience service
       clickstream-conv serve --run runs/demo --workers 4 --visits redis://127.0.0.1:6379/0
     """
-    numbers = dict(port=port, workers=workers, late=late, minutes=minutes)
+    numbers = dict(port=port, workers=workers, late=late, minutes=minutes, token_rate=token_rate)
     sizes = dict(most_visits=most_visits, most_body=most_body, most_batch=most_batch)
     named = dict(run=run, runs=runs, visits=visits, keys=keys, verify=verify, audit=audit)
     named |= dict(demo=demo, shadow=shadow, shadow_log=shadow_log)
+    named |= dict(issuer=issuer, audience=audience, scopes_claim=scopes_claim)
     _serve(address, named, numbers | sizes, tuple(filter(None, origins.split(","))))
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #5b322a77

@@ -34,12 +34,12 @@ class Platform:
     ):
         self.api, self.service = api, api.service
 
-    def asked(
+    async def asked(
         self,
         request: Request,  # With a model in its address
     ) -> tuple:  # The run's name, its version, its scorer
         "The run that is asked, or a Problem."
-        self.api.let_in(request, "score")
+        await self.api.let_in(request, "score")
         current = self.service.runs.current
         name, _, held = current.partition("@")
         model, wanted = request.path_params["model"], request.path_params.get("version", held)
@@ -59,7 +59,7 @@ async def about(
     request: Request,  # As it came in
 ) -> Response:
     "What the server speaks."
-    self.api.let_in(request, "")
+    await self.api.let_in(request, "")
     said = dict(name="clickstream-conv", version=version("clickstream-conv"), extensions=[])
     return answer_of(said)
 
@@ -70,7 +70,7 @@ async def model(
     request: Request,  # With a model in its address
 ) -> Response:
     "What a model takes and answers."
-    name, held, scorer = self.asked(request)
+    name, held, scorer = await self.asked(request)
     return answer_of(described_model(scorer, f"{name}@{held}"))
 
 
@@ -80,7 +80,8 @@ async def ready(
     request: Request,  # With a model in its address
 ) -> Response:
     "Whether a model is in place."
-    return answer_of(dict(name=self.asked(request)[0], ready=True))
+    name, _, _ = await self.asked(request)
+    return answer_of(dict(name=name, ready=True))
 
 
 @patch
@@ -89,7 +90,7 @@ async def infer(
     request: Request,  # With events
 ) -> Response:
     "Answers about the sessions whose events are sent."
-    name, held, scorer = self.asked(request)
+    name, held, scorer = await self.asked(request)
     self.api.refuse_type(request)
     given = json_of(await body_of(request, self.api.settings.most_body))
     told = await run_in_threadpool(answers_to, scorer, given)

@@ -33,6 +33,10 @@ class Settings:
     runs: str = ""  # Where other runs lie; empty: beside it
     visits: str = "memory"  # Where visits are kept: memory, file:PATH, or redis://HOST:PORT/0
     keys: str = ""  # Path of the file of keys; empty: no key is asked for, on this computer alone
+    issuer: str = ""  # Address of who signs tokens; empty: none are let in
+    audience: str = ""  # For whom tokens must be made
+    scopes_claim: str = "scope"  # Of a token, that holds its scopes
+    token_rate: float = 0.0  # Requests a second for each subject of a token; 0: as many as it likes
     verify: str = ""  # Path of the key that runs must be signed with
     audit: str = ""  # Path of the audit log; empty: none is written
     demo: bool = False  # Whether there is a page of the demo shop to click through
