@@ -40,6 +40,7 @@ EXTRAS = {  # extra: modules of the libraries that it brings
         "shap",
         "uvicorn",
     ),
+    "mcp": ("mcp", "matplotlib", "shap"),
     "spark": ("pyspark",),
     "databases": ("psycopg",),
 }

@@ -14,6 +14,7 @@ import sys
 import typer
 
 from ..base.extras import without_library
+from .assistant_commands import mcp
 from clickstream_conv.pipeline.notebooks import (
     FAULT,
     interrupt,
@@ -33,7 +34,7 @@ from .stages import StageFailed
 from .workers import spare_grammar
 
 # %% ../../nbs/pipeline/11_command_line.ipynb #7de49056
-COMMANDS = (run, sources, docs, serve)  # one of each module: each puts its commands into app
+COMMANDS = (run, sources, docs, serve, mcp)  # one of each module: each puts its commands into app
 
 
 def error_in_words(
