@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-from .event_questions import Questions
 from fastcore.docments import docments
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
@@ -23,6 +22,7 @@ from pydantic import Field
 
 from ..base.extras import without_library
 from ..base.runs import plain_json
+from .event_questions import Questions
 
 # %% ../../nbs/serving/10d_assistant.ipynb #de9707cd
 ASKED = {  # what can be asked, in the order in which it is listed: its title
@@ -84,7 +84,7 @@ def as_tool(
     tool = Tool.from_function(
         asked, name, ASKED[name], inspect.getdoc(method), annotations=hints, structured_output=True
     )
-    tool.parameters["additionalProperties"] = False
+    tool.parameters |= {"additionalProperties": False}
     return tool
 
 # %% ../../nbs/serving/10d_assistant.ipynb #31c7eef1
@@ -134,7 +134,7 @@ def make_assistant(
         made.resource(f"run://{name}", name=name, description=says, mime_type=kind)(page)
     return made
 
-
+# %% ../../nbs/serving/10d_assistant.ipynb #9e39d2d8
 def start_assistant(
     folder: str | Path,  # Of a finished run
     key: str = "",  # Path of the key that it must be signed with; empty: it need not be signed

@@ -6,10 +6,10 @@
 __all__ = ['MOST_EVENTS']
 
 # %% ../../nbs/serving/10c_event_questions.ipynb #951c0ed3
-import clickstream_conv.serving.stage_questions  # noqa: F401  (methods of Questions)
 import polars as pl
 from fastcore.basics import patch
 
+import clickstream_conv.serving.stage_questions  # noqa: F401  (methods of Questions)
 from ..scoring.quick import probe_visit
 from .beside import read_own, refuse_unknown_columns, what_would_change, why
 from .problems import Problem
@@ -48,7 +48,7 @@ def columns_needed(self: Questions) -> dict:
     }
     return answered([], facts, columns=columns, example=example, landmarks=list(scorer.landmarks))
 
-
+# %% ../../nbs/serving/10c_event_questions.ipynb #bbf2182e
 @patch
 def _visit(self: Questions, events: list, own_columns: bool) -> tuple[Visit, list]:
     "A visit of these events, and the answer after each."
@@ -72,7 +72,7 @@ def _visit(self: Questions, events: list, own_columns: bool) -> tuple[Visit, lis
             raise ValueError(f"event {number}: {problem.detail}") from None
     return visit, answers
 
-# %% ../../nbs/serving/10c_event_questions.ipynb #0281f339
+# %% ../../nbs/serving/10c_event_questions.ipynb #ff0848bf
 @patch
 def _asked(self: Questions) -> list:
     "The model that answers, and its threshold."
@@ -116,7 +116,7 @@ def why_so(
     visit, answers = self._visit(events, own_columns)
     return answered([], self._asked(), answer=answers[-1], why=why(visit))
 
-
+# %% ../../nbs/serving/10c_event_questions.ipynb #15f7086e
 @patch
 def what_would_change_it(
     self: Questions,

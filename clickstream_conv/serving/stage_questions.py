@@ -57,7 +57,7 @@ def segments(self: Questions) -> dict:
     ]
     return answered(self.kept.said(file), facts)
 
-
+# %% ../../nbs/serving/10b_stage_questions.ipynb #59a20800
 @patch
 def revenue(self: Questions) -> dict:
     """How good the prediction of revenue is on the test part: normalised Gini, R2, errors, the limit
@@ -159,7 +159,7 @@ def look_up(
     outer, _, name = key.rpartition("/")
     return answered([], [dict(about="looked up", file=file, key=outer, values={name: found})])
 
-
+# %% ../../nbs/serving/10b_stage_questions.ipynb #71dc0d79
 @patch
 def glossary(
     self: Questions,
