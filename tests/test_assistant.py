@@ -271,3 +271,27 @@ def test_a_received_run_leads_nowhere_else(run, tmp_path):
     for one in refused:
         assert one.is_error and "leads out of the run's folder" in one.content[0].text
     assert "sesame" not in page
+
+
+def test_a_run_of_finished_sessions_answers_too(shoppers):
+    "Whatever it has no figures of, it says so; sessions are scored as the Scorer does."
+    from clickstream_conv.scoring.scorer import Scorer
+    from clickstream_conv.serving.assistant import ASKED
+    from clickstream_conv.serving.event_questions import Questions
+
+    folder, done = shoppers
+    assert done.returncode == 0, done.said
+    asked, scorer = Questions(folder / "run"), Scorer.load(folder / "run")
+    rows = pl.read_parquet(folder / "run" / "sessions.parquet", glob=False).head(3)
+    own = rows.select(scorer.card.session_context).to_dicts()
+    of_events = ("score_events", "why_so", "what_would_change_it", "look_up")
+    for name in (one for one in ASKED if one not in of_events):
+        answer = getattr(asked, name)()
+        for fact in answer["facts"]:
+            row = found_at(folder / "run", fact["file"], fact["key"])
+            assert {n: row[n] for n in fact["values"]} == fact["values"]
+    assert "note" in asked.funnel() and "note" not in asked.how_good()
+    told = [one["probability"] for one in asked.score_events(own)["answers"]]
+    assert told == scorer.score_sessions(pl.DataFrame(own)).scores["probability"].to_list()
+    with pytest.raises(ValueError, match="finished sessions, no events"):
+        asked.why_so(own)

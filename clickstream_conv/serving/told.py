@@ -155,8 +155,10 @@ def said(
     found = []
     for number, one in enumerate(self.content(file).get(under) or []):
         key = key_of(under, number)
-        if codes and not str(one.get("code")).startswith(codes):
-            continue
+        if not isinstance(one.get("text"), str) or (
+            codes and not str(one.get("code")).startswith(codes)
+        ):
+            continue  # a row of another form, or another sentence
         figures = [_figure(n, figure, key) for n, figure in enumerate(one.get("figures", []))]
         found.append(
             dict(text=one["text"], level=one.get("level"), file=file, key=key, figures=figures)
