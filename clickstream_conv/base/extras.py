@@ -44,6 +44,7 @@ EXTRAS |= {
         "uvicorn",
     ),
     "client": ("httpx",),
+    "mcp": ("mcp", "matplotlib", "shap"),
     "spark": ("pyspark",),
     "databases": ("psycopg",),
 }

@@ -15,6 +15,7 @@ import typer
 
 from ..base.extras import without_library
 from .app_commands import open_app
+from .assistant_commands import mcp
 from clickstream_conv.pipeline.notebooks import (
     FAULT,
     interrupt,
@@ -40,7 +41,8 @@ COMMANDS = (
     docs,
     serve,
     open_app,
-)  # one of each module: each puts its commands into app
+    mcp,
+)  # of each module one: it puts its commands into app
 
 
 def error_in_words(

@@ -20,7 +20,7 @@ from .run import run_pipeline
 # %% ../../nbs/pipeline/08_run_command.ipynb #bbe17cf1
 HELP_GROUPS = {  # what stands above the commands in the list of them
     "Start": ("run", "app", "report", "score"),
-    "Serve": ("serve", "keys", "logins"),
+    "Serve": ("serve", "keys", "logins", "mcp"),
     "Data": ("sources", "fetch", "map"),
     "Trust": ("audit", "coverage", "bench"),
     "Project": ("docs", "readme"),
