@@ -1,5 +1,6 @@
 "A service in processes of its own, for the tests that ask one over HTTP."
 
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,29 @@ httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 SECONDS = 60
+ASKS = {  # route, v for what stands in its address: the scope that it asks for; empty: any
+    ("POST", "/v1/visits/v/events"): "visits",
+    ("GET", "/v1/visits/v"): "visits",
+    ("DELETE", "/v1/visits/v"): "visits",
+    ("POST", "/v1/score"): "score",
+    ("GET", "/v1/model"): "",
+    ("POST", "/v1/model"): "admin",
+    ("GET", "/metrics"): "admin",
+    ("GET", "/v2"): "",
+}
+for _model in ("/v2/models/v", "/v2/models/v/versions/v"):
+    ASKS |= {("GET", _model): "score", ("GET", f"{_model}/ready"): "score"}
+    ASKS |= {("POST", f"{_model}/infer"): "score"}
+
+
+def routes_of(app):
+    "All routes that a service describes, but those that say whether it is well."
+    return {
+        (method.upper(), re.sub(r"\{\w+\}", "v", path))
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+        if "/health/" not in path
+    }
 
 
 def free_port():

@@ -470,7 +470,7 @@ def test_the_proxy_agrees_with_the_service(routes):
 
     text = (DEPLOY / "nginx.conf").read_text()
     passed = re.findall(r"location (?:= )?(/\S+) \{([^}]*)proxy_pass", text)
-    assert len(passed) == 5
+    assert len(passed) == 6
     for path, inner in passed:
         assert any(one.startswith(path) for one in {*routes, "/openapi.json"}), path
         most = Settings.most_batch if path == "/v1/score" else Settings.most_body

@@ -19,7 +19,7 @@ import pytest
 from conftest import start
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
-from served import free_port, SECONDS, Served
+from served import ASKS, free_port, routes_of, SECONDS, Served
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
@@ -271,27 +271,8 @@ def test_every_route_asks_for_its_key(run, tmp_path):
     forged = keys["admin"][:-1] + ("A" if keys["admin"][-1] != "A" else "B")
     app = make_app(Service(Settings(run=str(run), keys=str(file))))
     client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
-    asks = {
-        ("POST", "/v1/visits/v/events"): "visits",
-        ("GET", "/v1/visits/v"): "visits",
-        ("DELETE", "/v1/visits/v"): "visits",
-        ("POST", "/v1/score"): "score",
-        ("GET", "/v1/model"): "",
-        ("POST", "/v1/model"): "admin",
-        ("GET", "/metrics"): "admin",
-        ("GET", "/v2"): "",
-    }
-    for model in ("/v2/models/v", "/v2/models/v/versions/v"):
-        asks |= {("GET", model): "score", ("GET", f"{model}/ready"): "score"}
-        asks |= {("POST", f"{model}/infer"): "score"}
-    described = {
-        (method.upper(), re.sub(r"\{\w+\}", "v", path))
-        for path, methods in app.openapi()["paths"].items()
-        for method in methods
-        if "/health/" not in path
-    }
-    assert described == {*asks}
-    for (method, path), scope in asks.items():
+    assert routes_of(app) == {*ASKS}
+    for (method, path), scope in ASKS.items():
         for key in ("", forged, revoked, expired):
             shown = {"authorization": f"Bearer {key}"} if key else {}
             assert client.request(method, path, headers=shown, json={}).status_code == 401

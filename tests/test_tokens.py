@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from served import ASKS, routes_of
 
 pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
@@ -21,15 +22,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: 
 from fastapi.testclient import TestClient  # noqa: E402
 
 AUDIENCE = "the shop's service"
-ASKS = {  # route: the scope that it asks for
-    ("POST", "/v1/visits/v/events"): "visits",
-    ("GET", "/v1/visits/v"): "visits",
-    ("DELETE", "/v1/visits/v"): "visits",
-    ("POST", "/v1/score"): "score",
-    ("GET", "/v1/model"): "",
-    ("POST", "/v1/model"): "admin",
-    ("GET", "/metrics"): "admin",
-}
 RSA, OTHER = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 EC, ED = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
 SHORT = rsa.generate_private_key(65537, 1024)
@@ -220,13 +212,7 @@ def test_what_is_wrong_with_a_token_shuts_it_out(service, login):
 def test_every_route_asks_for_its_scope(service, login):
     "As it is, behind our name, in a list, or in a claim of another name; and without a token for nobody."
     with asked(service, login) as (client, api):
-        described = {
-            (method.upper(), path.replace("{visit_id}", "v"))
-            for path, methods in client.app.openapi()["paths"].items()
-            for method in methods
-            if not path.startswith("/health")
-        }
-        assert described == {*ASKS}
+        assert routes_of(client.app) == {*ASKS}
         for (method, path), scope in ASKS.items():
             assert client.request(method, path, json={}).status_code == 401
             for held in (
