@@ -292,6 +292,9 @@ def test_a_run_of_finished_sessions_answers_too(shoppers):
             assert {n: row[n] for n in fact["values"]} == fact["values"]
     assert "note" in asked.funnel() and "note" not in asked.how_good()
     told = [one["probability"] for one in asked.score_events(own)["answers"]]
-    assert told == scorer.score_sessions(pl.DataFrame(own)).scores["probability"].to_list()
+    assert (
+        told
+        == scorer.score_sessions(pl.DataFrame(own, orient="row")).scores["probability"].to_list()
+    )
     with pytest.raises(ValueError, match="finished sessions, no events"):
         asked.why_so(own)

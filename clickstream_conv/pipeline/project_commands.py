@@ -182,7 +182,7 @@ _BenchRepeats = Annotated[
     ),
 ]
 _BenchOnly = Annotated[
-    str, Text("--only", "Some of: features, live, training. [default: all]", "NAMES")
+    str, Text("--only", "Some of: features, live, service, training. [default: all]", "NAMES")
 ]
 
 # %% ../../nbs/pipeline/10_project_commands.ipynb #8dc26d99
@@ -240,7 +240,7 @@ def benchmark(
     python: _BenchPython = (),  # ty: ignore[invalid-parameter-default]
     quality: _BenchQuality = (),  # ty: ignore[invalid-parameter-default]
 ) -> None:
-    """Measure how fast this machine is: features beside the same by hand, live answers, training.
+    """Measure how fast this machine is: features beside the same by hand, live answers, a service, training.
 
     With --quality: how well others predict the test rows of runs, beside the runs' own models.
 

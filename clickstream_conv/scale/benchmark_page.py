@@ -17,6 +17,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from ..base.pictures import KINDS, LOOK, Picture
 from ..base.runs import atomic_write, Run
 from .by_hand import OURS, WAYS
+from .service_load import service_sentences
 
 # %% ../../nbs/scale/03_benchmark_page.ipynb #4eb73ef9
 def feature_figures(
@@ -124,7 +125,7 @@ def _median(found: list, name: str) -> float:
     "The median of a figure of several measurements."
     return float(np.median([one[name] for one in found]))
 
-
+# %% ../../nbs/scale/03_benchmark_page.ipynb #a0fa66f4
 def benchmark_sentences(
     kept: dict,  # As made by bench
 ) -> list:  # Sentences
@@ -147,6 +148,7 @@ def benchmark_sentences(
             f" {_median(live, 'after_10'):.2f} ms after 10 events of a visit, and"
             f" {_median(live, 'after_all'):.2f} ms after {live[0]['events']:,}."
         )
+    lines += service_sentences([v for k, v in results.items() if k.startswith("service/")])
     for row in training_figures(kept).itertuples():
         lines.append(
             f"{row.by} trained on {row.rows:,.0f} rows in {row.seconds:.3g} s: AUC {row.auc:.3f},"

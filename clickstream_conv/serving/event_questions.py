@@ -98,7 +98,9 @@ def score_events(
     """
     scorer = self.scorer()
     if not scorer.card.kind.has_events:
-        found = scorer.score_sessions(pl.DataFrame(events)).scores
+        found = scorer.score_sessions(
+            pl.DataFrame(events, orient="row", infer_schema_length=None)
+        ).scores
         return answered([], self._asked(), answers=found.to_dicts())
     _, answers = self._visit(events, own_columns)
     names = ("events", "status", "probability", "flagged")
