@@ -214,9 +214,9 @@ def client(run):
     from clickstream_conv.serving.api import make_app
     from clickstream_conv.serving.service import Service, Settings
 
-    with TestClient(
-        make_app(Service(Settings(run=str(run)))), raise_server_exceptions=False
-    ) as one:
+    app = make_app(Service(Settings(run=str(run))))
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as one:
+        assert one.get("/v1/model").status_code == 200
         yield one
 
 
@@ -239,7 +239,27 @@ def test_nothing_that_is_sent_makes_it_fail(client, visits, data):
     form = data.draw(st.sampled_from(["canonical", "log"]))
     done = client.post(f"/v1/visits/{quote(name)}/events", params=dict(form=form), json=body)
     assert done.status_code < 500, (name, body, done.text)
-    assert done.json() is not None
+    assert done.status_code != 421 and done.json() is not None
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_nothing_that_a_platform_sends_makes_it_fail(client, run, data):
+    "A sound request with any value in place of a part, and bodies of any kind."
+    url = f"/v2/models/{run.name}/infer"
+    told = client.app.openapi()["paths"]["/v2/models/{model}/infer"]["post"]["requestBody"]
+    sound = told["content"]["application/json"]["example"]
+    place = data.draw(st.integers(0, len(sound["inputs"]) - 1))
+    part = data.draw(st.sampled_from(["name", "shape", "datatype", "data"]))
+    changed = sound["inputs"][place] | {part: data.draw(ANYTHING)}
+    inputs = [*sound["inputs"][:place], changed, *sound["inputs"][place + 1 :]]
+    word = data.draw(st.sampled_from(["inputs", "outputs", "parameters", "id"]))
+    bodies = [dict(inputs=inputs), sound | {word: data.draw(ANYTHING)}, data.draw(ANYTHING)]
+    done = client.post(url, json=data.draw(st.sampled_from(bodies)))
+    assert done.status_code in (200, 400, 413, 422), done.text
+    assert client.post(url, json=sound).status_code == 200
 
 
 def test_what_cannot_be_kept_changes_nothing(run, visits):

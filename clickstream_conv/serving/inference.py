@@ -150,7 +150,7 @@ def answers_to(
     asked: dict,  # A request of the protocol
 ) -> dict:  # outputs and parameters of the answer
     "Answers about the sessions of a request, one a session, or a Problem."
-    landmarks, events = _asked_of(asked), events_in(asked, scorer)
+    events, landmarks = events_in(asked, scorer), _asked_of(asked)
     try:
         scored = scorer.score(events, landmarks)
     except ValueError as error:

@@ -116,10 +116,12 @@ def add_platform(
     told = dict(tags=["platforms"], responses=problems_of(400, 401, 403, 404, 413, 421, 422, 429))
     example = example_request(scorer, event_schema(api.service)["example"])
     body = dict(schema=dict(type="object", required=["inputs"]), example=example)
+    known = dict(zip(("model", "version"), api.service.runs.current.split("@")))
     for before in ("", "/versions/{version}"):
         named = ("model", "version") if before else ("model",)
         parameters = [
-            {"name": one, "in": "path", "required": True, "schema": _WORD} for one in named
+            {"name": one, "in": "path", "required": True, "schema": _WORD, "example": known[one]}
+            for one in named
         ]
         for method, behind, name in _PLATFORM:
             extra = dict(parameters=parameters)

@@ -136,6 +136,8 @@ def follow(self: Service) -> None:
     elif (told := self.visits.told()) and told != self.runs.current:
         self.runs.put_in_place(told)
     self.visits.keep_for(kept_minutes(self.settings, self.scorer()))
+    if self.shadow is not None:
+        self.shadow.let_go()
 
 
 @patch

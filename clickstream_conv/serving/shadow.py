@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from queue import Full, Queue
 
@@ -20,6 +21,7 @@ from fastcore.basics import patch
 
 from ..scoring.scorer import Scorer
 from .counts import Counts
+from .shared import HELD
 from .visits import add_lines, Visit
 
 # %% ../../nbs/serving/05c_shadow.ipynb #073ab5b1
@@ -82,12 +84,21 @@ def forget(
     "Let go of a visit, after what waits of it."
     self._waiting.put(visit_id)
 
+# %% ../../nbs/serving/05c_shadow.ipynb #69304b98
+@patch
+def let_go(self: Shadow) -> None:
+    "Let go of visits of which nothing was heard in a while: they may have been erased elsewhere."
+    with suppress(Full):
+        self._waiting.put_nowait(())
+
 # %% ../../nbs/serving/05c_shadow.ipynb #31a11870
 @patch
 def _work(self: Shadow) -> None:
     while (asked := self._waiting.get()) is not None:
         if isinstance(asked, str):
             self._visits.pop(asked, None)
+        elif not asked:
+            self._let_go()
         else:
             self.counts.shadow.labels(self._tried(asked)).inc()
         self._waiting.task_done()
@@ -107,10 +118,19 @@ def _visit_of(self: Shadow, visit_id: str, lines: list) -> tuple:
     visit, seen = self._visits.pop(visit_id, (None, []))
     if visit is None or seen != lines[: len(seen)]:
         visit, seen = Visit(self.scorer, visit_id, self.name), []
+    visit.touched = time.monotonic()
     self._visits[visit_id] = visit, seen
     while len(self._visits) > self.most_visits:
         self._visits.popitem(last=False)
     return visit, seen
+
+
+@patch
+def _let_go(self: Shadow) -> None:
+    "Let go of visits that are held for long."
+    until = time.monotonic() - HELD
+    while self._visits and next(iter(self._visits.values()))[0].touched < until:
+        self._visits.popitem(last=False)
 
 
 @patch
@@ -132,7 +152,7 @@ def _ask(self: Shadow, run: str, lines, places: int, answer: dict) -> str:
     self._note(run, lines.session_id, places, answer, said)
     return "asked"
 
-
+# %% ../../nbs/serving/05c_shadow.ipynb #70351221
 @patch
 def _note(self: Shadow, run: str, visit_id: str, places: int, answer: dict, said: dict) -> None:
     "Write down what both say."
