@@ -38,6 +38,7 @@ ASKS_THE_KIND = {  # module: how often it asks whether there are events; it may 
     "scoring/answers.py": 1,
     "scoring/loading.py": 1,
     "scoring/scorer.py": 1,
+    "serving/event_questions.py": 1,
     "sources/card.py": 1,
     "sources/log_card.py": 3,
     "sources/prepare.py": 1,

@@ -11,6 +11,7 @@ from fastcore.basics import patch
 
 import clickstream_conv.serving.stage_questions  # noqa: F401  (methods of Questions)
 from ..scoring.quick import probe_visit
+from ..scoring.scorer import Scorer
 from .beside import read_own, refuse_unknown_columns, what_would_change, why
 from .problems import Problem
 from .questions import answered, MANIFEST, Questions
@@ -18,6 +19,11 @@ from .visits import add_event, Visit
 
 # %% ../../nbs/serving/10c_event_questions.ipynb #0e1fd269
 MOST_EVENTS = 500  # of a visit that is asked about
+
+
+def _of_events(scorer: Scorer) -> bool:
+    "Whether the run's log holds events, and no finished sessions."
+    return scorer.card.kind.has_events
 
 
 @patch
@@ -38,7 +44,7 @@ def columns_needed(self: Questions) -> dict:
         ),
         self.kept.fact("contract.json", "mapping", "rules", about="how values are read"),
     ]
-    if not scorer.card.kind.has_events:
+    if not _of_events(scorer):
         return answered([], facts, columns=list(scorer.card.session_context))
     columns = {name: str(kind) for name, kind in scorer.event_columns().items()}
     example = {
@@ -97,7 +103,7 @@ def score_events(
     flagged; after its last event, and in short after each.
     """
     scorer = self.scorer()
-    if not scorer.card.kind.has_events:
+    if not _of_events(scorer):
         found = scorer.score_sessions(
             pl.DataFrame(events, orient="row", infer_schema_length=None)
         ).scores
