@@ -8,6 +8,7 @@ __all__ = ['MOST_SHOWN']
 # %% ../../nbs/serving/10b_stage_questions.ipynb #6fcbeb12
 from fastcore.basics import patch
 
+from ..regression.figures import REVENUE_FIGURES
 from ..report.answer import LIMIT
 from ..report.reading import text_of
 from ..report.terms import glossary_notebook, HEADING
@@ -64,18 +65,7 @@ def revenue(self: Questions) -> dict:
     where it is known, totals predicted over observed, and how often its range holds.
     """
     file, model = figures_file("regression"), self.model_of("regression")
-    names = (
-        "gini",
-        "r2",
-        "rmse",
-        "mae",
-        "mae_buyers",
-        "total_ratio",
-        "sessions",
-        "buying_sessions",
-        "rows",
-        "buyers",
-    )
+    names = (*REVENUE_FIGURES, "sessions", "buying_sessions", "rows", "buyers")
     facts = [self.pooled("regression", one, names) for one in (model, LIMIT, "the mean")]
     facts += self.kept.rows(file, "shares", by=("part",))
     facts += [
