@@ -19,6 +19,7 @@ import numpy as np
 
 from ..base.extras import missing_of
 from ..base.runs import Run
+from ..base.texts import count_in_words
 from ..sources.card import load_events
 
 # %% ../../nbs/scale/01b_service_load.ipynb #de26058a
@@ -185,14 +186,18 @@ def service_sentences(
         def median(who: str, what: str, own: list = own) -> float:
             return float(np.median([one[who][what] for one in own]))
 
-        rate, thread = median("service", "a_second"), median("in_a_thread", "a_second")
-        loop, lost = median("in_the_loop", "a_second"), sum(one["lost"] for one in own)
+        def ratio(who: str, own: list = own) -> str:
+            each = [one["service"]["a_second"] / one[who]["a_second"] for one in own]
+            return f"{np.median(each):.2f} ({min(each):.2f} to {max(each):.2f} in {len(each)})"
+
         lines.append(
-            f"At {connections} connections the service answers {rate:,.0f} events a second, p50"
-            f" {median('service', 'p50'):.2f}, p95 {median('service', 'p95'):.2f} and p99"
-            f" {median('service', 'p99'):.2f} ms, {lost} of them lost; a FastAPI handler that does"
-            f" nothing {thread:,.0f} in a thread (p99 {median('in_a_thread', 'p99'):.2f} ms), ratio"
-            f" {rate / thread:.2f}, and {loop:,.0f} in the loop (p99"
-            f" {median('in_the_loop', 'p99'):.2f} ms), ratio {rate / loop:.2f}."
+            f"At {count_in_words(connections, 'connection')} the service answers"
+            f" {median('service', 'a_second'):,.0f} events a second, p50 {median('service', 'p50'):.2f},"
+            f" p95 {median('service', 'p95'):.2f} and p99 {median('service', 'p99'):.2f} ms,"
+            f" {sum(one['lost'] for one in own)} of them lost; a FastAPI handler that does nothing"
+            f" {median('in_a_thread', 'a_second'):,.0f} in a thread (p99"
+            f" {median('in_a_thread', 'p99'):.2f} ms), ratio {ratio('in_a_thread')}, and"
+            f" {median('in_the_loop', 'a_second'):,.0f} in the loop (p99"
+            f" {median('in_the_loop', 'p99'):.2f} ms), ratio {ratio('in_the_loop')}."
         )
     return lines
