@@ -189,6 +189,13 @@ def demo(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def run(demo):
+    "The folder of that run."
+    assert demo[1].returncode == 0, demo[1].said
+    return demo[0] / "run"
+
+
+@pytest.fixture(scope="session")
 def real_log():
     "The path of a real log, or a skipped test."
 

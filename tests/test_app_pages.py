@@ -14,12 +14,6 @@ pytest.importorskip("streamlit", reason="the app is an extra: pip install clicks
 
 
 @pytest.fixture(scope="module")
-def run(demo):
-    "A finished run that no test changes."
-    return demo[0] / "run"
-
-
-@pytest.fixture(scope="module")
 def scorer(run):
     "The same one as the pages have."
     from clickstream_conv.app.predictions import loaded_scorer

@@ -53,13 +53,6 @@ WRONG = {  # what is asked, with what, and words of the refusal
 
 
 @pytest.fixture(scope="module")
-def run(demo):
-    "The folder of a finished run."
-    assert demo[1].returncode == 0, demo[1].said
-    return demo[0] / "run"
-
-
-@pytest.fixture(scope="module")
 def visit(run):
     "The events of a visit of the test part that has not converted by then."
     from clickstream_conv.base.runs import Run

@@ -9,10 +9,9 @@ sync = pytest.importorskip("playwright.sync_api", reason="playwright is not inst
 
 
 @pytest.fixture(scope="module")
-def served(demo):
+def served(run):
     "A service of the demo shop, with its page."
-    assert demo[1].returncode == 0, demo[1].said
-    with Served(demo[0] / "run", "--demo") as service:
+    with Served(run, "--demo") as service:
         yield service
 
 

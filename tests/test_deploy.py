@@ -66,13 +66,6 @@ def set_in(stage):
 
 
 @pytest.fixture(scope="module")
-def run(demo):
-    "The folder of a finished run."
-    assert demo[1].returncode == 0, demo[1].said
-    return demo[0] / "run"
-
-
-@pytest.fixture(scope="module")
 def visit(run):
     "The events of a visit, and the probability after each as this environment has it."
     from clickstream_conv.base.runs import Run

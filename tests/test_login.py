@@ -19,13 +19,6 @@ server_metadata_url = "https://login.example/.well-known/openid-configuration"
 """
 
 
-@pytest.fixture(scope="module")
-def run(demo):
-    "The folder of a finished run."
-    assert demo[1].returncode == 0, demo[1].said
-    return demo[0] / "run"
-
-
 @pytest.fixture
 def logins(tmp_path):
     "A file in which one person is."

@@ -28,13 +28,6 @@ FIELDS = ("status", "probability", "flagged", "flagged_at", "revenue", "segment"
 
 
 @pytest.fixture(scope="module")
-def run(demo):
-    "The folder of a finished run."
-    assert demo[1].returncode == 0, demo[1].said
-    return demo[0] / "run"
-
-
-@pytest.fixture(scope="module")
 def visits(run):
     "Visits of the run's test part: events by name, and what a batch says after each of them."
     from clickstream_conv.base.runs import Run
@@ -179,7 +172,7 @@ def test_a_visit_ends_as_the_log_was_cut(eshop, rees46):
 def test_the_log_s_own_rows_are_read_as_the_run_has_read_them(rees46, real_log):
     "Rows of the raw file, one by one, are the events that the run has kept."
     from clickstream_conv.scoring.scorer import Scorer
-    from clickstream_conv.serving.service import read_own
+    from clickstream_conv.serving.beside import read_own
 
     scorer = Scorer.load(rees46[0] / "run")
     raw = pl.read_csv(real_log("rees46-2019-10-sample.csv"), infer_schema=False, glob=False).head(
@@ -240,6 +233,18 @@ def test_nothing_that_is_sent_makes_it_fail(client, visits, data):
     done = client.post(f"/v1/visits/{quote(name)}/events", params=dict(form=form), json=body)
     assert done.status_code < 500, (name, body, done.text)
     assert done.status_code != 421 and done.json() is not None
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_no_body_of_any_route_makes_it_fail(client, run, data):
+    "Whatever JSON is, at every route that takes a body."
+    path = data.draw(st.sampled_from(sorted(path for method, path in ASKS if method == "POST")))
+    path = path.replace("/v2/models/v", f"/v2/models/{run.name}")
+    done = client.post(path, json=data.draw(ANYTHING))
+    assert done.status_code < 500, (path, done.text)
 
 
 @settings(

@@ -91,13 +91,6 @@ def login():
 
 
 @pytest.fixture(scope="module")
-def run(demo):
-    "The folder of a finished run."
-    assert demo[1].returncode == 0, demo[1].said
-    return demo[0] / "run"
-
-
-@pytest.fixture(scope="module")
 def service(run):
     "A service of which each test makes an application of its own."
     from clickstream_conv.serving.service import Service, Settings

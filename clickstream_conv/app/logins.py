@@ -10,20 +10,18 @@ __all__ = ['LONGEST_NAME', 'SHORTEST', 'LONGEST', 'FREE', 'MOST_WAIT', 'WRONG', 
 # %% ../../nbs/app/10d_logins.ipynb #402d5aed
 import hashlib
 import hmac
-import json
-import os
 import secrets
 import time
 import tomllib
 import unicodedata
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from filelock import FileLock
 
-from ..base.runs import atomic_write
+from ..base.private import read_private, write_private
 
 # %% ../../nbs/app/10d_logins.ipynb #f76eaf28
 LONGEST_NAME = 64
@@ -60,14 +58,7 @@ def read_logins(
 ) -> dict:  # Name: Login
     "Who may log in, or a refusal."
     path = Path(path).expanduser()
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(
-            f"there is no file of logins {path}. Make one: clickstream-conv logins add --logins {path} NAME"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the logins in {path} cannot be read: {error}") from None
+    kept = read_private(path, "logins", f"clickstream-conv logins add --logins {path} NAME")
     try:
         found = [Login(**one) for one in kept]
         sound = all(isinstance(one.name, str) and bytes.fromhex(one.salt) for one in found)
@@ -77,13 +68,6 @@ def read_logins(
     if not sound:
         raise ValueError(f"{path} is damaged: it should hold a list of logins. Make the file anew")
     return {one.name: one for one in found}
-
-
-def _write_logins(path: Path, logins: dict) -> None:
-    "Keep logins in a file that nobody else can read."
-    with atomic_write(path) as file:
-        os.chmod(file.name, 0o600)
-        file.write(json.dumps([asdict(one) for one in logins.values()], indent=1).encode())
 
 # %% ../../nbs/app/10d_logins.ipynb #d3d96d64
 def add_login(
@@ -103,7 +87,7 @@ def add_login(
     made = Login(name, salt, _hash(password, salt, _COST), created=time.time())
     with FileLock(f"{path}.lock"):
         logins = read_logins(path) if path.exists() else {}
-        _write_logins(path, logins | {name: made})
+        write_private(path, [*(logins | {name: made}).values()])
 
 
 def remove_login(
@@ -118,7 +102,7 @@ def remove_login(
             raise ValueError(
                 f"{path} holds no login {name!r}; it holds: {', '.join(logins) or 'none'}"
             )
-        _write_logins(path, {one: login for one, login in logins.items() if one != name})
+        write_private(path, [login for one, login in logins.items() if one != name])
 
 # %% ../../nbs/app/10d_logins.ipynb #521717e9
 FREE = 3  # wrong passwords without a wait

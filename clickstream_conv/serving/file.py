@@ -48,6 +48,7 @@ class InFile:
             )
             self._file.execute("pragma journal_mode=wal")
             self._file.execute("pragma synchronous=normal")
+            self._file.execute("pragma secure_delete=on")  # what is erased is written over
             self._file.executescript(_TABLES)
         except (sqlite3.Error, OSError) as error:
             raise ValueError(
@@ -140,6 +141,7 @@ def forget(
     with self._lock:
         known = bool(self._ask("select 1 from visits where id = ?", visit_id))
         self._erase(visit_id)
+        self._ask("pragma wal_checkpoint(truncate)")  # nor does it stay beside the file
         return known
 
 

@@ -8,21 +8,19 @@ __all__ = ['SCOPES', 'LONGEST_NAME', 'Key', 'read_keys', 'add_key', 'revoke_key'
 # %% ../../nbs/serving/04_keys.ipynb #68f6958d
 import hashlib
 import hmac
-import json
 import math
-import os
 import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
 from fastcore.basics import patch
 from filelock import FileLock
 
-from ..base.runs import atomic_write
+from ..base.private import read_private, write_private
 from .problems import Problem
 
 # %% ../../nbs/serving/04_keys.ipynb #4e51405e
@@ -63,24 +61,8 @@ def read_keys(
     path: Path,  # Of the file of keys
 ) -> dict:  # Id: Key
     "The keys of a file, or a refusal."
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(
-            f"there is no file of keys {path}. Make one: clickstream-conv keys add --keys {path} NAME"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the keys in {path} cannot be read: {error}") from None
-    if not isinstance(kept, list):
-        raise ValueError(f"{path} is damaged: it should hold a list of keys. Make the file anew")
+    kept = read_private(path, "keys", f"clickstream-conv keys add --keys {path} NAME")
     return {key.id: key for key in (_read_key(one, path) for one in kept)}
-
-
-def _write_keys(path: Path, keys: dict) -> None:
-    "Keep keys in a file that nobody else can read."
-    with atomic_write(path) as file:
-        os.chmod(file.name, 0o600)
-        file.write(json.dumps([asdict(key) for key in keys.values()], indent=1).encode())
 
 # %% ../../nbs/serving/04_keys.ipynb #0ba4ebe3
 def _refuse_words(name: str, scopes: tuple, rate: float | None, days: float | None) -> None:
@@ -110,7 +92,7 @@ def add_key(
         keys = read_keys(path) if path.exists() else {}
         expires = None if days is None else now + 86_400 * days
         keys[own] = Key(own, name, _hash(secret), scopes, rate, now, expires)
-        _write_keys(path, keys)
+        write_private(path, [*keys.values()])
     return f"cc_{own}_{secret}"
 
 
@@ -125,7 +107,7 @@ def revoke_key(
         if own not in keys:
             raise ValueError(f"{path} holds no key {own!r}; it holds: {', '.join(keys) or 'none'}")
         keys[own] = replace(keys[own], revoked=True)
-        _write_keys(path, keys)
+        write_private(path, [*keys.values()])
         return keys[own]
 
 # %% ../../nbs/serving/04_keys.ipynb #8cabe796

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..log.values import MINUTE
 from ..scoring.landmarks import SCORED
 from ..scoring.scorer import Scorer
-from .beside import asked_beside, read_own, refuse_unknown_columns
+from .beside import asked_beside, read_event
 from .counts import Counts
 from .file import InFile
 from .memory import InMemory, KEPT_MINUTES, MOST_VISITS
@@ -214,9 +214,7 @@ def _added(
         if visit is None:
             visit = self._begun(visit_id)
         scorer = visit.live.scorer
-        if not own:
-            refuse_unknown_columns(scorer, event)
-        read = read_own(scorer, event, visit_id) if own else event
+        read = read_event(scorer, event, own, visit_id)
         added = add_event(visit, read, event_id, self.settings.late, at_once)
         if added is None:
             return None

@@ -205,7 +205,7 @@ def shadow_sentence(
         return f"events written down: {len(both):,}, none of which both could score"
     visits = both["visit"].n_unique()
     apart = (scored["challenger_probability"] - scored["champion_probability"]).abs().mean()
-    last = both.group_by("visit", maintain_order=True).last()
+    last = both.sort("events", maintain_order=True).group_by("visit").last()  # of several processes
     by_one = int((last["champion_flagged"] != last["challenger_flagged"]).sum())
     return (
         f"events scored by both: {len(scored):,}; their probabilities differ by {apart:.4f} on average;"
