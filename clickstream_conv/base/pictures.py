@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
            'FOR_PHONES', 'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts',
-           'picture_title', 'StillPicture', 'Picture', 'outlined', 'spread_out', 'name_lines', 'name_rows_below',
-           'shared_template', 'plain_chart', 'Chart', 'wilson']
+           'picture_title', 'StillPicture', 'Picture', 'outlined', 'name_lines', 'name_rows_below', 'shared_template',
+           'plain_chart', 'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -18,7 +18,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from .narrow import for_a_phone
+from .narrow import for_a_phone, spread_out
 from .texts import CONTROL, for_plotly, for_terminal
 
 if TYPE_CHECKING:
@@ -239,20 +239,6 @@ def outlined(
     edge = "#222222" if colour == "white" else "white"
     return dict(color=colour, path_effects=[withStroke(linewidth=2.2, foreground=edge)])
 
-# %% ../../nbs/base/01_pictures.ipynb #529cfe50
-def spread_out(
-    wanted: list,  # Where each label would like to be
-    gap: float,  # Least distance between two
-) -> np.ndarray:  # Where each goes
-    "Positions as near as possible to those wanted (least squares), and at least a gap apart."
-    from sklearn.isotonic import isotonic_regression
-
-    places = np.asarray(wanted, float)
-    order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
-    placed = np.empty(len(places))
-    placed[order] = isotonic_regression(places[order] - steps) + steps
-    return placed
-
 # %% ../../nbs/base/01_pictures.ipynb #639725d3
 def name_lines(
     ax: "plt.Axes",  # With limits set and lines drawn
@@ -265,11 +251,12 @@ def name_lines(
 
     texts = [textwrap.fill(name, width) for name in ends]
     height = ax.get_window_extent().height / ax.figure.dpi * 72
-    gap = max(t.count("\n") + 1 for t in texts) * plt.rcParams["font.size"] * 1.25 / height
+    heights = [(1 + text.count("\n")) * plt.rcParams["font.size"] * 1.25 / height for text in texts]
     places = [
         ax.transAxes.inverted().transform(ax.transData.transform(end))[1] for end in ends.values()
     ]
-    for (name, end), text, place in zip(ends.items(), texts, spread_out(places, gap)):
+    apart = spread_out(places, heights, 0, 1)
+    for (name, end), text, place in zip(ends.items(), texts, apart):
         ax.annotate(
             text,
             end,

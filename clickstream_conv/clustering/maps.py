@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
-from ..base.pictures import KINDS, LOOK, Picture, spread_out
+from ..base.narrow import spread_out
+from ..base.pictures import KINDS, LOOK, Picture
 from ..base.runs import Run
 from .behaviour import measure_of
 from .profiles import in_lines

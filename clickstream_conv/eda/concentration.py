@@ -12,7 +12,8 @@ import pandas as pd
 import polars as pl
 
 from ..base.findings import in_interval
-from ..base.pictures import COLOURS, KINDS, LOOK, Picture, spread_out
+from ..base.narrow import spread_out
+from ..base.pictures import COLOURS, KINDS, LOOK, Picture
 from ..base.statistics import gini
 from ..base.texts import percent
 from .facts import in_order, wrapped

@@ -15,7 +15,8 @@ import pandas as pd
 import polars as pl
 
 from ..base.findings import in_interval
-from ..base.pictures import COLOURS, LOOK, Picture, plain_scales, spread_out
+from ..base.narrow import spread_out
+from ..base.pictures import COLOURS, LOOK, Picture, plain_scales
 from ..base.texts import count_in_words, percent
 from .facts import percents, wrapped
 from .shares import shares

@@ -16,7 +16,8 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..base.findings import in_interval
-from ..base.pictures import LIMIT, LOOK, name_rows_below, Picture, POOLED, spread_out
+from ..base.narrow import spread_out
+from ..base.pictures import LIMIT, LOOK, name_rows_below, Picture, POOLED
 from ..base.runs import Run
 from ..classification.comparing import limit_of_rows
 from ..judging.intervals import with_ends

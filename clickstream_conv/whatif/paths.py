@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from ..base.pictures import COLOURS, KINDS, LOOK, Picture, spread_out
+from ..base.narrow import spread_out
+from ..base.pictures import COLOURS, KINDS, LOOK, Picture
 from ..base.texts import count_in_words, percent
 from ..regression.intervals import CONFIDENCE
 from ..scoring.landmarks import SCORED
