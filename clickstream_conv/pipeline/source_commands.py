@@ -104,31 +104,139 @@ def sources(
         say(line)
 
 # %% ../../nbs/pipeline/09_source_commands.ipynb #9e5f38b4
+_FetchName = Annotated[
+    str,
+    typer.Argument(help="Name of a source that can be downloaded, or demo.", show_default=False),
+]
+_FetchPath = Annotated[
+    str,
+    Text(
+        "--path",
+        "Folder for the download. [default: data/ in a checkout, else the user's cache]",
+    ),
+]
+_FetchOut = Annotated[
+    str, Text("--out", "demo: the file to write, ending in .parquet, .csv or .jsonl.", "FILE")
+]
+_FetchSessions = Annotated[
+    int | None,
+    typer.Option(
+        help="demo: sessions. [default: 20000, with --drift 10000]",
+        show_default=False,
+        metavar="NUMBER",
+        min=1,
+    ),
+]
+_FetchSeed = Annotated[
+    int | None,
+    typer.Option(
+        help="demo: the same seed gives the same log. [default: 0]",
+        show_default=False,
+        metavar="NUMBER",
+        min=0,
+    ),
+]
+
+# %% ../../nbs/pipeline/09_source_commands.ipynb #df36c30d
+_FetchStart = Annotated[
+    str | None,
+    Text("--start", "demo: first day. [default: 2026-01-05, with --drift 2026-05-05]", "DAY"),
+]
+_FetchDays = Annotated[
+    int | None,
+    typer.Option(
+        help="demo: length of the log. [default: 120, with --drift 60]",
+        show_default=False,
+        metavar="NUMBER",
+        min=1,
+    ),
+]
+_FetchDrift = Annotated[
+    str,
+    Text(
+        "--drift",
+        "demo: what changes on a day of the log: steady (nothing), mix, prices, device, checkout,"
+        " tracker, tracker-prices or tracker-channel.",
+        "NAME",
+    ),
+]
+_FetchAt = Annotated[
+    str | None, Text("--at", "With --drift: the day. [default: the middle of the log]", "DAY")
+]
+_FetchStrength = Annotated[
+    float | None,
+    typer.Option(
+        help="With --drift: from 0, nothing, to 1. [default: 1]",
+        show_default=False,
+        metavar="NUMBER",
+    ),
+]
+_FetchSlow = Annotated[
+    bool,
+    typer.Option("--slow", help="With --drift: a little more each day, from that day to the end."),
+]
+
+# %% ../../nbs/pipeline/09_source_commands.ipynb #1fb92f5f
+def _refuse_misplaced(name: str, path: str, drift: str, given: dict) -> None:
+    "A public log is as it is; the demo shop is not downloaded; what does not change has no day of change."
+    if name != "demo" and (given or drift):
+        first = min([*given, *(["drift"] if drift else [])])
+        raise ValueError(
+            f"--{first} is for the demo shop, and {name} is downloaded as it is. Leave it out, or"
+            " say: clickstream-conv fetch demo --out shop.parquet"
+        )
+    if name == "demo" and path:
+        raise ValueError(
+            "the demo shop is simulated, not downloaded: say --out shop.parquet in place of --path"
+        )
+    if misplaced := {"at", "strength", "slow"} & set(given) if not drift else set():
+        raise ValueError(
+            f"--{min(misplaced)} says how the demo shop changes; add what changes, such as --drift"
+            " checkout"
+        )
+
+# %% ../../nbs/pipeline/09_source_commands.ipynb #5b861f6b
 @app.command("fetch")
 def fetch_source(
-    name: Annotated[
-        str, typer.Argument(help="Name of a source that can be downloaded.", show_default=False)
-    ],
-    path: Annotated[
-        str,
-        Text(
-            "--path",
-            "Folder for the download. [default: data/ in a checkout, else the user's cache]",
-        ),
-    ] = "",
+    name: _FetchName,
+    path: _FetchPath = "",
+    out: _FetchOut = "",
+    sessions: _FetchSessions = None,
+    seed: _FetchSeed = None,
+    start: _FetchStart = None,
+    days: _FetchDays = None,
+    drift: _FetchDrift = "",
+    at: _FetchAt = None,
+    strength: _FetchStrength = None,
+    slow: _FetchSlow = False,
 ) -> None:
-    """Download a public log, check it, and say where it is.
+    """Download a public log, check it, and say where it is; or write a log of the demo shop.
+
+    The log of the demo shop is the one that a run simulates; with --drift it is a later one, in
+    which the shop changes on a day, to try on it whatever watches a model.
 
     \b
     Examples:
       clickstream-conv fetch uci-shoppers
       clickstream-conv fetch uci-eshop --path downloads
+      clickstream-conv fetch demo --out shop.parquet --sessions 5000
+      clickstream-conv fetch demo --out later.parquet --drift checkout --slow
     """
-    from clickstream_conv.sources.reading import fetch
+    log = dict(out=out or None, sessions=sessions, seed=seed, start=start, days=days)
+    log |= dict(at=at, strength=strength, slow=slow or None)
+    given = {option: value for option, value in log.items() if value is not None}
+    _refuse_misplaced(name, path, drift, given)
+    if name == "demo":
+        from clickstream_conv.sources.demo_log import write_demo_log
 
-    say(fetch(name, path))
+        for line in write_demo_log(given.pop("out", ""), drift, **given):
+            say(line)
+    else:
+        from clickstream_conv.sources.reading import fetch
 
+        say(fetch(name, path))
 
+# %% ../../nbs/pipeline/09_source_commands.ipynb #b0d25ccc
 def _say_understood(file: str, check: str, max_rejected: float) -> None:
     "What a log says by a mapping; then, as an error, why a run would refuse it."
     from clickstream_conv.sources.own import find_source
