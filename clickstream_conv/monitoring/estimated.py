@@ -170,5 +170,7 @@ def estimated_revenue(
         drawn.append(of_draw * predicted.mean() + chance)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return dict(
-        revenue=float(ratio * predicted.mean()), revenue_low=float(low), revenue_high=float(high)
+        revenue=float(ratio * predicted.mean()),
+        revenue_low=max(float(low), 0.0),
+        revenue_high=float(high),
     )

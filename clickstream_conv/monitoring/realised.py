@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 
 from ..judging.at_threshold import figures_at_threshold
-from ..judging.intervals import with_intervals
+from ..judging.intervals import too_few, with_intervals
 from .estimated import Recalibration
 
 # %% ../../nbs/monitoring/07_realised.ipynb #253bda32
@@ -21,17 +21,16 @@ RESAMPLES = 100  # draws of visitors behind an interval
 
 
 def realised_figures(
-    rows: pl.DataFrame,  # probability, converted, visitor: of finished sessions
+    rows: pl.DataFrame,  # session_id, probability, converted, visitor: of finished sessions
     seed: int = 0,  # Of the draws
-) -> dict:  # As with_intervals has it
+) -> dict:  # As with_intervals has it; of too few sessions their counts alone
     "Figures of probabilities, from outcomes."
-    return with_intervals(
-        rows["converted"].to_numpy(),
-        rows["probability"].to_numpy(),
-        rows["visitor"].to_numpy(),
-        RESAMPLES,
-        seed,
-    )
+    by_session = rows.group_by("session_id").agg(pl.col("converted").max())["converted"]
+    counts = dict(sessions=len(by_session), converted_sessions=int(by_session.sum()))
+    y, p, who = (rows[name].to_numpy() for name in ("converted", "probability", "visitor"))
+    if too_few(counts):
+        return counts | dict(rows=len(rows), converted=int(y.sum()))
+    return counts | with_intervals(y, p, who, RESAMPLES, seed)
 
 
 def realised_at_threshold(
@@ -53,11 +52,18 @@ class ConceptTest:
     observed: float  # That came
     p: float  # How often chance brings sums as large, by a chi-square of two degrees
     slope: float  # Spread of the log-odds that outcomes bear out, 1: as before
+    error: float  # Standard error of expected less observed, of visitors and of what was learned
 
     @property
     def ratio(self) -> float:
         "Observed conversions over expected ones."
         return self.observed / self.expected if self.expected > 0 else np.nan
+
+    @property
+    def ends(self) -> tuple:
+        "The 95% interval of the ratio."
+        reach = 1.96 * self.error / self.expected if self.expected > 0 else np.nan
+        return max(self.ratio - reach, 0.0), self.ratio + reach
 
 
 def _sums_left_over(y: np.ndarray, chances: np.ndarray, X: np.ndarray) -> np.ndarray:
@@ -87,4 +93,7 @@ def concept_test(
     spread = of_visitor.T @ of_visitor + learned
     statistic = float(left @ np.linalg.solve(spread, left))
     slope = 1 + left[1] / (variance @ score**2)
-    return ConceptTest(float(own.sum()), float(y.sum()), float(chi2.sf(statistic, 2)), float(slope))
+    error = float(np.sqrt(spread[0, 0]))
+    return ConceptTest(
+        float(own.sum()), float(y.sum()), float(chi2.sf(statistic, 2)), float(slope), error
+    )
