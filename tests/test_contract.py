@@ -11,6 +11,8 @@ import pytest
 from conftest import command
 from everywhere import set_everywhere
 
+from clickstream_conv.app.mapping_form import read_upload
+from clickstream_conv.app.uploads import first_look
 from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.log import csv_files as readers
@@ -115,11 +117,13 @@ def test_the_form_of_times_is_the_one_found_in_training(tmp_path):
     (tmp_path / "iso.csv").write_text(
         (tmp_path / "new.csv").read_text().replace("05/06/2024", "2024-06-05")
     )
-    with pytest.raises(
-        ValueError,
-        match=r"no time can be read, e.g. '2024-06-05 09:00:00'. The run's own log writes times as '%d/%m/%Y %H:%M:%S'",
-    ):
+    said = r"no time can be read, e.g. '2024-06-05 09:00:00'. The run's own log writes times as '%d/%m/%Y %H:%M:%S'"
+    with pytest.raises(ValueError, match=said):
         score_file(run.folder, tmp_path / "iso.csv", tmp_path / "b.parquet", progress=False)
+    scorer, data = Scorer.load(run), (tmp_path / "iso.csv").read_bytes()
+    look = first_look(data, "iso.csv", scorer)
+    with pytest.raises(ValueError, match=said):
+        read_upload(data, "iso.csv", look.source, scorer)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_clicks_are_events_and_answers_are_shown(page, served):
     shown = page.inner_text("#chance")
     assert shown == f"{known['answer']['probability']:.1%}"
     assert f"{known['answer']['revenue']:.2f}" in page.inner_text("#worth")
+    assert "mean over many such visits" in page.inner_text("#worth-words")
     assert page.locator("#reasons b").count() == 3
     page.click("text=Basket")
     page.click("text=Remove")
@@ -77,6 +78,8 @@ def test_clicks_are_events_and_answers_are_shown(page, served):
     known = stands(page, served)
     assert (known["events"], known["answer"]["status"]) == (10, "converted already")
     assert page.inner_text("#chance-words") == "converted already"
+    assert [page.inner_text(f"#{name}") for name in ("worth", "segment")] == ["–", "–"]
+    assert page.locator("#worth-words").is_hidden()
 
 
 def test_an_event_that_was_lost_on_the_way_is_sent_again_and_counted_once(page, served):

@@ -14,7 +14,7 @@ import pytest
 from clickstream_conv.app import details as app
 from clickstream_conv.audit import lines as audit_lines
 from clickstream_conv.audit import segments as audit_segments
-from clickstream_conv.base.pictures import BASELINE
+from clickstream_conv.base.pictures import BASELINE, DOTS
 from clickstream_conv.base.runs import Run, write_json
 from clickstream_conv.classification import (
     comparing as classification_comparing,
@@ -720,3 +720,22 @@ def test_the_title_of_a_clock_tells_what_it_was_told():
     alone = eda_clock.plot_clock([hours], 0.06).alt
     told = eda_clock.plot_clock([hours], 0.06, told=dict(hour=0.5)).alt
     assert "more than chance (p < 0.001)" in alone and "(p = 0.500)" in told
+
+
+def long_titled_pictures():
+    "Pictures whose titles are whole sentences, and how wide they are drawn, in inches."
+    rng = np.random.default_rng(0)
+    p = rng.gamma(1.0, 20.0, 400)
+    y = np.where(rng.random(400) < 0.3, p, 0.0)
+    rows = pd.DataFrame(dict(decile=range(1, 11), predicted=50.0, observed=55.0, low=40, high=70))
+    what = "the price of what was put into the cart stands in for revenue, which the log has not"
+    yield regression_levels.plot_totals(rows * 1_000, what), 6.6
+    said = {"hurdle, log-normal": p}
+    yield regression_levels.plot_revenue_gains(y, said, np.arange(400), what, 20), 6.2
+
+
+def test_no_title_makes_a_picture_wider_than_it_is_drawn():
+    for picture, inches in long_titled_pictures():
+        width = int.from_bytes(picture.png[16:20], "big")
+        assert width <= (inches + 0.2) * DOTS, picture.title
+        assert picture.title.endswith("which the log has not)") and "  " not in picture.title

@@ -26,7 +26,7 @@ from ..log.mapping_files import mapping_from_text, yaml_of
 from ..log.mapping_read import mapping_from
 from ..log.tables import read_table
 from ..log.values import EVENTS
-from ..scoring.scorer import Scorer
+from ..scoring.scorer import refuse_other_times, Scorer
 from ..sources.kinds import EVENT_LOG, FINISHED_SESSIONS
 from ..sources.log_card import LogCard
 from ..sources.reading import read_source
@@ -262,7 +262,10 @@ def read_upload(
 
 def _read_events(path: Path, name: str, source: Source, scorer: Scorer) -> Upload:
     "A log of events."
-    checked = read_source(as_the_run(source, scorer), str(path), max_rejected=1.0)
+    source = as_the_run(source, scorer)
+    checked = read_source(source, str(path), max_rejected=1.0)
+    if source.name != "upload":  # it is read as the run's own log is
+        refuse_other_times(len(checked.events), checked.rejected, source.mapping.rules, name)
     if checked.events.is_empty():
         raise ValueError(
             f"{name}: none of its {len(checked.rejected):,} rows could be read. Most often:"

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LOCK', 'AT_A_TIME', 'TITLES', 'EDGES', 'MOST_OWN', 'MANY_NEW', 'SURE', 'LEAST_COMPARED', 'in_portions',
            'sentences_on', 'left_out_sentence', 'scored_upload', 'predictions_table', 'download_of',
-           'probabilities_by_range', 'strangeness', 'flagged_sentence', 'mean_difference', 'beside_sentence',
-           'plot_probabilities', 'counted_segments', 'drawn_sessions', 'read_kept', 'own_events', 'own_in_words',
-           'loaded_scorer', 'own_scores']
+           'probabilities_by_range', 'strangeness', 'flagged_sentence', 'mean_difference', 'mean_in_words',
+           'beside_sentence', 'plot_probabilities', 'counted_segments', 'drawn_sessions', 'read_kept', 'own_events',
+           'own_in_words', 'loaded_scorer', 'own_scores']
 
 # %% ../../nbs/app/03_predictions.ipynb #69732d16
 import io
@@ -234,15 +234,28 @@ def mean_difference(
     return difference, difference - SURE * error, difference + SURE * error
 
 
+def mean_in_words(
+    probability: pl.Series,  # Of sessions; null where there is nothing to predict
+) -> str:  # A share, or a dash where no session has one
+    "The mean of probabilities."
+    mean = probability.mean()
+    return "–" if mean is None else f"{mean:.1%}"
+
+
 def beside_sentence(
     scores: pl.DataFrame,  # As made by Scorer.score
     own: pl.DataFrame,  # The same of the run's test part
 ) -> str:  # A sentence
     "How the upload differs from the run's test part, and whether that is more than chance."
     here, there = scores["probability"].drop_nulls(), own["probability"].drop_nulls()
+    for part, named in ((here, "the upload"), (there, "the run's test part")):
+        if part.is_empty():
+            return (
+                f"No session of {named} has anything left to predict: there is nothing to compare."
+            )
     means = (
-        f"On average the model gives the upload's {len(here):,} sessions {here.mean() or 0:.1%}, "
-        f"and {len(there):,} of the run's test part {there.mean() or 0:.1%}"
+        f"On average the model gives the upload's {len(here):,} sessions {mean_in_words(here)}, "
+        f"and {len(there):,} of the run's test part {mean_in_words(there)}"
     )
     if min(len(here), len(there)) < LEAST_COMPARED:
         return f"{means}: too few to compare."
@@ -262,6 +275,9 @@ def plot_probabilities(
         ("the run's test part", own, COLOURS["not converted"]),
     ):
         table = probabilities_by_range(part)
+        if not table["sessions"].any():
+            lines.append(f"{name}: nothing to predict")
+            continue
         figure.add_bar(
             x=table["range"],
             y=table["share"],

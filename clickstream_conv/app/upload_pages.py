@@ -25,6 +25,7 @@ from clickstream_conv.app.predictions import (
     counted_segments,
     download_of,
     flagged_sentence,
+    mean_in_words,
     own_in_words,
     own_scores,
     plot_probabilities,
@@ -174,8 +175,8 @@ def _answer_tiles(scores: pl.DataFrame, own: pl.DataFrame, upload, unit: str) ->
     tiles = {
         "sessions": (f"{len(scores):,}", f"of {upload.rows:,} rows in {upload.name}"),
         "mean probability": (
-            f"{asked['probability'].mean() or 0:.1%}",
-            f"in the run's test part {own['probability'].mean() or 0:.1%}",
+            mean_in_words(asked["probability"]),
+            f"in the run's test part {mean_in_words(own['probability'])}",
         ),
         "flagged": (
             f"{flagged:,}",
@@ -215,7 +216,9 @@ def _show_beside(scorer: Scorer, scores: pl.DataFrame, own: pl.DataFrame) -> Non
     import streamlit as st
 
     st.header("Beside the run's test part")
-    show_parts(plot_probabilities(scores, own), beside_sentence(scores, own))
+    said = beside_sentence(scores, own)
+    anything = scores["probability"].count() > 0
+    show_parts(plot_probabilities(scores, own) if anything else None, said)
     st.caption(
         f"{own_in_words(scorer.card, own)} Where the two differ by more than chance, the model is"
         " asked about sessions that are not like those it was tested on. The interval takes"

@@ -41,7 +41,8 @@ def _title_over_all(figure: "plt.Figure") -> int:
     if not over:
         return 0
     said = short_lines(over, LETTERS)
-    size, weight = rcParams["axes.titlesize"], rcParams["axes.titleweight"]
+    size = rcParams["axes.titlesize"]
+    weight = rcParams["axes.titleweight"]
     figure.suptitle(said, x=0.02, ha="left", size=size, weight=weight)
     return said.count("\n") - over.count("\n")
 
@@ -108,7 +109,8 @@ def _move_apart(ax: "plt.Axes") -> None:
 def _names(figure: "plt.Figure") -> None:
     "Put the names of axes and of lines in short lines."
     for ax in figure.axes:
-        level, upright = ax.get_xlabel().splitlines(), ax.get_ylabel().splitlines()
+        level = ax.get_xlabel().splitlines()
+        upright = ax.get_ylabel().splitlines()
         ax.set_xlabel("\n".join(short_lines(line, LETTERS) for line in level))
         height = ax.get_position().height * ax.figure.get_size_inches()[1]
         room = max(NAME, int(height / LETTER))
@@ -150,7 +152,8 @@ def _overlap(axis: "Axis") -> bool:
 
 def _left_out(ax: "plt.Axes", names: list) -> None:
     "Leave out names in between, the first and the last aside, until none lies over another."
-    places, last = ax.get_xticks(), len(names) - 1
+    places = ax.get_xticks()
+    last = len(names) - 1
     for count in range(last, 1, -1):
         kept = set(np.linspace(0, last, count).round().astype(int).tolist())
         ax.set_xticks(places, [name if i in kept else "" for i, name in enumerate(names)])

@@ -20,6 +20,7 @@ import numpy as np
 
 from .narrow import for_a_phone, spread_out
 from .texts import CONTROL, for_plotly, for_terminal
+from .titles import titles_within
 
 if TYPE_CHECKING:
     import matplotlib.pyplot as plt
@@ -215,7 +216,7 @@ class Picture(StillPicture):
     ):
         import matplotlib.pyplot as plt
 
-        self.figure = plain_texts(figure)
+        self.figure = titles_within(plain_texts(figure))
         wide = _drawn(figure)
         plt.close(figure)
         super().__init__(wide, alt, picture_title(self.figure))

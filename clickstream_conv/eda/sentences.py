@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 
 from ..base.findings import exact_count, Figure, figure_of, Sentence, share_in_words
-from ..base.texts import percent
+from ..base.texts import count_in_words, percent
 from .facts import outcome_unit
 from .funnel import funnel_kinds, UNTRACKED
 from .relevance import MOST_WORDS
@@ -120,6 +120,17 @@ def faults_found(
     return faults[faults["count"] > 0].sort_values("share", ascending=False, kind="stable")
 
 
+def _faultless(faults: pd.DataFrame, others: int) -> str:
+    "What was checked for faults without finding one, and how many findings of another kind there are."
+    names = [name.partition(":")[0] for name in faults["finding"]]
+    span = f", from '{names[0]}' to '{names[-1]}'," if len(names) > 1 else ""
+    said = f"Quality: {count_in_words(len(names), 'check')} for faults{span} found none"
+    if not others:
+        return said
+    stand = "stands" if others == 1 else "stand"
+    return f"{said}; {count_in_words(others, 'finding')} of another kind {stand} beside them"
+
+
 def quality_finding(
     found: pd.DataFrame,  # As made by quality
 ) -> str:  # A sentence
@@ -127,7 +138,7 @@ def quality_finding(
     faults = found[~found["finding"].str.startswith(NO_FAULT)]
     hit = faults_found(found)
     if hit.empty:
-        return f"Quality: {len(faults)} checks, none found a fault"
+        return _faultless(faults, int((found["count"] > 0).sum()))
     return (
         f"Quality: {len(hit)} of {len(faults)} checks found something; most:"
         f" {hit['finding'].iloc[0]} ({hit['count'].iloc[0]:,} of {hit['of'].iloc[0]:,},"

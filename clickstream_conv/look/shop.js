@@ -10,8 +10,8 @@ const percent = (p) => `${(100 * p).toFixed(1)}%`;
 const SHOWN = 12; // items of a list
 
 const ABOUT = { // status: what it means for who reads the answer
-  "between landmarks": "The model was trained after fewer events and after more, not after these: the answer lies between, and flags nobody.",
-  "beyond landmarks": "The model was not trained after so many events, and the answer flags nobody.",
+  "between landmarks": "The model was trained after fewer events and after more, not after these: probability and revenue lie between, and flag nobody.",
+  "beyond landmarks": "The model was not trained after so many events, neither for the probability nor for the revenue, and the answer flags nobody.",
 };
 
 let who, basket, path;
@@ -129,8 +129,9 @@ function show(said, event) {
   $("chance-words").textContent = p === null ? said.status : "that it buys";
   $("seen").classList.toggle("flagged", Boolean(said.flagged));
   const amount = said.revenue;
+  $("worth-words").hidden = amount == null;
   $("worth").textContent = amount == null ? "–" : `${money(amount)} (${money(said.revenue_low)} to ${money(said.revenue_high)})`;
-  $("segment").textContent = said.segment ?? "not known yet";
+  $("segment").textContent = said.segment ?? (p === null ? "–" : "not known yet");
   $("flag").textContent = said.flagged ? `since event ${said.flagged_at}` : `no; the threshold is ${percent(model.threshold)}`;
   const why = said.why?.reasons ?? [];
   $("reasons").replaceChildren(...why.map((one) => make("li", {}, make("span", {}, one.reason),

@@ -88,14 +88,15 @@ def what_if_html(
     board: "Switchboard",  # Of a run, as made by switchboard
 ) -> str:  # HTML
     "A session with switches, and a table of all answers."
+    from clickstream_conv.explain.words import feature_in_words
+
     line = f'<u style="left:{100 * board.threshold:.1f}%"></u>'
     now = (
         '<div class="now" role="status" hidden><p class="head"></p><p class="says"></p>'
         f'<div class="track" aria-hidden="true"><i></i>{line}</div><ol class="path"></ol></div>'
     )
-    who = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in board.scenario.context.items()
-    )
+    context = board.scenario.context
+    who = ", ".join(feature_in_words(name, value) for name, value in context.items())
     path = ", then ".join(board.combinations[0]["path"])
     data = f'<script type="application/json">{_ways_as_data(board)}</script>'
     was = f"<p>The session as it was: {for_html(path)}{for_html(f' ({who})' if who else '')}.</p>"

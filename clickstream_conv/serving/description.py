@@ -11,11 +11,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import polars as pl
 from fastapi import FastAPI
 
 from ..base.runs import read_json, Run
 from ..log.values import EVENTS, MINUTE
 from ..scoring.quick import probe_visit
+from ..scoring.scorer import Scorer
 from .batch import FORMS
 from .requests import LONGEST_ID, PARAMETERS
 from .service import Service, Settings
@@ -44,6 +46,17 @@ def doors_of(
 _KINDS = {"Int64": "integer", "Float64": "number", "Boolean": "boolean", "String": "string"}
 
 
+def _example_event(scorer: Scorer) -> dict:
+    "An event of a made-up visit: one whose answer carries no note if there is one, the fullest of them."
+    visit = probe_visit(scorer)
+    alone = visit.with_columns(session_id=pl.format("probe {}", pl.int_range(pl.len())))
+    scores = scorer.score(alone, "now").scores
+    plain = scores.filter(pl.col("probability").is_not_null(), pl.col("notes") == "")
+    found = alone.join(plain.select("session_id"), on="session_id", how="semi")
+    tried = (visit if found.is_empty() else found).to_dicts()
+    return max(tried, key=lambda one: sum(value is not None for value in one.values()))
+
+
 def event_schema(
     service: Service,  # Who answers
 ) -> dict:  # JSON Schema, with an example
@@ -63,9 +76,8 @@ def event_schema(
         for name, kind in columns.items()
         if name != "session_id"
     } | own
-    tried = [{name: one.get(name) for name in columns} for one in probe_visit(scorer).to_dicts()]
-    fullest = max(tried, key=lambda one: sum(value is not None for value in one.values()))
-    example = {name: fullest.get(name) for name in kinds if name != "event_id"}
+    found = _example_event(scorer)
+    example = {name: found.get(name) for name in kinds if name != "event_id"}
     return dict(type="object", properties=kinds, example=example | dict(event_id="e-1"))
 
 # %% ../../nbs/serving/07b_description.ipynb #4e027fe3
