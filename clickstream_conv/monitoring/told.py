@@ -218,7 +218,7 @@ def _kind_of_change(week: dict) -> Sentence:
         )
         return Sentence("watch.kind", text, (ratio,), names=name)
     return Sentence(
-        "watch.kind", f"{period_title(week)}: {came}. Nothing to do", (ratio,), names=name
+        "watch.kind", f"{period_title(week)}: {came}. No reason to train anew", (ratio,), names=name
     )
 
 # %% ../../nbs/monitoring/11_told.ipynb #0bd92eb4

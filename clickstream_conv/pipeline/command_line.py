@@ -32,6 +32,7 @@ from .run_command import app, run
 from .serving_commands import serve
 from .source_commands import sources
 from .stages import StageFailed
+from .watch_commands import watch
 from .workers import spare_grammar
 
 # %% ../../nbs/pipeline/11_command_line.ipynb #7de49056
@@ -42,6 +43,7 @@ COMMANDS = (
     serve,
     open_app,
     mcp,
+    watch,
 )  # of each module one: it puts its commands into app
 
 

@@ -22,6 +22,7 @@ HELP_GROUPS = {  # what stands above the commands in the list of them
     "Start": ("run", "app", "report", "score"),
     "Serve": ("serve", "keys", "logins", "mcp"),
     "Data": ("sources", "fetch", "map"),
+    "Watch": ("watch",),
     "Trust": ("audit", "coverage", "bench"),
     "Project": ("docs", "readme"),
 }
