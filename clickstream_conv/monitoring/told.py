@@ -83,19 +83,22 @@ def _traffic_alarms(found: dict) -> list:
 
 
 def _outcome_alarms(found: dict) -> list:
-    "One alarm where probabilities no longer mean what they meant."
-    tested = found.get("concept")
-    if not tested or not tested["news"]:
-        return []
-    text = (
-        f"{period_title(found)}: {tested['observed']:,.0f} conversions after landmarks where the probabilities promise"
-        f" {tested['expected']:,.0f}: the same columns mean another chance now"
-    )
-    return [
-        Alarm(
-            OUTCOMES, "what probabilities mean", found["period"], found["name"], tested["p"], text
-        )
+    "One alarm where probabilities no longer mean what they meant, in a week or in several."
+    tests = [
+        (1, found.get("concept")),
+        (found.get("together", {}).get("weeks"), found.get("together")),
     ]
+    news = [(weeks, tested) for weeks, tested in tests if tested and tested["news"]]
+    if not news:
+        return []
+    weeks, tested = news[0]
+    when = period_title(found) if weeks == 1 else f"{weeks} weeks to that of {found['name']}"
+    counts = (
+        f"{tested['observed']:,.0f} conversions after landmarks where the probabilities promise"
+    )
+    text = f"{when}: {counts} {tested['expected']:,.0f}: the same columns mean another chance now"
+    about = "what probabilities mean"
+    return [Alarm(OUTCOMES, about, found["period"], found["name"], tested["p"], text)]
 
 
 def alarms_of(
@@ -189,9 +192,13 @@ def _quality(week: dict) -> Sentence:
 
 
 def _ratio_of(week: dict):
-    "Observed conversions over promised ones."
-    where = f"{period_title(week)}, sessions that are over"
-    return figure_of(week["concept"], "ratio", "conversions observed over promised", "ratio", where)
+    "Observed conversions over promised ones: of the week, or of several where these say what it does not."
+    several = week.get("together") or {}
+    of_several = several.get("news") and not week["concept"]["news"]
+    where = f"{several['weeks']} weeks" if of_several else period_title(week)
+    tested = several if of_several else week["concept"]
+    title = "conversions observed over promised"
+    return figure_of(tested, "ratio", title, "ratio", f"{where}, sessions that are over")
 
 
 def _kind_of_change(week: dict) -> Sentence:
@@ -205,7 +212,7 @@ def _kind_of_change(week: dict) -> Sentence:
         return Sentence("watch.kind", text, (), "caution" if changed else "finding", name)
     ratio = _ratio_of(week)
     came = f"conversions came {ratio:.2f} times as often as the probabilities promise"
-    if week["concept"]["news"]:
+    if week["concept"]["news"] or week.get("together", {}).get("news"):
         text = (
             f"{period_title(week)}, a concept shift: {came}; what was estimated without outcomes does not hold. Look"
             " for a cause in the shop or its tracker, then train anew on the days since"

@@ -13,7 +13,13 @@ from ..base.findings import as_kept
 from ..base.runs import Run, write_json
 from .alarms import keep_alarms, settle_alarms, told_before, WEEKLY_RATE
 from .observed import Observed, read_news
-from .periods import judged_period, Measure, measure_of, periods_of
+from clickstream_conv.monitoring.periods import (
+    judged_period,
+    judged_together,
+    Measure,
+    measure_of,
+    periods_of,
+)
 from .told import alarms_of, lost_alarms, watch_sentences
 from .traffic import lost_rows, whole_days
 from ..scoring.scorer import Scorer
@@ -60,7 +66,12 @@ def watched(
 ) -> Watch:
     "Judge new sessions by day and by week."
     scorer, days = measure.scorer, _whole_days_of(news, measure.scorer, events)
-    judged = [judged_period(measure, period) for period in periods_of(news, days)]
+    periods = periods_of(news, days)
+    together = judged_together(measure, periods)
+    judged = [judged_period(measure, period) for period in periods]
+    for found in judged:
+        if found["period"] == "week" and found["name"] in together:
+            found["together"] = together[found["name"]]
     lost = lost_rows(news, _own_lost(scorer))
     alarms = [alarm for found in judged for alarm in alarms_of(found)] + lost_alarms(
         lost, judged[-1]
