@@ -69,6 +69,7 @@ def two_stages(folder, record, stages, jobs, progress, needs=None):
 
 def once():
     "The command line with the two stages in this process; what never changes between inputs is worked out once."
+    from clickstream_conv.features import sessions
     from clickstream_conv.pipeline import again, run, stages
 
     if stages.run_side_by_side is two_stages:
@@ -76,6 +77,8 @@ def once():
     stages.run_side_by_side = two_stages
     run.read_notebook = functools.cache(run.read_notebook)
     again.package_digest = functools.cache(again.package_digest)
+    # in two folds, where a run has five: what is counted of an input is the same
+    sessions.visitor_folds = functools.partial(sessions.visitor_folds, folds=2)
 
 
 def figures_of(folder):

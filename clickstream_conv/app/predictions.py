@@ -233,7 +233,7 @@ def mean_difference(
     error = np.sqrt(here.var() / len(here) + there.var() / len(there))
     return difference, difference - SURE * error, difference + SURE * error
 
-
+# %% ../../nbs/app/03_predictions.ipynb #16b8d26f
 def mean_in_words(
     probability: pl.Series,  # Of sessions; null where there is nothing to predict
 ) -> str:  # A share, or a dash where no session has one

@@ -119,7 +119,7 @@ def faults_found(
     faults = found[~found["finding"].str.startswith(NO_FAULT)]
     return faults[faults["count"] > 0].sort_values("share", ascending=False, kind="stable")
 
-
+# %% ../../nbs/eda/13_sentences.ipynb #9765568f
 def _faultless(faults: pd.DataFrame, others: int) -> str:
     "What was checked for faults without finding one, and how many findings of another kind there are."
     names = [name.partition(":")[0] for name in faults["finding"]]

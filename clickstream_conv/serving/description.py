@@ -45,7 +45,7 @@ def doors_of(
 
 _KINDS = {"Int64": "integer", "Float64": "number", "Boolean": "boolean", "String": "string"}
 
-
+# %% ../../nbs/serving/07b_description.ipynb #0bf8f241
 def _example_event(scorer: Scorer) -> dict:
     "An event of a made-up visit: one whose answer carries no note if there is one, the fullest of them."
     visit = probe_visit(scorer)
