@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DRAWS', 'MOST_VISITORS', 'FEWEST_PERIODS', 'SURELY_ALIKE', 'VisitorCounts', 'visitor_counts', 'side_by_side',
-           'Chance', 'distances_by_chance', 'widened', 'chance_of', 'adjusted_for_many']
+           'drawn_counts', 'Chance', 'distances_by_chance', 'widened', 'chance_of', 'adjusted_for_many']
 
 # %% ../../nbs/monitoring/02_chance.ipynb #ca975fd1
 from dataclasses import dataclass
@@ -83,11 +83,14 @@ DRAWS = 200  # of visitors
 MOST_VISITORS = 40_000  # that are drawn from; of more, a part stands for all
 
 
-def _drawn_counts(
-    known: VisitorCounts, visitors: int, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    "(draws, all bins) counts of visitors drawn with replacement."
-    people = len(known.visitors)
+def drawn_counts(
+    known: VisitorCounts,  # Who is drawn from
+    visitors: int,  # How many are drawn
+    draws: int = DRAWS,  # How often
+    seed: int = 0,  # Of the draws
+) -> np.ndarray:  # (draws, all bins)
+    "Counts of visitors drawn with replacement."
+    rng, people = np.random.default_rng(seed), len(known.visitors)
     if people > MOST_VISITORS:
         some = rng.choice(people, MOST_VISITORS, replace=False)
         known = VisitorCounts(known.binned, known.visitors[some], known.counts[some])
@@ -107,16 +110,17 @@ class Chance:
 def distances_by_chance(
     known: VisitorCounts,  # Of the training part
     visitors: int,  # Of the sample that is judged
-    within: VisitorCounts
-    | None = None,  # The same by visitor and period, where a sample is one period long
+    # The same by visitor and period, where a sample is one period long
+    within: VisitorCounts | None = None,
     draws: int = DRAWS,  # How many
     seed: int = 0,  # Of the draws
     distance: str = "psi",  # One of DISTANCES
+    before: np.ndarray | None = None,  # Training parts, as drawn; None: they are drawn here
 ) -> Chance:
     "Distances of samples of the same visitors: each draw is one sample against one training part."
-    rng = np.random.default_rng(seed)
-    before = _drawn_counts(known, len(known.visitors), draws, rng)
-    now = _drawn_counts(within or known, visitors, draws, rng)
+    if before is None:
+        before = drawn_counts(known, len(known.visitors), draws, seed)
+    now = drawn_counts(within or known, visitors, len(before), seed + 1)
     drawn = distances_by_column(before, now, known.sizes, distance)
     return Chance(drawn.mean(axis=0), drawn.var(axis=0, ddof=1))
 

@@ -18,6 +18,7 @@ from clickstream_conv.monitoring.chance import (
     Chance,
     chance_of,
     distances_by_chance,
+    drawn_counts,
     side_by_side,
     visitor_counts,
     VisitorCounts,
@@ -125,7 +126,7 @@ def counts_by_period(
     return names.to_list(), np.concatenate(found, axis=1), visitors["visitor"].to_numpy()
 
 # %% ../../nbs/monitoring/04_inputs.ipynb #9f460634
-STEP = 1.1  # numbers of visitors are rounded down to a power of it, so that draws can be used again
+STEP = 1.2  # numbers of visitors are rounded down to a power of it, so that draws can be used again
 
 
 @dataclass
@@ -135,6 +136,7 @@ class Standard:
     watched: WatchedColumns  # What is compared
     counts: VisitorCounts  # Of the training part, by visitor
     within: dict  # day or week: the same by visitor and period
+    before: np.ndarray  # (draws, all bins) training parts, as drawn
     seed: int = 0  # Of the draws
     drawn: dict = field(default_factory=dict)  # Period and visitors: Chance
     ratios: dict = field(default_factory=dict)  # day or week: (periods, columns), for widened
@@ -147,7 +149,9 @@ class Standard:
         "What draws of visitors bring."
         about = max(1, int(STEP ** np.floor(np.log(max(visitors, 1)) / np.log(STEP))))
         if (period, about) not in self.drawn:
-            made = distances_by_chance(self.counts, about, self.within[period], seed=self.seed)
+            made = distances_by_chance(
+                self.counts, about, self.within[period], seed=self.seed, before=self.before
+            )
             self.drawn[period, about] = made
         return self.drawn[period, about]
 
@@ -173,7 +177,9 @@ def standard_of(
     whose = {f"{name}_visitor": pl.format("{} {}", name, "visitor") for name in PERIODS}
     named = replace(known, sessions=known.sessions.with_columns(**whose))
     within = {name: counts_by_visitor(watched, named, f"{name}_visitor") for name in PERIODS}
-    made = Standard(watched, counts_by_visitor(watched, known), within, seed)
+    counts = counts_by_visitor(watched, known)
+    before = drawn_counts(counts, len(counts.visitors), seed=seed)
+    made = Standard(watched, counts, within, before, seed)
     total, sizes = made.counts.total, made.counts.sizes
     for period in PERIODS:
         _, counts, visitors = counts_by_period(watched, known, period)

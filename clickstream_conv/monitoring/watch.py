@@ -6,7 +6,7 @@
 __all__ = ['Watch', 'watched', 'watch_log', 'keep_watch']
 
 # %% ../../nbs/monitoring/12_watch.ipynb #4d09fc43
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..base.findings import as_kept
@@ -95,7 +95,10 @@ def watched(
 
 
 def watch_log(
-    run: str | Path | Scorer,  # Folder of a finished run, or its scorer
+    run: str
+    | Path
+    | Scorer
+    | Measure,  # Folder of a finished run, its scorer, or what it measures by
     events: str,  # A log with the columns of the run's own: a file, a folder, a pattern or an address
     out: str
     | Path = "",  # Folder of the watch, where what was told before stands; empty: nothing is kept
@@ -107,9 +110,13 @@ def watch_log(
         raise ValueError(
             f"the rate of false alarms is {weekly:g}; it must lie between 0 and 1, e.g. 0.05"
         )
-    scorer = run if isinstance(run, Scorer) else Scorer.load(run)
-    news = read_news(scorer, str(events))
-    measure = measure_of(scorer, weekly, seed)
+    if isinstance(run, Measure):
+        scorer, measure = run.scorer, replace(run, weekly=weekly)
+        news = read_news(scorer, str(events))
+    else:
+        scorer = run if isinstance(run, Scorer) else Scorer.load(run)
+        news = read_news(scorer, str(events))
+        measure = measure_of(scorer, weekly, seed)
     found = watched(measure, news, str(events), told_before(Run(out)) if out else None)
     if out:
         keep_watch(Run(out), found)

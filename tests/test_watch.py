@@ -1,0 +1,305 @@
+"""The watch: what it says of weeks whose truth is known, what it tells and what it does not tell twice."""
+
+import json
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from conftest import command, here
+
+from clickstream_conv.base.runs import read_json, Run
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.demo.changes import simulate_change
+from clickstream_conv.monitoring.alarms import rate_of, settle_alarms, SHARES, told_before
+from clickstream_conv.monitoring.bins import bin_counts, bins_of
+from clickstream_conv.monitoring.chance import distances_by_chance, visitor_counts
+from clickstream_conv.monitoring.distances import population_stability_index, smoothed_shares
+from clickstream_conv.monitoring.estimated import recalibration_of
+from clickstream_conv.monitoring.observed import read_news
+from clickstream_conv.monitoring.periods import measure_of
+from clickstream_conv.monitoring.realised import concept_test
+from clickstream_conv.monitoring.watch import watch_log, watched
+from clickstream_conv.scoring.scorer import Scorer
+
+WEEK = dict(start="2026-05-11", days=7, at="2026-05-11")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    "A run of a demo shop that stands still, what its new days are measured by, and a folder."
+    folder = tmp_path_factory.mktemp("watch")
+    simulate_change("steady", sessions=8_000, start="2026-01-05", days=119).write_parquet(
+        folder / "log.parquet"
+    )
+    from clickstream_conv.sources.prepare import prepare
+
+    prepare(Run(folder / "run"), "demo", str(folder / "log.parquet"))
+    quick_conversion(Run(folder / "run"))
+    return folder, measure_of(Scorer.load(folder / "run"))
+
+
+def week_of(shop, change, sessions=470, seed=0, spoilt=None):
+    "What the watch says of a week in which something changes."
+    folder, measure = shop
+    events = simulate_change(change, sessions=sessions, seed=seed, **WEEK)
+    events = events if spoilt is None else spoilt(events)
+    events.write_parquet(folder / "week.parquet")
+    look = watched(measure, read_news(measure.scorer, str(folder / "week.parquet")), "week")
+    week = next(found for found in look.figures["periods"] if found["period"] == "week")
+    return look, week
+
+
+def about(look):
+    return {alarm.key for alarm in look.alarms}
+
+
+def test_a_week_without_any_change_has_no_alarm(shop):
+    assert sum(bool(week_of(shop, "steady", seed=seed)[0].alarms) for seed in range(3)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("mix", "inputs: channel"),
+        ("device", "inputs: device"),
+        ("tracker", "inputs: event"),
+        ("tracker-prices", "inputs: price"),
+        ("tracker-channel", "inputs: channel"),
+    ],
+)
+def test_a_change_is_told_by_its_column(shop, change, expected):
+    look, week = week_of(shop, change, sessions=800)
+    assert expected in about(look)
+
+
+def test_a_new_word_and_what_went_missing_point_to_the_tracker(shop):
+    for change, column in (("device", "device"), ("tracker-prices", "price")):
+        look, _ = week_of(shop, change, sessions=800)
+        told = [one for one in look.sentences if one.code == "watch.tracker"]
+        assert told and column in told[0].names
+
+
+def without_purchases(events):
+    "A log whose tracker loses the purchases of four sessions in five."
+    lost = (pl.col("session_id").hash(seed=0) % 5 > 0) & (pl.col("event") == "purchase")
+    return events.filter(~lost)
+
+
+def test_other_visitors_leave_probabilities_right_and_lost_purchases_do_not(shop):
+    kinds = {}
+    for change, spoilt in (("mix", None), ("steady", without_purchases)):
+        look, _ = week_of(shop, change, sessions=5_000, spoilt=spoilt)
+        kinds[change] = next(one for one in look.sentences if one.code == "watch.kind").text
+        assert ("outcomes: what probabilities mean" in about(look)) == (change == "steady")
+    assert "covariate shift" in kinds["mix"] and "concept shift" in kinds["steady"]
+
+
+def test_the_estimate_holds_what_comes_where_only_visitors_change(shop):
+    _, week = week_of(shop, "mix", sessions=5_000)
+    for name in ("roc_auc", "average_precision", "log_loss"):
+        of = week["estimated"]
+        assert of[f"{name}_low"] <= week["realised"][name] <= of[f"{name}_high"], name
+
+
+def test_half_of_the_sessions_gone_is_told_by_their_number_alone(shop):
+    look, _ = week_of(shop, "steady", sessions=230)
+    assert about(look) == {"traffic: sessions"}
+
+
+def test_rows_that_cannot_be_used_are_told_and_not_refused(shop):
+    def spoilt(events):
+        gone = pl.col("session_id").hash(seed=0) % 10 == 0
+        return events.with_columns(
+            event=pl.when(gone).then(pl.lit("???")).otherwise("event")
+        ).with_columns(pl.col("t"))
+
+    look, _ = week_of(shop, "steady", spoilt=spoilt)
+    assert "traffic: rows that cannot be used" in about(look)
+    assert look.figures["rows"]["lost"] > 0
+
+
+def test_unfinished_sessions_are_not_judged_by_their_outcome(shop):
+    folder, measure = shop
+    events = simulate_change("steady", sessions=470, **WEEK)
+    last = events["t"].max()
+    cut = events.filter(pl.col("t") < last - 6 * 3_600_000_000)
+    cut.write_parquet(folder / "cut.parquet")
+    news = read_news(measure.scorer, str(folder / "cut.parquet"))
+    ends = cut.group_by("session_id").agg(pl.col("t").max())
+    still = ends.filter(pl.col("t") + 30 * 60_000_000 > cut["t"].max())["session_id"]
+    open_now = news.sessions.filter(~pl.col("finished"))["session_id"]
+    assert set(open_now) == set(still) and len(still)
+
+
+def test_no_answer_depends_on_what_is_asked_beside(shop):
+    "A day is judged the same whether other days are there or not."
+    folder, measure = shop
+    events = simulate_change("mix", sessions=470, **WEEK)
+    first = events.filter(pl.col("t").min().over("session_id") < pl.col("t").min() + 86_400_000_000)
+    days = []
+    for name, some in (("all", events), ("first", first)):
+        some.write_parquet(folder / f"{name}.parquet")
+        look = watched(measure, read_news(measure.scorer, str(folder / f"{name}.parquet")), name)
+        day = next(found for found in look.figures["periods"] if found["name"] == "2026-05-11")
+        days.append(json.dumps(day["inputs"]))
+    assert days[0] == days[1]
+
+
+def test_rates_add_up_to_the_week():
+    week = sum(rate_of(family, "week") + 7 * rate_of(family, "day") for family in SHARES)
+    assert week == pytest.approx(0.05)
+
+
+def test_distances_are_those_of_pandas_polars_and_duckdb(shop):
+    import duckdb
+
+    _, measure = shop
+    rows = measure.known.test.rows.drop("visitor")
+    binned = [bins_of(measure.known.train.rows[name]) for name in measure.scorer.features]
+    mine = bin_counts(rows, binned)
+    for frame in (rows.to_pandas(), rows.lazy(), duckdb.sql("select * from rows")):
+        theirs = bin_counts(frame, binned)
+        assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_the_stability_index_is_its_formula():
+    before, now = np.array([70, 20, 10, 0]), np.array([30, 50, 10, 10])
+    p, q = smoothed_shares(before, now)
+    by_hand = sum((b - a) * np.log(b / a) for a, b in zip(p, q))
+    assert population_stability_index(before, now) == pytest.approx(by_hand)
+
+
+def test_draws_are_of_visitors_and_not_of_rows():
+    "Rows that are copies of each other are no more evidence than one of them."
+    alone = pl.DataFrame({"visitor": np.arange(400), "x": np.arange(400) % 7})
+    copied = pl.concat([alone] * 5)
+    bins = [bins_of(alone["x"])]
+    once, often = (
+        distances_by_chance(visitor_counts(rows, bins), 100).mean for rows in (alone, copied)
+    )
+    assert often == pytest.approx(once, rel=0.25)
+
+
+def test_a_recalibration_from_few_rows_is_less_sure(shop):
+    _, measure = shop
+    rows = measure.known.test.rows
+    few = recalibration_of(rows.filter(pl.col("visitor").hash(seed=1) % 10 == 0))
+    spread = [one.coefficients[1:, 0].std() for one in (few, recalibration_of(rows))]
+    assert spread[0] > 1.5 * spread[1]
+
+
+def test_purchases_that_are_lost_are_a_concept_shift(shop):
+    _, measure = shop
+    rows = measure.known.test.rows
+    lost = rows.with_columns(
+        converted=pl.when(pl.col("session_id").hash(seed=3) % 3 == 0).then(0).otherwise("converted")
+    )
+    assert concept_test(rows, measure.by_row).p > 0.2
+    assert concept_test(lost, measure.by_row).ratio < concept_test(rows, measure.by_row).ratio
+
+
+def test_an_alarm_that_is_over_and_comes_again_is_news():
+    entry = {
+        "inputs: a": dict(period="day", first="2026-05-04", last="2026-05-04", acknowledged=True)
+    }
+    assert settle_alarms([], {("day", "2026-05-05")}, entry) == ([], {})
+    assert settle_alarms([], {("week", "2026-05-04")}, entry) == ([], entry)
+
+
+@pytest.fixture(scope="module")
+def later(shop):
+    folder, _ = shop
+    file = folder / "later.parquet"
+    simulate_change("mix", sessions=800, start="2026-05-11", days=7, at="2026-05-14").write_parquet(
+        file
+    )
+    return folder / "run", file
+
+
+def test_the_command_tells_once_and_says_so_by_its_code(later, tmp_path):
+    run, file = later
+    words = ("watch", "--run", run, "--events", file, "--out", tmp_path / "watch")
+    first = command(*words, cwd=tmp_path)
+    assert first.returncode == 2, first.said
+    again = here(*words, "--no-report", cwd=tmp_path)
+    assert again.returncode == 0 and "nothing new" in again.said
+    assert "new:" in first.stdout and "new:" not in again.stdout
+    page = (tmp_path / "watch" / "site" / "index.html").read_text()
+    assert "changed beyond chance" in page
+
+
+def test_an_alarm_is_acknowledged(shop, later, tmp_path):
+    watch_log(shop[1], str(later[1]), tmp_path / "watch")
+    key = next(iter(told_before(Run(tmp_path / "watch"))))
+    done = here("watch", "--out", tmp_path / "watch", "--acknowledge", key, cwd=tmp_path)
+    assert done.returncode == 0 and told_before(Run(tmp_path / "watch"))[key]["acknowledged"]
+    wrong = here("watch", "--out", tmp_path / "watch", "--acknowledge", "no such", cwd=tmp_path)
+    assert wrong.returncode == 1 and "there is no alarm" in wrong.said
+
+
+class _Hook(BaseHTTPRequestHandler):
+    got, answer = [], 200
+
+    def do_POST(self):
+        _Hook.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(_Hook.answer)
+        self.end_headers()
+
+    def log_message(self, *words):
+        pass
+
+
+def test_a_webhook_that_fails_is_told_by_the_next_look(later, tmp_path):
+    run, file = later
+    server = HTTPServer(("127.0.0.1", 0), _Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/hook"
+    words = ("watch", "--run", run, "--events", file, "--out", tmp_path / "watch", "--no-report")
+    try:
+        _Hook.answer = 500
+        failed = here(*words, "--webhook", address, cwd=tmp_path)
+        assert failed.returncode == 1 and "did not take the alarms" in failed.said
+        _Hook.answer = 200
+        told = here(*words, "--webhook", address, cwd=tmp_path)
+        assert told.returncode == 2 and _Hook.got[-1]["alarms"] == _Hook.got[0]["alarms"] != []
+    finally:
+        server.shutdown()
+
+
+def test_what_cannot_be_watched_is_refused_in_a_sentence(shop, tmp_path):
+    folder, _ = shop
+    cases = {
+        ("--events", "gone.csv"): "no such file",
+        ("--events", folder / "log.parquet", "--rate", "0"): "must lie between 0 and 1",
+    }
+    for words, said in cases.items():
+        done = here("watch", "--run", folder / "run", *words, "--no-report", cwd=tmp_path)
+        assert done.returncode == 1 and said in done.said, done.said
+    assert "needs --run" in here("watch", cwd=tmp_path).said
+
+
+def test_part_of_a_day_is_no_day(shop, tmp_path):
+    folder, _ = shop
+    events = simulate_change("steady", sessions=470, **WEEK)
+    start = events["t"].min() + 10 * 3_600_000_000
+    part = events.filter(
+        pl.col("t").min().over("session_id").is_between(start, start + 3_600_000_000)
+    )
+    part.write_parquet(tmp_path / "part.parquet")
+    with pytest.raises(ValueError, match="no day of it is there from end to end"):
+        watch_log(folder / "run", str(tmp_path / "part.parquet"))
+
+
+def test_a_run_copied_elsewhere_says_the_same_and_keeps_it_as_json(shop, later, tmp_path):
+    run, file = later
+    shutil.copytree(run, tmp_path / "copy")
+    one = watch_log(shop[1], str(file)).figures
+    other = watch_log(tmp_path / "copy", str(file), tmp_path / "watch").figures
+    assert json.dumps(one, default=float) == json.dumps(other, default=float)
+    kept = read_json(Run(tmp_path / "watch"), "metrics/watch.json")
+    assert {"periods", "new", "standing", "findings", "rows"} <= set(kept)
+    assert pd.DataFrame(kept["periods"][0]["inputs"])["p"].between(0, 1).all()
