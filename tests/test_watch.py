@@ -20,7 +20,7 @@ from clickstream_conv.monitoring.chance import distances_by_chance, visitor_coun
 from clickstream_conv.monitoring.distances import population_stability_index, smoothed_shares
 from clickstream_conv.monitoring.estimated import recalibration_of
 from clickstream_conv.monitoring.observed import read_news
-from clickstream_conv.monitoring.periods import measure_of
+from clickstream_conv.monitoring.periods import watch_reference
 from clickstream_conv.monitoring.realised import concept_test
 from clickstream_conv.monitoring.watch import watch_log, watched
 from clickstream_conv.scoring.scorer import Scorer
@@ -39,16 +39,16 @@ def shop(tmp_path_factory):
 
     prepare(Run(folder / "run"), "demo", str(folder / "log.parquet"))
     quick_conversion(Run(folder / "run"))
-    return folder, measure_of(Scorer.load(folder / "run"))
+    return folder, watch_reference(Scorer.load(folder / "run"))
 
 
 def week_of(shop, change, sessions=470, seed=0, spoilt=None):
     "What the watch says of a week in which something changes."
-    folder, measure = shop
+    folder, reference = shop
     events = simulate_change(change, sessions=sessions, seed=seed, **WEEK)
     events = events if spoilt is None else spoilt(events)
     events.write_parquet(folder / "week.parquet")
-    look = watched(measure, read_news(measure.scorer, str(folder / "week.parquet")), "week")
+    look = watched(reference, read_news(reference.scorer, str(folder / "week.parquet")), "week")
     week = next(found for found in look.figures["periods"] if found["period"] == "week")
     return look, week
 
@@ -123,12 +123,12 @@ def test_rows_that_cannot_be_used_are_told_and_not_refused(shop):
 
 
 def test_unfinished_sessions_are_not_judged_by_their_outcome(shop):
-    folder, measure = shop
+    folder, reference = shop
     events = simulate_change("steady", sessions=470, **WEEK)
     last = events["t"].max()
     cut = events.filter(pl.col("t") < last - 6 * 3_600_000_000)
     cut.write_parquet(folder / "cut.parquet")
-    news = read_news(measure.scorer, str(folder / "cut.parquet"))
+    news = read_news(reference.scorer, str(folder / "cut.parquet"))
     ends = cut.group_by("session_id").agg(pl.col("t").max())
     still = ends.filter(pl.col("t") + 30 * 60_000_000 > cut["t"].max())["session_id"]
     open_now = news.sessions.filter(~pl.col("finished"))["session_id"]
@@ -137,13 +137,15 @@ def test_unfinished_sessions_are_not_judged_by_their_outcome(shop):
 
 def test_no_answer_depends_on_what_is_asked_beside(shop):
     "A day is judged the same whether other days are there or not."
-    folder, measure = shop
+    folder, reference = shop
     events = simulate_change("mix", sessions=470, **WEEK)
     first = events.filter(pl.col("t").min().over("session_id") < pl.col("t").min() + 86_400_000_000)
     days = []
     for name, some in (("all", events), ("first", first)):
         some.write_parquet(folder / f"{name}.parquet")
-        look = watched(measure, read_news(measure.scorer, str(folder / f"{name}.parquet")), name)
+        look = watched(
+            reference, read_news(reference.scorer, str(folder / f"{name}.parquet")), name
+        )
         day = next(found for found in look.figures["periods"] if found["name"] == "2026-05-11")
         days.append(json.dumps(day["inputs"]))
     assert days[0] == days[1]
@@ -157,9 +159,9 @@ def test_rates_add_up_to_the_week():
 def test_distances_are_those_of_pandas_polars_and_duckdb(shop):
     import duckdb
 
-    _, measure = shop
-    rows = measure.known.test.rows.drop("visitor")
-    binned = [bins_of(measure.known.train.rows[name]) for name in measure.scorer.features]
+    _, reference = shop
+    rows = reference.known.test.rows.drop("visitor")
+    binned = [bins_of(reference.known.train.rows[name]) for name in reference.scorer.features]
     mine = bin_counts(rows, binned)
     for frame in (rows.to_pandas(), rows.lazy(), duckdb.sql("select * from rows")):
         theirs = bin_counts(frame, binned)
@@ -185,21 +187,21 @@ def test_draws_are_of_visitors_and_not_of_rows():
 
 
 def test_a_recalibration_from_few_rows_is_less_sure(shop):
-    _, measure = shop
-    rows = measure.known.test.rows
+    _, reference = shop
+    rows = reference.known.test.rows
     few = recalibration_of(rows.filter(pl.col("visitor").hash(seed=1) % 10 == 0))
     spread = [one.coefficients[1:, 0].std() for one in (few, recalibration_of(rows))]
     assert spread[0] > 1.5 * spread[1]
 
 
 def test_purchases_that_are_lost_are_a_concept_shift(shop):
-    _, measure = shop
-    rows = measure.known.test.rows
+    _, reference = shop
+    rows = reference.known.test.rows
     lost = rows.with_columns(
         converted=pl.when(pl.col("session_id").hash(seed=3) % 3 == 0).then(0).otherwise("converted")
     )
-    assert concept_test(rows, measure.by_row).p > 0.2
-    assert concept_test(lost, measure.by_row).ratio < concept_test(rows, measure.by_row).ratio
+    assert concept_test(rows, reference.by_row).p > 0.2
+    assert concept_test(lost, reference.by_row).ratio < concept_test(rows, reference.by_row).ratio
 
 
 def test_an_alarm_that_is_over_and_comes_again_is_news():

@@ -17,7 +17,7 @@ from clickstream_conv.base.pictures import wilson
 from clickstream_conv.demo.changes import change_limit, CHANGES, simulate_change, TRACKER
 from clickstream_conv.monitoring.estimated import rank_twice
 from clickstream_conv.monitoring.observed import read_news
-from clickstream_conv.monitoring.periods import measure_of
+from clickstream_conv.monitoring.periods import watch_reference
 from clickstream_conv.monitoring.watch import watched
 from clickstream_conv.scoring.scorer import Scorer
 
@@ -35,14 +35,14 @@ def exact_auc(scorer, news, events, change):
     return rank_twice(rows["probability"].to_numpy()).figures(rows["truth"].to_numpy())["roc_auc"]
 
 
-def one_week(scorer, measure, change, sessions, seed, place):
+def one_week(scorer, reference, change, sessions, seed, place):
     "What the watch says of one week, and what is true."
     events = simulate_change(
         change, sessions=sessions, seed=seed, start=MONDAY, days=DAYS, at=MONDAY
     )
     events.write_parquet(place / "week.parquet")
     news = read_news(scorer, str(place / "week.parquet"))
-    look = watched(measure, news, "week")
+    look = watched(reference, news, "week")
     week = next(found for found in look.figures["periods"] if found["period"] == "week")
     estimate = week["estimated"] | week["estimated_at_threshold"]
     real = week["realised"] | week["realised_at_threshold"]
@@ -80,12 +80,17 @@ def main():
     asked.add_argument("--out", default="")
     given = asked.parse_args()
     scorer = Scorer.load(given.run)
-    measure, found = measure_of(scorer), []
+    reference, found = watch_reference(scorer), []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(given.weeks):
             found.append(
                 one_week(
-                    scorer, measure, given.change, given.sessions, given.seed + number, Path(folder)
+                    scorer,
+                    reference,
+                    given.change,
+                    given.sessions,
+                    given.seed + number,
+                    Path(folder),
                 )
             )
             if given.out:

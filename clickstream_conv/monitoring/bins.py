@@ -64,29 +64,38 @@ def bins_of(
     if values.dtype.is_numeric():
         numbers = values.cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
         return Bins(values.name, _edges_of(numbers) if len(numbers) else ())
-    counts = values.cast(pl.String).drop_nulls().value_counts(sort=True)
-    named = counts.sort(["count", values.name], descending=[True, False])[values.name].to_list()
-    return Bins(values.name, (), tuple(named[:most_words]), tuple(named[most_words:]))
+    words = values.cast(pl.String).drop_nulls()
+    counts = words.value_counts(name="_rows")
+    ordered = counts.sort(["_rows", values.name], descending=[True, False])
+    named = tuple(ordered[values.name])
+    return Bins(values.name, (), named[:most_words], named[most_words:])
 
 # %% ../../nbs/monitoring/00_bins.ipynb #f94dda98
+def _where(condition: nw.Expr, number: int, other: nw.Expr) -> nw.Expr:
+    "A number where something holds, something else where not."
+    return nw.when(condition).then(nw.lit(number)).otherwise(other)
+
+
 def _bin_of_word(bins: Bins) -> nw.Expr:
     "The number of the bin of each word."
-    word, own = nw.col(bins.column).cast(nw.String), len(bins.words)
+    word = nw.col(bins.column).cast(nw.String)
+    own = len(bins.words)
     place = nw.lit(own + 1)
     if bins.rare:
-        place = nw.when(word.is_in(list(bins.rare))).then(nw.lit(own)).otherwise(place)
+        place = _where(word.is_in(list(bins.rare)), own, place)
     for number, known in enumerate(bins.words):
-        place = nw.when(word == known).then(nw.lit(number)).otherwise(place)
-    return nw.when(word.is_null()).then(nw.lit(own + 2)).otherwise(place)
+        place = _where(word == known, number, place)
+    return _where(word.is_null(), own + 2, place)
 
 
 def _bin_of_number(bins: Bins) -> nw.Expr:
     "The number of the bin of each number."
-    value, place = nw.col(bins.column).cast(nw.Float64), nw.lit(0)
+    value = nw.col(bins.column).cast(nw.Float64)
+    place = nw.lit(0)
     for edge in bins.edges:
-        place = place + nw.when(value >= edge).then(nw.lit(1)).otherwise(nw.lit(0))
+        place = place + _where(value >= edge, 1, nw.lit(0))
     gone = value.is_null() | value.is_nan()
-    return nw.when(gone).then(nw.lit(bins.count - 1)).otherwise(place)
+    return _where(gone, bins.count - 1, place)
 
 
 def bin_number(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DRAWS', 'MOST_VISITORS', 'FEWEST_PERIODS', 'SURELY_ALIKE', 'VisitorCounts', 'visitor_counts', 'side_by_side',
-           'drawn_counts', 'Chance', 'distances_by_chance', 'widened', 'chance_of', 'adjusted_for_many']
+           'drawn_counts', 'Chance', 'distances_by_chance', 'widened', 'distance_p_values', 'adjusted_for_many']
 
 # %% ../../nbs/monitoring/02_chance.ipynb #ca975fd1
 from dataclasses import dataclass
@@ -144,7 +144,7 @@ def widened(
 SURELY_ALIKE = 1e-9  # a distance that rounding makes
 
 
-def chance_of(
+def distance_p_values(
     found: np.ndarray,  # (columns) distances
     chance: Chance,  # For samples of this size
 ) -> np.ndarray:  # (columns) p-values, from 0 to 1

@@ -16,7 +16,7 @@ from ..features.catalogue import periods
 from .bins import bin_numbers, Bins, bins_of
 from clickstream_conv.monitoring.chance import (
     Chance,
-    chance_of,
+    distance_p_values,
     distances_by_chance,
     drawn_counts,
     side_by_side,
@@ -29,6 +29,8 @@ from .observed import Observed
 
 # %% ../../nbs/monitoring/04_inputs.ipynb #2f6a1536
 LOG, FEATURE, SESSION, ANSWER = "log", "feature", "session", "answer"  # what a column is of
+
+
 NO_COLUMNS = {
     "session_id",
     "visitor_id",
@@ -66,7 +68,7 @@ class WatchedColumns:
         "All columns, in the order of their counts."
         return [(of, one) for binned, of in self.tables.values() for one in binned]
 
-
+# %% ../../nbs/monitoring/04_inputs.ipynb #fa4cc0a2
 def watched_inputs(
     train: Observed,  # The training part
     features: list,  # Columns that models see
@@ -114,15 +116,16 @@ def _counted(numbers: np.ndarray, place: np.ndarray, periods: int, binned: list)
 def counts_by_period(
     watched: WatchedColumns,  # What is compared
     seen: Observed,  # Some sessions
-    period: str = "day",  # Column of sessions that says which: day or week
+    period: str = "day",  # day or week
 ) -> tuple:  # Periods in order; (periods, all bins) counts; visitors of each
     "The bins of the values of each day or week, of all columns."
-    names, found = seen.sessions[period].unique().sort(), []
+    column, found = f"_{period}", []
+    names = seen.sessions[column].unique().sort()
     for name, (binned, _) in watched.tables.items():
-        table = _with_session(seen, name, period)
-        place = names.search_sorted(table[period]).to_numpy()
+        table = _with_session(seen, name, column)
+        place = names.search_sorted(table[column]).to_numpy()
         found.append(_counted(bin_numbers(table, list(binned)), place, len(names), list(binned)))
-    visitors = seen.sessions.group_by(period).agg(pl.col("visitor").n_unique()).sort(period)
+    visitors = seen.sessions.group_by(column).agg(pl.col("visitor").n_unique()).sort(column)
     return names.to_list(), np.concatenate(found, axis=1), visitors["visitor"].to_numpy()
 
 # %% ../../nbs/monitoring/04_inputs.ipynb #9f460634
@@ -174,9 +177,11 @@ def standard_of(
     seed: int = 0,  # Of the draws
 ) -> Standard:
     "What new days are compared with."
-    whose = {f"{name}_visitor": pl.format("{} {}", name, "visitor") for name in PERIODS}
-    named = replace(known, sessions=known.sessions.with_columns(**whose))
-    within = {name: counts_by_visitor(watched, named, f"{name}_visitor") for name in PERIODS}
+    whose = [
+        pl.format("{} {}", f"_{name}", "visitor").alias(f"_visitor_of_{name}") for name in PERIODS
+    ]
+    named = replace(known, sessions=known.sessions.with_columns(whose))
+    within = {name: counts_by_visitor(watched, named, f"_visitor_of_{name}") for name in PERIODS}
     counts = counts_by_visitor(watched, known)
     before = drawn_counts(counts, len(counts.visitors), seed=seed)
     made = Standard(watched, counts, within, before, seed)
@@ -207,7 +212,7 @@ def compared(
     found = {name: distances_by_column(before, counts, sizes, name) for name in DISTANCES}
     calendar = {name for name, after in periods().items() if after == WEEK}
     rows, ends = [], np.cumsum(sizes)
-    p = chance_of(found["psi"], chance)
+    p = distance_p_values(found["psi"], chance)
     for place, (of, bins) in enumerate(standard.watched.columns):
         own = slice(ends[place] - sizes[place], ends[place])
         if not counts[own].sum() or (bins.column in calendar and not (whole and period == "week")):
@@ -216,7 +221,7 @@ def compared(
         row |= {name: float(values[place]) for name, values in found.items()}
         row |= dict(usual=float(chance.mean[place]), p=float(p[place]))
         rows.append(row | _most_moved(bins, before[own], counts[own]))
-    return pl.DataFrame(rows)
+    return pl.from_dicts(rows)
 
 
 def _most_moved(bins: Bins, before: np.ndarray, now: np.ndarray) -> dict:

@@ -32,7 +32,7 @@ class Observed:
 
     sessions: (
         pl.DataFrame
-    )  # session_id, visitor, start, events, day, week, finished; highest, converted, revenue
+    )  # session_id, visitor, start, events, _day, _week, _finished; highest, converted, revenue
     rows: pl.DataFrame  # Session rows, with probability
     events: pl.DataFrame  # Canonical events, with visitor
     read: int = 0  # Rows of the log
@@ -55,7 +55,7 @@ def _spans(events: pl.DataFrame, zone: str) -> pl.DataFrame:
     )
     moment = pl.from_epoch("start", time_unit="us").dt.replace_time_zone("UTC")
     day = moment.dt.convert_time_zone(zone).dt.date()
-    return found.with_columns(day=day, week=day.dt.truncate("1w")).sort("start", "session_id")
+    return found.with_columns(_day=day, _week=day.dt.truncate("1w")).sort("start", "session_id")
 
 
 BESIDE = ("value", "order_id")  # what an event is worth, which no model is told
@@ -79,7 +79,7 @@ def with_visitor(
     named = sound.join(who, on="session_id", how="left", maintain_order="left")
     return named.with_columns(pl.col("visitor").fill_null(pl.col("session_id")))
 
-
+# %% ../../nbs/monitoring/03_observed.ipynb #547639d1
 def _decisions(rows: pl.DataFrame, by_session: bool) -> pl.DataFrame:
     "The highest probability of each session, what it came to; of questions about rows only the last one."
     last = (
@@ -118,7 +118,9 @@ def observed(
     gap = getattr(scorer.rules, "gap_minutes", None) or GAP_MINUTES
     decided = _decisions(rows, scorer.outcome.decided_by == "sessions")
     sessions = spans.join(decided, on="session_id", how="left", maintain_order="left")
-    sessions = sessions.with_columns(finished=pl.col("last") + gap * 60_000_000 <= end).drop("last")
+    sessions = sessions.with_columns(_finished=pl.col("last") + gap * 60_000_000 <= end).drop(
+        "last"
+    )
     return Observed(sessions, rows, events, end=end, **about)
 
 # %% ../../nbs/monitoring/03_observed.ipynb #522e43a8
@@ -128,7 +130,7 @@ class Known:
 
     train: Observed  # Rows that were learned from; their probabilities are not honest
     test: Observed  # Rows that were not
-    days: pl.DataFrame  # day, sessions: of the whole log
+    days: pl.DataFrame  # _day, sessions: of the whole log
 
 
 def _events_of(run: Run, sessions: pl.Series) -> pl.DataFrame:
@@ -144,7 +146,7 @@ def _days_of(run: Run, zone: str) -> pl.DataFrame:
     spans = pl.concat(
         [_spans(parquet_table(f, ["session_id", "visitor", "t"]), zone) for f in files]
     )
-    return spans.group_by("day").agg(sessions=pl.len()).sort("day")
+    return spans.group_by("_day").agg(sessions=pl.len()).sort("_day")
 
 # %% ../../nbs/monitoring/03_observed.ipynb #2a0fa410
 def refuse_unwatchable(

@@ -70,7 +70,7 @@ def _sums_left_over(y: np.ndarray, chances: np.ndarray, X: np.ndarray) -> np.nda
     "(draws, 2) what is left over, summed plainly and by the log-odds."
     return (y - chances) @ X
 
-
+# %% ../../nbs/monitoring/07_realised.ipynb #4cc6b339
 def concept_test(
     rows: pl.DataFrame,  # probability, landmark, converted, visitor: of finished sessions
     meaning: Recalibration,  # Of probabilities, as the test part shows it

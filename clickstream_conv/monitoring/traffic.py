@@ -27,7 +27,7 @@ def whole_days(
     zone: str,  # Of the log's clock
 ) -> list:  # Dates in order
     "The days that a log has from end to end."
-    days = sorted(seen.sessions["day"].unique().to_list())
+    days = sorted(seen.sessions["_day"].unique().to_list())
     first, last = (_local(moment, zone) for moment in (seen.sessions["start"].min(), seen.end))
     begun = days if first.hour < WHOLE_FROM else [day for day in days if day > first.date()]
     if last.hour >= WHOLE_TO:
@@ -55,14 +55,14 @@ class Usual:
 
 
 def usual_days(
-    days: pl.DataFrame,  # day, sessions: of a log, its first and last day among them
+    days: pl.DataFrame,  # _day, sessions: of a log, its first and last day among them
 ) -> Usual | None:  # None: too few days
     "What days of a log bring."
-    known = days.sort("day").slice(1, max(len(days) - 2, 0)).tail(RECENT_DAYS)
+    known = days.sort("_day").slice(1, max(len(days) - 2, 0)).tail(RECENT_DAYS)
     if len(known) < FEWEST_DAYS:
         return None
     weekday, counts = (
-        known["day"].dt.weekday().to_numpy() - 1,
+        known["_day"].dt.weekday().to_numpy() - 1,
         known["sessions"].to_numpy().astype(float),
     )
     overall = counts.mean()

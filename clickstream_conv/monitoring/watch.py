@@ -16,9 +16,9 @@ from .observed import Observed, read_news
 from clickstream_conv.monitoring.periods import (
     judged_period,
     judged_together,
-    Measure,
-    measure_of,
     periods_of,
+    watch_reference,
+    WatchReference,
 )
 from .told import alarms_of, lost_alarms, watch_sentences
 from .traffic import lost_rows, whole_days
@@ -45,9 +45,10 @@ def _whole_days_of(news: Observed, scorer: Scorer, events: str) -> list:
     "The days of a log from end to end, or a refusal."
     days = whole_days(news, scorer.card.time_zone)
     if not days:
+        first, last = news.sessions["_day"].min(), news.sessions["_day"].max()
         raise ValueError(
-            f"{events}: no day of it is there from end to end (its sessions begin from {news.sessions['day'].min()} to"
-            f" {news.sessions['day'].max()}), so that nothing can be compared. Give at least one whole day"
+            f"{events}: no day of it is there from end to end (its sessions begin from {first} to {last}), so that"
+            " nothing can be compared. Give at least one whole day"
         )
     return days
 
@@ -59,19 +60,19 @@ def _own_lost(scorer: Scorer) -> float:
 
 # %% ../../nbs/monitoring/12_watch.ipynb #606e4aac
 def watched(
-    measure: Measure,  # Of the run
+    reference: WatchReference,  # Of the run
     news: Observed,  # New sessions
     events: str,  # What they are called in messages
     before: dict | None = None,  # What earlier looks told, as kept by keep_alarms
 ) -> Watch:
     "Judge new sessions by day and by week."
-    scorer, days = measure.scorer, _whole_days_of(news, measure.scorer, events)
+    scorer, days = reference.scorer, _whole_days_of(news, reference.scorer, events)
     periods = periods_of(news, days)
-    together = judged_together(measure, periods)
-    judged = [judged_period(measure, period) for period in periods]
+    together = judged_together(reference, periods)
+    judged = [judged_period(reference, period) for period in periods]
     for found in judged:
         if found["period"] == "week" and found["name"] in together:
-            found["together"] = together[found["name"]]
+            found |= dict(together=together[found["name"]])
     lost = lost_rows(news, _own_lost(scorer))
     alarms = [alarm for found in judged for alarm in alarms_of(found)] + lost_alarms(
         lost, judged[-1]
@@ -82,7 +83,7 @@ def watched(
     figures = dict(
         log=scorer.card.title,
         outcome=scorer.outcome.title,
-        weekly_rate=measure.weekly,
+        weekly_rate=reference.weekly,
         share=news.share,
         programs=news.programs,
         first=str(days[0]),
@@ -93,12 +94,12 @@ def watched(
     said = watch_sentences(figures, alarms)
     return Watch(figures | as_kept(said), alarms, new, known, said)
 
-
+# %% ../../nbs/monitoring/12_watch.ipynb #f06e3474
 def watch_log(
     run: str
     | Path
     | Scorer
-    | Measure,  # Folder of a finished run, its scorer, or what it measures by
+    | WatchReference,  # Folder of a finished run, its scorer, or what it measures by
     events: str,  # A log with the columns of the run's own: a file, a folder, a pattern or an address
     out: str
     | Path = "",  # Folder of the watch, where what was told before stands; empty: nothing is kept
@@ -110,14 +111,14 @@ def watch_log(
         raise ValueError(
             f"the rate of false alarms is {weekly:g}; it must lie between 0 and 1, e.g. 0.05"
         )
-    if isinstance(run, Measure):
-        scorer, measure = run.scorer, replace(run, weekly=weekly)
+    if isinstance(run, WatchReference):
+        scorer, reference = run.scorer, replace(run, weekly=weekly)
         news = read_news(scorer, str(events))
     else:
         scorer = run if isinstance(run, Scorer) else Scorer.load(run)
         news = read_news(scorer, str(events))
-        measure = measure_of(scorer, weekly, seed)
-    found = watched(measure, news, str(events), told_before(Run(out)) if out else None)
+        reference = watch_reference(scorer, weekly, seed)
+    found = watched(reference, news, str(events), told_before(Run(out)) if out else None)
     if out:
         keep_watch(Run(out), found)
     return found

@@ -188,7 +188,7 @@ def watch(
     if look_and_tell(folder, given, webhook, report):
         raise typer.Exit(NEWS)
 
-
+# %% ../../nbs/pipeline/10c_watch_commands.ipynb #8a928c5f
 def located(
     log: str,  # A path, a pattern or an address
 ) -> str:  # The same from any folder

@@ -228,6 +228,7 @@ FOLDERS = {  # folder of notebooks: what it is about; none imports from a later 
     "report": "report and site",
     "app": "app",
     "serving": "the service",
+    "monitoring": "the watch",
     "scale": "speed and Spark",
     "audit": "second opinion",
     "pipeline": "runs and commands",
