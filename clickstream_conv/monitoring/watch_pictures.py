@@ -7,6 +7,7 @@ __all__ = ['MOST_SHOWN', 'BEYOND', 'NO_WEEK', 'NOT_EXPLAINED', 'days_table', 'ch
            'plot_effects', 'quality_table', 'plot_quality']
 
 # %% ../../nbs/monitoring/13_watch_pictures.ipynb #cbc10c96
+import textwrap
 from datetime import date
 
 import matplotlib.pyplot as plt
@@ -22,8 +23,14 @@ from .told import changed_title, followed_metrics, last_week
 
 # %% ../../nbs/monitoring/13_watch_pictures.ipynb #5fc95299
 MOST_SHOWN = 12  # columns in a picture
+
+
 BEYOND = dict(color=COLOURS["bad"], ls="")  # how what is beyond chance is marked
+
+
 NO_WEEK = "No week is judged yet."
+
+
 NOT_EXPLAINED = "The run has no explainer: what columns do to the score is not known."
 
 
@@ -40,13 +47,22 @@ def days_table(
 
 def _changed_in(period: dict) -> list:
     "Titles of the columns that a period changed; a feature stands for itself where no column does."
-    news = [row for row in (*period["inputs"], *period["answers"]) if row["news"]]
-    of_log = [row["column"] for row in news if row["of"] == LOG]
-    others = [row for row in news if row["of"] != LOG]
-    alone = [row for row in others if row["column"] not in of_log]
-    return [*of_log, *(changed_title(row["of"], row["column"]) for row in alone)]
+    of_log, others = [], []
+    for row in (*period["inputs"], *period["answers"]):
+        if not row["news"]:
+            continue
+        if row["of"] == LOG:
+            of_log.append(row["column"])
+        else:
+            others.append(row)
+    titles = list(of_log)
+    for row in others:
+        if row["column"] not in of_log:
+            title = changed_title(row["of"], row["column"])
+            titles.append(title)
+    return titles
 
-
+# %% ../../nbs/monitoring/13_watch_pictures.ipynb #ad5337f5
 def changed_by_day(
     figures: dict,  # Of a watch
 ) -> (
@@ -85,11 +101,14 @@ def _dates(ax: plt.Axes) -> None:
 
 def _draw_days(ax: plt.Axes, days: pd.DataFrame) -> None:
     "Sessions a day, and the range of 95 days in 100."
-    if days["expected"].notna().all():
-        low, high = days["low"].astype(float), days["high"].astype(float)
-        ax.fill_between(days["day"], low, high, color="#E6E6E6", lw=0, step="mid")
-    ax.plot(days["day"], days["sessions"], color=KINDS[0], marker="o", ms=3.5)
-    news = days[days["news"].astype(bool)]
+    day = days["day"]
+    low = days["low"].astype(float)
+    high = days["high"].astype(float)
+    if low.notna().all():
+        ax.fill_between(day, low, high, color="#E6E6E6", lw=0, step="mid")
+    ax.plot(day, days["sessions"], color=KINDS[0], marker="o", ms=3.5)
+    beyond = days["news"].astype(bool)
+    news = days[beyond]
     ax.plot(news["day"], news["sessions"], marker="o", ms=6, **BEYOND)
     ax.set_ylim(bottom=0)
     _headed(ax, "sessions a day (grey: 95 in 100 usual days)")
@@ -97,8 +116,9 @@ def _draw_days(ax: plt.Axes, days: pd.DataFrame) -> None:
 
 def _draw_changed(ax: plt.Axes, changed: pd.DataFrame) -> None:
     "A mark where a column is beyond chance on a day."
-    for place, (_, row) in enumerate(changed.iterrows()):
-        days = [day for day, hit in row.items() if hit]
+    for place, title in enumerate(changed.index):
+        row = changed.loc[title]
+        days = row.index[row]
         ax.plot(days, [place] * len(days), marker="s", ms=5, **BEYOND)
     ax.set_yticks(range(len(changed)), changed.index)
     ax.set_ylim(len(changed) - 0.4, -0.6)
@@ -207,16 +227,18 @@ def quality_table(
 def _draw_quality(ax: plt.Axes, rows: pd.DataFrame, name: str) -> None:
     "A figure by week: the estimate as a bar of its interval, what came of it as a point."
     at = np.arange(len(rows))
+    left, right = at - 0.08, at + 0.08
     metric = metric_of(name, "probability")
     low, high = rows["estimated_low"], rows["estimated_high"]
-    ax.vlines(at - 0.08, low, high, color=KINDS[0], lw=5, alpha=0.35)
+    ax.vlines(left, low, high, color=KINDS[0], lw=5, alpha=0.35)
     estimate = dict(color=KINDS[0], marker="_", ls="", ms=11, mew=2)
-    ax.plot(at - 0.08, rows["estimated"], **estimate, label="estimated without outcomes")
+    ax.plot(left, rows["estimated"], **estimate, label="estimated without outcomes")
     low, high = rows["realised_low"], rows["realised_high"]
-    ax.vlines(at + 0.08, low, high, color=COLOURS["text"], lw=1.3)
+    ax.vlines(right, low, high, color=COLOURS["text"], lw=1.3)
     realised = dict(color=COLOURS["text"], marker="o", ls="")
-    ax.plot(at + 0.08, rows["realised"], **realised, label="with outcomes")
-    ax.set_xticks(at, [f"{week:%-d %b}" for week in rows["week"]])
+    ax.plot(right, rows["realised"], **realised, label="with outcomes")
+    names = [f"{week:%-d %b}" for week in rows["week"]]
+    ax.set_xticks(at, names)
     ax.set_xlim(-0.6, len(rows) - 0.4)
     better = "higher" if metric.higher else "lower"
     _headed(ax, f"{metric.title} ({better} is better)")
