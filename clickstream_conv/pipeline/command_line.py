@@ -16,6 +16,7 @@ import typer
 from ..base.extras import without_library
 from .app_commands import open_app
 from .assistant_commands import mcp
+from .lineage_commands import diff_runs
 from clickstream_conv.pipeline.notebooks import (
     FAULT,
     interrupt,
@@ -39,6 +40,7 @@ COMMANDS = (
     run,
     sources,
     docs,
+    diff_runs,
     serve,
     open_app,
     mcp,
