@@ -23,7 +23,7 @@ ASKED = 0.04  # the level that is asked for, since resampling tells errors a lit
 GAIN = 0.01  # of ROC-AUC, that should be seen
 RESAMPLES = 200  # draws of visitors
 REACH = NormalDist().inv_cdf(1 - ASKED)  # standard errors of a one-sided interval
-FURTHER_OFF = 0.25  # calibration: predicted over observed may be so far from 1
+FURTHER_OFF = 0.25  # predicted over observed may be so far from 1, or as far as the champion's
 MORE_FLAGS = (
     2.0  # times as many sessions flagged as by the champion, or half as many: somebody has to know
 )
@@ -37,7 +37,7 @@ class GateResult:
     error: float  # Its standard error, by visitors
     log_loss: float  # Challenger less champion; below 0 is better
     log_loss_error: float  # Likewise
-    ratio: float  # Conversions that the challenger predicts, over those observed
+    ratios: tuple  # Conversions that champion and challenger predict, over those observed
     flagged: tuple  # Share of sessions flagged by champion and challenger
     sessions: int  # Judged
     converted: int  # Of them
@@ -72,13 +72,15 @@ class GateResult:
         return int(np.ceil(self.sessions * (self.error / wanted) ** 2))
 
 # %% ../../nbs/monitoring/21_gate.ipynb #db6f9c59
-def _vetoes(log_loss: float, error: float, ratio: float, flagged: tuple) -> tuple:
+def _vetoes(log_loss: float, error: float, ratios: tuple, flagged: tuple) -> tuple:
     "Why a challenger is not promoted, however good its order."
     found = []
     if log_loss - REACH * error > 0:
         found.append(f"its log-loss is worse, by {log_loss:.4f}")
-    if not 1 / (1 + FURTHER_OFF) <= ratio <= 1 + FURTHER_OFF:
-        found.append(f"its probabilities promise {ratio:.2f} times the conversions that came")
+    theirs, own = (abs(np.log(one)) if one > 0 else np.inf for one in ratios)
+    if own > max(theirs, np.log(1 + FURTHER_OFF)):
+        told = "its probabilities promise {1:.2f} times the conversions that came, the champion's {0:.2f}"
+        found.append(told.format(*ratios))
     champion, own = flagged
     if champion > 0 and not 1 / MORE_FLAGS <= own / champion <= MORE_FLAGS:
         found.append(
@@ -125,12 +127,13 @@ def judge_challenger(
         [apart(w) for w in draws_of_visitors(rows["visitor"].to_numpy(), resamples, seed)]
     )
     (difference, loss), errors = apart(np.ones(len(y))), np.nanstd(drawn, axis=0, ddof=1)
-    ratio, flagged = float(rows["challenger"].sum() / y.sum()), _flagged_shares(rows, thresholds)
+    ratios = tuple(float(rows[name].sum() / y.sum()) for name in ("champion", "challenger"))
+    flagged = _flagged_shares(rows, thresholds)
     sessions = rows.group_by("session_id").agg(pl.col("converted").max())
     return GateResult(
         difference=float(difference), error=float(errors[0]), log_loss=float(loss), log_loss_error=float(errors[1]),
-        ratio=ratio, flagged=flagged, sessions=len(sessions), converted=int(sessions["converted"].sum()),
-        vetoes=_vetoes(float(loss), float(errors[1]), ratio, flagged),
+        ratios=ratios, flagged=flagged, sessions=len(sessions), converted=int(sessions["converted"].sum()),
+        vetoes=_vetoes(float(loss), float(errors[1]), ratios, flagged),
     )  # fmt: skip
 
 # %% ../../nbs/monitoring/21_gate.ipynb #ececbbea
