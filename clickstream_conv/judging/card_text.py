@@ -9,6 +9,7 @@ __all__ = ['READ_FIGURES', 'figure_lines', 'line_table', 'read_figures_in_words'
 from ..base.runs import atomic_write, Run, write_json
 from ..base.texts import for_markdown
 from .cards import card_cell, predicts_in_words, visitor_group_part
+from .fairness_words import fairness_part
 from .figures import AT_THRESHOLD, metrics_on
 from .intervals import too_few
 
@@ -166,6 +167,7 @@ def card_markdown(
         read_figures_in_words(card),
         "\n".join(figure_lines(card["figures"])),
         *visitor_group_part(card),
+        *fairness_part(card),
         "## Threshold",
         *_of_threshold(card),
         "## Data",

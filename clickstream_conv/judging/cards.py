@@ -128,12 +128,14 @@ def model_card(
     basis: tuple = (),  # Figures that the verdict rests on, as made by counted_classes and compared_with_counting
     # New and known visitors: figures (as made by classification.by_visitor_group), says
     groups: dict | None = None,
+    fairness: list | None = None,  # Groups of declared columns, as made by groups_compared
 ) -> dict:  # The card
     "Everything that should travel with a model."
     outcome = {name: getattr(log.outcome, name) for name in ("name", "proxy", "says", "kind")}
     limits = limits_of(log, cautions)
     predicts = Sentence("card.predicts", predicts_in_words(outcome), names=(outcome["says"],))
     said = [_verdict_sentence(verdict, basis), predicts, *limits, *further]
+    declared = dict(fairness=fairness) if fairness else {}
     return dict(
         made=now(),
         fit_for_use=verdict.fit,
@@ -148,6 +150,7 @@ def model_card(
         visitor_groups=groups or {},
         limits=[one.text for one in limits],
         findings=as_kept(said)["findings"],
+        **declared,
         **made,
     )
 

@@ -105,7 +105,9 @@ def slice_name(
     value: str,  # Its value, OTHERS or ANY
 ) -> str:  # Such as: device mobile
     "What a slice is called in a sentence."
-    return f"{column}, {SLICE_WORDS[value]}" if value in SLICE_WORDS else f"{column} {value}"
+    if value in SLICE_WORDS:
+        return f"{column}, {SLICE_WORDS[value]}"
+    return column if value == column else f"{column} {value}"
 
 
 def _flag_of(r: dict) -> Sentence:

@@ -9,14 +9,13 @@ __all__ = ['FEWEST_OF_WEEK', 'TOGETHER', 'WatchReference', 'predicted_revenue', 
 # %% ../../nbs/monitoring/10_periods.ipynb #0589c1f7
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from clickstream_conv.monitoring.alarms import (
     ANSWERS,
     INPUTS,
-    OUTCOMES,
     rate_of,
+    rate_of_outcome_test,
     TRAFFIC,
     WEEKLY_RATE,
 )
@@ -31,6 +30,7 @@ from clickstream_conv.monitoring.estimated import (
     Recalibration,
     recalibration_of,
 )
+from .groups import groups_on_test, watched_groups
 from clickstream_conv.monitoring.inputs import (
     ANSWER,
     compared,
@@ -68,6 +68,7 @@ class WatchReference:
     explained: object = None  # Contributions on the test part; None: the run has no explainer
     seed: int = 0  # Of all draws
     weekly: float = WEEKLY_RATE  # Of false alarms
+    groups: dict | None = None  # As made by groups_on_test
 
 
 def _watched_answers(known: Known) -> WatchedColumns:
@@ -88,7 +89,7 @@ def predicted_revenue(
         return None
     said = scorer.revenue.predict(first.to_pandas(), probability=first["probability"].to_numpy())
     found = first.select(
-        "session_id", "visitor", "revenue", predicted=pl.Series(np.asarray(said, float))
+        "session_id", "visitor", "revenue", predicted=pl.Series(said, dtype=pl.Float64)
     )
     return found.filter(pl.col("revenue").is_not_null())
 
@@ -112,6 +113,7 @@ def watch_reference(
         explained=contributions_of(scorer, known.test.rows, seed=seed),
         seed=seed,
         weekly=weekly,
+        groups=groups_on_test(scorer, known.test, seed),
     )
 
 # %% ../../nbs/monitoring/10_periods.ipynb #42fb7626
@@ -179,6 +181,11 @@ def _with_effects(found: pl.DataFrame, reference: WatchReference, period: Period
     return found.join(of_features, on=["of", "column"], how="left", maintain_order="left")
 
 # %% ../../nbs/monitoring/10_periods.ipynb #c275e413
+def _outcome_rate(reference: WatchReference) -> float:
+    "How often one test of a week's outcomes may be false."
+    return rate_of_outcome_test(reference.weekly, bool(reference.groups))
+
+
 def _concept(rows: pl.DataFrame, reference: WatchReference) -> dict:
     "What became of the promise of probabilities, as JSON holds it."
     tested = concept_test(rows, reference.by_row)
@@ -200,6 +207,9 @@ def _quality_of(reference: WatchReference, period: Period) -> dict:
         found["estimated"] |= estimated_revenue(
             said["predicted"].to_numpy(), reference.revenue, seed=seed
         )
+    if reference.groups:
+        rate = _outcome_rate(reference)
+        found |= dict(groups=watched_groups(scorer, seen, reference.groups, rate, seed))
     if rows.is_empty():
         return found
     found |= dict(
@@ -255,7 +265,7 @@ def judged_period(
         return found | dict(inputs=columns.to_dicts())
     quality = _quality_of(reference, period)
     if "concept" in quality:
-        shown = quality["concept"]["p"] <= rate_of(OUTCOMES, "week", weekly) / 2
+        shown = quality["concept"]["p"] <= _outcome_rate(reference)
         quality["concept"] |= dict(news=shown)
     by_effect = _with_effects(columns, reference, period)
     return found | dict(
@@ -283,6 +293,6 @@ def judged_together(
         if together.is_empty():
             continue
         tested = _concept(together, reference) | dict(weeks=len(rows))
-        news = tested["p"] <= rate_of(OUTCOMES, "week", reference.weekly) / 2
+        news = tested["p"] <= _outcome_rate(reference)
         found[weeks[place].name] = tested | dict(news=news)
     return found

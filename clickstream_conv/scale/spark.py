@@ -320,11 +320,13 @@ def spark_beside_one_machine(
 ) -> pd.DataFrame:
     "Everything that Spark does for a run, compared with the run's own."
     card, events = load_card(run), spark.read.parquet(spark_path(run / "events.parquet"))
-    encoder, others = learn_by_fold(load_events(run), card)
+    scorer = Scorer.load(run)
+    kinds = scorer.encoder.kinds if scorer.encoder.kinds_ else 0
+    encoder, others = learn_by_fold(load_events(run), card, kinds)
     rows = session_table_on(events, card, encoder, others, out=str(run / "spark" / "sessions"))
     table = read_run_table(run, "sessions.parquet")
     scores = pl.from_arrow(score_on_spark(events, run).toArrow())
-    own = Scorer.load(run).score(load_events(run, "all")).scores
+    own = scorer.score(load_events(run, "all")).scores
     exact = {
         "session rows": (len(table), largest_difference(pl.from_arrow(rows.toArrow()), table)),
         "scores of the kept model": (len(own), largest_difference(scores, own)),
