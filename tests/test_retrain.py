@@ -108,7 +108,7 @@ def rows_of(seed, noise, sessions=3_000, promise=1.0):
     truth, names = rng.normal(-2.5, 1.3, sessions), np.arange(sessions).astype(str)
     scores = {
         name: promise_of / (1 + np.exp(-truth - rng.normal(0, of, sessions)))
-        for name, of, promise_of in (("champion", 0.8, 1.0), ("challenger", noise, promise))
+        for name, of, promise_of in (("_champion", 0.8, 1.0), ("_challenger", noise, promise))
     }
     happened = rng.random(sessions) < 1 / (1 + np.exp(-truth))
     known = dict(session_id=names, visitor=names, landmark=np.ones(sessions, int))

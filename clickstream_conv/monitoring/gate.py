@@ -19,16 +19,26 @@ from ..judging.intervals import draws_of_visitors
 
 # %% ../../nbs/monitoring/21_gate.ipynb #f4746c7b
 LEVEL = 0.05  # how often a model that is no better may be promoted
+
+
 ASKED = 0.04  # the level that is asked for, since resampling tells errors a little too small
+
+
 GAIN = 0.01  # of ROC-AUC, that should be seen
+
+
 RESAMPLES = 200  # draws of visitors
+
+
 REACH = NormalDist().inv_cdf(1 - ASKED)  # standard errors of a one-sided interval
+
+
 FURTHER_OFF = 0.25  # predicted over observed may be so far from 1, or as far as the champion's
-MORE_FLAGS = (
-    2.0  # times as many sessions flagged as by the champion, or half as many: somebody has to know
-)
 
 
+MORE_FLAGS = 2.0  # times as many sessions flagged as by the champion, or half as many, are a veto
+
+# %% ../../nbs/monitoring/21_gate.ipynb #1095155c
 @dataclass(frozen=True)
 class GateResult:
     "Whether a challenger takes the champion's place, and why."
@@ -91,15 +101,17 @@ def _vetoes(log_loss: float, error: float, ratios: tuple, flagged: tuple) -> tup
 
 def _flagged_shares(rows: pl.DataFrame, thresholds: tuple) -> tuple:
     "Share of sessions whose highest probability reaches the threshold, of each model."
-    highest = rows.group_by("session_id").agg(pl.col("champion").max(), pl.col("challenger").max())
+    highest = rows.group_by("session_id").agg(
+        pl.col("_champion").max(), pl.col("_challenger").max()
+    )
     return tuple(
         float((highest[name] >= t).mean())
-        for name, t in zip(("champion", "challenger"), thresholds)
+        for name, t in zip(("_champion", "_challenger"), thresholds)
     )
 
 # %% ../../nbs/monitoring/21_gate.ipynb #d1785577
 def judge_challenger(
-    # session_id, visitor, landmark, converted, champion, challenger: of sessions that neither saw
+    # session_id, visitor, landmark, converted, _champion, _challenger: of sessions that neither saw
     rows: pl.DataFrame,
     thresholds: tuple,  # Of champion and challenger
     resamples: int = RESAMPLES,  # Draws of visitors
@@ -114,9 +126,9 @@ def judge_challenger(
         )
     within = METRICS["within"]["roc_auc_within"].of
     ordered = [
-        rank_within(y, rows[name].to_numpy(), landmark) for name in ("champion", "challenger")
+        rank_within(y, rows[name].to_numpy(), landmark) for name in ("_champion", "_challenger")
     ]
-    ranked = [rank_rows(y, rows[name].to_numpy()) for name in ("champion", "challenger")]
+    ranked = [rank_rows(y, rows[name].to_numpy()) for name in ("_champion", "_challenger")]
 
     def apart(weight: np.ndarray) -> tuple:
         auc = [within(one, weight) for one in ordered]
@@ -127,7 +139,7 @@ def judge_challenger(
         [apart(w) for w in draws_of_visitors(rows["visitor"].to_numpy(), resamples, seed)]
     )
     (difference, loss), errors = apart(np.ones(len(y))), np.nanstd(drawn, axis=0, ddof=1)
-    ratios = tuple(float(rows[name].sum() / y.sum()) for name in ("champion", "challenger"))
+    ratios = tuple(float(rows[name].sum() / y.sum()) for name in ("_champion", "_challenger"))
     flagged = _flagged_shares(rows, thresholds)
     sessions = rows.group_by("session_id").agg(pl.col("converted").max())
     return GateResult(

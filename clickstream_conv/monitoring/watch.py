@@ -96,13 +96,10 @@ def watched(
 
 # %% ../../nbs/monitoring/12_watch.ipynb #f06e3474
 def watch_log(
-    run: str
-    | Path
-    | Scorer
-    | WatchReference,  # Folder of a finished run, its scorer, or what it measures by
+    run: "str | Path | Scorer | WatchReference",  # Folder of a finished run, its scorer, or what it measures by
     events: str,  # A log with the columns of the run's own: a file, a folder, a pattern or an address
-    out: str
-    | Path = "",  # Folder of the watch, where what was told before stands; empty: nothing is kept
+    # Folder of the watch, where what was told before stands; empty: nothing is kept
+    out: str | Path = "",
     weekly: float = WEEKLY_RATE,  # Of false alarms, in weeks without any change
     seed: int = 0,  # Of all draws
 ) -> Watch:

@@ -138,7 +138,6 @@ def serve(
 
     \b
     Examples:
-      clickstream-conv serve --run runs/demo
       clickstream-conv serve --run runs/demo --demo
       clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0
       clickstream-conv serve --run runs/demo --issuer https://login.example/shop --audience service
