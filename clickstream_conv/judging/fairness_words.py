@@ -67,7 +67,7 @@ def _listed(found: dict, names: list, part: str) -> tuple:
     ]
     return ", ".join(said), figures
 
-
+# %% ../../nbs/judging/11a_fairness_words.ipynb #7f7b77e7
 def _of_column(found: dict, part: str) -> Sentence:
     "Whether the groups of a column are shown to differ."
     groups = ", ".join(str(row["group"]) for row in found["groups"])
@@ -191,7 +191,7 @@ def _read_gaps(card: dict) -> str:
         return READ_GAPS
     return READ_GAPS.replace("bootstrap over visitors", "bootstrap over sessions")
 
-
+# %% ../../nbs/judging/11a_fairness_words.ipynb #6f872711
 def fairness_part(
     card: dict,  # As made by model_card
 ) -> list:  # Parts of a Markdown page; none where no column is declared
