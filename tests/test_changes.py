@@ -89,6 +89,31 @@ def test_a_change_leaves_the_shop_before_it_alone():
     assert (shop.kind_effects["all"] == fresh.kind_effects["all"]).all()
 
 
+def share_of(log, **wanted):
+    "The share of sessions with a value."
+    [(name, value)] = wanted.items()
+    return (log.unique("session_id")[name] == value).mean()
+
+
+def test_what_is_seen_changes_as_it_is_said():
+    "Social media doubles, prices rise by 30 %, a seventh comes by television; on the days before, nothing."
+    steady, at = changed_log("steady"), microseconds(GIVEN["at"])
+    began = pl.col("t").min().over("session_id")
+    logs = {name: changed_log(name).filter(began >= at) for name in ("steady", "mix", "device")}
+    share = {name: share_of(log, channel="social") for name, log in logs.items()}
+    assert share["mix"] > 1.6 * share["steady"] and abs(share["device"] - share["steady"]) < 0.02
+    mobile = {name: share_of(log, device="mobile") for name, log in logs.items()}
+    returning = {name: share_of(log, returning="returning") for name, log in logs.items()}
+    assert mobile["mix"] > mobile["steady"] + 0.1
+    assert returning["mix"] < returning["steady"] - 0.1
+    assert 0.13 < share_of(logs["device"], device="tv") < 0.17
+    dear = changed_log("prices").filter(began >= at)["price"] / steady.filter(began >= at)["price"]
+    assert abs(dear.mean() - 1.3) < 0.001
+    for name in ("mix", "prices", "device"):
+        before = [log.filter(began < at).drop("visitor_id") for log in (changed_log(name), steady)]
+        assert before[0].equals(before[1])
+
+
 def test_a_slow_change_begins_with_nothing_and_ends_whole():
     log = simulate_change("device", 6_000, 0, slow=True)
     day = (pl.col("t").min() - microseconds("2026-06-04")) // (10 * 24 * 3600 * 10**6)

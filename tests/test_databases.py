@@ -27,6 +27,8 @@ from clickstream_conv.log.databases import database_pieces
 from clickstream_conv.log.proposals import propose
 from clickstream_conv.log.sql import Workspace
 from clickstream_conv.log.tables import read_pieces, read_table
+from clickstream_conv.pipeline.lineage import lineage_of
+from clickstream_conv.pipeline.verify import beforehand, prepare_repetition
 from clickstream_conv.scoring.scorer import score_file
 from clickstream_conv.sources.own import find_source
 from clickstream_conv.sources.prepare import prepare
@@ -556,6 +558,11 @@ def test_a_run_reads_scores_and_keeps_no_password(server, tmp_path):
     assert record["parameters"]["path"] == server.address() and record["data"][-1]["path"].endswith(
         "mine.yaml"
     )
+    asked = lineage_of(tmp_path / "out")["database"]
+    assert (asked["address"], asked["sessions"], asked["hashed"]) == (server.address(), 300, False)
+    assert asked["query"] == "SELECT * FROM events ORDER BY number"
+    said = beforehand(prepare_repetition(tmp_path / "out"))
+    assert "a database, whose content has no hash" in said[0][1]
     quick_conversion(Run(str(tmp_path / "out")), folds=2)
     score_file(tmp_path / "out", server.address(), tmp_path / "db.parquet", progress=False)
     score_file(

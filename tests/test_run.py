@@ -370,6 +370,9 @@ def test_help_version_and_sources(tmp_path):
         ("docs", "--help"),
         ("bench", "--help"),
         ("coverage", "--help"),
+        ("verify", "--help"),
+        ("diff", "--help"),
+        ("dvc", "--help"),
     ):
         shown = (here if len(words) == 2 else command)(*words, cwd=tmp_path)
         assert shown.returncode == 0 and "Usage: clickstream-conv" in shown.stdout

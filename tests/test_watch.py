@@ -305,3 +305,27 @@ def test_a_run_copied_elsewhere_says_the_same_and_keeps_it_as_json(shop, later, 
     kept = read_json(Run(tmp_path / "watch"), "metrics/watch.json")
     assert {"periods", "new", "standing", "findings", "rows"} <= set(kept)
     assert pd.DataFrame(kept["periods"][0]["inputs"])["p"].between(0, 1).all()
+
+
+def test_the_service_shows_the_figures_of_the_watch(shop, later, tmp_path):
+    testclient = pytest.importorskip("fastapi.testclient")
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from clickstream_conv.serving.api import make_app
+    from clickstream_conv.serving.service import Service, Settings
+
+    watch_log(shop[1], str(later[1]), tmp_path / "watch")
+    kept = read_json(Run(tmp_path / "watch"), "metrics/watch.json")
+    week = next(found for found in kept["periods"] if found["period"] == "week")
+    told = Settings(run=str(later[0]), watch=str(tmp_path / "watch"))
+    app = make_app(Service(told))
+    with testclient.TestClient(app, base_url="http://127.0.0.1") as client:
+        page = client.get("/metrics").text
+    read = {
+        (one.name, sample.labels.get("figure", sample.labels.get("column", ""))): sample.value
+        for one in text_string_to_metric_families(page)
+        for sample in one.samples
+    }
+    name = "clickstream_conv_watch_"
+    assert read[f"{name}new_alarms", ""] == len(kept["new"])
+    assert read[f"{name}estimated", "roc_auc"] == pytest.approx(week["estimated"]["roc_auc"])

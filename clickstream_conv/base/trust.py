@@ -96,11 +96,16 @@ RECORD = {
     "parameters": dict,
     "versions": dict,
     "data": list,
+    "database": dict,
+    "code": dict,
+    "environment": str,
+    "environments": dict,
     "seeds": dict,
     "stages": dict,
 }  # what run.json holds
 STAGE = {
     "status": str,
+    "environment": str,
     "parameters": dict,
     "files": dict,
     "fingerprint": dict,

@@ -16,6 +16,7 @@ import typer
 from ..base.extras import without_library
 from .app_commands import open_app
 from .assistant_commands import mcp
+from .lineage_commands import diff_runs
 from clickstream_conv.pipeline.notebooks import (
     FAULT,
     interrupt,
@@ -28,6 +29,7 @@ from clickstream_conv.pipeline.notebooks import (
     where_raised,
 )
 from .project_commands import docs
+from .retrain_commands import retrain
 from .run_command import app, run
 from .serving_commands import serve
 from .source_commands import sources
@@ -40,10 +42,12 @@ COMMANDS = (
     run,
     sources,
     docs,
+    diff_runs,
     serve,
     open_app,
     mcp,
     watch,
+    retrain,
 )  # of each module one: it puts its commands into app
 
 

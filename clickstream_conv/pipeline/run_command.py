@@ -22,8 +22,8 @@ HELP_GROUPS = {  # what stands above the commands in the list of them
     "Start": ("run", "app", "report", "score"),
     "Serve": ("serve", "keys", "logins", "mcp"),
     "Data": ("sources", "fetch", "map"),
-    "Watch": ("watch",),
-    "Trust": ("audit", "coverage", "bench"),
+    "Watch": ("watch", "retrain", "models"),
+    "Trust": ("audit", "verify", "diff", "dvc", "coverage", "bench"),
     "Project": ("docs", "readme"),
 }
 

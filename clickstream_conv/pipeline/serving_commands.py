@@ -53,6 +53,9 @@ _Shadow = Annotated[
     str,
     Text("--shadow", "A run beside the others that is asked too, and heard by nobody.", "NAME"),
 ]
+_WatchFolder = Annotated[
+    str, Text("--watch", "Folder of a watch, whose figures stand in /metrics too.", "FOLDER")
+]
 _ShadowLog = Annotated[str, Text("--shadow-log", "File to which the answers of both are added.")]
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #d276a890
@@ -123,6 +126,7 @@ def serve(
     demo: _Demo = False,
     shadow: _Shadow = "",
     shadow_log: _ShadowLog = "",
+    watch: _WatchFolder = "",
     origins: _Origins = "",
     late: Annotated[float, _number("late", "Seconds by which an event may be late.")] = 300,
     minutes: _Minutes = 0,
@@ -143,7 +147,7 @@ def serve(
     numbers = dict(port=port, workers=workers, late=late, minutes=minutes, token_rate=token_rate)
     sizes = dict(most_visits=most_visits, most_body=most_body, most_batch=most_batch)
     named = dict(run=run, runs=runs, visits=visits, keys=keys, verify=verify, audit=audit)
-    named |= dict(demo=demo, shadow=shadow, shadow_log=shadow_log)
+    named |= dict(demo=demo, shadow=shadow, shadow_log=shadow_log, watch=watch)
     named |= dict(issuer=issuer, audience=audience, scopes_claim=scopes_claim)
     _serve(address, named, numbers | sizes, tuple(filter(None, origins.split(","))))
 

@@ -21,6 +21,7 @@ from clickstream_conv.pipeline.folder import (
     refuse_foreign,
     sweep,
 )
+from .lineage import code_record, with_environment
 from .notebooks import FAULT, say
 from .parameters import NEEDS
 from .workers import code_cells, dismiss, Progress, Worker
@@ -113,7 +114,11 @@ def begin_stage(
     before = record["stages"].get(stage.name, {}).get("files", {})
     unweighed = {name: {} for name in before}  # they may be replaced from now on
     record["stages"][stage.name] = dict(
-        status="running", started=now(), parameters=stage.parameters, files=unweighed
+        status="running",
+        started=now(),
+        environment=record.get("environment", ""),
+        parameters=stage.parameters,
+        files=unweighed,
     )
     _keep_record(folder, record)
     return Worker(folder, stage, news, process)
@@ -236,8 +241,9 @@ def describe_run(
     stages: list,  # Stages
     data: list,  # Files that are read
     record: dict,  # What run.json said before
+    database: dict,  # address and query, where the log lies in a database; else nothing
 ) -> dict:  # What run.json says now
-    "How a run is made: parameters, versions, data, seeds."
+    "How a run is made: parameters, versions, data, code, environment, seeds."
     from clickstream_conv.base.models_kept import package_version
 
     parameters = {name: value for stage in stages for name, value in stage.parameters.items()}
@@ -249,6 +255,9 @@ def describe_run(
         parameters=parameters,
         versions=versions,
         data=data,
+        database=database,
+        code=code_record(),
+        **with_environment(record),
         seeds={n: v for n, v in parameters.items() if n == "seed"},
         stages=record.get("stages", {}),
     )
@@ -268,6 +277,7 @@ def run_stages(
     fresh: bool = False,  # Whether to start over
     jobs: int = 0,  # Stages that may run at a time; 0: as many as there are cores
     needs: dict = NEEDS,  # Stage: the stages whose results it reads
+    database: dict | None = None,  # address and query, where the log lies in a database
 ) -> dict:  # What run.json says
     "Run what has to be run."
     refuse_foreign(folder)
@@ -283,7 +293,8 @@ def run_stages(
         for name, why in wanted.items():
             if why and (why != NEW or len(wanted) < len(stages)):
                 say(f"{name}: {why}", err=True)
-        record = describe_run(source, stages, data, record) if wanted else record
+        if wanted:
+            record = describe_run(source, stages, data, record, database or {})
         to_do = [stage for stage in stages if stage.name in wanted]
         if to_do:
             (folder / "signature.json").unlink(

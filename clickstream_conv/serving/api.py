@@ -60,6 +60,7 @@ from clickstream_conv.serving.requests import (
 )
 from .service import Service, Settings
 from .tokens import Holder, Issuer, Tokens
+from .watch_figures import watch_page
 from .watching import unforeseen_answer, Watched
 
 # %% ../../nbs/serving/08_api.ipynb #5d16f5b4
@@ -256,6 +257,8 @@ async def metrics(
     with suppress(Problem):
         self.service.counts.visits.set(await run_in_threadpool(len, self.service.visits))
     page = await run_in_threadpool(self.service.counts.page)
+    if folder := self.service.settings.watch:
+        page += (await run_in_threadpool(watch_page, folder)).encode()
     return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 # %% ../../nbs/serving/08_api.ipynb #e4fae13b

@@ -42,6 +42,7 @@ class Settings:
     demo: bool = False  # Whether there is a page of the demo shop to click through
     shadow: str = ""  # Folder's name of a run that is asked too, and heard by nobody; empty: none
     shadow_log: str = ""  # Path of the file to which both answers are added
+    watch: str = ""  # Folder of a watch, whose figures stand beside what is counted; empty: none
     late: float = LATE  # Seconds by which an event may be late
     minutes: float = (
         0.0  # For which a visit is kept after its last event; 0: longer than its silence

@@ -76,7 +76,7 @@ def settled(
     visits = f"file:{whole(where)}" if kind == "file" and where else settings.visits
     paths = {
         name: whole(getattr(settings, name))
-        for name in ("run", "runs", "keys", "verify", "audit", "shadow_log")
+        for name in ("run", "runs", "keys", "verify", "audit", "shadow_log", "watch")
     }
     return replace(settings, visits=visits, **paths)
 

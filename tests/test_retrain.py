@@ -1,0 +1,167 @@
+"""A registry of models and its gate: what is in use is whole, the way back is short, and a model that is no better stays out."""
+
+import json
+import shutil
+import threading
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import EARLY, here, QUICK
+
+from clickstream_conv.base.runs import Run
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.demo.changes import simulate_change
+from clickstream_conv.monitoring import model_registry as registry
+from clickstream_conv.monitoring.gate import gate_sentences, judge_challenger
+from clickstream_conv.pipeline.retrain_commands import challenger_parameters, unseen_rows
+from clickstream_conv.scoring.scorer import Scorer
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small") / "run"
+    quick_conversion(Run(folder), sessions=1_500)
+    return folder
+
+
+@pytest.fixture
+def models(small, tmp_path):
+    "A registry of two versions, the second in use."
+    place = tmp_path / "models"
+    for _ in range(2):
+        registry.use_version(place, registry.register_run(place, small))
+    return place
+
+
+def test_a_version_answers_as_the_run_did(small, models):
+    events = pl.read_parquet(small / "events.parquet").head(400)
+    one, other = (
+        Scorer.load(folder).score(events)[0] for folder in (small, models / registry.CURRENT)
+    )
+    assert one.equals(other)
+
+
+def test_the_way_back_takes_less_than_five_seconds(models):
+    began = time.perf_counter()
+    assert registry.roll_back(models) == ("0002", "0001")
+    assert registry.current_version(models) == "0001" and time.perf_counter() - began < 5
+
+
+def test_what_is_in_use_is_always_a_version(models):
+    "Whoever looks while versions change sees the one or the other."
+    seen, stop = set(), threading.Event()
+
+    def look():
+        while not stop.is_set():
+            seen.add((models / registry.CURRENT / "models" / "manifest.json").is_file())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for version in ["0001", "0002"] * 20:
+        registry.use_version(models, version)
+    stop.set()
+    reader.join()
+    assert seen == {True}
+
+
+def test_two_writers_refuse_each_other(models):
+    with (
+        registry._alone(models),
+        pytest.raises(ValueError, match="another process is changing"),
+    ):
+        registry.use_version(models, "0001")
+
+
+def test_what_cannot_answer_becomes_no_version(small, models, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(small, broken)
+    (broken / "models" / "conversion.skops").write_bytes(b"nothing")
+    with pytest.raises(ValueError):
+        registry.register_run(models, broken)
+    assert registry.versions_of(models) == ["0001", "0002"]
+
+
+def test_an_interrupted_copy_is_no_version(small, models):
+    (models / "versions" / ".0003.part").mkdir()
+    assert registry.versions_of(models) == ["0001", "0002"]
+    assert registry.register_run(models, small) == "0003"
+
+
+def test_a_line_of_history_that_was_cut_off_is_left_out(models):
+    before = registry.history_of(models)
+    with open(models / registry.HISTORY, "a") as file:
+        file.write('{"at": "2026')
+    assert registry.history_of(models) == before
+
+
+def test_a_name_that_is_no_version_is_refused(models):
+    for name in ("0009", "../../elsewhere"):
+        with pytest.raises(ValueError, match="has no version"):
+            registry.use_version(models, name)
+
+
+def rows_of(seed, noise, sessions=3_000, promise=1.0):
+    "Sessions as a champion and a challenger see them, each through noise of its own."
+    rng = np.random.default_rng(seed)
+    truth, names = rng.normal(-2.5, 1.3, sessions), np.arange(sessions).astype(str)
+    scores = {
+        name: promise_of / (1 + np.exp(-truth - rng.normal(0, of, sessions)))
+        for name, of, promise_of in (("champion", 0.8, 1.0), ("challenger", noise, promise))
+    }
+    happened = rng.random(sessions) < 1 / (1 + np.exp(-truth))
+    known = dict(session_id=names, visitor=names, landmark=np.ones(sessions, int))
+    return pl.DataFrame(known | scores | dict(converted=happened.astype(int)))
+
+
+def test_a_model_that_is_no_better_stays_out():
+    promoted = [judge_challenger(rows_of(s, 0.8), (0.3, 0.3), 60).promote for s in range(60)]
+    assert sum(promoted) <= 8  # at most 5 in 100 are expected; 8 of 60 come once in 100
+
+
+def test_a_better_model_comes_in_and_a_worse_one_does_not():
+    assert judge_challenger(rows_of(0, 0.1), (0.3, 0.3), 60).promote
+    assert not judge_challenger(rows_of(0, 2.0), (0.3, 0.3), 60).promote
+
+
+def test_probabilities_that_do_not_add_up_are_a_veto():
+    found = judge_challenger(rows_of(0, 0.1, promise=0.5), (0.3, 0.15), 60)
+    assert found.better and not found.promote
+    assert any("promise" in why for why in found.vetoes)
+
+
+def test_too_few_sessions_are_said_to_be_too_few():
+    found = judge_challenger(rows_of(1, 0.78, sessions=600), (0.3, 0.3), 60)
+    said = [sentence.text for sentence in gate_sentences(found)]
+    assert not found.better and found.power < 0.5
+    assert any("Wait for more" in text for text in said)
+
+
+def test_rows_without_both_outcomes_are_refused():
+    with pytest.raises(ValueError, match="nothing can be judged"):
+        judge_challenger(rows_of(0, 0.8).with_columns(converted=0), (0.3, 0.3), 20)
+
+
+def test_a_challenger_has_the_parameters_of_the_version_in_use():
+    record = dict(parameters=dict(source="demo", path="old.csv", seed=3, progress=True))
+    assert challenger_parameters(record, "new.csv") == dict(source="demo", path="new.csv", seed=3)
+
+
+def test_training_anew_from_the_log_to_the_gate(tmp_path):
+    log = simulate_change("steady", sessions=2_600, start="2026-01-05", days=60)
+    until = log["t"].min() + 40 * 86_400_000_000
+    old = log.filter(pl.col("t").max().over("session_id") < until)
+    for name, events in (("old", old), ("all", log)):
+        events.write_parquet(tmp_path / f"{name}.parquet")
+    words = ("run", "--source", "demo", "--path", "old.parquet", "--out", "run", "--no-report")
+    assert here(*words, *EARLY[:2], *QUICK, cwd=tmp_path).returncode == 0
+    assert here("models", "add", "--run", "run", cwd=tmp_path).returncode == 0
+    done = here("retrain", "--events", "all.parquet", "--judge-only", cwd=tmp_path)
+    assert done.returncode == 2, done.said
+    gate = json.loads((tmp_path / "models" / "runs" / "after-0001" / "gate.json").read_text())
+    assert "sessions that neither model has seen" in gate["headline"][0]
+    assert registry.current_version(tmp_path / "models") == "0001"
+    champion = Scorer.load(tmp_path / "run")
+    with pytest.raises(ValueError, match="nothing is left to judge by"):
+        unseen_rows(champion, champion)
