@@ -182,6 +182,17 @@ def test_everything_beside_one_machine(spark, run):
     )
 
 
+def test_kinds_of_visitors_are_learned_as_the_run_learned_them(spark, tmp_path):
+    "A run with kinds of visitors has their columns, and so have the rows that Spark makes of its events."
+    made = Run(str(tmp_path))
+    prepare(made, sessions=600)
+    build_sessions(made, kinds=2)
+    quick_conversion(made, sessions=600)
+    assert "kinds_log_odds" in load_sessions(made, "train")
+    found = scale_spark.spark_beside_one_machine(spark, made, trees=5)
+    assert found.loc["session rows", "largest_difference"] <= 1e-9
+
+
 def test_a_model_grown_on_spark_is_kept_like_any_other(spark, run):
     train, test = load_sessions(run, "train"), load_sessions(run, "test")
     there = scale_spark.fit_on_spark(

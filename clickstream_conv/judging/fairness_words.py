@@ -31,7 +31,7 @@ GAP_TITLES = {  # name of a gap: how it is called in a sentence
     "precision_difference": "precision",
     "calibration_ratio": "smallest over largest predicted over observed",
 }
-WITHIN = {  # gaps that a sentence leaves out where another says the same
+WITHIN = {  # gaps that a sentence leaves out: where the other is as large, or is the same in other words
     "demographic_parity_ratio": "demographic_parity_difference",
     "equalized_odds_difference": "equal_opportunity_difference",
 }
@@ -52,7 +52,14 @@ def _gap_figure(found: dict, name: str, part: str):
 
 def _listed(found: dict, names: list, part: str) -> tuple:
     "Gaps in words, and their figures."
-    own = [name for name in names if WITHIN.get(name) not in names]
+    gaps = found["gaps"]
+    own = [
+        name
+        for name in names
+        if WITHIN.get(name) not in names
+        or not name.endswith("_ratio")
+        and gaps[name] > gaps[WITHIN[name]]
+    ]
     figures = tuple(_gap_figure(found, name, part) for name in own)
     said = [
         f"{GAP_TITLES[name]} {'' if name.endswith('_ratio') else 'by '}{figure:.4f}"
@@ -60,7 +67,7 @@ def _listed(found: dict, names: list, part: str) -> tuple:
     ]
     return ", ".join(said), figures
 
-
+# %% ../../nbs/judging/11a_fairness_words.ipynb #7f7b77e7
 def _of_column(found: dict, part: str) -> Sentence:
     "Whether the groups of a column are shown to differ."
     groups = ", ".join(str(row["group"]) for row in found["groups"])
@@ -178,6 +185,13 @@ def _markdown(table: pd.DataFrame, corner: str) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _read_gaps(card: dict) -> str:
+    "How gaps are read, where visitors are known and where they are not."
+    if card["data"].get("test_sessions_of_visitors"):
+        return READ_GAPS
+    return READ_GAPS.replace("bootstrap over visitors", "bootstrap over sessions")
+
+# %% ../../nbs/judging/11a_fairness_words.ipynb #6f872711
 def fairness_part(
     card: dict,  # As made by model_card
 ) -> list:  # Parts of a Markdown page; none where no column is declared
@@ -189,7 +203,7 @@ def fairness_part(
     said = [one["text"] for one in card["findings"] if one["code"] in codes]
     return [
         "## Groups",
-        READ_GAPS,
+        _read_gaps(card),
         "\n".join(f"- {for_markdown(text)}" for text in said),
         *(_markdown(rates_by_group(found), found["column"]) for found in compared),
         _markdown(gaps_by_name(compared), "gap"),
