@@ -16,6 +16,7 @@ from clickstream_conv.features.outcomes import KEYS
 from clickstream_conv.features.sessions import build_sessions, learn_by_fold, load_sessions
 from clickstream_conv.models.fitting import make_model, probability
 from clickstream_conv.models.kept import load_model
+from clickstream_conv.monitoring.bins import bin_counts, bins_of, MISSING, NEW_WORDS, OTHERS
 from clickstream_conv.scale import (
     cluster as scale_cluster,
 )
@@ -150,6 +151,31 @@ def test_few_sessions_in_many_partitions(spark, run):
         ).toArrow()
     )
     assert_same(scores, Scorer.load(run).score(some).scores)
+
+
+def test_bins_are_counted_the_same(spark):
+    "Numbers and counts with null and NaN, words with null, rare ones and ones that training never saw."
+    rng, rows = np.random.default_rng(0), 400
+    price, clicks = rng.lognormal(3, 1, rows), rng.poisson(2, rows)
+    known = pl.DataFrame(dict(price=price, clicks=clicks, brand=rng.choice(list("aabbcde"), rows)))
+    binned = [
+        bins_of(column, most_words=2) if column.dtype == pl.String else bins_of(column)
+        for column in known
+    ]
+    row = pl.int_range(pl.len())
+    news = known.select(
+        price=pl.when(row % 7 == 0).then(None).when(row % 5 == 0).then(np.nan).otherwise("price"),
+        clicks=pl.when(row % 6 > 0).then(pl.col("clicks") + 1),
+        brand=pl.when(row % 9 == 0).then(pl.lit("z")).when(row % 4 > 0).then("brand"),
+    )
+    mine = bin_counts(news, binned)
+    of_word = dict(zip(binned[2].labels, mine["brand"]))
+    assert news["price"].is_nan().any() and mine["price"][-1] > news["price"].null_count() > 0
+    assert mine["clicks"][-1] > 0 and min(of_word[b] for b in (OTHERS, NEW_WORDS, MISSING)) > 0
+    theirs = bin_counts(spark.createDataFrame(news.to_arrow()), binned)
+    assert {name: found.tolist() for name, found in theirs.items()} == {
+        name: found.tolist() for name, found in mine.items()
+    }
 
 
 @pytest.mark.parametrize("landmarks", ("last", [1, 3]), ids=str)
