@@ -134,7 +134,7 @@ STEP = 1.2  # numbers of visitors are rounded down to a power of it, so that dra
 
 @dataclass
 class Standard:
-    "The training part, and what distances chance brings to samples of any size."
+    "The test part, and what distances chance brings to samples of any size."
 
     watched: WatchedColumns  # What is compared
     counts: VisitorCounts  # Of the training part, by visitor
@@ -227,5 +227,8 @@ def compared(
 def _most_moved(bins: Bins, before: np.ndarray, now: np.ndarray) -> dict:
     "The bin whose share moved most, and its shares."
     was, is_now = before / before.sum(), now / now.sum()
-    most = int(np.argmax(np.abs(is_now - was)))
+    moved = np.abs(is_now - was)
+    if bins.words is not None:
+        moved[-2:] *= 1.01  # of two that moved alike, what is new or missing says more
+    most = int(np.argmax(moved))
     return dict(bin=bins.labels[most], before=float(was[most]), now=float(is_now[most]))

@@ -57,7 +57,7 @@ class WatchReference:
 
     scorer: Scorer  # Of the run
     known: Known  # Its parts
-    inputs: Standard  # Columns of the training part
+    inputs: Standard  # Columns of the test part, by bins of the training part
     answers: Standard  # Probabilities of the test part
     usual: Usual | None  # What days bring
     by_row: Recalibration  # What probabilities mean
@@ -99,12 +99,12 @@ def watch_reference(
     weekly: float = WEEKLY_RATE,  # Of false alarms
     seed: int = 0,  # Of all draws
 ) -> WatchReference:
-    "What new periods are measured by: the training part, and the test part for what the model says."
+    "What new periods are measured by: bins of the training part, and the test part that they hold."
     known = known_of(scorer)
     return WatchReference(
         scorer=scorer,
         known=known,
-        inputs=standard_of(watched_inputs(known.train, scorer.features), known.train, seed),
+        inputs=standard_of(watched_inputs(known.train, scorer.features), known.test, seed),
         answers=standard_of(_watched_answers(known), known.test, seed),
         usual=usual_days(known.days),
         by_row=recalibration_of(known.test.rows, seed=seed),

@@ -11,7 +11,13 @@ from pathlib import Path
 
 from ..base.findings import as_kept
 from ..base.runs import Run, write_json
-from .alarms import keep_alarms, settle_alarms, told_before, WEEKLY_RATE
+from clickstream_conv.monitoring.alarms import (
+    Alarm,
+    keep_alarms,
+    settle_alarms,
+    told_before,
+    WEEKLY_RATE,
+)
 from .observed import Observed, read_news
 from clickstream_conv.monitoring.periods import (
     judged_period,
@@ -53,6 +59,13 @@ def _whole_days_of(news: Observed, scorer: Scorer, events: str) -> list:
     return days
 
 
+def _clearest(alarms: list, key: str) -> Alarm:
+    "The alarm that is told of several about the same: that of a week, else the first."
+    about = [alarm for alarm in alarms if alarm.key == key]
+    weeks = [alarm for alarm in about if alarm.period == "week"]
+    return (weeks or about)[0]
+
+
 def _own_lost(scorer: Scorer) -> float:
     "The share of rows that the run's own log lost."
     card = scorer.card
@@ -79,7 +92,7 @@ def watched(
     )
     looked = {(found["period"], found["name"]) for found in judged}
     keys, known = settle_alarms(alarms, looked, before or {})
-    new = [next(alarm for alarm in alarms if alarm.key == key) for key in keys]
+    new = [_clearest(alarms, key) for key in keys]
     figures = dict(
         log=scorer.card.title,
         outcome=scorer.outcome.title,
