@@ -8,11 +8,12 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from conftest import EARLY, here, QUICK
+from conftest import here
 
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.changes import simulate_change
+from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.monitoring import model_registry as registry
 from clickstream_conv.monitoring.gate import gate_sentences, judge_challenger
 from clickstream_conv.pipeline.retrain_commands import challenger_parameters, unseen_rows
@@ -148,20 +149,17 @@ def test_a_challenger_has_the_parameters_of_the_version_in_use():
     assert challenger_parameters(record, "new.csv") == dict(source="demo", path="new.csv", seed=3)
 
 
-def test_training_anew_from_the_log_to_the_gate(tmp_path):
-    log = simulate_change("steady", sessions=2_600, start="2026-01-05", days=60)
-    until = log["t"].min() + 40 * 86_400_000_000
-    old = log.filter(pl.col("t").max().over("session_id") < until)
-    for name, events in (("old", old), ("all", log)):
-        events.write_parquet(tmp_path / f"{name}.parquet")
-    words = ("run", "--source", "demo", "--path", "old.parquet", "--out", "run", "--no-report")
-    assert here(*words, *EARLY[:2], *QUICK, cwd=tmp_path).returncode == 0
-    assert here("models", "add", "--run", "run", cwd=tmp_path).returncode == 0
-    done = here("retrain", "--events", "all.parquet", "--judge-only", cwd=tmp_path)
+def test_training_anew_from_the_log_to_the_gate(run, tmp_path):
+    later = simulate_change("steady", sessions=600, start="2026-05-06", days=24, seed=1)
+    simulate(3_000).pipe(
+        lambda first: pl.concat([first, later.select(first.columns)])
+    ).write_parquet(tmp_path / "log.parquet")
+    assert here("models", "add", "--run", run, cwd=tmp_path).returncode == 0
+    done = here("retrain", "--events", "log.parquet", "--judge-only", cwd=tmp_path)
     assert done.returncode == 2, done.said
     gate = json.loads((tmp_path / "models" / "runs" / "after-0001" / "gate.json").read_text())
     assert "sessions that neither model has seen" in gate["headline"][0]
     assert registry.current_version(tmp_path / "models") == "0001"
-    champion = Scorer.load(tmp_path / "run")
+    champion = Scorer.load(run)
     with pytest.raises(ValueError, match="nothing is left to judge by"):
         unseen_rows(champion, champion)

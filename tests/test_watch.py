@@ -33,7 +33,7 @@ WEEK = dict(start="2026-05-11", days=7, at="2026-05-11")
 def shop(tmp_path_factory):
     "A run of a demo shop that stands still, what its new days are measured by, and a folder."
     folder = tmp_path_factory.mktemp("watch")
-    simulate_change("steady", sessions=8_000, start="2026-01-05", days=119).write_parquet(
+    simulate_change("steady", sessions=6_000, start="2026-01-05", days=119).write_parquet(
         folder / "log.parquet"
     )
     prepare(Run(folder / "run"), "demo", str(folder / "log.parquet"))
@@ -41,15 +41,21 @@ def shop(tmp_path_factory):
     return folder, watch_reference(Scorer.load(folder / "run"))
 
 
-def week_of(shop, change, sessions=470, seed=0, spoilt=None):
+LOOKS = {}  # weeks that several tests look at
+
+
+def week_of(shop, change, sessions=353, seed=0, spoilt=None):
     "What the watch says of a week in which something changes."
-    folder, reference = shop
-    events = simulate_change(change, sessions=sessions, seed=seed, **WEEK)
-    events = events if spoilt is None else spoilt(events)
-    events.write_parquet(folder / "week.parquet")
-    look = watched(reference, read_news(reference.scorer, str(folder / "week.parquet")), "week")
-    week = next(found for found in look.figures["periods"] if found["period"] == "week")
-    return look, week
+    asked = (change, sessions, seed, spoilt)
+    if asked not in LOOKS:
+        folder, reference = shop
+        events = simulate_change(change, sessions=sessions, seed=seed, **WEEK)
+        events = events if spoilt is None else spoilt(events)
+        events.write_parquet(folder / "week.parquet")
+        news = read_news(reference.scorer, str(folder / "week.parquet"))
+        LOOKS[asked] = watched(reference, news, "week")
+    look = LOOKS[asked]
+    return look, next(found for found in look.figures["periods"] if found["period"] == "week")
 
 
 def about(look):
@@ -91,14 +97,14 @@ def without_purchases(events):
 def test_other_visitors_leave_probabilities_right_and_lost_purchases_do_not(shop):
     kinds = {}
     for change, spoilt in (("mix", None), ("steady", without_purchases)):
-        look, _ = week_of(shop, change, sessions=5_000, spoilt=spoilt)
+        look, _ = week_of(shop, change, sessions=3_500, spoilt=spoilt)
         kinds[change] = next(one for one in look.sentences if one.code == "watch.kind").text
         assert ("outcomes: what probabilities mean" in about(look)) == (change == "steady")
     assert "concept shift" in kinds["steady"] and "concept shift" not in kinds["mix"]
 
 
 def test_the_estimate_holds_what_comes_where_only_visitors_change(shop):
-    _, week = week_of(shop, "mix", sessions=5_000)
+    _, week = week_of(shop, "mix", sessions=3_500)
     for name in ("roc_auc", "average_precision", "log_loss"):
         of = week["estimated"]
         assert of[f"{name}_low"] <= week["realised"][name] <= of[f"{name}_high"], name
@@ -116,7 +122,7 @@ def test_new_products_every_day_are_no_news_where_they_always_were(shop, tmp_pat
     log.write_parquet(tmp_path / "log.parquet")
     prepare(Run(tmp_path / "run"), "demo", str(tmp_path / "log.parquet"))
     quick_conversion(Run(tmp_path / "run"))
-    week = with_own_items(simulate_change("steady", sessions=470, **WEEK))
+    week = with_own_items(simulate_change("steady", sessions=353, **WEEK))
     week.write_parquet(tmp_path / "week.parquet")
     look = watch_log(tmp_path / "run", str(tmp_path / "week.parquet"))
     row = next(one for one in look.figures["periods"][-1]["inputs"] if one["column"] == "item_id")
@@ -125,7 +131,7 @@ def test_new_products_every_day_are_no_news_where_they_always_were(shop, tmp_pat
 
 
 def test_half_of_the_sessions_gone_is_told_by_their_number_alone(shop):
-    look, _ = week_of(shop, "steady", sessions=230)
+    look, _ = week_of(shop, "steady", sessions=170)
     assert about(look) == {"traffic: sessions"}
 
 
@@ -143,7 +149,7 @@ def test_rows_that_cannot_be_used_are_told_and_not_refused(shop):
 
 def test_unfinished_sessions_are_not_judged_by_their_outcome(shop):
     folder, reference = shop
-    events = simulate_change("steady", sessions=470, **WEEK)
+    events = simulate_change("steady", sessions=353, **WEEK)
     last = events["t"].max()
     cut = events.filter(pl.col("t") < last - 6 * 3_600_000_000)
     cut.write_parquet(folder / "cut.parquet")
@@ -157,7 +163,7 @@ def test_unfinished_sessions_are_not_judged_by_their_outcome(shop):
 def test_no_answer_depends_on_what_is_asked_beside(shop):
     "A day is judged the same whether other days are there or not."
     folder, reference = shop
-    events = simulate_change("mix", sessions=470, **WEEK)
+    events = simulate_change("mix", sessions=353, **WEEK)
     first = events.filter(pl.col("t").min().over("session_id") < pl.col("t").min() + 86_400_000_000)
     days = []
     for name, some in (("all", events), ("first", first)):
@@ -305,7 +311,7 @@ def test_what_cannot_be_watched_is_refused_in_a_sentence(shop, tmp_path):
 
 def test_part_of_a_day_is_no_day(shop, tmp_path):
     folder, _ = shop
-    events = simulate_change("steady", sessions=470, **WEEK)
+    events = simulate_change("steady", sessions=353, **WEEK)
     start = events["t"].min() + 10 * 3_600_000_000
     part = events.filter(
         pl.col("t").min().over("session_id").is_between(start, start + 3_600_000_000)
