@@ -355,6 +355,7 @@ def test_every_option_of_the_command_reaches_the_service(monkeypatch, tmp_path):
         demo=True,
         shadow="challenger",
         shadow_log="s.jsonl",
+        watch="watched",
         origins="https://a.example,https://b.example",
         late=7.0,
         minutes=9.0,

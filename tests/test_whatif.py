@@ -423,9 +423,10 @@ def kept(page, folder, name):
     page.keyboard.press("Control+s")
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
-        saved = json.loads((folder / f"{name}.ipynb").read_text(encoding="utf-8"))
-        if saved["cells"][-1].get("outputs"):
-            return
+        with contextlib.suppress(json.JSONDecodeError):  # it is being written
+            saved = json.loads((folder / f"{name}.ipynb").read_text(encoding="utf-8"))
+            if saved["cells"][-1].get("outputs"):
+                return
         time.sleep(0.2)
     pytest.fail(f"{name} was not saved: {errors(page)}")
 
