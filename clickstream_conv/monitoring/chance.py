@@ -108,7 +108,7 @@ class Chance:
 
 
 def distances_by_chance(
-    known: VisitorCounts,  # Of the training part
+    known: VisitorCounts,  # Of the part that a sample is compared with
     visitors: int,  # Of the sample that is judged
     # The same by visitor and period, where a sample is one period long
     within: VisitorCounts | None = None,
@@ -117,7 +117,7 @@ def distances_by_chance(
     distance: str = "psi",  # One of DISTANCES
     before: np.ndarray | None = None,  # Training parts, as drawn; None: they are drawn here
 ) -> Chance:
-    "Distances of samples of the same visitors: each draw is one sample against one training part."
+    "Distances of samples of the same visitors: each draw is one sample against one known part."
     if before is None:
         before = drawn_counts(known, len(known.visitors), draws, seed)
     now = drawn_counts(within or known, visitors, len(before), seed + 1)
@@ -125,7 +125,7 @@ def distances_by_chance(
     return Chance(drawn.mean(axis=0), drawn.var(axis=0, ddof=1))
 
 # %% ../../nbs/monitoring/02_chance.ipynb #2dafee2b
-FEWEST_PERIODS = 8  # days, or weeks, of the training part that tell how they differ
+FEWEST_PERIODS = 8  # days, or weeks, of the known part that tell how they differ
 
 
 def widened(
@@ -133,7 +133,7 @@ def widened(
     # (periods, columns) distance of each training period, over the mean that chance brings it
     ratios: np.ndarray,
 ) -> Chance:
-    "Chance as the periods of the training part show it, where they differ by more than draws of visitors do."
+    "Chance as the periods of the known part show it, where they differ by more than draws of visitors do."
     if len(ratios) < FEWEST_PERIODS:
         return chance
     more = np.maximum(ratios.mean(axis=0), 1.0)

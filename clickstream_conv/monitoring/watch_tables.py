@@ -44,7 +44,7 @@ def columns_table(
     figures: dict,  # Of a watch
     most: int = MOST_ROWS,  # Rows
 ) -> pd.DataFrame:  # Words; of the last week, or the last day where no week was judged
-    "Columns beside the training part."
+    "Columns beside the test part."
     found = last_week(figures) or figures["periods"][-1]
     rows = _strongest_first(pd.DataFrame(found["inputs"])).head(most)
     titles = [changed_title(of, name) for of, name in zip(rows["of"], rows["column"])]
