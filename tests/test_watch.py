@@ -135,6 +135,27 @@ def test_half_of_the_sessions_gone_is_told_by_their_number_alone(shop):
     assert about(look) == {"traffic: sessions"}
 
 
+def test_a_day_on_which_nobody_came_is_told(shop):
+    def silent(events):
+        day = (pl.col("t").min().over("session_id") // 86_400_000_000).rank("dense")
+        return events.filter(day != 3)
+
+    look, week = week_of(shop, "steady", spoilt=silent)
+    days = [found for found in look.figures["periods"] if found["period"] == "day"]
+    assert [found["sessions"] == 0 for found in days] == [n == 2 for n in range(7)]
+    told = [alarm for alarm in look.alarms if alarm.key == "traffic: sessions"]
+    assert [alarm.name for alarm in told if alarm.period == "day"] == ["2026-05-13"]
+    assert "0 sessions" in told[0].text and len(week["days"]) == 7
+
+
+def test_sessions_of_the_run_itself_are_no_news(shop):
+    folder, reference = shop
+    look = watch_log(reference, str(folder / "log.parquet"))
+    said = [one for one in look.sentences if one.code == "watch.known"]
+    assert said and said[0].figures[0].value == look.figures["known"] > 5_000
+    assert week_of(shop, "steady")[0].figures["known"] == 0
+
+
 def test_rows_that_cannot_be_used_are_told_and_not_refused(shop):
     def spoilt(events):
         gone = pl.col("session_id").hash(seed=0) % 10 == 0

@@ -128,11 +128,18 @@ def estimated_figures(
 
 # %% ../../nbs/monitoring/06_estimated.ipynb #f18d2e82
 def as_decisions(
-    sessions: pl.DataFrame,  # session_id, visitor, highest, converted
-) -> pl.DataFrame:  # The same as rows: probability, landmark
-    "Sessions as rows with one answer each; those that were never at risk are none."
-    decided = sessions.filter(pl.col("highest").is_not_null())
-    return decided.with_columns(probability="highest", landmark=pl.lit(1, pl.Int64))
+    rows: pl.DataFrame,  # session_id, visitor, landmark, probability, converted
+    by_session: bool = True,  # Whether a session is decided once; of a question about the next event each row is
+) -> (
+    pl.DataFrame
+):  # Likewise; of sessions that are decided once the highest probability, at landmark 1
+    "What is decided at a threshold."
+    if not by_session:
+        return rows
+    highest = rows.group_by("session_id", maintain_order=True).agg(
+        pl.col("visitor").first(), pl.col("probability").max(), pl.col("converted").last()
+    )
+    return highest.with_columns(landmark=pl.lit(1, pl.Int64))
 
 
 def _of_threshold() -> list:
@@ -141,13 +148,12 @@ def _of_threshold() -> list:
 
 
 def estimated_at_threshold(
-    sessions: pl.DataFrame,  # session_id, visitor, highest
-    meaning: Recalibration,  # Of the highest probability of a session
+    rows: pl.DataFrame,  # As made by as_decisions
+    meaning: Recalibration,  # Of such probabilities
     threshold: float,  # Flagged from here on
     seed: int = 0,  # Of the outcomes that are drawn
 ) -> dict:  # share_flagged, which is known; the others with their ends
     "What a threshold will turn out to have done."
-    rows = as_decisions(sessions)
     found = estimated_figures(rows, meaning, threshold, seed)
     wanted = [f"{name}{end}" for name in _of_threshold() for end in ("", "_low", "_high")]
     flagged = (rows["probability"] >= threshold).mean()

@@ -11,32 +11,20 @@ import json
 import os
 import shutil
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
+from ..base.runs import one_writer
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/monitoring/20_model_registry.ipynb #846c4b1f
 CURRENT, VERSIONS, HISTORY = "current", "versions", "history.jsonl"  # in the folder of a registry
 
 
-@contextmanager
 def _alone(registry: Path):
     "Hold a registry for one writer."
-    from filelock import FileLock, Timeout
-
     registry.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(registry / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"another process is changing {registry}. Wait for it to end, and repeat the command"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    said = f"another process is changing {registry}. Wait for it to end, and repeat the command"
+    return one_writer(registry / ".lock", said)
 
 
 def versions_of(

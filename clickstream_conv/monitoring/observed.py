@@ -80,18 +80,17 @@ def with_visitor(
     return named.with_columns(pl.col("visitor").fill_null(pl.col("session_id")))
 
 # %% ../../nbs/monitoring/03_observed.ipynb #547639d1
-def _decisions(rows: pl.DataFrame, by_session: bool) -> pl.DataFrame:
-    "The highest probability of each session, what it came to; of questions about rows only the last one."
-    last = (
+def _answers_by_session(rows: pl.DataFrame) -> pl.DataFrame:
+    "The highest probability of each session, and what it came to."
+    return (
         rows.sort("landmark")
         .group_by("session_id", maintain_order=True)
         .agg(
-            highest=pl.col("probability").max() if by_session else pl.col("probability").last(),
+            highest=pl.col("probability").max(),
             converted=pl.col("converted").last(),
             revenue=pl.col("revenue").first(),
         )
     )
-    return last
 
 # %% ../../nbs/monitoring/03_observed.ipynb #e537a92a
 def answered_rows(
@@ -116,8 +115,8 @@ def observed(
     "Sessions with their rows and events."
     spans = _spans(events, scorer.card.time_zone)
     gap = getattr(scorer.rules, "gap_minutes", None) or GAP_MINUTES
-    decided = _decisions(rows, scorer.outcome.decided_by == "sessions")
-    sessions = spans.join(decided, on="session_id", how="left", maintain_order="left")
+    answers = _answers_by_session(rows)
+    sessions = spans.join(answers, on="session_id", how="left", maintain_order="left")
     sessions = sessions.with_columns(_finished=pl.col("last") + gap * 60_000_000 <= end).drop(
         "last"
     )

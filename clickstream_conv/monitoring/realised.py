@@ -34,13 +34,12 @@ def realised_figures(
 
 
 def realised_at_threshold(
-    sessions: pl.DataFrame,  # highest, converted, visitor: of finished sessions
+    rows: pl.DataFrame,  # As made by as_decisions, of finished sessions
     threshold: float,  # Flagged from here on
     seed: int = 0,  # Of the draws
 ) -> dict:  # As figures_at_threshold has it
     "What the threshold did."
-    decided = sessions.filter(pl.col("highest").is_not_null())
-    y, p, who = (decided[name].to_numpy() for name in ("converted", "highest", "visitor"))
+    y, p, who = (rows[name].to_numpy() for name in ("converted", "probability", "visitor"))
     return figures_at_threshold(y, p, who, threshold, resamples=RESAMPLES, seed=seed)
 
 # %% ../../nbs/monitoring/07_realised.ipynb #75764542

@@ -161,8 +161,8 @@ def followed_at_threshold() -> list:  # Names
 def last_week(
     figures: dict,  # Of a watch
 ) -> dict | None:  # None: none was judged
-    "The last week that was judged."
-    weeks = [found for found in figures["periods"] if found["period"] == "week"]
+    "The last week that was judged and in which somebody came."
+    weeks = [found for found in figures["periods"] if "estimated" in found]
     return weeks[-1] if weeks else None
 
 
@@ -220,7 +220,7 @@ def _quality(week: dict) -> Sentence:
         )
     if week["realised"].get("roc_auc") is None:
         few = exact_count(week["realised"]["converted"], "session rows that convert", where)
-        text += f"; {few:,.0f} of its session rows converted, too few for another figure"
+        text += f"; {few:,.0f} of its session rows convert, too few to say what it was"
         return Sentence("watch.quality", text, (estimate, few), names=(week["name"],))
     realised = figure_of(
         week["realised"], "roc_auc", f"{metric.title}, realised", metric.unit, where
@@ -310,6 +310,18 @@ def _of_groups(week: dict) -> list:
     return [_of_column(week, one) for one in week.get("groups", [])]
 
 # %% ../../nbs/monitoring/11_told.ipynb #0bd92eb4
+def _known_already(figures: dict) -> list:
+    "Sessions of the run's own log are no news."
+    if not (known := figures["known"]):
+        return []
+    text = (
+        f"{count_in_words(known, 'session')} of these are in the run's own log, too: what is said of them is no news."
+        " Give the days after it"
+    )
+    counted = exact_count(known, "sessions", "in the run's own log, too")
+    return [Sentence("watch.known", text, (counted,), "caution")]
+
+
 def _tracker_hint(figures: dict) -> list:
     "Where values went missing or words are new, the tracker is looked at first."
     rows = [
@@ -335,7 +347,7 @@ def watch_sentences(
     alarms: list,  # Of Alarm, of all periods
 ) -> list:  # Of Sentence
     "What has changed, whether it matters, what to do."
-    said = [_verdict(figures, alarms), *_tracker_hint(figures)]
+    said = [_verdict(figures, alarms), *_known_already(figures), *_tracker_hint(figures)]
     week = last_week(figures)
     if week is None:
         text = "no week is over yet, or has four whole days: its quality is judged then"

@@ -26,13 +26,14 @@ def whole_days(
     seen: Observed,  # Sessions with their days
     zone: str,  # Of the log's clock
 ) -> list:  # Dates in order
-    "The days that a log has from end to end."
-    days = sorted(seen.sessions["_day"].unique().to_list())
+    "The days that a log has from end to end, those on which nobody came among them."
     first, last = (_local(moment, zone) for moment in (seen.sessions["start"].min(), seen.end))
-    begun = days if first.hour < WHOLE_FROM else [day for day in days if day > first.date()]
-    if last.hour >= WHOLE_TO:
-        return [day for day in begun if day <= last.date()]
-    return [day for day in begun if day < last.date()]
+    begin, end = first.date(), last.date()
+    if first.hour >= WHOLE_FROM:
+        begin += timedelta(days=1)
+    if last.hour < WHOLE_TO:
+        end -= timedelta(days=1)
+    return [begin + timedelta(days=n) for n in range((end - begin).days + 1)]
 
 
 def _local(moment: int, zone: str):
@@ -58,7 +59,13 @@ def usual_days(
     days: pl.DataFrame,  # _day, sessions: of a log, its first and last day among them
 ) -> Usual | None:  # None: too few days
     "What days of a log bring."
-    known = days.sort("_day").slice(1, max(len(days) - 2, 0)).tail(RECENT_DAYS)
+    if days.is_empty():
+        return None
+    every = pl.DataFrame(
+        {"_day": pl.date_range(days["_day"].min(), days["_day"].max(), eager=True)}
+    )
+    counted = every.join(days, on="_day", how="left").with_columns(pl.col("sessions").fill_null(0))
+    known = counted.sort("_day").slice(1, max(len(counted) - 2, 0)).tail(RECENT_DAYS)
     if len(known) < FEWEST_DAYS:
         return None
     weekday, counts = (

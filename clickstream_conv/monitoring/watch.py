@@ -9,6 +9,8 @@ __all__ = ['Watch', 'watched', 'watch_log', 'keep_watch']
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import polars as pl
+
 from ..base.findings import as_kept
 from ..base.runs import Run, write_json
 from clickstream_conv.monitoring.alarms import (
@@ -72,6 +74,13 @@ def _own_lost(scorer: Scorer) -> float:
     return card.rejected / max((card.events or 0) + card.rejected, 1)
 
 # %% ../../nbs/monitoring/12_watch.ipynb #606e4aac
+def _known_sessions(reference: WatchReference, news: Observed) -> int:
+    "How many of the sessions are in the run's own log."
+    parts = (reference.known.train.sessions, reference.known.test.sessions)
+    own = pl.concat([part.select("session_id") for part in parts])
+    return len(news.sessions.join(own, on="session_id", how="semi"))
+
+
 def watched(
     reference: WatchReference,  # Of the run
     news: Observed,  # New sessions
@@ -99,6 +108,7 @@ def watched(
         weekly_rate=reference.weekly,
         share=news.share,
         programs=news.programs,
+        known=_known_sessions(reference, news),
         first=str(days[0]),
         last=str(days[-1]),
         rows=lost,

@@ -40,12 +40,20 @@ def _strongest_first(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[order].reset_index(drop=True)
 
 
+def _last_day(figures: dict) -> dict | None:
+    "The last period on which somebody came."
+    some = [found for found in figures["periods"] if found["inputs"]]
+    return some[-1] if some else None
+
+
 def columns_table(
     figures: dict,  # Of a watch
     most: int = MOST_ROWS,  # Rows
 ) -> pd.DataFrame:  # Words; of the last week, or the last day where no week was judged
     "Columns beside the test part."
-    found = last_week(figures) or figures["periods"][-1]
+    found = last_week(figures) or _last_day(figures)
+    if found is None:
+        return pd.DataFrame()
     rows = _strongest_first(pd.DataFrame(found["inputs"])).head(most)
     titles = [changed_title(of, name) for of, name in zip(rows["of"], rows["column"])]
     for name, form in FORMS.items():

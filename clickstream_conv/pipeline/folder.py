@@ -8,7 +8,6 @@ __all__ = ['RUN_FILES', 'OUR_FOLDERS', 'REPORT', 'refuse_foreign', 'claim', 'dro
 
 # %% ../../nbs/pipeline/03_folder.ipynb #82536775
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 # %% ../../nbs/pipeline/03_folder.ipynb #31645033
@@ -146,21 +145,11 @@ def sweep(
     shutil.rmtree(inside(folder, ".spill"), ignore_errors=True)
 
 # %% ../../nbs/pipeline/03_folder.ipynb #86d8cfcc
-@contextmanager
 def locked(
     folder: Path,  # A run's folder
-):
+):  # A context
     "Hold a folder for one run."
-    from filelock import FileLock, Timeout
+    from clickstream_conv.base.runs import one_writer
 
-    lock = FileLock(folder / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"another run is under way in {folder}. Wait for it to end, or choose another folder with --out"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    said = f"another run is under way in {folder}. Wait for it to end, or choose another folder with --out"
+    return one_writer(folder / "run.lock", said)

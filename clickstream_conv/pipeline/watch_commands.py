@@ -53,7 +53,7 @@ def watch_page(
 
     with brief_folder() as work:
         shutil.copyfile(out / "notebooks" / f"{WATCH}.ipynb", work / "index.ipynb")
-        site = Site(title, fold="all", summaries=False)
+        site = Site(title[:1].upper() + title[1:], fold="all", summaries=False)
         return build_site({"": [work / "index.ipynb"]}, out / "site", site)
 
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #ef04468a
@@ -111,7 +111,7 @@ def look_and_tell(
                 keep_alarms(Run(out), before)
                 raise
         if report:
-            say(f"page: {watch_page(out, figures['log'].capitalize())}")
+            say(f"page: {watch_page(out, figures['log'])}")
         say(f"figures: {out / 'metrics' / 'watch.json'}")
     return bool(new)
 

@@ -258,7 +258,7 @@ async def metrics(
         self.service.counts.visits.set(await run_in_threadpool(len, self.service.visits))
     page = await run_in_threadpool(self.service.counts.page)
     if folder := self.service.settings.watch:
-        page += (await run_in_threadpool(watch_lines, folder)).encode()
+        page += await run_in_threadpool(watch_lines, folder)
     return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 # %% ../../nbs/serving/08_api.ipynb #e4fae13b

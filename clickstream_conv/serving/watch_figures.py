@@ -48,28 +48,25 @@ def _all_figures(found: dict) -> Iterator[tuple]:
         yield from _of_week(weeks[-1])
 
 # %% ../../nbs/serving/05e_watch_figures.ipynb #ca663d52
-def _label(value: str) -> str:
-    "A value of a label as Prometheus reads it."
-    return str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
 def watch_lines(
     folder: str | Path,  # Of a watch
-) -> str:  # Lines for Prometheus; a comment where there is nothing yet
+) -> bytes:  # Lines for Prometheus; none where there is nothing yet
     "The figures of the last look at new days."
-    file = Path(folder) / WATCHED
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    file, registry, gauges = Path(folder) / WATCHED, CollectorRegistry(), {}
+    if not file.is_file():
+        return b""
     try:
         found = list(_all_figures(json.loads(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, KeyError, TypeError):
-        return "# the watch has not looked yet\n"
-    lines, begun = [], set()
+    except (ValueError, KeyError, TypeError):
+        return f"# {file} is damaged; the next look at new days makes it anew\n".encode()
     for name, labels, value in found:
         if not isinstance(value, (int, float)):
             continue
-        full = f"clickstream_conv_watch_{name}"
-        if name not in begun:
-            lines += [f"# HELP {full} {HELP[name]}", f"# TYPE {full} gauge"]
-            begun.add(name)
-        said = ",".join(f'{key}="{_label(one)}"' for key, one in labels.items())
-        lines.append(f"{full}{{{said}}} {float(value)!r}" if said else f"{full} {float(value)!r}")
-    return "\n".join(lines) + "\n"
+        if name not in gauges:
+            full = f"clickstream_conv_watch_{name}"
+            gauges[name] = Gauge(full, HELP[name], [*labels], registry=registry)
+        gauge = gauges[name].labels(**labels) if labels else gauges[name]
+        gauge.set(value)
+    return generate_latest(registry)
