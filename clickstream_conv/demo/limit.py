@@ -149,6 +149,7 @@ def best_prediction(
     events,  # A log of the demo shop, pandas or Polars
     landmarks: list | tuple = (1, 2, 3, 5, 8, 13),  # Numbers of events seen
     shop: Shop | None = None,  # The demo shop if not given
+    onward: Shop | None = None,  # The shop in which they go on from there; the same if not given
 ) -> (
     pl.DataFrame
 ):  # `session_id`, `landmark`, `probability` of a purchase after it and expected `revenue` after it
@@ -157,7 +158,7 @@ def best_prediction(
     for step, rows, standing, joint in read_steps(events, wanted[-1], shop):
         if step not in wanted:
             continue
-        probability, revenue = _predict(standing, joint, shop)
+        probability, revenue = _predict(standing, joint, onward or shop)
         found.append(
             rows.select("session", "session_id", landmark="step").with_columns(
                 probability=pl.Series(probability, dtype=pl.Float64),
@@ -172,6 +173,7 @@ def continue_session(
     times: int = 5_000,  # How many continuations
     seed: int = 0,  # The same seed gives the same continuations
     shop: Shop | None = None,  # The demo shop if not given
+    onward: Shop | None = None,  # The shop in which it goes on; the same if not given
 ) -> pl.DataFrame:  # `kind`, `converted` and `revenue`, one row a continuation
     "What might follow: continuations of one session."
     shop, rng = shop or make_shop(), np.random.default_rng(seed)
@@ -181,7 +183,8 @@ def continue_session(
             f"{len(rows)} sessions go on after these events; pass the first events of one session that has not bought"
         )
     kind = draw_places(np.tile(softmax(joint, axis=0).T, (times, 1)), rng)
-    session, action, item, _, _ = walk(standing.take(np.zeros(times, int)), kind, shop, rng)
+    here = standing.take(np.zeros(times, int))
+    session, action, item, _, _ = walk(here, kind, onward or shop, rng)
     bought = action == PURCHASE
     revenue = np.bincount(session[bought], weights=shop.price[item[bought]], minlength=times)
     return pl.DataFrame(

@@ -229,6 +229,7 @@ FOLDERS = {  # folder of notebooks: what it is about; none imports from a later 
     "app": "app",
     "serving": "the service",
     "monitoring": "the watch",
+    "experiments": "experiments",
     "scale": "speed and Spark",
     "audit": "second opinion",
     "pipeline": "runs and commands",
