@@ -47,6 +47,7 @@ EXTRAS |= {
     "mcp": ("mcp", "matplotlib", "shap"),
     "spark": ("pyspark",),
     "databases": ("psycopg",),
+    "experiments": ("tea_tasting", "matplotlib"),
 }
 
 # %% ../../nbs/base/07_extras.ipynb #a0df8518

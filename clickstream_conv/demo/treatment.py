@@ -243,7 +243,7 @@ def best_effect(
     found |= of_control
     found |= {f"{name}_treated": column for name, column in of_treated.items()}
     found |= {f"{name}_effect": of_treated[name] - of_control[name] for name in of_control}
-    return pl.DataFrame(found)
+    return pl.from_dict(found)
 
 # %% ../../nbs/demo/10_treatment.ipynb #93ae931c
 def exact_policy(

@@ -70,16 +70,16 @@ def _refuse_looks(shares: np.ndarray) -> None:
 
 
 def spending_bounds(
-    shares: list,  # Share of the planned information at each look, rising
+    shares,  # Share of the planned information at each look, rising
     alpha: float = 0.05,  # Of both sides together
 ) -> np.ndarray:  # Bound of the standardised difference at each look
     "How far a standardised difference must be from 0 at each planned look (Armitage, McPherson and Rowe 1969)."
-    shares = np.asarray(shares, float)
-    _refuse_looks(shares)
-    budget = np.diff(spent(shares, alpha), prepend=0.0)
+    looks = np.asarray(shares, float)
+    _refuse_looks(looks)
+    budget = np.diff(spent(looks, alpha), prepend=0.0)
     unit, weight = np.polynomial.legendre.leggauss(NODES)
     places, mass, before, bounds = np.zeros(1), np.ones(1), 0.0, []
-    for share, error in zip(shares, budget):
+    for share, error in zip(looks, budget):
         spread = np.sqrt(share - before)
 
         def left_over(far, places=places, mass=mass, spread=spread, error=error):

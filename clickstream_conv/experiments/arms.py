@@ -20,7 +20,9 @@ def checked_shares(
 ) -> dict:  # The same
     "Shares that are positive and add up to one."
     if len(shares) < 2:
-        raise ValueError(f"an experiment needs two arms or more; there is {', '.join(shares) or 'none'}")
+        raise ValueError(
+            f"an experiment needs two arms or more; there is {', '.join(shares) or 'none'}"
+        )
     for arm, share in shares.items():
         if not share > 0:
             raise ValueError(f"the share of arm {arm!r} is {share:g}; it must be above 0")
@@ -74,7 +76,9 @@ def sample_ratio(
 
     missing = sorted(set(counts) - set(shares))
     if missing:
-        raise ValueError(f"arm {missing[0]!r} has no share; give one to each of {', '.join(counts)}")
+        raise ValueError(
+            f"arm {missing[0]!r} has no share; give one to each of {', '.join(counts)}"
+        )
     whole = sum(counts.values())
     expected = {arm: whole * share for arm, share in checked_shares(shares).items()}
     came = [counts.get(arm, 0) for arm in expected]

@@ -18,15 +18,21 @@ ANSWERS = ("probability", "revenue")  # what the model says of a visit
 def seen_before(
     events: pl.DataFrame,  # Canonical events with visitor
     exposures: Exposures,  # Who was put in which arm, and when
-) -> pl.DataFrame:  # The events of each unit's visit that was going on, up to the exposure; with unit
+) -> (
+    pl.DataFrame
+):  # The events of each unit's visit that was going on, up to the exposure; with unit
     "What a model may know of each unit."
     who = "visitor" if exposures.by == VISITOR else "session_id"
-    known = exposures.rows.select("unit", "exposed")
-    own = events.with_columns(unit=pl.col(who).cast(pl.String)).join(known, on="unit", how="inner")
-    seen = own.filter(pl.col("t") <= pl.col("exposed")).sort("unit", "t", "step", maintain_order=True)
-    last = seen.group_by("unit", maintain_order=True).agg(_last=pl.col("session_id").last())
-    kept = seen.join(last, on="unit", how="left", maintain_order="left")
-    return kept.filter(pl.col("session_id") == pl.col("_last")).drop("_last", "exposed")
+    known = exposures.rows.select("_unit", "_exposed")
+    own = events.with_columns(_unit=pl.col(who).cast(pl.String)).join(
+        known, on="_unit", how="inner"
+    )
+    seen = own.filter(pl.col("t") <= pl.col("_exposed")).sort(
+        "_unit", "t", "step", maintain_order=True
+    )
+    last = seen.group_by("_unit", maintain_order=True).agg(_last=pl.col("session_id").last())
+    kept = seen.join(last, on="_unit", how="left", maintain_order="left")
+    return kept.filter(pl.col("session_id") == pl.col("_last")).drop("_last", "_exposed")
 
 # %% ../../nbs/experiments/03_covariates.ipynb #90456391
 def _learned_units(scorer: Scorer, seen: pl.DataFrame) -> list:
@@ -36,33 +42,39 @@ def _learned_units(scorer: Scorer, seen: pl.DataFrame) -> list:
         return []
     names = learned["session_id"].cast(pl.String).unique()
     own = pl.col("session_id").cast(pl.String).is_in(names.implode())
-    return seen.filter(own)["unit"].unique().to_list()
+    return seen.filter(own)["_unit"].unique().to_list()
 
 
 def _answers(scorer: Scorer, sound: pl.DataFrame) -> pl.DataFrame:
     "What the model says after all events of each visit; unit, probability, revenue."
     scores = pl.DataFrame(schema=dict(session_id=pl.String))
     if len(sound):
-        asked = sound.drop("unit", "visitor")
+        asked = sound.drop("_unit", "visitor")
         scores = scorer.score(asked, landmarks="now").scores
-    whose = sound.select("session_id", "unit").unique()
+    whose = sound.select("session_id", "_unit").unique()
     answers = scores.with_columns(pl.col("session_id").cast(whose.schema["session_id"]))
-    absent = [pl.lit(None, pl.Float64).alias(name) for name in ANSWERS if name not in scores.columns]
+    absent = [
+        pl.lit(None, pl.Float64).alias(name) for name in ANSWERS if name not in scores.columns
+    ]
     found = answers.join(whose, on="session_id", how="inner").with_columns(absent)
-    return found.select("unit", *(pl.col(name).cast(pl.Float64) for name in ANSWERS))
+    return found.select("_unit", *(pl.col(name).cast(pl.Float64) for name in ANSWERS))
 
 
 def said_before(
     scorer: Scorer,  # Of a run that was made before the experiment, or of other visits
     events: pl.DataFrame,  # Canonical events with visitor
     exposures: Exposures,  # Who was put in which arm, and when
-) -> pl.DataFrame:  # unit, probability, revenue (null where nothing is known), learned; a row a unit
+) -> (
+    pl.DataFrame
+):  # unit, probability, revenue (null where nothing is known), learned; a row a unit
     "What the model says of each unit at its exposure; nothing of visits that it has learned from."
     seen = seen_before(events, exposures)
-    learned = pl.col("unit").is_in(_learned_units(scorer, seen))
+    learned = pl.col("_unit").is_in(_learned_units(scorer, seen))
     answers = _answers(scorer, seen.filter(~learned))
-    units = exposures.rows.select("unit")
-    return units.join(answers, on="unit", how="left", maintain_order="left").with_columns(learned=learned)
+    units = exposures.rows.select("_unit")
+    return units.join(answers, on="_unit", how="left", maintain_order="left").with_columns(
+        _learned=learned
+    )
 
 # %% ../../nbs/experiments/03_covariates.ipynb #51d61dab
 def filled_with_mean(

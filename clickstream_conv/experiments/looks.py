@@ -12,7 +12,7 @@ import polars as pl
 from scipy.stats import chi2, norm
 
 from .anytime import anytime_interval, FEWEST_CONVERTED, spending_bounds
-from .compare import compared, Sample
+from .compare import arms_compared, Sample
 from .plan import Plan, PLANNED
 from .units import DAY
 
@@ -21,7 +21,7 @@ NO_END = dict(anytime_low=None, anytime_high=None)
 
 
 def with_anytime(
-    row: dict,  # As made by compared
+    row: dict,  # As made by arms_compared
     converted: int,  # Of the arm that has fewer
     plan: Plan,  # What was stated
 ) -> dict:  # With anytime_low and anytime_high; None before enough have converted
@@ -38,7 +38,7 @@ def fewest_converted(
     arms: tuple,  # Control and another
 ) -> int:  # Units that converted, of the arm that has fewer
     "How much a look rests on."
-    return min(int(units.filter(pl.col("arm") == arm)["conversion"].sum()) for arm in arms)
+    return min(int(units.filter(pl.col("_arm") == arm)["_conversion"].sum()) for arm in arms)
 
 # %% ../../nbs/experiments/08_looks.ipynb #f4113f47
 def planned_bounds(
@@ -51,11 +51,14 @@ def planned_bounds(
         return found
     came = np.array([row["units"] + row["units_control"] for row in rows]) / plan.units
     wanted = np.arange(1, plan.looks + 1) / plan.looks
-    places = sorted({int(np.argmax(came >= share)) for share in wanted if (came >= share).any()})
-    shares = np.minimum(came[places], 1.0)
-    shares, own = np.unique(shares, return_index=True)
-    for place, bound in zip(own, spending_bounds(shares, plan.alpha) if len(shares) else ()):
-        found[places[place]] = float(bound)
+    reached = wanted[wanted <= came.max()]
+    if not len(reached):
+        return found
+    places = np.unique(np.searchsorted(came, reached))
+    shares, first = np.unique(np.minimum(came[places], 1.0), return_index=True)
+    bounds = spending_bounds(shares, plan.alpha)
+    for place, bound in zip(places[first], bounds):
+        found[place] = float(bound)
     return found
 
 
@@ -77,36 +80,54 @@ FEWEST_DAYS = 4  # with an effect each
 def _line(days: np.ndarray, effects: np.ndarray, ses: np.ndarray) -> tuple:
     "Slope of a weighted line and its standard error."
     weight = ses**-2.0
-    middle = (weight * days).sum() / weight.sum()
-    spread = (weight * (days - middle) ** 2).sum()
-    return (weight * (days - middle) * effects).sum() / spread, spread**-0.5
+    from_middle = days - np.average(days, weights=weight)
+    spread = (weight * from_middle**2).sum()
+    slope = (weight * from_middle * effects).sum() / spread
+    return slope, spread**-0.5
 
 
+def _per_half(found: dict) -> float:
+    "What the standard deviation of a unit is multiplied by for the standard error of a difference."
+    return (1 / found["units"] + 1 / found["units_control"]) ** 0.5
+
+
+def _effects_by_day(sample: Sample, day: pl.Series, arms: tuple, spread: float) -> pl.DataFrame:
+    "day, effect and se of the days on which both arms came."
+    rows = []
+    for one in sorted(set(day)):
+        own = Sample(sample.metric, sample.units.filter(day == one))
+        found = arms_compared(own, *arms, covariate=False)
+        if found["effect"] is not None:
+            se = spread * _per_half(found)
+            rows.append(dict(day=int(one), effect=found["effect"], se=se))
+    return pl.from_dicts(rows, schema=dict(day=pl.Int64, effect=pl.Float64, se=pl.Float64))
+
+# %% ../../nbs/experiments/08_looks.ipynb #b94ae1ee
 def effect_by_day(
     sample: Sample,  # Units of the arms
     exposed: pl.Series,  # When each was exposed, microseconds
     control: str,  # The arm that others are compared with
     arm: str,  # Another one
-) -> dict:  # days: day, effect, se; slope a day with ends and p; None where too few days say anything
+) -> (
+    dict
+):  # days: day, effect, se; slope a day with ends and p; None where too few days say anything
     "The effect by the day of the exposure; a unit of one day is as unsure as one of another."
-    day, whole = (exposed - exposed.min()) // DAY, compared(sample, control, arm)
+    whole = arms_compared(sample, control, arm)
     nothing = dict(days=[], slope=None, slope_low=None, slope_high=None, p=None)
     if whole["se"] is None:
         return nothing
-    spread = whole["se"] / (1 / whole["units"] + 1 / whole["units_control"]) ** 0.5
-    rows = []
-    for one in sorted(set(day)):
-        own = Sample(sample.metric, sample.units.filter(day == one))
-        found = compared(own, control, arm, covariate=False)
-        if found["effect"] is not None:
-            se = spread * (1 / found["units"] + 1 / found["units_control"]) ** 0.5
-            rows.append(dict(day=int(one), effect=found["effect"], se=se))
-    if len(rows) < FEWEST_DAYS:
-        return nothing | dict(days=rows)
-    slope, se = _line(*(np.array([row[name] for row in rows], float) for name in ("day", "effect", "se")))
-    half, p = norm.ppf(0.975) * se, 2 * norm.sf(abs(slope / se))
-    ends = dict(slope=float(slope), slope_low=float(slope - half), slope_high=float(slope + half))
-    return dict(days=rows, **ends, p=float(p))
+    day = (exposed - exposed.min()) // DAY
+    spread = whole["se"] / _per_half(whole)
+    found = _effects_by_day(sample, day, (control, arm), spread)
+    about = nothing | dict(days=found.to_dicts())
+    if len(found) < FEWEST_DAYS:
+        return about
+    days, effects, ses = found.to_numpy().T
+    slope, se = _line(days, effects, ses)
+    half = norm.ppf(0.975) * se
+    p = 2 * norm.sf(abs(slope / se))
+    ends = dict(slope_low=float(slope - half), slope_high=float(slope + half))
+    return about | dict(slope=float(slope), p=float(p)) | ends
 
 # %% ../../nbs/experiments/08_looks.ipynb #c0f0ff5b
 def slices_differ(
@@ -117,9 +138,10 @@ def slices_differ(
     if len(known) < 2:
         return None
     effects = np.array([row["effect"] for row in known])
-    weight = np.array([row["se"] for row in known]) ** -2.0
-    middle = (weight * effects).sum() / weight.sum()
-    return float(chi2.sf((weight * (effects - middle) ** 2).sum(), len(known) - 1))
+    ses = np.array([row["se"] for row in known])
+    middle = np.average(effects, weights=ses**-2.0)
+    apart = (((effects - middle) / ses) ** 2).sum()
+    return float(chi2.sf(apart, len(known) - 1))
 
 
 def adjusted_by_holm(
@@ -129,6 +151,7 @@ def adjusted_by_holm(
     known = sorted((value, place) for place, value in enumerate(p) if value is not None)
     found, largest = [None] * len(p), 0.0
     for rank, (value, place) in enumerate(known):
-        largest = max(largest, min(1.0, value * (len(known) - rank)))
+        own = min(1.0, value * (len(known) - rank))
+        largest = max(largest, own)
         found[place] = largest
     return found

@@ -7,7 +7,7 @@ __all__ = ['looks_table', 'metrics_of_arms', 'plot_looks', 'plot_metrics', 'metr
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #1245fbeb
 import textwrap
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,49 +15,67 @@ import pandas as pd
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
-from .compare import experiment_metric
-from .read import OPEN
+from .compare import difference_words, experiment_metric
+from .read import is_sure, OPEN
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #7c02917f
+def _arm_of(figures: dict, arm: str) -> dict:
+    "An arm by name; the first beside the control where none is named."
+    return next(one for one in figures["arms"] if arm in ("", one["arm"]))
+
+
+def _moment(t: int) -> datetime:
+    "A moment for an axis."
+    return datetime.fromtimestamp(t / 1e6, UTC)
+
+
+def _headline(drawn: plt.Figure, title: str) -> None:
+    "The finding, above the picture."
+    lines = textwrap.fill(title, 86)
+    drawn.suptitle(lines, x=0.01, ha="left", weight="bold", size=10.5)
+
+
 def looks_table(
     figures: dict,  # As made by experiment_figures
     arm: str = "",  # Name of an arm; empty: the first beside the control
 ) -> pd.DataFrame:  # A row a look: moment, effect, its ends once and at any time, units
     "The deciding metric look by look."
-    arms = {one["arm"]: one for one in figures["arms"]}
-    own = arms[arm] if arm else figures["arms"][0]
-    rows = pd.DataFrame(own["looks"]).drop(columns="t")
-    moments = [datetime.fromtimestamp(one["t"] / 1e6, timezone.utc) for one in own["looks"]]
-    rows.insert(0, "moment", moments)
-    return rows.astype({name: float for name in rows if name not in ("moment", "units", "units_control")})
+    looks = _arm_of(figures, arm)["looks"]
+    rows = pd.DataFrame(looks).drop(columns="t")
+    unsure = [name for name in rows if name not in ("units", "units_control")]
+    rows = rows.astype(dict.fromkeys(unsure, float))
+    rows.insert(0, "moment", [_moment(one["t"]) for one in looks])
+    return rows
 
 
 def metrics_of_arms(
     figures: dict,  # As made by experiment_figures
-) -> pd.DataFrame:  # A row a metric and arm: metric, arm, relative and its ends, adjusted
+) -> pd.DataFrame:  # A row a metric and arm: metric, arm, relative and its ends, sure
     "What changed, relative to the control."
     rows = [row for arm in figures["arms"] for row in arm["metrics"]]
-    shown = ["metric", "arm", "relative", "relative_low", "relative_high", "adjusted"]
+    rows = [row | dict(sure=is_sure(row, figures["plan"])) for row in rows]
+    shown = ["metric", "arm", "relative", "relative_low", "relative_high", "sure"]
     return pd.DataFrame(rows)[shown].dropna(subset="relative").reset_index(drop=True)
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #58e2dbec
 def _draw_looks(ax: plt.Axes, table: pd.DataFrame, scale: float) -> None:
     "The line of an effect in its two intervals."
     at = table["moment"]
-    always = dict(color=KINDS[4], alpha=0.3, lw=0)
-    ax.fill_between(at, table["anytime_low"] * scale, table["anytime_high"] * scale, label="at every look", **always)
-    once = dict(color=KINDS[0], alpha=0.3, lw=0)
-    ax.fill_between(at, table["effect_low"] * scale, table["effect_high"] * scale, label="right once", **once)
+    always = table["anytime_low"] * scale, table["anytime_high"] * scale
+    ax.fill_between(at, *always, color=KINDS[4], alpha=0.3, lw=0, label="at every look")
+    once = table["effect_low"] * scale, table["effect_high"] * scale
+    ax.fill_between(at, *once, color=KINDS[0], alpha=0.3, lw=0, label="right once")
     ax.plot(at, table["effect"] * scale, color=KINDS[0])
     ax.axhline(0, color=COLOURS["text"], lw=0.9)
-    largest = np.nanmax(np.abs(table[["anytime_low", "anytime_high", "effect"]].tail(len(table) // 2 + 1))) * scale
+    later = table[["anytime_low", "anytime_high", "effect"]].tail(len(table) // 2 + 1)
+    largest = later.abs().max().max() * scale
     if np.isfinite(largest) and largest > 0:
         ax.set_ylim(-1.6 * largest, 1.6 * largest)
     locator = AutoDateLocator(maxticks=8)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
-
+# %% ../../nbs/experiments/09b_pictures.ipynb #f6c6b71e
 def plot_looks(
     figures: dict,  # As made by experiment_figures, with headline
     arm: str = "",  # Name of an arm; empty: the first beside the control
@@ -65,54 +83,69 @@ def plot_looks(
 ) -> Picture:  # Its data is looks_table
     "How the deciding figure stood on each evening: the interval that is right once, and the one that always is."
     table = looks_table(figures, arm)
-    metric = experiment_metric(figures["plan"]["metric"])
+    own = _arm_of(figures, arm)
+    name, metric = own["arm"], experiment_metric(figures["plan"]["metric"])
     share = metric.form.endswith("%")
-    name = arm or figures["arms"][0]["arm"]
+    unit = "percentage points" if share else f"per {figures['by']}"
     title = title or next(text for text in figures["headline"] if text.startswith(name))
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
         _draw_looks(ax, table, 100 if share else 1)
-        unit = "percentage points" if share else "a unit"
-        ax.set_ylabel(f"{metric.title}, {name} less {figures['control']}\n({unit})")
-        decision = next(one for one in figures["arms"] if one["arm"] == name)["decision"]
-        if decision["what"] != OPEN:
-            moment = datetime.fromtimestamp(decision["at"] / 1e6, timezone.utc)
+        about = f"{metric.title}, {name} less {figures['control']} ({unit})"
+        ax.set_title(about, weight="normal", size=9.5)
+        if own["decision"]["what"] != OPEN:
+            moment = _moment(own["decision"]["at"])
             ax.axvline(moment, color=COLOURS["bad"], lw=1.2, label="decided")
-        drawn.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False)
-        drawn.suptitle(textwrap.fill(title, 86), x=0.01, ha="left", weight="bold", size=10.5)
+        below = dict(loc="outside lower left", ncols=3, frameon=False)
+        drawn.legend(*ax.get_legend_handles_labels(), **below)
+        _headline(drawn, title)
     return Picture(drawn, f"{title}. The difference on each evening, with both intervals.")
+
+# %% ../../nbs/experiments/09b_pictures.ipynb #32cc2c97
+def _row_titles(figures: dict, table: pd.DataFrame) -> list:
+    "What stands beside each interval; the arm only where there are several."
+    titles = [experiment_metric(name).title for name in table["metric"]]
+    if len(figures["arms"]) == 1:
+        return titles
+    return [f"{title}, {arm}" for title, arm in zip(titles, table["arm"])]
+
+
+def _what_changed(table: pd.DataFrame) -> str:
+    "What is shown to have changed, in words."
+    changed = table.loc[table["sure"], "metric"].unique()
+    if not len(changed):
+        return "Nothing is shown to have changed"
+    titles = [experiment_metric(name).title for name in changed]
+    return f"Changed beyond chance: {', '.join(titles)}"
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #514147f5
 def plot_metrics(
     figures: dict,  # As made by experiment_figures
     title: str = "",  # The finding; empty: computed
 ) -> Picture:  # Its data is metrics_of_arms
-    "What changed relative to the control, with 95% intervals; what holds after adjusting in colour."
-    table, alpha = metrics_of_arms(figures), figures["plan"]["alpha"]
-    sure = table["adjusted"].astype(float) < alpha
-    named = [experiment_metric(name).title for name in table["metric"]]
-    several = len(figures["arms"]) > 1
-    rows = [f"{name}, {arm}" if several else name for name, arm in zip(named, table["arm"])]
-    changed = ", ".join(dict.fromkeys(name for name, one in zip(named, sure) if one))
-    title = title or (f"Changed beyond chance: {changed}" if changed else "Nothing changed beyond chance")
+    "What changed relative to the control, with intervals that are right once; in colour what is shown."
+    table = metrics_of_arms(figures)
+    rows = _row_titles(figures, table)
+    title = title or _what_changed(table)
     at = np.arange(len(table))[::-1]
-    colours = [COLOURS["model"] if one else COLOURS["not converted"] for one in sure]
+    colours = [COLOURS["model"] if sure else COLOURS["not converted"] for sure in table["sure"]]
+    shown = 100 * table[["relative", "relative_low", "relative_high"]]
     with plt.rc_context({**LOOK, "axes.spines.left": False}):
         drawn, ax = plt.subplots(figsize=(7, 1.2 + 0.32 * len(table)), layout="constrained")
-        ax.hlines(at, 100 * table["relative_low"], 100 * table["relative_high"], color=colours, lw=1.6)
-        ax.scatter(100 * table["relative"], at, c=colours, s=26, zorder=3)
+        ax.hlines(at, shown["relative_low"], shown["relative_high"], color=colours, lw=1.6)
+        ax.scatter(shown["relative"], at, c=colours, s=26, zorder=3)
         ax.axvline(0, color=COLOURS["text"], lw=0.9)
         ax.set_yticks(at, rows)
         ax.set_ylim(-0.6, len(table) - 0.4)
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel(f"change relative to {figures['control']} (%)")
-        drawn.suptitle(textwrap.fill(title, 86), x=0.01, ha="left", weight="bold", size=10.5)
-    said = "; ".join(
-        f"{name} {row.relative:+.1%} ({row.relative_low:+.1%} to {row.relative_high:+.1%})"
-        for name, row in zip(rows, table.itertuples())
-    )
-    return Picture(drawn, f"{title}. {said}.")
+        ax.set_xlabel(f"change relative to {figures['control']} (%); intervals that are right once")
+        _headline(drawn, title)
+    listed = []
+    for name, row in zip(rows, shown.itertuples()):
+        ends = f"{row.relative_low:+.1f}% to {row.relative_high:+.1f}%"
+        listed.append(f"{name} {row.relative:+.1f}% ({ends})")
+    return Picture(drawn, f"{title}. {'; '.join(listed)}.")
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #e5f70543
 def metrics_words(
@@ -131,19 +164,18 @@ def _metric_words(row: dict, figures: dict) -> dict:
     "A row of the table."
     metric = experiment_metric(row["metric"])
 
-    def one(value, sign: str = "") -> str:
-        return "" if value is None else format(value, f"{sign}{metric.form}")
+    def one(value) -> str:
+        return "" if value is None else format(value, metric.form)
 
-    def ends(name: str) -> str:
-        own = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
-        if own[0] is None:
-            return "cannot be told"
-        return f"{one(own[0], '+')} ({one(own[1], '+')} to {one(own[2], '+')})"
+    def difference(name: str) -> str:
+        ends = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
+        return difference_words(metric, *ends)
 
     p = "" if row["adjusted"] is None else format(row["adjusted"], ".2g")
     said = dict(metric=metric.title, arm=row["arm"])
     said |= {figures["control"]: one(row["control"]), "the arm": one(row["value"])}
-    said |= {"difference": ends("effect"), "without what was known before": ends("plain_effect")}
+    said |= {"difference": difference("effect")}
+    said |= {"without what was known before": difference("plain_effect")}
     return said | {"p, adjusted": p, "not known": f"{row['unknown']:,}"}
 
 
@@ -151,13 +183,15 @@ def slices_words(
     figures: dict,  # As made by experiment_figures
 ) -> pd.DataFrame:  # Words: a row a slice; empty where there is none
     "The effect by what was known before, looked at afterwards."
-    rows, metric = [], experiment_metric(figures["plan"]["metric"])
+    metric = experiment_metric(figures["plan"]["metric"])
+    rows = []
     for arm in figures["arms"]:
         for one in arm["slices"]:
+            p = format(one["p"], ".2g")
             for row in one["rows"]:
-                low, high = format(row["effect_low"], f"+{metric.form}"), format(row["effect_high"], f"+{metric.form}")
-                said = dict(column=one["column"], value=row["value"], arm=arm["arm"])
+                said = dict(column=one["column"], value=row["slice"], arm=arm["arm"])
                 said |= dict(units=f"{row['units'] + row['units_control']:,}")
-                said |= dict(difference=f"{format(row['effect'], f'+{metric.form}')} ({low} to {high})")
-                rows.append(said | {"p that slices do not differ": format(one["p"], ".2g")})
+                ends = [row[f"effect{end}"] for end in ("", "_low", "_high")]
+                said |= dict(difference=difference_words(metric, *ends))
+                rows.append(said | {"p that slices do not differ": p})
     return pd.DataFrame(rows).set_index("column") if rows else pd.DataFrame()

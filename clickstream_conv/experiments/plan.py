@@ -17,6 +17,8 @@ from .exposures import ID_OF, VISITOR
 
 # %% ../../nbs/experiments/06_plan.ipynb #da07a1fe
 ANYTIME, PLANNED, ONCE = "anytime", "planned", "once"
+
+
 STOPPING = {  # when an experiment may be read: in words
     ANYTIME: "looked at whenever one likes, by an interval that holds at every look together",
     PLANNED: "looked at so many times as was planned, by bounds that spend the error as units come in",
@@ -33,8 +35,12 @@ class Plan:
     shares: dict = field(default_factory=lambda: dict(EVEN))  # Arm: share
     control: str = CONTROL  # The arm that others are compared with
     metric: str = "conversion"  # The one that decides
-    others: list = field(default_factory=lambda: ["revenue", "orders", "order_value"])  # Looked at beside it
-    guardrails: dict = field(default_factory=lambda: {"revenue": 0.05})  # Metric: relative loss that is borne
+    others: list = field(
+        default_factory=lambda: ["revenue", "orders", "order_value"]
+    )  # Looked at beside it
+    guardrails: dict = field(
+        default_factory=lambda: {"revenue": 0.05}
+    )  # Metric: relative loss that is borne
     stopping: str = ANYTIME  # One of STOPPING
     looks: int = 5  # How many, where they are planned
     alpha: float = 0.05  # Share of experiments without an effect that find one
@@ -43,18 +49,22 @@ class Plan:
     units: int | None = None  # Of all arms at the end; None: not planned
     window: float | None = None  # Days after the exposure that count; None: all
     cut: float | None = None  # Amount of a unit above which money is cut; None: not at all
-    ramp: list = field(default_factory=lambda: [1.0])  # Share of all units that takes part, step by step
+    ramp: list = field(
+        default_factory=lambda: [1.0]
+    )  # Share of all units that takes part, step by step
 
     def __post_init__(self):
         "Refuse what cannot be meant."
         _refuse_words(self)
         _refuse_numbers(self)
 
-
+# %% ../../nbs/experiments/06_plan.ipynb #48bf449e
 def _refuse_words(plan: Plan) -> None:
     "Names have to be known ones."
     if not str(plan.name).strip():
-        raise ValueError("a plan needs the name of its experiment: it is what the hash of the arms rests on")
+        raise ValueError(
+            "a plan needs the name of its experiment: it is what the hash of the arms rests on"
+        )
     if plan.by not in ID_OF:
         raise ValueError(f"by is {plan.by!r}; it must be one of {', '.join(ID_OF)}")
     if plan.stopping not in STOPPING:
@@ -62,7 +72,9 @@ def _refuse_words(plan: Plan) -> None:
     for name in (plan.metric, *plan.others, *plan.guardrails):
         experiment_metric(name)
     if plan.control not in checked_shares(plan.shares):
-        raise ValueError(f"the control {plan.control!r} has no share (there are: {', '.join(plan.shares)})")
+        raise ValueError(
+            f"the control {plan.control!r} has no share (there are: {', '.join(plan.shares)})"
+        )
 
 # %% ../../nbs/experiments/06_plan.ipynb #288db637
 def _between(name: str, value: float) -> None:
@@ -76,7 +88,9 @@ def _refuse_numbers(plan: Plan) -> None:
     _between("alpha", plan.alpha)
     _between("power", plan.power)
     if not plan.effect > 0:
-        raise ValueError(f"effect is {plan.effect:g}; it is a relative change that is looked for, e.g. 0.05")
+        raise ValueError(
+            f"effect is {plan.effect:g}; it is a relative change that is looked for, e.g. 0.05"
+        )
     for name, margin in plan.guardrails.items():
         _between(f"the loss of {name} that is borne", margin)
     for name in ("units", "window", "cut", "looks"):
@@ -85,7 +99,9 @@ def _refuse_numbers(plan: Plan) -> None:
             raise ValueError(f"{name} is {value:g}; it must be above 0")
     rising = all(one < two for one, two in zip(plan.ramp, plan.ramp[1:]))
     if not plan.ramp or not rising or not 0 < plan.ramp[0] or plan.ramp[-1] > 1:
-        raise ValueError(f"ramp is {plan.ramp}; its steps are shares that rise to 1 at most, e.g. 0.05, 0.25, 1")
+        raise ValueError(
+            f"ramp is {plan.ramp}; its steps are shares that rise to 1 at most, e.g. 0.05, 0.25, 1"
+        )
 
 
 def save_plan(
@@ -103,7 +119,7 @@ def save_plan(
         file.write(json.dumps(asdict(plan), indent=1).encode() + b"\n")
     return path
 
-
+# %% ../../nbs/experiments/06_plan.ipynb #964742f2
 def load_plan(
     path: str | Path,  # A file that save_plan wrote
 ) -> Plan:
@@ -111,7 +127,9 @@ def load_plan(
     try:
         kept = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such plan. Make one: clickstream-conv experiment plan") from None
+        raise ValueError(
+            f"{path}: there is no such plan. Make one: clickstream-conv experiment plan"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{path} is no plan: {error}") from None
     if not isinstance(kept, dict):
@@ -119,7 +137,9 @@ def load_plan(
     known = {one.name for one in fields(Plan)}
     for name in kept:
         if name not in known:
-            raise ValueError(f"{path}: nothing in a plan is called {name!r}; there are: {', '.join(sorted(known))}")
+            raise ValueError(
+                f"{path}: nothing in a plan is called {name!r}; there are: {', '.join(sorted(known))}"
+            )
     try:
         return Plan(**kept)
     except (TypeError, ValueError, AttributeError) as error:

@@ -15,10 +15,10 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from .anytime import anytime_factor, spending_bounds
-from .arms import arm_of, TREATMENT
-from .compare import compared, experiment_metric, sample_of
+from .arms import arm_of
+from .compare import arm_sample, arms_compared, experiment_metric
 from .covariates import ANSWERS, said_before
-from .exposures import Exposures, ID_OF, VISITOR
+from .exposures import Exposures, VISITOR
 from .plan import ANYTIME, Plan, PLANNED
 from .units import DAY, unit_outcomes
 from ..scoring.scorer import Scorer
@@ -34,12 +34,14 @@ def as_if_exposed(
     who = "visitor" if plan.by == VISITOR else "session_id"
     there = events.filter(pl.col("step") == shown_after).sort("t", "session_id")
     if there.is_empty():
-        raise ValueError(f"no session of the log has {shown_after:,} events, after which the change would be shown")
-    first = there.group_by(pl.col(who).cast(pl.String).alias("unit"), maintain_order=True).agg(
-        exposed=pl.col("t").first()
+        raise ValueError(
+            f"no session of the log has {shown_after:,} events, after which the change would be shown"
+        )
+    first = there.group_by(pl.col(who).cast(pl.String).alias("_unit"), maintain_order=True).agg(
+        _exposed=pl.col("t").first()
     )
-    arms = [arm_of(unit, plan.name, plan.shares) for unit in first["unit"]]
-    rows = first.select("unit", arm=pl.Series(arms, dtype=pl.String), exposed="exposed")
+    arms = [arm_of(unit, plan.name, plan.shares) for unit in first["_unit"]]
+    rows = first.select("_unit", _arm=pl.Series(arms, dtype=pl.String), _exposed="_exposed")
     return Exposures(rows, plan.by, plan.control, len(rows))
 
 
@@ -47,7 +49,9 @@ def as_if_exposed(
 class Traffic:
     "What a log says of an experiment to come."
 
-    units: pl.DataFrame  # As made by unit_outcomes, with known_probability and the like where there is a model
+    units: (
+        pl.DataFrame
+    )  # As made by unit_outcomes, with _known_probability and the like where there is a model
     by_day: np.ndarray  # New units of each day from the first, whole days
     asked: bool = False  # Whether a model was asked
 
@@ -55,13 +59,13 @@ class Traffic:
 def with_said(
     units: pl.DataFrame,  # As made by unit_outcomes
     said: pl.DataFrame,  # As made by said_before
-) -> pl.DataFrame:  # With known_probability and known_revenue
+) -> pl.DataFrame:  # With _known_probability and known_revenue
     "Units with what a model said of them before."
-    names = {name: f"known_{name}" for name in ANSWERS}
+    names = {name: f"_known_{name}" for name in ANSWERS}
     known = said.rename(names)
-    return units.join(known, on="unit", how="left", maintain_order="left")
+    return units.join(known, on="_unit", how="left", maintain_order="left")
 
-
+# %% ../../nbs/experiments/07_sizes.ipynb #ce14a899
 def shop_traffic(
     events: pl.DataFrame,  # Canonical events with visitor
     plan: Plan,  # What is planned
@@ -70,9 +74,11 @@ def shop_traffic(
 ) -> Traffic:
     "The traffic of a log, as an experiment would meet it."
     exposures = as_if_exposed(events, plan, shown_after)
-    units = unit_outcomes(events, exposures, scorer.outcome if scorer else Outcome(), window=plan.window)
-    day = (exposures.rows["exposed"] - exposures.rows["exposed"].min()) // DAY
-    last = (events["t"].max() - exposures.rows["exposed"].min()) // DAY
+    units = unit_outcomes(
+        events, exposures, scorer.outcome if scorer else Outcome(), window=plan.window
+    )
+    day = (exposures.rows["_exposed"] - exposures.rows["_exposed"].min()) // DAY
+    last = (events["t"].max() - exposures.rows["_exposed"].min()) // DAY
     by_day = np.bincount(day, minlength=last + 1)[: max(last, 1)]
     if scorer is None:
         return Traffic(units, by_day)
@@ -113,9 +119,9 @@ FEWEST_FRESH = 500  # units that a model has not learned from, to see what it ta
 
 def _halves(units: pl.DataFrame, plan: Plan, metric: str, covariate: bool) -> dict:
     "The control beside another arm, nothing being done to either."
-    sample = sample_of(experiment_metric(metric), units, plan.cut)
+    sample = arm_sample(experiment_metric(metric), units, plan.cut)
     arm = next(one for one in plan.shares if one != plan.control)
-    found = compared(sample, plan.control, arm, 1 - plan.alpha, covariate)
+    found = arms_compared(sample, plan.control, arm, 1 - plan.alpha, covariate)
     if found["se"] is None:
         raise ValueError(
             f"the {len(units):,} {plan.by}s of the log say nothing of {metric}: too few of them have a value, or all"
@@ -132,10 +138,12 @@ def unit_spread(
     "How much units differ; what a model takes is seen on units that it has not learned from."
     found = _halves(traffic.units, plan, metric, False)
     halves = 1 / found["units_control"] + 1 / found["units"]
-    about = dict(value=found["control"], spread=found["se"] / np.sqrt(halves), narrower=0.0, rests_on=0)
+    about = dict(
+        value=found["control"], spread=found["se"] / np.sqrt(halves), narrower=0.0, rests_on=0
+    )
     if not traffic.asked:
         return about
-    fresh = traffic.units.filter(~pl.col("learned"))
+    fresh = traffic.units.filter(~pl.col("_learned"))
     if len(fresh) < FEWEST_FRESH:
         return about
     narrower = _halves(fresh, plan, metric, True)["narrower"]
@@ -153,7 +161,7 @@ def bound_at(
         return float(spending_bounds(np.arange(1, plan.looks + 1) / plan.looks, plan.alpha)[-1])
     return float(norm.ppf(1 - plan.alpha / 2))
 
-
+# %% ../../nbs/experiments/07_sizes.ipynb #7f1c3e0a
 def smallest_effect(
     plan: Plan,  # What is planned
     spread: float,  # Standard deviation of a unit

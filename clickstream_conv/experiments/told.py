@@ -6,11 +6,22 @@
 __all__ = ['SURE', 'MUCH', 'day_of', 'experiment_sentences', 'stopping_in_words']
 
 # %% ../../nbs/experiments/09a_told.ipynb #6c2f8b9e
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
-from ..base.findings import chosen_value, exact_count, Figure, figure_of, NOT_DRAWN, Sentence
+from clickstream_conv.base.findings import (
+    chosen_value,
+    exact_count,
+    Figure,
+    figure_of,
+    NOT_DRAWN,
+    Sentence,
+)
 from ..base.texts import count_in_words
-from .compare import experiment_metric
+from clickstream_conv.experiments.compare import (
+    difference_words,
+    experiment_metric,
+    ExperimentMetric,
+)
 from .plan import ANYTIME, STOPPING
 from .read import BETTER, BROKEN, KEPT, OPEN
 
@@ -19,7 +30,7 @@ def day_of(
     t: int,  # Microseconds since 1970 in UTC
 ) -> str:  # Such as 2026-05-04
     "The day of a moment, in UTC."
-    return datetime.fromtimestamp(t / 1e6, timezone.utc).date().isoformat()
+    return datetime.fromtimestamp(t / 1e6, UTC).date().isoformat()
 
 
 def _where(figures: dict, arm: str) -> str:
@@ -31,12 +42,16 @@ def _arms_are_sound(figures: dict) -> Sentence:
     "Whether as many came as were meant to."
     counts, ratio = figures["counts"], figures["ratio"]
     came = ", ".join(f"{arm} {count:,}" for arm, count in counts.items())
-    own = [exact_count(count, f"{figures['by']}s of {arm}", "the experiment's log") for arm, count in counts.items()]
-    names = tuple(counts)
+    own, names = [], tuple(counts)
+    for arm, count in counts.items():
+        counted = exact_count(count, f"{figures['by']}s of {arm}", "the experiment's log")
+        own.append(counted)
     if ratio["sound"]:
         text = f"as many came as were meant to: {came}"
         return Sentence("experiment.arms", text, tuple(own), names=names)
-    p = Figure("p of the sample ratio", ratio["p"], "probability", "the experiment's log", why=NOT_DRAWN)
+    p = Figure(
+        "p of the sample ratio", ratio["p"], "probability", "the experiment's log", why=NOT_DRAWN
+    )
     text = (
         f"the arms are not as large as they were meant to be ({came}; p {p.value:.1g}): something removes"
         f" {figures['by']}s from one of them, and every difference may come from that. Find it before anything is read"
@@ -49,30 +64,40 @@ def _effect(figures: dict, arm: dict, row: dict, ends: tuple) -> Figure:
     title = f"{experiment_metric(row['metric']).title}, {arm['arm']} less {figures['control']}"
     own = dict(effect=row["effect"], effect_low=row[ends[0]], effect_high=row[ends[1]])
     units = row["units"] + row["units_control"]
-    return figure_of(own, "effect", title, f"per {figures['by']}", _where(figures, arm["arm"]), units)
+    return figure_of(
+        own, "effect", title, f"per {figures['by']}", _where(figures, arm["arm"]), units
+    )
 
 
 def _written(figure: Figure, form: str) -> str:
-    "A difference with its sign and its ends."
-    def one(value: float) -> str:
-        return format(value, f"+{form}")
-
-    if not figure.known:
-        return one(figure.value)
-    return f"{one(figure.value)} ({one(figure.low)} to {one(figure.high)})"
+    "A relative change with its sign and its ends."
+    own, *ends = [format(one, f"+{form}") for one in (figure.value, figure.low, figure.high)]
+    return f"{own} ({ends[0]} to {ends[1]})"
 
 
+def _difference(figure: Figure, metric: ExperimentMetric) -> str:
+    "A difference with its ends, where it has them."
+    ends = (figure.low, figure.high) if figure.known else (None, None)
+    return difference_words(metric, figure.value, *ends)
+
+
+def _ends_of(plan: dict) -> tuple:
+    "Which interval a decision rests on."
+    of = "anytime" if plan["stopping"] == ANYTIME else "effect"
+    return f"{of}_low", f"{of}_high"
+
+# %% ../../nbs/experiments/09a_told.ipynb #5185eade
 def _decision(figures: dict, arm: dict) -> Sentence:
     "What may be concluded of an arm."
     plan, row = figures["plan"], arm["metrics"][0]
     metric = experiment_metric(plan["metric"])
     names = (arm["arm"], figures["control"], plan["name"])
     if row["effect"] is None:
-        text = f"{arm['arm']}: {metric.title} cannot be compared: too few {figures['by']}s have a value, or all the same"
+        why = f"too few {figures['by']}s have a value, or all the same"
+        text = f"{arm['arm']}: {metric.title} cannot be compared: {why}"
         return Sentence("experiment.decision", text, (), "caution", names)
-    ends = ("anytime_low", "anytime_high") if plan["stopping"] == ANYTIME else ("effect_low", "effect_high")
-    found = _effect(figures, arm, row, ends)
-    said = f"{metric.title} {_written(found, metric.form)} beside {figures['control']}"
+    found = _effect(figures, arm, row, _ends_of(plan))
+    said = f"{metric.title} {_difference(found, metric)} beside {figures['control']}"
     what, at = arm["decision"]["what"], arm["decision"]["at"]
     if not figures["ratio"]["sound"]:
         text = f"{arm['arm']}: {said}; nothing is decided, since the arms are not sound"
@@ -85,7 +110,9 @@ def _decision(figures: dict, arm: dict) -> Sentence:
     text = f"{arm['arm']} is {word}: {said}{since}"
     if found.known and found.low <= 0 <= found.high and plan["stopping"] == ANYTIME:
         text += "; by now its interval holds 0 again, so look at whether it wears off"
-        return Sentence("experiment.decision", text, (found,), "caution", (*names, day_of(at), "holds 0"))
+        return Sentence(
+            "experiment.decision", text, (found,), "caution", (*names, day_of(at), "holds 0")
+        )
     return Sentence("experiment.decision", text, (found,), names=(*names, day_of(at)))
 
 # %% ../../nbs/experiments/09a_told.ipynb #e587a9de
@@ -98,7 +125,9 @@ def _guard(figures: dict, arm: dict) -> list:
             text = f"{arm['arm']}: whether {title} is lost cannot be told"
             said.append(Sentence("experiment.guardrail", text, (), "caution", (arm["arm"],)))
             continue
-        found = figure_of(one, "relative", f"{title}, relative change", "share", _where(figures, arm["arm"]))
+        found = figure_of(
+            one, "relative", f"{title}, relative change", "share", _where(figures, arm["arm"])
+        )
         margin = chosen_value(one["margin"], f"loss of {title} that is borne", "share")
         level = "finding" if one["what"] == KEPT else "caution"
         verdict = "is lost" if one["what"] == BROKEN else f"guardrail {one['what']}"
@@ -114,25 +143,35 @@ def _narrower(figures: dict, arm: dict) -> list:
         return []
     title = "share of the variance that the model takes"
     figure = Figure(title, row["narrower"], "share", _where(figures, arm["arm"]), why=NOT_DRAWN)
+    more = Figure(
+        "as if so many more had come",
+        1 / (1 - row["narrower"]) - 1,
+        "share",
+        figure.rows,
+        why=NOT_DRAWN,
+    )
     text = (
         f"what the model said before the exposure takes {figure.value:.0%} of the variance of"
-        f" {experiment_metric(row['metric']).title}, as if so much more {figures['by']}s had come"
+        f" {experiment_metric(row['metric']).title}, as if {more.value:.0%} more {figures['by']}s had come"
     )
-    return [Sentence("experiment.narrower", text, (figure,))]
+    return [Sentence("experiment.narrower", text, (figure, more))]
 
 
 SURE = 0.05  # p of what is only a hint
 
-
+# %% ../../nbs/experiments/09a_told.ipynb #c61a36ca
 def _hints(figures: dict, arm: dict) -> list:
     "What wears off, and what differs between slices."
     said, days, names = [], arm["by_day"], (arm["arm"],)
     metric = experiment_metric(figures["plan"]["metric"])
     if days["p"] is not None and days["p"] < SURE:
-        slope = figure_of(days, "slope", "change of the effect a day", "per day", _where(figures, arm["arm"]))
+        slope = figure_of(
+            days, "slope", "change of the effect a day", "per day", _where(figures, arm["arm"])
+        )
         away = days["slope"] * arm["metrics"][0]["effect"] < 0
         word = "wears off" if away else "grows"
-        text = f"{arm['arm']}: its effect {word} with the day of the exposure, {_written(slope, metric.form)} a day"
+        a_day = _difference(slope, metric)
+        text = f"{arm['arm']}: its effect {word} with the day of the exposure, {a_day} a day"
         said.append(Sentence("experiment.by_day", text, (slope,), "caution", names))
     for one in arm["slices"]:
         if one["p"] is not None and one["p"] < SURE:
@@ -140,7 +179,11 @@ def _hints(figures: dict, arm: dict) -> list:
                 f"{arm['arm']}: slices of {one['column']} seem to differ; looked at afterwards, of twenty such columns"
                 " one does by chance"
             )
-            said.append(Sentence("experiment.slices", text, (), "caution", (*names, one["column"], "twenty")))
+            said.append(
+                Sentence(
+                    "experiment.slices", text, (), "caution", (*names, one["column"], "twenty")
+                )
+            )
     return said
 
 # %% ../../nbs/experiments/09a_told.ipynb #afe44ad5
@@ -157,18 +200,16 @@ def _left_out(figures: dict) -> list:
     whole, absent = sum(figures["counts"].values()), sum(figures["unknown"].values())
     if absent > MUCH * whole:
         counted = exact_count(absent, f"{figures['by']}s", "exposed, in no row of the events")
-        text = (
-            f"{count_in_words(absent, figures['by'])} of {whole:,} {'are' if absent > 1 else 'is'} in no row of the events"
-            " and count as if nothing came of it"
-        )
+        of = f"{count_in_words(absent, figures['by'])} of {whole:,}"
+        text = f"in no row of the events, and counted as if nothing came of it: {of}"
         all_of = exact_count(whole, f"{figures['by']}s", "the experiment's log")
         said.append(Sentence("experiment.unknown", text, (counted, all_of), "caution"))
     if figures["learned"]:
-        counted = exact_count(figures["learned"], f"{figures['by']}s", "whose visit the model has learned from")
-        text = (
-            f"the model has learned from the visits of {count_in_words(figures['learned'], figures['by'])}: what it says of"
-            " them is not used"
+        counted = exact_count(
+            figures["learned"], f"{figures['by']}s", "whose visit the model has learned from"
         )
+        own = count_in_words(figures["learned"], figures["by"])
+        text = f"the model has learned from the visits of {own}: what it says of them is not used"
         said.append(Sentence("experiment.learned", text, (counted,)))
     return said
 
@@ -188,7 +229,7 @@ def experiment_sentences(
         said += _hints(figures, arm)
     return [*said, *_left_out(figures)]
 
-
+# %% ../../nbs/experiments/09a_told.ipynb #812f323f
 def stopping_in_words(
     figures: dict,  # As made by experiment_figures
 ) -> str:

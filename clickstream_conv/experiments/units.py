@@ -24,14 +24,18 @@ def events_after(
 ) -> pl.DataFrame:  # Events of exposed units, with unit, arm, exposed, and what each is worth
     "What came after each exposure."
     if outcome.kind == "next":
-        raise ValueError("an experiment is read by what a visit comes to; this run predicts the next event instead")
+        raise ValueError(
+            "an experiment is read by what a visit comes to; this run predicts the next event instead"
+        )
     who = "visitor" if exposures.by == VISITOR else "session_id"
     marked = marked_events(with_length(nw.from_native(events).lazy()), outcome).to_native()
-    known = exposures.rows.rename({"unit": who})
+    known = exposures.rows.rename({"_unit": who})
     found = marked.collect() if isinstance(marked, pl.LazyFrame) else marked
     own = found.with_columns(pl.col(who).cast(pl.String)).join(known, on=who, how="inner")
-    return own.rename({who: "unit"}).filter(pl.col("t") > pl.col("exposed")).with_columns(
-        _session=pl.col("unit" if who == "session_id" else "session_id")
+    return (
+        own.rename({who: "_unit"})
+        .filter(pl.col("t") > pl.col("_exposed"))
+        .with_columns(_session=pl.col("_unit" if who == "session_id" else "session_id"))
     )
 
 
@@ -40,32 +44,34 @@ def _within(after: pl.DataFrame, until: int | None, window: float | None) -> pl.
     if until is not None:
         after = after.filter(pl.col("t") <= until)
     if window is not None:
-        after = after.filter(pl.col("t") <= pl.col("exposed") + int(window * DAY))
+        after = after.filter(pl.col("t") <= pl.col("_exposed") + int(window * DAY))
     return after
 
 # %% ../../nbs/experiments/02_units.ipynb #a698298d
-COUNTED = ("conversion", "orders", "revenue", "sessions", "sessions_converted")  # of a unit
+COUNTED = ("_conversion", "_orders", "_revenue", "_sessions", "_converted")  # of a unit
 
 
 def _sums(after: pl.DataFrame) -> pl.DataFrame:
     "What each unit came to; _unknown where the worth of one of its purchases is."
     hit, session = pl.col("_hit"), pl.col("_session")
-    return after.group_by("unit").agg(
-        conversion=hit.max().cast(pl.Int64),
-        orders=(pl.col("event") == "purchase").sum().cast(pl.Int64),
-        revenue=pl.col("_paid").sum(),
-        sessions=session.n_unique().cast(pl.Int64),
-        sessions_converted=session.filter(hit).n_unique().cast(pl.Int64),
+    return after.group_by("_unit").agg(
+        _conversion=hit.max().cast(pl.Int64),
+        _orders=(pl.col("event") == "purchase").sum().cast(pl.Int64),
+        _revenue=pl.col("_paid").sum(),
+        _sessions=session.n_unique().cast(pl.Int64),
+        _converted=session.filter(hit).n_unique().cast(pl.Int64),
         _unknown=pl.col("_unknown").max(),
     )
 
 
-def _counting(units: pl.DataFrame, last: int, until: int | None, window: float | None) -> pl.DataFrame:
+def _counting(
+    units: pl.DataFrame, last: int, until: int | None, window: float | None
+) -> pl.DataFrame:
     "Units that were exposed by a moment, and long enough ago."
     if until is not None:
-        units = units.filter(pl.col("exposed") <= until)
+        units = units.filter(pl.col("_exposed") <= until)
     if window is not None:
-        units = units.filter(pl.col("exposed") + int(window * DAY) <= last)
+        units = units.filter(pl.col("_exposed") + int(window * DAY) <= last)
     return units
 
 # %% ../../nbs/experiments/02_units.ipynb #181f544d
@@ -74,16 +80,17 @@ def sums_by_unit(
     exposures: Exposures,  # Who was put in which arm, and when
     last: int,  # The last moment of the log, microseconds
     until: int | None = None,  # Last moment that counts; units exposed later do not; None: all
-    window: float | None = None,  # Days after the exposure that count, of units that have had so many; None: all
+    # Days after the exposure that count, of units that have had so many; None: all
+    window: float | None = None,
 ) -> pl.DataFrame:  # unit, arm, exposed, and the columns COUNTED; a row a unit
     "What each unit came to by a moment; revenue is unknown where the worth of a purchase is."
     last = last if until is None else until
     units = _counting(exposures.rows, last, until, window)
     sums = _sums(_within(after, until, window))
-    whole = units.join(sums, on="unit", how="left", maintain_order="left")
+    whole = units.join(sums, on="_unit", how="left", maintain_order="left")
     whole = whole.with_columns(pl.col(name).fill_null(0) for name in COUNTED)
     known = pl.col("_unknown").fill_null(0) == 0
-    return whole.with_columns(revenue=pl.when(known).then("revenue")).drop("_unknown")
+    return whole.with_columns(_revenue=pl.when(known).then("_revenue")).drop("_unknown")
 
 
 def unit_outcomes(
@@ -104,13 +111,13 @@ def unknown_units(
 ) -> dict:  # Arm: units that have no event in the log
     "Who was exposed and is in no row of the log."
     who = "visitor" if exposures.by == VISITOR else "session_id"
-    there = events.select(unit=pl.col(who).cast(pl.String)).unique()
-    absent = exposures.rows.join(there, on="unit", how="anti")
-    found = {arm: absent.filter(pl.col("arm") == arm).height for arm in exposures.arms}
+    there = events.select(_unit=pl.col(who).cast(pl.String)).unique()
+    absent = exposures.rows.join(there, on="_unit", how="anti")
+    found = {arm: absent.filter(pl.col("_arm") == arm).height for arm in exposures.arms}
     if len(absent) == exposures.rows.height:
-        example, own = exposures.rows["unit"][0], there["unit"][0]
+        example, own = exposures.rows["_unit"][0], there["_unit"][0]
         raise ValueError(
-            f"no {exposures.by} of the experiment is in the events: they name {own!r}, the experiment's log {example!r}."
-            " Give both with the same ids"
+            f"no {exposures.by} of the experiment is in the events: they name {own!r}, the experiment's log"
+            f" {example!r}. Give both with the same ids"
         )
     return found

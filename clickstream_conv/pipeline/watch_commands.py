@@ -23,17 +23,18 @@ WATCH = "11_watch"  # the notebook
 
 
 def watch_notebook(
-    out: Path,  # Folder of the watch
+    out: Path,  # Folder of the watch, or of an experiment
     parameters: dict,  # Of the notebook
+    name: str = WATCH,  # Of the notebook
 ) -> Path:  # The executed notebook
-    "Execute the notebook of the watch, and keep it."
+    "Execute a notebook that is no stage of a run, and keep it."
     import json
 
     from clickstream_conv.base.runs import atomic_write
 
-    notebook = json.loads((notebooks_folder() / f"{WATCH}.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads((notebooks_folder() / f"{name}.ipynb").read_text(encoding="utf-8"))
     log, wrong = execute(stage_notebook(notebook), parameters, out)
-    kept = out / "notebooks" / f"{WATCH}.ipynb"
+    kept = out / "notebooks" / f"{name}.ipynb"
     if log:
         with atomic_write(kept) as file:
             file.write(log)
@@ -43,16 +44,17 @@ def watch_notebook(
 
 
 def watch_page(
-    out: Path,  # Folder of the watch, with its executed notebook
+    out: Path,  # Folder with the executed notebook
     title: str,  # Of the page
+    name: str = WATCH,  # Of the notebook
 ) -> Path:  # The page
-    "The page of a watch, in the look of the reports."
+    "The page of such a notebook, in the look of the reports."
     from clickstream_conv.base.runs import brief_folder
     from clickstream_conv.report.links import Site
     from clickstream_conv.report.site import build_site
 
     with brief_folder() as work:
-        shutil.copyfile(out / "notebooks" / f"{WATCH}.ipynb", work / "index.ipynb")
+        shutil.copyfile(out / "notebooks" / f"{name}.ipynb", work / "index.ipynb")
         site = Site(title[:1].upper() + title[1:], fold="all", summaries=False)
         return build_site({"": [work / "index.ipynb"]}, out / "site", site)
 

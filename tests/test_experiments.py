@@ -1,0 +1,442 @@
+"""Experiments: arms, exposures, units, differences, intervals that hold at every look, plans, reading."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from clickstream_conv.base.runs import Run
+from clickstream_conv.classification.keeping import quick_conversion
+from clickstream_conv.demo.simulate import simulate
+from clickstream_conv.demo.treatment import simulate_experiment
+from clickstream_conv.experiments.anytime import anytime_factor, spending_bounds
+from clickstream_conv.experiments.arms import arm_of, sample_ratio
+from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
+from clickstream_conv.experiments.covariates import said_before, seen_before
+from clickstream_conv.experiments.exposures import read_exposures
+from clickstream_conv.experiments.kept import read_experiment
+from clickstream_conv.experiments.looks import look_moments, planned_bounds, slices_differ
+from clickstream_conv.experiments.plan import load_plan, Plan, save_plan
+from clickstream_conv.experiments.planned import plan_figures
+from clickstream_conv.experiments.read import decided, Experiment, experiment_figures, guarded, OPEN
+from clickstream_conv.experiments.sizes import (
+    as_if_exposed,
+    days_for,
+    shop_traffic,
+    Traffic,
+    units_for,
+)
+from clickstream_conv.experiments.told import experiment_sentences
+from clickstream_conv.experiments.units import DAY, unit_outcomes
+from clickstream_conv.scoring.scorer import Scorer
+
+EVEN = {"control": 0.5, "treatment": 0.5}
+
+
+def exposed(**arms) -> pl.DataFrame:
+    "An experiment's log: visitor=(moment, arm)."
+    rows = [dict(visitor_id=who, timestamp=t, arm=arm) for who, (t, arm) in arms.items()]
+    return pl.from_dicts(rows)
+
+
+def bought(*rows) -> pl.DataFrame:
+    "Events: (visitor, session, moment, event, price)."
+    frame = pl.DataFrame(
+        rows, schema=["visitor", "session_id", "t", "event", "price"], orient="row"
+    )
+    step = pl.int_range(1, pl.len() + 1).over("session_id")
+    return frame.with_columns(step=step, quantity=pl.lit(1, pl.Int64))
+
+
+def test_an_arm_is_the_same_everywhere():
+    "The rule is written down for other languages: these are its values."
+    import hashlib
+
+    place = int.from_bytes(hashlib.sha256(b"coupon:v17").digest()[:8], "big") / 2**64
+    assert arm_of("v17", "coupon", {"a": place - 1e-9, "b": 1 - place + 1e-9}) == "b"
+    assert arm_of("v17", "coupon", {"a": place + 1e-9, "b": 1 - place - 1e-9}) == "a"
+
+
+def test_a_ramp_moves_nobody_to_another_arm():
+    units = [f"u{number}" for number in range(4_000)]
+    small = [arm_of(unit, "x", EVEN, 0.1) for unit in units]
+    large = [arm_of(unit, "x", EVEN, 0.6) for unit in units]
+    assert all(one in ("", two) for one, two in zip(small, large))
+    assert 300 < sum(map(bool, small)) < 500
+
+
+def test_two_experiments_divide_independently():
+    units = [f"u{number}" for number in range(8_000)]
+    table = pl.DataFrame(
+        dict(one=[arm_of(u, "x") for u in units], two=[arm_of(u, "y") for u in units])
+    )
+    counts = table.group_by("one", "two").len().sort("one", "two")["len"].to_numpy().reshape(2, 2)
+    assert stats.chi2_contingency(counts).pvalue > 0.001
+
+
+def test_a_lost_share_of_an_arm_is_seen():
+    found = sample_ratio(dict(control=50_000, treatment=48_800), EVEN)
+    assert found["p"] == pytest.approx(stats.chisquare([50_000, 48_800]).pvalue)
+    assert not found["sound"]
+
+
+@pytest.mark.parametrize(
+    "rows, says",
+    [
+        (dict(who=["a"], timestamp=[1], arm=["x"]), "no column visitor_id or session_id"),
+        (dict(visitor_id=["a"], arm=["x"]), "no column timestamp"),
+        (dict(visitor_id=["a", "b"], timestamp=[1, 2], arm=["x", "y"]), "control"),
+        (dict(visitor_id=["a", "b"], timestamp=[1, 2], arm=["control"] * 2), "nothing to compare"),
+    ],
+)
+def test_an_experiments_log_that_says_too_little(rows, says):
+    with pytest.raises(ValueError, match=says):
+        read_exposures(pl.from_dict(rows))
+
+
+def test_what_was_randomised_is_asked_where_visitors_are_in_several_arms():
+    rows = dict(visitor_id=["a", "a", "b", "c"], session_id=list("1234"), timestamp=[1, 2, 3, 4])
+    log = pl.DataFrame(rows | dict(arm=["control", "treatment", "control", "treatment"]))
+    with pytest.raises(ValueError, match="--by session"):
+        read_exposures(log)
+    assert read_exposures(log, by="session").counts == dict(control=2, treatment=2)
+
+
+def test_only_what_comes_after_the_first_exposure_counts():
+    events = bought(
+        ("a", "s1", 5, "purchase", 10.0),
+        ("a", "s1", 10, "view", None),
+        ("a", "s1", 11, "purchase", 7.0),
+        ("a", "s2", DAY, "purchase", 1.0),
+        ("b", "s3", 20, "view", None),
+    )
+    arms = read_exposures(exposed(a=(10, "control"), b=(20, "treatment"), gone=(30, "control")))
+    units = unit_outcomes(events, arms).sort("_unit")
+    assert units["_revenue"].to_list() == [8.0, 0.0, 0.0]
+    assert units["_orders"].to_list() == [2, 0, 0]
+    assert units["_sessions"].to_list() == [2, 0, 0]
+    early = unit_outcomes(events, arms, until=20).sort("_unit")
+    assert early["_revenue"].to_list() == [7.0, 0.0]
+
+
+def test_units_are_given_the_same_days():
+    events = bought(
+        ("a", "s", 1, "view", None),
+        ("a", "t", 3 * DAY, "purchase", 5.0),
+        ("b", "u", 4 * DAY, "view", None),
+    )
+    arms = read_exposures(exposed(a=(1, "control"), b=(4 * DAY, "treatment")))
+    units = unit_outcomes(events, arms, window=2)
+    assert units["_unit"].to_list() == ["a"]
+    assert units["_revenue"].to_list() == [0.0]
+
+
+def test_a_purchase_of_unknown_worth_is_no_purchase_for_nothing():
+    events = bought(("a", "s", 5, "purchase", None), ("b", "u", 6, "purchase", 3.0))
+    arms = read_exposures(exposed(a=(1, "control"), b=(1, "treatment")))
+    units = unit_outcomes(events, arms).sort("_unit")
+    assert units["_revenue"].to_list() == [None, 3.0]
+    assert units["_conversion"].to_list() == [1, 1]
+    assert arm_sample(EXPERIMENT_METRICS["revenue"], units).unknown == 1
+
+
+def test_other_ids_are_refused():
+    events, plan = bought(("a", "s", 5, "purchase", 1.0)), Plan("x")
+    arms = read_exposures(exposed(A=(1, "control"), B=(1, "treatment")))
+    with pytest.raises(ValueError, match="same ids"):
+        experiment_figures(Experiment(events, arms, plan))
+
+
+@pytest.fixture(scope="module")
+def units() -> pl.DataFrame:
+    "Units of two arms with everything that is compared."
+    rng = np.random.default_rng(0)
+    known = rng.beta(1, 9, 3_000)
+    arm = np.where(rng.random(3_000) < 0.5, "control", "treatment")
+    conversion = (rng.random(3_000) < known).astype(int)
+    orders = conversion * rng.integers(1, 4, 3_000)
+    revenue = orders * rng.lognormal(3, 1, 3_000)
+    return pl.DataFrame(
+        dict(
+            _arm=arm,
+            _conversion=conversion,
+            _orders=orders,
+            _revenue=revenue,
+            _known_probability=known,
+        )
+    )
+
+
+def test_a_difference_of_means_equals_scipys(units):
+    "Welch's test with a normal limit: the same standard error, to the last digits."
+    found = arms_compared(
+        arm_sample(EXPERIMENT_METRICS["revenue"], units), "control", "treatment", covariate=False
+    )
+    one, two = (units.filter(_arm=name)["_revenue"].to_numpy() for name in ("treatment", "control"))
+    theirs = stats.ttest_ind(one, two, equal_var=False)
+    assert found["effect"] == pytest.approx(one.mean() - two.mean())
+    assert found["effect"] / found["se"] == pytest.approx(theirs.statistic)
+
+
+def test_an_adjusted_difference_equals_a_regression_of_statsmodels(units):
+    "CUPED by tea-tasting beside a least-squares fit on the covariate and the arm."
+    import statsmodels.api as sm
+
+    found = arms_compared(
+        arm_sample(EXPERIMENT_METRICS["conversion"], units), "control", "treatment"
+    )
+    arm = (units["_arm"] == "treatment").cast(pl.Float64).to_numpy()
+    design = sm.add_constant(np.column_stack([arm, units["_known_probability"].to_numpy()]))
+    fitted = sm.OLS(units["_conversion"].to_numpy(), design).fit(cov_type="HC1")
+    assert found["effect"] == pytest.approx(fitted.params[1], abs=2e-5)
+    assert found["se"] == pytest.approx(fitted.bse[1], rel=2e-3)
+    assert found["narrower"] == pytest.approx(0.06, abs=0.05)
+
+
+def test_a_ratio_follows_the_delta_method(units):
+    found = arms_compared(
+        arm_sample(EXPERIMENT_METRICS["order_value"], units), "control", "treatment"
+    )
+    variance, values = 0.0, []
+    for name in ("control", "treatment"):
+        own = units.filter(_arm=name)
+        total, over = own["_revenue"].to_numpy(), own["_orders"].to_numpy()
+        values.append(total.sum() / over.sum())
+        variance += np.var((total - values[-1] * over) / over.mean(), ddof=1) / len(own)
+    assert found["effect"] == pytest.approx(values[1] - values[0])
+    assert found["se"] == pytest.approx(variance**0.5)
+
+
+def test_missing_covariates_take_the_mean_and_nobody_is_lost(units):
+    half = units.with_columns(
+        _known_probability=pl.when(pl.int_range(pl.len()) % 2 == 0).then("_known_probability")
+    )
+    found = arms_compared(
+        arm_sample(EXPERIMENT_METRICS["conversion"], half), "control", "treatment"
+    )
+    whole = arms_compared(
+        arm_sample(EXPERIMENT_METRICS["conversion"], units), "control", "treatment"
+    )
+    assert found["units"] == whole["units"]
+    assert whole["se"] < found["se"]
+
+
+def test_money_is_cut_only_where_it_was_stated(units):
+    whole = arms_compared(arm_sample(EXPERIMENT_METRICS["revenue"], units), "control", "treatment")
+    cut = arms_compared(
+        arm_sample(EXPERIMENT_METRICS["revenue"], units, 50.0), "control", "treatment"
+    )
+    own = units.filter(_arm="control")["_revenue"]
+    assert whole["control"] == pytest.approx(own.mean())
+    assert cut["control"] == pytest.approx(own.clip(upper_bound=50.0).mean())
+    orders = arm_sample(EXPERIMENT_METRICS["orders"], units, 0.5)
+    assert orders.units["_total"].max() == 3.0
+
+
+def test_nothing_is_said_of_arms_that_do_not_differ_at_all():
+    same = pl.DataFrame(dict(_arm=["control"] * 5 + ["treatment"] * 5, _conversion=[0] * 10))
+    found = arms_compared(
+        arm_sample(EXPERIMENT_METRICS["conversion"], same), "control", "treatment"
+    )
+    assert found["effect"] is None and found["p"] is None
+
+
+def test_bounds_of_planned_looks_are_the_published_ones():
+    "Two-sided 0.05 in the manner of O'Brien and Fleming, five equal looks (Lan and DeMets; ldbounds, gsDesign)."
+    published = [4.8769, 3.3569, 2.6803, 2.2898, 2.0310]
+    assert spending_bounds([0.2, 0.4, 0.6, 0.8, 1.0]) == pytest.approx(published, abs=2e-4)
+
+
+def test_the_interval_at_any_time_is_the_mixture_boundary():
+    "Its defining equation: the mixture of likelihood ratios is 1 / alpha on the boundary."
+    n, variance = 5_000.0, (-2 * np.log(0.05) + np.log(-2 * np.log(0.05) + 1)) / 8_000
+    z = float(anytime_factor(n, 8_000))
+    ratio = np.exp(z**2 * n * variance / (2 * (1 + n * variance))) / np.sqrt(1 + n * variance)
+    assert ratio == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("looks", [[], [0.5, 0.5], [0.0, 1.0], [0.5, 1.2]])
+def test_looks_that_cannot_be(looks):
+    with pytest.raises(ValueError, match="rise to 1"):
+        spending_bounds(looks)
+
+
+def test_bounds_stand_at_the_first_evenings_that_were_planned():
+    rows = [dict(units=n, units_control=n) for n in (5, 12, 30, 49, 52)]
+    bounds = planned_bounds(rows, Plan("x", stopping="planned", units=100, looks=2))
+    assert [bound is not None for bound in bounds] == [False, False, True, False, True]
+    assert bounds[2] == pytest.approx(spending_bounds([0.6, 1.0])[0])
+
+
+def test_looks_end_with_the_log():
+    assert look_moments(0, 200 * DAY, most=10)[-1] == 200 * DAY
+    assert len(look_moments(0, 200 * DAY, most=10)) == 10
+
+
+def test_slices_without_a_standard_error_say_nothing():
+    assert slices_differ([dict(effect=None, se=None), dict(effect=1.0, se=1.0)]) is None
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (dict(by="cookie"), "by is 'cookie'"),
+        (dict(metric="clicks"), "no metric is called 'clicks'"),
+        (dict(shares=dict(control=0.5, treatment=0.4)), "add up to 0.9"),
+        (dict(control="a"), "the control 'a' has no share"),
+        (dict(power=1.0), "power is 1"),
+        (dict(effect=0.0), "effect is 0"),
+        (dict(ramp=[0.5, 0.1]), "ramp is"),
+        (dict(stopping="never"), "stopping is 'never'"),
+        (dict(units=0), "units is 0"),
+    ],
+)
+def test_a_plan_that_cannot_be_meant(change, says):
+    with pytest.raises(ValueError, match=says):
+        Plan("coupon", **change)
+
+
+def test_a_damaged_plan_is_named(tmp_path):
+    path = tmp_path / "plan.json"
+    with pytest.raises(ValueError, match="no such plan"):
+        load_plan(path)
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match="is no plan"):
+        load_plan(path)
+    path.write_text(json.dumps(dict(name="x", colour="red")))
+    with pytest.raises(ValueError, match="'colour'"):
+        load_plan(path)
+
+
+def test_sizes_are_those_of_the_formula_and_of_tea_tasting():
+    import tea_tasting as tt
+
+    rng = np.random.default_rng(1)
+    value = (rng.random(20_000) < 0.04).astype(float)
+    metric = tt.Mean("value", use_t=False, power=0.8, alpha=0.05, ratio=1, rel_effect_size=0.1)
+    theirs = metric.solve_power(pl.DataFrame(dict(value=value)), "n_obs")
+    spread, effect = value.std(ddof=1), 0.1 * value.mean()
+    ours = units_for(Plan("x", stopping="once"), spread, effect)
+    assert ours == pytest.approx(theirs[0].n_obs, rel=1e-3)
+
+
+def test_days_go_on_as_the_last_week():
+    traffic = Traffic(pl.DataFrame(), np.array([100] * 7 + [10] * 7))
+    assert days_for(traffic, 700) == 7
+    assert days_for(traffic, 870) == 24
+    assert days_for(traffic, 1e9) is None
+
+
+def test_a_shop_that_cannot_measure_it_is_told():
+    events = simulate(2_000, seed=0, days=28).with_columns(visitor=pl.col("visitor_id"))
+    plan = Plan("x", effect=0.01)
+    said = plan_figures(shop_traffic(events, plan), plan)["headline"]
+    assert said[0].startswith("this shop cannot measure that")
+
+
+def test_a_guardrail_needs_to_be_shown():
+    def of(low, high):
+        row = dict(
+            metric="revenue", relative=(low + high) / 2, relative_low=low, relative_high=high
+        )
+        return guarded([row], Plan("x"))[0]["what"]
+
+    assert of(-0.02, 0.10) == "kept"
+    assert of(-0.20, 0.10) == "not known yet"
+    assert of(-0.20, -0.01) == "broken"
+
+
+def test_one_look_before_the_planned_end_decides_nothing():
+    plan = Plan("x", stopping="once", units=1_000)
+    row = dict(t=5, units=100, units_control=100, effect=1.0, effect_low=0.5, effect_high=1.5)
+    assert decided([row], plan, 0.001)["what"] == OPEN
+    assert decided([row | dict(units=500, units_control=500)], plan, 0.001)["what"] == "better"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    "A run, and an experiment of the demo shop after it."
+    folder = tmp_path_factory.mktemp("experiment")
+    quick_conversion(Run(folder / "run"), sessions=2_500)
+    events, arms = simulate_experiment(4_000, seed=3, by="session", start="2026-06-01", days=28)
+    return Scorer.load(folder / "run"), events, arms, folder
+
+
+def test_the_model_sees_nothing_after_the_exposure(shop):
+    "Events after the exposure may be anything: what the model says stays."
+    scorer, events, arms, _ = shop
+    known = read_exposures(arms, by="session")
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    said = said_before(scorer, own, known)
+    cut = seen_before(own, known).drop("_unit")
+    assert said.equals(said_before(scorer, cut, known))
+    assert said["probability"].null_count() == 0
+    assert seen_before(own, known).group_by("session_id").len()["len"].unique().to_list() == [4]
+
+
+def test_a_visit_that_the_model_has_learned_from_says_nothing(shop):
+    scorer, _, _, folder = shop
+    from clickstream_conv.sources.card import load_events
+
+    learned = load_events(Run(folder / "run"), "train")
+    said = said_before(scorer, learned, as_if_exposed(learned, Plan("x", by="session")))
+    assert said["_learned"].all() and said["probability"].null_count() == len(said)
+
+
+def test_an_experiment_is_read_from_files(shop):
+    scorer, events, arms, folder = shop
+    events.write_parquet(folder / "log.parquet")
+    arms.write_csv(folder / "arms.csv")
+    plan = save_plan(Plan("x", by="session", units=3_000), folder / "plan.json")
+    found = read_experiment(
+        scorer, str(folder / "log.parquet"), folder / "arms.csv", plan, out=folder
+    )
+    kept = json.loads((folder / "metrics" / "experiment.json").read_text())
+    assert kept["headline"] == found["headline"]
+    row = found["arms"][0]["metrics"][0]
+    assert row["units"] + row["units_control"] == len(arms)
+    treated = set(arms.filter(arm="treatment")["session_id"])
+    after = events.filter(pl.col("session_id").is_in(list(treated)), pl.col("step") > 4)
+    converted = after.filter(event="purchase")["session_id"].n_unique()
+    assert row["value"] == pytest.approx(converted / len(treated))
+    assert 0.05 < row["narrower"] < 0.5
+
+
+def test_a_plan_is_not_said_otherwise_later(shop):
+    scorer, events, arms, _ = shop
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    with pytest.raises(ValueError, match="Leave it out"):
+        read_experiment(scorer, own, arms, Plan("x", by="session"), by="visitor")
+    with pytest.raises(ValueError, match="the plan has control, other"):
+        plan = Plan("x", by="session", shares=dict(control=0.5, other=0.5))
+        read_experiment(scorer, own, arms, plan)
+
+
+def test_arms_that_are_not_sound_decide_nothing(shop):
+    scorer, events, arms, _ = shop
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    odd = (pl.col("arm") == "treatment") & (pl.int_range(pl.len()) % 4 == 0)
+    found = read_experiment(
+        scorer, own, arms.filter(~odd), Plan("x", by="session"), covariate=False
+    )
+    assert not found["ratio"]["sound"]
+    assert "Find it before anything is read" in found["headline"][0]
+    assert "nothing is decided" in found["headline"][1]
+
+
+def test_an_effect_is_found_and_said(shop):
+    "Everybody in the treatment who looked at a product buys something for 1."
+    scorer, events, arms, _ = shop
+    treated = arms.filter(arm="treatment")["session_id"].to_list()
+    more = pl.col("session_id").is_in(treated) & (pl.col("step") > 4) & (pl.col("event") == "view")
+    own = events.with_columns(
+        visitor=pl.col("visitor_id"),
+        event=pl.when(more).then(pl.lit("purchase")).otherwise("event"),
+    )
+    found = experiment_figures(
+        Experiment(own, read_exposures(arms, "session"), Plan("x", by="session", units=3_000))
+    )
+    assert found["arms"][0]["decision"]["what"] == "better"
+    assert "is better" in experiment_sentences(found)[0].text
