@@ -15,7 +15,11 @@ import pandas as pd
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
-from .compare import difference_words, experiment_metric
+from clickstream_conv.experiments.compare import (
+    difference_words,
+    experiment_metric,
+    ExperimentMetric,
+)
 from .read import is_sure, OPEN
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #7c02917f
@@ -58,17 +62,30 @@ def metrics_of_arms(
     return pd.DataFrame(rows)[shown].dropna(subset="relative").reset_index(drop=True)
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #58e2dbec
-def _draw_looks(ax: plt.Axes, table: pd.DataFrame, scale: float) -> None:
+def _draw_band(ax: plt.Axes, table: pd.DataFrame, of: str, colour: str, label: str) -> None:
+    "An interval along all looks."
+    low = table[f"{of}_low"]
+    high = table[f"{of}_high"]
+    ax.fill_between(
+        table["moment"],
+        low,
+        high,
+        color=colour,
+        alpha=0.3,
+        lw=0,
+        label=label,
+    )
+
+
+def _draw_looks(ax: plt.Axes, table: pd.DataFrame) -> None:
     "The line of an effect in its two intervals."
-    at = table["moment"]
-    always = table["anytime_low"] * scale, table["anytime_high"] * scale
-    ax.fill_between(at, *always, color=KINDS[4], alpha=0.3, lw=0, label="at every look")
-    once = table["effect_low"] * scale, table["effect_high"] * scale
-    ax.fill_between(at, *once, color=KINDS[0], alpha=0.3, lw=0, label="right once")
-    ax.plot(at, table["effect"] * scale, color=KINDS[0])
+    _draw_band(ax, table, "anytime", KINDS[4], "at every look")
+    _draw_band(ax, table, "effect", KINDS[0], "right once")
+    ax.plot(table["moment"], table["effect"], color=KINDS[0])
     ax.axhline(0, color=COLOURS["text"], lw=0.9)
-    later = table[["anytime_low", "anytime_high", "effect"]].tail(len(table) // 2 + 1)
-    largest = later.abs().max().max() * scale
+    later = table.tail(len(table) // 2 + 1)
+    values = later[["anytime_low", "anytime_high", "effect"]]
+    largest = values.abs().max().max()
     if np.isfinite(largest) and largest > 0:
         ax.set_ylim(-1.6 * largest, 1.6 * largest)
     locator = AutoDateLocator(maxticks=8)
@@ -76,13 +93,24 @@ def _draw_looks(ax: plt.Axes, table: pd.DataFrame, scale: float) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #f6c6b71e
+def _shown_looks(figures: dict, arm: str) -> pd.DataFrame:
+    "Looks as they are drawn: shares in percentage points."
+    table = looks_table(figures, arm)
+    metric = experiment_metric(figures["plan"]["metric"])
+    if not metric.form.endswith("%"):
+        return table
+    drawn = ["effect", "effect_low", "effect_high", "anytime_low", "anytime_high"]
+    table[drawn] = 100 * table[drawn]
+    return table
+
+
 def plot_looks(
     figures: dict,  # As made by experiment_figures, with headline
     arm: str = "",  # Name of an arm; empty: the first beside the control
     title: str = "",  # The finding; empty: what was decided
 ) -> Picture:  # Its data is looks_table
     "How the deciding figure stood on each evening: the interval that is right once, and the one that always is."
-    table = looks_table(figures, arm)
+    table = _shown_looks(figures, arm)
     own = _arm_of(figures, arm)
     name, metric = own["arm"], experiment_metric(figures["plan"]["metric"])
     share = metric.form.endswith("%")
@@ -90,7 +118,7 @@ def plot_looks(
     title = title or next(text for text in figures["headline"] if text.startswith(name))
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
-        _draw_looks(ax, table, 100 if share else 1)
+        _draw_looks(ax, table)
         about = f"{metric.title}, {name} less {figures['control']} ({unit})"
         ax.set_title(about, weight="normal", size=9.5)
         if own["decision"]["what"] != OPEN:
@@ -128,11 +156,15 @@ def plot_metrics(
     rows = _row_titles(figures, table)
     title = title or _what_changed(table)
     at = np.arange(len(table))[::-1]
-    colours = [COLOURS["model"] if sure else COLOURS["not converted"] for sure in table["sure"]]
-    shown = 100 * table[["relative", "relative_low", "relative_high"]]
+    grey = COLOURS["not converted"]
+    colours = np.where(table["sure"], COLOURS["model"], grey).tolist()
+    relative = ["relative", "relative_low", "relative_high"]
+    shown = 100 * table[relative]
     with plt.rc_context({**LOOK, "axes.spines.left": False}):
-        drawn, ax = plt.subplots(figsize=(7, 1.2 + 0.32 * len(table)), layout="constrained")
-        ax.hlines(at, shown["relative_low"], shown["relative_high"], color=colours, lw=1.6)
+        height = 1.2 + 0.32 * len(table)
+        drawn, ax = plt.subplots(figsize=(7, height), layout="constrained")
+        low, high = shown["relative_low"], shown["relative_high"]
+        ax.hlines(at, low, high, color=colours, lw=1.6)
         ax.scatter(shown["relative"], at, c=colours, s=26, zorder=3)
         ax.axvline(0, color=COLOURS["text"], lw=0.9)
         ax.set_yticks(at, rows)
@@ -160,6 +192,12 @@ def metrics_words(
     return table.set_index("metric")
 
 
+def _difference(row: dict, metric: ExperimentMetric, name: str) -> str:
+    "A difference of a row with its ends."
+    ends = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
+    return difference_words(metric, *ends)
+
+
 def _metric_words(row: dict, figures: dict) -> dict:
     "A row of the table."
     metric = experiment_metric(row["metric"])
@@ -167,18 +205,17 @@ def _metric_words(row: dict, figures: dict) -> dict:
     def one(value) -> str:
         return "" if value is None else format(value, metric.form)
 
-    def difference(name: str) -> str:
-        ends = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
-        return difference_words(metric, *ends)
-
     p = "" if row["adjusted"] is None else format(row["adjusted"], ".2g")
     said = dict(metric=metric.title, arm=row["arm"])
-    said |= {figures["control"]: one(row["control"]), "the arm": one(row["value"])}
-    said |= {"difference": difference("effect")}
-    said |= {"without what was known before": difference("plain_effect")}
-    return said | {"p, adjusted": p, "not known": f"{row['unknown']:,}"}
+    said[figures["control"]] = one(row["control"])
+    said["the arm"] = one(row["value"])
+    said["difference"] = _difference(row, metric, "effect")
+    said["without what was known before"] = _difference(row, metric, "plain_effect")
+    said["p, adjusted"] = p
+    said["not known"] = f"{row['unknown']:,}"
+    return said
 
-
+# %% ../../nbs/experiments/09b_pictures.ipynb #bc40d365
 def slices_words(
     figures: dict,  # As made by experiment_figures
 ) -> pd.DataFrame:  # Words: a row a slice; empty where there is none
@@ -191,7 +228,6 @@ def slices_words(
             for row in one["rows"]:
                 said = dict(column=one["column"], value=row["slice"], arm=arm["arm"])
                 said |= dict(units=f"{row['units'] + row['units_control']:,}")
-                ends = [row[f"effect{end}"] for end in ("", "_low", "_high")]
-                said |= dict(difference=difference_words(metric, *ends))
+                said |= dict(difference=_difference(row, metric, "effect"))
                 rows.append(said | {"p that slices do not differ": p})
     return pd.DataFrame(rows).set_index("column") if rows else pd.DataFrame()

@@ -61,18 +61,24 @@ def _arms_are_sound(figures: dict) -> Sentence:
 # %% ../../nbs/experiments/09a_told.ipynb #8220d84d
 def _effect(figures: dict, arm: dict, row: dict, ends: tuple) -> Figure:
     "The difference of an arm as a figure."
-    title = f"{experiment_metric(row['metric']).title}, {arm['arm']} less {figures['control']}"
-    own = dict(effect=row["effect"], effect_low=row[ends[0]], effect_high=row[ends[1]])
+    metric = experiment_metric(row["metric"])
+    title = f"{metric.title}, {arm['arm']} less {figures['control']}"
+    low, high = ends
+    own = dict(effect=row["effect"])
+    own |= dict(effect_low=row[low], effect_high=row[high])
     units = row["units"] + row["units_control"]
-    return figure_of(
-        own, "effect", title, f"per {figures['by']}", _where(figures, arm["arm"]), units
-    )
+    unit = f"per {figures['by']}"
+    where = _where(figures, arm["arm"])
+    return figure_of(own, "effect", title, unit, where, units)
 
 
 def _written(figure: Figure, form: str) -> str:
     "A relative change with its sign and its ends."
-    own, *ends = [format(one, f"+{form}") for one in (figure.value, figure.low, figure.high)]
-    return f"{own} ({ends[0]} to {ends[1]})"
+    form = f"+{form}"
+    own = format(figure.value, form)
+    low = format(figure.low, form)
+    high = format(figure.high, form)
+    return f"{own} ({low} to {high})"
 
 
 def _difference(figure: Figure, metric: ExperimentMetric) -> str:
