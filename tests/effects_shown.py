@@ -1,7 +1,7 @@
 """What learners of effects and policies are worth where the truth is known; run by hand, not by pytest.
 
 python tests/effects_shown.py gain --randomised 200000 --experiments 3
-python tests/effects_shown.py nothing --sessions 8000 --experiments 100
+python tests/effects_shown.py nothing --sessions 8000 --experiments 100 --kinds 0
 
 `gain`: which share of the oracle's gain in profit is earned on visitors who were set aside, exactly.
 `nothing`: how often the rule says nobody where the treatment moves nobody, at its price and for nothing.
@@ -10,6 +10,7 @@ python tests/effects_shown.py nothing --sessions 8000 --experiments 100
 import argparse
 import json
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +26,7 @@ from clickstream_conv.demo.treatment import (
     no_effect,
     simulate_experiment,
 )
-from clickstream_conv.experiments.effect_rows import demo_card, effect_rows, profit, spent
-from clickstream_conv.experiments.effects import EffectLearner
+from clickstream_conv.experiments.effect_rows import demo_card, effect_rows, profit
 from clickstream_conv.experiments.policies import (
     arm_scores,
     policy_values,
@@ -34,8 +34,11 @@ from clickstream_conv.experiments.policies import (
     treat_by_value_per_cost,
     treat_positive,
     treat_top,
+    treat_within,
 )
+from clickstream_conv.experiments.profit_effects import ProfitLearner
 from clickstream_conv.experiments.uplift_curves import uplift_figures
+from clickstream_conv.features.sessions import kinds_asked
 from clickstream_conv.judging.intervals import draws_of_visitors
 
 REACHING = 0.4  # share of the sessions that reach the landmark, a little more than do
@@ -48,45 +51,33 @@ def experiment_rows(treatment, sessions, seed, landmark, kinds):
     return events, rows
 
 
-def learned(rows, treatment, learner, seed):
-    "Policies for the test part, learned from the training part; the effect, and the scores of the arms."
+def learned(rows, treatment, given, seed):
+    "A learner, the policies that follow from it for the test part, and the scores of the arms there."
     train, test = rows.of_part("train"), rows.of_part("test")
     price = (treatment.discount, treatment.cost)
-    of_profit = EffectLearner(learner, seed=seed).fit(train, profit(train, MARGIN, *price))
-    likely = EffectLearner(final="constant", seed=seed).fit(train, train.table["converted"])
-    effect, chance = of_profit.predict(test), likely.expected(test)[0]
-    by_effect = treat_positive(effect)
+    learner = ProfitLearner(MARGIN, *price, learner=given.learner, seed=seed).fit(train)
+    by_effect = treat_positive(learner.predict(test))
+    chance = learner.conversion_.expected(test)[0]
     policies = {
         "by effect": by_effect,
         "by probability": treat_top(chance, by_effect.mean()),
         "everyone": np.ones(len(test), bool),
     }
-    scores = arm_scores(
-        profit(test, MARGIN, *price), test.treated, test.share, of_profit.expected(test)
-    )
-    return of_profit, policies, effect, chance, scores, test
+    earned = profit(test, MARGIN, *price)
+    scores = arm_scores(earned, test.treated, test.share, learner.expected(test))
+    return learner, policies, scores, test
 
 
-def with_half_the_budget(rows, treatment, effect, chance, truth, seed):
-    "Policies that may spend half of what treating everyone costs."
-    train, test = rows.of_part("train"), rows.of_part("test")
-    price = (treatment.discount, treatment.cost)
-    spending = EffectLearner(final="constant", seed=seed).fit(train, spent(train, *price))
-    cost = np.maximum(spending.expected(test)[1], 0)
-    half = cost.sum() / 2
+def with_half_the_budget(learner, test, truth):
+    "What policies gain that may spend half of what treating everyone would cost."
+    effect, cost = learner.predict(test), learner.spending(test)
+    chance, half = learner.conversion_.expected(test)[0], cost.sum() / 2
     found = {
         "by value per cost": treat_by_value_per_cost(effect + cost, cost, half),
-        "by effect": treat_top_within(effect, cost, half),
-        "by probability": treat_top_within(chance, cost, half),
+        "by effect": treat_within(effect, cost, half) & (effect > 0),
+        "by probability": treat_within(chance, cost, half),
     }
-    return {name: exact_policy(truth, treat)["gain"] for name, treat in found.items()}
-
-
-def treat_top_within(score, cost, budget):
-    "The highest scores that a budget reaches, and of these only the positive ones."
-    from clickstream_conv.experiments.policies import treat_within
-
-    return treat_within(score, cost, budget) & (np.asarray(score) > 0)
+    return {name: round(exact_policy(truth, treat)["gain"], 3) for name, treat in found.items()}
 
 
 def share_of_oracle(truth, treat, visitors, draws=400):
@@ -105,65 +96,50 @@ def one_gain(given, seed):
     "One large experiment: what each policy earns, exactly and as estimated."
     began, treatment = time.perf_counter(), known_treatment(given.treatment)
     sessions = int(given.randomised / REACHING)
-    kinds = given.kinds if given.kinds == "auto" else int(given.kinds)
-    events, rows = experiment_rows(treatment, sessions, seed, given.landmark, kinds)
+    events, rows = experiment_rows(treatment, sessions, seed, given.landmark, given.kinds)
     read = time.perf_counter()
-    learner, policies, effect, chance, scores, test = learned(
-        rows, treatment, given.learner, seed
-    )
+    learner, policies, scores, test = learned(rows, treatment, given, seed)
     names = pl.DataFrame({"session_id": test.table["session_id"].to_numpy()})
     mine = events.join(names, on="session_id", how="semi", maintain_order="left")
     truth = best_effect(mine, [given.landmark], treatment)
     truth = names.join(truth, on="session_id", how="left", maintain_order="left")
-    policies["oracle"] = truth["profit_effect"].to_numpy() > 0
-    estimated = policy_values(policies, scores, test.visitors)
-    found = {
-        name: exact_policy(truth, treat)
-        | share_of_oracle(truth, treat, test.visitors)
-        | dict(
-            estimated=float(estimated.loc[name, "gain"]),
-            estimated_low=float(estimated.loc[name, "gain_low"]),
-            estimated_high=float(estimated.loc[name, "gain_high"]),
-        )
-        for name, treat in policies.items()
-    }
-    candidates = {name: policies[name] for name in ("by effect", "everyone")}
-    curve = uplift_figures(
-        effect,
-        profit(test, MARGIN, treatment.discount, treatment.cost),
-        test.treated,
-        test.share,
-        test.visitors,
-        scores[1] - scores[0],
-    )
+    effect, exact = learner.predict(test), truth["profit_effect"].to_numpy()
+    conversion = learner.conversion_
     print(
-        f"seed {seed}: {len(rows):,} randomised sessions of {sessions:,}, {len(rows) - len(test):,}"
-        f" learned from; {learner.learner}-learner, {learner.chosen_}, {learner.kept_:.2f} of the"
-        f" spread kept; rows {read - began:.0f} s, rest {time.perf_counter() - read:.0f} s"
+        f"{treatment.name}, seed {seed}: {len(rows):,} randomised sessions of {sessions:,},"
+        f" {len(rows) - len(test):,} learned from and {len(test):,} judged on;"
+        f" {given.learner}-learner, {conversion.chosen_}, {conversion.kept_:.2f} of the spread kept,"
+        f" correlation with the exact effects {np.corrcoef(effect, exact)[0, 1]:.3f}; rows"
+        f" {read - began:.0f} s, learning {time.perf_counter() - read:.0f} s"
     )
-    print(learner.losses_.round(3).to_string())
-    correlation = np.corrcoef(effect, truth["profit_effect"].to_numpy())[0, 1]
-    print(f"  correlation of learned and exact effects {correlation:.3f}")
-    for name, row in found.items():
+    policies["oracle"] = exact > 0
+    estimated, found = policy_values(policies, scores, test.visitors), {}
+    for name, treat in policies.items():
+        row = exact_policy(truth, treat) | share_of_oracle(truth, treat, test.visitors)
+        gain, low, high = estimated.loc[name, ["gain", "gain_low", "gain_high"]]
+        found[name] = row
         print(
-            f"  {name}: treats {row['treated']:.0%}, gains {row['gain']:.3f} a session exactly"
-            f" ({row['estimated']:.3f}, {row['estimated_low']:.3f} to {row['estimated_high']:.3f},"
-            f" estimated), {row['share']:.1%} of the oracle's ({row['low']:.1%} to {row['high']:.1%})"
+            f"  {name}: treats {row['treated']:.0%}, gains exactly {row['gain']:.3f} a session, as"
+            f" estimated {gain:.3f} ({low:.3f} to {high:.3f}); of the oracle's gain"
+            f" {row['share']:.1%} ({row['low']:.1%} to {row['high']:.1%})"
         )
+    earned = profit(test, MARGIN, treatment.discount, treatment.cost)
+    of_arms = (earned, test.treated, test.share, test.visitors)
+    area = uplift_figures(effect, *of_arms, scores[1] - scores[0])
     print(
-        f"  area of the uplift curve {curve['uplift_area']:.4f} ({curve['uplift_area_low']:.4f} to"
-        f" {curve['uplift_area_high']:.4f})"
+        f"  area of the uplift curve of profit {area['uplift_area']:.3f}"
+        f" ({area['uplift_area_low']:.3f} to {area['uplift_area_high']:.3f})"
     )
-    halves = with_half_the_budget(rows, treatment, effect, chance, truth, seed)
-    print("  with half the budget:", {name: round(gain, 3) for name, gain in halves.items()})
-    print("  " + recommend(candidates, scores, test.visitors).says, flush=True)
+    print("  with half the budget:", with_half_the_budget(learner, test, truth))
+    followed = {"by effect": policies["by effect"]}
+    print("  " + recommend(followed, scores, test.visitors).says, flush=True)
     return found
 
 
 def one_nothing(given, seed, treatment):
     "What is recommended where nobody is moved."
-    _, rows = experiment_rows(treatment, given.sessions, seed, given.landmark, 0)
-    _, policies, _, _, scores, test = learned(rows, treatment, given.learner, seed)
+    _, rows = experiment_rows(treatment, given.sessions, seed, given.landmark, given.kinds)
+    _, policies, scores, test = learned(rows, treatment, given, seed)
     return recommend(policies, scores, test.visitors).policy
 
 
@@ -182,7 +158,7 @@ def shown_nothing(given):
         print(
             f"no effect, {words}: nobody is recommended in {right} of {len(said)} experiments of"
             f" {given.sessions:,} sessions ({low:.1%} to {high:.1%});"
-            f" {dict(zip(*np.unique(said, return_counts=True)))}",
+            f" {dict(Counter(said))}",
             flush=True,
         )
 
@@ -196,10 +172,11 @@ def main():
     asked.add_argument("--sessions", type=int, default=8_000)
     asked.add_argument("--experiments", type=int, default=1)
     asked.add_argument("--learner", default="DR")
-    asked.add_argument("--kinds", default="0")
+    asked.add_argument("--kinds", default="auto", help="of visitors: auto, a number, or 0")
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--out", default="")
     given = asked.parse_args()
+    given.kinds = kinds_asked(given.kinds)
     if given.what == "nothing":
         return shown_nothing(given)
     every = [one_gain(given, given.seed + number) for number in range(given.experiments)]

@@ -110,7 +110,9 @@ def test_nothing_before_the_landmark_knows_the_arm():
     untouched = ~pl.col("session_id").is_in(treated)
     assert events.filter(untouched).equals(plain.filter(untouched))
     assert not events.equals(plain)
-    steps = events.select((pl.col("step") == pl.int_range(1, pl.len() + 1).over("session_id")).all())
+    steps = events.select(
+        (pl.col("step") == pl.int_range(1, pl.len() + 1).over("session_id")).all()
+    )
     assert steps.item() and events.filter(pl.col("t").diff().over("session_id") <= 0).is_empty()
 
 

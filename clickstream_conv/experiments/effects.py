@@ -245,7 +245,9 @@ class EffectLearner:
         expected = np.array(cross_fit(X, y, rows.treated, folds, self.seed))
         self.arms_ = fit_arms(X, y, rows.treated, self.seed)
         self.scores_ = effect_scores(y, rows.treated, rows.share, *expected)
-        self._learn(_Given(X, y, rows.treated, expected, rows.share), folds, rows.visitors)
+        self.beside_ = expected.mean(axis=1), expected.std(axis=1)
+        seen = self._beside(X, expected)
+        self._learn(_Given(seen, y, rows.treated, expected, rows.share), folds, rows.visitors)
         return self
 
 # %% ../../nbs/experiments/11_effects.ipynb #85259688
@@ -281,6 +283,15 @@ def _refuse_small(rows: EffectRows, folds: int) -> None:
 
 # %% ../../nbs/experiments/11_effects.ipynb #ae203687
 @patch
+def _beside(self: EffectLearner, X: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    "Columns with what is expected in either arm beside them; the T-learner needs no such help."
+    if self.learner == "T":
+        return X
+    mean, spread = (one[:, None] for one in self.beside_)
+    return np.column_stack([X, *((expected - mean) / np.maximum(spread, 1e-12))])
+
+
+@patch
 def _learn(self: EffectLearner, given: _Given, folds: np.ndarray, visitors: np.ndarray) -> None:
     "Choose the model of the effect, see how much of its spread is borne out, and fit it."
     wanted = [self.final] if self.final else finals_of(self.learner)
@@ -306,7 +317,8 @@ def predict(
     "The effect of the treatment on each row; the mean of all where no differences are borne out."
     if self.kept_ == 0:
         return np.full(len(rows), self.mean_)
-    said = self.effect_(self.columns_.transform(rows.table)).astype(float)
+    X = self.columns_.transform(rows.table)
+    said = self.effect_(self._beside(X, np.array(self._arms(X)))).astype(float)
     return self.mean_ + self.kept_ * (said - self.middle_)
 
 
@@ -316,6 +328,11 @@ def expected(
     rows: EffectRows,  # At the landmark; not of the training part
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,) without and with the treatment
     "The outcome that is expected of each row in either arm."
-    X = self.columns_.transform(rows.table)
+    return self._arms(self.columns_.transform(rows.table))
+
+
+@patch
+def _arms(self: EffectLearner, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "What the models of the two arms say."
     control, treatment = (model.predict(X).astype(float) for model in self.arms_)
     return control, treatment
