@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from collections import Counter
-from dataclasses import replace
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +54,14 @@ def experiment_rows(treatment, sessions, seed, landmark, kinds):
 def learned(rows, treatment, given, seed):
     "A learner, the policies that follow from it for the test part, and the scores of the arms there."
     train, test = rows.of_part("train"), rows.of_part("test")
-    price = (treatment.discount, treatment.cost)
-    learner = ProfitLearner(MARGIN, *price, learner=given.learner, seed=seed).fit(train)
+    learner = ProfitLearner(
+        MARGIN, treatment.discount, treatment.cost, learner=given.learner, seed=seed
+    ).fit(train)
+    return learner, *policies_of(learner, test), test
+
+
+def policies_of(learner, test):
+    "The policies that follow from a learner, and the scores of the arms at its prices."
     by_effect = treat_positive(learner.predict(test))
     chance = learner.conversion_.expected(test)[0]
     policies = {
@@ -63,19 +69,18 @@ def learned(rows, treatment, given, seed):
         "by probability": treat_top(chance, by_effect.mean()),
         "everyone": np.ones(len(test), bool),
     }
-    earned = profit(test, MARGIN, *price)
-    scores = arm_scores(earned, test.treated, test.share, learner.expected(test))
-    return learner, policies, scores, test
+    earned = profit(test, MARGIN, learner.discount, learner.cost)
+    return policies, arm_scores(earned, test.treated, test.share, learner.expected(test))
 
 
-def with_half_the_budget(learner, test, truth):
-    "What policies gain that may spend half of what treating everyone would cost."
+def with_a_quarter(learner, test, truth):
+    "What policies gain that may spend a quarter of what treating everyone would cost."
     effect, cost = learner.predict(test), learner.spending(test)
-    chance, half = learner.conversion_.expected(test)[0], cost.sum() / 2
+    chance, budget = learner.conversion_.expected(test)[0], cost.sum() / 4
     found = {
-        "by value per cost": treat_by_value_per_cost(effect + cost, cost, half),
-        "by effect": treat_within(effect, cost, half) & (effect > 0),
-        "by probability": treat_within(chance, cost, half),
+        "by value per cost": treat_by_value_per_cost(effect + cost, cost, budget),
+        "by effect": treat_within(effect, cost, budget) & (effect > 0),
+        "by probability": treat_within(chance, cost, budget),
     }
     return {name: round(exact_policy(truth, treat)["gain"], 3) for name, treat in found.items()}
 
@@ -130,35 +135,37 @@ def one_gain(given, seed):
         f"  area of the uplift curve of profit {area['uplift_area']:.3f}"
         f" ({area['uplift_area_low']:.3f} to {area['uplift_area_high']:.3f})"
     )
-    print("  with half the budget:", with_half_the_budget(learner, test, truth))
+    print("  with a quarter of the budget:", with_a_quarter(learner, test, truth))
     followed = {"by effect": policies["by effect"]}
-    print("  " + recommend(followed, scores, test.visitors).says, flush=True)
+    print("  " + recommend(followed, scores, test).says, flush=True)
     return found
 
 
-def one_nothing(given, seed, treatment):
-    "What is recommended where nobody is moved."
-    _, rows = experiment_rows(treatment, given.sessions, seed, given.landmark, given.kinds)
-    _, policies, scores, test = learned(rows, treatment, given, seed)
-    return recommend(policies, scores, test.visitors).policy
+def one_nothing(given, seed):
+    "What is recommended where nobody is moved: of a treatment at its price, and of one for nothing."
+    priced = no_effect(given.treatment)
+    _, rows = experiment_rows(priced, given.sessions, seed, given.landmark, given.kinds)
+    learner, policies, scores, test = learned(rows, priced, given, seed)
+    free = copy(learner)
+    free.discount = free.cost = 0.0
+    said = {"at its price": recommend(policies, scores, test).policy}
+    policies, scores = policies_of(free, test)
+    return said | {"for nothing": recommend(policies, scores, test).policy}
 
 
 def shown_nothing(given):
     "How often nobody is recommended where nobody is moved."
-    priced = no_effect(given.treatment)
-    free = replace(priced, name="free", discount=0.0, cost=0.0)
-    for words, treatment in (("at its price", priced), ("for nothing", free)):
-        said = []
-        for number in range(given.experiments):
-            said.append(one_nothing(given, given.seed + number, treatment))
-            if given.out:
-                Path(given.out).write_text(json.dumps({words: said}))
-        right = sum(one == "nobody" for one in said)
-        low, high = wilson(right, len(said))
+    found = []
+    for number in range(given.experiments):
+        found.append(one_nothing(given, given.seed + number))
+        if given.out:
+            Path(given.out).write_text(json.dumps(found))
+    for words in found[0]:
+        said = Counter(one[words] for one in found)
+        low, high = wilson(said["nobody"], len(found))
         print(
-            f"no effect, {words}: nobody is recommended in {right} of {len(said)} experiments of"
-            f" {given.sessions:,} sessions ({low:.1%} to {high:.1%});"
-            f" {dict(Counter(said))}",
+            f"no effect, {words}: nobody is recommended in {said['nobody']} of {len(found)}"
+            f" experiments of {given.sessions:,} sessions ({low:.1%} to {high:.1%}); {dict(said)}",
             flush=True,
         )
 

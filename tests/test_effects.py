@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -20,7 +21,7 @@ from clickstream_conv.demo.treatment import (
     treated_shop,
     TREATMENTS,
 )
-from clickstream_conv.experiments.effect_rows import demo_card, effect_rows, profit
+from clickstream_conv.experiments.effect_rows import demo_card, effect_rows, EffectRows, profit
 from clickstream_conv.experiments.effects import effect_scores, EffectLearner, LEARNERS
 from clickstream_conv.experiments.policies import (
     arm_scores,
@@ -225,7 +226,19 @@ def test_where_nothing_is_moved_nobody_is_treated():
     learner = EffectLearner().fit(train, profit(train, MARGIN, 0.1))
     policies = {"by effect": treat_positive(learner.predict(test))}
     earned = arm_scores(profit(test, MARGIN, 0.1), test.treated, 0.5, learner.expected(test))
-    assert recommend(policies, earned, test.visitors).policy == NOBODY
+    assert recommend(policies, earned, test).policy == NOBODY
+
+
+def test_a_gain_that_rests_on_few_buyers_is_not_shown():
+    "The same scores, with enough buyers in both arms and with too few of them in one."
+    rng = np.random.default_rng(5)
+    treated, half = rng.random(2_000) < 0.5, np.arange(2_000) < 1_000
+    y = rng.normal(size=2_000) + np.where(half, 1.0, -1.0) * treated
+    table = pd.DataFrame({"visitor": np.arange(2_000), "converted": 1})
+    scores = arm_scores(y, treated, 0.5)
+    assert recommend({"half": half}, scores, EffectRows(table, treated, 0.5)).policy == "half"
+    few = table.assign(converted=(treated | (np.arange(2_000) < 12)).astype(int))
+    assert recommend({"half": half}, scores, EffectRows(few, treated, 0.5)).policy == NOBODY
 
 
 def test_what_cannot_be_learned_from_is_refused():

@@ -180,7 +180,7 @@ def _exposures(rows: pl.DataFrame, treated: np.ndarray) -> pl.DataFrame:
         }
     )
 
-
+# %% ../../nbs/demo/10_treatment.ipynb #4a2f035a
 def simulate_experiment(
     sessions: int = 20_000,  # How many
     seed: int = 0,  # The same seed gives the same events and arms
@@ -206,19 +206,14 @@ def simulate_experiment(
     treated = draw_arms(rows[f"{by}_id"], share, draws[0])
     chosen = where[treated]
     onward = walk(standing.take(treated), kind[chosen], treated_shop(known, shop), draws[1])
-    new = _later_events(
-        rows.filter(pl.Series(treated)),
-        frame[chosen],
-        tuple(part[treated] for part in event),
-        onward,
-        shop,
-    )
+    there = tuple(part[treated] for part in event)
+    new = _later_events(rows.filter(pl.Series(treated)), frame[chosen], there, onward, shop)
     names = frame["session_id"].gather(chosen)
     kept = ~pl.col("session_id").is_in(names.implode()) | (pl.col("step") <= landmark)
     whole = _in_log_order(pl.concat([events.filter(kept), new]), frame)
     return whole, _exposures(rows, treated)
 
-# %% ../../nbs/demo/10_treatment.ipynb #b9cb757c
+# %% ../../nbs/demo/10_treatment.ipynb #9f357d56
 def best_effect(
     events,  # A log of the demo shop; no event up to the landmark may be treated
     landmarks: list | tuple,  # Numbers of events seen
@@ -233,19 +228,29 @@ def best_effect(
     control = best_prediction(events, landmarks, shop)
     treated = best_prediction(events, landmarks, shop, treated_shop(known, shop))
     after = (margin - known.discount) * treated["revenue"] - known.cost
-    found = dict(session_id=control["session_id"], landmark=control["landmark"])
     of_control = dict(
         probability=control["probability"],
         revenue=control["revenue"],
         profit=margin * control["revenue"],
     )
     of_treated = dict(probability=treated["probability"], revenue=treated["revenue"], profit=after)
+<<<<<<< HEAD
     found |= of_control
     found |= {f"{name}_treated": column for name, column in of_treated.items()}
     found |= {f"{name}_effect": of_treated[name] - of_control[name] for name in of_control}
     return pl.from_dict(found)
+=======
+    return pl.DataFrame(
+        {
+            **control.select("session_id", "landmark").to_dict(),
+            **of_control,
+            **{f"{name}_treated": column for name, column in of_treated.items()},
+            **{f"{name}_effect": of_treated[name] - of_control[name] for name in of_control},
+        }
+    )
+>>>>>>> effect
 
-# %% ../../nbs/demo/10_treatment.ipynb #93ae931c
+# %% ../../nbs/demo/10_treatment.ipynb #831f460f
 def exact_policy(
     effects: pl.DataFrame,  # From `best_effect`, of one landmark
     treat: np.ndarray,  # (n,) whether each row is treated

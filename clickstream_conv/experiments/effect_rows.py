@@ -78,7 +78,13 @@ def _checked_arms(exposures: pl.DataFrame) -> pl.DataFrame:
         )
     if exposures["session_id"].is_duplicated().any():
         raise ValueError("a session is exposed twice; keep its first exposure alone")
-    return exposures.select("session_id", "timestamp", arm=arms)
+    return pl.DataFrame(
+        {
+            "session_id": exposures["session_id"].cast(pl.String),
+            "_exposed": exposures["timestamp"],
+            "_treated": arms == TREATED_ARM,
+        }
+    )
 
 # %% ../../nbs/experiments/10_effect_rows.ipynb #3b449988
 def _with_parts(events: pl.DataFrame, test_share: float) -> pl.DataFrame:
@@ -93,7 +99,7 @@ def _with_parts(events: pl.DataFrame, test_share: float) -> pl.DataFrame:
 def _refuse_early(exposures: pl.DataFrame, events: pl.DataFrame, landmark: int) -> None:
     "Refuse exposures that lie before the last event that features see."
     there = events.filter(pl.col("step") == landmark).select("session_id", "t")
-    early = exposures.join(there, on="session_id").filter(pl.col("timestamp") < pl.col("t"))
+    early = exposures.join(there, on="session_id").filter(pl.col("_exposed") < pl.col("t"))
     if len(early):
         raise ValueError(
             f"session {early['session_id'][0]!r} was exposed before its event number {landmark}, so"
@@ -133,9 +139,9 @@ def effect_rows(
         raise ValueError(f"no exposed session reached landmark {landmark}")
     encoder, others = learn_by_fold(train, card, kinds)
     rows = rows_of_both_parts(drawn, encoder, others, card, (landmark,))
-    rows = rows.join(arms.select("session_id", "arm"), on="session_id", maintain_order="left")
-    treated = (rows["arm"] == TREATED_ARM).to_numpy()
-    table = rows.drop("arm").rename({c: f"{c}_share" for c in KIND_SHARES}, strict=False)
+    rows = rows.join(arms.drop("_exposed"), on="session_id", maintain_order="left")
+    treated = rows["_treated"].to_numpy()
+    table = rows.drop("_treated").rename({c: f"{c}_share" for c in KIND_SHARES}, strict=False)
     found = EffectRows(table.to_pandas(), treated, share)
     _refuse_few(found)
     return found

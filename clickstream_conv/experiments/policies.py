@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOBODY', 'EVERYONE', 'treat_positive', 'treat_top', 'treat_within', 'treat_by_value_per_cost', 'arm_scores',
-           'policy_values', 'Recommendation', 'recommend']
+           'policy_values', 'Recommendation', 'fewest_buyers', 'recommend']
 
 # %% ../../nbs/experiments/13_policies.ipynb #0f2a404c
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from .effect_rows import EffectRows, FEWEST_BUYERS
 from .effects import mean_and_error
 
 # %% ../../nbs/experiments/13_policies.ipynb #e1dddfed
@@ -111,35 +112,46 @@ class Recommendation:
     says: str  # In a sentence
 
 
-def _earns(row: pd.Series, name: str, everyone_is_better: bool) -> bool:
-    "Whether a policy is shown to be better than nobody, and than everyone if that is better."
-    targets = everyone_is_better and name != EVERYONE
-    return row["gain_low"] > 0 and (not targets or row["over_everyone_low"] > 0)
+def fewest_buyers(
+    treat: np.ndarray,  # (n,) whether each row is treated by a policy
+    rows: EffectRows,  # That it is judged on
+) -> int:
+    "How many of those whom a policy treats have bought, in the arm where fewer have."
+    buys = np.asarray(treat, bool) & (rows.table["converted"].to_numpy() == 1)
+    return int(min((buys & rows.treated).sum(), (buys & ~rows.treated).sum()))
+
+
+def _shown(worth: pd.DataFrame, buyers: dict) -> list:
+    "Policies that are shown to earn: more than nobody, and than everyone if that is shown to."
+    good = [name for name in worth.index if buyers[name] >= FEWEST_BUYERS]
+    good = [name for name in good if worth.loc[name, "gain_low"] > 0]
+    if EVERYONE not in good:
+        return good
+    targeted = [name for name in good if worth.loc[name, "over_everyone_low"] > 0]
+    return targeted or [EVERYONE]
+
+# %% ../../nbs/experiments/13_policies.ipynb #d6087f2a
+def _gain_in_words(row: pd.Series) -> str:
+    "A gain with its interval."
+    return f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
 
 
 def recommend(
     policies: dict,  # Name: (n,) whether each row is treated; those that may be followed
-    scores: tuple,  # From `arm_scores`, of rows that nothing was learned from
-    visitors: np.ndarray,  # (n,) who each row belongs to
+    scores: tuple,  # From `arm_scores`, of the same rows
+    rows: EffectRows,  # That nothing was learned from
 ) -> Recommendation:
     "The policy to follow: the best of those that are shown to earn, or nobody."
-    everyone = dict.fromkeys([EVERYONE], np.ones(len(visitors), bool))
-    asked = {name: treat for name, treat in policies.items() if name != NOBODY} | everyone
-    worth = policy_values(asked, scores, visitors, comparisons=len(asked))
-    better = bool(worth.loc[EVERYONE, "gain"] > 0)
-    good = [name for name, row in worth.iterrows() if _earns(row, str(name), better)]
-    if not good:
-        best = worth["gain"].idxmax()
-        return Recommendation(
-            NOBODY,
-            f"treat nobody: the best of {len(asked)} policies, {best}, gains"
-            f" {worth.loc[best, 'gain']:.3f} a session, and the lower end of what it is shown to"
-            f" gain is {min(worth.loc[best, ['gain_low', 'over_everyone_low'][: 1 + better]]):.3f}",
-        )
-    best = worth.loc[good, "gain"].idxmax()
+    asked = {name: treat for name, treat in policies.items() if name != NOBODY}
+    asked[EVERYONE] = np.ones(len(rows), bool)
+    worth = policy_values(asked, scores, rows.visitors, comparisons=len(asked))
+    good = _shown(worth, {name: fewest_buyers(treat, rows) for name, treat in asked.items()})
+    best = str(worth.loc[good or [*asked], "gain"].idxmax())
+    gain = _gain_in_words(worth.loc[best])
+    if good:
+        return Recommendation(best, f"treat {best}: over nobody it gains {gain}")
     return Recommendation(
-        str(best),
-        f"treat {best}, {worth.loc[best, 'treated']:.0%} of the sessions: it gains"
-        f" {worth.loc[best, 'gain']:.3f} a session over nobody ({worth.loc[best, 'gain_low']:.3f}"
-        f" to {worth.loc[best, 'gain_high']:.3f})",
+        NOBODY,
+        f"treat nobody: of {len(asked)} policies {best} seems the best and gains {gain} over"
+        " nobody, which is not shown",
     )

@@ -17,8 +17,11 @@ from ..judging.intervals import draws_of_visitors
 def _cumulated(score: np.ndarray, *amounts: np.ndarray) -> list:
     "Amounts of the highest scores, added up to the end of each group of ties, from 0."
     order, first = ties_in_order(-np.asarray(score, float))
-    sums = [np.add.reduceat(np.asarray(one, float)[order], first) for one in amounts]
-    return [np.append(0.0, np.cumsum(one)) for one in sums]
+    found = []
+    for amount in amounts:
+        of_ties = np.add.reduceat(amount[order], first)
+        found.append(np.append(0.0, np.cumsum(of_ties)))
+    return found
 
 
 def uplift_curve(
@@ -27,7 +30,8 @@ def uplift_curve(
     weight: np.ndarray | None = None,  # (n,) how often each row counts; None: once
 ) -> pd.DataFrame:  # share of the treated, and gain per session of all, at each end of ties
     "U(q): what is gained by treating the highest scores; ties are straight lines."
-    weight = np.ones(len(effects)) if weight is None else weight
+    if weight is None:
+        weight = np.ones(len(effects))
     rows, gain = _cumulated(score, weight, weight * effects)
     return pd.DataFrame({"share": rows / rows[-1], "gain": gain / rows[-1]})
 
@@ -39,26 +43,32 @@ def qini_curve(
     weight: np.ndarray | None = None,  # (n,) how often each row counts; None: once
 ) -> pd.DataFrame:  # share of the treated, and gain per session of the treated arm
     "Q(q) as Radcliffe defines it, divided by the treated; ties are straight lines."
-    weight = np.ones(len(y)) if weight is None else weight
-    arms = [weight * treated, weight * ~np.asarray(treated, bool)]
-    rows, n_t, n_c, y_t, y_c = _cumulated(score, weight, *arms, *(arm * y for arm in arms))
-    gain = np.where(n_c > 0, y_t - y_c * n_t / np.where(n_c > 0, n_c, 1), y_t)
+    if weight is None:
+        weight = np.ones(len(y))
+    in_treated = weight * np.asarray(treated, bool)
+    in_control = weight - in_treated
+    rows, n_t, n_c = _cumulated(score, weight, in_treated, in_control)
+    y_t, y_c = _cumulated(score, in_treated * y, in_control * y)
+    scaled = y_c * n_t / np.maximum(n_c, 1e-12)
+    gain = y_t - scaled
     return pd.DataFrame({"share": rows / rows[-1], "gain": gain / n_t[-1]})
 
-
+# %% ../../nbs/experiments/12_uplift_curves.ipynb #b55272f2
 def area_over_random(
     curve: pd.DataFrame,  # From `uplift_curve` or `qini_curve`
 ) -> float:  # 0 for random order; below it for a wrong one
     "Area between a curve and the straight line from nobody to everyone."
-    share, gain = curve["share"].to_numpy(), curve["gain"].to_numpy()
+    share = curve["share"].to_numpy()
+    gain = curve["gain"].to_numpy()
     above = gain - share * gain[-1]
-    return float((np.diff(share) * (above[1:] + above[:-1]) / 2).sum())
+    return float(np.trapezoid(above, share))
 
-# %% ../../nbs/experiments/12_uplift_curves.ipynb #46f37fb9
+# %% ../../nbs/experiments/12_uplift_curves.ipynb #565d6b5d
 def _areas(score, y, treated, effects, weight) -> tuple:
     "Both areas, with rows counted as often as is said."
-    curves = uplift_curve(score, effects, weight), qini_curve(score, y, treated, weight)
-    return tuple(area_over_random(curve) for curve in curves)
+    uplift = uplift_curve(score, effects, weight)
+    qini = qini_curve(score, y, treated, weight)
+    return area_over_random(uplift), area_over_random(qini)
 
 
 def uplift_figures(
@@ -77,10 +87,15 @@ def uplift_figures(
         raise ValueError("all rows are of one arm: an uplift is a difference between two")
     if effects is None:
         effects = effect_scores(y, treated, share)
-    given = (np.asarray(score, float), np.asarray(y, float), np.asarray(treated, bool), effects)
-    found = dict(zip(("uplift_area", "qini_area"), _areas(*given, np.ones(len(effects)))))
-    drawn = [_areas(*given, weight) for weight in draws_of_visitors(visitors, resamples, seed)]
-    for place, name in enumerate([*found]):
-        low, high = np.quantile(np.array(drawn)[:, place], (0.025, 0.975))
-        found |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+    given = (score, y, treated, effects)
+    drawn = []
+    for weight in draws_of_visitors(visitors, resamples, seed):
+        drawn.append(_areas(*given, weight))
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    found = {}
+    for place, value in enumerate(_areas(*given, np.ones(len(effects)))):
+        name = ("uplift_area", "qini_area")[place]
+        found[name] = value
+        found[f"{name}_low"] = float(low[place])
+        found[f"{name}_high"] = float(high[place])
     return found | dict(everyone=float(np.mean(effects)))
