@@ -163,3 +163,61 @@ def test_training_anew_from_the_log_to_the_gate(run, tmp_path):
     champion = Scorer.load(run)
     with pytest.raises(ValueError, match="nothing is left to judge by"):
         unseen_rows(champion, champion)
+
+
+def with_devices(rows, favour, seed=0):
+    "Rows of two devices of which a challenger favours one."
+    device = np.random.default_rng(seed).choice(["phone", "desktop"], len(rows))
+    more = np.where(device == "phone", favour, 1.0)
+    favoured = (pl.col("_challenger") * more).clip(0.0, 0.999)
+    return rows.with_columns(pl.Series("device", device)).with_columns(_challenger=favoured)
+
+
+def test_a_challenger_that_is_worse_for_a_group_stays_out():
+    rows = rows_of(0, 0.1, sessions=9_000)
+    kept, spoilt = (
+        judge_challenger(with_devices(rows, favour), (0.3, 0.3), 60, fair_by=("device",))
+        for favour in (1.0, 0.7)
+    )
+    assert kept.promote and not kept.groups[0]["veto"]
+    assert spoilt.better and not spoilt.promote
+    one = spoilt.groups[0]
+    assert {one["first"], one["second"]} == {"phone", "desktop"} and one["low"] > one["tolerated"]
+    said = [sentence.text for sentence in gate_sentences(spoilt)]
+    assert any("groups of device" in text and one["first"] in text for text in said)
+
+
+def test_groups_that_are_no_further_apart_are_seldom_a_veto():
+    held_back = 0
+    for seed in range(40):
+        rows = with_devices(rows_of(seed, 0.8, sessions=1_500), 1.0, seed)
+        held_back += judge_challenger(rows, (0.3, 0.3), 20, fair_by=("device",)).groups[0]["veto"]
+    assert held_back <= 5  # at most 5 in 100 are expected; 6 of 40 come once in 70
+
+
+def test_a_gap_that_the_champion_has_as_well_is_no_veto():
+    rows = with_devices(rows_of(0, 0.1, sessions=4_000), 0.5)
+    rows = rows.with_columns(_champion="_challenger")
+    one = judge_challenger(rows, (0.3, 0.3), 40, fair_by=("device",)).groups[0]
+    assert one["champion"] > 0.1 and one["low"] <= 1e-9
+
+
+def test_the_largest_gap_is_that_of_the_two_groups_furthest_apart():
+    "Of three groups the champion's gap between a and b is passed on to b and c: it is no wider."
+    from clickstream_conv.judging.fairness import GROUP_RATES
+    from clickstream_conv.monitoring.wider_gaps import rates_of_both, wider_gap
+
+    rng, count = np.random.default_rng(0), 9_000
+    group = rng.choice(["a", "b", "c"], count)
+    flagged = {"_champion": dict(a=0.5, b=0.2, c=0.5), "_challenger": dict(a=0.5, b=0.5, c=0.2)}
+    chance = {
+        name: np.where(rng.random(count) < [share[one] for one in group], 0.9, 0.1)
+        for name, share in flagged.items()
+    }
+    known = dict(session_id=np.arange(count).astype(str), visitor=np.arange(count).astype(str))
+    known |= dict(group=group, converted=(rng.random(count) < 0.3).astype(int))
+    rates = rates_of_both(pl.DataFrame(known | chance), "group", (0.5, 0.5), resamples=60)
+    found = wider_gap(*rates)
+    assert not found["veto"]
+    flags = rates[1].rates[GROUP_RATES.index("selection_rate")]
+    assert flags == pytest.approx([0.5, 0.5, 0.2], abs=0.03)

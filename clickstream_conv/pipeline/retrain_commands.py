@@ -36,7 +36,7 @@ def challenger_parameters(
 def unseen_rows(
     champion,  # Scorer of the version in use
     challenger,  # Scorer of the new run
-):  # A Polars frame: session_id, visitor, landmark, converted, _champion, _challenger
+):  # A Polars frame: session_id, visitor, landmark, converted, declared columns, _champion, _challenger
     "What both say of the sessions that neither has seen."
     import polars as pl
 
@@ -47,6 +47,8 @@ def unseen_rows(
             f"the version in use answers after {', '.join(map(str, champion.landmarks))} events, the new run after"
             f" {', '.join(map(str, challenger.landmarks))}: they cannot be compared. Train with the same landmarks"
         )
+    from clickstream_conv.monitoring.wider_gaps import gate_columns
+
     known = known_of(challenger).test
     fresh = known.sessions.filter(pl.col("start") > (champion.card.last or 0))["session_id"]
     if fresh.is_empty():
@@ -54,7 +56,7 @@ def unseen_rows(
             f"the version in use has read the log up to {champion.card.last_day}, and none of the new run's test"
             f" sessions is newer (they end {challenger.card.last_day}): nothing is left to judge by. Give newer days"
         )
-    names = ["session_id", "visitor", "landmark", "converted"]
+    names = ["session_id", "visitor", "landmark", "converted", *gate_columns(champion, challenger)]
     own = known.rows.filter(pl.col("session_id").is_in(fresh.implode()))
     events = known.events.filter(pl.col("session_id").is_in(fresh.implode())).drop(
         "part", strict=False
@@ -74,6 +76,7 @@ def train_challenger(
     from clickstream_conv.base.runs import Run, write_json
     from clickstream_conv.monitoring.gate import gate_sentences, judge_challenger
     from clickstream_conv.monitoring.model_registry import current_version
+    from clickstream_conv.monitoring.wider_gaps import gate_columns
     from clickstream_conv.scoring.scorer import Scorer
 
     now = current_version(registry)
@@ -81,7 +84,12 @@ def train_challenger(
     run_pipeline(parameters, str(folder), until=JUDGED_AFTER, report=False, jobs=jobs)
     champion, challenger = Scorer.load(registry / "current"), Scorer.load(folder)
     rows = unseen_rows(champion, challenger)
-    found = judge_challenger(rows, (champion.threshold, challenger.threshold))
+    found = judge_challenger(
+        rows,
+        (champion.threshold, challenger.threshold),
+        fair_by=tuple(gate_columns(champion, challenger)),
+        by_session=champion.outcome.decided_by == "sessions",
+    )
     said = [sentence.text for sentence in gate_sentences(found)]
     write_json(Run(folder), "gate.json", dict(champion=now, headline=said, promote=found.promote))
     for line in said:
