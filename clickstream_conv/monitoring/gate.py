@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['LEVEL', 'ASKED', 'GAIN', 'RESAMPLES', 'REACH', 'FURTHER_OFF', 'MORE_FLAGS', 'TOGETHER', 'GateResult', 'gap_in_words',
-           'judge_challenger', 'gate_sentences']
+           'judge_challenger', 'with_shadow', 'gate_sentences']
 
 # %% ../../nbs/monitoring/21_gate.ipynb #ed14c567
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -17,6 +17,11 @@ from ..base.findings import exact_count, Figure, Sentence
 from ..judging.fairness_words import RATE_TITLES
 from ..judging.figures import METRICS, rank_rows, rank_within, weighted_figures
 from ..judging.intervals import draws_of_visitors
+from clickstream_conv.monitoring.shadow_agreement import (
+    shadow_sentences,
+    ShadowAgreement,
+    skew_in_words,
+)
 from .wider_gaps import rates_of_both, wider_gap
 
 # %% ../../nbs/monitoring/21_gate.ipynb #f4746c7b
@@ -55,6 +60,7 @@ class GateResult:
     converted: int  # Of them
     vetoes: tuple = ()  # Sentences: why not, whatever the difference
     groups: tuple = ()  # Of each declared column a dict: column, and what wider_gap found
+    shadow: ShadowAgreement | None = None  # Of what the challenger said live
 
     @property
     def low(self) -> float:
@@ -187,6 +193,15 @@ def judge_challenger(
         vetoes=vetoes, groups=groups,
     )  # fmt: skip
 
+# %% ../../nbs/monitoring/21_gate.ipynb #a96be6c7
+def with_shadow(
+    found: GateResult,  # As made by judge_challenger
+    shadow: ShadowAgreement,  # Of the challenger's live answers
+) -> GateResult:  # With one more veto, where they are others
+    "Add what the challenger said live."
+    more = (skew_in_words(shadow),) if shadow.skewed else ()
+    return replace(found, shadow=shadow, vetoes=found.vetoes + more)
+
 # %% ../../nbs/monitoring/21_gate.ipynb #ececbbea
 def _group_sentences(found: GateResult) -> list:
     "What is said of groups that are no veto."
@@ -228,6 +243,8 @@ def gate_sentences(
             Sentence("gate.veto", f"against it: {why}", (), "caution", why="a rule of the gate")
         )
     said += _group_sentences(found)
+    if found.shadow is not None:
+        said += shadow_sentences(found.shadow)
     if not found.better and found.power < 0.8:
         needed = found.sessions_for()
         text = (

@@ -13,6 +13,7 @@ import polars as pl
 
 from ..base.findings import exact_count, Sentence
 from ..base.pictures import wilson
+from ..base.texts import count_in_words
 from ..scoring.scorer import Scorer
 from ..serving.shadow import hash_of_visit
 
@@ -125,8 +126,8 @@ def shadow_sentences(
         return [Sentence("gate.shadow", text, (), "caution", found.runs)]
     if not found.sessions:
         text = (
-            f"none of {found.visits:,} visits of {where} is a session of these days: live answers could not be"
-            " checked. The service has to call a visit as the log calls its session"
+            f"none of {count_in_words(found.visits, 'visit')} of {where} is a session of these days: live answers"
+            " could not be checked. The service has to call a visit as the log calls its session"
         )
         return [Sentence("gate.shadow", text, counts[:1], "caution")]
     said = []
