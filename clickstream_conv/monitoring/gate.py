@@ -219,7 +219,7 @@ def _group_sentences(found: GateResult) -> list:
 
 TOGETHER = "its interval holds for all pairs and rates together"  # why a gap is told without ends
 
-
+# %% ../../nbs/monitoring/21_gate.ipynb #b92dffad
 def gate_sentences(
     found: GateResult,  # As made by judge_challenger
 ) -> list:  # Of Sentence

@@ -45,19 +45,21 @@ def live_answers(
     both: pl.DataFrame,  # As made by read_shadow
     model: str,  # Name of the run, as run_name gives it
     until: float,  # Moment at which the log ends, seconds since 1970
-) -> pl.DataFrame:  # visit, events, live: one row an answer, live null where nothing was answered
+) -> pl.DataFrame:  # visit, events, _live: one row an answer, null where nothing was answered
     "What a run said in the shadow."
     which = model.rpartition("@")[2]
-    own = both.filter(pl.col("challenger_run").str.ends_with(f"@{which}") & (pl.col("t") <= until))
-    live = own.select("visit", "events", live=pl.col("challenger_probability").cast(pl.Float64))
-    return live.unique(["visit", "events"], keep="last", maintain_order=True)
+    own = both.filter(both["challenger_run"].str.ends_with(f"@{which}") & (both["t"] <= until))
+    said = own["challenger_probability"].cast(pl.Float64).alias("_live")
+    return own.select("visit", "events", said).unique(
+        ["visit", "events"], keep="last", maintain_order=True
+    )
 
 
 def answers_from_log(
     scorer: Scorer,  # Of the run
     events: pl.DataFrame,  # Canonical events
     visits: pl.Series,  # Hashes of visits
-) -> pl.DataFrame:  # visit, events, again: one row an event
+) -> pl.DataFrame:  # visit, events, _again: one row an event
     "What a run says now after each event of some sessions."
     names = events["session_id"].unique(maintain_order=True)
     hashes = pl.Series([hash_of_visit(name) for name in names], dtype=pl.String)
@@ -65,10 +67,10 @@ def answers_from_log(
     named = named.filter(pl.col("visit").is_in(visits.implode()))
     own = events.filter(pl.col("session_id").is_in(named["session_id"].implode()))
     if own.is_empty():
-        return pl.DataFrame(schema=dict(visit=pl.String, events=pl.Int64, again=pl.Float64))
+        return pl.DataFrame(schema=dict(visit=pl.String, events=pl.Int64, _again=pl.Float64))
     scores = scorer.score(own.drop("visitor", "part", strict=False), "every").scores
     return scores.join(named, on="session_id").select(
-        "visit", events="landmark", again="probability"
+        "visit", events="landmark", _again="probability"
     )
 
 # %% ../../nbs/monitoring/20b_shadow_agreement.ipynb #ac269102
@@ -83,20 +85,19 @@ def shadow_agreement(
     live = live_answers(both, model, events["t"].max() / 1e6)
     again = answers_from_log(scorer, events, live["visit"].unique())
     known = live.filter(pl.col("visit").is_in(again["visit"].unique().implode()))
-    pairs = known.join(again.with_columns(found=True), on=["visit", "events"], how="left")
-    apart = (pl.col("live") - pl.col("again")).abs()
-    unlike = apart.fill_null(0.0) > SAME
-    one_only = pl.col("live").is_null() != pl.col("again").is_null()
-    judged = pairs.select("visit", apart=apart, other=unlike | one_only | pl.col("found").is_null())
-    differing = judged.filter("other")
+    keys = ["visit", "events"]
+    pairs = known.join(again.with_columns(_found=True), on=keys, how="left")
+    apart = (pairs["_live"] - pairs["_again"]).abs()
+    one_only = pairs["_live"].is_null() != pairs["_again"].is_null()
+    differing = pairs.filter((apart.fill_null(0.0) > SAME) | one_only | pairs["_found"].is_null())
     return ShadowAgreement(
         runs=runs,
         visits=live["visit"].n_unique(),
-        sessions=judged["visit"].n_unique(),
-        answers=len(judged),
+        sessions=pairs["visit"].n_unique(),
+        answers=len(pairs),
         differ=len(differing),
         sessions_differ=differing["visit"].n_unique(),
-        largest=float(judged["apart"].max() or 0.0),
+        largest=float(apart.max() or 0.0),
     )
 
 # %% ../../nbs/monitoring/20b_shadow_agreement.ipynb #5a6bc5ac

@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 
 from clickstream_conv.judging.fairness import (
+    CALIBRATED,
     covariance_of,
     decisions_by_group,
     GROUP_RATES,
@@ -26,7 +27,7 @@ from ..scoring.scorer import Scorer
 # %% ../../nbs/monitoring/20a_wider_gaps.ipynb #d4ec96ac
 SURE = 0.05  # how often a challenger with no wider gap may be held back
 TOLERATED = dict.fromkeys(GROUP_RATES, 0.02)  # by which a largest gap may be wider
-TOLERATED["observed_over_predicted"] = 0.1  # a ratio about 1, no share of sessions
+TOLERATED[GROUP_RATES[CALIBRATED]] = 0.1  # a ratio about 1, no share of sessions
 
 
 def gate_columns(
@@ -71,12 +72,20 @@ def _side_by_side(champion: GroupRates, challenger: GroupRates) -> GroupRates:
 def _ordered_pairs(count: int) -> tuple:
     "Each pair of groups, both ways: first, second, and (pairs, groups) the weights of their difference."
     first, second = np.nonzero(~np.eye(count, dtype=bool))
-    weights = np.zeros((len(first), count))
-    weights[np.arange(len(first)), first] = 1.0
-    weights[np.arange(len(first)), second] = -1.0
+    weights = np.eye(count)[first] - np.eye(count)[second]
     return first, second, weights
 
 
+def _errors(spread: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    "(pairs, pairs) of a difference with the challenger less one with the champion."
+    count = weights.shape[1]
+    champion = weights @ spread[:count, :count] @ weights.T
+    challenger = weights @ spread[count:, count:] @ weights.T
+    shared = weights @ spread[count:, :count] @ weights.T
+    variance = challenger.diagonal()[:, None] + champion.diagonal() - 2 * shared
+    return np.sqrt(np.maximum(variance, 0.0))
+
+# %% ../../nbs/monitoring/20a_wider_gaps.ipynb #6cf0b264
 def _widest_of_rate(both: GroupRates, spread: np.ndarray, rate: int, reach: float) -> dict:
     "The gap of one rate that is most surely wider; spread: (groups of both, groups of both)."
     own = len(both.groups) // 2
@@ -84,25 +93,25 @@ def _widest_of_rate(both: GroupRates, spread: np.ndarray, rate: int, reach: floa
     if judged.sum() < 2:
         return {}
     places = np.flatnonzero(judged)
-    old, new = both.rates[rate, places], both.rates[rate, own + places]
+    of_both = np.append(places, own + places)
     first, second, weights = _ordered_pairs(len(places))
-    of_old, of_new = spread[np.ix_(places, places)], spread[np.ix_(own + places, own + places)]
-    shared = weights @ spread[np.ix_(own + places, places)] @ weights.T
-    variance = [np.einsum("pi,ij,pj->p", weights, one, weights) for one in (of_new, of_old)]
-    error = np.sqrt(np.maximum(variance[0][:, None] + variance[1] - 2 * shared, 0.0))
-    apart = (weights @ new)[:, None] - weights @ old
-    low = (apart - reach * error).min(axis=1)
-    most, name = int(low.argmax()), GROUP_RATES[rate]
-    return dict(
+    champion = weights @ both.rates[rate, places]
+    challenger = weights @ both.rates[rate, own + places]
+    wider = challenger[:, None] - champion
+    errors = _errors(spread[np.ix_(of_both, of_both)], weights)
+    low = (wider - reach * errors).min(axis=1)
+    most = int(low.argmax())
+    name = GROUP_RATES[rate]
+    found = dict(
         rate=name,
         first=both.groups[places[first[most]]],
         second=both.groups[places[second[most]]],
-        challenger=float(weights[most] @ new),
-        champion=float((weights @ old).max()),
+        challenger=float(challenger[most]),
+        champion=float(champion.max()),
         low=float(low[most]),
         tolerated=TOLERATED[name],
-        veto=bool(low[most] > TOLERATED[name]),
     )
+    return found | dict(veto=found["low"] > found["tolerated"])
 
 # %% ../../nbs/monitoring/20a_wider_gaps.ipynb #6aa67074
 def wider_gap(
