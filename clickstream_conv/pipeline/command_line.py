@@ -16,6 +16,7 @@ import typer
 from ..base.extras import without_library
 from .app_commands import open_app
 from .assistant_commands import mcp
+from .handover_commands import print_schedule
 from .lineage_commands import diff_runs
 from clickstream_conv.pipeline.notebooks import (
     FAULT,
@@ -48,6 +49,7 @@ COMMANDS = (
     mcp,
     watch,
     retrain,
+    print_schedule,
 )  # of each module one: it puts its commands into app
 
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['JUDGED_AFTER', 'RUNS', 'LEFT_OUT', 'models_app', 'challenger_parameters', 'judged_sessions', 'unseen_rows',
-           'judge_run', 'train_challenger', 'finish_challenger', 'retrained', 'promoted_run', 'retrain', 'list_models',
-           'add_model', 'use_model', 'back_to_model']
+           'judge_run', 'learned_from_it', 'train_challenger', 'finish_challenger', 'retrained', 'promoted_run',
+           'retrain', 'list_models', 'add_model', 'use_model', 'back_to_model']
 
 # %% ../../nbs/pipeline/10d_retrain_commands.ipynb #16d94d37
 import json
@@ -129,6 +129,27 @@ def _parameters_of(folder: Path) -> dict:
     return challenger_parameters(record, record["parameters"]["path"])
 
 
+def learned_from_it(
+    record: dict,  # run.json of the version in use
+    parameters: dict,  # Of the run that would be made
+) -> bool:
+    "Whether the version in use was learned from the very files that a challenger would read."
+    from clickstream_conv.log.addresses import is_address
+    from clickstream_conv.pipeline.again import describe_data
+    from clickstream_conv.pipeline.run import input_files
+    from clickstream_conv.sources.own import find_source
+
+    log, named = parameters["path"], parameters["source"]
+    if is_address(log):
+        return False
+    source = find_source(named)
+    files = input_files(log, named if source.name != named else "", source.mapping)
+    now, then = (
+        {one["sha256"] for one in described} for described in (describe_data(files), record["data"])
+    )
+    return now == then
+
+
 def train_challenger(
     registry: Path,  # With a version in use
     parameters: dict,  # Of the run
@@ -196,6 +217,9 @@ def retrained(
     else:
         record = json.loads((registry / "current" / "run.json").read_text(encoding="utf-8"))
         parameters = challenger_parameters(record, events, source) | given
+        if learned_from_it(record, parameters):
+            say(f"nothing to do: {now} was learned from this very log, and no day of it is newer")
+            return ""
         folder = train_challenger(registry, parameters, jobs)
     found = judge_run(registry, folder, events if challenger else "", shadow)
     if found.promote and promote:
