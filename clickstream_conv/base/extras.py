@@ -47,6 +47,7 @@ EXTRAS |= {
     "mcp": ("mcp", "matplotlib", "shap"),
     "spark": ("pyspark",),
     "databases": ("psycopg",),
+    "mlflow": ("mlflow",),
 }
 
 # %% ../../nbs/base/07_extras.ipynb #a0df8518
