@@ -16,8 +16,18 @@ from clickstream_conv.demo.changes import simulate_change
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.monitoring import model_registry as registry
 from clickstream_conv.monitoring.gate import gate_sentences, judge_challenger
-from clickstream_conv.pipeline.retrain_commands import challenger_parameters, unseen_rows
+from clickstream_conv.pipeline.retrain_commands import (
+    challenger_parameters,
+    judge_run,
+    promoted_run,
+    unseen_rows,
+)
 from clickstream_conv.scoring.scorer import Scorer
+from clickstream_conv.serving.counts import Counts
+from clickstream_conv.serving.runs import run_name
+from clickstream_conv.serving.shadow import Shadow
+from clickstream_conv.serving.visits import add_event, Visit
+from clickstream_conv.sources.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +173,139 @@ def test_training_anew_from_the_log_to_the_gate(run, tmp_path):
     champion = Scorer.load(run)
     with pytest.raises(ValueError, match="nothing is left to judge by"):
         unseen_rows(champion, champion)
+
+
+def with_devices(rows, favour, seed=0):
+    "Rows of two devices of which a challenger favours one."
+    device = np.random.default_rng(seed).choice(["phone", "desktop"], len(rows))
+    more = np.where(device == "phone", favour, 1.0)
+    favoured = (pl.col("_challenger") * more).clip(0.0, 0.999)
+    return rows.with_columns(pl.Series("device", device)).with_columns(_challenger=favoured)
+
+
+def test_a_challenger_that_is_worse_for_a_group_stays_out():
+    rows = rows_of(0, 0.1, sessions=9_000)
+    kept, spoilt = (
+        judge_challenger(with_devices(rows, favour), (0.3, 0.3), 60, fair_by=("device",))
+        for favour in (1.0, 0.7)
+    )
+    assert kept.promote and not kept.groups[0]["veto"]
+    assert spoilt.better and not spoilt.promote
+    one = spoilt.groups[0]
+    assert {one["first"], one["second"]} == {"phone", "desktop"} and one["low"] > one["tolerated"]
+    said = [sentence.text for sentence in gate_sentences(spoilt)]
+    assert any("groups of device" in text and one["first"] in text for text in said)
+
+
+def test_groups_that_are_no_further_apart_are_seldom_a_veto():
+    held_back = 0
+    for seed in range(40):
+        rows = with_devices(rows_of(seed, 0.8, sessions=1_500), 1.0, seed)
+        held_back += judge_challenger(rows, (0.3, 0.3), 20, fair_by=("device",)).groups[0]["veto"]
+    assert held_back <= 5  # at most 5 in 100 are expected; 6 of 40 come once in 70
+
+
+def test_a_gap_that_the_champion_has_as_well_is_no_veto():
+    rows = with_devices(rows_of(0, 0.1, sessions=4_000), 0.5)
+    rows = rows.with_columns(_champion="_challenger")
+    one = judge_challenger(rows, (0.3, 0.3), 40, fair_by=("device",)).groups[0]
+    assert one["champion"] > 0.05 and one["low"] <= 1e-9
+
+
+def test_the_largest_gap_is_that_of_the_two_groups_furthest_apart():
+    "Of three groups the champion's gap between a and b is passed on to b and c: it is no wider."
+    from clickstream_conv.judging.fairness import GROUP_RATES
+    from clickstream_conv.monitoring.wider_gaps import rates_of_both, wider_gap
+
+    rng, count = np.random.default_rng(0), 9_000
+    group = rng.choice(["a", "b", "c"], count)
+    flagged = {"_champion": dict(a=0.5, b=0.2, c=0.5), "_challenger": dict(a=0.5, b=0.5, c=0.2)}
+    chance = {
+        name: np.where(rng.random(count) < [share[one] for one in group], 0.9, 0.1)
+        for name, share in flagged.items()
+    }
+    known = dict(session_id=np.arange(count).astype(str), visitor=np.arange(count).astype(str))
+    known |= dict(group=group, converted=(rng.random(count) < 0.3).astype(int))
+    rates = rates_of_both(pl.DataFrame(known | chance), "group", (0.5, 0.5), resamples=60)
+    found = wider_gap(*rates)
+    assert not found["veto"]
+    flags = rates[1].rates[GROUP_RATES.index("selection_rate")]
+    assert flags == pytest.approx([0.5, 0.5, 0.2], abs=0.03)
+
+
+@pytest.fixture(scope="module")
+def shadowed(tmp_path_factory):
+    "A registry, a challenger that was in the shadow for two weeks, their log, and what it said live."
+    folder, parts = tmp_path_factory.mktemp("shadowed"), {}
+    times = dict(champion=(1_200, "2026-01-05", 60), challenger=(1_800, "2026-01-05", 90))
+    for name, (sessions, start, days) in times.items():
+        log = simulate_change("steady", sessions=sessions, start=start, days=days)
+        log.write_parquet(folder / f"{name}.parquet")
+        prepare(Run(folder / name), "demo", str(folder / f"{name}.parquet"))
+        quick_conversion(Run(folder / name))
+    later = simulate_change("steady", sessions=400, start="2026-04-13", days=14, seed=1)
+    later.write_parquet(folder / "later.parquet")
+    registry.use_version(
+        folder / "models", registry.register_run(folder / "models", folder / "champion")
+    )
+    champion, challenger = (Scorer.load(folder / name) for name in times)
+    parts["right"] = live_log(folder / "right.jsonl", champion, challenger, later)
+    parts["wrong"] = live_log(folder / "wrong.jsonl", champion, challenger, later, ("price",))
+    return folder, parts
+
+
+def live_log(file, champion, challenger, events, blind=()):
+    "What a service writes down that does not see some columns."
+    shadow = Shadow(challenger, run_name(challenger.folder), str(file), Counts())
+    some = events.filter(pl.col("session_id").hash(seed=0) % 3 == 0)
+    for (name,), own in some.group_by("session_id", maintain_order=True):
+        visit = Visit(champion, name, run_name(champion.folder))
+        names = [one for one in champion.event_columns() if one in own.columns]
+        for event in own.select(names).drop("session_id").to_dicts():
+            answer, _ = add_event(visit, event | dict.fromkeys(blind))
+            shadow.saw(visit, answer)
+    shadow.close()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line in lines:
+        line["t"] = events["t"].min() / 1e6  # in those days, and not while the test runs
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_live_answers_that_the_log_gives_as_well_are_no_veto(shadowed):
+    folder, parts = shadowed
+    found = judge_run(
+        folder / "models", folder / "challenger", str(folder / "later.parquet"), parts["right"]
+    )
+    assert found.shadow.sessions > 100 and found.shadow.differ == 0
+    assert not any("gave live" in why for why in found.vetoes)
+    said = json.loads((folder / "challenger" / "gate.json").read_text())["headline"]
+    assert any("are those that it gives from the log" in text for text in said)
+
+
+def test_live_answers_that_the_log_does_not_give_are_a_veto(shadowed):
+    folder, parts = shadowed
+    words = ("retrain", "--registry", "models", "--challenger", "challenger", "--judge-only")
+    words = (*words, "--events", "later.parquet", "--shadow", parts["wrong"])
+    done = here(*words, cwd=folder)
+    assert done.returncode == 2 and "are not those that it gives from the log" in done.said
+    assert "against it" in done.said
+    done = here(*words, "-p", "seed=3", cwd=folder)
+    assert done.returncode == 1 and "is there already" in done.said
+
+
+def test_days_that_the_challenger_has_read_are_not_what_it_is_judged_by(shadowed):
+    folder, _ = shadowed
+    with pytest.raises(ValueError, match="the new run has read the log up to"):
+        judge_run(folder / "models", folder / "challenger", str(folder / "challenger.parquet"))
+
+
+def test_a_challenger_that_is_there_already_becomes_a_version_as_it_was_judged(shadowed):
+    folder, _ = shadowed
+    found = judge_challenger(rows_of(0, 0.1), (0.3, 0.3), 20)
+    models, challenger = folder / "models", folder / "challenger"
+    judged = (challenger / "models" / "conversion.skops").read_bytes()
+    version = promoted_run(models, challenger, found)
+    assert (version, registry.current_version(models)) == ("0002", "0002")
+    kept = models / registry.CURRENT / "models" / "conversion.skops"
+    assert kept.read_bytes() == judged

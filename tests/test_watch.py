@@ -15,7 +15,7 @@ from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.changes import simulate_change
 from clickstream_conv.monitoring.alarms import rate_of, settle_alarms, SHARES, told_before
-from clickstream_conv.monitoring.bins import bin_counts, bins_of
+from clickstream_conv.monitoring.bins import bin_counts, bin_numbers, bins_of
 from clickstream_conv.monitoring.chance import distances_by_chance, visitor_counts
 from clickstream_conv.monitoring.distances import population_stability_index, smoothed_shares
 from clickstream_conv.monitoring.estimated import recalibration_of
@@ -23,6 +23,7 @@ from clickstream_conv.monitoring.observed import read_news
 from clickstream_conv.monitoring.periods import watch_reference
 from clickstream_conv.monitoring.realised import concept_test
 from clickstream_conv.monitoring.watch import watch_log, watched
+from clickstream_conv.monitoring.watch_tables import tenths_table
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.prepare import prepare
 
@@ -168,6 +169,44 @@ def test_rows_that_cannot_be_used_are_told_and_not_refused(shop):
     assert look.figures["rows"]["lost"] > 0
 
 
+def with_a_crawler(events):
+    "A log in which one session in twenty is of a program: twelve events, a fifth of a second apart."
+    some = events.filter(pl.col("session_id").hash(seed=0) % 20 == 0)
+    first = some.group_by("session_id", maintain_order=True).first()
+    many = first.select(pl.all().repeat_by(12).explode())
+    step = pl.int_range(12).cast(pl.Int64).over("session_id")
+    own = many.with_columns(
+        session_id="crawler " + pl.col("session_id"),
+        event=pl.lit("view"),
+        step=(step + 1).cast(events.schema["step"]),
+        t=pl.col("t") + step * 200_000,
+    )
+    return pl.concat([events, own.select(events.columns)])
+
+
+def test_sessions_of_no_person_are_told_by_day_and_week(shop):
+    look, week = week_of(shop, "steady", sessions=800, spoilt=with_a_crawler)
+    assert "traffic: sessions of no person" in about(look)
+    added = week["programs"]["programs"]
+    days = [found for found in look.figures["periods"] if found["period"] == "day"]
+    assert added >= 30 and sum(day["programs"]["programs"] for day in days) == added
+    quiet, _ = week_of(shop, "steady", sessions=800)
+    assert "traffic: sessions of no person" not in about(quiet)
+
+
+def test_tenths_of_a_week_add_up_to_what_came_and_was_promised(shop):
+    look, week = week_of(shop, "mix", sessions=3_500)
+    tenths = pd.DataFrame(week["tenths"])
+    assert len(tenths) == 10 and tenths["predicted"].is_monotonic_increasing
+    assert tenths["converted"].sum() == week["concept"]["observed"]
+    assert tenths["predicted"].between(tenths["low"], tenths["high"]).mean() >= 0.7
+    rows = int(tenths["rows"].sum())
+    mean = (tenths["predicted"] * tenths["rows"]).sum() / rows
+    assert mean == pytest.approx(week["mean_probability"], abs=0.01)
+    shown = tenths_table(look.figures)
+    assert len(shown) == 10 and set(shown["within"]) <= {"yes", "no"}
+
+
 def test_unfinished_sessions_are_not_judged_by_their_outcome(shop):
     folder, reference = shop
     events = simulate_change("steady", sessions=353, **WEEK)
@@ -212,6 +251,33 @@ def test_distances_are_those_of_pandas_polars_and_duckdb(shop):
     for frame in (rows.to_pandas(), rows.lazy(), duckdb.sql("select * from rows")):
         theirs = bin_counts(frame, binned)
         assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_odd_numbers_are_in_the_same_bins_in_memory_and_elsewhere():
+    "Counting from edges, and the expression: of what is missing, infinite, whole, or on an edge."
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=3_000).round(1), [np.inf, -np.inf, np.nan, -0.0, 0.0]])
+    frame = pl.DataFrame({"x": x, "n": rng.integers(0, 7, len(x))})
+    frame = frame.with_columns(n=pl.when(pl.col("n") > 0).then("n"), one=pl.lit(2.0))
+    binned = [bins_of(frame["x"].filter(frame["x"].is_finite())), bins_of(frame["n"])]
+    binned = [*binned, bins_of(frame["one"])]
+    mine = bin_counts(frame, binned)
+    nullable = frame.to_pandas().astype({"n": "Int64", "x": "Float64"})
+    for other in (frame.lazy(), frame.to_pandas(), nullable):
+        theirs = bin_counts(other, binned)
+        assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+    numbers = bin_numbers(frame, binned)
+    for place, bins in enumerate(binned):
+        counted = np.bincount(numbers[:, place], minlength=bins.count)
+        assert np.array_equal(counted, mine[bins.column])
+
+
+def test_a_number_that_seems_to_have_few_values_is_looked_at_as_a_whole():
+    few = np.repeat(np.arange(5.0), 400)
+    late = np.concatenate([few, np.arange(100.0)])
+    assert bins_of(pl.Series("x", few)).edges == (1.0, 2.0, 3.0, 4.0)
+    tenths = np.quantile(late, np.arange(1, 10) / 10, method="higher")
+    assert bins_of(pl.Series("x", late)).edges == tuple(v for v in np.unique(tenths) if v > 0)
 
 
 def test_the_stability_index_is_its_formula():

@@ -234,11 +234,14 @@ def plain(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+ALONE = {"mlflow": ["mlflow-skinny"]}  # what stands in an environment of its own, and is not here
+
+
 def test_extras_are_those_of_the_settings():
     "Every library that an extra brings is asked for by name, so that none is missed in the middle of a run."
     from clickstream_conv.base.extras import EXTRAS
 
-    homes = packages_distributions()
+    homes = ALONE | packages_distributions()
     settings = ConfigParser(delimiters=["="])
     settings.read(ROOT / "settings.ini", encoding="utf-8")
     for extra, modules in EXTRAS.items():

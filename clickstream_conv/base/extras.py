@@ -48,6 +48,7 @@ EXTRAS |= {
     "spark": ("pyspark",),
     "databases": ("psycopg",),
     "experiments": ("tea_tasting", "matplotlib"),
+    "mlflow": ("mlflow",),
 }
 
 # %% ../../nbs/base/07_extras.ipynb #a0df8518

@@ -234,12 +234,6 @@ def best_effect(
         profit=margin * control["revenue"],
     )
     of_treated = dict(probability=treated["probability"], revenue=treated["revenue"], profit=after)
-<<<<<<< HEAD
-    found |= of_control
-    found |= {f"{name}_treated": column for name, column in of_treated.items()}
-    found |= {f"{name}_effect": of_treated[name] - of_control[name] for name in of_control}
-    return pl.from_dict(found)
-=======
     return pl.DataFrame(
         {
             **control.select("session_id", "landmark").to_dict(),
@@ -248,7 +242,6 @@ def best_effect(
             **{f"{name}_effect": of_treated[name] - of_control[name] for name in of_control},
         }
     )
->>>>>>> effect
 
 # %% ../../nbs/demo/10_treatment.ipynb #831f460f
 def exact_policy(

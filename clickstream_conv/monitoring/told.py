@@ -89,6 +89,20 @@ def _traffic_alarms(found: dict) -> list:
     text = f"{period_title(found)}: {count_in_words(counted['sessions'], 'session')}, {usual}"
     return [Alarm(TRAFFIC, "sessions", found["period"], found["name"], counted["p"], text)]
 
+# %% ../../nbs/monitoring/11_told.ipynb #2ee2a6bf
+def _program_alarms(found: dict) -> list:
+    "One alarm where more sessions than before are of no person."
+    counted = found.get("programs")
+    if not counted or not counted["news"]:
+        return []
+    shares = f"{counted['share']:.1%}; of the test part {counted['own']:.1%}"
+    sessions = count_in_words(counted["programs"], "session")
+    text = (
+        f"{period_title(found)}: {sessions} behave as no person does ({shares}): look for a crawler"
+    )
+    about = "sessions of no person"
+    return [Alarm(TRAFFIC, about, found["period"], found["name"], counted["p"], text)]
+
 # %% ../../nbs/monitoring/11_told.ipynb #9001aa08
 def _outcome_alarms(found: dict) -> list:
     "One alarm where probabilities no longer mean what they meant, in a week or in several."
@@ -129,7 +143,14 @@ def alarms_of(
     found: dict,  # As made by judged_period
 ) -> list:  # Of Alarm
     "What of a period is beyond chance."
-    parts = (_traffic_alarms, _input_alarms, _answer_alarms, _outcome_alarms, _group_alarms)
+    parts = (
+        _traffic_alarms,
+        _program_alarms,
+        _input_alarms,
+        _answer_alarms,
+        _outcome_alarms,
+        _group_alarms,
+    )
     return [alarm for part in parts for alarm in part(found)]
 
 # %% ../../nbs/monitoring/11_told.ipynb #5388c658

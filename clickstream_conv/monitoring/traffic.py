@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WHOLE_FROM', 'WHOLE_TO', 'RECENT_DAYS', 'FEWEST_DAYS', 'MORE_LOST', 'whole_days', 'Usual', 'usual_days',
-           'unusual_count', 'lost_rows']
+           'unusual_count', 'lost_rows', 'program_sessions', 'unusual_programs']
 
 # %% ../../nbs/monitoring/08_traffic.ipynb #d19ed9d4
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
+from ..log.bots import programs_among
+from ..log.checking import FINE
 from .observed import Observed
 
 # %% ../../nbs/monitoring/08_traffic.ipynb #8a07439f
@@ -127,3 +129,29 @@ def _by_count(pair: tuple) -> tuple:
     "The most frequent reason first."
     reason, count = pair
     return -count, reason
+
+# %% ../../nbs/monitoring/08_traffic.ipynb #38b635e2
+def program_sessions(
+    seen: Observed,  # Some sessions
+    resolution: str,  # Of the log's clock: us, ms, s, ...
+) -> tuple:  # How many behave as no person does, and of how many
+    "Sessions that no person makes."
+    if seen.events.is_empty():
+        return 0, 0
+    found = programs_among(seen.events, t="t" if resolution in FINE else "")
+    return len(found), len(seen.sessions)
+
+
+def unusual_programs(
+    now: tuple,  # As made by program_sessions, of a period
+    own: tuple,  # Of the run's test part
+    rate: float,  # How often an alarm may be false
+) -> dict:  # programs, share, own (share), p, news
+    "Whether more sessions than before are of no person."
+    from scipy.stats import binom
+
+    (found, sessions), (known, of) = now, own
+    usual = min((known + 1) / (of + 2) + MORE_LOST, 1.0)
+    p = float(binom.sf(found - 1, sessions, usual)) if sessions else 1.0
+    shares = dict(share=found / max(sessions, 1), own=known / max(of, 1))
+    return dict(programs=found, **shares, p=p, news=p <= rate)

@@ -16,8 +16,10 @@ from ..base.runs import Run, write_json
 from clickstream_conv.monitoring.alarms import (
     Alarm,
     keep_alarms,
+    rate_of,
     settle_alarms,
     told_before,
+    TRAFFIC,
     WEEKLY_RATE,
 )
 from .observed import Observed, read_news
@@ -28,8 +30,14 @@ from clickstream_conv.monitoring.periods import (
     watch_reference,
     WatchReference,
 )
+from .realised import realised_tenths
 from .told import alarms_of, lost_alarms, watch_sentences
-from .traffic import lost_rows, whole_days
+from clickstream_conv.monitoring.traffic import (
+    lost_rows,
+    program_sessions,
+    unusual_programs,
+    whole_days,
+)
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/monitoring/12_watch.ipynb #96014f0e
@@ -81,6 +89,20 @@ def _known_sessions(reference: WatchReference, news: Observed) -> int:
     return len(news.sessions.join(own, on="session_id", how="semi"))
 
 
+def _programs_and_tenths(reference: WatchReference, periods: list, judged: list) -> None:
+    "Add to each period how many sessions are of no person, to a week what its tenths promised and what came."
+    scorer = reference.scorer
+    clock = getattr(scorer.rules, "resolution", None) or scorer.card.resolution
+    own = program_sessions(reference.known.test, clock)
+    for period, found in zip(periods, judged):
+        rate = rate_of(TRAFFIC, period.kind, reference.weekly)
+        found |= dict(programs=unusual_programs(program_sessions(period.seen, clock), own, rate))
+        if period.kind == "week":
+            over = period.seen.sessions.filter(pl.col("_finished"))["session_id"].implode()
+            rows = period.seen.rows.filter(pl.col("session_id").is_in(over))
+            found |= dict(tenths=realised_tenths(rows))
+
+# %% ../../nbs/monitoring/12_watch.ipynb #ceb53580
 def watched(
     reference: WatchReference,  # Of the run
     news: Observed,  # New sessions
@@ -92,6 +114,7 @@ def watched(
     periods = periods_of(news, days)
     together = judged_together(reference, periods)
     judged = [judged_period(reference, period) for period in periods]
+    _programs_and_tenths(reference, periods, judged)
     for found in judged:
         if found["period"] == "week" and found["name"] in together:
             found |= dict(together=together[found["name"]])

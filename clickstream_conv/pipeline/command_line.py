@@ -17,6 +17,7 @@ from ..base.extras import without_library
 from .app_commands import open_app
 from .assistant_commands import mcp
 from .experiment_commands import plan_command
+from .handover_commands import print_schedule
 from .lineage_commands import diff_runs
 from clickstream_conv.pipeline.notebooks import (
     FAULT,
@@ -50,6 +51,7 @@ COMMANDS = (
     watch,
     retrain,
     plan_command,
+    print_schedule,
 )  # of each module one: it puts its commands into app
 
 
