@@ -115,7 +115,8 @@ def plot_looks(
     name, metric = own["arm"], experiment_metric(figures["plan"]["metric"])
     share = metric.form.endswith("%")
     unit = "percentage points" if share else f"per {figures['by']}"
-    title = title or next(text for text in figures["headline"] if text.startswith(name))
+    told = next(text for text in figures["headline"] if text.startswith(name))
+    title = title or told[:1].upper() + told[1:]
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
         _draw_looks(ax, table)
@@ -209,7 +210,7 @@ def _metric_words(row: dict, figures: dict) -> dict:
     said = dict(metric=metric.title, arm=row["arm"])
     said[figures["control"]] = one(row["control"])
     said["the arm"] = one(row["value"])
-    said["difference"] = _difference(row, metric, "effect")
+    said["the difference"] = _difference(row, metric, "effect")
     said["without what was known before"] = _difference(row, metric, "plain_effect")
     said["p, adjusted"] = p
     said["not known"] = f"{row['unknown']:,}"
@@ -228,6 +229,6 @@ def slices_words(
             for row in one["rows"]:
                 said = dict(column=one["column"], value=row["slice"], arm=arm["arm"])
                 said |= dict(units=f"{row['units'] + row['units_control']:,}")
-                said |= dict(difference=_difference(row, metric, "effect"))
+                said["the difference"] = _difference(row, metric, "effect")
                 rows.append(said | {"p that slices do not differ": p})
     return pd.DataFrame(rows).set_index("column") if rows else pd.DataFrame()
