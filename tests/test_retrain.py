@@ -226,7 +226,7 @@ def test_the_largest_gap_is_that_of_the_two_groups_furthest_apart():
     }
     known = dict(session_id=np.arange(count).astype(str), visitor=np.arange(count).astype(str))
     known |= dict(group=group, converted=(rng.random(count) < 0.3).astype(int))
-    rates = rates_of_both(pl.DataFrame(known | chance), "group", (0.5, 0.5), resamples=60)
+    rates = rates_of_both(pl.DataFrame({**known, **chance}), "group", (0.5, 0.5), resamples=60)
     found = wider_gap(*rates)
     assert not found["veto"]
     flags = rates[1].rates[GROUP_RATES.index("selection_rate")]
