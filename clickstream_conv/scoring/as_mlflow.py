@@ -83,7 +83,7 @@ def save_for_mlflow(
     if place.exists():
         raise ValueError(f"{place} is there already; nothing was written. Name a new folder")
     refuse_without("mlflow", "a folder for MLflow")
-    from mlflow import pyfunc  # ty: ignore[unresolved-import]
+    from mlflow import pyfunc  # ty: ignore[import-not-found]
 
     with brief_folder() as work:
         data = copy_scorer(Path(run).expanduser(), work / "run")
