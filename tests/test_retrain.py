@@ -226,7 +226,7 @@ def test_the_largest_gap_is_that_of_the_two_groups_furthest_apart():
     }
     known = dict(session_id=np.arange(count).astype(str), visitor=np.arange(count).astype(str))
     known |= dict(group=group, converted=(rng.random(count) < 0.3).astype(int))
-    rates = rates_of_both(pl.DataFrame(known | chance), "group", (0.5, 0.5), resamples=60)
+    rates = rates_of_both(pl.DataFrame({**known, **chance}), "group", (0.5, 0.5), resamples=60)
     found = wider_gap(*rates)
     assert not found["veto"]
     flags = rates[1].rates[GROUP_RATES.index("selection_rate")]
@@ -298,6 +298,20 @@ def test_days_that_the_challenger_has_read_are_not_what_it_is_judged_by(shadowed
     folder, _ = shadowed
     with pytest.raises(ValueError, match="the new run has read the log up to"):
         judge_run(folder / "models", folder / "challenger", str(folder / "challenger.parquet"))
+
+
+def test_columns_that_a_run_declared_reach_the_gate(shadowed, tmp_path):
+    folder, _ = shadowed
+    shutil.copytree(folder / "challenger", tmp_path / "declared")
+    card = tmp_path / "declared" / "model_card.json"
+    card.write_text(json.dumps(dict(fair_by=["device"])))
+    found = judge_run(folder / "models", tmp_path / "declared", str(folder / "later.parquet"))
+    assert [one["column"] for one in found.groups] == ["device"]
+    said = json.loads((tmp_path / "declared" / "gate.json").read_text())["headline"]
+    assert any("groups of device" in text for text in said), said
+    card.write_text(json.dumps(dict(fair_by=["no such column"])))
+    with pytest.raises(ValueError, match="no session column 'no such column'"):
+        judge_run(folder / "models", tmp_path / "declared", str(folder / "later.parquet"))
 
 
 def test_a_challenger_that_is_there_already_becomes_a_version_as_it_was_judged(shadowed):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import narwhals.stable.v2 as nw
 import numpy as np
 import polars as pl
-from narwhals.typing import IntoFrame
+from narwhals.typing import IntoDataFrame, IntoFrame
 
 # %% ../../nbs/monitoring/00_bins.ipynb #bbda3aae
 MOST_BINS = 10  # of a number, what is missing aside
@@ -149,7 +149,7 @@ def _counts_in_memory(frame: nw.DataFrame, bins: Bins) -> np.ndarray:
 
 # %% ../../nbs/monitoring/00_bins.ipynb #36198a6c
 def bin_numbers(
-    frame: IntoFrame,  # Of pandas or Polars, in memory
+    frame: IntoDataFrame,  # Of pandas or Polars, in memory
     binned: list,  # Of Bins
 ) -> np.ndarray:  # (rows, columns) number of the bin of each value
     "The bin of each value of some columns."

@@ -106,10 +106,18 @@ def realised_tenths(
     rows: pl.DataFrame,  # session_id, probability, converted, visitor: of finished sessions
 ) -> list:  # A dict a tenth: tenth, predicted, observed, low, high, rows, converted; of too few sessions none
     "What each tenth of the rows promises, and what came of it, with an interval by visitors."
-    by_session = rows.group_by("session_id").agg(pl.col("converted").max())["converted"]
-    counts = dict(sessions=len(by_session), converted_sessions=int(by_session.sum()))
-    if rows.is_empty() or too_few(counts):
+    if rows.is_empty():
         return []
-    y, p, who = (rows[name].to_numpy() for name in ("converted", "probability", "visitor"))
-    found = reliability(y, p, who, TENTHS).to_dict("records")
-    return [dict(tenth=place + 1) | one for place, one in enumerate(found)]
+    of_session = rows.group_by("session_id").agg(pl.col("converted").max())
+    counts = dict(
+        sessions=len(of_session),
+        converted_sessions=int(of_session["converted"].sum()),
+    )
+    if too_few(counts):
+        return []
+    y = rows["converted"].to_numpy()
+    p = rows["probability"].to_numpy()
+    who = rows["visitor"].to_numpy()
+    found = reliability(y, p, who, TENTHS)
+    found.insert(0, "tenth", np.arange(1, len(found) + 1))
+    return found.to_dict("records")

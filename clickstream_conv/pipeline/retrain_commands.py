@@ -162,7 +162,7 @@ def train_challenger(
     run_pipeline(parameters, str(folder), until=JUDGED_AFTER, report=False, jobs=jobs)
     return folder
 
-
+# %% ../../nbs/pipeline/10d_retrain_commands.ipynb #61b2f342
 def finish_challenger(
     registry: Path,  # With a version in use
     folder: Path,  # Of the challenger, that was judged

@@ -44,7 +44,7 @@ def copy_scorer(
     Scorer.load(out)
     return out
 
-
+# %% ../../nbs/scoring/12_as_mlflow.ipynb #5daf51f9
 class MlflowAnswers:
     "What MLflow asks: a scorer with predict."
 
@@ -83,7 +83,7 @@ def save_for_mlflow(
     if place.exists():
         raise ValueError(f"{place} is there already; nothing was written. Name a new folder")
     refuse_without("mlflow", "a folder for MLflow")
-    from mlflow import pyfunc
+    from mlflow import pyfunc  # ty: ignore[import-not-found]
 
     with brief_folder() as work:
         data = copy_scorer(Path(run).expanduser(), work / "run")
