@@ -390,6 +390,8 @@ def _show_figures(found: Contacts) -> None:
     "Tiles, the matrix, the figures and whom they reach."
     import streamlit as st
 
+    from clickstream_conv.whatif.audience import NO_EFFECT
+
     done, row = found.done, found.reached
     percent = "{:.1%}".format
     tiles = {
@@ -411,6 +413,7 @@ def _show_figures(found: Contacts) -> None:
     st.header("Figures")
     words_table(figures_in_words(found).set_index("figure"))
     show_sentences(reached_in_words(found))
+    st.caption(NO_EFFECT)
 
 
 def _show_picture(part: JudgedPart, here: dict, row: pd.Series) -> None:

@@ -14,15 +14,34 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from ..base.findings import as_kept, exact_count, Figure, figure_of, NOT_DRAWN, Sentence
+from clickstream_conv.base.findings import (
+    as_kept,
+    exact_count,
+    Figure,
+    figure_of,
+    NOT_DRAWN,
+    Sentence,
+)
 from ..base.runs import Run, write_json, write_table
 from ..base.texts import count_in_words
 from .covariates import seen_before
-from .effect_rows import CONTROL_ARM, effect_rows, EffectRows, profit, TREATED_ARM
+from clickstream_conv.experiments.effect_rows import (
+    CONTROL_ARM,
+    effect_rows,
+    EffectRows,
+    profit,
+    TREATED_ARM,
+)
 from .effects import CONSTANT
 from .exposures import ARM, Exposures, read_exposures
 from .kept import ALL_EVENTS
-from .policies import arm_scores, policy_values, recommend, treat_positive, treat_top
+from clickstream_conv.experiments.policies import (
+    arm_scores,
+    policy_values,
+    recommend,
+    treat_positive,
+    treat_top,
+)
 from .profit_effects import ProfitLearner
 from ..monitoring.observed import read_news
 from ..scoring.scorer import Scorer
@@ -39,7 +58,9 @@ class Price:
     def __post_init__(self):
         "Refuse prices that cannot be."
         if not 0 < self.margin <= 1:
-            raise ValueError(f"margin is {self.margin:g}; it is the share of an order that is left, e.g. 0.3")
+            raise ValueError(
+                f"margin is {self.margin:g}; it is the share of an order that is left, e.g. 0.3"
+            )
         if not 0 <= self.discount < self.margin:
             raise ValueError(
                 f"discount is {self.discount:g}; it must be a share from 0 to below the margin, {self.margin:g}"
@@ -55,9 +76,13 @@ def one_treatment(
     "The control and one other arm."
     others = [one for one in exposures.arms if one != exposures.control]
     if not arm and len(others) > 1:
-        raise ValueError(f"there are several arms beside the control: {', '.join(others)}. Say which: --arm NAME")
+        raise ValueError(
+            f"there are several arms beside the control: {', '.join(others)}. Say which: --arm NAME"
+        )
     if arm and arm not in others:
-        raise ValueError(f"no arm is called {arm!r}; beside the control there are: {', '.join(others)}")
+        raise ValueError(
+            f"no arm is called {arm!r}; beside the control there are: {', '.join(others)}"
+        )
     wanted = [exposures.control, arm or others[0]]
     rows = exposures.rows.filter(pl.col("_arm").is_in(wanted))
     return Exposures(rows, exposures.by, exposures.control, exposures.read, exposures.left_out)
@@ -69,12 +94,20 @@ def shown_at(
 ) -> tuple:  # session_id, timestamp, arm of those that were shown it after as many events; that number; how many others
     "The visit of each unit that was going on, and after how many events it was shown."
     seen = seen_before(events, exposures)
-    stand = seen.group_by("_unit", maintain_order=True).agg(pl.col("session_id").last(), _seen=pl.len())
+    stand = seen.group_by("_unit", maintain_order=True).agg(
+        pl.col("session_id").last(), _seen=pl.len()
+    )
     if stand.is_empty():
-        raise ValueError("nobody has an event up to the exposure: nothing is known of anybody when it was shown")
+        raise ValueError(
+            "nobody has an event up to the exposure: nothing is known of anybody when it was shown"
+        )
     count = int(stand["_seen"].mode().min())
     same = stand.filter(pl.col("_seen") == count)
-    treated = pl.when(pl.col("_arm") == exposures.control).then(pl.lit(CONTROL_ARM)).otherwise(pl.lit(TREATED_ARM))
+    treated = (
+        pl.when(pl.col("_arm") == exposures.control)
+        .then(pl.lit(CONTROL_ARM))
+        .otherwise(pl.lit(TREATED_ARM))
+    )
     known = exposures.rows.join(same, on="_unit", how="inner", maintain_order="left")
     columns = [pl.col("session_id").cast(pl.String), pl.col("_exposed").alias("timestamp")]
     shown = known.select(*columns, treated.alias(ARM))
@@ -121,7 +154,9 @@ def _scores(judged: Judged) -> tuple:
 
 def whom_table(
     judged: Judged,  # Policies on visitors that were set aside
-) -> pd.DataFrame:  # session_id, visitor, probability, effect on conversion and on profit, treat; a row a session
+) -> (
+    pd.DataFrame
+):  # session_id, visitor, probability, effect on conversion and on profit, treat; a row a session
     "Each session that was set aside: what it would do anyway, and what the treatment changes."
     learner, rows = judged.learner, judged.rows
     found = rows.table[["session_id", "visitor"]].copy()
@@ -168,7 +203,9 @@ def _said(judged: Judged, worth: pd.DataFrame, about: dict) -> list:
     said += [_differences(judged, about["shown_after"])]
     said += [_policy(worth, name, where) for name in worth.index]
     if about["others"]:
-        others = exact_count(about["others"], "units", "shown it after another number of events, or with none")
+        others = exact_count(
+            about["others"], "units", "shown it after another number of events, or with none"
+        )
         text = (
             f"{count_in_words(about['others'], 'unit')} were shown it at another place than after {about['shown_after']}"
             " events and are not looked at"
@@ -187,20 +224,28 @@ def whom_to_treat(
     control: str = CONTROL_ARM,  # The arm that others are compared with
     arm: str = "",  # The arm that is looked at; empty: the only one beside the control
     out: str | Path = "",  # Folder of figures and of the table; empty: nowhere
+    kinds: str | int = "auto",  # Kinds of visitors that features may tell of: auto, how many, or 0
     seed: int = 0,  # Of all models
 ) -> dict:  # policies, shown_after, others, chosen, findings, headline
     "Whom it pays to treat, as an experiment shows it."
     scorer = run if isinstance(run, Scorer) else Scorer.load(run)
-    known = events if isinstance(events, pl.DataFrame) else read_news(scorer, str(events), ALL_EVENTS).events
+    known = (
+        events
+        if isinstance(events, pl.DataFrame)
+        else read_news(scorer, str(events), ALL_EVENTS).events
+    )
     arms = one_treatment(read_exposures(exposures, by, control, scorer.card.time_zone), arm)
     shown, count, others = shown_at(known, arms)
     share = arms.counts[arms.arms[1]] / len(arms.rows)
-    judged = judged_policies(effect_rows(_as_learned(known), shown, scorer.card, count, share), price, seed)
+    rows = effect_rows(_as_learned(known), shown, scorer.card, count, share, kinds=kinds)
+    judged = judged_policies(rows, price, seed)
     everyone = dict.fromkeys([ALL], np.ones(len(judged.rows), bool))
     worth = policy_values(judged.policies | everyone, _scores(judged), judged.rows.visitors, 3)
     about = dict(shown_after=count, others=others, sessions=len(judged.rows), share=share)
     said = _said(judged, worth, about)
-    figures = about | dict(policies=worth.reset_index(names="policy").to_dict("records")) | as_kept(said)
+    figures = (
+        about | dict(policies=worth.reset_index(names="policy").to_dict("records")) | as_kept(said)
+    )
     if out:
         write_json(Run(out), "metrics/whom.json", figures)
         write_table(Run(out), "whom.parquet", pl.from_pandas(whom_table(judged)))
@@ -209,4 +254,6 @@ def whom_to_treat(
 
 def _as_learned(events: pl.DataFrame) -> pl.DataFrame:
     "Events as effects are learned from: who somebody is stands in visitor_id."
-    return events.with_columns(pl.col("session_id").cast(pl.String), visitor_id=pl.col("visitor").cast(pl.String))
+    return events.with_columns(
+        pl.col("session_id").cast(pl.String), visitor_id=pl.col("visitor").cast(pl.String)
+    )
