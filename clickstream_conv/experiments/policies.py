@@ -142,7 +142,7 @@ def recommend(
     rows: EffectRows,  # That nothing was learned from
 ) -> Recommendation:
     "The policy to follow: the best of those that are shown to earn, or nobody."
-    asked = {name: treat for name, treat in policies.items() if name != NOBODY}
+    asked = {name: treat for name, treat in policies.items() if np.any(treat)}
     asked[EVERYONE] = np.ones(len(rows), bool)
     worth = policy_values(asked, scores, rows.visitors, comparisons=len(asked))
     good = _shown(worth, {name: fewest_buyers(treat, rows) for name, treat in asked.items()})

@@ -91,7 +91,7 @@ def one_treatment(
 def shown_at(
     events: pl.DataFrame,  # Canonical events with visitor
     exposures: Exposures,  # Of two arms
-) -> tuple:  # session_id, timestamp, arm of those that were shown it after as many events; that number; how many others
+) -> tuple:  # session_id, timestamp, arm of those shown it after as many events; that number; how many others
     "The visit of each unit that was going on, and after how many events it was shown."
     seen = seen_before(events, exposures)
     stand = seen.group_by("_unit", maintain_order=True).agg(
@@ -174,7 +174,8 @@ def _differences(judged: Judged, count: int) -> Sentence:
     figure = Figure("mean effect on conversion", of.mean_, "probability", where, why=NOT_DRAWN)
     points = f"{100 * of.mean_:+.2f} percentage points on average"
     if of.kept_ == 0:
-        text = f"conversion moves by {points}; that some are moved more than others is not borne out by visitors left out"
+        alike = "that some are moved more than others is not borne out by visitors left out"
+        text = f"conversion moves by {points}; {alike}"
         return Sentence("whom.differences", text, (figure,), "caution")
     kept = Figure("share of the spread that is kept", of.kept_, "share", where, why=NOT_DRAWN)
     model = "" if of.chosen_ == CONSTANT else f" ({of.chosen_})"
@@ -206,10 +207,8 @@ def _said(judged: Judged, worth: pd.DataFrame, about: dict) -> list:
         others = exact_count(
             about["others"], "units", "shown it after another number of events, or with none"
         )
-        text = (
-            f"{count_in_words(about['others'], 'unit')} were shown it at another place than after {about['shown_after']}"
-            " events and are not looked at"
-        )
+        of = count_in_words(about["others"], "unit")
+        text = f"not looked at, since it was not shown to them after {about['shown_after']} events: {of}"
         place = exact_count(about["shown_after"], "events", "before it was shown")
         said.append(Sentence("whom.others", text, (others, place)))
     return said
