@@ -10,7 +10,7 @@ from scipy import stats
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.simulate import simulate
-from clickstream_conv.demo.treatment import simulate_experiment
+from clickstream_conv.demo.treatment import no_effect, simulate_experiment
 from clickstream_conv.experiments.anytime import anytime_factor, spending_bounds
 from clickstream_conv.experiments.arms import arm_of, sample_ratio
 from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
@@ -30,6 +30,7 @@ from clickstream_conv.experiments.sizes import (
 )
 from clickstream_conv.experiments.told import experiment_sentences
 from clickstream_conv.experiments.units import DAY, unit_outcomes
+from clickstream_conv.experiments.whom import one_treatment, Price, shown_at, whom_to_treat
 from clickstream_conv.scoring.scorer import Scorer
 
 EVEN = {"control": 0.5, "treatment": 0.5}
@@ -440,3 +441,48 @@ def test_an_effect_is_found_and_said(shop):
     )
     assert found["arms"][0]["decision"]["what"] == "better"
     assert "is better" in experiment_sentences(found)[0].text
+
+
+def test_one_arm_is_looked_at():
+    rows = dict(visitor_id=list("abc"), timestamp=[1, 2, 3], arm=["control", "x", "y"])
+    arms = read_exposures(pl.from_dict(rows))
+    with pytest.raises(ValueError, match="--arm NAME"):
+        one_treatment(arms)
+    assert one_treatment(arms, "y").counts == dict(control=1, y=1)
+
+
+def test_it_is_asked_where_most_were_shown_it():
+    rows = [(who, f"s{who}", t, "view", None) for who in "abc" for t in (1, 2, 3)]
+    arms = read_exposures(exposed(a=(2, "control"), b=(2, "x"), c=(3, "x")))
+    shown, count, others = shown_at(bought(*rows), arms)
+    assert (count, others) == (2, 1)
+    assert shown["session_id"].to_list() == ["sa", "sb"]
+
+
+def test_nobody_is_treated_where_nothing_is_moved(shop, tmp_path):
+    scorer, *_ = shop
+    treatment = no_effect("coupon")
+    events, arms = simulate_experiment(
+        6_000, seed=5, treatment=treatment, by="session", start="2026-06-01"
+    )
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    price = Price(0.4, treatment.discount)
+    found = whom_to_treat(scorer, own, arms, price, by="session", out=tmp_path, kinds=0)
+    assert found["headline"][0].startswith("treat nobody")
+    table = pl.read_parquet(tmp_path / "whom.parquet")
+    test = set(table["visitor"])
+    assert 0.3 < len(test) / arms["visitor_id"].n_unique() < 0.5
+    assert table["probability"].is_between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    "price, says",
+    [
+        (dict(margin=0.0), "margin is 0"),
+        (dict(margin=0.3, discount=0.3), "discount is 0.3"),
+        (dict(margin=0.3, cost=-1.0), "cost is -1"),
+    ],
+)
+def test_prices_that_cannot_be(price, says):
+    with pytest.raises(ValueError, match=says):
+        Price(**price)

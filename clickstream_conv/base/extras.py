@@ -30,6 +30,8 @@ EXTRAS = {  # extra: modules of the libraries that it brings
         "statsmodels",
     ),
 }
+
+# %% ../../nbs/base/07_extras.ipynb #5f303ca8
 EXTRAS |= {
     "app": ("streamlit", "ipywidgets", "matplotlib", "plotly", "shap"),
     "lab": ("ipywidgets", "jupyterlab"),

@@ -196,7 +196,7 @@ _WhomArm = Annotated[
 ]
 _WhomOut = Annotated[str, Text("--out", "Folder of figures and table. [default: whom]", "FOLDER")]
 
-
+# %% ../../nbs/pipeline/10e_experiment_commands.ipynb #bae3a42f
 @experiment_app.command("whom")
 def whom_command(
     run: Annotated[str, Text("--run", "Folder of a finished run of the shop's log.", "FOLDER")],
