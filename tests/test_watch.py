@@ -243,11 +243,37 @@ def test_a_recalibration_from_few_rows_is_less_sure(shop):
 def test_purchases_that_are_lost_are_a_concept_shift(shop):
     _, reference = shop
     rows = reference.known.test.rows
-    lost = rows.with_columns(
-        converted=pl.when(pl.col("session_id").hash(seed=3) % 3 == 0).then(0).otherwise("converted")
+    gone = pl.col("session_id").hash(seed=3) % 5 > 0
+    lost = rows.with_columns(converted=pl.when(gone).then(0).otherwise("converted"))
+    same, other = (concept_test(some, reference.by_row) for some in (rows, lost))
+    assert same.p > 0.2 and same.ratio == pytest.approx(1, abs=0.02)
+    assert other.p < 0.005 and other.ends[1] < 0.7
+
+
+def test_small_weeks_of_a_steady_shop_are_no_concept_shift(shop):
+    "Weeks without a conversion, or with one, are no surer of themselves than the probabilities are."
+    _, reference = shop
+    rows = reference.known.test.rows.with_columns(
+        place=pl.col("session_id").rank("dense").hash(seed=1) % 1_000
     )
-    assert concept_test(rows, reference.by_row).p > 0.2
-    assert concept_test(lost, reference.by_row).ratio < concept_test(rows, reference.by_row).ratio
+    few, shown = 0, []
+    for size in (40, 80, 160):
+        weeks = rows.with_columns(week=pl.col("place") * len(rows) // size // 3_000)
+        for week in weeks.partition_by("week"):
+            tested = concept_test(week, reference.by_row)
+            few += tested.few
+            shown.append(tested.p <= 0.005)
+    assert len(shown) > 40 and few > 10 and sum(shown) <= 1
+
+
+def test_few_rows_or_rows_all_alike_are_too_few_or_told_by_their_sum(shop):
+    _, reference = shop
+    rows = reference.known.test.rows
+    for few in (rows.head(1), rows.head(2), rows.filter(converted=0).head(50)):
+        tested = concept_test(few, reference.by_row)
+        assert tested.few and np.isfinite(tested.ratio) and np.isfinite(tested.ends).all()
+    alike = rows.with_columns(probability=0.1, landmark=pl.lit(1, pl.Int64))
+    assert 0 <= concept_test(alike, reference.by_row).p <= 1
 
 
 def test_an_alarm_that_is_over_and_comes_again_is_news():

@@ -197,10 +197,11 @@ def _outcome_rate(reference: WatchReference) -> float:
 
 def _concept(rows: pl.DataFrame, reference: WatchReference) -> dict:
     "What became of the promise of probabilities, as JSON holds it."
-    tested = concept_test(rows, reference.by_row)
+    by_session = reference.scorer.outcome.decided_by == "sessions"
+    tested = concept_test(rows, reference.by_row, by_session)
     low, high = tested.ends
     found = dict(ratio=tested.ratio, ratio_low=low, ratio_high=high, slope=tested.slope, p=tested.p)
-    return found | dict(expected=tested.expected, observed=tested.observed)
+    return found | dict(expected=tested.expected, observed=tested.observed, few=tested.few)
 
 
 def _quality_of(reference: WatchReference, period: Period) -> dict:

@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 
 from ..judging.at_threshold import figures_at_threshold
-from ..judging.intervals import too_few, with_intervals
+from ..judging.intervals import TOO_FEW, too_few, with_intervals
 from .estimated import Recalibration
 
 # %% ../../nbs/monitoring/07_realised.ipynb #253bda32
@@ -49,9 +49,14 @@ class ConceptTest:
 
     expected: float  # Conversions that the recalibrated probabilities promise
     observed: float  # That came
-    p: float  # How often chance brings sums as large, by a chi-square of two degrees
-    slope: float  # Spread of the log-odds that outcomes bear out, 1: as before
+    p: float  # How often chance brings sums as large, by a chi-square; not-a-number of too few
+    slope: float  # Spread of the log-odds that outcomes bear out, 1: as before; likewise
     error: float  # Standard error of expected less observed, of visitors and of what was learned
+
+    @property
+    def few(self) -> bool:
+        "Whether too few sessions are promised to convert, or not to, to tell."
+        return bool(np.isnan(self.p))
 
     @property
     def ratio(self) -> float:
@@ -70,29 +75,59 @@ def _sums_left_over(y: np.ndarray, chances: np.ndarray, X: np.ndarray) -> np.nda
     return (y - chances) @ X
 
 # %% ../../nbs/monitoring/07_realised.ipynb #4cc6b339
+def _directions(own: np.ndarray) -> np.ndarray:
+    "(rows, 2) one, and log-odds about their mean; (rows, 1) where all are alike."
+    from scipy.special import logit
+
+    score, variance = logit(np.clip(own, 1e-9, 1 - 1e-9)), own * (1 - own)
+    score = score - (variance @ score) / variance.sum()
+    one = np.ones(len(own))
+    return np.column_stack([one, score]) if np.ptp(score) > 1e-6 else one[:, None]
+
+
+def _by_cluster(values: np.ndarray, whose: np.ndarray) -> np.ndarray:
+    "Squares and products of the sums of those that belong together."
+    sums = pd.DataFrame(values).groupby(whose).sum().to_numpy()
+    return sums.T @ sums
+
+
+def _at_least(seen: np.ndarray, least: np.ndarray) -> np.ndarray:
+    "A covariance that is in no direction below another."
+    from scipy.linalg import eigh
+
+    size, axes = eigh(seen, least)
+    back = np.linalg.inv(axes)
+    return back.T @ (np.maximum(size, 1)[:, None] * back)
+
+
+def _fewest_promised(own: np.ndarray, decisions: np.ndarray) -> float:
+    "How many sessions are promised to convert, or not to, whichever are fewer."
+    promised = pd.Series(own).groupby(decisions).mean()
+    return float(min(promised.sum(), (1 - promised).sum()))
+
+# %% ../../nbs/monitoring/07_realised.ipynb #61f82f0f
 def concept_test(
-    rows: pl.DataFrame,  # probability, landmark, converted, visitor: of finished sessions
+    rows: pl.DataFrame,  # session_id, probability, landmark, converted, visitor: of finished sessions
     meaning: Recalibration,  # Of probabilities, as the test part shows it
+    by_session: bool = True,  # Whether the rows of a session share one outcome; else each has its own
 ) -> ConceptTest:
     "Test that outcomes are as the probabilities say, whatever visitors came."
-    from scipy.special import logit
     from scipy.stats import chi2
 
     y, p = rows["converted"].to_numpy().astype(float), rows["probability"].to_numpy()
     chances = meaning.chances(p, rows["landmark"].to_numpy())
-    own, variance = chances[0], chances[0] * (1 - chances[0])
-    score = logit(np.clip(own, 1e-9, 1 - 1e-9))
-    score = score - (variance @ score) / variance.sum()
-    X = np.column_stack([np.ones(len(y)), score])
-    left = _sums_left_over(y, own, X)
-    of_visitor = (
-        pd.DataFrame((y - own)[:, None] * X).groupby(rows["visitor"].to_numpy()).sum().to_numpy()
-    )
-    learned = np.cov(_sums_left_over(y, chances[1:], X).T)
-    spread = of_visitor.T @ of_visitor + learned
-    statistic = float(left @ np.linalg.solve(spread, left))
-    slope = 1 + left[1] / (variance @ score**2)
-    error = float(np.sqrt(spread[0, 0]))
-    return ConceptTest(
-        float(own.sum()), float(y.sum()), float(chi2.sf(statistic, 2)), float(slope), error
-    )
+    own = chances[0]
+    X, deviation = _directions(own), np.sqrt(own * (1 - own))
+    left, size = (y - own) @ X, X.shape[1]
+    decisions = rows["session_id"].to_numpy() if by_session else np.arange(len(rows))
+    seen = _by_cluster((y - own)[:, None] * X, rows["visitor"].to_numpy())
+    promised = _by_cluster(deviation[:, None] * X, decisions)
+    learned = np.cov(((y - chances[1:]) @ X).T).reshape(size, size)
+    error = float(np.sqrt(max(seen[0, 0], promised[0, 0]) + learned[0, 0]))
+    shown, slope = np.nan, np.nan
+    if _fewest_promised(own, decisions) >= TOO_FEW:
+        spread = _at_least(seen, promised) + learned
+        shown = float(chi2.sf(left @ np.linalg.solve(spread, left), size))
+        if size == 2:
+            slope = float(1 + left[1] / ((deviation * X[:, 1]) @ (deviation * X[:, 1])))
+    return ConceptTest(float(own.sum()), float(y.sum()), shown, slope, error)

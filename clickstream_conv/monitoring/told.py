@@ -259,7 +259,7 @@ def _kind_of_change(week: dict) -> Sentence:
             " for a cause in the shop or its tracker, then train anew on the days since"
         )
         return Sentence("watch.kind", text, (ratio,), "caution", name)
-    if ratio.low < VAGUE or ratio.high > 1 / VAGUE:
+    if week["concept"]["few"] or ratio.low < VAGUE or ratio.high > 1 / VAGUE:
         text = (
             f"{period_title(week)}: {came}: too few convert to tell whether visitors still behave as they did. Look at"
             " several weeks together"
