@@ -14,7 +14,14 @@ from conftest import command, here
 from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.changes import simulate_change
-from clickstream_conv.monitoring.alarms import rate_of, settle_alarms, SHARES, told_before
+from clickstream_conv.monitoring.alarms import (
+    Alarm,
+    alarm_stands,
+    rate_of,
+    settle_alarms,
+    SHARES,
+    told_before,
+)
 from clickstream_conv.monitoring.bins import bin_counts, bins_of
 from clickstream_conv.monitoring.chance import distances_by_chance, visitor_counts
 from clickstream_conv.monitoring.distances import population_stability_index, smoothed_shares
@@ -276,12 +283,100 @@ def test_few_rows_or_rows_all_alike_are_too_few_or_told_by_their_sum(shop):
     assert 0 <= concept_test(alike, reference.by_row).p <= 1
 
 
+MAY = "2026-05-{:02}".format
+
+
+def alarm_on(day, way="", period="day", about="sessions"):
+    "An alarm of a day of May, or of a week from it on."
+    return Alarm("traffic", about, period, MAY(day), 0.0, f"{way} on {day}", way)
+
+
+def days_of(*days):
+    "Days of May that were judged."
+    return {("day", MAY(day)) for day in days}
+
+
 def test_an_alarm_that_is_over_and_comes_again_is_news():
-    entry = {
-        "inputs: a": dict(period="day", first="2026-05-04", last="2026-05-04", acknowledged=True)
-    }
-    assert settle_alarms([], {("day", "2026-05-05")}, entry) == ([], {})
-    assert settle_alarms([], {("week", "2026-05-04")}, entry) == ([], entry)
+    first, kept = settle_alarms([alarm_on(6)], days_of(4, 5, 6), {})
+    again = [alarm_on(6), alarm_on(10)]
+    new, later = settle_alarms(again, days_of(*range(4, 11)), kept)
+    assert [one.name for one in first + new] == [MAY(6), MAY(10)]
+    assert settle_alarms(again, days_of(*range(4, 11)), later) == ([], later)
+
+
+def test_an_alarm_the_other_way_is_another():
+    _, kept = settle_alarms([alarm_on(8, "more")], days_of(8), {})
+    new, kept = settle_alarms([alarm_on(9, "fewer")], days_of(9), kept)
+    assert [one.way for one in new] == ["fewer"] and len(kept) == 2
+
+
+def test_an_alarm_in_a_growing_folder_is_over_and_stays_told():
+    _, kept = settle_alarms([alarm_on(6)], days_of(4, 5, 6), {})
+    for last in (30, 31):
+        new, kept = settle_alarms([alarm_on(6)], days_of(*range(4, last)), kept)
+        assert new == [] and not any(map(alarm_stands, kept.values()))
+
+
+def test_an_alarm_of_a_week_is_over_after_a_week_of_quiet_days():
+    week = alarm_on(4, period="week")
+    _, kept = settle_alarms([week], {("week", MAY(4))}, {})
+    stands = []
+    for day in range(11, 19):
+        _, kept = settle_alarms([], days_of(day), kept)
+        stands.append(alarm_stands(kept[week.story]))
+    assert stands == [True] * 6 + [False] * 2
+    assert settle_alarms([alarm_on(31)], days_of(31), kept)[0] == [alarm_on(31)]
+    growing = [week, alarm_on(11, period="week")]
+    _, kept = settle_alarms([week], days_of(*range(4, 11)) | {("week", MAY(4))}, {})
+    weeks = {("week", MAY(4)), ("week", MAY(11))}
+    assert settle_alarms(growing, days_of(*range(4, 18)) | weeks, kept)[0] == []
+
+
+def test_what_a_file_of_alarms_lacks_is_refused(tmp_path):
+    whole = dict(period="day", first=MAY(4), last=MAY(4), quiet="", acknowledged=False)
+    damaged = [
+        None,
+        ["x"],
+        {"a": {}},
+        {"a": whole | dict(last="soon")},
+        {"a": whole | dict(more=1)},
+    ]
+    for alarms in damaged:
+        (tmp_path / "alarms.json").write_text(json.dumps(dict(run="", alarms=alarms)))
+        with pytest.raises(ValueError, match="is damaged: .* Remove the file"):
+            told_before(Run(tmp_path))
+
+
+def test_another_run_is_told_its_alarms_as_well(shop, later, tmp_path):
+    run, file = later
+    first = watch_log(shop[1], str(file), tmp_path / "watch")
+    shutil.copytree(run, tmp_path / "trained_anew")
+    manifest = tmp_path / "trained_anew" / "models" / "manifest.json"
+    manifest.write_text(manifest.read_text() + " ")
+    other = watch_log(tmp_path / "trained_anew", str(file), tmp_path / "watch")
+    assert [one.story for one in other.new] == [one.story for one in first.new] != []
+    assert other.sentences[1].code == "watch.another_run"
+    assert watch_log(tmp_path / "trained_anew", str(file), tmp_path / "watch").new == []
+
+
+def test_what_could_not_be_told_is_told_by_the_next_look(later, tmp_path, monkeypatch):
+    from clickstream_conv.pipeline import watch_commands
+
+    given = dict(run=str(later[0]), events=str(later[1]), weekly_rate=0.05, seed=0)
+    look = watch_commands.look_and_tell
+    with monkeypatch.context() as broken:
+        broken.setattr(watch_commands, "say", lambda text: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            look(tmp_path / "watch", given, report=False)
+    assert told_before(Run(tmp_path / "watch")) == {}
+    assert [look(tmp_path / "watch", given, report=False) for _ in range(2)] == [True, False]
+
+
+def test_the_folder_of_a_run_is_no_folder_of_a_watch(later):
+    run, file = later
+    done = here("watch", "--run", run, "--events", file, "--out", run, cwd=run)
+    assert done.returncode == 1 and "holds a run" in done.said
+    assert not (run / "metrics" / "watch.json").exists()
 
 
 @pytest.fixture(scope="module")

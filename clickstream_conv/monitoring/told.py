@@ -64,9 +64,8 @@ def _input_alarms(found: dict) -> list:
     when, alarms = (found["period"], found["name"]), []
     for row in _different(alone):
         about = row["column"] if row["of"] == LOG else changed_title(row["of"], row["column"])
-        alarms.append(
-            Alarm(INPUTS, about, *when, row["p"], f"{period_title(found)}: {_column_text(row)}")
-        )
+        text = f"{period_title(found)}: {_column_text(row)}"
+        alarms.append(Alarm(INPUTS, about, *when, row["p"], text, row["way"]))
     return alarms
 
 
@@ -77,7 +76,8 @@ def _answer_alarms(found: dict) -> list:
         return []
     least = min(row["p"] for row in news)
     text = f"{period_title(found)}: probabilities are spread otherwise, {found['mean_probability']:.1%} on average"
-    return [Alarm(ANSWERS, "probabilities", found["period"], found["name"], least, text)]
+    way = min(news, key=lambda row: row["p"])["way"]
+    return [Alarm(ANSWERS, "probabilities", found["period"], found["name"], least, text, way)]
 
 
 def _traffic_alarms(found: dict) -> list:
@@ -87,7 +87,8 @@ def _traffic_alarms(found: dict) -> list:
         return []
     usual = f"{counted['expected']:,.0f} usual, {counted['low']:,.0f} to {counted['high']:,.0f} in 95 of 100"
     text = f"{period_title(found)}: {count_in_words(counted['sessions'], 'session')}, {usual}"
-    return [Alarm(TRAFFIC, "sessions", found["period"], found["name"], counted["p"], text)]
+    way = "more" if counted["sessions"] > counted["expected"] else "fewer"
+    return [Alarm(TRAFFIC, "sessions", found["period"], found["name"], counted["p"], text, way)]
 
 # %% ../../nbs/monitoring/11_told.ipynb #9001aa08
 def _outcome_alarms(found: dict) -> list:
@@ -104,7 +105,8 @@ def _outcome_alarms(found: dict) -> list:
     counts = f"{tested['observed']:,.0f} session rows convert where the probabilities promise"
     text = f"{when}: {counts} {tested['expected']:,.0f}: the same columns mean another chance now"
     about = "what probabilities mean"
-    return [Alarm(OUTCOMES, about, found["period"], found["name"], tested["p"], text)]
+    way = "more" if tested["observed"] > tested["expected"] else "fewer"
+    return [Alarm(OUTCOMES, about, found["period"], found["name"], tested["p"], text, way)]
 
 # %% ../../nbs/monitoring/11_told.ipynb #aabb8d33
 def _gap_text(grown: dict) -> str:
@@ -121,7 +123,9 @@ def _group_alarms(found: dict) -> list:
         grown, about = one.get("grown"), f"groups of {one['column']}"
         if grown and grown["news"]:
             text = f"{period_title(found)}: {about} are further apart: {_gap_text(grown)}"
-            alarms.append(Alarm(OUTCOMES, about, *when, grown["p"], text))
+            above = (grown["first"], grown["second"])[:: 1 if grown["now"] > 0 else -1]
+            way = f"{grown['rate']} of {above[0]} above {above[1]}"
+            alarms.append(Alarm(OUTCOMES, about, *when, grown["p"], text, way))
     return alarms
 
 
@@ -135,7 +139,7 @@ def alarms_of(
 # %% ../../nbs/monitoring/11_told.ipynb #5388c658
 def lost_alarms(
     lost: dict,  # As made by lost_rows
-    last: dict,  # The last period that was judged
+    last: str,  # The last day that was looked at
 ) -> list:  # One Alarm, or none
     "One alarm where more rows than before cannot be used."
     if not lost["more"]:
@@ -143,7 +147,8 @@ def lost_alarms(
     reasons = ", ".join(f"{why}: {count:,}" for why, count in list(lost["reasons"].items())[:3])
     shares = f"{lost['share']:.1%}; of the run's own log {lost['own']:.1%}"
     text = f"{lost['lost']:,} of {lost['read']:,} rows cannot be used ({shares}): {reasons}"
-    return [Alarm(TRAFFIC, "rows that cannot be used", last["period"], last["name"], 0.0, text)]
+    way = next(iter(lost["reasons"]), "")
+    return [Alarm(TRAFFIC, "rows that cannot be used", "log", last, 0.0, text, way)]
 
 # %% ../../nbs/monitoring/11_told.ipynb #a23bf853
 def followed_metrics() -> list:  # Names
@@ -322,6 +327,17 @@ def _known_already(figures: dict) -> list:
     return [Sentence("watch.known", text, (counted,), "caution")]
 
 
+def _another_run(figures: dict) -> list:
+    "What was told of another run is told once more."
+    if not figures.get("another_run"):
+        return []
+    text = (
+        "what was told before was of another run, so that all alarms are told once more. Two shops need a folder each:"
+        " --out"
+    )
+    return [Sentence("watch.another_run", text, (), "caution")]
+
+
 def _tracker_hint(figures: dict) -> list:
     "Where values went missing or words are new, the tracker is looked at first."
     rows = [
@@ -347,7 +363,8 @@ def watch_sentences(
     alarms: list,  # Of Alarm, of all periods
 ) -> list:  # Of Sentence
     "What has changed, whether it matters, what to do."
-    said = [_verdict(figures, alarms), *_known_already(figures), *_tracker_hint(figures)]
+    said = [_verdict(figures, alarms), *_another_run(figures), *_known_already(figures)]
+    said += _tracker_hint(figures)
     week = last_week(figures)
     if week is None:
         text = "no week is over yet, or has four whole days: its quality is judged then"

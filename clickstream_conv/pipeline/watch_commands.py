@@ -62,11 +62,13 @@ def _look(out: Path, given: dict, report: bool) -> dict:
     from clickstream_conv.base.runs import read_json, Run
 
     if report:
-        watch_notebook(out, given | dict(out=str(out)))
+        watch_notebook(out, given | dict(out=str(out), told=False))
     else:
         from clickstream_conv.monitoring.watch import watch_log
 
-        watch_log(given["run"], given["events"], out, given["weekly_rate"], given["seed"])
+        names = ("run", "events", "weekly_rate", "seed")
+        run, events, rate, seed = (given[name] for name in names)
+        watch_log(run, events, out, rate, seed, told=False)
     return read_json(Run(out), "metrics/watch.json")
 
 
@@ -87,32 +89,26 @@ def look_and_tell(
     webhook: str = "",  # Address that is told what is new; empty: none
     report: bool = True,  # Whether to make the page
 ) -> bool:  # Whether anything is new
-    "Look at new days and tell; where the webhook cannot be told, it is told by the next look."
+    "Look at new days and tell; what could not be told, whatever failed, is told by the next look."
     from clickstream_conv.base.runs import Run
-    from clickstream_conv.monitoring.alarms import (
-        Alarm,
-        alarm_line,
-        keep_alarms,
-        send_alarms,
-        told_before,
-    )
+    from clickstream_conv.monitoring.alarms import Alarm, alarm_line, send_alarms, told_before
+    from clickstream_conv.monitoring.watch import keep_told, refuse_run_folder
 
+    refuse_run_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        before = told_before(Run(out))
+        told_before(Run(out))  # what is damaged is refused before anything is computed
         figures = _look(out, given, report)
+        page = watch_page(out, figures["log"]) if report else None
         new = [Alarm(**alarm) for alarm in figures["new"]]
         line = alarm_line(new, figures["log"], figures["standing"])
         _say_alarms(figures, line)
         if webhook and new:
-            try:
-                send_alarms(webhook, new, line)
-            except ValueError:
-                keep_alarms(Run(out), before)
-                raise
-        if report:
-            say(f"page: {watch_page(out, figures['log'])}")
+            send_alarms(webhook, new, line)
+        if page:
+            say(f"page: {page}")
         say(f"figures: {out / 'metrics' / 'watch.json'}")
+        keep_told(Run(out))
     return bool(new)
 
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #10b57c06
