@@ -26,10 +26,11 @@ from clickstream_conv.monitoring.bins import bin_counts, bins_of
 from clickstream_conv.monitoring.chance import distances_by_chance, visitor_counts
 from clickstream_conv.monitoring.distances import population_stability_index, smoothed_shares
 from clickstream_conv.monitoring.estimated import recalibration_of
-from clickstream_conv.monitoring.observed import read_news
+from clickstream_conv.monitoring.observed import arrivals_of, Observed, read_news
 from clickstream_conv.monitoring.periods import watch_reference
 from clickstream_conv.monitoring.realised import concept_test
-from clickstream_conv.monitoring.watch import watch_log, watched
+from clickstream_conv.monitoring.traffic import usual_day, whole_days
+from clickstream_conv.monitoring.watch import watch_log, watched, watched_run
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.prepare import prepare
 
@@ -153,6 +154,125 @@ def test_a_day_on_which_nobody_came_is_told(shop):
     told = [alarm for alarm in look.alarms if alarm.key == "traffic: sessions"]
     assert [alarm.name for alarm in told if alarm.period == "day"] == ["2026-05-13"]
     assert "0 sessions" in told[0].text and len(week["days"]) == 7
+
+
+def cut_at(events, moment):
+    "A log until a moment."
+    return events.filter(pl.from_epoch("t", time_unit="us") < pl.lit(moment).str.to_datetime())
+
+
+def test_a_tracker_that_died_is_seen_once_its_day_is_named(shop, tmp_path):
+    _, reference = shop
+    died = cut_at(simulate_change("steady", sessions=353, **WEEK), "2026-05-15 10:00:00")
+    died.write_parquet(tmp_path / "died.parquet")
+    plain = watch_log(reference, str(tmp_path / "died.parquet"))
+    assert plain.figures["last"] == "2026-05-14"
+    said = [one.text for one in plain.sentences if one.code == "watch.left_out"]
+    assert len(said) == 1 and "--until 2026-05-15" in said[0]
+    named = watch_log(reference, str(tmp_path / "died.parquet"), until="2026-05-16")
+    quiet = [one.name for one in named.alarms if one.story == "traffic: sessions, fewer"]
+    assert quiet == ["2026-05-15", "2026-05-16"]
+    assert any(one.code == "watch.silent" for one in named.sentences)
+    for wrong in ("soon", "2026-05-32"):
+        with pytest.raises(ValueError, match="--until takes a day"):
+            watch_log(reference, str(tmp_path / "died.parquet"), until=wrong)
+
+
+def arrivals(events):
+    "When the sessions of simulated events began, and the last moment."
+    start = pl.col("t").min()
+    spans = events.group_by("session_id").agg(start=start)
+    spans = spans.with_columns(_day=pl.from_epoch("start", time_unit="us").dt.date())
+    return dict(arrivals=arrivals_of(spans, "UTC"), end=events["t"].max())
+
+
+def days_seen(known, events):
+    "The days of a log of simulated events."
+    nothing = [pl.DataFrame()] * 3
+    return [
+        str(day) for day in whole_days(Observed(*nothing, **arrivals(events)), "UTC", known).days
+    ]
+
+
+def test_complete_weeks_of_small_shops_are_whole_and_cut_ones_are_not():
+    log = simulate_change("steady", sessions=20 * 119, start="2026-01-05", days=119)
+    known, whole, cut = usual_day(arrivals(log)["arrivals"]), 0, 0
+    for seed in range(20):
+        week = simulate_change("steady", sessions=140, seed=seed, **WEEK)
+        whole += len(days_seen(known, week)) == 7
+        cut += "2026-05-17" in days_seen(known, cut_at(week, "2026-05-17 16:00:00"))
+    assert whole >= 18 and cut == 0
+
+
+def test_a_shop_with_hours_and_a_clock_of_days_have_whole_days():
+    week = simulate_change("steady", sessions=700, **WEEK)
+    log = simulate_change("steady", sessions=5_000, start="2026-01-05", days=119)
+    day = pl.col("t") // 86_400_000_000 * 86_400_000_000
+
+    def open_hours(events):
+        hour = pl.from_epoch(pl.col("t").min().over("session_id"), time_unit="us").dt.hour()
+        return events.filter(hour.is_between(8, 19))
+
+    for clock in (open_hours, lambda events: events.with_columns(t=day)):
+        known = usual_day(arrivals(clock(log))["arrivals"])
+        assert len(days_seen(known, clock(week))) == 7
+
+
+@pytest.mark.parametrize("when", ["2026-01-20", "2026-12-20"])
+def test_one_row_of_another_time_is_told_and_makes_no_days(shop, tmp_path, when):
+    _, reference = shop
+    week = simulate_change("steady", sessions=353, **WEEK)
+    moment = pl.lit(when).str.to_datetime(time_unit="us").dt.epoch("us")
+    stray = week.filter(pl.col("session_id") == week["session_id"][0]).head(1)
+    stray = stray.with_columns(t=moment, session_id=pl.lit("far"), visitor_id=pl.lit("far"))
+    pl.concat([week, stray]).write_parquet(tmp_path / "stray.parquet")
+    look = watch_log(reference, str(tmp_path / "stray.parquet"))
+    days = [found["name"] for found in look.figures["periods"] if found["period"] == "day"]
+    assert len(days) == 7 and "traffic: sessions" not in about(look)
+    said = [one for one in look.sentences if one.code == "watch.stray"]
+    assert len(said) == 1 and when in said[0].text
+
+
+def test_an_outage_is_no_stray():
+    log = simulate_change("steady", sessions=5_000, start="2026-01-05", days=119)
+    begun = pl.from_epoch(pl.col("t").min().over("session_id"), time_unit="us").dt.ordinal_day()
+    gone = log.filter(~begun.is_between(60, 90))
+    assert len(days_seen(usual_day(arrivals(log)["arrivals"]), gone)) == 119
+
+
+def test_a_sample_of_the_sessions_is_not_their_number(shop, tmp_path):
+    _, reference = shop
+    simulate_change("steady", sessions=700, **WEEK).write_parquet(tmp_path / "week.parquet")
+    counts = []
+    for most in (4_000_000, 800):
+        news = read_news(reference.scorer, str(tmp_path / "week.parquet"), most_events=most)
+        found = watched(reference, news, "week").figures["periods"]
+        counts.append([(one["name"], one["sessions"], one["traffic"]["p"]) for one in found])
+    assert news.share < 0.5 and counts[0] == counts[1]
+
+
+def test_visits_of_a_log_without_ids_are_known_by_who_came_when(tmp_path):
+    mapping = """title: own
+columns: {visitor_id: visitor, t: t, event: event, item_id: item, price: price, quantity: quantity}
+"""
+    (tmp_path / "own.yaml").write_text(mapping)
+    log = simulate_change("steady", sessions=1_500, start="2026-01-05", days=126)
+    moment = pl.from_epoch("t", time_unit="us")
+    table = log.select("event", "price", "quantity", visitor="visitor_id", item="item_id", t=moment)
+    old, new = pl.col("t") < pl.datetime(2026, 5, 4), pl.col("t") >= pl.datetime(2026, 5, 4)
+    table.filter(old).write_csv(tmp_path / "old.csv")
+    table.filter(new).write_csv(tmp_path / "new.csv")
+    table.filter(pl.col("t") >= pl.datetime(2026, 4, 20)).write_csv(tmp_path / "both.csv")
+    run = Run(tmp_path / "run")
+    prepare(run, str(tmp_path / "own.yaml"), str(tmp_path / "old.csv"))
+    quick_conversion(run)
+    reference = watch_reference(Scorer.load(tmp_path / "run"))
+    assert not reference.scorer.names_sessions()
+    known = {
+        name: watch_log(reference, str(tmp_path / f"{name}.csv")).figures["known"]
+        for name in ("new", "both")
+    }
+    assert known["new"] == 0 < known["both"]
 
 
 def test_sessions_of_the_run_itself_are_no_news(shop):
@@ -356,7 +476,7 @@ def test_another_run_is_told_its_alarms_as_well(shop, later, tmp_path):
     other = watch_log(tmp_path / "trained_anew", str(file), tmp_path / "watch")
     assert [one.story for one in other.new] == [one.story for one in first.new] != []
     assert other.sentences[1].code == "watch.another_run"
-    assert watch_log(tmp_path / "trained_anew", str(file), tmp_path / "watch").new == []
+    assert told_before(Run(tmp_path / "watch"), watched_run(Scorer.load(tmp_path / "trained_anew")))
 
 
 def test_what_could_not_be_told_is_told_by_the_next_look(later, tmp_path, monkeypatch):
@@ -369,7 +489,8 @@ def test_what_could_not_be_told_is_told_by_the_next_look(later, tmp_path, monkey
         with pytest.raises(ZeroDivisionError):
             look(tmp_path / "watch", given, report=False)
     assert told_before(Run(tmp_path / "watch")) == {}
-    assert [look(tmp_path / "watch", given, report=False) for _ in range(2)] == [True, False]
+    assert look(tmp_path / "watch", given, report=False)
+    assert told_before(Run(tmp_path / "watch")) != {}
 
 
 def test_the_folder_of_a_run_is_no_folder_of_a_watch(later):

@@ -48,7 +48,14 @@ from clickstream_conv.monitoring.realised import (
     realised_at_threshold,
     realised_figures,
 )
-from .traffic import unusual_count, Usual, usual_days
+from clickstream_conv.monitoring.traffic import (
+    by_day,
+    unusual_count,
+    Usual,
+    usual_day,
+    usual_days,
+    UsualDay,
+)
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/monitoring/10_periods.ipynb #b1421df9
@@ -61,6 +68,7 @@ class WatchReference:
     inputs: Standard  # Columns of the test part, by bins of the training part
     answers: Standard  # Probabilities of the test part
     usual: Usual | None  # What days bring
+    day: UsualDay  # When sessions begin
     by_row: Recalibration  # What probabilities mean
     by_decision: Recalibration  # What those mean that are held against the threshold
     revenue: (
@@ -115,7 +123,8 @@ def watch_reference(
         known=known,
         inputs=standard_of(watched_inputs(known.train, scorer.features), known.test, seed),
         answers=standard_of(_watched_answers(known), known.test, seed),
-        usual=usual_days(known.days),
+        usual=usual_days(by_day(known.arrivals)),
+        day=usual_day(known.arrivals),
         by_row=recalibration_of(known.test.rows, seed=seed),
         by_decision=recalibration_of(decisions_of(scorer, known.test.rows), seed=seed),
         revenue=predicted_revenue(scorer, known.test),
@@ -151,7 +160,8 @@ def _of_days(news: Observed, days: list) -> Observed:
     rows, events = (
         table.filter(pl.col("session_id").is_in(own)) for table in (news.rows, news.events)
     )
-    return Observed(sessions, rows, events, share=news.share, end=news.end)
+    came = news.arrivals.filter(pl.col("_day").is_in(days))
+    return Observed(sessions, rows, events, share=news.share, end=news.end, arrivals=came)
 
 
 def periods_of(
@@ -255,8 +265,7 @@ def answers_by_landmark(
 # %% ../../nbs/monitoring/10_periods.ipynb #b9ec7fae
 def _counted(reference: WatchReference, period: Period) -> dict:
     "How many came in a period, beside what is usual; nobody at all is a count, too."
-    seen = period.seen
-    count = round(len(seen.sessions) / seen.share)
+    seen, count = period.seen, int(period.seen.arrivals["sessions"].sum())
     traffic = unusual_count(count, list(period.days), reference.usual)
     rate = rate_of(TRAFFIC, period.kind, reference.weekly)
     return dict(
@@ -264,7 +273,7 @@ def _counted(reference: WatchReference, period: Period) -> dict:
         name=period.name,
         days=[str(day) for day in period.days],
         sessions=count,
-        visitors=seen.sessions["visitor"].n_unique(),
+        looked_at=dict(sessions=len(seen.sessions), visitors=seen.sessions["visitor"].n_unique()),
         traffic=traffic | dict(news=traffic["p"] <= rate),
     )
 

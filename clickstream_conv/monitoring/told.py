@@ -319,12 +319,50 @@ def _known_already(figures: dict) -> list:
     "Sessions of the run's own log are no news."
     if not (known := figures["known"]):
         return []
+    of = "those that are looked at" if figures["share"] < 1 else "these"
     text = (
-        f"{count_in_words(known, 'session')} of these are in the run's own log, too: what is said of them is no news."
-        " Give the days after it"
+        f"{count_in_words(known, 'session')} of {of} are in the run's own log, too: what is said of them is no"
+        " news. Give the days after it"
     )
     counted = exact_count(known, "sessions", "in the run's own log, too")
     return [Sentence("watch.known", text, (counted,), "caution")]
+
+
+def _days_left_out(figures: dict) -> list:
+    "Days that are not whole, and what lies far from all others."
+    said = []
+    for one in figures.get("left_out", []):
+        share = f"{one['outside']:.0%} of a day's sessions usually begin"
+        why = (
+            f"its last event is of {one['last']}, and {share} later"
+            if one["last"]
+            else (f"{share} before its first event")
+        )
+        option = "--until" if one["last"] else "--from"
+        text = (
+            f"{one['day']} is not whole and not judged: {why}. If it is over, nobody came since: name"
+            f" it, {option} {one['day']}"
+        )
+        said.append(Sentence("watch.left_out", text, (), "caution", (one["day"],)))
+    if stray := figures.get("stray"):
+        text = (
+            f"{count_in_words(stray['sessions'], 'session')} of {stray['first']} to {stray['last']} lie far from all"
+            " others and are left out: look at their times"
+        )
+        counted = exact_count(stray["sessions"], "sessions", "far from all others")
+        said.append(Sentence("watch.stray", text, (counted,), "caution"))
+    return said
+
+
+def _silence(figures: dict) -> list:
+    "Where the last event lies long before the end of the days that were named."
+    if not (silent := figures.get("silent")):
+        return []
+    text = (
+        f"the last event is of {silent['last']}; by the end of {figures['last']} some {silent['usual']:,.0f} sessions"
+        " more are usual: see whether the tracker is alive"
+    )
+    return [Sentence("watch.silent", text, (), "caution")]
 
 
 def _another_run(figures: dict) -> list:
@@ -364,7 +402,7 @@ def watch_sentences(
 ) -> list:  # Of Sentence
     "What has changed, whether it matters, what to do."
     said = [_verdict(figures, alarms), *_another_run(figures), *_known_already(figures)]
-    said += _tracker_hint(figures)
+    said += [*_silence(figures), *_days_left_out(figures), *_tracker_hint(figures)]
     week = last_week(figures)
     if week is None:
         text = "no week is over yet, or has four whole days: its quality is judged then"

@@ -7,6 +7,7 @@ __all__ = ['Watch', 'watched', 'watched_run', 'watch_log', 'refuse_run_folder', 
 
 # %% ../../nbs/monitoring/12_watch.ipynb #4d09fc43
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -31,7 +32,7 @@ from clickstream_conv.monitoring.periods import (
     WatchReference,
 )
 from .told import alarms_of, lost_alarms, watch_sentences
-from .traffic import lost_rows, whole_days
+from .traffic import lost_rows, Span, whole_days
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/monitoring/12_watch.ipynb #96014f0e
@@ -52,16 +53,30 @@ class Watch:
         return sum(alarm_stands(entry) for story, entry in self.known.items() if story not in told)
 
 
-def _whole_days_of(news: Observed, scorer: Scorer, events: str) -> list:
-    "The days of a log from end to end, or a refusal."
-    days = whole_days(news, scorer.card.time_zone)
-    if not days:
-        first, last = news.sessions["_day"].min(), news.sessions["_day"].max()
+def _named_day(day: str, option: str) -> date | None:
+    "A day that was named; none where none was."
+    try:
+        return date.fromisoformat(day) if day else None
+    except ValueError:
+        raise ValueError(f"{option} takes a day such as 2026-05-11; found {day!r}") from None
+
+
+def _span_of(
+    reference: WatchReference, news: Observed, events: str, first: str, until: str
+) -> Span:
+    "The days of a log from end to end, or those that are named; or a refusal."
+    named = _named_day(first, "--from"), _named_day(until, "--until")
+    span = whole_days(news, reference.scorer.card.time_zone, reference.day, *named)
+    if not span.days and all(named):
+        raise ValueError(f"--from {first} lies after --until {until}; name the first day first")
+    if not span.days:
+        begun, last = news.sessions["_day"].min(), news.sessions["_day"].max()
         raise ValueError(
-            f"{events}: no day of it is there from end to end (its sessions begin from {first} to {last}), so that"
-            " nothing can be compared. Give at least one whole day"
+            f"{events}: no day of it is there from end to end (its sessions begin from {begun} to {last}), so that"
+            " nothing can be compared. Give at least one whole day, or name the days that are over: --from"
+            f" {begun} --until {last}"
         )
-    return days
+    return span
 
 
 def _own_lost(scorer: Scorer) -> float:
@@ -71,10 +86,11 @@ def _own_lost(scorer: Scorer) -> float:
 
 # %% ../../nbs/monitoring/12_watch.ipynb #606e4aac
 def _known_sessions(reference: WatchReference, news: Observed) -> int:
-    "How many of the sessions are in the run's own log."
+    "How many of the sessions are in the run's own log: by their ids, or by who came when."
+    keys = ["session_id"] if reference.scorer.names_sessions() else ["visitor", "start"]
     parts = (reference.known.train.sessions, reference.known.test.sessions)
-    own = pl.concat([part.select("session_id") for part in parts])
-    return len(news.sessions.join(own, on="session_id", how="semi"))
+    own = pl.concat([part.select(keys) for part in parts])
+    return len(news.sessions.join(own, on=keys, how="semi"))
 
 
 def watched(
@@ -83,9 +99,12 @@ def watched(
     events: str,  # What they are called in messages
     before: dict | None = None,  # What earlier looks told, as kept by keep_alarms
     another_run: bool = False,  # Whether what they told is of another run, and forgotten
+    first: str = "",  # First day that is looked at; empty: the first whole day
+    until: str = "",  # Likewise the last
 ) -> Watch:
     "Judge new sessions by day and by week."
-    scorer, days = reference.scorer, _whole_days_of(news, reference.scorer, events)
+    scorer, span = reference.scorer, _span_of(reference, news, events, first, until)
+    days = span.days
     periods = periods_of(news, days)
     together = judged_together(reference, periods)
     judged = [judged_period(reference, period) for period in periods]
@@ -105,6 +124,9 @@ def watched(
         programs=news.programs,
         another_run=another_run,
         known=_known_sessions(reference, news),
+        left_out=list(span.left_out),
+        stray=span.stray,
+        silent=span.silent,
         first=str(days[0]),
         last=str(days[-1]),
         rows=lost,
@@ -129,6 +151,8 @@ def watch_log(
     weekly: float = WEEKLY_RATE,  # Of false alarms, in weeks without any change
     seed: int = 0,  # Of all draws
     told: bool = True,  # Whether what is new counts as told; else whoever tells it calls keep_told
+    first: str = "",  # First day that is looked at, such as 2026-05-11; empty: the first whole day
+    until: str = "",  # Likewise the last; a day that is over and has no events is seen by its name alone
 ) -> Watch:
     "Look at new days of a log; what was told before is not told again."
     if not 0 < weekly < 1:
@@ -144,11 +168,12 @@ def watch_log(
         scorer = run if isinstance(run, Scorer) else Scorer.load(run)
         news = read_news(scorer, str(events))
         reference = watch_reference(scorer, weekly, seed)
+    days = dict(first=first, until=until)
     if not out:
-        return watched(reference, news, str(events))
+        return watched(reference, news, str(events), **days)
     place, own = Run(out), watched_run(scorer)
     before, another = told_before(place, own), told_of_another(place, own)
-    found = watched(reference, news, str(events), before, another)
+    found = watched(reference, news, str(events), before, another, **days)
     keep_watch(place, found, own)
     if told:
         keep_told(place)

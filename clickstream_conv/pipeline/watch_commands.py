@@ -68,7 +68,8 @@ def _look(out: Path, given: dict, report: bool) -> dict:
 
         names = ("run", "events", "weekly_rate", "seed")
         run, events, rate, seed = (given[name] for name in names)
-        watch_log(run, events, out, rate, seed, told=False)
+        days = {name: given.get(name, "") for name in ("first", "until")}
+        watch_log(run, events, out, rate, seed, told=False, **days)
     return read_json(Run(out), "metrics/watch.json")
 
 
@@ -85,7 +86,7 @@ def _say_alarms(figures: dict, line: str) -> None:
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #32b75527
 def look_and_tell(
     out: Path,  # Folder of the watch
-    given: dict,  # run, events, weekly_rate, seed
+    given: dict,  # run, events, weekly_rate, seed; first, until
     webhook: str = "",  # Address that is told what is new; empty: none
     report: bool = True,  # Whether to make the page
 ) -> bool:  # Whether anything is new
@@ -140,6 +141,18 @@ _WatchRead = Annotated[
         "KEY",
     ),
 ]
+_WatchFirst = Annotated[
+    str,
+    Text("--from", "First day that is looked at. [default: the first whole day of the log]", "DAY"),
+]
+_WatchUntil = Annotated[
+    str,
+    Text(
+        "--until",
+        "Last day that is looked at, though the log ends before it. [default: its last whole day]",
+        "DAY",
+    ),
+]
 
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #a839330a
 @app.command()
@@ -150,6 +163,8 @@ def watch(
         Text("--events", "New days of the run's log: a file, a folder, a pattern or an address."),
     ] = "",
     out: _WatchOut = "watch",
+    first: _WatchFirst = "",
+    until: _WatchUntil = "",
     rate: _WatchRate = 0.05,
     webhook: _WatchWebhook = "",
     acknowledge: _WatchRead = "",
@@ -165,6 +180,7 @@ def watch(
     Examples:
       clickstream-conv watch --run runs/demo --events new/
       clickstream-conv watch --run runs/demo --events new/ --webhook https://hooks.example.com/x
+      clickstream-conv watch --run runs/demo --events new/ --until 2026-05-17
       clickstream-conv watch --out watch --acknowledge "inputs: device"
     """
     folder = Path(out).expanduser().absolute()
@@ -181,6 +197,7 @@ def watch(
         )
     own = str(Path(run).expanduser().absolute())
     given = dict(run=own, events=located(events), weekly_rate=rate, seed=seed)
+    given |= dict(first=first, until=until)
     if look_and_tell(folder, given, webhook, report):
         raise typer.Exit(NEWS)
 
