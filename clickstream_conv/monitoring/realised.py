@@ -100,9 +100,11 @@ def _at_least(seen: np.ndarray, least: np.ndarray) -> np.ndarray:
     return back.T @ (np.maximum(size, 1)[:, None] * back)
 
 
-def _fewest_promised(own: np.ndarray, decisions: np.ndarray) -> float:
+def _fewest_promised(own: np.ndarray, sessions: np.ndarray, by_session: bool) -> float:
     "How many sessions are promised to convert, or not to, whichever are fewer."
-    promised = pd.Series(own).groupby(decisions).mean()
+    promised = pd.Series(own).groupby(sessions).mean()
+    if not by_session:
+        promised = -np.expm1(pd.Series(np.log1p(-own)).groupby(sessions).sum())
     return float(min(promised.sum(), (1 - promised).sum()))
 
 # %% ../../nbs/monitoring/07_realised.ipynb #61f82f0f
@@ -119,13 +121,14 @@ def concept_test(
     own = chances[0]
     X, deviation = _directions(own), np.sqrt(own * (1 - own))
     left, size = (y - own) @ X, X.shape[1]
-    decisions = rows["session_id"].to_numpy() if by_session else np.arange(len(rows))
+    sessions = rows["session_id"].to_numpy()
+    decisions = sessions if by_session else np.arange(len(rows))
     seen = _by_cluster((y - own)[:, None] * X, rows["visitor"].to_numpy())
     promised = _by_cluster(deviation[:, None] * X, decisions)
     learned = np.cov(((y - chances[1:]) @ X).T).reshape(size, size)
     error = float(np.sqrt(max(seen[0, 0], promised[0, 0]) + learned[0, 0]))
     shown, slope = np.nan, np.nan
-    if _fewest_promised(own, decisions) >= TOO_FEW:
+    if _fewest_promised(own, sessions, by_session) >= TOO_FEW:
         spread = _at_least(seen, promised) + learned
         shown = float(chi2.sf(left @ np.linalg.solve(spread, left), size))
         if size == 2:
