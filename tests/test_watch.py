@@ -341,6 +341,31 @@ def test_distances_are_those_of_pandas_polars_and_duckdb(shop):
         assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
 
 
+@pytest.mark.parametrize(
+    ("known", "now", "share"),
+    [
+        ([1.0] * 1_000, [500.0] * 1_000, 1.0),
+        ([0.0, 1.0] * 500, [0.0, 50.0] * 500, 0.5),
+        ([1.0] * 500 + [None] * 500, [-9.0] * 500 + [None] * 500, 0.5),
+        (list(range(100)), [n * 100 for n in range(100)], 0.98),
+    ],
+    ids=["constant", "few values", "with gaps", "in cents"],
+)
+def test_numbers_that_training_never_saw_have_a_bin(known, now, share):
+    bins = bins_of(pl.Series("x", known, pl.Float64))
+    frame = pl.DataFrame({"x": now}, schema={"x": pl.Float64})
+    before, after = (bin_counts(one, [bins])["x"] for one in (pl.DataFrame({"x": known}), frame))
+    assert before[-2] == 0 and after[-2] == share * len(now)
+    assert population_stability_index(before, after) > 0.5
+
+
+def test_a_number_that_is_mostly_nought_is_not_one_bin():
+    known = pl.DataFrame({"x": [0] * 950 + [n % 25 + 1 for n in range(50)]})
+    bins = bins_of(known["x"])
+    found = bin_counts(pl.DataFrame({"x": [0] * 100 + [1] * 900}), [bins])["x"]
+    assert bins.edges[0] == 1.0 and found[0] == 100
+
+
 def test_the_stability_index_is_its_formula():
     before, now = np.array([70, 20, 10, 0]), np.array([30, 50, 10, 10])
     p, q = smoothed_shares(before, now)

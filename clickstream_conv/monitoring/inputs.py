@@ -228,8 +228,7 @@ def _most_moved(bins: Bins, before: np.ndarray, now: np.ndarray) -> dict:
     "bin: whose share moved most, before and now: its shares, way: which way the column went."
     was, is_now = before / before.sum(), now / now.sum()
     moved = np.abs(is_now - was)
-    if bins.words is not None:
-        moved[-2:] *= 1.01  # of two that moved alike, what is new or missing says more
+    moved[-2:] *= 1.01  # of two that moved alike, what is new or missing says more
     most = int(np.argmax(moved))
     found = dict(bin=bins.labels[most], before=float(was[most]), now=float(is_now[most]))
     return found | dict(way=_way_of(bins, most, is_now - was))
@@ -237,6 +236,6 @@ def _most_moved(bins: Bins, before: np.ndarray, now: np.ndarray) -> dict:
 
 def _way_of(bins: Bins, most: int, moved: np.ndarray) -> str:
     "Which way a column went: numbers as a whole, words by the one that moved most."
-    if bins.words is None and most < bins.count - 1:
-        return "higher" if np.arange(bins.count - 1) @ moved[:-1] > 0 else "lower"
+    if bins.words is None and most < bins.count - 2:
+        return "higher" if np.arange(bins.count - 2) @ moved[:-2] > 0 else "lower"
     return f"{'more' if moved[most] > 0 else 'less'} {bins.labels[most]}"

@@ -13,7 +13,7 @@ from ..explain.words import short_title
 from ..judging.fairness_words import RATE_TITLES
 from ..judging.figures import AT_THRESHOLD, metric_of, metrics_on
 from .alarms import Alarm, ANSWERS, INPUTS, OUTCOMES, TRAFFIC
-from .bins import MISSING, NEW_WORDS
+from .bins import MISSING, NEW_WORDS, UNKNOWN
 from .inputs import FEATURE, LOG
 
 # %% ../../nbs/monitoring/11_told.ipynb #b684c328
@@ -387,7 +387,7 @@ def _tracker_hint(figures: dict) -> list:
     named = [
         row["column"]
         for row in rows
-        if row["bin"] in (MISSING, NEW_WORDS) and row["now"] > row["before"]
+        if row["bin"] in (MISSING, NEW_WORDS, UNKNOWN) and row["now"] > row["before"]
     ]
     if not named:
         return []
