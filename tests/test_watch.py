@@ -231,6 +231,7 @@ def test_one_row_of_another_time_is_told_and_makes_no_days(shop, tmp_path, when)
     assert len(days) == 7 and "traffic: sessions" not in about(look)
     said = [one for one in look.sentences if one.code == "watch.stray"]
     assert len(said) == 1 and when in said[0].text
+    assert read_news(reference.scorer, str(tmp_path / "stray.parquet")).end == week["t"].max()
 
 
 def test_an_outage_is_no_stray():

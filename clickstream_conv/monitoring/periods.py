@@ -42,14 +42,13 @@ from clickstream_conv.monitoring.inputs import (
     watched_inputs,
     WatchedColumns,
 )
-from .observed import Known, known_of, Observed
+from .observed import by_day, Known, known_of, Observed
 from clickstream_conv.monitoring.realised import (
     concept_test,
     realised_at_threshold,
     realised_figures,
 )
 from clickstream_conv.monitoring.traffic import (
-    by_day,
     unusual_count,
     Usual,
     usual_day,
