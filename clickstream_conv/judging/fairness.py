@@ -126,22 +126,29 @@ def _sums(decided: pd.DataFrame, number: np.ndarray, groups: int, weight: np.nda
 
 def _sessions_of(decided: pd.DataFrame) -> pd.Series:
     "How many sessions each group has; a session counts once, however often it is asked about."
-    if "session" in decided:
-        return decided.groupby("group", sort=True)["session"].nunique()
-    return decided.groupby("group", sort=True).size()
+    if "session" not in decided:
+        return decided["group"].value_counts(sort=False).sort_index()
+    each = decided[["group", "session"]].drop_duplicates()
+    return each["group"].value_counts(sort=False).sort_index()
 
 
 def _counts_of(decided: pd.DataFrame) -> pd.DataFrame:
     "Sessions, visitors, conversions and flags by group."
     groups = decided.groupby("group", sort=True)
-    found = dict(sessions=_sessions_of(decided), visitors=groups["visitor"].nunique())
-    found |= dict(converted_sessions=_sessions_of(decided[decided["converted"] == 1]))
-    return pd.DataFrame(found | dict(flagged=groups["flagged"].sum())).fillna(0).astype(int)
+    converts = decided["converted"] == 1
+    found = dict(
+        sessions=_sessions_of(decided),
+        visitors=groups["visitor"].nunique(),
+        converted_sessions=_sessions_of(decided[converts]),
+        flagged=groups["flagged"].sum(),
+    )
+    return pd.DataFrame(found).fillna(0).astype(int)
 
 
 def _large_enough(counts: pd.DataFrame, decided: pd.DataFrame) -> pd.Series:
     "Which groups are judged."
-    others = _sessions_of(decided[decided["converted"] == 0]).reindex(counts.index, fill_value=0)
+    others = _sessions_of(decided[decided["converted"] == 0])
+    others = others.reindex(counts.index, fill_value=0)
     least = np.minimum(counts["converted_sessions"], others)
     return (counts["sessions"] >= FEWEST_SESSIONS) & (least >= TOO_FEW)
 

@@ -48,26 +48,31 @@ class Bins:
         "How many bins there are, what is missing among them."
         if self.words is not None:
             return len(self.words) + 3
-        return (len(self.edges) + 1 if self.edges else len(self.values)) + 2
+        known = len(self.edges) + 1 if self.edges else len(self.values)
+        return known + 2
 
 # %% ../../nbs/monitoring/00_bins.ipynb #2f6b86b9
 def _edges_of(values: np.ndarray, distinct: np.ndarray, counts: np.ndarray) -> tuple:
     "Where bins begin: at each tenth; at frequent values, and after them."
-    tenths = np.quantile(values, np.arange(1, MOST_BINS) / MOST_BINS, method="higher")
-    often = np.flatnonzero(counts >= len(values) / MOST_BINS)
-    after = distinct[often[often + 1 < len(distinct)] + 1]
-    edges = np.unique(np.concatenate([tenths, distinct[often], after]))
-    return tuple(float(edge) for edge in edges if edge > distinct[0])
+    shares = np.arange(1, MOST_BINS) / MOST_BINS
+    tenths = np.quantile(values, shares, method="higher")
+    often = counts >= len(values) / MOST_BINS
+    after = distinct[1:][often[:-1]]
+    edges = np.concatenate([tenths, distinct[often], after])
+    edges = np.unique(edges)
+    return tuple(edges[edges > distinct[0]].tolist())
 
 
 def _of_numbers(name: str, values: np.ndarray) -> Bins:
     "Bins of a number: of each value where they are few, else of ranges."
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= MOST_BINS:
-        return Bins(name, values=tuple(float(value) for value in distinct))
-    width = float(distinct[-1] - distinct[0])
-    reach = (float(distinct[0]) - width, float(distinct[-1]) + width)
-    return Bins(name, _edges_of(values, distinct, counts), reach=reach)
+        return Bins(name, values=tuple(distinct.tolist()))
+    low, *_, high = distinct.tolist()
+    width = high - low
+    reach = (low - width, high + width)
+    edges = _edges_of(values, distinct, counts)
+    return Bins(name, edges, reach=reach)
 
 
 def bins_of(

@@ -48,6 +48,9 @@ from clickstream_conv.monitoring.realised import (
     realised_at_threshold,
     realised_figures,
 )
+from ..scoring.scorer import Scorer
+
+# %% ../../nbs/monitoring/10_periods.ipynb #84e6668d
 from clickstream_conv.monitoring.traffic import (
     unusual_count,
     Usual,
@@ -55,7 +58,6 @@ from clickstream_conv.monitoring.traffic import (
     usual_days,
     UsualDay,
 )
-from ..scoring.scorer import Scorer
 
 # %% ../../nbs/monitoring/10_periods.ipynb #b1421df9
 @dataclass
@@ -78,7 +80,7 @@ class WatchReference:
     weekly: float = WEEKLY_RATE  # Of false alarms
     groups: dict | None = None  # As made by groups_on_test
 
-
+# %% ../../nbs/monitoring/10_periods.ipynb #1acca880
 def decisions_of(
     scorer: Scorer,  # Of the run
     rows: pl.DataFrame,  # Session rows with probability

@@ -75,37 +75,57 @@ def _sums_left_over(y: np.ndarray, chances: np.ndarray, X: np.ndarray) -> np.nda
     return (y - chances) @ X
 
 # %% ../../nbs/monitoring/07_realised.ipynb #4cc6b339
-def _directions(own: np.ndarray) -> np.ndarray:
-    "(rows, 2) one, and log-odds about their mean; (rows, 1) where all are alike."
+def _directions(
+    own: np.ndarray,  # (rows) recalibrated probability
+) -> np.ndarray:  # (rows, 2) one, and log-odds about their mean; (rows, 1) where all are alike
+    "In which ways outcomes may differ from what was promised."
     from scipy.special import logit
 
-    score, variance = logit(np.clip(own, 1e-9, 1 - 1e-9)), own * (1 - own)
-    score = score - (variance @ score) / variance.sum()
     one = np.ones(len(own))
-    return np.column_stack([one, score]) if np.ptp(score) > 1e-6 else one[:, None]
+    variance = own * (1 - own)
+    score = logit(np.clip(own, 1e-9, 1 - 1e-9))
+    score = score - np.average(score, weights=variance)
+    if np.ptp(score) < 1e-6:
+        return one[:, None]
+    return np.column_stack([one, score])
 
 
-def _by_cluster(values: np.ndarray, whose: np.ndarray) -> np.ndarray:
+def _by_cluster(
+    values: np.ndarray,  # (rows, directions)
+    whose: np.ndarray,  # (rows) what belongs together
+) -> np.ndarray:  # (directions, directions)
     "Squares and products of the sums of those that belong together."
-    sums = pd.DataFrame(values).groupby(whose).sum().to_numpy()
+    grouped = pd.DataFrame(values).groupby(whose)
+    sums = grouped.sum().to_numpy()
     return sums.T @ sums
 
-
-def _at_least(seen: np.ndarray, least: np.ndarray) -> np.ndarray:
+# %% ../../nbs/monitoring/07_realised.ipynb #318b06e2
+def _at_least(
+    seen: np.ndarray,  # (directions, directions) a covariance
+    least: np.ndarray,  # Likewise
+) -> np.ndarray:  # Likewise
     "A covariance that is in no direction below another."
     from scipy.linalg import eigh
 
     size, axes = eigh(seen, least)
+    size = np.maximum(size, 1)
     back = np.linalg.inv(axes)
-    return back.T @ (np.maximum(size, 1)[:, None] * back)
+    return back.T @ np.diag(size) @ back
 
 
-def _fewest_promised(own: np.ndarray, sessions: np.ndarray, by_session: bool) -> float:
+def _fewest_promised(
+    own: np.ndarray,  # (rows) recalibrated probability
+    sessions: np.ndarray,  # (rows) whose they are
+    by_session: bool,  # Whether the rows of a session share one outcome
+) -> float:
     "How many sessions are promised to convert, or not to, whichever are fewer."
     promised = pd.Series(own).groupby(sessions).mean()
     if not by_session:
-        promised = -np.expm1(pd.Series(np.log1p(-own)).groupby(sessions).sum())
-    return float(min(promised.sum(), (1 - promised).sum()))
+        never = pd.Series(1 - own).groupby(sessions).prod()
+        promised = 1 - never
+    converts = promised.sum()
+    others = len(promised) - converts
+    return float(min(converts, others))
 
 # %% ../../nbs/monitoring/07_realised.ipynb #61f82f0f
 def concept_test(
@@ -116,21 +136,32 @@ def concept_test(
     "Test that outcomes are as the probabilities say, whatever visitors came."
     from scipy.stats import chi2
 
-    y, p = rows["converted"].to_numpy().astype(float), rows["probability"].to_numpy()
-    chances = meaning.chances(p, rows["landmark"].to_numpy())
-    own = chances[0]
-    X, deviation = _directions(own), np.sqrt(own * (1 - own))
-    left, size = (y - own) @ X, X.shape[1]
+    y = rows["converted"].to_numpy().astype(float)
+    p = rows["probability"].to_numpy()
     sessions = rows["session_id"].to_numpy()
     decisions = sessions if by_session else np.arange(len(rows))
+    chances = meaning.chances(p, rows["landmark"].to_numpy())
+    own = chances[0]
+    X = _directions(own)
+    size = X.shape[1]
+    weighted = np.sqrt(own * (1 - own))[:, None] * X
+    left = (y - own) @ X
     seen = _by_cluster((y - own)[:, None] * X, rows["visitor"].to_numpy())
-    promised = _by_cluster(deviation[:, None] * X, decisions)
-    learned = np.cov(((y - chances[1:]) @ X).T).reshape(size, size)
-    error = float(np.sqrt(max(seen[0, 0], promised[0, 0]) + learned[0, 0]))
+    promised = _by_cluster(weighted, decisions)
+    by_draw = (y - chances[1:]) @ X
+    learned = np.cov(by_draw.T).reshape(size, size)
     shown, slope = np.nan, np.nan
     if _fewest_promised(own, sessions, by_session) >= TOO_FEW:
         spread = _at_least(seen, promised) + learned
-        shown = float(chi2.sf(left @ np.linalg.solve(spread, left), size))
+        statistic = left @ np.linalg.solve(spread, left)
+        shown = float(chi2.sf(statistic, size))
         if size == 2:
-            slope = float(1 + left[1] / ((deviation * X[:, 1]) @ (deviation * X[:, 1])))
-    return ConceptTest(float(own.sum()), float(y.sum()), shown, slope, error)
+            slope = float(1 + left[1] / (weighted[:, 1] ** 2).sum())
+    variance = max(seen[0, 0], promised[0, 0]) + learned[0, 0]
+    return ConceptTest(
+        expected=float(own.sum()),
+        observed=float(y.sum()),
+        p=shown,
+        slope=slope,
+        error=float(np.sqrt(variance)),
+    )

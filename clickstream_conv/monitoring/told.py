@@ -315,19 +315,6 @@ def _of_groups(week: dict) -> list:
     return [_of_column(week, one) for one in week.get("groups", [])]
 
 # %% ../../nbs/monitoring/11_told.ipynb #0bd92eb4
-def _known_already(figures: dict) -> list:
-    "Sessions of the run's own log are no news."
-    if not (known := figures["known"]):
-        return []
-    of = "those that are looked at" if figures["share"] < 1 else "these"
-    text = (
-        f"{count_in_words(known, 'session')} of {of} are in the run's own log, too: what is said of them is no"
-        " news. Give the days after it"
-    )
-    counted = exact_count(known, "sessions", "in the run's own log, too")
-    return [Sentence("watch.known", text, (counted,), "caution")]
-
-
 def _days_left_out(figures: dict) -> list:
     "Days that are not whole, and what lies far from all others."
     said = []
@@ -364,6 +351,19 @@ def _silence(figures: dict) -> list:
     )
     return [Sentence("watch.silent", text, (), "caution")]
 
+# %% ../../nbs/monitoring/11_told.ipynb #e43e3375
+def _known_already(figures: dict) -> list:
+    "Sessions of the run's own log are no news."
+    if not (known := figures["known"]):
+        return []
+    of = "those that are looked at" if figures["share"] < 1 else "these"
+    text = (
+        f"{count_in_words(known, 'session')} of {of} are in the run's own log, too: what is said of them is no"
+        " news. Give the days after it"
+    )
+    counted = exact_count(known, "sessions", "in the run's own log, too")
+    return [Sentence("watch.known", text, (counted,), "caution")]
+
 
 def _another_run(figures: dict) -> list:
     "What was told of another run is told once more."
@@ -395,7 +395,7 @@ def _tracker_hint(figures: dict) -> list:
     text = f"values are missing or new in {', '.join(columns)}: look at the tracker and the mapping before the model"
     return [Sentence("watch.tracker", text, (), "caution", columns)]
 
-
+# %% ../../nbs/monitoring/11_told.ipynb #622cd972
 def watch_sentences(
     figures: dict,  # Of a watch
     alarms: list,  # Of Alarm, of all periods

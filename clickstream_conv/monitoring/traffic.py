@@ -71,6 +71,12 @@ class Span:
     stray: dict | None = None  # Sessions far from all others: sessions, first, last
     silent: dict | None = None  # Where days are named beyond the last event: last, usual
 
+    @property
+    def kept(self) -> dict:
+        "As kept in metrics/watch.json; of some days."
+        ends = dict(first=str(self.days[0]), last=str(self.days[-1]))
+        return ends | dict(left_out=list(self.left_out), stray=self.stray, silent=self.silent)
+
 
 def _local(moment: int, zone: str):
     "A moment on the clock of a zone."

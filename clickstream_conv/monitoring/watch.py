@@ -92,7 +92,7 @@ def _known_sessions(reference: WatchReference, news: Observed) -> int:
     own = pl.concat([part.select(keys) for part in parts])
     return len(news.sessions.join(own, on=keys, how="semi"))
 
-
+# %% ../../nbs/monitoring/12_watch.ipynb #2e2cc94e
 def watched(
     reference: WatchReference,  # Of the run
     news: Observed,  # New sessions
@@ -124,11 +124,7 @@ def watched(
         programs=news.programs,
         another_run=another_run,
         known=_known_sessions(reference, news),
-        left_out=list(span.left_out),
-        stray=span.stray,
-        silent=span.silent,
-        first=str(days[0]),
-        last=str(days[-1]),
+        **span.kept,
         rows=lost,
         periods=judged,
     )

@@ -169,7 +169,7 @@ def called_alike(
     found[card] |= {name: was[name] for name in ("source", "title") if name in was}
     return found
 
-
+# %% ../../nbs/pipeline/07b_verify.ipynb #e42af905
 def repeat_run(
     repetition: Repetition,  # From prepare_repetition
     jobs: int = 0,  # Stages that may run at a time; 0: as a run decides

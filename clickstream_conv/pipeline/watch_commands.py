@@ -154,6 +154,15 @@ _WatchUntil = Annotated[
     ),
 ]
 
+# %% ../../nbs/pipeline/10c_watch_commands.ipynb #29a04bda
+def _acknowledge(folder: Path, key: str) -> None:
+    "Say that an alarm was read."
+    from clickstream_conv.base.runs import Run
+    from clickstream_conv.monitoring.alarms import acknowledge
+
+    for read in acknowledge(Run(folder), key):
+        say(f"acknowledged: {read}")
+
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #a839330a
 @app.command()
 def watch(
@@ -185,12 +194,7 @@ def watch(
     """
     folder = Path(out).expanduser().absolute()
     if acknowledge:
-        from clickstream_conv.base.runs import Run
-        from clickstream_conv.monitoring.alarms import acknowledge as read
-
-        for key in read(Run(folder), acknowledge):
-            say(f"acknowledged: {key}")
-        return
+        return _acknowledge(folder, acknowledge)
     if not run or not events:
         raise ValueError(
             "a watch needs --run, the folder of a finished run, and --events, new days of its log"
