@@ -23,7 +23,7 @@ from clickstream_conv.judging.fairness import (
 )
 from clickstream_conv.judging.fairness_words import group_sentences
 from clickstream_conv.monitoring.alarms import OUTCOMES, rate_of
-from clickstream_conv.monitoring.groups import NEW_GROUPS, watched_groups
+from clickstream_conv.monitoring.groups import known_values, NEW_GROUPS, watched_groups
 from clickstream_conv.monitoring.observed import read_news
 from clickstream_conv.monitoring.periods import watch_reference
 from clickstream_conv.monitoring.watch import watched
@@ -123,6 +123,19 @@ def test_small_groups_are_refused_by_name():
     )
     alone = groups_compared(pd.concat(few), "device", THRESHOLD, resamples=20)
     assert alone["gaps"] == {} and "cannot be compared" in group_sentences([alone])[0].text
+
+
+def test_sessions_that_are_asked_often_count_once():
+    "A question about the next event: 24 sessions are too few, though each has ten rows."
+    rng = np.random.default_rng(0)
+    names = [f"s{n}" for n in range(200) for _ in range(10)]
+    table = pd.DataFrame(dict(session_id=names, visitor=names, device="phone"))
+    table.loc[table["session_id"].isin(names[:240]), "device"] = "desk"
+    table["converted"] = (rng.random(len(table)) < 0.5).astype(int)
+    decided = decisions_by_group(table, rng.random(len(table)), "device", by_session=False)
+    found = groups_compared(decided, "device", THRESHOLD, resamples=20)
+    assert [(row["group"], row["sessions"]) for row in found["refused"]] == [("desk", 24)]
+    assert [(row["group"], row["sessions"]) for row in found["groups"]] == [("phone", 176)]
 
 
 def test_too_few_flags_count_in_no_gap():
@@ -280,6 +293,15 @@ def test_the_watch_tells_of_a_gap_that_was_not_there(weeks):
     assert told[0].p <= rate_of(OUTCOMES, "week") / 3 and "desktop" in told[0].text
     said = next(one for one in look.sentences if one.code == "watch.groups")
     assert said.level == "caution"
+
+
+def test_truth_values_are_groups_of_their_own(weeks):
+    reference, news = weeks
+    desktop = (pl.col("device") == "desktop").alias("device")
+    tested = replace(news, rows=news.rows.with_columns(desktop))
+    known = {"device": (known_values(tested, "device"), reference.groups["device"][1])}
+    found = watched_groups(reference.scorer, tested, known, 0.01)
+    assert [row["group"] for row in found[0]["flagged"]] == ["false", "true"]
 
 
 def test_new_values_stop_no_watch(weeks):

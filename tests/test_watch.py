@@ -14,15 +14,23 @@ from conftest import command, here
 from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.changes import simulate_change
-from clickstream_conv.monitoring.alarms import rate_of, settle_alarms, SHARES, told_before
+from clickstream_conv.monitoring.alarms import (
+    Alarm,
+    alarm_stands,
+    rate_of,
+    settle_alarms,
+    SHARES,
+    told_before,
+)
 from clickstream_conv.monitoring.bins import bin_counts, bin_numbers, bins_of
 from clickstream_conv.monitoring.chance import distances_by_chance, visitor_counts
 from clickstream_conv.monitoring.distances import population_stability_index, smoothed_shares
 from clickstream_conv.monitoring.estimated import recalibration_of
-from clickstream_conv.monitoring.observed import read_news
+from clickstream_conv.monitoring.observed import arrivals_of, Observed, read_news
 from clickstream_conv.monitoring.periods import watch_reference
 from clickstream_conv.monitoring.realised import concept_test
-from clickstream_conv.monitoring.watch import watch_log, watched
+from clickstream_conv.monitoring.traffic import usual_day, whole_days
+from clickstream_conv.monitoring.watch import watch_log, watched, watched_run
 from clickstream_conv.monitoring.watch_tables import tenths_table
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.prepare import prepare
@@ -147,6 +155,126 @@ def test_a_day_on_which_nobody_came_is_told(shop):
     told = [alarm for alarm in look.alarms if alarm.key == "traffic: sessions"]
     assert [alarm.name for alarm in told if alarm.period == "day"] == ["2026-05-13"]
     assert "0 sessions" in told[0].text and len(week["days"]) == 7
+
+
+def cut_at(events, moment):
+    "A log until a moment."
+    return events.filter(pl.from_epoch("t", time_unit="us") < pl.lit(moment).str.to_datetime())
+
+
+def test_a_tracker_that_died_is_seen_once_its_day_is_named(shop, tmp_path):
+    _, reference = shop
+    died = cut_at(simulate_change("steady", sessions=353, **WEEK), "2026-05-15 10:00:00")
+    died.write_parquet(tmp_path / "died.parquet")
+    plain = watch_log(reference, str(tmp_path / "died.parquet"))
+    assert plain.figures["last"] == "2026-05-14"
+    said = [one.text for one in plain.sentences if one.code == "watch.left_out"]
+    assert len(said) == 1 and "--until 2026-05-15" in said[0]
+    named = watch_log(reference, str(tmp_path / "died.parquet"), until="2026-05-16")
+    quiet = [one.name for one in named.alarms if one.story == "traffic: sessions, fewer"]
+    assert quiet == ["2026-05-15", "2026-05-16"]
+    assert any(one.code == "watch.silent" for one in named.sentences)
+    for wrong in ("soon", "2026-05-32"):
+        with pytest.raises(ValueError, match="--until takes a day"):
+            watch_log(reference, str(tmp_path / "died.parquet"), until=wrong)
+
+
+def arrivals(events):
+    "When the sessions of simulated events began, and the last moment."
+    start = pl.col("t").min()
+    spans = events.group_by("session_id").agg(start=start)
+    spans = spans.with_columns(_day=pl.from_epoch("start", time_unit="us").dt.date())
+    return dict(arrivals=arrivals_of(spans, "UTC"), end=events["t"].max())
+
+
+def days_seen(known, events):
+    "The days of a log of simulated events."
+    nothing = [pl.DataFrame()] * 3
+    return [
+        str(day) for day in whole_days(Observed(*nothing, **arrivals(events)), "UTC", known).days
+    ]
+
+
+def test_complete_weeks_of_small_shops_are_whole_and_cut_ones_are_not():
+    log = simulate_change("steady", sessions=20 * 119, start="2026-01-05", days=119)
+    known, whole, cut = usual_day(arrivals(log)["arrivals"]), 0, 0
+    for seed in range(20):
+        week = simulate_change("steady", sessions=140, seed=seed, **WEEK)
+        whole += len(days_seen(known, week)) == 7
+        cut += "2026-05-17" in days_seen(known, cut_at(week, "2026-05-17 16:00:00"))
+    assert whole >= 18 and cut == 0
+
+
+def test_a_shop_with_hours_and_a_clock_of_days_have_whole_days():
+    week = simulate_change("steady", sessions=700, **WEEK)
+    log = simulate_change("steady", sessions=5_000, start="2026-01-05", days=119)
+    day = pl.col("t") // 86_400_000_000 * 86_400_000_000
+
+    def open_hours(events):
+        hour = pl.from_epoch(pl.col("t").min().over("session_id"), time_unit="us").dt.hour()
+        return events.filter(hour.is_between(8, 19))
+
+    for clock in (open_hours, lambda events: events.with_columns(t=day)):
+        known = usual_day(arrivals(clock(log))["arrivals"])
+        assert len(days_seen(known, clock(week))) == 7
+
+
+@pytest.mark.parametrize("when", ["2026-01-20", "2026-12-20"])
+def test_one_row_of_another_time_is_told_and_makes_no_days(shop, tmp_path, when):
+    _, reference = shop
+    week = simulate_change("steady", sessions=353, **WEEK)
+    moment = pl.lit(when).str.to_datetime(time_unit="us").dt.epoch("us")
+    stray = week.filter(pl.col("session_id") == week["session_id"][0]).head(1)
+    stray = stray.with_columns(t=moment, session_id=pl.lit("far"), visitor_id=pl.lit("far"))
+    pl.concat([week, stray]).write_parquet(tmp_path / "stray.parquet")
+    look = watch_log(reference, str(tmp_path / "stray.parquet"))
+    days = [found["name"] for found in look.figures["periods"] if found["period"] == "day"]
+    assert len(days) == 7 and "traffic: sessions" not in about(look)
+    said = [one for one in look.sentences if one.code == "watch.stray"]
+    assert len(said) == 1 and when in said[0].text
+    assert read_news(reference.scorer, str(tmp_path / "stray.parquet")).end == week["t"].max()
+
+
+def test_an_outage_is_no_stray():
+    log = simulate_change("steady", sessions=5_000, start="2026-01-05", days=119)
+    begun = pl.from_epoch(pl.col("t").min().over("session_id"), time_unit="us").dt.ordinal_day()
+    gone = log.filter(~begun.is_between(60, 90))
+    assert len(days_seen(usual_day(arrivals(log)["arrivals"]), gone)) == 119
+
+
+def test_a_sample_of_the_sessions_is_not_their_number(shop, tmp_path):
+    _, reference = shop
+    simulate_change("steady", sessions=700, **WEEK).write_parquet(tmp_path / "week.parquet")
+    counts = []
+    for most in (4_000_000, 800):
+        news = read_news(reference.scorer, str(tmp_path / "week.parquet"), most_events=most)
+        found = watched(reference, news, "week").figures["periods"]
+        counts.append([(one["name"], one["sessions"], one["traffic"]["p"]) for one in found])
+    assert news.share < 0.5 and counts[0] == counts[1]
+
+
+def test_visits_of_a_log_without_ids_are_known_by_who_came_when(tmp_path):
+    mapping = """title: own
+columns: {visitor_id: visitor, t: t, event: event, item_id: item, price: price, quantity: quantity}
+"""
+    (tmp_path / "own.yaml").write_text(mapping)
+    log = simulate_change("steady", sessions=1_500, start="2026-01-05", days=126)
+    moment = pl.from_epoch("t", time_unit="us")
+    table = log.select("event", "price", "quantity", visitor="visitor_id", item="item_id", t=moment)
+    old, new = pl.col("t") < pl.datetime(2026, 5, 4), pl.col("t") >= pl.datetime(2026, 5, 4)
+    table.filter(old).write_csv(tmp_path / "old.csv")
+    table.filter(new).write_csv(tmp_path / "new.csv")
+    table.filter(pl.col("t") >= pl.datetime(2026, 4, 20)).write_csv(tmp_path / "both.csv")
+    run = Run(tmp_path / "run")
+    prepare(run, str(tmp_path / "own.yaml"), str(tmp_path / "old.csv"))
+    quick_conversion(run)
+    reference = watch_reference(Scorer.load(tmp_path / "run"))
+    assert not reference.scorer.names_sessions()
+    known = {
+        name: watch_log(reference, str(tmp_path / f"{name}.csv")).figures["known"]
+        for name in ("new", "both")
+    }
+    assert known["new"] == 0 < known["both"]
 
 
 def test_sessions_of_the_run_itself_are_no_news(shop):
@@ -275,9 +403,36 @@ def test_odd_numbers_are_in_the_same_bins_in_memory_and_elsewhere():
 def test_a_number_that_seems_to_have_few_values_is_looked_at_as_a_whole():
     few = np.repeat(np.arange(5.0), 400)
     late = np.concatenate([few, np.arange(100.0)])
-    assert bins_of(pl.Series("x", few)).edges == (1.0, 2.0, 3.0, 4.0)
+    assert bins_of(pl.Series("x", few)).values == (0.0, 1.0, 2.0, 3.0, 4.0)
     tenths = np.quantile(late, np.arange(1, 10) / 10, method="higher")
-    assert bins_of(pl.Series("x", late)).edges == tuple(v for v in np.unique(tenths) if v > 0)
+    often_and_after = [1.0, 2.0, 3.0, 4.0, 5.0]
+    edges = np.unique([*tenths, *often_and_after])
+    assert bins_of(pl.Series("x", late)).edges == tuple(edges[edges > 0])
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "share"),
+    [
+        ([1.0] * 1_000, [500.0] * 1_000, 1.0),
+        ([0.0, 1.0] * 500, [0.0, 50.0] * 500, 0.5),
+        ([1.0] * 500 + [None] * 500, [-9.0] * 500 + [None] * 500, 0.5),
+        (list(range(100)), [n * 100 for n in range(100)], 0.98),
+    ],
+    ids=["constant", "few values", "with gaps", "in cents"],
+)
+def test_numbers_that_training_never_saw_have_a_bin(known, now, share):
+    bins = bins_of(pl.Series("x", known, pl.Float64))
+    frame = pl.DataFrame({"x": now}, schema={"x": pl.Float64})
+    before, after = (bin_counts(one, [bins])["x"] for one in (pl.DataFrame({"x": known}), frame))
+    assert before[-2] == 0 and after[-2] == share * len(now)
+    assert population_stability_index(before, after) > 0.5
+
+
+def test_a_number_that_is_mostly_nought_is_not_one_bin():
+    known = pl.DataFrame({"x": [0] * 950 + [n % 25 + 1 for n in range(50)]})
+    bins = bins_of(known["x"])
+    found = bin_counts(pl.DataFrame({"x": [0] * 100 + [1] * 900}), [bins])["x"]
+    assert bins.edges[0] == 1.0 and found[0] == 100
 
 
 def test_the_stability_index_is_its_formula():
@@ -309,19 +464,134 @@ def test_a_recalibration_from_few_rows_is_less_sure(shop):
 def test_purchases_that_are_lost_are_a_concept_shift(shop):
     _, reference = shop
     rows = reference.known.test.rows
-    lost = rows.with_columns(
-        converted=pl.when(pl.col("session_id").hash(seed=3) % 3 == 0).then(0).otherwise("converted")
+    gone = pl.col("session_id").hash(seed=3) % 5 > 0
+    lost = rows.with_columns(converted=pl.when(gone).then(0).otherwise("converted"))
+    same, other = (concept_test(some, reference.by_row) for some in (rows, lost))
+    assert same.p > 0.2 and same.ratio == pytest.approx(1, abs=0.02)
+    assert other.p < 0.005 and other.ends[1] < 0.7
+
+
+def test_small_weeks_of_a_steady_shop_are_no_concept_shift(shop):
+    "Weeks without a conversion, or with one, are no surer of themselves than the probabilities are."
+    _, reference = shop
+    rows = reference.known.test.rows.with_columns(
+        place=pl.col("session_id").rank("dense").hash(seed=1) % 1_000
     )
-    assert concept_test(rows, reference.by_row).p > 0.2
-    assert concept_test(lost, reference.by_row).ratio < concept_test(rows, reference.by_row).ratio
+    few, shown = 0, []
+    for size in (40, 80, 160):
+        weeks = rows.with_columns(week=pl.col("place") * len(rows) // size // 3_000)
+        for week in weeks.partition_by("week"):
+            tested = concept_test(week, reference.by_row)
+            few += tested.few
+            shown.append(tested.p <= 0.005)
+    assert len(shown) > 40 and few > 10 and sum(shown) <= 1
+
+
+def test_few_rows_or_rows_all_alike_are_too_few_or_told_by_their_sum(shop):
+    _, reference = shop
+    rows = reference.known.test.rows
+    for few in (rows.head(1), rows.head(2), rows.filter(converted=0).head(50)):
+        tested = concept_test(few, reference.by_row)
+        assert tested.few and np.isfinite(tested.ratio) and np.isfinite(tested.ends).all()
+    alike = rows.with_columns(probability=0.1, landmark=pl.lit(1, pl.Int64))
+    assert 0 <= concept_test(alike, reference.by_row).p <= 1
+
+
+MAY = "2026-05-{:02}".format
+
+
+def alarm_on(day, way="", period="day", about="sessions"):
+    "An alarm of a day of May, or of a week from it on."
+    return Alarm("traffic", about, period, MAY(day), 0.0, f"{way} on {day}", way)
+
+
+def days_of(*days):
+    "Days of May that were judged."
+    return {("day", MAY(day)) for day in days}
 
 
 def test_an_alarm_that_is_over_and_comes_again_is_news():
-    entry = {
-        "inputs: a": dict(period="day", first="2026-05-04", last="2026-05-04", acknowledged=True)
-    }
-    assert settle_alarms([], {("day", "2026-05-05")}, entry) == ([], {})
-    assert settle_alarms([], {("week", "2026-05-04")}, entry) == ([], entry)
+    first, kept = settle_alarms([alarm_on(6)], days_of(4, 5, 6), {})
+    again = [alarm_on(6), alarm_on(10)]
+    new, later = settle_alarms(again, days_of(*range(4, 11)), kept)
+    assert [one.name for one in first + new] == [MAY(6), MAY(10)]
+    assert settle_alarms(again, days_of(*range(4, 11)), later) == ([], later)
+
+
+def test_an_alarm_the_other_way_is_another():
+    _, kept = settle_alarms([alarm_on(8, "more")], days_of(8), {})
+    new, kept = settle_alarms([alarm_on(9, "fewer")], days_of(9), kept)
+    assert [one.way for one in new] == ["fewer"] and len(kept) == 2
+
+
+def test_an_alarm_in_a_growing_folder_is_over_and_stays_told():
+    _, kept = settle_alarms([alarm_on(6)], days_of(4, 5, 6), {})
+    for last in (30, 31):
+        new, kept = settle_alarms([alarm_on(6)], days_of(*range(4, last)), kept)
+        assert new == [] and not any(map(alarm_stands, kept.values()))
+
+
+def test_an_alarm_of_a_week_is_over_after_a_week_of_quiet_days():
+    week = alarm_on(4, period="week")
+    _, kept = settle_alarms([week], {("week", MAY(4))}, {})
+    stands = []
+    for day in range(11, 19):
+        _, kept = settle_alarms([], days_of(day), kept)
+        stands.append(alarm_stands(kept[week.story]))
+    assert stands == [True] * 6 + [False] * 2
+    assert settle_alarms([alarm_on(31)], days_of(31), kept)[0] == [alarm_on(31)]
+    growing = [week, alarm_on(11, period="week")]
+    _, kept = settle_alarms([week], days_of(*range(4, 11)) | {("week", MAY(4))}, {})
+    weeks = {("week", MAY(4)), ("week", MAY(11))}
+    assert settle_alarms(growing, days_of(*range(4, 18)) | weeks, kept)[0] == []
+
+
+def test_what_a_file_of_alarms_lacks_is_refused(tmp_path):
+    whole = dict(period="day", first=MAY(4), last=MAY(4), quiet="", acknowledged=False)
+    damaged = [
+        None,
+        ["x"],
+        {"a": {}},
+        {"a": whole | dict(last="soon")},
+        {"a": whole | dict(more=1)},
+    ]
+    for alarms in damaged:
+        (tmp_path / "alarms.json").write_text(json.dumps(dict(run="", alarms=alarms)))
+        with pytest.raises(ValueError, match="is damaged: .* Remove the file"):
+            told_before(Run(tmp_path))
+
+
+def test_another_run_is_told_its_alarms_as_well(shop, later, tmp_path):
+    run, file = later
+    first = watch_log(shop[1], str(file), tmp_path / "watch")
+    shutil.copytree(run, tmp_path / "trained_anew")
+    manifest = tmp_path / "trained_anew" / "models" / "manifest.json"
+    manifest.write_text(manifest.read_text() + " ")
+    other = watch_log(tmp_path / "trained_anew", str(file), tmp_path / "watch")
+    assert [one.story for one in other.new] == [one.story for one in first.new] != []
+    assert other.sentences[1].code == "watch.another_run"
+    assert told_before(Run(tmp_path / "watch"), watched_run(Scorer.load(tmp_path / "trained_anew")))
+
+
+def test_what_could_not_be_told_is_told_by_the_next_look(later, tmp_path, monkeypatch):
+    from clickstream_conv.pipeline import watch_commands
+
+    given = dict(run=str(later[0]), events=str(later[1]), weekly_rate=0.05, seed=0)
+    look = watch_commands.look_and_tell
+    with monkeypatch.context() as broken:
+        broken.setattr(watch_commands, "say", lambda text: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            look(tmp_path / "watch", given, report=False)
+    assert told_before(Run(tmp_path / "watch")) == {}
+    assert look(tmp_path / "watch", given, report=False)
+    assert told_before(Run(tmp_path / "watch")) != {}
+
+
+def test_the_folder_of_a_run_is_no_folder_of_a_watch(later):
+    run, file = later
+    done = here("watch", "--run", run, "--events", file, "--out", run, cwd=run)
+    assert done.returncode == 1 and "holds a run" in done.said
+    assert not (run / "metrics" / "watch.json").exists()
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def decisions_by_group(
     most: int = MOST_GROUPS,  # Groups
 ) -> (
     pd.DataFrame
-):  # One row a decision: visitor, group, converted, highest; promised, came (sums over its rows)
+):  # One row a decision: session, visitor, group, converted, highest; promised, came (sums of rows)
     "What is decided for whom, and what the probabilities promised."
     group, p = WordRule.text(table[column]).to_numpy(), np.asarray(p, float)
     if len(set(group)) > most:
@@ -62,13 +62,15 @@ def decisions_by_group(
         )
     who, yes = table["visitor"].to_numpy(), table["converted"].to_numpy()
     if not by_session:
-        own = dict(visitor=who, group=group, converted=yes, highest=p)
+        own = dict(session=table["session_id"].to_numpy(), visitor=who, group=group)
+        own |= dict(converted=yes, highest=p)
         return pd.DataFrame(own | dict(promised=p, came=yes))
     rows = pd.DataFrame(dict(group=group, promised=p, came=yes))
     sums = rows.groupby(table["session_id"].to_numpy()).agg(
         dict(group="first", promised="sum", came="sum")
     )
-    return one_per_session(table, p).join(sums, on="session_id").drop(columns="session_id")
+    decided = one_per_session(table, p).join(sums, on="session_id")
+    return decided.rename(columns=dict(session_id="session"))
 
 # %% ../../nbs/judging/10a_fairness.ipynb #d07a7c7e
 FEWEST_SESSIONS = 30  # of a group that is judged
@@ -122,23 +124,37 @@ def _sums(decided: pd.DataFrame, number: np.ndarray, groups: int, weight: np.nda
     return hits, of
 
 
+def _sessions_of(decided: pd.DataFrame) -> pd.Series:
+    "How many sessions each group has; a session counts once, however often it is asked about."
+    if "session" not in decided:
+        return decided["group"].value_counts(sort=False).sort_index()
+    each = decided[["group", "session"]].drop_duplicates()
+    return each["group"].value_counts(sort=False).sort_index()
+
+
 def _counts_of(decided: pd.DataFrame) -> pd.DataFrame:
     "Sessions, visitors, conversions and flags by group."
     groups = decided.groupby("group", sort=True)
-    found = dict(sessions=groups.size(), visitors=groups["visitor"].nunique())
-    found |= dict(converted_sessions=groups["converted"].sum(), flagged=groups["flagged"].sum())
-    return pd.DataFrame(found).astype(int)
+    converts = decided["converted"] == 1
+    found = dict(
+        sessions=_sessions_of(decided),
+        visitors=groups["visitor"].nunique(),
+        converted_sessions=_sessions_of(decided[converts]),
+        flagged=groups["flagged"].sum(),
+    )
+    return pd.DataFrame(found).fillna(0).astype(int)
 
 
-def _large_enough(counts: pd.DataFrame) -> pd.Series:
+def _large_enough(counts: pd.DataFrame, decided: pd.DataFrame) -> pd.Series:
     "Which groups are judged."
-    others = counts["sessions"] - counts["converted_sessions"]
+    others = _sessions_of(decided[decided["converted"] == 0])
+    others = others.reindex(counts.index, fill_value=0)
     least = np.minimum(counts["converted_sessions"], others)
     return (counts["sessions"] >= FEWEST_SESSIONS) & (least >= TOO_FEW)
 
 # %% ../../nbs/judging/10a_fairness.ipynb #44da8925
 def group_rates(
-    decided: pd.DataFrame,  # As made by decisions_by_group
+    decided: pd.DataFrame,  # As made by decisions_by_group; without session each row is one
     threshold: float,  # Flagged from here on
     resamples: int = 200,  # Draws of visitors
     seed: int = 0,  # Of the draws
@@ -148,7 +164,7 @@ def group_rates(
     hit = dict(flagged=flagged, found=flagged * decided["converted"].to_numpy())
     decided = pd.concat([decided, pd.DataFrame(hit, index=decided.index)], axis=1)
     counts = _counts_of(decided)
-    large = _large_enough(counts)
+    large = _large_enough(counts, decided)
     small = counts[~large].reset_index()[["group", "sessions", "converted_sessions"]]
     groups = tuple(counts.index[large])
     own = decided[decided["group"].isin(groups)]

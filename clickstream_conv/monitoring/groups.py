@@ -44,14 +44,13 @@ def known_values(
     column: str,  # A declared column
 ) -> list:  # Words, None for those that are missing
     "The values of a column."
-    return seen.rows[column].unique().to_list()
+    return seen.rows[column].cast(pl.String).unique().sort().to_list()
 
 # %% ../../nbs/monitoring/07a_groups.ipynb #142b58f6
 def _decided(scorer: Scorer, rows: pl.DataFrame, column: str, known: list) -> pd.DataFrame:
     "Decisions by group; values that the test part did not have together."
     value = pl.col(column).cast(pl.String)
-    words = [None if one is None else str(one) for one in known]
-    is_known = value.is_in(words, nulls_equal=True)
+    is_known = value.is_in(known, nulls_equal=True)
     own = pl.when(is_known).then(value).otherwise(pl.lit(NEW_GROUPS))
     table = rows.select("session_id", "visitor", "converted", own.alias(column))
     p = rows["probability"].to_numpy()
@@ -134,7 +133,8 @@ def _flagged(decided: pd.DataFrame, threshold: float) -> list:
     found = []
     for group, own in decided.groupby("group", sort=True):
         flagged = int((own["highest"] >= threshold).sum())
-        row = dict(group=group, sessions=len(own), flagged=flagged)
+        row = dict(group=group, sessions=own["session"].nunique(), decisions=len(own))
+        row |= dict(flagged=flagged)
         found.append(row | dict(selection_rate=flagged / len(own)))
     return found
 

@@ -205,7 +205,7 @@ def compared(
     visitors: int,  # Of the sample
     period: str = "week",  # day or week
     whole: bool = True,  # Whether it is a whole week
-) -> pl.DataFrame:  # A row a column: of, column, values, psi, jensen_shannon, chi_square, usual, p; bin, before, now
+) -> pl.DataFrame:  # A row a column: of, column, values, psi, jensen_shannon, chi_square, usual, p; and as _most_moved
     "How far the columns of a sample are from those of the known part."
     sizes, before = standard.counts.sizes, standard.counts.total
     chance = standard.chance(visitors, period)
@@ -225,10 +225,17 @@ def compared(
 
 
 def _most_moved(bins: Bins, before: np.ndarray, now: np.ndarray) -> dict:
-    "The bin whose share moved most, and its shares."
+    "bin: whose share moved most, before and now: its shares, way: which way the column went."
     was, is_now = before / before.sum(), now / now.sum()
     moved = np.abs(is_now - was)
-    if bins.words is not None:
-        moved[-2:] *= 1.01  # of two that moved alike, what is new or missing says more
+    moved[-2:] *= 1.01  # of two that moved alike, what is new or missing says more
     most = int(np.argmax(moved))
-    return dict(bin=bins.labels[most], before=float(was[most]), now=float(is_now[most]))
+    found = dict(bin=bins.labels[most], before=float(was[most]), now=float(is_now[most]))
+    return found | dict(way=_way_of(bins, most, is_now - was))
+
+
+def _way_of(bins: Bins, most: int, moved: np.ndarray) -> str:
+    "Which way a column went: numbers as a whole, words by the one that moved most."
+    if bins.words is None and most < bins.count - 2:
+        return "higher" if np.arange(bins.count - 2) @ moved[:-2] > 0 else "lower"
+    return f"{'more' if moved[most] > 0 else 'less'} {bins.labels[most]}"

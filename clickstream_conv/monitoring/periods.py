@@ -42,14 +42,22 @@ from clickstream_conv.monitoring.inputs import (
     watched_inputs,
     WatchedColumns,
 )
-from .observed import Known, known_of, Observed
+from .observed import by_day, Known, known_of, Observed
 from clickstream_conv.monitoring.realised import (
     concept_test,
     realised_at_threshold,
     realised_figures,
 )
-from .traffic import unusual_count, Usual, usual_days
 from ..scoring.scorer import Scorer
+
+# %% ../../nbs/monitoring/10_periods.ipynb #84e6668d
+from clickstream_conv.monitoring.traffic import (
+    unusual_count,
+    Usual,
+    usual_day,
+    usual_days,
+    UsualDay,
+)
 
 # %% ../../nbs/monitoring/10_periods.ipynb #b1421df9
 @dataclass
@@ -61,6 +69,7 @@ class WatchReference:
     inputs: Standard  # Columns of the test part, by bins of the training part
     answers: Standard  # Probabilities of the test part
     usual: Usual | None  # What days bring
+    day: UsualDay  # When sessions begin
     by_row: Recalibration  # What probabilities mean
     by_decision: Recalibration  # What those mean that are held against the threshold
     revenue: (
@@ -71,7 +80,7 @@ class WatchReference:
     weekly: float = WEEKLY_RATE  # Of false alarms
     groups: dict | None = None  # As made by groups_on_test
 
-
+# %% ../../nbs/monitoring/10_periods.ipynb #1acca880
 def decisions_of(
     scorer: Scorer,  # Of the run
     rows: pl.DataFrame,  # Session rows with probability
@@ -115,7 +124,8 @@ def watch_reference(
         known=known,
         inputs=standard_of(watched_inputs(known.train, scorer.features), known.test, seed),
         answers=standard_of(_watched_answers(known), known.test, seed),
-        usual=usual_days(known.days),
+        usual=usual_days(by_day(known.arrivals)),
+        day=usual_day(known.arrivals),
         by_row=recalibration_of(known.test.rows, seed=seed),
         by_decision=recalibration_of(decisions_of(scorer, known.test.rows), seed=seed),
         revenue=predicted_revenue(scorer, known.test),
@@ -151,7 +161,8 @@ def _of_days(news: Observed, days: list) -> Observed:
     rows, events = (
         table.filter(pl.col("session_id").is_in(own)) for table in (news.rows, news.events)
     )
-    return Observed(sessions, rows, events, share=news.share, end=news.end)
+    came = news.arrivals.filter(pl.col("_day").is_in(days))
+    return Observed(sessions, rows, events, share=news.share, end=news.end, arrivals=came)
 
 
 def periods_of(
@@ -197,10 +208,11 @@ def _outcome_rate(reference: WatchReference) -> float:
 
 def _concept(rows: pl.DataFrame, reference: WatchReference) -> dict:
     "What became of the promise of probabilities, as JSON holds it."
-    tested = concept_test(rows, reference.by_row)
+    by_session = reference.scorer.outcome.decided_by == "sessions"
+    tested = concept_test(rows, reference.by_row, by_session)
     low, high = tested.ends
     found = dict(ratio=tested.ratio, ratio_low=low, ratio_high=high, slope=tested.slope, p=tested.p)
-    return found | dict(expected=tested.expected, observed=tested.observed)
+    return found | dict(expected=tested.expected, observed=tested.observed, few=tested.few)
 
 
 def _quality_of(reference: WatchReference, period: Period) -> dict:
@@ -254,8 +266,7 @@ def answers_by_landmark(
 # %% ../../nbs/monitoring/10_periods.ipynb #b9ec7fae
 def _counted(reference: WatchReference, period: Period) -> dict:
     "How many came in a period, beside what is usual; nobody at all is a count, too."
-    seen = period.seen
-    count = round(len(seen.sessions) / seen.share)
+    seen, count = period.seen, int(period.seen.arrivals["sessions"].sum())
     traffic = unusual_count(count, list(period.days), reference.usual)
     rate = rate_of(TRAFFIC, period.kind, reference.weekly)
     return dict(
@@ -263,7 +274,7 @@ def _counted(reference: WatchReference, period: Period) -> dict:
         name=period.name,
         days=[str(day) for day in period.days],
         sessions=count,
-        visitors=seen.sessions["visitor"].n_unique(),
+        looked_at=dict(sessions=len(seen.sessions), visitors=seen.sessions["visitor"].n_unique()),
         traffic=traffic | dict(news=traffic["p"] <= rate),
     )
 

@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 
 from ..judging.at_threshold import figures_at_threshold
-from ..judging.intervals import too_few, with_intervals
+from ..judging.intervals import TOO_FEW, too_few, with_intervals
 from ..judging.reliability import reliability
 from .estimated import Recalibration
 
@@ -50,9 +50,14 @@ class ConceptTest:
 
     expected: float  # Conversions that the recalibrated probabilities promise
     observed: float  # That came
-    p: float  # How often chance brings sums as large, by a chi-square of two degrees
-    slope: float  # Spread of the log-odds that outcomes bear out, 1: as before
+    p: float  # How often chance brings sums as large, by a chi-square; not-a-number of too few
+    slope: float  # Spread of the log-odds that outcomes bear out, 1: as before; likewise
     error: float  # Standard error of expected less observed, of visitors and of what was learned
+
+    @property
+    def few(self) -> bool:
+        "Whether too few sessions are promised to convert, or not to, to tell."
+        return bool(np.isnan(self.p))
 
     @property
     def ratio(self) -> float:
@@ -71,31 +76,95 @@ def _sums_left_over(y: np.ndarray, chances: np.ndarray, X: np.ndarray) -> np.nda
     return (y - chances) @ X
 
 # %% ../../nbs/monitoring/07_realised.ipynb #4cc6b339
+def _directions(
+    own: np.ndarray,  # (rows) recalibrated probability
+) -> np.ndarray:  # (rows, 2) one, and log-odds about their mean; (rows, 1) where all are alike
+    "In which ways outcomes may differ from what was promised."
+    from scipy.special import logit
+
+    one = np.ones(len(own))
+    variance = own * (1 - own)
+    score = logit(np.clip(own, 1e-9, 1 - 1e-9))
+    score = score - np.average(score, weights=variance)
+    if np.ptp(score) < 1e-6:
+        return one[:, None]
+    return np.column_stack([one, score])
+
+
+def _by_cluster(
+    values: np.ndarray,  # (rows, directions)
+    whose: np.ndarray,  # (rows) what belongs together
+) -> np.ndarray:  # (directions, directions)
+    "Squares and products of the sums of those that belong together."
+    grouped = pd.DataFrame(values).groupby(whose)
+    sums = grouped.sum().to_numpy()
+    return sums.T @ sums
+
+# %% ../../nbs/monitoring/07_realised.ipynb #318b06e2
+def _at_least(
+    seen: np.ndarray,  # (directions, directions) a covariance
+    least: np.ndarray,  # Likewise
+) -> np.ndarray:  # Likewise
+    "A covariance that is in no direction below another."
+    from scipy.linalg import eigh
+
+    size, axes = eigh(seen, least)
+    size = np.maximum(size, 1)
+    back = np.linalg.inv(axes)
+    return back.T @ np.diag(size) @ back
+
+
+def _fewest_promised(
+    own: np.ndarray,  # (rows) recalibrated probability
+    sessions: np.ndarray,  # (rows) whose they are
+    by_session: bool,  # Whether the rows of a session share one outcome
+) -> float:
+    "How many sessions are promised to convert, or not to, whichever are fewer."
+    promised = pd.Series(own).groupby(sessions).mean()
+    if not by_session:
+        never = pd.Series(1 - own).groupby(sessions).prod()
+        promised = 1 - never
+    converts = promised.sum()
+    others = len(promised) - converts
+    return float(min(converts, others))
+
+# %% ../../nbs/monitoring/07_realised.ipynb #61f82f0f
 def concept_test(
-    rows: pl.DataFrame,  # probability, landmark, converted, visitor: of finished sessions
+    rows: pl.DataFrame,  # session_id, probability, landmark, converted, visitor: of finished sessions
     meaning: Recalibration,  # Of probabilities, as the test part shows it
+    by_session: bool = True,  # Whether the rows of a session share one outcome; else each has its own
 ) -> ConceptTest:
     "Test that outcomes are as the probabilities say, whatever visitors came."
-    from scipy.special import logit
     from scipy.stats import chi2
 
-    y, p = rows["converted"].to_numpy().astype(float), rows["probability"].to_numpy()
+    y = rows["converted"].to_numpy().astype(float)
+    p = rows["probability"].to_numpy()
+    sessions = rows["session_id"].to_numpy()
+    decisions = sessions if by_session else np.arange(len(rows))
     chances = meaning.chances(p, rows["landmark"].to_numpy())
-    own, variance = chances[0], chances[0] * (1 - chances[0])
-    score = logit(np.clip(own, 1e-9, 1 - 1e-9))
-    score = score - (variance @ score) / variance.sum()
-    X = np.column_stack([np.ones(len(y)), score])
-    left = _sums_left_over(y, own, X)
-    of_visitor = (
-        pd.DataFrame((y - own)[:, None] * X).groupby(rows["visitor"].to_numpy()).sum().to_numpy()
-    )
-    learned = np.cov(_sums_left_over(y, chances[1:], X).T)
-    spread = of_visitor.T @ of_visitor + learned
-    statistic = float(left @ np.linalg.solve(spread, left))
-    slope = 1 + left[1] / (variance @ score**2)
-    error = float(np.sqrt(spread[0, 0]))
+    own = chances[0]
+    X = _directions(own)
+    size = X.shape[1]
+    weighted = np.sqrt(own * (1 - own))[:, None] * X
+    left = (y - own) @ X
+    seen = _by_cluster((y - own)[:, None] * X, rows["visitor"].to_numpy())
+    promised = _by_cluster(weighted, decisions)
+    by_draw = (y - chances[1:]) @ X
+    learned = np.cov(by_draw.T).reshape(size, size)
+    shown, slope = np.nan, np.nan
+    if _fewest_promised(own, sessions, by_session) >= TOO_FEW:
+        spread = _at_least(seen, promised) + learned
+        statistic = left @ np.linalg.solve(spread, left)
+        shown = float(chi2.sf(statistic, size))
+        if size == 2:
+            slope = float(1 + left[1] / (weighted[:, 1] ** 2).sum())
+    variance = max(seen[0, 0], promised[0, 0]) + learned[0, 0]
     return ConceptTest(
-        float(own.sum()), float(y.sum()), float(chi2.sf(statistic, 2)), float(slope), error
+        expected=float(own.sum()),
+        observed=float(y.sum()),
+        p=shown,
+        slope=slope,
+        error=float(np.sqrt(variance)),
     )
 
 # %% ../../nbs/monitoring/07_realised.ipynb #b322a946

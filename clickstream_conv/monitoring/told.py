@@ -13,7 +13,7 @@ from ..explain.words import short_title
 from ..judging.fairness_words import RATE_TITLES
 from ..judging.figures import AT_THRESHOLD, metric_of, metrics_on
 from .alarms import Alarm, ANSWERS, INPUTS, OUTCOMES, TRAFFIC
-from .bins import MISSING, NEW_WORDS
+from .bins import MISSING, NEW_WORDS, UNKNOWN
 from .inputs import FEATURE, LOG
 
 # %% ../../nbs/monitoring/11_told.ipynb #b684c328
@@ -64,9 +64,8 @@ def _input_alarms(found: dict) -> list:
     when, alarms = (found["period"], found["name"]), []
     for row in _different(alone):
         about = row["column"] if row["of"] == LOG else changed_title(row["of"], row["column"])
-        alarms.append(
-            Alarm(INPUTS, about, *when, row["p"], f"{period_title(found)}: {_column_text(row)}")
-        )
+        text = f"{period_title(found)}: {_column_text(row)}"
+        alarms.append(Alarm(INPUTS, about, *when, row["p"], text, row["way"]))
     return alarms
 
 
@@ -77,7 +76,8 @@ def _answer_alarms(found: dict) -> list:
         return []
     least = min(row["p"] for row in news)
     text = f"{period_title(found)}: probabilities are spread otherwise, {found['mean_probability']:.1%} on average"
-    return [Alarm(ANSWERS, "probabilities", found["period"], found["name"], least, text)]
+    way = min(news, key=lambda row: row["p"])["way"]
+    return [Alarm(ANSWERS, "probabilities", found["period"], found["name"], least, text, way)]
 
 
 def _traffic_alarms(found: dict) -> list:
@@ -87,7 +87,8 @@ def _traffic_alarms(found: dict) -> list:
         return []
     usual = f"{counted['expected']:,.0f} usual, {counted['low']:,.0f} to {counted['high']:,.0f} in 95 of 100"
     text = f"{period_title(found)}: {count_in_words(counted['sessions'], 'session')}, {usual}"
-    return [Alarm(TRAFFIC, "sessions", found["period"], found["name"], counted["p"], text)]
+    way = "more" if counted["sessions"] > counted["expected"] else "fewer"
+    return [Alarm(TRAFFIC, "sessions", found["period"], found["name"], counted["p"], text, way)]
 
 # %% ../../nbs/monitoring/11_told.ipynb #2ee2a6bf
 def _program_alarms(found: dict) -> list:
@@ -118,7 +119,8 @@ def _outcome_alarms(found: dict) -> list:
     counts = f"{tested['observed']:,.0f} session rows convert where the probabilities promise"
     text = f"{when}: {counts} {tested['expected']:,.0f}: the same columns mean another chance now"
     about = "what probabilities mean"
-    return [Alarm(OUTCOMES, about, found["period"], found["name"], tested["p"], text)]
+    way = "more" if tested["observed"] > tested["expected"] else "fewer"
+    return [Alarm(OUTCOMES, about, found["period"], found["name"], tested["p"], text, way)]
 
 # %% ../../nbs/monitoring/11_told.ipynb #aabb8d33
 def _gap_text(grown: dict) -> str:
@@ -135,7 +137,9 @@ def _group_alarms(found: dict) -> list:
         grown, about = one.get("grown"), f"groups of {one['column']}"
         if grown and grown["news"]:
             text = f"{period_title(found)}: {about} are further apart: {_gap_text(grown)}"
-            alarms.append(Alarm(OUTCOMES, about, *when, grown["p"], text))
+            above = (grown["first"], grown["second"])[:: 1 if grown["now"] > 0 else -1]
+            way = f"{grown['rate']} of {above[0]} above {above[1]}"
+            alarms.append(Alarm(OUTCOMES, about, *when, grown["p"], text, way))
     return alarms
 
 
@@ -156,7 +160,7 @@ def alarms_of(
 # %% ../../nbs/monitoring/11_told.ipynb #5388c658
 def lost_alarms(
     lost: dict,  # As made by lost_rows
-    last: dict,  # The last period that was judged
+    last: str,  # The last day that was looked at
 ) -> list:  # One Alarm, or none
     "One alarm where more rows than before cannot be used."
     if not lost["more"]:
@@ -164,7 +168,8 @@ def lost_alarms(
     reasons = ", ".join(f"{why}: {count:,}" for why, count in list(lost["reasons"].items())[:3])
     shares = f"{lost['share']:.1%}; of the run's own log {lost['own']:.1%}"
     text = f"{lost['lost']:,} of {lost['read']:,} rows cannot be used ({shares}): {reasons}"
-    return [Alarm(TRAFFIC, "rows that cannot be used", last["period"], last["name"], 0.0, text)]
+    way = next(iter(lost["reasons"]), "")
+    return [Alarm(TRAFFIC, "rows that cannot be used", "log", last, 0.0, text, way)]
 
 # %% ../../nbs/monitoring/11_told.ipynb #a23bf853
 def followed_metrics() -> list:  # Names
@@ -280,7 +285,7 @@ def _kind_of_change(week: dict) -> Sentence:
             " for a cause in the shop or its tracker, then train anew on the days since"
         )
         return Sentence("watch.kind", text, (ratio,), "caution", name)
-    if ratio.low < VAGUE or ratio.high > 1 / VAGUE:
+    if week["concept"]["few"] or ratio.low < VAGUE or ratio.high > 1 / VAGUE:
         text = (
             f"{period_title(week)}: {came}: too few convert to tell whether visitors still behave as they did. Look at"
             " several weeks together"
@@ -331,16 +336,65 @@ def _of_groups(week: dict) -> list:
     return [_of_column(week, one) for one in week.get("groups", [])]
 
 # %% ../../nbs/monitoring/11_told.ipynb #0bd92eb4
+def _days_left_out(figures: dict) -> list:
+    "Days that are not whole, and what lies far from all others."
+    said = []
+    for one in figures.get("left_out", []):
+        share = f"{one['outside']:.0%} of a day's sessions usually begin"
+        why = (
+            f"its last event is of {one['last']}, and {share} later"
+            if one["last"]
+            else (f"{share} before its first event")
+        )
+        option = "--until" if one["last"] else "--from"
+        text = (
+            f"{one['day']} is not whole and not judged: {why}. If it is over, nobody came since: name"
+            f" it, {option} {one['day']}"
+        )
+        said.append(Sentence("watch.left_out", text, (), "caution", (one["day"],)))
+    if stray := figures.get("stray"):
+        text = (
+            f"{count_in_words(stray['sessions'], 'session')} of {stray['first']} to {stray['last']} lie far from all"
+            " others and are left out: look at their times"
+        )
+        counted = exact_count(stray["sessions"], "sessions", "far from all others")
+        said.append(Sentence("watch.stray", text, (counted,), "caution"))
+    return said
+
+
+def _silence(figures: dict) -> list:
+    "Where the last event lies long before the end of the days that were named."
+    if not (silent := figures.get("silent")):
+        return []
+    text = (
+        f"the last event is of {silent['last']}; by the end of {figures['last']} some {silent['usual']:,.0f} sessions"
+        " more are usual: see whether the tracker is alive"
+    )
+    return [Sentence("watch.silent", text, (), "caution")]
+
+# %% ../../nbs/monitoring/11_told.ipynb #e43e3375
 def _known_already(figures: dict) -> list:
     "Sessions of the run's own log are no news."
     if not (known := figures["known"]):
         return []
+    of = "those that are looked at" if figures["share"] < 1 else "these"
     text = (
-        f"{count_in_words(known, 'session')} of these are in the run's own log, too: what is said of them is no news."
-        " Give the days after it"
+        f"{count_in_words(known, 'session')} of {of} are in the run's own log, too: what is said of them is no"
+        " news. Give the days after it"
     )
     counted = exact_count(known, "sessions", "in the run's own log, too")
     return [Sentence("watch.known", text, (counted,), "caution")]
+
+
+def _another_run(figures: dict) -> list:
+    "What was told of another run is told once more."
+    if not figures.get("another_run"):
+        return []
+    text = (
+        "what was told before was of another run, so that all alarms are told once more. Two shops need a folder each:"
+        " --out"
+    )
+    return [Sentence("watch.another_run", text, (), "caution")]
 
 
 def _tracker_hint(figures: dict) -> list:
@@ -354,7 +408,7 @@ def _tracker_hint(figures: dict) -> list:
     named = [
         row["column"]
         for row in rows
-        if row["bin"] in (MISSING, NEW_WORDS) and row["now"] > row["before"]
+        if row["bin"] in (MISSING, NEW_WORDS, UNKNOWN) and row["now"] > row["before"]
     ]
     if not named:
         return []
@@ -362,13 +416,14 @@ def _tracker_hint(figures: dict) -> list:
     text = f"values are missing or new in {', '.join(columns)}: look at the tracker and the mapping before the model"
     return [Sentence("watch.tracker", text, (), "caution", columns)]
 
-
+# %% ../../nbs/monitoring/11_told.ipynb #622cd972
 def watch_sentences(
     figures: dict,  # Of a watch
     alarms: list,  # Of Alarm, of all periods
 ) -> list:  # Of Sentence
     "What has changed, whether it matters, what to do."
-    said = [_verdict(figures, alarms), *_known_already(figures), *_tracker_hint(figures)]
+    said = [_verdict(figures, alarms), *_another_run(figures), *_known_already(figures)]
+    said += [*_silence(figures), *_days_left_out(figures), *_tracker_hint(figures)]
     week = last_week(figures)
     if week is None:
         text = "no week is over yet, or has four whole days: its quality is judged then"

@@ -19,7 +19,12 @@ from ..base.pictures import COLOURS, KINDS, LOOK, Picture
 from ..base.texts import paragraph
 from ..judging.figures import metric_of
 from .inputs import FEATURE, LOG
-from .told import changed_title, followed_metrics, last_week
+from clickstream_conv.monitoring.told import (
+    changed_title,
+    followed_metrics,
+    last_week,
+    period_title,
+)
 
 # %% ../../nbs/monitoring/13_watch_pictures.ipynb #5fc95299
 MOST_SHOWN = 12  # columns in a picture
@@ -28,7 +33,7 @@ MOST_SHOWN = 12  # columns in a picture
 BEYOND = dict(color=COLOURS["bad"], ls="")  # how what is beyond chance is marked
 
 
-NO_WEEK = "No week is judged yet."
+NO_WEEK = "No week in which somebody came is judged yet."
 
 
 NOT_EXPLAINED = "The run has no explainer: what columns do to the score is not known."
@@ -249,11 +254,12 @@ def plot_quality(
     title: str = "",  # The finding; empty: computed
 ):  # A Picture, whose data is quality_table; words where no week was judged
     "How good the answers are, week by week: estimated without outcomes, and with them."
-    table = quality_table(figures)
-    if table.empty:
+    table, week = quality_table(figures), last_week(figures)
+    if week is None:
         return paragraph(NO_WEEK)
     names = followed_metrics()
-    title = title or next(text for text in figures["headline"] if " estimated without " in text)
+    said = [text for text in figures["headline"] if " estimated without " in text]
+    title = title or next(iter(said), f"{period_title(week)}: how good the answers are")
     with plt.rc_context(LOOK):
         drawn, axes = plt.subplots(1, len(names), figsize=(7, 2.8), layout="constrained")
         for ax, name in zip(axes, names):

@@ -64,11 +64,14 @@ def _look(out: Path, given: dict, report: bool) -> dict:
     from clickstream_conv.base.runs import read_json, Run
 
     if report:
-        watch_notebook(out, given | dict(out=str(out)))
+        watch_notebook(out, given | dict(out=str(out), told=False))
     else:
         from clickstream_conv.monitoring.watch import watch_log
 
-        watch_log(given["run"], given["events"], out, given["weekly_rate"], given["seed"])
+        names = ("run", "events", "weekly_rate", "seed")
+        run, events, rate, seed = (given[name] for name in names)
+        days = {name: given.get(name, "") for name in ("first", "until")}
+        watch_log(run, events, out, rate, seed, told=False, **days)
     return read_json(Run(out), "metrics/watch.json")
 
 
@@ -85,36 +88,30 @@ def _say_alarms(figures: dict, line: str) -> None:
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #32b75527
 def look_and_tell(
     out: Path,  # Folder of the watch
-    given: dict,  # run, events, weekly_rate, seed
+    given: dict,  # run, events, weekly_rate, seed; first, until
     webhook: str = "",  # Address that is told what is new; empty: none
     report: bool = True,  # Whether to make the page
 ) -> bool:  # Whether anything is new
-    "Look at new days and tell; where the webhook cannot be told, it is told by the next look."
+    "Look at new days and tell; what could not be told, whatever failed, is told by the next look."
     from clickstream_conv.base.runs import Run
-    from clickstream_conv.monitoring.alarms import (
-        Alarm,
-        alarm_line,
-        keep_alarms,
-        send_alarms,
-        told_before,
-    )
+    from clickstream_conv.monitoring.alarms import Alarm, alarm_line, send_alarms, told_before
+    from clickstream_conv.monitoring.watch import keep_told, refuse_run_folder
 
+    refuse_run_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        before = told_before(Run(out))
+        told_before(Run(out))  # what is damaged is refused before anything is computed
         figures = _look(out, given, report)
+        page = watch_page(out, figures["log"]) if report else None
         new = [Alarm(**alarm) for alarm in figures["new"]]
         line = alarm_line(new, figures["log"], figures["standing"])
         _say_alarms(figures, line)
         if webhook and new:
-            try:
-                send_alarms(webhook, new, line)
-            except ValueError:
-                keep_alarms(Run(out), before)
-                raise
-        if report:
-            say(f"page: {watch_page(out, figures['log'])}")
+            send_alarms(webhook, new, line)
+        if page:
+            say(f"page: {page}")
         say(f"figures: {out / 'metrics' / 'watch.json'}")
+        keep_told(Run(out))
     return bool(new)
 
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #10b57c06
@@ -146,6 +143,27 @@ _WatchRead = Annotated[
         "KEY",
     ),
 ]
+_WatchFirst = Annotated[
+    str,
+    Text("--from", "First day that is looked at. [default: the first whole day of the log]", "DAY"),
+]
+_WatchUntil = Annotated[
+    str,
+    Text(
+        "--until",
+        "Last day that is looked at, though the log ends before it. [default: its last whole day]",
+        "DAY",
+    ),
+]
+
+# %% ../../nbs/pipeline/10c_watch_commands.ipynb #29a04bda
+def _acknowledge(folder: Path, key: str) -> None:
+    "Say that an alarm was read."
+    from clickstream_conv.base.runs import Run
+    from clickstream_conv.monitoring.alarms import acknowledge
+
+    for read in acknowledge(Run(folder), key):
+        say(f"acknowledged: {read}")
 
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #a839330a
 @app.command()
@@ -156,6 +174,8 @@ def watch(
         Text("--events", "New days of the run's log: a file, a folder, a pattern or an address."),
     ] = "",
     out: _WatchOut = "watch",
+    first: _WatchFirst = "",
+    until: _WatchUntil = "",
     rate: _WatchRate = 0.05,
     webhook: _WatchWebhook = "",
     acknowledge: _WatchRead = "",
@@ -171,22 +191,19 @@ def watch(
     Examples:
       clickstream-conv watch --run runs/demo --events new/
       clickstream-conv watch --run runs/demo --events new/ --webhook https://hooks.example.com/x
+      clickstream-conv watch --run runs/demo --events new/ --until 2026-05-17
       clickstream-conv watch --out watch --acknowledge "inputs: device"
     """
     folder = Path(out).expanduser().absolute()
     if acknowledge:
-        from clickstream_conv.base.runs import Run
-        from clickstream_conv.monitoring.alarms import acknowledge as read
-
-        for key in read(Run(folder), acknowledge):
-            say(f"acknowledged: {key}")
-        return
+        return _acknowledge(folder, acknowledge)
     if not run or not events:
         raise ValueError(
             "a watch needs --run, the folder of a finished run, and --events, new days of its log"
         )
     own = str(Path(run).expanduser().absolute())
     given = dict(run=own, events=located(events), weekly_rate=rate, seed=seed)
+    given |= dict(first=first, until=until)
     if look_and_tell(folder, given, webhook, report):
         raise typer.Exit(NEWS)
 
