@@ -12,7 +12,7 @@ from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.demo.treatment import no_effect, simulate_experiment
 from clickstream_conv.experiments.anytime import anytime_factor, spending_bounds
-from clickstream_conv.experiments.arms import arm_of, sample_ratio
+from clickstream_conv.experiments.arms import arm_of, sample_ratio, shares_in_words
 from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
 from clickstream_conv.experiments.covariates import said_before, seen_before
 from clickstream_conv.experiments.exposures import read_exposures
@@ -29,7 +29,7 @@ from clickstream_conv.experiments.sizes import (
     units_for,
 )
 from clickstream_conv.experiments.told import experiment_sentences
-from clickstream_conv.experiments.units import DAY, unit_outcomes
+from clickstream_conv.experiments.units import DAY, unit_outcomes, within_log
 from clickstream_conv.experiments.whom import one_treatment, Price, shown_at, whom_to_treat
 from clickstream_conv.scoring.scorer import Scorer
 
@@ -342,11 +342,86 @@ def test_a_guardrail_needs_to_be_shown():
         row = dict(
             metric="revenue", relative=(low + high) / 2, relative_low=low, relative_high=high
         )
-        return guarded([row], Plan("x"))[0]["what"]
+        return guarded([row], Plan("x", stopping="once"))[0]["what"]
 
     assert of(-0.02, 0.10) == "kept"
     assert of(-0.20, 0.10) == "not known yet"
     assert of(-0.20, -0.01) == "broken"
+
+
+def test_a_guardrail_follows_the_rule_of_the_plan():
+    "An interval that is twice as wide at every look together takes the relative one along."
+    row = dict(metric="revenue", relative=0.1, relative_low=-0.02, relative_high=0.3)
+    row |= dict(effect_low=-1.0, effect_high=3.0, anytime_low=-3.0, anytime_high=5.0)
+    found = guarded([row], Plan("x"))[0]
+    assert (found["relative_low"], found["relative_high"]) == pytest.approx((-0.14, 0.5))
+    assert found["what"] == "not known yet"
+    assert guarded([row | dict(anytime_low=None)], Plan("x"))[0]["relative_low"] is None
+
+
+def test_a_plan_does_not_depend_on_the_name_of_its_experiment():
+    events = simulate(2_000, seed=0, days=28).with_columns(visitor=pl.col("visitor_id"))
+    figures = []
+    for name in ("coupon", "banner"):
+        plan = Plan(name)
+        figures.append(plan_figures(shop_traffic(events, plan), plan)["sizes"])
+    assert figures[0] == figures[1]
+    bought_for = events.filter(event="purchase")
+    revenue = (bought_for["price"] * bought_for["quantity"]).sum() / events["visitor"].n_unique()
+    assert figures[0][1]["value"] == pytest.approx(revenue, rel=0.05)
+
+
+def test_exposures_outside_of_the_log_are_counted_and_left_out():
+    events = bought(("a", "s", 10, "view", None), ("b", "u", 20, "purchase", 3.0))
+    arms = read_exposures(exposed(a=(10, "control"), b=(12, "x"), c=(30, "x"), d=(5, "control")))
+    inside = within_log(events, arms)
+    assert inside.rows["_unit"].to_list() == ["a", "b"]
+    assert inside.left_out == {"exposed before the log begins": 1, "exposed after the log ends": 1}
+    late = read_exposures(exposed(a=(30, "control"), b=(40, "x")))
+    with pytest.raises(ValueError, match="outside of the log"):
+        within_log(events, late)
+
+
+def test_a_revenue_that_nobody_knows_is_not_compared():
+    rng = np.random.default_rng(0)
+    rows = dict(_arm=["control"] * 400 + ["x"] * 400, _conversion=[1] * 80 + [0] * 720)
+    paid = pl.Series(rng.random(800)).set(pl.Series([True] * 10 + [False] * 790), None)
+    units = pl.from_dict(rows).sample(fraction=1, shuffle=True, seed=1).with_columns(_revenue=paid)
+    sample = arm_sample(EXPERIMENT_METRICS["revenue"], units)
+    found = arms_compared(sample, "control", "x")
+    assert not sample.told and found["control"] is None and found["effect"] is None
+    assert arm_sample(EXPERIMENT_METRICS["conversion"], units).told
+
+
+def test_times_with_a_gap_beside_them_are_whole_numbers():
+    rows = dict(visitor_id=["a", "b", "c"], timestamp=["10.0", "", "12.0"])
+    read = read_exposures(pl.from_dict(rows | dict(arm=["control", "x", "x"])))
+    assert read.rows["_exposed"].to_list() == [10, 12]
+    assert read.left_out == {"no time": 1}
+
+
+def test_shares_are_typed():
+    assert shares_in_words("control=0.9, b=0.1") == dict(control=0.9, b=0.1)
+    for text in ("control", "control=a,b=0.5", "=1"):
+        with pytest.raises(ValueError, match="shares are written"):
+            shares_in_words(text)
+
+
+def test_without_a_plan_nothing_was_meant(shop):
+    scorer, events, arms, _ = shop
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    few = arms.filter((pl.col("arm") == "control") | (pl.int_range(pl.len()) % 3 == 0))
+    found = read_experiment(scorer, own, few, by="session", covariate=False)
+    assert "not known" in next(text for text in found["headline"] if "came as were" in text)
+    assert not any("guardrail" in text for text in found["headline"])
+
+
+def test_arms_of_another_plan_are_named(shop):
+    scorer, events, arms, _ = shop
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    other = arms.with_columns(arm=pl.col("arm").replace({"control": "A", "treatment": "B"}))
+    with pytest.raises(ValueError, match="has the arms A, B; the plan has control, treatment"):
+        read_experiment(scorer, own, other, Plan("x", by="session"))
 
 
 def test_one_look_before_the_planned_end_decides_nothing():

@@ -72,11 +72,19 @@ def _refuse_columns(columns: list, name: str) -> None:
             )
 
 
+def _times(values: pl.Series) -> pl.Series:
+    "Times as they were meant: a gap makes some writers put .0 behind whole numbers."
+    if values.dtype != pl.String:
+        return values
+    plain = values.str.strip_chars().str.replace(r"^(\d+)\.0$", "${1}")
+    return plain.replace("", None)
+
+
 def _plain(table: pl.DataFrame, by: str, zone: str) -> pl.DataFrame:
     "unit, arm and exposed, as they were written."
     texts = [pl.col(ID_OF[by]).alias("_unit"), pl.col(ARM).alias("_arm")]
     found = table.select(one.cast(pl.String).str.strip_chars().replace("", None) for one in texts)
-    return found.with_columns(_exposed=as_moment(table["timestamp"], zone))
+    return found.with_columns(_exposed=as_moment(_times(table["timestamp"]), zone))
 
 
 def _whole(rows: pl.DataFrame, left_out: Counter) -> pl.DataFrame:
@@ -114,6 +122,7 @@ def read_exposures(
     by: str = "",  # visitor or session; empty: visitor where there is such a column
     control: str = CONTROL,  # The arm that others are compared with
     time_zone: str = "UTC",  # Of times that name none
+    planned: tuple = (),  # Arms of the plan; empty: there is none
 ) -> Exposures:
     "Read the log of an experiment."
     of_file = isinstance(log, (str, Path))
@@ -127,6 +136,11 @@ def read_exposures(
     rows = _whole(_plain(table, by, time_zone), left_out)
     rows = _first_of_each(rows, left_out, by, most, name)
     arms = sorted(set(rows["_arm"]))
+    if planned and control not in arms:
+        raise ValueError(
+            f"{name}: the experiment's log has the arms {', '.join(arms)}; the plan has {', '.join(planned)}. Give the"
+            " plan of this one"
+        )
     if control not in arms:
         raise ValueError(
             f"{name}: no {by} is in the arm {control!r} (there are: {', '.join(arms) or 'none'}). Say which arm is"

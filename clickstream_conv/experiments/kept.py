@@ -19,6 +19,7 @@ from .exposures import Exposures, read_exposures
 from .plan import load_plan, Plan
 from .read import Experiment, experiment_figures
 from .told import experiment_sentences
+from .units import within_log
 from ..monitoring.observed import read_news
 from ..scoring.scorer import Scorer
 
@@ -38,7 +39,7 @@ def plan_of(
         return load_plan(plan)
     share = 1 / len(exposures.arms)
     shares = dict.fromkeys(exposures.arms, share)
-    return Plan(UNPLANNED, exposures.by, shares, exposures.control)
+    return Plan(UNPLANNED, exposures.by, shares, exposures.control, guardrails={})
 
 
 def _stated(plan: str | Path | Plan) -> Plan | None:
@@ -65,11 +66,14 @@ def read_experiment(
     _refuse_contradiction(stated, by, control)
     by = by or (stated.by if stated else "")
     control = control or (stated.control if stated else CONTROL)
-    arms = read_exposures(exposures, by, control, scorer.card.time_zone)
+    planned = tuple(stated.shares) if stated else ()
+    arms = read_exposures(exposures, by, control, scorer.card.time_zone, planned)
     known = _events_of(scorer, events)
+    arms = within_log(known, arms)
     said = said_before(scorer, known, arms) if covariate else None
     context = tuple(name for name in scorer.card.session_context if name in known.columns)
-    of = Experiment(known, arms, plan_of(stated or "", arms), scorer.outcome, said, context)
+    plan = plan_of(stated or "", arms)
+    of = Experiment(known, arms, plan, scorer.outcome, said, context, stated is not None)
     figures = experiment_figures(of) | dict(log=scorer.card.title, planned=stated is not None)
     sentences = experiment_sentences(figures)
     figures |= as_kept(sentences)

@@ -212,7 +212,7 @@ def _metric_words(row: dict, figures: dict) -> dict:
     said["the arm"] = one(row["value"])
     said["the difference"] = _difference(row, metric, "effect")
     said["without what was known before"] = _difference(row, metric, "plain_effect")
-    said["p, adjusted"] = p
+    said["p, adjusted, if looked at once"] = p
     said["not known"] = f"{row['unknown']:,}"
     return said
 

@@ -142,5 +142,9 @@ def load_plan(
             )
     try:
         return Plan(**kept)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, AttributeError):
+        raise ValueError(
+            f"{path}: a value is of another kind than a plan has, such as a word for a number"
+        ) from None
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -181,7 +181,7 @@ def sizes_words(
         metric = experiment_metric(one["metric"])
         said = {"metric": metric.title, "now": format(one["value"], metric.form)}
         said |= {
-            f"{row['weeks']} weeks, {row['units']:,}": f"{row['with_model']:.1%}"
+            f"{row['weeks']} weeks: {row['units']:,}": f"{row['with_model']:.1%}"
             for row in one["weeks"]
         }
         rows.append(said | {"variance that the model takes": f"{one['narrower']:.0%}"})

@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from .anytime import anytime_factor, spending_bounds
 from .arms import arm_of
-from .compare import arm_sample, arms_compared, experiment_metric
+from .compare import arm_sample, experiment_metric, Sample
 from .covariates import ANSWERS, said_before
 from .exposures import Exposures, VISITOR
 from .plan import ANYTIME, Plan, PLANNED
@@ -117,17 +117,20 @@ def days_for(
 FEWEST_FRESH = 500  # units that a model has not learned from, to see what it takes of the variance
 
 
-def _halves(units: pl.DataFrame, plan: Plan, metric: str, covariate: bool) -> dict:
-    "The control beside another arm, nothing being done to either."
-    sample = arm_sample(experiment_metric(metric), units, plan.cut)
-    arm = next(one for one in plan.shares if one != plan.control)
-    found = arms_compared(sample, plan.control, arm, 1 - plan.alpha, covariate)
-    if found["se"] is None:
-        raise ValueError(
-            f"the {len(units):,} {plan.by}s of the log say nothing of {metric}: too few of them have a value, or all"
-            " have the same"
-        )
-    return found
+def _spread(sample: Sample) -> tuple:
+    "The value of all units together, and the standard deviation of one; by the delta method where it is a ratio."
+    total, over = (sample.units[name].to_numpy() for name in ("_total", "_over"))
+    value = total.sum() / over.sum()
+    rest = (total - value * over) / over.mean()
+    return float(value), float(rest.std(ddof=1))
+
+
+def _taken(sample: Sample) -> float:
+    "The share of the variance that what was known before takes."
+    if not sample.covariate:
+        return 0.0
+    before, total = (sample.units[name].to_numpy() for name in ("_before", "_total"))
+    return float(np.corrcoef(before, total)[0, 1] ** 2)
 
 
 def unit_spread(
@@ -135,19 +138,22 @@ def unit_spread(
     plan: Plan,  # What is planned
     metric: str,  # What is compared
 ) -> dict:  # value of a unit, spread (its standard deviation), narrower (share of variance a model takes), rests_on
-    "How much units differ; what a model takes is seen on units that it has not learned from."
-    found = _halves(traffic.units, plan, metric, False)
-    halves = 1 / found["units_control"] + 1 / found["units"]
-    about = dict(
-        value=found["control"], spread=found["se"] / np.sqrt(halves), narrower=0.0, rests_on=0
-    )
+    "How much units differ, all of them; what a model takes is seen on units that it has not learned from."
+    spec = experiment_metric(metric)
+    sample = arm_sample(spec, traffic.units, plan.cut)
+    if sample.units["_over"].sum() == 0 or sample.units["_total"].n_unique() < 2:
+        raise ValueError(
+            f"the {len(traffic.units):,} {plan.by}s of the log say nothing of {metric}: too few of them have a value,"
+            " or all have the same"
+        )
+    value, spread = _spread(sample)
+    about = dict(value=value, spread=spread, narrower=0.0, rests_on=0)
     if not traffic.asked:
         return about
     fresh = traffic.units.filter(~pl.col("_learned"))
     if len(fresh) < FEWEST_FRESH:
         return about
-    narrower = _halves(fresh, plan, metric, True)["narrower"]
-    return about | dict(narrower=max(narrower, 0.0), rests_on=len(fresh))
+    return about | dict(narrower=_taken(arm_sample(spec, fresh, plan.cut)), rests_on=len(fresh))
 
 
 def bound_at(

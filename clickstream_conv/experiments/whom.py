@@ -43,6 +43,7 @@ from clickstream_conv.experiments.policies import (
     treat_top,
 )
 from .profit_effects import ProfitLearner
+from .units import within_log
 from ..monitoring.observed import read_news
 from ..scoring.scorer import Scorer
 
@@ -239,6 +240,7 @@ def whom_to_treat(
         else read_news(scorer, str(events), ALL_EVENTS).events
     )
     arms = one_treatment(read_exposures(exposures, by, control, scorer.card.time_zone), arm)
+    arms = within_log(known, arms)
     shown, count, others = shown_at(known, arms)
     share = arms.counts[arms.arms[1]] / len(arms.rows)
     rows = effect_rows(_as_learned(known), shown, scorer.card, count, share, kinds=kinds)

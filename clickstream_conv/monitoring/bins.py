@@ -70,10 +70,16 @@ def _edges_of(values: np.ndarray) -> tuple:
     low, high = values.min(), values.max()
     least = len(values) / MOST_BINS
     asked = np.unique([low, *tenths, high])
-    often = [one for one in asked if np.count_nonzero(values == one) >= least]
-    after = [values[values > one].min() for one in often if one < high]
-    edges = np.unique([*tenths, *often, *after])
-    return tuple(edges[edges > low].tolist())
+    edges = list(tenths)
+    for one in asked:
+        if np.count_nonzero(values == one) < least:
+            continue
+        edges.append(one)
+        above = values[values > one]
+        if len(above):
+            edges.append(above.min())
+    distinct = np.unique(edges)
+    return tuple(distinct[distinct > low].tolist())
 
 
 def _of_numbers(name: str, values: np.ndarray) -> Bins:
@@ -155,7 +161,8 @@ def _is_known(values: np.ndarray, bins: Bins) -> np.ndarray:
     if not bins.edges:
         return np.isin(values, bins.values)
     low, high = bins.reach
-    return (values >= low) & (values <= high)
+    inside = values >= low
+    return inside & (values <= high)
 
 
 def _counts_of_known(values: np.ndarray, bins: Bins) -> np.ndarray:
@@ -163,8 +170,11 @@ def _counts_of_known(values: np.ndarray, bins: Bins) -> np.ndarray:
     if not bins.edges:
         return np.array([np.count_nonzero(values == one) for one in bins.values], np.int64)
     low, high = bins.reach
-    from_edge = [np.count_nonzero(values >= edge) for edge in (low, *bins.edges)]
-    return -np.diff([*from_edge, np.count_nonzero(values > high)])
+    counts = [np.count_nonzero(values >= low)]
+    for edge in bins.edges:
+        counts.append(np.count_nonzero(values >= edge))
+    counts.append(np.count_nonzero(values > high))
+    return -np.diff(counts)
 
 
 def _bins_in_memory(frame: nw.DataFrame, bins: Bins) -> np.ndarray:

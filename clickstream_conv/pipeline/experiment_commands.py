@@ -77,6 +77,17 @@ _PlanCut = Annotated[
         show_default=False,
     ),
 ]
+_PlanShares = Annotated[
+    str,
+    Text(
+        "--shares",
+        "Arms and their shares, such as control=0.9,banner=0.1. [default: half and half]",
+        "ARM=SHARE",
+    ),
+]
+_PlanControl = Annotated[
+    str, Text("--control", "The arm to compare with. [default: control]", "NAME")
+]
 _PlanEvents = Annotated[str, Text("--events", "A newer log of the shop. [default: the run's own]")]
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #425fe344
@@ -93,6 +104,8 @@ def plan_command(
     power: _PlanPower = 0.8,
     window: _PlanWindow = None,
     cut: _PlanCut = None,
+    shares: _PlanShares = "",
+    control: _PlanControl = "control",
     events: _PlanEvents = "",
 ) -> None:
     """Say what an experiment of this shop could see and how long it takes, and keep the plan.
@@ -102,17 +115,19 @@ def plan_command(
       clickstream-conv experiment plan --run runs/demo --name coupon --effect 0.1
       clickstream-conv experiment plan --run runs/demo --name coupon --by session --shown-after 3
     """
+    from clickstream_conv.experiments.arms import shares_in_words
     from clickstream_conv.experiments.plan import Plan, save_plan
     from clickstream_conv.experiments.planned import plan_experiment, sizes_words
 
-    stated = dict(by=by, metric=metric, effect=effect, stopping=stopping)
+    stated = dict(by=by, metric=metric, effect=effect, stopping=stopping, control=control)
+    stated |= dict(shares=shares_in_words(shares)) if shares else {}
     stated |= dict(power=power, window=window, cut=cut)
     place = Path(out).expanduser().absolute()
     plan, figures = plan_experiment(run, Plan(name, **stated), shown_after, events, place.parent)
     for line in figures["headline"]:
         say(line)
     say(sizes_words(figures).to_string())
-    say(f"the plan: {save_plan(plan, place)}")
+    say(f"the plan, of {plan.units:,} {plan.by}s: {save_plan(plan, place)}")
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #1f176581
 _Exposures = Annotated[

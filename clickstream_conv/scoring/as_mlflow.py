@@ -26,7 +26,7 @@ SCORED_BY = (  # of a run: what answers need; its log and its visitors stay wher
     "metrics/source.json",
     "models",
 )
-NEEDED = ("clickstream-conv", "scikit-learn", "skops", "xgboost")  # as they are installed here
+NEEDED = ("clickstream-conv", "scikit-learn", "skops")  # as they are installed here
 
 
 def copy_scorer(
