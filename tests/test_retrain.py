@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -173,6 +174,17 @@ def test_training_anew_from_the_log_to_the_gate(run, tmp_path):
     champion = Scorer.load(run)
     with pytest.raises(ValueError, match="nothing is left to judge by"):
         unseen_rows(champion, champion)
+
+
+def test_models_of_other_outcomes_are_not_compared(small):
+    champion, challenger = Scorer.load(small), Scorer.load(small)
+    challenger.outcome = replace(champion.outcome, name="bought", says="somebody bought")
+    with pytest.raises(ValueError, match="nothing is left to judge by"):  # another word alone
+        unseen_rows(champion, challenger)
+    for other in (dict(equals="remove_from_cart"), dict(kind="next"), dict(column="page")):
+        challenger.outcome = replace(champion.outcome, **other)
+        with pytest.raises(ValueError, match="predicts purchase .* Train with the same outcome"):
+            unseen_rows(champion, challenger)
 
 
 def with_devices(rows, favour, seed=0):

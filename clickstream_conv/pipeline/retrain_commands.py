@@ -48,6 +48,21 @@ def judged_sessions(
 
     return read_news(challenger, events) if events else known_of(challenger).test
 
+
+def _refuse_other_outcome(own, new) -> None:
+    "Refuse models of which one answers what the other was not asked."
+    if _question(own) != _question(new):
+        told = "{0.name} ({0.kind}: {0.column} = {0.equals})"
+        raise ValueError(
+            f"the version in use predicts {told.format(own)}, the new run {told.format(new)}: they cannot be compared."
+            " Train with the same outcome, or keep a registry for each"
+        )
+
+
+def _question(outcome) -> tuple:
+    "What decides whether a session converts, whatever it is called."
+    return outcome.kind, outcome.column, outcome.equals
+
 # %% ../../nbs/pipeline/10d_retrain_commands.ipynb #7d04a3fc
 def unseen_rows(
     champion,  # Scorer of the version in use
@@ -61,6 +76,7 @@ def unseen_rows(
     from clickstream_conv.monitoring.observed import answered_rows
     from clickstream_conv.monitoring.wider_gaps import gate_columns
 
+    _refuse_other_outcome(champion.outcome, challenger.outcome)
     if champion.landmarks != challenger.landmarks:
         raise ValueError(
             f"the version in use answers after {', '.join(map(str, champion.landmarks))} events, the new run after"
