@@ -61,6 +61,52 @@ def test_the_way_back_takes_less_than_five_seconds(models):
     assert registry.current_version(models) == "0001" and time.perf_counter() - began < 5
 
 
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    "A run without models, and a registry that asks for none."
+    monkeypatch.setattr(registry.Scorer, "load", staticmethod(str))
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run", tmp_path / "models"
+
+
+def put_in(bare, count):
+    "So many versions, one after the other in use."
+    run, place = bare
+    for _ in range(count):
+        registry.use_version(place, registry.register_run(place, run))
+    return place
+
+
+def test_going_back_again_goes_further_back(bare):
+    place = put_in(bare, 3)
+    assert registry.roll_back(place) == ("0003", "0002")
+    assert registry.roll_back(place) == ("0002", "0001")
+    with pytest.raises(ValueError, match="no version was in use before 0001; .* models use VERS"):
+        registry.roll_back(place)
+    registry.use_version(place, "0003")
+    assert registry.roll_back(place) == ("0003", "0001")
+
+
+def test_a_version_that_was_in_use_already_is_no_step(bare):
+    place = put_in(bare, 2)
+    registry.use_version(place, "0002", "the same again")
+    assert registry.roll_back(place) == ("0002", "0001")
+
+
+def test_back_leads_where_one_was_whatever_came_between(bare):
+    "Versions used and left in any order, beside a stack that is kept by hand."
+    place, rng, stack = put_in(bare, 4), np.random.default_rng(0), ["0001", "0002", "0003", "0004"]
+    for _ in range(60):
+        version = f"000{rng.integers(1, 5)}"
+        if rng.random() < 0.5 and len(stack) > 1:
+            left = stack.pop()
+            assert registry.roll_back(place) == (left, stack[-1])
+        elif version != stack[-1]:
+            registry.use_version(place, version)
+            stack.append(version)
+        assert registry.way_back(place) == stack[:-1]
+
+
 def test_what_is_in_use_is_always_a_version(models):
     "Whoever looks while versions change sees the one or the other."
     seen, stop = set(), threading.Event()
