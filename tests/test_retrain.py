@@ -107,6 +107,37 @@ def test_back_leads_where_one_was_whatever_came_between(bare):
         assert registry.way_back(place) == stack[:-1]
 
 
+def test_a_cut_line_swallows_no_other(bare):
+    place = put_in(bare, 2)
+    registry.register_run(place, bare[0])
+    with open(place / registry.HISTORY, "a") as file:
+        file.write('{"at": "2026')
+    registry.use_version(place, "0003")
+    assert registry.history_of(place)[-1]["version"] == "0003"
+    assert registry.roll_back(place) == ("0003", "0002")
+
+
+@pytest.mark.parametrize("step", ["_note", "os.replace"])
+def test_a_change_that_was_interrupted_leaves_the_way_back(bare, monkeypatch, step):
+    place = put_in(bare, 2)
+    registry.register_run(place, bare[0])
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as now, pytest.raises(OSError, match="No space"):
+        now.setattr(f"{registry.__name__}.{step}", full)
+        registry.use_version(place, "0003")
+    assert registry.current_version(place) == "0002" and registry.way_back(place) == ["0001"]
+    with monkeypatch.context() as now, pytest.raises(OSError, match="No space"):
+        now.setattr(f"{registry.__name__}.{step}", full)
+        registry.roll_back(place)
+    assert registry.current_version(place) == "0002" and registry.way_back(place) == ["0001"]
+    registry.use_version(place, "0003")
+    assert registry.way_back(place) == ["0001", "0002"]
+    assert registry.roll_back(place) == ("0003", "0002")
+
+
 def test_what_is_in_use_is_always_a_version(models):
     "Whoever looks while versions change sees the one or the other."
     seen, stop = set(), threading.Event()

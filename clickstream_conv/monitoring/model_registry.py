@@ -49,9 +49,9 @@ def current_version(
 def history_of(
     registry: str | Path,  # Its folder
 ) -> list:  # Dicts: at, what, before, version, why; the oldest first
-    "What was changed, when and why; a last line that was cut off is left out."
+    "What was changed, when and why; a line that was cut off is left out."
     file, found = Path(registry) / HISTORY, []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+    for line in file.read_bytes().splitlines() if file.is_file() else []:
         try:
             found.append(json.loads(line))
         except ValueError:
@@ -62,8 +62,9 @@ def history_of(
 def _note(registry: Path, **line) -> None:
     "Write down a change."
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    with open(registry / HISTORY, "a", encoding="utf-8") as file:
-        file.write(json.dumps(dict(at=at, **line)) + "\n")
+    with open(registry / HISTORY, "ab+") as file:
+        cut = file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+        file.write(b"\n" * cut + json.dumps(dict(at=at, **line)).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -106,8 +107,8 @@ def _switch(registry: Path, version: str, why: str, what: str) -> str:
     new = registry / f".{CURRENT}.new"
     new.unlink(missing_ok=True)
     new.symlink_to(target.relative_to(registry), target_is_directory=True)
-    os.replace(new, registry / CURRENT)
     _note(registry, what=what, before=before, version=version, why=why)
+    os.replace(new, registry / CURRENT)
     return before
 
 
