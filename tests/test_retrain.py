@@ -227,6 +227,35 @@ def test_too_few_sessions_are_said_to_be_too_few():
     assert any("Wait for more" in text for text in said)
 
 
+def converting(rows, count):
+    "As many sessions convert, each where the challenger is surest and the champion is not."
+    of = pl.int_range(pl.len()) < count
+    return rows.with_columns(
+        converted=of.cast(pl.Int64),
+        _challenger=pl.when(of).then(0.99).otherwise(pl.col("_challenger") * 0.9),
+        _champion=pl.when(of).then(0.02).otherwise("_champion"),
+    )
+
+
+def test_fewer_than_ten_sessions_that_convert_show_nothing():
+    rows = rows_of(0, 0.8, sessions=400)
+    for count in (1, 9):
+        found = judge_challenger(converting(rows, count), (0.3, 0.3), 40)
+        assert found.low > 0 and not found.better and not found.promote
+        said = [sentence.text for sentence in gate_sentences(found)]
+        assert f"{count} convert and {400 - count} do not, too few to judge by; 10 that" in said[0]
+        assert not any("shown to be better" in text or "ROC-AUC" in text for text in said)
+    assert judge_challenger(converting(rows, 10), (0.3, 0.3), 40).better
+    assert not judge_challenger(converting(rows, 391), (0.3, 0.3), 40).better
+
+
+def test_sessions_with_rows_of_both_outcomes_count_for_both():
+    "Where each row asks about the next event, a session may have such a row and other ones."
+    rows = rows_of(0, 0.1).with_columns(session_id=(pl.int_range(pl.len()) // 10).cast(pl.String))
+    found = judge_challenger(rows, (0.3, 0.3), 20)
+    assert found.converted + found.others > found.sessions == 300 and found.better
+
+
 def test_rows_without_both_outcomes_are_refused():
     with pytest.raises(ValueError, match="nothing can be judged"):
         judge_challenger(rows_of(0, 0.8).with_columns(converted=0), (0.3, 0.3), 20)
