@@ -220,6 +220,14 @@ def test_probabilities_that_do_not_add_up_are_a_veto():
     assert any("promise" in why for why in found.vetoes)
 
 
+def test_flags_where_the_champion_flags_nobody_are_a_veto():
+    rows = rows_of(0, 0.1)
+    found = judge_challenger(rows, (1.1, 0.02), 20)
+    assert found.flagged[0] == 0 and found.flagged[1] > 0.5 and not found.promote
+    assert any("the champion 0.0%" in why for why in found.vetoes)
+    assert judge_challenger(rows, (1.1, 1.1), 20).promote
+
+
 def test_too_few_sessions_are_said_to_be_too_few():
     found = judge_challenger(rows_of(1, 0.78, sessions=600), (0.3, 0.3), 60)
     said = [sentence.text for sentence in gate_sentences(found)]

@@ -107,7 +107,7 @@ def _vetoes(log_loss: float, error: float, ratios: tuple, flagged: tuple) -> tup
         told = "its probabilities promise {1:.2f} times the conversions that came, the champion's {0:.2f}"
         found.append(told.format(*ratios))
     champion, own = flagged
-    if champion > 0 and not 1 / MORE_FLAGS <= own / champion <= MORE_FLAGS:
+    if not champion / MORE_FLAGS <= own <= champion * MORE_FLAGS:
         found.append(
             f"at its threshold it flags {own:.1%} of the sessions, the champion {champion:.1%}"
         )
