@@ -138,6 +138,18 @@ def test_a_change_that_was_interrupted_leaves_the_way_back(bare, monkeypatch, st
     assert registry.roll_back(place) == ("0003", "0002")
 
 
+def test_a_registry_that_was_copied_with_links_followed_says_so(bare, tmp_path):
+    shutil.copytree(put_in(bare, 2), tmp_path / "copy")
+    for change in (registry.current_version, registry.roll_back):
+        with pytest.raises(ValueError, match="is no link but a copy.* one of 0001, 0002: "):
+            change(tmp_path / "copy")
+    with pytest.raises(ValueError, match="is no link but a copy"):
+        registry.use_version(tmp_path / "copy", "0001")
+    shutil.rmtree(tmp_path / "copy" / registry.CURRENT)
+    assert registry.use_version(tmp_path / "copy", "0001") == ""
+    assert registry.way_back(tmp_path / "copy") == ["0001", "0002"]
+
+
 def test_what_is_in_use_is_always_a_version(models):
     "Whoever looks while versions change sees the one or the other."
     seen, stop = set(), threading.Event()

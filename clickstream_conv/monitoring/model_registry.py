@@ -43,6 +43,13 @@ def current_version(
 ) -> str:  # Such as 0003; empty: none is in use yet
     "The version that is in use."
     link = Path(registry) / CURRENT
+    if link.exists() and not link.is_symlink():
+        known = ", ".join(versions_of(registry)) or "none"
+        raise ValueError(
+            f"{link} is no link but a copy, as where a registry was copied with links followed: which version it is"
+            f" cannot be told. Remove it, and name one of {known}: clickstream-conv models use VERSION --registry"
+            f" {registry}"
+        )
     return Path(os.readlink(link)).name if link.is_symlink() else ""
 
 # %% ../../nbs/monitoring/20_model_registry.ipynb #57549348

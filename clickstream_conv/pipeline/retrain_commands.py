@@ -383,12 +383,11 @@ def add_model(
     )
 
     place = Path(registry).expanduser().absolute()
+    first = not current_version(place)
     version = register_run(place, Path(run).expanduser(), why)
-    if not current_version(place):
+    if first:
         use_version(place, version, why)
-    say(
-        f"{version}{' in use' if current_version(place) == version else ''}: {place / 'versions' / version}"
-    )
+    say(f"{version}{' in use' if first else ''}: {place / 'versions' / version}")
 
 # %% ../../nbs/pipeline/10d_retrain_commands.ipynb #1d3c2dec
 @models_app.command("use")
