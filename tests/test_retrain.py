@@ -150,6 +150,16 @@ def test_a_registry_that_was_copied_with_links_followed_says_so(bare, tmp_path):
     assert registry.way_back(tmp_path / "copy") == ["0001", "0002"]
 
 
+def test_the_number_of_a_removed_version_is_not_given_again(bare):
+    place = put_in(bare, 3)
+    registry.use_version(place, "0002")
+    shutil.rmtree(place / registry.VERSIONS / "0003")
+    assert registry.register_run(place, bare[0]) == "0004"
+    with pytest.raises(ValueError, match="0003 was in use before 0002, and is not there any more"):
+        registry.roll_back(place)
+    assert registry.current_version(place) == "0002"
+
+
 def test_what_is_in_use_is_always_a_version(models):
     "Whoever looks while versions change sees the one or the other."
     seen, stop = set(), threading.Event()

@@ -34,7 +34,9 @@ def versions_of(
     "The versions of a registry."
     place = Path(registry) / VERSIONS
     return (
-        sorted(one.name for one in place.iterdir() if one.name.isdigit()) if place.is_dir() else []
+        sorted((one.name for one in place.iterdir() if one.name.isdigit()), key=int)
+        if place.is_dir()
+        else []
     )
 
 
@@ -87,6 +89,12 @@ def version_folder(
     return registry / VERSIONS / version
 
 # %% ../../nbs/monitoring/20_model_registry.ipynb #d2a6f732
+def _next_number(registry: Path) -> str:
+    "A number that no version has or had."
+    had = [line["version"] for line in history_of(registry)]
+    return f"{max(map(int, ['0', *versions_of(registry), *had])) + 1:04}"
+
+
 def register_run(
     registry: str | Path,  # Its folder; it is made where there is none
     run: str | Path,  # Folder of a finished run
@@ -98,7 +106,7 @@ def register_run(
     with _alone(registry):
         place = registry / VERSIONS
         place.mkdir(exist_ok=True)
-        version = f"{int((versions_of(registry) or ['0'])[-1]) + 1:04}"
+        version = _next_number(registry)
         part = place / f".{version}.part"
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(run, part)
