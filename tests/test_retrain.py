@@ -425,7 +425,7 @@ def test_live_answers_that_the_log_gives_as_well_are_no_veto(shadowed):
     found = judge_run(
         folder / "models", folder / "challenger", str(folder / "later.parquet"), parts["right"]
     )
-    assert found.shadow.sessions > 100 and found.shadow.differ == 0
+    assert found.champion == "0001" and found.shadow.sessions > 100 and found.shadow.differ == 0
     assert not any("gave live" in why for why in found.vetoes)
     said = json.loads((folder / "challenger" / "gate.json").read_text())["headline"]
     assert any("are those that it gives from the log" in text for text in said)
@@ -464,10 +464,27 @@ def test_columns_that_a_run_declared_reach_the_gate(shadowed, tmp_path):
 
 def test_a_challenger_that_is_there_already_becomes_a_version_as_it_was_judged(shadowed):
     folder, _ = shadowed
-    found = judge_challenger(rows_of(0, 0.1), (0.3, 0.3), 20)
+    found = replace(judge_challenger(rows_of(0, 0.1), (0.3, 0.3), 20), champion="0001")
     models, challenger = folder / "models", folder / "challenger"
     judged = (challenger / "models" / "conversion.skops").read_bytes()
     version = promoted_run(models, challenger, found)
     assert (version, registry.current_version(models)) == ("0002", "0002")
     kept = models / registry.CURRENT / "models" / "conversion.skops"
     assert kept.read_bytes() == judged
+
+
+@pytest.mark.parametrize("when", ["before", "while it is made whole"])
+def test_nothing_is_promoted_over_a_version_it_was_not_judged_beside(bare, monkeypatch, when):
+    place, module = put_in(bare, 2), "clickstream_conv.pipeline.retrain_commands"
+    found = replace(judge_challenger(rows_of(0, 0.1), (0.3, 0.3), 20), champion="0002")
+
+    def meanwhile(*_):
+        registry.use_version(place, "0001", "somebody else")
+
+    monkeypatch.setattr(f"{module}.finish_challenger", meanwhile)
+    if when == "before":
+        meanwhile()
+    with pytest.raises(ValueError, match="0001 is in use by now, .* judged beside 0002"):
+        promoted_run(place, bare[0], found)
+    assert registry.current_version(place) == "0001"
+    assert ("0003" in registry.versions_of(place)) == (when != "before")

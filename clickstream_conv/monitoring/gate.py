@@ -62,6 +62,7 @@ class GateResult:
     vetoes: tuple = ()  # Sentences: why not, whatever the difference
     groups: tuple = ()  # Of each declared column a dict: column, and what wider_gap found
     shadow: ShadowAgreement | None = None  # Of what the challenger said live
+    champion: str = ""  # Version of a registry that it was judged beside
 
     @property
     def low(self) -> float:
@@ -87,14 +88,6 @@ class GateResult:
     def power(self) -> float:
         "How often a gain of GAIN is seen in as many sessions."
         return NormalDist().cdf(GAIN / self.error - REACH) if self.error > 0 else float("nan")
-
-    def sessions_for(
-        self,
-        power: float = 0.8,  # How often it is to be seen
-    ) -> int:
-        "How many sessions see a gain of GAIN that often."
-        wanted = GAIN / (REACH + NormalDist().inv_cdf(power))
-        return int(np.ceil(self.sessions * (self.error / wanted) ** 2))
 
 # %% ../../nbs/monitoring/21_gate.ipynb #db6f9c59
 def _vetoes(log_loss: float, error: float, ratios: tuple, flagged: tuple) -> tuple:
@@ -193,12 +186,12 @@ def judge_challenger(
     groups = _compared_groups(rows, thresholds, fair_by, by_session, seed)
     vetoes = _vetoes(float(loss), float(errors[1]), ratios, flagged) + _group_vetoes(groups)
     sessions = rows.group_by("session_id").agg(
-        most=pl.col("converted").max(), least=pl.col("converted").min()
+        pl.col("converted").max(), _always=pl.col("converted").min()
     )
     return GateResult(
         difference=float(difference), error=float(errors[0]), log_loss=float(loss), log_loss_error=float(errors[1]),
-        ratios=ratios, flagged=flagged, sessions=len(sessions), converted=int(sessions["most"].sum()),
-        others=int((1 - sessions["least"]).sum()), vetoes=vetoes, groups=groups,
+        ratios=ratios, flagged=flagged, sessions=len(sessions), converted=int(sessions["converted"].sum()),
+        others=int((1 - sessions["_always"]).sum()), vetoes=vetoes, groups=groups,
     )  # fmt: skip
 
 # %% ../../nbs/monitoring/21_gate.ipynb #a96be6c7
@@ -244,11 +237,17 @@ def _too_few_to_judge(found: GateResult) -> Sentence:
     return Sentence("gate.verdict", text, (*counts, needed), "caution")
 
 
+def _sessions_for(found: GateResult, power: float = 0.8) -> int:
+    "How many sessions see a gain of GAIN that often."
+    wanted = GAIN / (REACH + NormalDist().inv_cdf(power))
+    return int(np.ceil(found.sessions * (found.error / wanted) ** 2))
+
+
 def _power_sentences(found: GateResult) -> list:
     "How many sessions would show a gain, where these would not."
     if found.better or not found.enough or not found.power < 0.8:
         return []
-    needed = found.sessions_for()
+    needed = _sessions_for(found)
     text = (
         f"with as many sessions a gain of {GAIN:g} would be seen {100 * found.power:.0f} times in 100; about"
         f" {needed:,} are needed for 80. Wait for more rather than conclude that there is none"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CURRENT', 'VERSIONS', 'HISTORY', 'REGISTERED', 'PROMOTED', 'BACK', 'versions_of', 'current_version', 'history_of',
-           'version_folder', 'register_run', 'use_version', 'way_back', 'roll_back']
+           'version_folder', 'register_run', 'refuse_another', 'use_version', 'way_back', 'roll_back']
 
 # %% ../../nbs/monitoring/20_model_registry.ipynb #d5d4bf77
 import json
@@ -115,7 +115,7 @@ def register_run(
         _note(registry, what=REGISTERED, before="", version=version, why=why)
     return version
 
-
+# %% ../../nbs/monitoring/20_model_registry.ipynb #c7324fab
 def _switch(registry: Path, version: str, why: str, what: str) -> str:
     "Let the link lead to a version, and say which one was in use; the registry is held."
     target, before = version_folder(registry, version), current_version(registry)
@@ -127,15 +127,30 @@ def _switch(registry: Path, version: str, why: str, what: str) -> str:
     return before
 
 
+def refuse_another(
+    registry: Path,  # Its folder
+    over: str,  # The version that has to be in use; empty: whichever is
+) -> None:
+    "Refuse to change a registry in which another version is in use than was thought."
+    now = current_version(registry)
+    if over and now != over:
+        raise ValueError(
+            f"{registry}: {now or 'no version'} is in use by now, and what was judged was judged beside {over};"
+            f" nothing was promoted over it. Judge it again: clickstream-conv retrain --registry {registry}"
+        )
+
+
 def use_version(
     registry: str | Path,  # Its folder
     version: str,  # Such as 0004
     why: str = "",  # In words
     what: str = PROMOTED,  # Or BACK
+    over: str = "",  # The version that has to be in use still; empty: whichever is
 ) -> str:  # The version that was in use before; empty: none was
     "Let the link lead to a version; whoever reads it sees the one or the other."
     registry = Path(registry)
     with _alone(registry):
+        refuse_another(registry, over)
         return _switch(registry, version, why, what)
 
 # %% ../../nbs/monitoring/20_model_registry.ipynb #69210707
