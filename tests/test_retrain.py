@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -58,6 +59,105 @@ def test_the_way_back_takes_less_than_five_seconds(models):
     began = time.perf_counter()
     assert registry.roll_back(models) == ("0002", "0001")
     assert registry.current_version(models) == "0001" and time.perf_counter() - began < 5
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    "A run without models, and a registry that asks for none."
+    monkeypatch.setattr(registry.Scorer, "load", staticmethod(str))
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run", tmp_path / "models"
+
+
+def put_in(bare, count):
+    "So many versions, one after the other in use."
+    run, place = bare
+    for _ in range(count):
+        registry.use_version(place, registry.register_run(place, run))
+    return place
+
+
+def test_going_back_again_goes_further_back(bare):
+    place = put_in(bare, 3)
+    assert registry.roll_back(place) == ("0003", "0002")
+    assert registry.roll_back(place) == ("0002", "0001")
+    with pytest.raises(ValueError, match="no version was in use before 0001; .* models use VERS"):
+        registry.roll_back(place)
+    registry.use_version(place, "0003")
+    assert registry.roll_back(place) == ("0003", "0001")
+
+
+def test_a_version_that_was_in_use_already_is_no_step(bare):
+    place = put_in(bare, 2)
+    registry.use_version(place, "0002", "the same again")
+    assert registry.roll_back(place) == ("0002", "0001")
+
+
+def test_back_leads_where_one_was_whatever_came_between(bare):
+    "Versions used and left in any order, beside a stack that is kept by hand."
+    place, rng, stack = put_in(bare, 4), np.random.default_rng(0), ["0001", "0002", "0003", "0004"]
+    for _ in range(60):
+        version = f"000{rng.integers(1, 5)}"
+        if rng.random() < 0.5 and len(stack) > 1:
+            left = stack.pop()
+            assert registry.roll_back(place) == (left, stack[-1])
+        elif version != stack[-1]:
+            registry.use_version(place, version)
+            stack.append(version)
+        assert registry.way_back(place) == stack[:-1]
+
+
+def test_a_cut_line_swallows_no_other(bare):
+    place = put_in(bare, 2)
+    registry.register_run(place, bare[0])
+    with open(place / registry.HISTORY, "a") as file:
+        file.write('{"at": "2026')
+    registry.use_version(place, "0003")
+    assert registry.history_of(place)[-1]["version"] == "0003"
+    assert registry.roll_back(place) == ("0003", "0002")
+
+
+@pytest.mark.parametrize("step", ["_note", "os.replace"])
+def test_a_change_that_was_interrupted_leaves_the_way_back(bare, monkeypatch, step):
+    place = put_in(bare, 2)
+    registry.register_run(place, bare[0])
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as now, pytest.raises(OSError, match="No space"):
+        now.setattr(f"{registry.__name__}.{step}", full)
+        registry.use_version(place, "0003")
+    assert registry.current_version(place) == "0002" and registry.way_back(place) == ["0001"]
+    with monkeypatch.context() as now, pytest.raises(OSError, match="No space"):
+        now.setattr(f"{registry.__name__}.{step}", full)
+        registry.roll_back(place)
+    assert registry.current_version(place) == "0002" and registry.way_back(place) == ["0001"]
+    registry.use_version(place, "0003")
+    assert registry.way_back(place) == ["0001", "0002"]
+    assert registry.roll_back(place) == ("0003", "0002")
+
+
+def test_a_registry_that_was_copied_with_links_followed_says_so(bare, tmp_path):
+    shutil.copytree(put_in(bare, 2), tmp_path / "copy")
+    for change in (registry.current_version, registry.roll_back):
+        with pytest.raises(ValueError, match="is no link but a copy.* one of 0001, 0002: "):
+            change(tmp_path / "copy")
+    with pytest.raises(ValueError, match="is no link but a copy"):
+        registry.use_version(tmp_path / "copy", "0001")
+    shutil.rmtree(tmp_path / "copy" / registry.CURRENT)
+    assert registry.use_version(tmp_path / "copy", "0001") == ""
+    assert registry.way_back(tmp_path / "copy") == ["0001", "0002"]
+
+
+def test_the_number_of_a_removed_version_is_not_given_again(bare):
+    place = put_in(bare, 3)
+    registry.use_version(place, "0002")
+    shutil.rmtree(place / registry.VERSIONS / "0003")
+    assert registry.register_run(place, bare[0]) == "0004"
+    with pytest.raises(ValueError, match="0003 was in use before 0002, and is not there any more"):
+        registry.roll_back(place)
+    assert registry.current_version(place) == "0002"
 
 
 def test_what_is_in_use_is_always_a_version(models):
@@ -142,11 +242,48 @@ def test_probabilities_that_do_not_add_up_are_a_veto():
     assert any("promise" in why for why in found.vetoes)
 
 
+def test_flags_where_the_champion_flags_nobody_are_a_veto():
+    rows = rows_of(0, 0.1)
+    found = judge_challenger(rows, (1.1, 0.02), 20)
+    assert found.flagged[0] == 0 and found.flagged[1] > 0.5 and not found.promote
+    assert any("the champion 0.0%" in why for why in found.vetoes)
+    assert judge_challenger(rows, (1.1, 1.1), 20).promote
+
+
 def test_too_few_sessions_are_said_to_be_too_few():
     found = judge_challenger(rows_of(1, 0.78, sessions=600), (0.3, 0.3), 60)
     said = [sentence.text for sentence in gate_sentences(found)]
     assert not found.better and found.power < 0.5
     assert any("Wait for more" in text for text in said)
+
+
+def converting(rows, count):
+    "As many sessions convert, each where the challenger is surest and the champion is not."
+    of = pl.int_range(pl.len()) < count
+    return rows.with_columns(
+        converted=of.cast(pl.Int64),
+        _challenger=pl.when(of).then(0.99).otherwise(pl.col("_challenger") * 0.9),
+        _champion=pl.when(of).then(0.02).otherwise("_champion"),
+    )
+
+
+def test_fewer_than_ten_sessions_that_convert_show_nothing():
+    rows = rows_of(0, 0.8, sessions=400)
+    for count in (1, 9):
+        found = judge_challenger(converting(rows, count), (0.3, 0.3), 40)
+        assert found.low > 0 and not found.better and not found.promote
+        said = [sentence.text for sentence in gate_sentences(found)]
+        assert f"{count} convert and {400 - count} do not, too few to judge by; 10 that" in said[0]
+        assert not any("shown to be better" in text or "ROC-AUC" in text for text in said)
+    assert judge_challenger(converting(rows, 10), (0.3, 0.3), 40).better
+    assert not judge_challenger(converting(rows, 391), (0.3, 0.3), 40).better
+
+
+def test_sessions_with_rows_of_both_outcomes_count_for_both():
+    "Where each row asks about the next event, a session may have such a row and other ones."
+    rows = rows_of(0, 0.1).with_columns(session_id=(pl.int_range(pl.len()) // 10).cast(pl.String))
+    found = judge_challenger(rows, (0.3, 0.3), 20)
+    assert found.converted + found.others > found.sessions == 300 and found.better
 
 
 def test_rows_without_both_outcomes_are_refused():
@@ -173,6 +310,17 @@ def test_training_anew_from_the_log_to_the_gate(run, tmp_path):
     champion = Scorer.load(run)
     with pytest.raises(ValueError, match="nothing is left to judge by"):
         unseen_rows(champion, champion)
+
+
+def test_models_of_other_outcomes_are_not_compared(small):
+    champion, challenger = Scorer.load(small), Scorer.load(small)
+    challenger.outcome = replace(champion.outcome, name="bought", says="somebody bought")
+    with pytest.raises(ValueError, match="nothing is left to judge by"):  # another word alone
+        unseen_rows(champion, challenger)
+    for other in (dict(equals="remove_from_cart"), dict(kind="next"), dict(column="page")):
+        challenger.outcome = replace(champion.outcome, **other)
+        with pytest.raises(ValueError, match="predicts purchase .* Train with the same outcome"):
+            unseen_rows(champion, challenger)
 
 
 def with_devices(rows, favour, seed=0):
@@ -277,7 +425,7 @@ def test_live_answers_that_the_log_gives_as_well_are_no_veto(shadowed):
     found = judge_run(
         folder / "models", folder / "challenger", str(folder / "later.parquet"), parts["right"]
     )
-    assert found.shadow.sessions > 100 and found.shadow.differ == 0
+    assert found.champion == "0001" and found.shadow.sessions > 100 and found.shadow.differ == 0
     assert not any("gave live" in why for why in found.vetoes)
     said = json.loads((folder / "challenger" / "gate.json").read_text())["headline"]
     assert any("are those that it gives from the log" in text for text in said)
@@ -316,10 +464,27 @@ def test_columns_that_a_run_declared_reach_the_gate(shadowed, tmp_path):
 
 def test_a_challenger_that_is_there_already_becomes_a_version_as_it_was_judged(shadowed):
     folder, _ = shadowed
-    found = judge_challenger(rows_of(0, 0.1), (0.3, 0.3), 20)
+    found = replace(judge_challenger(rows_of(0, 0.1), (0.3, 0.3), 20), champion="0001")
     models, challenger = folder / "models", folder / "challenger"
     judged = (challenger / "models" / "conversion.skops").read_bytes()
     version = promoted_run(models, challenger, found)
     assert (version, registry.current_version(models)) == ("0002", "0002")
     kept = models / registry.CURRENT / "models" / "conversion.skops"
     assert kept.read_bytes() == judged
+
+
+@pytest.mark.parametrize("when", ["before", "while it is made whole"])
+def test_nothing_is_promoted_over_a_version_it_was_not_judged_beside(bare, monkeypatch, when):
+    place, module = put_in(bare, 2), "clickstream_conv.pipeline.retrain_commands"
+    found = replace(judge_challenger(rows_of(0, 0.1), (0.3, 0.3), 20), champion="0002")
+
+    def meanwhile(*_):
+        registry.use_version(place, "0001", "somebody else")
+
+    monkeypatch.setattr(f"{module}.finish_challenger", meanwhile)
+    if when == "before":
+        meanwhile()
+    with pytest.raises(ValueError, match="0001 is in use by now, .* judged beside 0002"):
+        promoted_run(place, bare[0], found)
+    assert registry.current_version(place) == "0001"
+    assert ("0003" in registry.versions_of(place)) == (when != "before")

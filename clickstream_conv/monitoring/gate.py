@@ -13,10 +13,10 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 
-from ..base.findings import exact_count, Figure, Sentence
+from ..base.findings import chosen_value, exact_count, Figure, Sentence
 from ..judging.fairness_words import RATE_TITLES
 from ..judging.figures import METRICS, rank_rows, rank_within, weighted_figures
-from ..judging.intervals import draws_of_visitors
+from ..judging.intervals import draws_of_visitors, TOO_FEW
 from clickstream_conv.monitoring.shadow_agreement import (
     shadow_sentences,
     ShadowAgreement,
@@ -57,10 +57,12 @@ class GateResult:
     ratios: tuple  # Conversions that champion and challenger predict, over those observed
     flagged: tuple  # Share of sessions flagged by champion and challenger
     sessions: int  # Judged
-    converted: int  # Of them
+    converted: int  # Of them, those with a row that converts
+    others: int  # Of them, those with a row that does not
     vetoes: tuple = ()  # Sentences: why not, whatever the difference
     groups: tuple = ()  # Of each declared column a dict: column, and what wider_gap found
     shadow: ShadowAgreement | None = None  # Of what the challenger said live
+    champion: str = ""  # Version of a registry that it was judged beside
 
     @property
     def low(self) -> float:
@@ -68,9 +70,14 @@ class GateResult:
         return self.difference - REACH * self.error
 
     @property
+    def enough(self) -> bool:
+        "Whether so many convert, and do not, that the interval can be believed."
+        return min(self.converted, self.others) >= TOO_FEW
+
+    @property
     def better(self) -> bool:
         "Whether the challenger is shown to be better."
-        return self.low > 0
+        return self.enough and self.low > 0
 
     @property
     def promote(self) -> bool:
@@ -81,14 +88,6 @@ class GateResult:
     def power(self) -> float:
         "How often a gain of GAIN is seen in as many sessions."
         return NormalDist().cdf(GAIN / self.error - REACH) if self.error > 0 else float("nan")
-
-    def sessions_for(
-        self,
-        power: float = 0.8,  # How often it is to be seen
-    ) -> int:
-        "How many sessions see a gain of GAIN that often."
-        wanted = GAIN / (REACH + NormalDist().inv_cdf(power))
-        return int(np.ceil(self.sessions * (self.error / wanted) ** 2))
 
 # %% ../../nbs/monitoring/21_gate.ipynb #db6f9c59
 def _vetoes(log_loss: float, error: float, ratios: tuple, flagged: tuple) -> tuple:
@@ -101,7 +100,7 @@ def _vetoes(log_loss: float, error: float, ratios: tuple, flagged: tuple) -> tup
         told = "its probabilities promise {1:.2f} times the conversions that came, the champion's {0:.2f}"
         found.append(told.format(*ratios))
     champion, own = flagged
-    if champion > 0 and not 1 / MORE_FLAGS <= own / champion <= MORE_FLAGS:
+    if not champion / MORE_FLAGS <= own <= champion * MORE_FLAGS:
         found.append(
             f"at its threshold it flags {own:.1%} of the sessions, the champion {champion:.1%}"
         )
@@ -186,11 +185,13 @@ def judge_challenger(
     flagged = _flagged_shares(rows, thresholds)
     groups = _compared_groups(rows, thresholds, fair_by, by_session, seed)
     vetoes = _vetoes(float(loss), float(errors[1]), ratios, flagged) + _group_vetoes(groups)
-    sessions = rows.group_by("session_id").agg(pl.col("converted").max())
+    sessions = rows.group_by("session_id").agg(
+        pl.col("converted").max(), _always=pl.col("converted").min()
+    )
     return GateResult(
         difference=float(difference), error=float(errors[0]), log_loss=float(loss), log_loss_error=float(errors[1]),
         ratios=ratios, flagged=flagged, sessions=len(sessions), converted=int(sessions["converted"].sum()),
-        vetoes=vetoes, groups=groups,
+        others=int((1 - sessions["_always"]).sum()), vetoes=vetoes, groups=groups,
     )  # fmt: skip
 
 # %% ../../nbs/monitoring/21_gate.ipynb #a96be6c7
@@ -219,11 +220,46 @@ def _group_sentences(found: GateResult) -> list:
 
 TOGETHER = "its interval holds for all pairs and rates together"  # why a gap is told without ends
 
+# %% ../../nbs/monitoring/21_gate.ipynb #805ffd85
+def _too_few_to_judge(found: GateResult) -> Sentence:
+    "That nothing is shown by so few, whatever their figures say."
+    where = "sessions that neither model has seen"
+    needed = chosen_value(TOO_FEW, "that convert, and that do not, to be judged by", "sessions")
+    counts = (
+        exact_count(found.sessions, "sessions", where),
+        exact_count(found.converted, "sessions that convert", where),
+        exact_count(found.others, "sessions that do not", where),
+    )
+    text = (
+        f"not promoted: of {found.sessions:,} {where} {found.converted:,} convert and {found.others:,} do not, too few"
+        f" to judge by; {needed} that do and {needed} that do not are needed. Wait for more"
+    )
+    return Sentence("gate.verdict", text, (*counts, needed), "caution")
+
+
+def _sessions_for(found: GateResult, power: float = 0.8) -> int:
+    "How many sessions see a gain of GAIN that often."
+    wanted = GAIN / (REACH + NormalDist().inv_cdf(power))
+    return int(np.ceil(found.sessions * (found.error / wanted) ** 2))
+
+
+def _power_sentences(found: GateResult) -> list:
+    "How many sessions would show a gain, where these would not."
+    if found.better or not found.enough or not found.power < 0.8:
+        return []
+    needed = _sessions_for(found)
+    text = (
+        f"with as many sessions a gain of {GAIN:g} would be seen {100 * found.power:.0f} times in 100; about"
+        f" {needed:,} are needed for 80. Wait for more rather than conclude that there is none"
+    )
+    worked_out = "worked out from the standard error of the difference"
+    return [Sentence("gate.power", text, (), "caution", why=worked_out)]
+
 # %% ../../nbs/monitoring/21_gate.ipynb #b92dffad
-def gate_sentences(
-    found: GateResult,  # As made by judge_challenger
-) -> list:  # Of Sentence
-    "What the gate found, what it means, how sure it could be."
+def _verdict(found: GateResult) -> Sentence:
+    "Whether it is promoted, and by what difference."
+    if not found.enough:
+        return _too_few_to_judge(found)
     where = "sessions that neither model has seen"
     reach = NormalDist().inv_cdf(0.975) * found.error
     ends = (found.difference - reach, found.difference + reach)
@@ -237,7 +273,14 @@ def gate_sentences(
         f"{word}: on {found.sessions:,} {where} ({found.converted:,} convert) the challenger is {shown}, ROC-AUC"
         f" within landmarks {gain:+.4f}"
     )
-    said = [Sentence("gate.verdict", text, (gain, *counts))]
+    return Sentence("gate.verdict", text, (gain, *counts))
+
+
+def gate_sentences(
+    found: GateResult,  # As made by judge_challenger
+) -> list:  # Of Sentence
+    "What the gate found, what it means, how sure it could be."
+    said = [_verdict(found)]
     for why in found.vetoes:
         said.append(
             Sentence("gate.veto", f"against it: {why}", (), "caution", why="a rule of the gate")
@@ -245,12 +288,4 @@ def gate_sentences(
     said += _group_sentences(found)
     if found.shadow is not None:
         said += shadow_sentences(found.shadow)
-    if not found.better and found.power < 0.8:
-        needed = found.sessions_for()
-        text = (
-            f"with as many sessions a gain of {GAIN:g} would be seen {100 * found.power:.0f} times in 100; about"
-            f" {needed:,} are needed for 80. Wait for more rather than conclude that there is none"
-        )
-        worked_out = "worked out from the standard error of the difference"
-        said.append(Sentence("gate.power", text, (), "caution", why=worked_out))
-    return said
+    return said + _power_sentences(found)

@@ -9,6 +9,7 @@ __all__ = ['JUDGED_AFTER', 'RUNS', 'LEFT_OUT', 'models_app', 'challenger_paramet
 
 # %% ../../nbs/pipeline/10d_retrain_commands.ipynb #16d94d37
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,21 @@ def judged_sessions(
 
     return read_news(challenger, events) if events else known_of(challenger).test
 
+
+def _refuse_other_outcome(own, new) -> None:
+    "Refuse models of which one answers what the other was not asked."
+    if _question(own) != _question(new):
+        told = "{0.name} ({0.kind}: {0.column} = {0.equals})"
+        raise ValueError(
+            f"the version in use predicts {told.format(own)}, the new run {told.format(new)}: they cannot be compared."
+            " Train with the same outcome, or keep a registry for each"
+        )
+
+
+def _question(outcome) -> tuple:
+    "What decides whether a session converts, whatever it is called."
+    return outcome.kind, outcome.column, outcome.equals
+
 # %% ../../nbs/pipeline/10d_retrain_commands.ipynb #7d04a3fc
 def unseen_rows(
     champion,  # Scorer of the version in use
@@ -61,6 +77,7 @@ def unseen_rows(
     from clickstream_conv.monitoring.observed import answered_rows
     from clickstream_conv.monitoring.wider_gaps import gate_columns
 
+    _refuse_other_outcome(champion.outcome, challenger.outcome)
     if champion.landmarks != challenger.landmarks:
         raise ValueError(
             f"the version in use answers after {', '.join(map(str, champion.landmarks))} events, the new run after"
@@ -96,7 +113,7 @@ def judge_run(
     "Judge a run beside the version in use; what was found is kept beside it."
     from clickstream_conv.base.runs import Run, write_json
     from clickstream_conv.monitoring.gate import gate_sentences, judge_challenger, with_shadow
-    from clickstream_conv.monitoring.model_registry import current_version
+    from clickstream_conv.monitoring.model_registry import current_version, version_folder
     from clickstream_conv.monitoring.shadow_agreement import shadow_agreement
     from clickstream_conv.monitoring.wider_gaps import gate_columns
     from clickstream_conv.scoring.scorer import Scorer
@@ -104,7 +121,8 @@ def judge_run(
     from clickstream_conv.serving.shadow import read_shadow
 
     both = read_shadow(shadow) if shadow else None
-    champion, challenger = Scorer.load(registry / "current"), Scorer.load(folder)
+    now = current_version(registry)
+    champion, challenger = Scorer.load(version_folder(registry, now)), Scorer.load(folder)
     seen = judged_sessions(challenger, events)
     found = judge_challenger(
         unseen_rows(champion, challenger, seen, bool(events)),
@@ -116,11 +134,11 @@ def judge_run(
         agreement = shadow_agreement(challenger, run_name(folder), both, seen.events)
         found = with_shadow(found, agreement)
     said = [sentence.text for sentence in gate_sentences(found)]
-    kept = dict(champion=current_version(registry), headline=said, promote=found.promote)
+    kept = dict(champion=now, headline=said, promote=found.promote)
     write_json(Run(folder), "gate.json", kept | dict(groups=found.groups))
     for line in said:
         say(line)
-    return found
+    return replace(found, champion=now)
 
 # %% ../../nbs/pipeline/10d_retrain_commands.ipynb #1b248d6a
 def _parameters_of(folder: Path) -> dict:
@@ -231,21 +249,22 @@ def retrained(
 def promoted_run(
     registry: Path,  # With a version in use
     folder: Path,  # Of the challenger
-    found,  # GateResult
+    found,  # GateResult, of judge_run
     jobs: int = 0,  # Stages that may run at a time
 ) -> str:  # Its version
     "Put a challenger that has passed in use."
     from clickstream_conv.monitoring.model_registry import (
-        current_version,
+        refuse_another,
         register_run,
         use_version,
     )
 
-    now = current_version(registry)
+    now = found.champion
+    refuse_another(registry, now)
     finish_challenger(registry, folder, jobs)
     why = f"ROC-AUC {found.difference:+.4f} beside {now}"
     version = register_run(registry, folder, why)
-    use_version(registry, version, why)
+    use_version(registry, version, why, over=now)
     back = f"clickstream-conv models back --registry {registry}"
     say(f"in use now: {version}, before: {now}. The way back: {back}")
     return version
@@ -367,12 +386,11 @@ def add_model(
     )
 
     place = Path(registry).expanduser().absolute()
+    first = not current_version(place)
     version = register_run(place, Path(run).expanduser(), why)
-    if not current_version(place):
+    if first:
         use_version(place, version, why)
-    say(
-        f"{version}{' in use' if current_version(place) == version else ''}: {place / 'versions' / version}"
-    )
+    say(f"{version}{' in use' if first else ''}: {place / 'versions' / version}")
 
 # %% ../../nbs/pipeline/10d_retrain_commands.ipynb #1d3c2dec
 @models_app.command("use")
