@@ -12,7 +12,7 @@ from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.demo.treatment import no_effect, simulate_experiment
 from clickstream_conv.experiments.anytime import anytime_factor, spending_bounds
-from clickstream_conv.experiments.arms import arm_of, sample_ratio, shares_in_words
+from clickstream_conv.experiments.arms import arm_of, sample_ratio, typed_shares
 from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
 from clickstream_conv.experiments.covariates import said_before, seen_before
 from clickstream_conv.experiments.exposures import read_exposures
@@ -401,10 +401,10 @@ def test_times_with_a_gap_beside_them_are_whole_numbers():
 
 
 def test_shares_are_typed():
-    assert shares_in_words("control=0.9, b=0.1") == dict(control=0.9, b=0.1)
+    assert typed_shares("control=0.9, b=0.1") == dict(control=0.9, b=0.1)
     for text in ("control", "control=a,b=0.5", "=1"):
         with pytest.raises(ValueError, match="shares are written"):
-            shares_in_words(text)
+            typed_shares(text)
 
 
 def test_without_a_plan_nothing_was_meant(shop):

@@ -579,7 +579,7 @@ def test_what_could_not_be_told_is_told_by_the_next_look(later, tmp_path, monkey
     given = dict(run=str(later[0]), events=str(later[1]), weekly_rate=0.05, seed=0)
     look = watch_commands.look_and_tell
     with monkeypatch.context() as broken:
-        broken.setattr(watch_commands, "say", lambda text: 1 / 0)
+        broken.setattr(watch_commands, "_say_alarms", lambda figures, line: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             look(tmp_path / "watch", given, report=False)
     assert told_before(Run(tmp_path / "watch")) == {}

@@ -99,7 +99,7 @@ def _covariate_of(metric: ExperimentMetric, units: pl.DataFrame) -> str:
 # Share of buyers whose amount is not known: who buys nothing is never left out, so that more bias it
 MOST_UNKNOWN = 0.01
 
-
+# %% ../../nbs/experiments/04_compare.ipynb #6dc6ed02
 def arm_sample(
     metric: ExperimentMetric,  # What is compared
     units: pl.DataFrame,  # As made by unit_outcomes; with _known_probability and the like where a model was asked

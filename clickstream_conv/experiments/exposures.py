@@ -95,7 +95,7 @@ def _whole(rows: pl.DataFrame, left_out: Counter) -> pl.DataFrame:
         rows = sound
     return rows
 
-
+# %% ../../nbs/experiments/01_exposures.ipynb #94e709d3
 def _first_of_each(
     rows: pl.DataFrame, left_out: Counter, by: str, most: float, name: str
 ) -> pl.DataFrame:

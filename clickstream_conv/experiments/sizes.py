@@ -155,7 +155,7 @@ def unit_spread(
         return about
     return about | dict(narrower=_taken(arm_sample(spec, fresh, plan.cut)), rests_on=len(fresh))
 
-
+# %% ../../nbs/experiments/07_sizes.ipynb #76f0eee1
 def bound_at(
     plan: Plan,  # What is planned
     units: float,  # Of all arms at the end

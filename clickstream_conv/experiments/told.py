@@ -173,7 +173,7 @@ def _days_alone(figures: dict) -> list:
 
 MENTIONED = 0.01  # share of the variance that a model takes, from which on it is told
 
-
+# %% ../../nbs/experiments/09a_told.ipynb #007b13c8
 def _narrower(figures: dict, arm: dict) -> list:
     "What the model took of the noise."
     row = arm["metrics"][0]
@@ -274,7 +274,7 @@ def _what_next(figures: dict) -> list:
     text = f"go on: {of}" if came < planned else f"stop: {of}, and nothing is shown"
     return [Sentence("experiment.next", text, (own, meant))]
 
-
+# %% ../../nbs/experiments/09a_told.ipynb #c022577c
 def experiment_sentences(
     figures: dict,  # As made by experiment_figures
 ) -> list:  # Of Sentence, what is decided first

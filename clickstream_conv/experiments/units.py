@@ -137,7 +137,7 @@ def within_log(
     inside = rows.filter(pl.col("_exposed").is_between(first, last))
     return replace(exposures, rows=inside, left_out=left_out)
 
-
+# %% ../../nbs/experiments/02_units.ipynb #8ca51c61
 def unknown_units(
     events: pl.DataFrame,  # Canonical events with visitor
     exposures: Exposures,  # Who was put in which arm

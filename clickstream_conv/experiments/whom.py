@@ -234,11 +234,9 @@ def whom_to_treat(
 ) -> dict:  # policies, shown_after, others, chosen, findings, headline
     "Whom it pays to treat, as an experiment shows it."
     scorer = run if isinstance(run, Scorer) else Scorer.load(run)
-    known = (
-        events
-        if isinstance(events, pl.DataFrame)
-        else read_news(scorer, str(events), ALL_EVENTS).events
-    )
+    known = events
+    if not isinstance(events, pl.DataFrame):
+        known = read_news(scorer, str(events), ALL_EVENTS).events
     arms = one_treatment(read_exposures(exposures, by, control, scorer.card.time_zone), arm)
     arms = within_log(known, arms)
     shown, count, others = shown_at(known, arms)
@@ -249,9 +247,8 @@ def whom_to_treat(
     worth = policy_values(judged.policies | everyone, _scores(judged), judged.rows.visitors, 3)
     about = dict(shown_after=count, others=others, sessions=len(judged.rows), share=share)
     said = _said(judged, worth, about)
-    figures = (
-        about | dict(policies=worth.reset_index(names="policy").to_dict("records")) | as_kept(said)
-    )
+    about |= dict(policies=worth.reset_index(names="policy").to_dict("records"))
+    figures = about | as_kept(said)
     if out:
         write_json(Run(out), "metrics/whom.json", figures)
         write_table(Run(out), "whom.parquet", pl.from_pandas(whom_table(judged)))

@@ -67,7 +67,8 @@ def _edges_of(values: np.ndarray) -> tuple:
     "Where bins begin: at each tenth; at frequent values, each of which is a tenth or an end, and after them."
     shares = np.arange(1, MOST_BINS) / MOST_BINS
     tenths = np.quantile(values, shares, method="higher")
-    low, high = values.min(), values.max()
+    low = values.min()
+    high = values.max()
     least = len(values) / MOST_BINS
     asked = np.unique([low, *tenths, high])
     edges = list(tenths)
@@ -76,10 +77,11 @@ def _edges_of(values: np.ndarray) -> tuple:
             continue
         edges.append(one)
         above = values[values > one]
-        if len(above):
+        if one < high:
             edges.append(above.min())
     distinct = np.unique(edges)
-    return tuple(distinct[distinct > low].tolist())
+    found = distinct[distinct > low]
+    return tuple(found.tolist())
 
 
 def _of_numbers(name: str, values: np.ndarray) -> Bins:
@@ -91,7 +93,7 @@ def _of_numbers(name: str, values: np.ndarray) -> Bins:
     width = high - low
     return Bins(name, _edges_of(values), reach=(low - width, high + width))
 
-
+# %% ../../nbs/monitoring/00_bins.ipynb #8d962345
 def bins_of(
     values: pl.Series,  # A column of the training part: numbers, words or truth values
     most_words: int = MOST_WORDS,  # With bins of their own; 0: all known words share one
@@ -188,7 +190,7 @@ def _bins_in_memory(frame: nw.DataFrame, bins: Bins) -> np.ndarray:
     places = np.where(_is_known(values, bins), places, bins.count - 2)
     return np.where(np.isnan(values), bins.count - 1, places)
 
-
+# %% ../../nbs/monitoring/00_bins.ipynb #fa909edb
 def _counts_in_memory(frame: nw.DataFrame, bins: Bins) -> np.ndarray:
     "How many values of a column that lies in memory each bin holds; of numbers those from each edge on."
     if bins.words is not None:

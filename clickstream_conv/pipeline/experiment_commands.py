@@ -115,12 +115,12 @@ def plan_command(
       clickstream-conv experiment plan --run runs/demo --name coupon --effect 0.1
       clickstream-conv experiment plan --run runs/demo --name coupon --by session --shown-after 3
     """
-    from clickstream_conv.experiments.arms import shares_in_words
+    from clickstream_conv.experiments.arms import typed_shares
     from clickstream_conv.experiments.plan import Plan, save_plan
     from clickstream_conv.experiments.planned import plan_experiment, sizes_words
 
     stated = dict(by=by, metric=metric, effect=effect, stopping=stopping, control=control)
-    stated |= dict(shares=shares_in_words(shares)) if shares else {}
+    stated |= dict(shares=typed_shares(shares)) if shares else {}
     stated |= dict(power=power, window=window, cut=cut)
     place = Path(out).expanduser().absolute()
     plan, figures = plan_experiment(run, Plan(name, **stated), shown_after, events, place.parent)
