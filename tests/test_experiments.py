@@ -17,7 +17,13 @@ from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPE
 from clickstream_conv.experiments.covariates import said_before, seen_before
 from clickstream_conv.experiments.exposures import read_exposures
 from clickstream_conv.experiments.kept import read_experiment
-from clickstream_conv.experiments.looks import look_moments, planned_bounds, slices_differ
+from clickstream_conv.experiments.looks import (
+    look_moments,
+    planned_bounds,
+    slices_differ,
+    USUAL_UNITS,
+    with_anytime,
+)
 from clickstream_conv.experiments.plan import load_plan, Plan, save_plan
 from clickstream_conv.experiments.planned import plan_figures
 from clickstream_conv.experiments.read import decided, Experiment, experiment_figures, guarded, OPEN
@@ -422,6 +428,34 @@ def test_arms_of_another_plan_are_named(shop):
     other = arms.with_columns(arm=pl.col("arm").replace({"control": "A", "treatment": "B"}))
     with pytest.raises(ValueError, match="has the arms A, B; the plan has control, treatment"):
         read_experiment(scorer, own, other, Plan("x", by="session"))
+
+
+def test_without_a_plan_the_interval_does_not_follow_what_came():
+    "A boundary that is made anew for each number of units would be narrow at every look, and hold at none together."
+    row = dict(effect=0.0, se=1.0)
+    for units in (400, 50_000):
+        found = with_anytime(row | dict(units=units, units_control=units), 100, Plan("x"))
+        assert found["anytime_high"] == pytest.approx(float(anytime_factor(2 * units, USUAL_UNITS)))
+
+
+def test_of_three_arms_each_is_planned_with_its_share_and_error():
+    shares = dict(control=0.5, a=0.25, b=0.25)
+    plan = Plan("x", shares=shares, stopping="planned", units=1_000, looks=2)
+    who = {f"v{n}": (n, "control" if n % 2 else "ab"[n // 2 % 2]) for n in range(1_000)}
+    buys = [(name, name, 5_000, "purchase", 1.0) for name in list(who)[:9]]
+    events = bought(*buys, ("v0", "w", 0, "view", None))
+    of = Experiment(events, read_exposures(exposed(**who)), plan)
+    each = of.each("a")
+    assert (each.units, each.alpha) == (750, 0.025)
+    bounds = [look["bound"] for look in experiment_figures(of)["arms"][0]["looks"]]
+    assert bounds[-1] is not None
+
+
+def test_planned_looks_need_a_number_of_units():
+    events = bought(("a", "s", 5, "purchase", 1.0), ("b", "u", 6, "view", None))
+    arms = read_exposures(exposed(a=(5, "control"), b=(5, "treatment")))
+    with pytest.raises(ValueError, match="give units in the plan"):
+        experiment_figures(Experiment(events, arms, Plan("x", stopping="planned")))
 
 
 def test_one_look_before_the_planned_end_decides_nothing():

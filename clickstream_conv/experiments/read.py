@@ -55,10 +55,15 @@ class Experiment:
         "What came after each exposure."
         return events_after(self.events, self.exposures, self.outcome)
 
-    @property
-    def each(self) -> Plan:
-        "The plan of one arm: its error is divided among the arms."
-        return replace(self.plan, alpha=self.plan.alpha / len(self.others))
+    def each(
+        self,
+        arm: str,  # An arm beside the control
+    ) -> Plan:
+        "The plan of one arm: the error is divided among the arms, the units are those of its two."
+        shares, units = self.plan.shares, self.plan.units
+        if units:
+            units = max(round(units * (shares[self.exposures.control] + shares[arm])), 1)
+        return replace(self.plan, alpha=self.plan.alpha / len(self.others), units=units)
 
     @property
     def others(self) -> list:
@@ -98,7 +103,7 @@ def _rows(of: Experiment, units: pl.DataFrame, arm: str) -> list:
         sample = arm_sample(experiment_metric(name), units, of.plan.cut)
         row = arms_compared(sample, control, arm, 1 - of.plan.alpha)
         plain = arms_compared(sample, control, arm, 1 - of.plan.alpha, covariate=False)
-        row = with_anytime(row, fewest_converted(units, (control, arm)), of.each)
+        row = with_anytime(row, fewest_converted(units, (control, arm)), of.each(arm))
         beside = {
             f"plain_{end}": plain[end] for end in ("effect", "effect_low", "effect_high", "p")
         }
@@ -134,7 +139,7 @@ def _looks(of: Experiment, arm: str) -> list:
         units = of.units(moment)
         sample = arm_sample(experiment_metric(of.plan.metric), units, of.plan.cut)
         row = arms_compared(sample, control, arm, 1 - of.plan.alpha)
-        row = with_anytime(row, fewest_converted(units, (control, arm)), of.each)
+        row = with_anytime(row, fewest_converted(units, (control, arm)), of.each(arm))
         kept = (
             "units",
             "units_control",
@@ -146,7 +151,7 @@ def _looks(of: Experiment, arm: str) -> list:
             "se",
         )
         rows.append(dict(t=moment) | {name: row[name] for name in kept})
-    bounds = planned_bounds(rows, of.each)
+    bounds = planned_bounds(rows, of.each(arm))
     return [row | dict(bound=bound) for row, bound in zip(rows, bounds)]
 
 # %% ../../nbs/experiments/09_read.ipynb #ef48effe
@@ -246,12 +251,13 @@ def _of_arm(of: Experiment, units: pl.DataFrame, arm: str, rows: list) -> dict:
     sample = arm_sample(experiment_metric(of.plan.metric), units, of.plan.cut)
     known = units.filter(pl.col(sample.metric.total).is_not_null())
     looks = _looks(of, arm)
+    stated = replace(of.each(arm), alpha=of.plan.alpha)  # what is adjusted is adjusted for all arms
     slices = [_slices_of(of, units, column, arm) for column in of.context]
     return dict(
         arm=arm,
         metrics=own,
         looks=looks,
-        decision=decided(looks, of.plan, deciding["adjusted"]),
+        decision=decided(looks, stated, deciding["adjusted"]),
         guardrails=guarded(own, of.plan),
         by_day=effect_by_day(sample, known["_exposed"], control, arm),
         slices=[one for one in slices if one],
@@ -283,6 +289,11 @@ def experiment_figures(
         raise ValueError(
             f"no {of.plan.by} was exposed {of.plan.window:g} days before the end of the log; wait"
         )
+    if of.plan.stopping == PLANNED and not of.plan.units:
+        raise ValueError(
+            "the plan has looks and no number of units, so that nobody knows when they are: give units in the plan"
+        )
+    sound = _sound(of)
     rows = [row for arm in of.others for row in _rows(of, units, arm)]
     rows = _adjusted(rows, of.plan.metric)
     exposed = of.exposures.rows["_exposed"]
@@ -299,6 +310,6 @@ def experiment_figures(
         days_alone=bool((exposed % DAY == 0).all()),
         learned=int(of.said["_learned"].sum()) if of.said is not None else 0,
         titles={name: metric.title for name, metric in EXPERIMENT_METRICS.items()},
-        **_sound(of),
+        **sound,
         arms=[_of_arm(of, units, arm, rows) for arm in of.others],
     )
