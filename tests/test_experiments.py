@@ -595,3 +595,19 @@ def test_nobody_is_treated_where_nothing_is_moved(shop, tmp_path):
 def test_prices_that_cannot_be(price, says):
     with pytest.raises(ValueError, match=says):
         Price(**price)
+
+
+@pytest.mark.parametrize("command", ["plan", "read", "whom"])
+def test_a_runs_own_folder_is_not_written_into(shop, command):
+    from clickstream_conv.pipeline import experiment_commands as commands
+
+    _, _, _, folder = shop
+    run = str(folder / "run")
+    files = dict(run=run, events="log.parquet", exposures="arms.csv")
+    asked = {
+        "plan": lambda: commands.plan_command(run=run, name="x", out=f"{run}/plan.json"),
+        "read": lambda: commands.read_command(**files, out=run),
+        "whom": lambda: commands.whom_command(**files, margin=0.3, out=run),
+    }
+    with pytest.raises(ValueError, match="holds a run"):
+        asked[command]()

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'BASELINE', 'BASE_RATE', 'POOLED', 'COLOURS', 'KINDS', 'LOW_TO_HIGH', 'AWAY_FROM_ZERO', 'LOOK', 'STYLE',
-           'FOR_PHONES', 'DOTS', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales', 'plain_texts',
-           'picture_title', 'StillPicture', 'Picture', 'outlined', 'name_lines', 'name_rows_below', 'shared_template',
-           'plain_chart', 'Chart', 'wilson']
+           'FOR_PHONES', 'DOTS', 'HEADLINE', 'OURS', 'baseline_of', 'few_colours', 'plain_mark', 'plain_scales',
+           'plain_texts', 'picture_title', 'StillPicture', 'Picture', 'write_headline', 'write_heading', 'mark_days',
+           'outlined', 'name_lines', 'name_rows_below', 'shared_template', 'plain_chart', 'Chart', 'wilson']
 
 # %% ../../nbs/base/01_pictures.ipynb #7b3a1640
 import io
@@ -229,6 +229,37 @@ class Picture(StillPicture):
             with plt.rc_context(LOOK):
                 self.phone = _drawn(for_a_phone(self.figure))
         return self.phone
+
+# %% ../../nbs/base/01_pictures.ipynb #a001fa21
+HEADLINE = 86  # letters in a line above all panels
+
+
+def write_headline(
+    figure: "plt.Figure",  # With panels
+    text: str,  # The finding
+) -> None:
+    "The finding, above all panels."
+    lines = textwrap.fill(text, HEADLINE)
+    figure.suptitle(lines, x=0.01, ha="left", weight="bold", size=10.5)
+
+
+def write_heading(
+    ax: "plt.Axes",  # A panel
+    text: str,  # What it shows
+) -> None:
+    "What a panel shows, above it."
+    ax.set_title(text, weight="normal", size=9.5)
+
+
+def mark_days(
+    ax: "plt.Axes",  # With days along it
+) -> None:
+    "Days below a panel, as many as can be read."
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(maxticks=8)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 # %% ../../nbs/base/01_pictures.ipynb #b0ce9390
 def outlined(

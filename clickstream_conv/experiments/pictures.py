@@ -6,15 +6,21 @@
 __all__ = ['looks_table', 'metrics_of_arms', 'plot_looks', 'plot_metrics', 'metrics_words', 'slices_words']
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #1245fbeb
-import textwrap
 from datetime import datetime, UTC
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-from ..base.pictures import COLOURS, KINDS, LOOK, Picture
+from clickstream_conv.base.pictures import (
+    COLOURS,
+    KINDS,
+    LOOK,
+    mark_days,
+    Picture,
+    write_heading,
+    write_headline,
+)
 from clickstream_conv.experiments.compare import (
     difference_words,
     experiment_metric,
@@ -31,12 +37,6 @@ def _arm_of(figures: dict, arm: str) -> dict:
 def _moment(t: int) -> datetime:
     "A moment for an axis."
     return datetime.fromtimestamp(t / 1e6, UTC)
-
-
-def _headline(drawn: plt.Figure, title: str) -> None:
-    "The finding, above the picture."
-    lines = textwrap.fill(title, 86)
-    drawn.suptitle(lines, x=0.01, ha="left", weight="bold", size=10.5)
 
 
 def looks_table(
@@ -88,9 +88,7 @@ def _draw_looks(ax: plt.Axes, table: pd.DataFrame) -> None:
     largest = values.abs().max().max()
     if np.isfinite(largest) and largest > 0:
         ax.set_ylim(-1.6 * largest, 1.6 * largest)
-    locator = AutoDateLocator(maxticks=8)
-    ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    mark_days(ax)
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #f6c6b71e
 def _shown_looks(figures: dict, arm: str) -> pd.DataFrame:
@@ -121,13 +119,13 @@ def plot_looks(
         drawn, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
         _draw_looks(ax, table)
         about = f"{metric.title}, {name} less {figures['control']} ({unit})"
-        ax.set_title(about, weight="normal", size=9.5)
+        write_heading(ax, about)
         if own["decision"]["what"] != OPEN:
             moment = _moment(own["decision"]["at"])
             ax.axvline(moment, color=COLOURS["bad"], lw=1.2, label="decided")
         below = dict(loc="outside lower left", ncols=3, frameon=False)
         drawn.legend(*ax.get_legend_handles_labels(), **below)
-        _headline(drawn, title)
+        write_headline(drawn, title)
     return Picture(drawn, f"{title}. The difference on each evening, with both intervals.")
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #32cc2c97
@@ -173,7 +171,7 @@ def plot_metrics(
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", visible=False)
         ax.set_xlabel(f"change relative to {figures['control']} (%); intervals that are right once")
-        _headline(drawn, title)
+        write_headline(drawn, title)
     listed = []
     for name, row in zip(rows, shown.itertuples()):
         ends = f"{row.relative_low:+.1f}% to {row.relative_high:+.1f}%"

@@ -24,14 +24,9 @@ from clickstream_conv.base.findings import (
 )
 from ..base.runs import Run, write_json, write_table
 from ..base.texts import count_in_words
+from .arms import CONTROL, TREATMENT
 from .covariates import seen_before
-from clickstream_conv.experiments.effect_rows import (
-    CONTROL_ARM,
-    effect_rows,
-    EffectRows,
-    profit,
-    TREATED_ARM,
-)
+from .effect_rows import effect_rows, EffectRows, profit
 from .effects import CONSTANT
 from .exposures import ARM, Exposures, read_exposures
 from .kept import ALL_EVENTS
@@ -109,8 +104,8 @@ def shown_at(
     same = stand.filter(pl.col("_seen") == count)
     treated = (
         pl.when(pl.col("_arm") == exposures.control)
-        .then(pl.lit(CONTROL_ARM))
-        .otherwise(pl.lit(TREATED_ARM))
+        .then(pl.lit(CONTROL))
+        .otherwise(pl.lit(TREATMENT))
     )
     known = exposures.rows.join(same, on="_unit", how="inner", maintain_order="left")
     columns = [pl.col("session_id").cast(pl.String), pl.col("_exposed").alias(TIMESTAMP)]
@@ -226,7 +221,7 @@ def whom_to_treat(
     exposures,  # The experiment's log: a file, or a frame
     price: Price,  # What a sale earns and what the treatment costs
     by: str = "",  # visitor or session; empty: as the columns say
-    control: str = CONTROL_ARM,  # The arm that others are compared with
+    control: str = CONTROL,  # The arm that others are compared with
     arm: str = "",  # The arm that is looked at; empty: the only one beside the control
     out: str | Path = "",  # Folder of figures and of the table; empty: nowhere
     kinds: str | int = "auto",  # Kinds of visitors that features may tell of: auto, how many, or 0

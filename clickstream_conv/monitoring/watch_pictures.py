@@ -7,15 +7,21 @@ __all__ = ['MOST_SHOWN', 'BEYOND', 'NO_WEEK', 'NOT_EXPLAINED', 'days_table', 'ch
            'plot_effects', 'quality_table', 'plot_quality']
 
 # %% ../../nbs/monitoring/13_watch_pictures.ipynb #cbc10c96
-import textwrap
 from datetime import date
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-from ..base.pictures import COLOURS, KINDS, LOOK, Picture
+from clickstream_conv.base.pictures import (
+    COLOURS,
+    KINDS,
+    LOOK,
+    mark_days,
+    Picture,
+    write_heading,
+    write_headline,
+)
 from ..base.texts import paragraph
 from ..judging.figures import metric_of
 from .inputs import FEATURE, LOG
@@ -86,24 +92,6 @@ def changed_by_day(
     return pd.DataFrame(table, index=ordered, columns=[date.fromisoformat(day) for day in days])
 
 # %% ../../nbs/monitoring/13_watch_pictures.ipynb #79a306ef
-def _headed(ax: plt.Axes, text: str) -> None:
-    "What a panel shows, above it."
-    ax.set_title(text, weight="normal", size=9.5)
-
-
-def _titled(drawn: plt.Figure, title: str) -> None:
-    "The finding, above all panels."
-    lines = textwrap.fill(title, 86)
-    drawn.suptitle(lines, x=0.01, ha="left", weight="bold", size=10.5)
-
-
-def _dates(ax: plt.Axes) -> None:
-    "Days below a panel."
-    locator = AutoDateLocator(maxticks=8)
-    ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-
-
 def _draw_days(ax: plt.Axes, days: pd.DataFrame) -> None:
     "Sessions a day, and the range of 95 days in 100."
     day = days["day"]
@@ -116,7 +104,7 @@ def _draw_days(ax: plt.Axes, days: pd.DataFrame) -> None:
     news = days[beyond]
     ax.plot(news["day"], news["sessions"], marker="o", ms=6, **BEYOND)
     ax.set_ylim(bottom=0)
-    _headed(ax, "sessions a day (grey: 95 in 100 usual days)")
+    write_heading(ax, "sessions a day (grey: 95 in 100 usual days)")
 
 
 def _draw_changed(ax: plt.Axes, changed: pd.DataFrame) -> None:
@@ -128,7 +116,7 @@ def _draw_changed(ax: plt.Axes, changed: pd.DataFrame) -> None:
     ax.set_yticks(range(len(changed)), changed.index)
     ax.set_ylim(len(changed) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    _headed(ax, "days on which a column is further from training than chance brings it")
+    write_heading(ax, "days on which a column is further from training than chance brings it")
 
 # %% ../../nbs/monitoring/13_watch_pictures.ipynb #08608a6d
 def plot_days(
@@ -155,8 +143,8 @@ def plot_days(
         _draw_days(axes[0, 0], days)
         if len(shown):
             _draw_changed(axes[1, 0], shown)
-        _dates(axes[-1, 0])
-        _titled(drawn, title)
+        mark_days(axes[-1, 0])
+        write_headline(drawn, title)
     says = "Sessions a day beside the usual range, and the days on which columns changed"
     left = len(changed) - len(shown)
     rest = f" {left} more are not shown." if left else ""
@@ -204,7 +192,7 @@ def plot_effects(
         ax.grid(axis="y", visible=False)
         moved = "change of the mean score beside the test part (log-odds)"
         ax.set(xlabel=f"{moved}\nin colour: further from training than chance brings it")
-        _titled(drawn, title)
+        write_headline(drawn, title)
     listed = []
     for row in shown.itertuples():
         ends = f"{row.effect_low:+.2f} to {row.effect_high:+.2f}"
@@ -246,7 +234,7 @@ def _draw_quality(ax: plt.Axes, rows: pd.DataFrame, name: str) -> None:
     ax.set_xticks(at, names)
     ax.set_xlim(-0.6, len(rows) - 0.4)
     better = "higher" if metric.higher else "lower"
-    _headed(ax, f"{metric.title} ({better} is better)")
+    write_heading(ax, f"{metric.title} ({better} is better)")
 
 # %% ../../nbs/monitoring/13_watch_pictures.ipynb #06bc043a
 def plot_quality(
@@ -266,5 +254,5 @@ def plot_quality(
             _draw_quality(ax, table[table["figure"] == name], name)
         below = dict(loc="outside lower left", ncols=2, frameon=False)
         drawn.legend(*axes[0].get_legend_handles_labels(), **below)
-        _titled(drawn, title)
+        write_headline(drawn, title)
     return Picture(drawn, f"{title}. By week, each with its 95% interval.")

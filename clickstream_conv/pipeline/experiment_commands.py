@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from .opened import located, opened_notebook, opened_page
 
+from .folder import locked
 from .notebooks import say
 from .run_command import app, Text
-from .watch_commands import located, watch_notebook, watch_page
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #8bddc43a
 EXPERIMENT = "12_experiment"  # the notebook
@@ -115,6 +116,7 @@ def plan_command(
       clickstream-conv experiment plan --run runs/demo --name coupon --effect 0.1
       clickstream-conv experiment plan --run runs/demo --name coupon --by session --shown-after 3
     """
+    from clickstream_conv.base.runs import refuse_run_folder
     from clickstream_conv.experiments.arms import typed_shares
     from clickstream_conv.experiments.plan import Plan, save_plan
     from clickstream_conv.experiments.planned import plan_experiment, sizes_words
@@ -123,6 +125,7 @@ def plan_command(
     stated |= dict(shares=typed_shares(shares)) if shares else {}
     stated |= dict(power=power, window=window, cut=cut)
     place = Path(out).expanduser().absolute()
+    refuse_run_folder(place.parent, "experiment")
     plan, figures = plan_experiment(run, Plan(name, **stated), shown_after, events, place.parent)
     for line in figures["headline"]:
         say(line)
@@ -177,20 +180,22 @@ def read_command(
 def _read(folder: Path, given: dict, report: bool) -> None:
     "Read an experiment with or without a page, and say what was found."
     from clickstream_conv.base.findings import sentences_of
-    from clickstream_conv.base.runs import read_json, Run
+    from clickstream_conv.base.runs import read_json, refuse_run_folder, Run
     from clickstream_conv.experiments.kept import read_experiment
 
+    refuse_run_folder(folder, "experiment")
     folder.mkdir(parents=True, exist_ok=True)
-    if report:
-        watch_notebook(folder, given | dict(out=str(folder)), EXPERIMENT)
-    else:
-        read_experiment(out=folder, **given)
-    figures = read_json(Run(folder), "metrics/experiment.json")
-    for sentence in sentences_of(figures, "experiment"):
-        say(sentence.text)
-    if report:
-        say(f"page: {watch_page(folder, figures['log'], EXPERIMENT)}")
-    say(f"figures: {folder / 'metrics' / 'experiment.json'}")
+    with locked(folder):
+        if report:
+            opened_notebook(EXPERIMENT, folder, given | dict(out=str(folder)))
+        else:
+            read_experiment(out=folder, **given)
+        figures = read_json(Run(folder), "metrics/experiment.json")
+        for sentence in sentences_of(figures, "experiment"):
+            say(sentence.text)
+        if report:
+            say(f"page: {opened_page(EXPERIMENT, folder, figures['log'])}")
+        say(f"figures: {folder / 'metrics' / 'experiment.json'}")
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #a7cfbde5
 _WhomMargin = Annotated[
@@ -232,9 +237,11 @@ def whom_command(
     Examples:
       clickstream-conv experiment whom --run runs/demo --events new/ --exposures arms.csv --margin 0.3 --discount 0.1
     """
+    from clickstream_conv.base.runs import refuse_run_folder
     from clickstream_conv.experiments.whom import Price, whom_to_treat
 
     folder = Path(out).expanduser().absolute()
+    refuse_run_folder(folder, "whom")
     price = Price(margin, discount, cost)
     found = whom_to_treat(
         run, located(events), exposures, price, by, control, arm, folder, seed=seed

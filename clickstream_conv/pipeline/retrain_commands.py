@@ -339,8 +339,9 @@ def retrain(
       clickstream-conv retrain --registry models --events new.parquet --judge-only
       clickstream-conv retrain --challenger models/runs/after-0001 --events since/ --shadow s.jsonl
     """
+    from clickstream_conv.pipeline.opened import located
+
     from clickstream_conv.pipeline.parameters import split_pairs
-    from clickstream_conv.pipeline.watch_commands import located
 
     place = Path(registry).expanduser().absolute()
     given = split_pairs(parameter)
