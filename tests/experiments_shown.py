@@ -21,15 +21,16 @@ from clickstream_conv.experiments.anytime import anytime_factor, FEWEST_CONVERTE
 from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
 from clickstream_conv.experiments.covariates import said_before
 from clickstream_conv.experiments.exposures import read_exposures
+from clickstream_conv.experiments.looks import look_moments
 from clickstream_conv.experiments.plan import Plan
-from clickstream_conv.experiments.sizes import smallest_effect, with_said
-from clickstream_conv.experiments.units import unit_outcomes
+from clickstream_conv.experiments.sizes import as_if_exposed, smallest_effect, with_said
+from clickstream_conv.experiments.units import events_after, unit_outcomes
 from clickstream_conv.scoring.scorer import Scorer
 
 METRICS = ("conversion", "revenue", "order_value")
 
 
-def share(hits: int, of: int) -> str:
+def share_in_words(hits: int, of: int) -> str:
     "A share with its interval."
     low, high = wilson(hits, of)
     return f"{hits / of:.2%} ({low:.2%} to {high:.2%})"
@@ -78,7 +79,7 @@ def read_once(of: dict, arms: tuple, units: int, runs: int, rng, title: str) -> 
                 held += row["effect_low"] <= real <= row["effect_high"]
             how = "with what the model said" if use else "alone"
             print(
-                f"{title}, {metric} {how}: significant {share(found, runs)}, held {share(held, runs)}",
+                f"{title}, {metric} {how}: significant {share_in_words(found, runs)}, held {share_in_words(held, runs)}",
                 flush=True,
             )
             if not spec.covariate:
@@ -126,7 +127,45 @@ def peeked(of: dict, arms: tuple, units: int, runs: int, rng, title: str) -> Non
             found["planned"] += (np.abs(effect[places]) > bounds * se[places]).any()
         how = "with what the model said" if use else "alone"
         for rule, hits in found.items():
-            print(f"{title}, {how}, {rule}: {share(int(hits), runs)}", flush=True)
+            print(f"{title}, {how}, {rule}: {share_in_words(int(hits), runs)}", flush=True)
+
+
+def so_far(sessions: int, seed: int) -> tuple:
+    "Visitors of a log in which nothing is done: by evening, who was exposed and who has converted since, (n, evenings)."
+    events = simulate(sessions, seed, start="2026-06-01", days=60)
+    known = events.with_columns(visitor=pl.col("visitor_id"))
+    plan = Plan("evenings")
+    exposures = as_if_exposed(known, plan)
+    after = events_after(known, exposures)
+    moments = look_moments(exposures.rows["_exposed"].min(), known["t"].max())
+    exposed = np.stack(
+        [(exposures.rows["_exposed"] <= moment).to_numpy() for moment in moments], axis=1
+    )
+    first = after.filter("_hit").group_by("_unit").agg(_bought=pl.col("t").min())
+    bought = exposures.rows.join(first, on="_unit", how="left", maintain_order="left")["_bought"]
+    converted = np.stack(
+        [(bought <= moment).fill_null(False).to_numpy() for moment in moments], axis=1
+    )
+    return exposed.astype(np.float32), (converted & exposed).astype(np.float32)
+
+
+def grown(sessions: int, runs: int, rng, seed: int) -> None:
+    "Visitors whose outcomes go on growing, put in arms anew each time, looked at every evening."
+    exposed, converted = so_far(sessions, seed)
+    wide = anytime_factor(exposed.sum(axis=0), len(exposed))
+    found = dict.fromkeys(("at any time", "fixed, every evening"), 0)
+    for _ in range(runs // 500):
+        arms = (rng.random((500, len(exposed))) < 0.5).astype(np.float32)
+        n, k = (np.stack([arms @ one, (1 - arms) @ one]) for one in (exposed, converted))
+        share = k / np.maximum(n, 1)
+        se = np.sqrt((share * (1 - share) / np.maximum(n - 1, 1)).sum(axis=0))
+        begun = k.min(axis=0) >= FEWEST_CONVERTED
+        away = np.where(begun, np.abs(share[1] - share[0]) / np.maximum(se, 1e-12), 0)
+        found["at any time"] += int((away > wide).any(axis=1).sum())
+        found["fixed, every evening"] += int((away > norm.ppf(0.975)).any(axis=1).sum())
+    for rule, hits in found.items():
+        title = f"nothing is done, {len(exposed):,} visitors, {exposed.shape[1]} evenings"
+        print(f"{title}, {rule}: {share_in_words(hits, runs // 500 * 500)}", flush=True)
 
 
 def equal_by_hand(of: dict, rng) -> float:
@@ -166,7 +205,7 @@ def power(of: dict, units: int, runs: int, rng) -> None:
             )
             hits += abs(found["effect"] / found["se"]) > bound
         print(
-            f"power at {units:,} units, {stopping}: planned {expected:.1%}, came {share(hits, runs)}",
+            f"power at {units:,} units, {stopping}: planned {expected:.1%}, came {share_in_words(hits, runs)}",
             flush=True,
         )
 
@@ -212,7 +251,9 @@ def main() -> None:
     parser.add_argument("--only", default="")
     given = parser.parse_args()
     scorer, rng = Scorer.load(given.run), np.random.default_rng(given.seed)
-    parts = given.only.split(",") if given.only else ["narrower", "peeked", "power", "once"]
+    parts = (
+        given.only.split(",") if given.only else ["narrower", "peeked", "grown", "power", "once"]
+    )
     if "narrower" in parts:
         narrower(scorer, given.sessions, given.seed)
     if set(parts) & {"peeked", "power", "once"}:
@@ -226,6 +267,8 @@ def main() -> None:
     if "peeked" in parts:
         peeked(of, nothing, given.units, given.runs, rng, "nothing is done")
         peeked(of, something, given.units, given.runs, rng, "something is done")
+    if "grown" in parts:
+        grown(given.sessions, given.runs, rng, given.seed)
     if "power" in parts:
         power(of, given.units, given.runs, rng)
     if "once" in parts:
