@@ -26,6 +26,7 @@ from clickstream_conv.experiments.compare import (
     experiment_metric,
     ExperimentMetric,
 )
+from .plan import ANYTIME
 from .read import is_sure, OPEN
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #7c02917f
@@ -208,8 +209,11 @@ def _metric_words(row: dict, figures: dict) -> dict:
     said = dict(metric=metric.title, arm=row["arm"])
     said[figures["control"]] = one(row["control"])
     said["the arm"] = one(row["value"])
-    said["the difference"] = _difference(row, metric, "effect")
-    said["without what was known before"] = _difference(row, metric, "plain_effect")
+    if figures["plan"]["stopping"] == ANYTIME:
+        ends = (row["anytime_low"], row["anytime_high"])
+        said["the difference, at every look"] = difference_words(metric, row["effect"], *ends)
+    said["the difference, if looked at once"] = _difference(row, metric, "effect")
+    said["that without what was known before"] = _difference(row, metric, "plain_effect")
     said["p, adjusted, if looked at once"] = p
     said["not known"] = f"{row['unknown']:,}"
     return said

@@ -15,6 +15,7 @@ import pandas as pd
 from ..base.extras import refuse_without
 from ..base.findings import AS_COUNTED, as_kept, chosen_value, Figure, Sentence
 from ..base.runs import Run, write_json
+from ..base.texts import count_in_words
 from .compare import experiment_metric
 from .plan import Plan, STOPPING
 from clickstream_conv.experiments.sizes import (
@@ -181,7 +182,7 @@ def sizes_words(
         metric = experiment_metric(one["metric"])
         said = {"metric": metric.title, "now": format(one["value"], metric.form)}
         said |= {
-            f"{row['weeks']} weeks: {row['units']:,}": f"{row['with_model']:.1%}"
+            f"{count_in_words(row['weeks'], 'week')}: {row['units']:,}": f"{row['with_model']:.1%}"
             for row in one["weeks"]
         }
         rows.append(said | {"variance that the model takes": f"{one['narrower']:.0%}"})

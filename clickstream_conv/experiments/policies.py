@@ -152,6 +152,6 @@ def recommend(
         return Recommendation(best, f"treat {best}: over nobody it gains {gain}")
     return Recommendation(
         NOBODY,
-        f"treat nobody: of {len(asked)} policies {best} seems the best and gains {gain} over"
-        " nobody, which is not shown",
+        f"treat nobody: none of {len(asked)} policies is shown to earn more; the nearest to it is {best}, with a"
+        f" difference of {gain}",
     )

@@ -320,14 +320,15 @@ def judged_together(
     "Whether probabilities still mean what they meant, over several weeks."
     weeks, found = [one for one in periods if one.kind == "week"], {}
     for place in range(1, len(weeks)):
-        rows = []
-        for one in weeks[max(place - TOGETHER + 1, 0) : place + 1]:
+        rows, first = [], max(place - TOGETHER + 1, 0)
+        for one in weeks[first : place + 1]:
             over = one.seen.sessions.filter(pl.col("_finished"))["session_id"].implode()
             rows.append(one.seen.rows.filter(pl.col("session_id").is_in(over)))
         together = pl.concat(rows)
         if together.is_empty():
             continue
-        tested = _concept(together, reference) | dict(weeks=len(rows))
+        tested = _concept(together, reference)
+        tested |= dict(weeks=len(rows), since=weeks[first].name)
         news = tested["p"] <= _outcome_rate(reference)
         found[weeks[place].name] = tested | dict(news=news)
     return found

@@ -239,7 +239,8 @@ def _quality(week: dict) -> Sentence:
     estimate = figure_of(
         week["estimated"], "roc_auc", f"{metric.title}, estimated", metric.unit, where
     )
-    text = f"{period_title(week)}: {metric.title} estimated without outcomes {estimate:.3f}"
+    of = f"{metric.title} of all landmarks together"
+    text = f"{period_title(week)}: {of}, estimated without outcomes {estimate:.3f}"
     if "realised" not in week:
         return Sentence(
             "watch.quality", f"{text}; no session is over yet", (estimate,), names=(week["name"],)
@@ -255,14 +256,26 @@ def _quality(week: dict) -> Sentence:
     return Sentence("watch.quality", text, (estimate, realised), names=(week["name"],))
 
 
+def _several(week: dict) -> dict | None:
+    "The weeks together, where these say what the week alone does not."
+    several = week.get("together") or {}
+    return several if several.get("news") and not week["concept"]["news"] else None
+
+
+def _tested_span(week: dict) -> str:
+    "Which week, or which weeks, the test of outcomes is about."
+    several = _several(week)
+    if several is None:
+        return period_title(week)
+    return f"the {several['weeks']} weeks from {several['since']}, taken together"
+
+
 def _ratio_of(week: dict):
     "Observed conversions over promised ones: of the week, or of several where these say what it does not."
-    several = week.get("together") or {}
-    of_several = several.get("news") and not week["concept"]["news"]
-    where = f"{several['weeks']} weeks" if of_several else period_title(week)
-    tested = several if of_several else week["concept"]
+    tested = _several(week) or week["concept"]
     title = "conversions observed over promised"
-    return figure_of(tested, "ratio", title, "ratio", f"{where}, sessions that are over")
+    where = f"{_tested_span(week)}, sessions that are over"
+    return figure_of(tested, "ratio", title, "ratio", where)
 
 # %% ../../nbs/monitoring/11_told.ipynb #b1f63fce
 VAGUE = 0.7  # conversions over promised ones: an interval that reaches so far from 1 tells little
@@ -281,10 +294,13 @@ def _kind_of_change(week: dict) -> Sentence:
     came = f"conversions came {ratio:.2f} times as often as the probabilities promise"
     if week["concept"]["news"] or week.get("together", {}).get("news"):
         text = (
-            f"{period_title(week)}, a concept shift: {came}; what was estimated without outcomes does not hold. Look"
-            " for a cause in the shop or its tracker, then train anew on the days since"
+            f"{_tested_span(week)}, a concept shift: {came}; what was estimated without outcomes does not hold. Look"
+            " for a cause in the shop or its tracker, then train anew on days after it"
         )
-        return Sentence("watch.kind", text, (ratio,), "caution", name)
+        several = _several(week)
+        counted = (exact_count(several["weeks"], "weeks", "taken together"),) if several else ()
+        names = (*name, several["since"]) if several else name
+        return Sentence("watch.kind", text, (ratio, *counted), "caution", names)
     if week["concept"]["few"] or ratio.low < VAGUE or ratio.high > 1 / VAGUE:
         text = (
             f"{period_title(week)}: {came}: too few convert to tell whether visitors still behave as they did. Look at"

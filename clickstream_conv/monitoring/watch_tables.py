@@ -60,7 +60,7 @@ def columns_table(
     for name, form in FORMS.items():
         rows[name] = [format(value, form) for value in rows[name]]
     rows.insert(0, " ", titles)
-    shown = [" ", "of", "news", "effect", "psi", "usual", "adjusted", "bin", "before", "now"]
+    shown = [" ", "effect", "bin", "before", "now", "psi", "usual", "adjusted", "news", "of"]
     return shown_figures(rows, shown, COLUMN_NAMES)
 
 # %% ../../nbs/monitoring/14_watch_tables.ipynb #99e6f539

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from .opened import located, opened_notebook, opened_page
 
 from .folder import locked
 from .notebooks import say
+from .opened import located, opened_notebook, opened_page
 from .run_command import app, Text
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #8bddc43a
@@ -248,7 +248,7 @@ def whom_command(
     )
     for line in found["headline"]:
         say(line)
-    say(f"a row a session: {folder / 'whom.parquet'}")
+    say(f"a row a session, treated as advised: {folder / 'whom.parquet'}")
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #a4c80fd4
 @experiment_app.command("arm")

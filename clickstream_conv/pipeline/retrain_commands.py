@@ -340,7 +340,6 @@ def retrain(
       clickstream-conv retrain --challenger models/runs/after-0001 --events since/ --shadow s.jsonl
     """
     from clickstream_conv.pipeline.opened import located
-
     from clickstream_conv.pipeline.parameters import split_pairs
 
     place = Path(registry).expanduser().absolute()

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from .opened import located, opened_notebook, opened_page
 
 from .folder import locked
 from .notebooks import say
+from .opened import located, opened_notebook, opened_page
 from .run_command import app, Text
 
 # %% ../../nbs/pipeline/10c_watch_commands.ipynb #872c89c1
