@@ -24,14 +24,18 @@ from clickstream_conv.experiments.looks import (
     USUAL_UNITS,
     with_anytime,
 )
-from clickstream_conv.experiments.plan import load_plan, Plan, save_plan
-from clickstream_conv.experiments.planned import plan_figures
+from clickstream_conv.experiments.plan import load_plan, Plan, plan_of_arm, save_plan
+from clickstream_conv.experiments.planned import plan_experiment, plan_figures, units_planned
 from clickstream_conv.experiments.read import decided, Experiment, experiment_figures, guarded, OPEN
 from clickstream_conv.experiments.sizes import (
     as_if_exposed,
     days_for,
     shop_traffic,
+    smallest_effect,
     Traffic,
+    unit_spread,
+    units_after,
+    units_begun,
     units_for,
 )
 from clickstream_conv.experiments.told import experiment_sentences
@@ -295,6 +299,8 @@ def test_slices_without_a_standard_error_say_nothing():
         (dict(control="a"), "the control 'a' has no share"),
         (dict(power=1.0), "power is 1"),
         (dict(effect=0.0), "effect is 0"),
+        (dict(effect=20.0), "effect is 20; it is a relative change .* above 0 and up to 10"),
+        (dict(effect=float("nan")), "effect is nan"),
         (dict(ramp=[0.5, 0.1]), "ramp is"),
         (dict(stopping="never"), "stopping is 'never'"),
         (dict(units=0), "units is 0"),
@@ -317,6 +323,23 @@ def test_a_damaged_plan_is_named(tmp_path):
         load_plan(path)
 
 
+def test_the_order_of_shares_changes_nobodys_arm(tmp_path):
+    "An object of JSON has no order, and other languages read the plan."
+    shares = dict(control=0.7, banner=0.2, text=0.1)
+    turned = dict(reversed(shares.items()))
+    arms = [arm_of(f"v{n}", "x", shares) for n in range(2_000)]
+    assert arms == [arm_of(f"v{n}", "x", turned) for n in range(2_000)]
+    assert arms[:4] == ["control", "control", "control", "control"]
+    assert [sorted(arms).count(arm) for arm in shares] == pytest.approx([1_400, 400, 200], abs=80)
+    path = save_plan(Plan("x", shares=shares), tmp_path / "plan.json")
+    kept = path.read_bytes()
+    assert load_plan(save_plan(Plan("x", shares=turned), path)) == Plan("x", shares=shares)
+    twice = kept.replace(b'"banner": 0.2', b'"banner": 0.1, "banner": 0.2')
+    path.write_bytes(twice)
+    with pytest.raises(ValueError, match="'banner' stands in it twice"):
+        load_plan(path)
+
+
 def test_sizes_are_those_of_the_formula_and_of_tea_tasting():
     import tea_tasting as tt
 
@@ -327,6 +350,96 @@ def test_sizes_are_those_of_the_formula_and_of_tea_tasting():
     spread, effect = value.std(ddof=1), 0.1 * value.mean()
     ours = units_for(Plan("x", stopping="once"), spread, effect)
     assert ours == pytest.approx(theirs[0].n_obs, rel=1e-3)
+
+
+@pytest.mark.parametrize("stopping", ["once", "planned", "anytime"])
+def test_several_arms_are_planned_as_each_is_read(stopping):
+    "Each comparison has its part of the error; the experiment is as long as the arm that takes longest."
+    plan = Plan("x", shares=dict(control=0.5, a=0.3, b=0.2), stopping=stopping, units=10_000)
+    who = {f"v{n}": (n, "cab"[n % 3].replace("c", "control")) for n in range(9)}
+    read = Experiment(bought(("v0", "s", 0, "view", None)), read_exposures(exposed(**who)), plan)
+    assert [read.each(arm) for arm in "ab"] == [plan_of_arm(plan, arm) for arm in "ab"]
+    alpha, looks = 0.05 / 2, np.arange(1, 6) / 5
+    bound = {
+        "once": stats.norm.isf(alpha / 2),
+        "planned": spending_bounds(looks, alpha)[-1],
+        "anytime": anytime_factor(7_000, 7_000, alpha),
+    }[stopping]
+    se = np.sqrt((1 / 0.5 + 1 / 0.2) / 10_000)
+    by_hand = (bound + stats.norm.ppf(0.8)) * se
+    assert smallest_effect(plan, 1.0, 10_000) == pytest.approx(by_hand, rel=1e-9)
+    assert units_for(plan, 1.0, by_hand) == pytest.approx(10_000, abs=1)
+
+
+def test_a_units_window_takes_its_days():
+    "Of 100 a day, those of the first 18 of 28 days have had 10 days."
+    traffic = Traffic(pl.DataFrame(dict(_conversion=[0] * 9 + [1])), np.full(28, 100))
+    assert units_after(traffic, 28, window=10) == 1_800
+    assert units_after(traffic, [5, 10, 10.5], window=10).tolist() == [0, 0, 50]
+    assert days_for(traffic, 1_800) == 18 and days_for(traffic, 1_800, window=10) == 28
+    assert days_for(traffic, 1_851, window=9.5) == 29
+
+
+def test_a_plan_with_a_window_counts_who_has_had_it():
+    events = simulate(3_000, seed=0, days=56).with_columns(visitor=pl.col("visitor_id"))
+    plan = Plan("x", effect=0.5, window=10, stopping="once")
+    traffic = shop_traffic(events, plan)
+    found = plan_figures(traffic, plan)
+    one, two, four, _ = found["sizes"][0]["weeks"]
+    assert (one["units"], one["alone"], one["come"]) == (0, None, int(traffic.by_day[:7].sum()))
+    assert four["units"] == traffic.by_day[:18].sum() < four["come"] == traffic.by_day[:28].sum()
+    spread = unit_spread(traffic, plan, "conversion")
+    smallest = smallest_effect(plan, spread["spread"], four["units"]) / spread["value"]
+    assert four["alone"] == pytest.approx(smallest)
+    wanted = found["sizes"][0]
+    days = int(wanted["days_alone"])
+    came = [units_after(traffic, day - 10) for day in (days - 1, days)]
+    assert came[0] < wanted["units_alone"] <= came[1]
+    assert units_planned(traffic, found) == min(
+        wanted["units_with_model"], int(units_after(traffic, 80))
+    )
+    with pytest.raises(ValueError, match="no visitor of the log was there 70 days before its end"):
+        shop_traffic(events, Plan("x", window=70))
+
+
+def test_an_interval_at_any_time_needs_fifty_that_convert():
+    traffic = Traffic(pl.DataFrame(dict(_conversion=[0] * 9 + [1])), np.full(28, 100))
+    shares = dict(control=0.8, treatment=0.2)
+    assert units_begun(traffic, Plan("x", shares=shares)) == pytest.approx(50 / 0.1 / 0.2)
+    assert units_begun(traffic, Plan("x", shares=shares, stopping="once")) == pytest.approx(10)
+
+
+def test_an_effect_that_a_few_show_or_that_nobody_does_has_a_number():
+    for effect in (1e-12, 1e-3, 1.0, 1e6):
+        assert units_for(Plan("x"), 1.0, effect) >= 4
+    with pytest.raises(ValueError, match="it must be above 0"):
+        units_for(Plan("x"), 1.0, 0.0)
+    events = simulate(2_000, seed=0, days=28).with_columns(visitor=pl.col("visitor_id"))
+    likely = events.with_columns(
+        event=pl.when(pl.col("step") > 1).then(pl.lit("purchase")).otherwise("event")
+    )
+    plan = Plan("x", effect=1.0)
+    with pytest.raises(ValueError, match="with an effect of 1, relative, it would be 1"):
+        plan_figures(shop_traffic(likely, plan), plan)
+
+
+@pytest.mark.parametrize("unknown, told", [(0, True), (1, True), (2, False), (150, False)])
+def test_what_a_log_does_not_tell_is_not_planned(unknown, told):
+    "Of 150 buyers 1 per cent may be without an amount; who only converts is no buyer."
+    frame = dict(_arm=["control"] * 300 + ["treatment"] * 300, _conversion=[1] * 600)
+    frame |= dict(_orders=[1] * 150 + [0] * 450, _sessions=[1] * 600, _converted=[1] * 600)
+    paid = [None] * unknown + [5.0] * (150 - unknown) + [0.0] * 450
+    units = pl.DataFrame(frame | dict(_revenue=pl.Series(paid, dtype=pl.Float64)))
+    traffic, plan = Traffic(units, np.full(28, 20)), Plan("x", metric="orders", stopping="once")
+    found = plan_figures(traffic, plan)
+    assert (not found["untold"]) == told
+    assert arm_sample(EXPERIMENT_METRICS["revenue"], units).told == told
+    if not told:
+        assert list(found["untold"]) == ["revenue", "order_value"]
+        assert f"of {unknown:,} of the 150 visitors that bought" in found["headline"][-2]
+        assert "whether too much of it is lost will not be known" in found["headline"][-2]
+        with pytest.raises(ValueError, match="revenue cannot be planned: of .* what they paid"):
+            unit_spread(traffic, plan, "revenue")
 
 
 def test_days_go_on_as_the_last_week():
@@ -411,6 +524,8 @@ def test_shares_are_typed():
     for text in ("control", "control=a,b=0.5", "=1"):
         with pytest.raises(ValueError, match="shares are written"):
             typed_shares(text)
+    with pytest.raises(ValueError, match="the arm 'b' has two shares in"):
+        typed_shares("control=0.5,b=0.2,b =0.5")
 
 
 def test_without_a_plan_nothing_was_meant(shop):
@@ -472,6 +587,40 @@ def shop(tmp_path_factory):
     quick_conversion(Run(folder / "run"), sessions=2_500)
     events, arms = simulate_experiment(4_000, seed=3, by="session", start="2026-06-01", days=28)
     return Scorer.load(folder / "run"), events, arms, folder
+
+
+def test_a_plan_reads_a_newer_log_whole(shop, monkeypatch):
+    "What the watch looks at of a large log is a share of its sessions; a plan counts them all."
+    from clickstream_conv.monitoring.observed import read_news
+
+    scorer, events, _, folder = shop
+    events.write_parquet(folder / "newer.parquet")
+    plan = Plan("x", by="session", effect=0.5)
+    monkeypatch.setattr(read_news, "__defaults__", (1_000,))
+    looked_at = read_news(scorer, str(folder / "newer.parquet"))
+    assert 0 < looked_at.share < 0.2
+    _, found = plan_experiment(scorer, plan, events=str(folder / "newer.parquet"))
+    last = (events["t"].max() - events.filter(step=1)["t"].min()) // DAY
+    began = (events.filter(step=1)["t"] - events["t"].min()) // DAY
+    assert sum(found["by_day"]) == (began < last).sum()
+
+
+def test_figures_of_a_plan_that_is_not_kept_are_not_written(shop, tmp_path, capsys):
+    from clickstream_conv.pipeline.experiment_commands import plan_command
+
+    run, out, figures = str(shop[3] / "run"), tmp_path / "own.json", tmp_path / "metrics/plan.json"
+    asked = dict(run=run, name="x", out=str(out), shown_after=3, window=7.0, stopping="once")
+    plan_command(**asked, effect=0.5)
+    last = capsys.readouterr().out.strip().replace("\n", " ").split("the plan, of ")[1]
+    kept, before = load_plan(out), figures.read_bytes()
+    assert last.startswith(
+        f"{kept.units:,} visitors, each from its first visit of 3 events or more,"
+    )
+    assert "that have had their 7 days, in all arms together" in last
+    assert json.loads(before)["shown_after"] == 3
+    with pytest.raises(ValueError, match="holds another plan"):
+        plan_command(**asked, effect=0.4)
+    assert figures.read_bytes() == before and load_plan(out) == kept
 
 
 def test_the_model_sees_nothing_after_the_exposure(shop):
