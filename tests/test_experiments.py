@@ -644,6 +644,24 @@ def test_a_visit_that_the_model_has_learned_from_says_nothing(shop):
     assert said["_learned"].all() and said["probability"].null_count() == len(said)
 
 
+def test_a_learned_visit_is_known_by_who_came_when_where_ids_are_numbers(shop, monkeypatch):
+    "Each file numbers the visits of a visitor anew, so that ids say nothing of another file."
+    from clickstream_conv.sources.card import load_events
+
+    scorer, _, _, folder = shop
+    learned, plan = load_events(Run(folder / "run"), "train"), Plan("x", by="session")
+    renamed = learned.with_columns(session_id=pl.col("session_id") + ":9")
+    others = learned.with_columns(visitor=pl.col("visitor") + "b")
+    cut = renamed.filter(pl.col("step") > 2).with_columns(step=pl.col("step") - 2)
+
+    def known(events):
+        return said_before(scorer, events, as_if_exposed(events, plan))["_learned"].mean()
+
+    assert (known(learned), known(renamed), known(others)) == (1, 0, 1)
+    monkeypatch.setattr(Scorer, "names_sessions", lambda self: False)
+    assert (known(learned), known(renamed), known(others), known(cut)) == (1, 1, 0, 1)
+
+
 def test_an_experiment_is_read_from_files(shop):
     scorer, events, arms, folder = shop
     events.write_parquet(folder / "log.parquet")

@@ -8,8 +8,10 @@ __all__ = ['ANSWERS', 'seen_before', 'said_before', 'filled_with_mean']
 # %% ../../nbs/experiments/03_covariates.ipynb #cdd5438a
 import polars as pl
 
+from ..base.runs import Run
 from .exposures import Exposures, VISITOR
 from ..scoring.scorer import Scorer
+from ..sources.card import load_events
 
 # %% ../../nbs/experiments/03_covariates.ipynb #d2ffdd1d
 ANSWERS = ("probability", "revenue")  # what the model says of a visit
@@ -36,13 +38,18 @@ def seen_before(
 
 # %% ../../nbs/experiments/03_covariates.ipynb #90456391
 def _learned_units(scorer: Scorer, seen: pl.DataFrame) -> list:
-    "Units whose visit the model has learned from."
+    "Units whose visit the model has learned from: by its id, or where ids are numbers of a file by who came when."
     learned = scorer.learned_sessions()
     if learned is None:
         return []
-    names = learned["session_id"].cast(pl.String).unique()
-    own = pl.col("session_id").cast(pl.String).is_in(names.implode())
-    return seen.filter(own)["_unit"].unique().to_list()
+    keys = [pl.col("session_id").cast(pl.String)]
+    if not scorer.names_sessions():
+        own = load_events(Run(scorer.folder), "train")
+        learned = own.join(learned, on="session_id", how="semi")
+        keys = [pl.col("visitor").cast(pl.String), pl.col("t")]
+    there = seen.select("_unit", *keys)
+    known = there.join(learned.select(keys), on=there.columns[1:], how="semi")
+    return known["_unit"].unique().to_list()
 
 
 def _answers(scorer: Scorer, sound: pl.DataFrame) -> pl.DataFrame:
