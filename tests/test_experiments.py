@@ -1,6 +1,7 @@
 """Experiments: arms, exposures, units, differences, intervals that hold at every look, plans, reading."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,8 @@ from scipy import stats
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.simulate import simulate
-from clickstream_conv.demo.treatment import no_effect, simulate_experiment
+from clickstream_conv.demo.treatment import no_effect, simulate_experiment, Treatment
+from clickstream_conv.experiments import whom
 from clickstream_conv.experiments.anytime import anytime_factor, spending_bounds
 from clickstream_conv.experiments.arms import arm_of, sample_ratio, typed_shares
 from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
@@ -40,7 +42,13 @@ from clickstream_conv.experiments.sizes import (
 )
 from clickstream_conv.experiments.told import experiment_sentences
 from clickstream_conv.experiments.units import DAY, unit_outcomes, within_log
-from clickstream_conv.experiments.whom import one_treatment, Price, shown_at, whom_to_treat
+from clickstream_conv.experiments.whom import (
+    judged_policies,
+    one_treatment,
+    Price,
+    shown_at,
+    whom_to_treat,
+)
 from clickstream_conv.scoring.scorer import Scorer
 
 EVEN = {"control": 0.5, "treatment": 0.5}
@@ -395,9 +403,10 @@ def test_a_plan_with_a_window_counts_who_has_had_it():
     days = int(wanted["days_alone"])
     came = [units_after(traffic, day - 10) for day in (days - 1, days)]
     assert came[0] < wanted["units_alone"] <= came[1]
-    assert units_planned(traffic, found) == min(
-        wanted["units_with_model"], int(units_after(traffic, 80))
-    )
+    assert units_planned(traffic, found) == wanted["units_with_model"] < units_after(traffic, 80)
+    small = replace(plan, effect=0.01)
+    by_then = int(units_after(traffic, 80))
+    assert units_planned(traffic, plan_figures(traffic, small)) == by_then
     with pytest.raises(ValueError, match="no visitor of the log was there 70 days before its end"):
         shop_traffic(events, Plan("x", window=70))
 
@@ -504,6 +513,7 @@ def test_exposures_outside_of_the_log_are_counted_and_left_out():
 def test_a_revenue_that_nobody_knows_is_not_compared():
     rng = np.random.default_rng(0)
     rows = dict(_arm=["control"] * 400 + ["x"] * 400, _conversion=[1] * 80 + [0] * 720)
+    rows |= dict(_orders=rows["_conversion"])
     paid = pl.Series(rng.random(800)).set(pl.Series([True] * 10 + [False] * 790), None)
     units = pl.from_dict(rows).sample(fraction=1, shuffle=True, seed=1).with_columns(_revenue=paid)
     sample = arm_sample(EXPERIMENT_METRICS["revenue"], units)
@@ -729,7 +739,7 @@ def test_one_arm_is_looked_at():
 
 def test_it_is_asked_where_most_were_shown_it():
     rows = [(who, f"s{who}", t, "view", None) for who in "abc" for t in (1, 2, 3)]
-    arms = read_exposures(exposed(a=(2, "control"), b=(2, "x"), c=(3, "x")))
+    arms = read_exposures(exposed(a=(3, "control"), b=(3, "x"), c=(4, "x")))
     shown, count, others = shown_at(bought(*rows), arms)
     assert (count, others) == (2, 1)
     assert shown["session_id"].to_list() == ["sa", "sb"]
@@ -749,6 +759,90 @@ def test_nobody_is_treated_where_nothing_is_moved(shop, tmp_path):
     test = set(table["visitor"])
     assert 0.3 < len(test) / arms["visitor_id"].n_unique() < 0.5
     assert table["probability"].is_between(0, 1).all()
+
+
+def moved_experiment(by_how_much: float = 1.5, sessions: int = 6_000) -> tuple:
+    "Events and arms of a free treatment, shown to 30 per cent, that moves all kinds of visitors alike."
+    free = Treatment("free", "it costs nothing", kinds=(by_how_much,) * 4)
+    events, arms = simulate_experiment(
+        sessions, seed=6, treatment=free, share=0.3, by="session", start="2026-06-01"
+    )
+    return events.with_columns(visitor=pl.col("visitor_id")), arms
+
+
+def test_those_who_are_moved_are_treated(shop, tmp_path, monkeypatch):
+    "The counterpart of nobody; and the same figure has the same interval in every place."
+    scorer, own, drawn = shop[0], moved_experiment(2.0, 9_000), []
+    monkeypatch.setattr(
+        whom, "judged_policies", lambda *given: drawn.append(given) or judged_policies(*given)
+    )
+    found = whom_to_treat(scorer, *own, Price(0.4), by="session", out=tmp_path, kinds=0)
+    treated = (own[1]["arm"] == "treatment").mean()
+    assert found["share"] == drawn[0][0].share == treated and 0.25 < treated < 0.35
+    assert found["advice"] != "nobody" and found["headline"][0].startswith("treat ")
+    table, worth = pl.read_parquet(tmp_path / "whom.parquet"), pl.DataFrame(found["policies"])
+    row = worth.row(by_predicate=pl.col("policy") == found["advice"], named=True)
+    assert table["treated"].mean() == pytest.approx(row["treated"]) and row["treated"] > 0.5
+    assert row["gain"] > row["gain_low"] > 0
+    interval = f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
+    assert interval in found["headline"][0]
+    inside = f"gains {row['gain']:.3f} ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
+    assert any(
+        f"treating {found['advice']} (" in text and inside in text for text in found["headline"]
+    )
+    test = own[1].filter(pl.col("session_id").is_in(table["session_id"].implode()))
+    paid = own[0].filter(event="purchase").group_by("session_id")
+    paid = paid.agg(_paid=(pl.col("price") * pl.col("quantity")).sum())
+    earned = test.join(paid, on="session_id", how="left").with_columns(pl.col("_paid").fill_null(0))
+    one, other = (earned.filter(arm=arm)["_paid"] * 0.4 for arm in ("treatment", "control"))
+    everyone = worth.row(by_predicate=pl.col("policy") == "everyone", named=True)
+    assert everyone["gain_low"] < one.mean() - other.mean() < everyone["gain_high"]
+
+
+def test_nobody_is_treated_where_it_costs_more_than_it_brings(shop):
+    price = Price(0.4, cost=30.0)
+    found = whom_to_treat(shop[0], *moved_experiment(), price, by="session", kinds=0)
+    assert found["advice"] == "nobody" and "treat nobody" in found["headline"][0]
+    everyone = next(row for row in found["policies"] if row["policy"] == "everyone")
+    assert everyone["gain"] < everyone["gain_high"] < 0
+
+
+def test_who_is_not_looked_at_is_told(shop):
+    "Each unit is looked at, or left out for a reason; the amounts of a few may be unknown."
+    events, arms = moved_experiment()
+    ids = arms["session_id"].to_list()
+    late, early, gone = ids[:5], ids[5:9], pl.DataFrame(dict(session_id=["z"], visitor_id=["z"]))
+    bought = events.filter(event="purchase")["session_id"].unique().sort()
+    unknown = bought.filter(bought.is_in(ids[9:]))[:2]
+    own = events.with_columns(
+        event=pl.when(pl.col("session_id").is_in(early), step=3)
+        .then(pl.lit("purchase"))
+        .otherwise("event"),
+        price=pl.when(~pl.col("session_id").is_in(unknown.implode())).then("price"),
+    )
+    after = pl.col("timestamp") + 1_000_000_000_000
+    shown = arms.with_columns(
+        timestamp=pl.when(pl.col("session_id").is_in(late)).then(after).otherwise("timestamp")
+    )
+    absent = gone.with_columns(timestamp=arms["timestamp"].max(), arm=pl.lit("control"))
+    other = gone.with_columns(
+        session_id=pl.lit("y"), timestamp=arms["timestamp"].max(), arm=pl.lit("b")
+    )
+    shown = pl.concat([shown, *(one.select(arms.columns) for one in (absent, other))])
+    asked = dict(by="session", arm="treatment", kinds=0)
+    found = whom_to_treat(shop[0], own, shown, Price(0.4), **asked)
+    why = found["left_out"]
+    assert 0 < why["shown it after another number of events"] <= len(late)
+    assert why["in another arm"] == why["without an event before it was shown"] == 1
+    assert why["converted before it was shown"] == 4
+    assert why["bought for an amount that nobody knows"] == 2
+    assert found["units"] == len(arms) + 1
+    counted = sum(count for name, count in why.items() if name != "in another arm")
+    assert found["units"] == found["looked_at"] + counted
+    assert "bought for an amount that nobody knows: 2" in found["headline"][-1]
+    unpriced = events.with_columns(price=pl.lit(None, pl.Float64))
+    with pytest.raises(ValueError, match="the log does not say what they paid, so that nobody"):
+        whom_to_treat(shop[0], unpriced, arms, Price(0.4), by="session", kinds=0)
 
 
 @pytest.mark.parametrize(

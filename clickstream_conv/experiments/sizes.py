@@ -30,7 +30,7 @@ def as_if_exposed(
     plan: Plan,  # What is planned
     shown_after: int = 1,  # Events of a session after which the change would be shown
 ) -> Exposures:  # As if nothing were done to either arm
-    "An experiment in which nothing is done."
+    "An experiment in which nothing is done, and that is shown just after an event."
     who = "visitor" if plan.by == VISITOR else "session_id"
     there = events.filter(pl.col("step") == shown_after).sort("t", "session_id")
     if there.is_empty():
@@ -38,7 +38,7 @@ def as_if_exposed(
             f"no session of the log has {shown_after:,} events, after which the change would be shown"
         )
     first = there.group_by(pl.col(who).cast(pl.String).alias("_unit"), maintain_order=True).agg(
-        _exposed=pl.col("t").first()
+        _exposed=pl.col("t").first() + 1
     )
     arms = [arm_of(unit, plan.name, plan.shares) for unit in first["_unit"]]
     rows = first.select("_unit", _arm=pl.Series(arms, dtype=pl.String), _exposed="_exposed")
