@@ -615,6 +615,22 @@ def test_a_plan_reads_a_newer_log_whole(shop, monkeypatch):
     assert sum(found["by_day"]) == (began < last).sum()
 
 
+def test_a_plan_counts_all_events_of_a_run_that_learned_from_a_sample(shop, tmp_path):
+    "A log that is read in partitions is kept whole beside the sample."
+    import shutil
+
+    run = Run(shutil.copytree(shop[3] / "run", tmp_path / "run"))
+    whole, plan = pl.read_parquet(run / "events.parquet"), Plan("x", effect=0.5)
+    expected = plan_experiment(Scorer.load(run.folder), plan)[1]
+    place = whole["session_id"].hash(1) % 3
+    (run.folder / "events").mkdir()
+    for part in (0, 1, 2):
+        whole.filter(place == part).write_parquet(run.folder / f"events/part-{part}.parquet")
+    whole.filter(place == 0).write_parquet(run.folder / "events.parquet")
+    found = plan_experiment(Scorer.load(run.folder), plan)[1]
+    assert found["by_day"] == expected["by_day"] and found["sizes"] == expected["sizes"]
+
+
 def test_figures_of_a_plan_that_is_not_kept_are_not_written(shop, tmp_path, capsys):
     from clickstream_conv.pipeline.experiment_commands import plan_command
 
@@ -780,7 +796,7 @@ def test_those_who_are_moved_are_treated(shop, tmp_path, monkeypatch):
     treated = (own[1]["arm"] == "treatment").mean()
     assert found["share"] == drawn[0][0].share == treated and 0.25 < treated < 0.35
     assert found["advice"] != "nobody" and found["headline"][0].startswith("treat ")
-    table, worth = pl.read_parquet(tmp_path / "whom.parquet"), pl.DataFrame(found["policies"])
+    table, worth = pl.read_parquet(tmp_path / "whom.parquet"), pl.from_dicts(found["policies"])
     row = worth.row(by_predicate=pl.col("policy") == found["advice"], named=True)
     assert table["treated"].mean() == pytest.approx(row["treated"]) and row["treated"] > 0.5
     assert row["gain"] > row["gain_low"] > 0

@@ -19,6 +19,7 @@ from ..base.runs import Run, write_json
 from ..base.texts import count_in_words
 from .anytime import FEWEST_CONVERTED
 from .compare import experiment_metric
+from .covariates import every_event
 from .exposures import VISITOR
 from .kept import ALL_EVENTS
 from .plan import ANYTIME, Plan, save_plan, STOPPING
@@ -35,7 +36,6 @@ from clickstream_conv.experiments.sizes import (
 )
 from ..monitoring.observed import read_news
 from ..scoring.scorer import Scorer
-from ..sources.card import load_events
 
 # %% ../../nbs/experiments/09d_planned.ipynb #c32f9526
 WEEKS = (1, 2, 4, 8)  # after which it is said what could be seen
@@ -220,7 +220,7 @@ def plan_experiment(
     if events:
         known = read_news(scorer, events, ALL_EVENTS).events
     else:
-        known = load_events(Run(scorer.folder), "all")
+        known = every_event(Run(scorer.folder))
     traffic = shop_traffic(known, plan, shown_after, scorer)
     figures = plan_figures(traffic, plan) | dict(shown_after=shown_after)
     stated = replace(plan, units=plan.units or units_planned(traffic, figures))
