@@ -1,11 +1,13 @@
 """Effects of treatments: the shop's exact ones against counting, learners and curves by hand, and silence where there is nothing."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy import stats
 
 from clickstream_conv.demo.limit import continue_session
 from clickstream_conv.demo.shop import make_shop
@@ -21,16 +23,24 @@ from clickstream_conv.demo.treatment import (
     treated_shop,
     TREATMENTS,
 )
-from clickstream_conv.experiments.effect_rows import demo_card, effect_rows, EffectRows, profit
+from clickstream_conv.experiments.effect_rows import (
+    demo_card,
+    effect_rows,
+    EffectRows,
+    profit,
+    with_amounts,
+)
 from clickstream_conv.experiments.effects import effect_scores, EffectLearner, LEARNERS
 from clickstream_conv.experiments.policies import (
     arm_scores,
+    compared_policies,
     NOBODY,
     policy_values,
     recommend,
     treat_positive,
     treat_top,
 )
+from clickstream_conv.experiments.profit_effects import ProfitLearner
 from clickstream_conv.experiments.uplift_curves import (
     area_over_random,
     qini_curve,
@@ -229,6 +239,84 @@ def test_where_nothing_is_moved_nobody_is_treated():
     assert recommend(policies, earned, test).policy == NOBODY
 
 
+def test_where_some_are_moved_they_are_treated_and_no_others():
+    "The counterpart: those with two items or more earn 40 more by it, all others 40 less."
+    rows = small_rows(effect=False)
+    train, test = rows.of_part("train"), rows.of_part("test")
+
+    def moved(part):
+        return part.table["n_items"].to_numpy() >= 2
+
+    def earned(part):
+        return profit(part, MARGIN, 0.1) + 40.0 * part.treated * np.where(moved(part), 1, -1)
+
+    learner = EffectLearner().fit(train, earned(train))
+    by_effect = treat_positive(learner.predict(test))
+    assert (by_effect == moved(test)).mean() > 0.95
+    scores = arm_scores(earned(test), test.treated, 0.5, learner.expected(test))
+    buyers = replace(test, table=test.table.assign(converted=1))
+    assert recommend({"by effect": by_effect}, scores, buyers).policy == "by effect"
+    against = {"against it": ~by_effect}
+    assert recommend(against, scores, buyers).policy != "against it"
+
+
+@pytest.mark.parametrize(
+    "effects, policy",
+    [
+        ((2.0, 1.0, -3.5), "two"),
+        ((2.0, -1.0, -3.5), "one"),
+        ((1.0, 1.0, 1.0), "everyone"),
+        ((3.0, 3.0, -1.0), "two"),
+        ((-2.0, -1.0, -3.0), NOBODY),
+        ((0.0, 0.0, 0.0), NOBODY),
+    ],
+)
+def test_the_best_of_those_that_are_shown_to_earn_is_followed(effects, policy):
+    "Three groups of 3,000; what is said has the interval that the table has."
+    rng, group = np.random.default_rng(8), np.arange(9_000) % 3
+    treated = rng.random(9_000) < 0.4
+    y = rng.normal(size=9_000) + treated * np.array(effects)[group]
+    rows = EffectRows(
+        pd.DataFrame({"visitor": np.arange(9_000), "converted": 1}), treated, share=0.4
+    )
+    scores = arm_scores(y, treated, 0.4)
+    policies = {"one": group == 0, "two": group < 2, "third": group == 2, "none": group == 3}
+    said, worth = recommend(policies, scores, rows), compared_policies(policies, scores, rows)
+    assert said.policy == policy
+    assert worth.loc["none", ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]
+    for name, true in (("one", effects[0]), ("two", effects[0] + effects[1])):
+        assert worth.loc[name, "gain_low"] < true / 3 < worth.loc[name, "gain_high"]
+    gains = np.where(group < 2, scores[1] - scores[0], 0.0)
+    reach = stats.norm.isf(0.025 / 4) * gains.std() / np.sqrt(9_000)
+    assert worth.loc["two", "gain_high"] - gains.mean() == pytest.approx(reach)
+    best = worth.drop("none")["gain"].idxmax() if policy == NOBODY else policy
+    assert best in said.says and ("none of 4 policies" in said.says) == (policy == NOBODY)
+    row = worth.loc[best]
+    interval = f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
+    assert interval in said.says
+
+
+def test_amounts_that_nobody_knows_are_left_out_or_refused():
+    "Of 400 that bought, 4 may be without an amount; a fifth is one in a hundred too many."
+    table = pd.DataFrame({"converted": [1] * 400 + [0] * 100, "revenue": [5.0] * 400 + [0.0] * 100})
+    table = table.assign(part=["train", "test"] * 250, visitor=range(500))
+    treated = np.arange(500) % 4 < 2
+    for many, kept in ((0, 500), (4, 496), (5, None)):
+        few = table.assign(revenue=table["revenue"].where(np.arange(500) >= many))
+        if kept is None:
+            with pytest.raises(ValueError, match="of 5 of the 400 sessions that bought"):
+                with_amounts(EffectRows(few, treated, 0.5))
+            continue
+        known, unknown = with_amounts(EffectRows(few, treated, 0.5))
+        assert (len(known), unknown) == (kept, many)
+        assert known.treated.tolist() == treated[many:].tolist()
+        assert known.table["visitor"].tolist() == list(range(many, 500))
+    unknown = small_rows().of_part("train")
+    none = replace(unknown, table=unknown.table.assign(revenue=np.nan))
+    with pytest.raises(ValueError, match="nobody knows what they paid; leave them out"):
+        ProfitLearner(MARGIN).fit(none)
+
+
 def test_a_gain_that_rests_on_few_buyers_is_not_shown():
     "The same scores, with enough buyers in both arms and with too few of them in one."
     rng = np.random.default_rng(5)
@@ -250,6 +338,9 @@ def test_what_cannot_be_learned_from_is_refused():
         effect_rows(events, exposures.head(60), demo_card(), LANDMARK)
     with pytest.raises(ValueError, match="was exposed before its event number 6"):
         effect_rows(events, exposures, demo_card(), 6)
+    at_once = exposures.with_columns(timestamp=pl.col("timestamp") - 1)
+    with pytest.raises(ValueError, match="before its event number 4, or at its very moment"):
+        effect_rows(events, at_once, demo_card(), LANDMARK)
     with pytest.raises(ValueError, match="no session reached landmark 900"):
         simulate_experiment(20, 0, landmark=900)
     with pytest.raises(ValueError, match="there is no treatment 'flowers'; there are: coupon"):

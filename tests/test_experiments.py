@@ -1,6 +1,7 @@
 """Experiments: arms, exposures, units, differences, intervals that hold at every look, plans, reading."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,8 @@ from scipy import stats
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.simulate import simulate
-from clickstream_conv.demo.treatment import no_effect, simulate_experiment
+from clickstream_conv.demo.treatment import no_effect, simulate_experiment, Treatment
+from clickstream_conv.experiments import whom
 from clickstream_conv.experiments.anytime import anytime_factor, spending_bounds
 from clickstream_conv.experiments.arms import arm_of, sample_ratio, typed_shares
 from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
@@ -24,19 +26,29 @@ from clickstream_conv.experiments.looks import (
     USUAL_UNITS,
     with_anytime,
 )
-from clickstream_conv.experiments.plan import load_plan, Plan, save_plan
-from clickstream_conv.experiments.planned import plan_figures
+from clickstream_conv.experiments.plan import load_plan, Plan, plan_of_arm, save_plan
+from clickstream_conv.experiments.planned import plan_experiment, plan_figures, units_planned
 from clickstream_conv.experiments.read import decided, Experiment, experiment_figures, guarded, OPEN
 from clickstream_conv.experiments.sizes import (
     as_if_exposed,
     days_for,
     shop_traffic,
+    smallest_effect,
     Traffic,
+    unit_spread,
+    units_after,
+    units_begun,
     units_for,
 )
 from clickstream_conv.experiments.told import experiment_sentences
 from clickstream_conv.experiments.units import DAY, unit_outcomes, within_log
-from clickstream_conv.experiments.whom import one_treatment, Price, shown_at, whom_to_treat
+from clickstream_conv.experiments.whom import (
+    judged_policies,
+    one_treatment,
+    Price,
+    shown_at,
+    whom_to_treat,
+)
 from clickstream_conv.scoring.scorer import Scorer
 
 EVEN = {"control": 0.5, "treatment": 0.5}
@@ -295,6 +307,8 @@ def test_slices_without_a_standard_error_say_nothing():
         (dict(control="a"), "the control 'a' has no share"),
         (dict(power=1.0), "power is 1"),
         (dict(effect=0.0), "effect is 0"),
+        (dict(effect=20.0), "effect is 20; it is a relative change .* above 0 and up to 10"),
+        (dict(effect=float("nan")), "effect is nan"),
         (dict(ramp=[0.5, 0.1]), "ramp is"),
         (dict(stopping="never"), "stopping is 'never'"),
         (dict(units=0), "units is 0"),
@@ -317,6 +331,23 @@ def test_a_damaged_plan_is_named(tmp_path):
         load_plan(path)
 
 
+def test_the_order_of_shares_changes_nobodys_arm(tmp_path):
+    "An object of JSON has no order, and other languages read the plan."
+    shares = dict(control=0.7, banner=0.2, text=0.1)
+    turned = dict(reversed(shares.items()))
+    arms = [arm_of(f"v{n}", "x", shares) for n in range(2_000)]
+    assert arms == [arm_of(f"v{n}", "x", turned) for n in range(2_000)]
+    assert arms[:4] == ["control", "control", "control", "control"]
+    assert [sorted(arms).count(arm) for arm in shares] == pytest.approx([1_400, 400, 200], abs=80)
+    path = save_plan(Plan("x", shares=shares), tmp_path / "plan.json")
+    kept = path.read_bytes()
+    assert load_plan(save_plan(Plan("x", shares=turned), path)) == Plan("x", shares=shares)
+    twice = kept.replace(b'"banner": 0.2', b'"banner": 0.1, "banner": 0.2')
+    path.write_bytes(twice)
+    with pytest.raises(ValueError, match="'banner' stands in it twice"):
+        load_plan(path)
+
+
 def test_sizes_are_those_of_the_formula_and_of_tea_tasting():
     import tea_tasting as tt
 
@@ -327,6 +358,97 @@ def test_sizes_are_those_of_the_formula_and_of_tea_tasting():
     spread, effect = value.std(ddof=1), 0.1 * value.mean()
     ours = units_for(Plan("x", stopping="once"), spread, effect)
     assert ours == pytest.approx(theirs[0].n_obs, rel=1e-3)
+
+
+@pytest.mark.parametrize("stopping", ["once", "planned", "anytime"])
+def test_several_arms_are_planned_as_each_is_read(stopping):
+    "Each comparison has its part of the error; the experiment is as long as the arm that takes longest."
+    plan = Plan("x", shares=dict(control=0.5, a=0.3, b=0.2), stopping=stopping, units=10_000)
+    who = {f"v{n}": (n, "cab"[n % 3].replace("c", "control")) for n in range(9)}
+    read = Experiment(bought(("v0", "s", 0, "view", None)), read_exposures(exposed(**who)), plan)
+    assert [read.each(arm) for arm in "ab"] == [plan_of_arm(plan, arm) for arm in "ab"]
+    alpha, looks = 0.05 / 2, np.arange(1, 6) / 5
+    bound = {
+        "once": stats.norm.isf(alpha / 2),
+        "planned": spending_bounds(looks, alpha)[-1],
+        "anytime": anytime_factor(7_000, 7_000, alpha),
+    }[stopping]
+    se = np.sqrt((1 / 0.5 + 1 / 0.2) / 10_000)
+    by_hand = (bound + stats.norm.ppf(0.8)) * se
+    assert smallest_effect(plan, 1.0, 10_000) == pytest.approx(by_hand, rel=1e-9)
+    assert units_for(plan, 1.0, by_hand) == pytest.approx(10_000, abs=1)
+
+
+def test_a_units_window_takes_its_days():
+    "Of 100 a day, those of the first 18 of 28 days have had 10 days."
+    traffic = Traffic(pl.DataFrame(dict(_conversion=[0] * 9 + [1])), np.full(28, 100))
+    assert units_after(traffic, 28, window=10) == 1_800
+    assert units_after(traffic, [5, 10, 10.5], window=10).tolist() == [0, 0, 50]
+    assert days_for(traffic, 1_800) == 18 and days_for(traffic, 1_800, window=10) == 28
+    assert days_for(traffic, 1_851, window=9.5) == 29
+
+
+def test_a_plan_with_a_window_counts_who_has_had_it():
+    events = simulate(3_000, seed=0, days=56).with_columns(visitor=pl.col("visitor_id"))
+    plan = Plan("x", effect=0.5, window=10, stopping="once")
+    traffic = shop_traffic(events, plan)
+    found = plan_figures(traffic, plan)
+    one, two, four, _ = found["sizes"][0]["weeks"]
+    assert (one["units"], one["alone"], one["come"]) == (0, None, int(traffic.by_day[:7].sum()))
+    assert four["units"] == traffic.by_day[:18].sum() < four["come"] == traffic.by_day[:28].sum()
+    spread = unit_spread(traffic, plan, "conversion")
+    smallest = smallest_effect(plan, spread["spread"], four["units"]) / spread["value"]
+    assert four["alone"] == pytest.approx(smallest)
+    wanted = found["sizes"][0]
+    days = int(wanted["days_alone"])
+    came = [units_after(traffic, day - 10) for day in (days - 1, days)]
+    assert came[0] < wanted["units_alone"] <= came[1]
+    assert units_planned(traffic, found) == wanted["units_with_model"] < units_after(traffic, 80)
+    small = replace(plan, effect=0.01)
+    by_then = int(units_after(traffic, 80))
+    assert units_planned(traffic, plan_figures(traffic, small)) == by_then
+    with pytest.raises(ValueError, match="no visitor of the log was there 70 days before its end"):
+        shop_traffic(events, Plan("x", window=70))
+
+
+def test_an_interval_at_any_time_needs_fifty_that_convert():
+    traffic = Traffic(pl.DataFrame(dict(_conversion=[0] * 9 + [1])), np.full(28, 100))
+    shares = dict(control=0.8, treatment=0.2)
+    assert units_begun(traffic, Plan("x", shares=shares)) == pytest.approx(50 / 0.1 / 0.2)
+    assert units_begun(traffic, Plan("x", shares=shares, stopping="once")) == pytest.approx(10)
+
+
+def test_an_effect_that_a_few_show_or_that_nobody_does_has_a_number():
+    for effect in (1e-12, 1e-3, 1.0, 1e6):
+        assert units_for(Plan("x"), 1.0, effect) >= 4
+    with pytest.raises(ValueError, match="it must be above 0"):
+        units_for(Plan("x"), 1.0, 0.0)
+    events = simulate(2_000, seed=0, days=28).with_columns(visitor=pl.col("visitor_id"))
+    likely = events.with_columns(
+        event=pl.when(pl.col("step") > 1).then(pl.lit("purchase")).otherwise("event")
+    )
+    plan = Plan("x", effect=1.0)
+    with pytest.raises(ValueError, match="with an effect of 1, relative, it would be 1"):
+        plan_figures(shop_traffic(likely, plan), plan)
+
+
+@pytest.mark.parametrize("unknown, told", [(0, True), (1, True), (2, False), (150, False)])
+def test_what_a_log_does_not_tell_is_not_planned(unknown, told):
+    "Of 150 buyers 1 per cent may be without an amount; who only converts is no buyer."
+    frame = dict(_arm=["control"] * 300 + ["treatment"] * 300, _conversion=[1] * 600)
+    frame |= dict(_orders=[1] * 150 + [0] * 450, _sessions=[1] * 600, _converted=[1] * 600)
+    paid = [None] * unknown + [5.0] * (150 - unknown) + [0.0] * 450
+    units = pl.DataFrame(frame | dict(_revenue=pl.Series(paid, dtype=pl.Float64)))
+    traffic, plan = Traffic(units, np.full(28, 20)), Plan("x", metric="orders", stopping="once")
+    found = plan_figures(traffic, plan)
+    assert (not found["untold"]) == told
+    assert arm_sample(EXPERIMENT_METRICS["revenue"], units).told == told
+    if not told:
+        assert list(found["untold"]) == ["revenue", "order_value"]
+        assert f"of {unknown:,} of the 150 visitors that bought" in found["headline"][-2]
+        assert "whether too much of it is lost will not be known" in found["headline"][-2]
+        with pytest.raises(ValueError, match="revenue cannot be planned: of .* what they paid"):
+            unit_spread(traffic, plan, "revenue")
 
 
 def test_days_go_on_as_the_last_week():
@@ -391,6 +513,7 @@ def test_exposures_outside_of_the_log_are_counted_and_left_out():
 def test_a_revenue_that_nobody_knows_is_not_compared():
     rng = np.random.default_rng(0)
     rows = dict(_arm=["control"] * 400 + ["x"] * 400, _conversion=[1] * 80 + [0] * 720)
+    rows |= dict(_orders=rows["_conversion"])
     paid = pl.Series(rng.random(800)).set(pl.Series([True] * 10 + [False] * 790), None)
     units = pl.from_dict(rows).sample(fraction=1, shuffle=True, seed=1).with_columns(_revenue=paid)
     sample = arm_sample(EXPERIMENT_METRICS["revenue"], units)
@@ -411,6 +534,8 @@ def test_shares_are_typed():
     for text in ("control", "control=a,b=0.5", "=1"):
         with pytest.raises(ValueError, match="shares are written"):
             typed_shares(text)
+    with pytest.raises(ValueError, match="the arm 'b' has two shares in"):
+        typed_shares("control=0.5,b=0.2,b =0.5")
 
 
 def test_without_a_plan_nothing_was_meant(shop):
@@ -474,6 +599,56 @@ def shop(tmp_path_factory):
     return Scorer.load(folder / "run"), events, arms, folder
 
 
+def test_a_plan_reads_a_newer_log_whole(shop, monkeypatch):
+    "What the watch looks at of a large log is a share of its sessions; a plan counts them all."
+    from clickstream_conv.monitoring.observed import read_news
+
+    scorer, events, _, folder = shop
+    events.write_parquet(folder / "newer.parquet")
+    plan = Plan("x", by="session", effect=0.5)
+    monkeypatch.setattr(read_news, "__defaults__", (1_000,))
+    looked_at = read_news(scorer, str(folder / "newer.parquet"))
+    assert 0 < looked_at.share < 0.2
+    _, found = plan_experiment(scorer, plan, events=str(folder / "newer.parquet"))
+    last = (events["t"].max() - events.filter(step=1)["t"].min()) // DAY
+    began = (events.filter(step=1)["t"] - events["t"].min()) // DAY
+    assert sum(found["by_day"]) == (began < last).sum()
+
+
+def test_a_plan_counts_all_events_of_a_run_that_learned_from_a_sample(shop, tmp_path):
+    "A log that is read in partitions is kept whole beside the sample."
+    import shutil
+
+    run = Run(shutil.copytree(shop[3] / "run", tmp_path / "run"))
+    whole, plan = pl.read_parquet(run / "events.parquet"), Plan("x", effect=0.5)
+    expected = plan_experiment(Scorer.load(run.folder), plan)[1]
+    place = whole["session_id"].hash(1) % 3
+    (run.folder / "events").mkdir()
+    for part in (0, 1, 2):
+        whole.filter(place == part).write_parquet(run.folder / f"events/part-{part}.parquet")
+    whole.filter(place == 0).write_parquet(run.folder / "events.parquet")
+    found = plan_experiment(Scorer.load(run.folder), plan)[1]
+    assert found["by_day"] == expected["by_day"] and found["sizes"] == expected["sizes"]
+
+
+def test_figures_of_a_plan_that_is_not_kept_are_not_written(shop, tmp_path, capsys):
+    from clickstream_conv.pipeline.experiment_commands import plan_command
+
+    run, out, figures = str(shop[3] / "run"), tmp_path / "own.json", tmp_path / "metrics/plan.json"
+    asked = dict(run=run, name="x", out=str(out), shown_after=3, window=7.0, stopping="once")
+    plan_command(**asked, effect=0.5)
+    last = capsys.readouterr().out.strip().replace("\n", " ").split("the plan, of ")[1]
+    kept, before = load_plan(out), figures.read_bytes()
+    assert last.startswith(
+        f"{kept.units:,} visitors, each from its first visit of 3 events or more,"
+    )
+    assert "that have had their 7 days, in all arms together" in last
+    assert json.loads(before)["shown_after"] == 3
+    with pytest.raises(ValueError, match="holds another plan"):
+        plan_command(**asked, effect=0.4)
+    assert figures.read_bytes() == before and load_plan(out) == kept
+
+
 def test_the_model_sees_nothing_after_the_exposure(shop):
     "Events after the exposure may be anything: what the model says stays."
     scorer, events, arms, _ = shop
@@ -493,6 +668,24 @@ def test_a_visit_that_the_model_has_learned_from_says_nothing(shop):
     learned = load_events(Run(folder / "run"), "train")
     said = said_before(scorer, learned, as_if_exposed(learned, Plan("x", by="session")))
     assert said["_learned"].all() and said["probability"].null_count() == len(said)
+
+
+def test_a_learned_visit_is_known_by_who_came_when_where_ids_are_numbers(shop, monkeypatch):
+    "Each file numbers the visits of a visitor anew, so that ids say nothing of another file."
+    from clickstream_conv.sources.card import load_events
+
+    scorer, _, _, folder = shop
+    learned, plan = load_events(Run(folder / "run"), "train"), Plan("x", by="session")
+    renamed = learned.with_columns(session_id=pl.col("session_id") + ":9")
+    others = learned.with_columns(visitor=pl.col("visitor") + "b")
+    cut = renamed.filter(pl.col("step") > 2).with_columns(step=pl.col("step") - 2)
+
+    def known(events):
+        return said_before(scorer, events, as_if_exposed(events, plan))["_learned"].mean()
+
+    assert (known(learned), known(renamed), known(others)) == (1, 0, 1)
+    monkeypatch.setattr(Scorer, "names_sessions", lambda self: False)
+    assert (known(learned), known(renamed), known(others), known(cut)) == (1, 1, 0, 1)
 
 
 def test_an_experiment_is_read_from_files(shop):
@@ -562,7 +755,7 @@ def test_one_arm_is_looked_at():
 
 def test_it_is_asked_where_most_were_shown_it():
     rows = [(who, f"s{who}", t, "view", None) for who in "abc" for t in (1, 2, 3)]
-    arms = read_exposures(exposed(a=(2, "control"), b=(2, "x"), c=(3, "x")))
+    arms = read_exposures(exposed(a=(3, "control"), b=(3, "x"), c=(4, "x")))
     shown, count, others = shown_at(bought(*rows), arms)
     assert (count, others) == (2, 1)
     assert shown["session_id"].to_list() == ["sa", "sb"]
@@ -582,6 +775,90 @@ def test_nobody_is_treated_where_nothing_is_moved(shop, tmp_path):
     test = set(table["visitor"])
     assert 0.3 < len(test) / arms["visitor_id"].n_unique() < 0.5
     assert table["probability"].is_between(0, 1).all()
+
+
+def moved_experiment(by_how_much: float = 1.5, sessions: int = 6_000) -> tuple:
+    "Events and arms of a free treatment, shown to 30 per cent, that moves all kinds of visitors alike."
+    free = Treatment("free", "it costs nothing", kinds=(by_how_much,) * 4)
+    events, arms = simulate_experiment(
+        sessions, seed=6, treatment=free, share=0.3, by="session", start="2026-06-01"
+    )
+    return events.with_columns(visitor=pl.col("visitor_id")), arms
+
+
+def test_those_who_are_moved_are_treated(shop, tmp_path, monkeypatch):
+    "The counterpart of nobody; and the same figure has the same interval in every place."
+    scorer, own, drawn = shop[0], moved_experiment(2.0, 9_000), []
+    monkeypatch.setattr(
+        whom, "judged_policies", lambda *given: drawn.append(given) or judged_policies(*given)
+    )
+    found = whom_to_treat(scorer, *own, Price(0.4), by="session", out=tmp_path, kinds=0)
+    treated = (own[1]["arm"] == "treatment").mean()
+    assert found["share"] == drawn[0][0].share == treated and 0.25 < treated < 0.35
+    assert found["advice"] != "nobody" and found["headline"][0].startswith("treat ")
+    table, worth = pl.read_parquet(tmp_path / "whom.parquet"), pl.from_dicts(found["policies"])
+    row = worth.row(by_predicate=pl.col("policy") == found["advice"], named=True)
+    assert table["treated"].mean() == pytest.approx(row["treated"]) and row["treated"] > 0.5
+    assert row["gain"] > row["gain_low"] > 0
+    interval = f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
+    assert interval in found["headline"][0]
+    inside = f"gains {row['gain']:.3f} ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
+    assert any(
+        f"treating {found['advice']} (" in text and inside in text for text in found["headline"]
+    )
+    test = own[1].filter(pl.col("session_id").is_in(table["session_id"].implode()))
+    paid = own[0].filter(event="purchase").group_by("session_id")
+    paid = paid.agg(_paid=(pl.col("price") * pl.col("quantity")).sum())
+    earned = test.join(paid, on="session_id", how="left").with_columns(pl.col("_paid").fill_null(0))
+    one, other = (earned.filter(arm=arm)["_paid"] * 0.4 for arm in ("treatment", "control"))
+    everyone = worth.row(by_predicate=pl.col("policy") == "everyone", named=True)
+    assert everyone["gain_low"] < one.mean() - other.mean() < everyone["gain_high"]
+
+
+def test_nobody_is_treated_where_it_costs_more_than_it_brings(shop):
+    price = Price(0.4, cost=30.0)
+    found = whom_to_treat(shop[0], *moved_experiment(), price, by="session", kinds=0)
+    assert found["advice"] == "nobody" and "treat nobody" in found["headline"][0]
+    everyone = next(row for row in found["policies"] if row["policy"] == "everyone")
+    assert everyone["gain"] < everyone["gain_high"] < 0
+
+
+def test_who_is_not_looked_at_is_told(shop):
+    "Each unit is looked at, or left out for a reason; the amounts of a few may be unknown."
+    events, arms = moved_experiment()
+    ids = arms["session_id"].to_list()
+    late, early, gone = ids[:5], ids[5:9], pl.DataFrame(dict(session_id=["z"], visitor_id=["z"]))
+    bought = events.filter(event="purchase")["session_id"].unique().sort()
+    unknown = bought.filter(bought.is_in(ids[9:]))[:2]
+    own = events.with_columns(
+        event=pl.when(pl.col("session_id").is_in(early), step=3)
+        .then(pl.lit("purchase"))
+        .otherwise("event"),
+        price=pl.when(~pl.col("session_id").is_in(unknown.implode())).then("price"),
+    )
+    after = pl.col("timestamp") + 1_000_000_000_000
+    shown = arms.with_columns(
+        timestamp=pl.when(pl.col("session_id").is_in(late)).then(after).otherwise("timestamp")
+    )
+    absent = gone.with_columns(timestamp=arms["timestamp"].max(), arm=pl.lit("control"))
+    other = gone.with_columns(
+        session_id=pl.lit("y"), timestamp=arms["timestamp"].max(), arm=pl.lit("b")
+    )
+    shown = pl.concat([shown, *(one.select(arms.columns) for one in (absent, other))])
+    asked = dict(by="session", arm="treatment", kinds=0)
+    found = whom_to_treat(shop[0], own, shown, Price(0.4), **asked)
+    why = found["left_out"]
+    assert 0 < why["shown it after another number of events"] <= len(late)
+    assert why["in another arm"] == why["without an event before it was shown"] == 1
+    assert why["converted before it was shown"] == 4
+    assert why["bought for an amount that nobody knows"] == 2
+    assert found["units"] == len(arms) + 1
+    counted = sum(count for name, count in why.items() if name != "in another arm")
+    assert found["units"] == found["looked_at"] + counted
+    assert "bought for an amount that nobody knows: 2" in found["headline"][-1]
+    unpriced = events.with_columns(price=pl.lit(None, pl.Float64))
+    with pytest.raises(ValueError, match="the log does not say what they paid, so that nobody"):
+        whom_to_treat(shop[0], unpriced, arms, Price(0.4), by="session", kinds=0)
 
 
 @pytest.mark.parametrize(

@@ -39,17 +39,20 @@ def typed_shares(
     found = {}
     for part in text.split(","):
         arm, equals, share = part.partition("=")
+        name = arm.strip()
+        if name in found:
+            raise ValueError(f"the arm {name!r} has two shares in {text!r}; give each arm one")
         try:
-            found[arm.strip()] = float(share)
+            found[name] = float(share)
         except ValueError:
             equals = ""
-        if not equals or not arm.strip():
+        if not equals or not name:
             raise ValueError(
                 f"shares are written such as control=0.9,banner=0.1; not {part.strip()!r}"
             )
     return checked_shares(found)
 
-
+# %% ../../nbs/experiments/00_arms.ipynb #e1adae3e
 def hashed_place(
     unit: str,  # Id of a visitor or a session
     salt: str,  # Name of the experiment
@@ -80,7 +83,7 @@ def arm_of(
     if hashed_place(unit, f"{salt}:{TAKES_PART}") >= taking_part:
         return ""
     place, end = hashed_place(unit, salt), 0.0
-    for arm, share in checked_shares(shares).items():
+    for arm, share in sorted(checked_shares(shares).items()):
         end += share
         if place < end:
             return arm

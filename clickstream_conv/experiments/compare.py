@@ -107,7 +107,7 @@ def arm_sample(
 ) -> Sample:
     "Units ready to be compared."
     known = units.filter(pl.col(metric.total).is_not_null())
-    bought = int((units["_conversion"] > 0).sum()) if metric.amount else 0
+    bought = int((units["_orders"] > 0).sum()) if metric.amount else 0
     told = bool(len(units) - len(known) <= MOST_UNKNOWN * bought) if metric.amount else True
     total = pl.col(metric.total).cast(pl.Float64)
     cut = cut if metric.amount else None

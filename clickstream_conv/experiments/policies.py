@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOBODY', 'EVERYONE', 'treat_positive', 'treat_top', 'treat_within', 'treat_by_value_per_cost', 'arm_scores',
-           'policy_values', 'Recommendation', 'fewest_buyers', 'recommend']
+           'policy_values', 'Recommendation', 'fewest_buyers', 'compared_policies', 'recommend']
 
 # %% ../../nbs/experiments/13_policies.ipynb #0f2a404c
 from dataclasses import dataclass
@@ -136,6 +136,17 @@ def _gain_in_words(row: pd.Series) -> str:
     return f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
 
 
+def compared_policies(
+    policies: dict,  # Name: (n,) whether each row is treated; those that may be followed
+    scores: tuple,  # From `arm_scores`, of the same rows
+    rows: EffectRows,  # That nothing was learned from
+) -> pd.DataFrame:  # As made by policy_values: the policies and everyone
+    "What policies are worth, beside treating everyone; the intervals hold for all that treat anybody together."
+    every = policies | {EVERYONE: np.ones(len(rows), bool)}
+    some = sum(bool(np.any(treat)) for treat in every.values())
+    return policy_values(every, scores, rows.visitors, comparisons=max(some, 1))
+
+# %% ../../nbs/experiments/13_policies.ipynb #7d8aed66
 def recommend(
     policies: dict,  # Name: (n,) whether each row is treated; those that may be followed
     scores: tuple,  # From `arm_scores`, of the same rows
@@ -144,7 +155,7 @@ def recommend(
     "The policy to follow: the best of those that are shown to earn, or nobody."
     asked = {name: treat for name, treat in policies.items() if np.any(treat)}
     asked[EVERYONE] = np.ones(len(rows), bool)
-    worth = policy_values(asked, scores, rows.visitors, comparisons=len(asked))
+    worth = compared_policies(policies, scores, rows).loc[[*asked]]
     good = _shown(worth, {name: fewest_buyers(treat, rows) for name, treat in asked.items()})
     best = str(worth.loc[good or [*asked], "gain"].idxmax())
     gain = _gain_in_words(worth.loc[best])

@@ -20,10 +20,15 @@ def order_model(
 ):  # Fitted; takes the learner's columns
     "What an order is worth, from the orders of both arms."
     bought = rows.table["converted"].to_numpy() == 1
-    X = learner.columns_.transform(rows.table[bought])
-    return outcome_model(seed).fit(X, rows.table["revenue"].to_numpy()[bought])
+    X, worth = learner.columns_.transform(rows.table[bought]), rows.table["revenue"][bought]
+    if worth.isna().any():
+        raise ValueError(
+            f"of {worth.isna().sum():,} of the {len(worth):,} sessions that bought, nobody knows what they paid;"
+            " leave them out: with_amounts(rows)"
+        )
+    return outcome_model(seed).fit(X, worth.to_numpy())
 
-
+# %% ../../nbs/experiments/11a_profit_effects.ipynb #dc70e575
 class ProfitLearner:
     "The effect on profit, from the effect on conversion and what orders are worth."
 

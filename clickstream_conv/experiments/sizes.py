@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAST_WEEK', 'MOST_DAYS', 'FEWEST_FRESH', 'as_if_exposed', 'Traffic', 'with_said', 'shop_traffic', 'units_after',
-           'days_for', 'unit_spread', 'bound_at', 'smallest_effect', 'units_for']
+           'days_for', 'why_untold', 'unit_spread', 'bound_at', 'smallest_effect', 'units_begun', 'units_for']
 
 # %% ../../nbs/experiments/07_sizes.ipynb #b5f15b6f
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ import polars as pl
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from .anytime import anytime_factor, spending_bounds
+from .anytime import anytime_factor, FEWEST_CONVERTED, spending_bounds
 from .arms import arm_of
-from .compare import arm_sample, experiment_metric, Sample
+from .compare import arm_sample, experiment_metric, FEWEST_UNITS, Sample
 from .covariates import ANSWERS, said_before
 from .exposures import Exposures, VISITOR
-from .plan import ANYTIME, Plan, PLANNED
+from .plan import ANYTIME, Plan, plan_of_arm, PLANNED
 from .units import DAY, unit_outcomes
 from ..scoring.scorer import Scorer
 from ..sources.source import Outcome
@@ -30,7 +30,7 @@ def as_if_exposed(
     plan: Plan,  # What is planned
     shown_after: int = 1,  # Events of a session after which the change would be shown
 ) -> Exposures:  # As if nothing were done to either arm
-    "An experiment in which nothing is done."
+    "An experiment in which nothing is done, and that is shown just after an event."
     who = "visitor" if plan.by == VISITOR else "session_id"
     there = events.filter(pl.col("step") == shown_after).sort("t", "session_id")
     if there.is_empty():
@@ -38,7 +38,7 @@ def as_if_exposed(
             f"no session of the log has {shown_after:,} events, after which the change would be shown"
         )
     first = there.group_by(pl.col(who).cast(pl.String).alias("_unit"), maintain_order=True).agg(
-        _exposed=pl.col("t").first()
+        _exposed=pl.col("t").first() + 1
     )
     arms = [arm_of(unit, plan.name, plan.shares) for unit in first["_unit"]]
     rows = first.select("_unit", _arm=pl.Series(arms, dtype=pl.String), _exposed="_exposed")
@@ -77,6 +77,11 @@ def shop_traffic(
     units = unit_outcomes(
         events, exposures, scorer.outcome if scorer else Outcome(), window=plan.window
     )
+    if units.is_empty():
+        raise ValueError(
+            f"no {plan.by} of the log was there {plan.window:g} days before its end, so that nobody has had the"
+            " window. Give a longer log, or a shorter window"
+        )
     day = (exposures.rows["_exposed"] - exposures.rows["_exposed"].min()) // DAY
     last = (events["t"].max() - exposures.rows["_exposed"].min()) // DAY
     by_day = np.bincount(day, minlength=last + 1)[: max(last, 1)]
@@ -91,10 +96,11 @@ LAST_WEEK = 7  # days whose mean new units the days after a log are taken to hav
 
 def units_after(
     traffic: Traffic,  # Of a log
-    days,  # Whole days; a number or an array
-) -> np.ndarray:  # Units that have come by then
-    "How many units come in so many days."
-    days = np.asarray(days, float)
+    days,  # Of the experiment so far; a number or an array
+    window: float | None = None,  # Days after its exposure that a unit must have had; None: none
+) -> np.ndarray:  # Units that have come by then, and have had their window
+    "How many units count after so many days."
+    days = np.maximum(np.asarray(days, float) - (window or 0), 0)
     known = np.concatenate([[0.0], traffic.by_day.cumsum()])
     later = traffic.by_day[-LAST_WEEK:].mean()
     within = np.interp(days, np.arange(len(known)), known)
@@ -107,10 +113,11 @@ MOST_DAYS = 3650  # beyond which an experiment is no experiment
 def days_for(
     traffic: Traffic,  # Of a log
     units: float,  # Wanted
+    window: float | None = None,  # Days after its exposure that a unit must have had; None: none
 ) -> float | None:  # Whole days; None: more than anybody waits
-    "How long it takes until so many units have come."
+    "How long it takes until so many units have come, and have had their window."
     days = np.arange(1, MOST_DAYS + 1)
-    enough = np.flatnonzero(units_after(traffic, days) >= units)
+    enough = np.flatnonzero(units_after(traffic, days, window) >= units)
     return float(days[enough[0]]) if len(enough) else None
 
 # %% ../../nbs/experiments/07_sizes.ipynb #4850dd90
@@ -133,20 +140,36 @@ def _taken(sample: Sample) -> float:
     return float(np.corrcoef(before, total)[0, 1] ** 2)
 
 
+def why_untold(
+    traffic: Traffic,  # Of a log
+    plan: Plan,  # What is planned
+    metric: str,  # What is compared
+) -> str:  # In words; empty: it can be planned
+    "Why nothing can be planned of a metric."
+    spec = experiment_metric(metric)
+    sample = arm_sample(spec, traffic.units, plan.cut)
+    total, over = sample.units["_total"], sample.units["_over"].sum()
+    if not sample.told:
+        bought = traffic.units.filter(pl.col("_orders") > 0).height
+        return f"of {sample.unknown:,} of the {bought:,} {plan.by}s that bought, the log does not say what they paid"
+    if over == 0 or total.n_unique() < 2:
+        few = "too few of them have a value, or all have the same"
+        return f"the {len(traffic.units):,} {plan.by}s of the log do not say it: {few}"
+    if not total.sum() > 0:
+        return "in the log it is not above 0, so that it has no relative change"
+    return ""
+
+# %% ../../nbs/experiments/07_sizes.ipynb #01f0b87f
 def unit_spread(
     traffic: Traffic,  # Of a log
     plan: Plan,  # What is planned
     metric: str,  # What is compared
 ) -> dict:  # value of a unit, spread (its standard deviation), narrower (share of variance a model takes), rests_on
     "How much units differ, all of them; what a model takes is seen on units that it has not learned from."
+    if why := why_untold(traffic, plan, metric):
+        raise ValueError(f"{metric} cannot be planned: {why}")
     spec = experiment_metric(metric)
-    sample = arm_sample(spec, traffic.units, plan.cut)
-    if sample.units["_over"].sum() == 0 or sample.units["_total"].n_unique() < 2:
-        raise ValueError(
-            f"the {len(traffic.units):,} {plan.by}s of the log say nothing of {metric}: too few of them have a value,"
-            " or all have the same"
-        )
-    value, spread = _spread(sample)
+    value, spread = _spread(arm_sample(spec, traffic.units, plan.cut))
     about = dict(value=value, spread=spread, narrower=0.0, rests_on=0)
     if not traffic.asked:
         return about
@@ -157,8 +180,8 @@ def unit_spread(
 
 # %% ../../nbs/experiments/07_sizes.ipynb #76f0eee1
 def bound_at(
-    plan: Plan,  # What is planned
-    units: float,  # Of all arms at the end
+    plan: Plan,  # Of one arm, as made by plan_of_arm
+    units: float,  # Of its two arms at the end
 ) -> float:  # Standard errors that an effect must be away from 0 at the end
     "How far an effect must be from 0 to be found at the end."
     if plan.stopping == ANYTIME:
@@ -173,10 +196,31 @@ def smallest_effect(
     spread: float,  # Standard deviation of a unit
     units: float,  # Of all arms at the end
 ) -> float:  # Absolute; found with the plan's power by then
-    "The smallest effect that so many units show."
-    arm = min(share for one, share in plan.shares.items() if one != plan.control)
-    se = spread * np.sqrt((1 / plan.shares[plan.control] + 1 / arm) / units)
-    return float((bound_at(plan, units) + norm.ppf(plan.power)) * se)
+    "The smallest effect that so many units show, of whichever arm."
+    control, found = plan.shares[plan.control], []
+    for arm in set(plan.shares) - {plan.control}:
+        share = plan.shares[arm]
+        se = spread * np.sqrt((1 / control + 1 / share) / units)
+        bound = bound_at(plan_of_arm(plan, arm), units * (control + share))
+        found.append((bound + norm.ppf(plan.power)) * se)
+    return float(max(found))
+
+# %% ../../nbs/experiments/07_sizes.ipynb #fdf9abf9
+def units_begun(
+    traffic: Traffic,  # Of a log
+    plan: Plan,  # What is planned
+) -> float:  # Of all arms
+    "From how many units on a difference is told at all."
+    least = float(FEWEST_UNITS)
+    if plan.stopping == ANYTIME:
+        converted = traffic.units["_conversion"].mean()
+        if not converted:
+            raise ValueError(
+                f"no {plan.by} of the log converts, and an interval at any time begins with {FEWEST_CONVERTED} in"
+                " each arm. Plan one that is read once"
+            )
+        least = FEWEST_CONVERTED / converted
+    return least / min(plan.shares.values())
 
 
 def units_for(
@@ -184,9 +228,14 @@ def units_for(
     spread: float,  # Standard deviation of a unit
     effect: float,  # Absolute, that is to be found
 ) -> float:  # Units of all arms
-    "How many units show an effect."
+    "How many units show an effect in every arm."
+    if not effect > 0:
+        raise ValueError(f"the effect that is to be found is {effect:g}; it must be above 0")
 
     def too_large(logarithm: float) -> float:
         return smallest_effect(plan, spread, np.exp(logarithm)) - effect
 
-    return float(np.ceil(np.exp(brentq(too_large, np.log(10), np.log(1e13)))))
+    few = many = np.log(FEWEST_UNITS / min(plan.shares.values()))
+    while too_large(many) > 0:
+        few, many = many, many + 3
+    return float(np.ceil(np.exp(brentq(too_large, few, many) if many > few else few)))

@@ -118,19 +118,19 @@ def plan_command(
     """
     from clickstream_conv.base.runs import refuse_run_folder
     from clickstream_conv.experiments.arms import typed_shares
-    from clickstream_conv.experiments.plan import Plan, save_plan
-    from clickstream_conv.experiments.planned import plan_experiment, sizes_words
+    from clickstream_conv.experiments.plan import Plan
+    from clickstream_conv.experiments.planned import plan_experiment, sizes_words, whose_plan
 
     stated = dict(by=by, metric=metric, effect=effect, stopping=stopping, control=control)
     stated |= dict(shares=typed_shares(shares)) if shares else {}
     stated |= dict(power=power, window=window, cut=cut)
     place = Path(out).expanduser().absolute()
     refuse_run_folder(place.parent, "experiment")
-    plan, figures = plan_experiment(run, Plan(name, **stated), shown_after, events, place.parent)
+    plan, figures = plan_experiment(run, Plan(name, **stated), shown_after, events, place)
     for line in figures["headline"]:
         say(line)
     say(sizes_words(figures).to_string())
-    say(f"the plan, of {plan.units:,} {plan.by}s: {save_plan(plan, place)}")
+    say(f"the plan, of {whose_plan(plan, shown_after)}: {place}")
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #1f176581
 _Exposures = Annotated[
