@@ -175,7 +175,7 @@ def _exposures(rows: pl.DataFrame, treated: np.ndarray) -> pl.DataFrame:
         {
             "session_id": rows["session_id"],
             "visitor_id": rows["visitor_id"],
-            "timestamp": rows["t"],
+            "timestamp": rows["t"] + 1,
             "arm": arms,
         }
     )
@@ -193,7 +193,7 @@ def simulate_experiment(
     shop: Shop | None = None,  # The demo shop if not given
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     # Events as `simulate` gives them; of the sessions at risk at the landmark `session_id`,
-    # `visitor_id`, `timestamp` of the landmark's event (microseconds UTC, as `t`) and `arm`
+    # `visitor_id`, `timestamp` just after the landmark's event (microseconds UTC, as `t`) and `arm`
     "A log of the demo shop in which a treatment is shown at random."
     _checked_experiment(landmark, share, by)
     shop, known = shop or make_shop(), known_treatment(treatment)

@@ -20,14 +20,14 @@ def seen_before(
     exposures: Exposures,  # Who was put in which arm, and when
 ) -> (
     pl.DataFrame
-):  # The events of each unit's visit that was going on, up to the exposure; with unit
+):  # The events of each unit's visit that was going on, before the exposure; with unit
     "What a model may know of each unit."
     who = "visitor" if exposures.by == VISITOR else "session_id"
     known = exposures.rows.select("_unit", "_exposed")
     own = events.with_columns(_unit=pl.col(who).cast(pl.String)).join(
         known, on="_unit", how="inner"
     )
-    seen = own.filter(pl.col("t") <= pl.col("_exposed")).sort(
+    seen = own.filter(pl.col("t") < pl.col("_exposed")).sort(
         "_unit", "t", "step", maintain_order=True
     )
     last = seen.group_by("_unit", maintain_order=True).agg(_last=pl.col("session_id").last())

@@ -21,6 +21,7 @@ from .covariates import ANSWERS, said_before
 from .exposures import Exposures, VISITOR
 from .plan import ANYTIME, Plan, PLANNED
 from .units import DAY, unit_outcomes
+from ..monitoring.observed import end_of_log
 from ..scoring.scorer import Scorer
 from ..sources.source import Outcome
 
@@ -30,7 +31,7 @@ def as_if_exposed(
     plan: Plan,  # What is planned
     shown_after: int = 1,  # Events of a session after which the change would be shown
 ) -> Exposures:  # As if nothing were done to either arm
-    "An experiment in which nothing is done."
+    "An experiment in which nothing is done, and that is shown just after an event."
     who = "visitor" if plan.by == VISITOR else "session_id"
     there = events.filter(pl.col("step") == shown_after).sort("t", "session_id")
     if there.is_empty():
@@ -38,7 +39,7 @@ def as_if_exposed(
             f"no session of the log has {shown_after:,} events, after which the change would be shown"
         )
     first = there.group_by(pl.col(who).cast(pl.String).alias("_unit"), maintain_order=True).agg(
-        _exposed=pl.col("t").first()
+        _exposed=pl.col("t").first() + 1
     )
     arms = [arm_of(unit, plan.name, plan.shares) for unit in first["_unit"]]
     rows = first.select("_unit", _arm=pl.Series(arms, dtype=pl.String), _exposed="_exposed")
@@ -72,7 +73,9 @@ def shop_traffic(
     shown_after: int = 1,  # Events of a session after which the change would be shown
     scorer: Scorer | None = None,  # Of a run; None: no covariate
 ) -> Traffic:
-    "The traffic of a log, as an experiment would meet it."
+    "The traffic of a log, as an experiment would meet it; a few sessions of far other times are none of it."
+    end = end_of_log(events, scorer.card.time_zone if scorer else "UTC")
+    events = events.filter(pl.col("t") <= end)
     exposures = as_if_exposed(events, plan, shown_after)
     units = unit_outcomes(
         events, exposures, scorer.outcome if scorer else Outcome(), window=plan.window
