@@ -19,20 +19,26 @@ from clickstream_conv.experiments.exposures import read_exposures
 from clickstream_conv.experiments.kept import read_experiment
 from clickstream_conv.experiments.looks import (
     look_moments,
-    planned_bounds,
     slices_differ,
     USUAL_UNITS,
     with_anytime,
 )
 from clickstream_conv.experiments.plan import load_plan, Plan, save_plan
 from clickstream_conv.experiments.planned import plan_figures
-from clickstream_conv.experiments.read import decided, Experiment, experiment_figures, guarded, OPEN
+from clickstream_conv.experiments.read import Experiment, experiment_figures, plan_of_arm
 from clickstream_conv.experiments.sizes import (
     as_if_exposed,
     days_for,
     shop_traffic,
     Traffic,
     units_for,
+)
+from clickstream_conv.experiments.stopping import (
+    decided,
+    guarded,
+    OPEN,
+    planned_looks,
+    ruled,
 )
 from clickstream_conv.experiments.told import experiment_sentences
 from clickstream_conv.experiments.units import DAY, unit_outcomes, within_log
@@ -123,7 +129,7 @@ def test_only_what_comes_after_the_first_exposure_counts():
     units = unit_outcomes(events, arms).sort("_unit")
     assert units["_revenue"].to_list() == [8.0, 0.0, 0.0]
     assert units["_orders"].to_list() == [2, 0, 0]
-    assert units["_sessions"].to_list() == [2, 0, 0]
+    assert units["_sessions"].to_list() == [2, 1, 0]
     early = unit_outcomes(events, arms, until=20).sort("_unit")
     assert early["_revenue"].to_list() == [7.0, 0.0]
 
@@ -270,16 +276,25 @@ def test_looks_that_cannot_be(looks):
         spending_bounds(looks)
 
 
-def test_bounds_stand_at_the_first_evenings_that_were_planned():
-    rows = [dict(units=n, units_control=n) for n in (5, 12, 30, 49, 52)]
-    bounds = planned_bounds(rows, Plan("x", stopping="planned", units=100, looks=2))
-    assert [bound is not None for bound in bounds] == [False, False, True, False, True]
-    assert bounds[2] == pytest.approx(spending_bounds([0.6, 1.0])[0])
+def test_planned_looks_stand_where_so_many_had_had_their_days():
+    "To the very unit, of all arms together: what comes later moves no look that was taken."
+    ready = pl.Series([10 * n for n in range(1, 101)])
+    plan = Plan("x", stopping="planned", units=100, looks=4)
+    early, late = planned_looks(ready, plan, 555), planned_looks(ready, plan, 2_000)
+    assert list(early) == [250, 500] and list(late) == [250, 500, 750, 1_000]
+    assert early == {t: late[t] for t in early}
+    assert list(late.values()) == pytest.approx(spending_bounds([0.25, 0.5, 0.75, 1.0]))
+    assert planned_looks(ready, plan, 240) == {}
+    assert planned_looks(ready, Plan("x", units=100), 2_000) == {}
 
 
-def test_looks_end_with_the_log():
-    assert look_moments(0, 200 * DAY, most=10)[-1] == 200 * DAY
-    assert len(look_moments(0, 200 * DAY, most=10)) == 10
+def test_looks_end_with_the_log_and_stay_where_they_were():
+    assert look_moments(0, 200 * DAY)[-1] == 200 * DAY
+    days = [59, 60, 66, 67, 90, 200, 400]
+    for short, long in zip(days, days[1:]):
+        one, other = (look_moments(0, day * DAY + 5) for day in (short, long))
+        assert set(one[:-1]) < set(other)
+    assert len(look_moments(0, 400 * DAY)) < 120
 
 
 def test_slices_without_a_standard_error_say_nothing():
@@ -348,7 +363,9 @@ def test_a_guardrail_needs_to_be_shown():
         row = dict(
             metric="revenue", relative=(low + high) / 2, relative_low=low, relative_high=high
         )
-        return guarded([row], Plan("x", stopping="once"))[0]["what"]
+        row |= dict(units=9, units_control=9, effect=0.0, effect_low=-1.0, effect_high=1.0)
+        once = Plan("x", stopping="once")
+        return guarded([row | ruled(row, once)], once)[0]["what"]
 
     assert of(-0.02, 0.10) == "kept"
     assert of(-0.20, 0.10) == "not known yet"
@@ -358,11 +375,13 @@ def test_a_guardrail_needs_to_be_shown():
 def test_a_guardrail_follows_the_rule_of_the_plan():
     "An interval that is twice as wide at every look together takes the relative one along."
     row = dict(metric="revenue", relative=0.1, relative_low=-0.02, relative_high=0.3)
-    row |= dict(effect_low=-1.0, effect_high=3.0, anytime_low=-3.0, anytime_high=5.0)
-    found = guarded([row], Plan("x"))[0]
+    row |= dict(effect=1.0, effect_low=-1.0, effect_high=3.0, anytime_low=-3.0, anytime_high=5.0)
+    row |= dict(units=9, units_control=9)
+    found = guarded([row | ruled(row, Plan("x"))], Plan("x"))[0]
     assert (found["relative_low"], found["relative_high"]) == pytest.approx((-0.14, 0.5))
     assert found["what"] == "not known yet"
-    assert guarded([row | dict(anytime_low=None)], Plan("x"))[0]["relative_low"] is None
+    early = row | dict(anytime_low=None, anytime_high=None)
+    assert guarded([early | ruled(early, Plan("x"))], Plan("x"))[0]["relative_low"] is None
 
 
 def test_a_plan_does_not_depend_on_the_name_of_its_experiment():
@@ -445,10 +464,12 @@ def test_of_three_arms_each_is_planned_with_its_share_and_error():
     buys = [(name, name, 5_000, "purchase", 1.0) for name in list(who)[:9]]
     events = bought(*buys, ("v0", "w", 0, "view", None))
     of = Experiment(events, read_exposures(exposed(**who)), plan)
-    each = of.each("a")
+    each = plan_of_arm(of, "a")
     assert (each.units, each.alpha) == (750, 0.025)
-    bounds = [look["bound"] for look in experiment_figures(of)["arms"][0]["looks"]]
-    assert bounds[-1] is not None
+    for arm in experiment_figures(of)["arms"]:
+        looks = [(look["t"], look["bound"]) for look in arm["looks"] if look["bound"] is not None]
+        assert [t for t, _ in looks] == [499, 999]
+        assert [bound for _, bound in looks] == pytest.approx(spending_bounds([0.5, 1.0], 0.025))
 
 
 def test_planned_looks_need_a_number_of_units():
@@ -461,8 +482,8 @@ def test_planned_looks_need_a_number_of_units():
 def test_one_look_before_the_planned_end_decides_nothing():
     plan = Plan("x", stopping="once", units=1_000)
     row = dict(t=5, units=100, units_control=100, effect=1.0, effect_low=0.5, effect_high=1.5)
-    assert decided([row], plan, 0.001)["what"] == OPEN
-    assert decided([row | dict(units=500, units_control=500)], plan, 0.001)["what"] == "better"
+    assert decided([row], plan, 0.001, ended=False)["what"] == OPEN
+    assert decided([row], plan, 0.001, ended=True)["what"] == "better"
 
 
 @pytest.fixture(scope="module")
@@ -562,7 +583,7 @@ def test_one_arm_is_looked_at():
 
 def test_it_is_asked_where_most_were_shown_it():
     rows = [(who, f"s{who}", t, "view", None) for who in "abc" for t in (1, 2, 3)]
-    arms = read_exposures(exposed(a=(2, "control"), b=(2, "x"), c=(3, "x")))
+    arms = read_exposures(exposed(a=(3, "control"), b=(3, "x"), c=(4, "x")))
     shown, count, others = shown_at(bought(*rows), arms)
     assert (count, others) == (2, 1)
     assert shown["session_id"].to_list() == ["sa", "sb"]
