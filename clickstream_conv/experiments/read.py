@@ -276,9 +276,8 @@ def experiment_figures(
     "An experiment, read."
     units, control = of.units(), of.exposures.control
     if len(units) == 0:
-        raise ValueError(
-            f"no {of.plan.by} was exposed {of.plan.window:g} days before the end of the log; wait"
-        )
+        ago = f"{of.plan.window:g} days before" if of.plan.window else "before"
+        raise ValueError(f"no {of.plan.by} was exposed {ago} the end of the log; wait")
     if of.plan.stopping == PLANNED and not of.plan.units:
         raise ValueError(
             "the plan has looks and no number of units, so that nobody knows when they are: give units in the plan"
