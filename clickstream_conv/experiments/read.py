@@ -82,8 +82,9 @@ class Experiment:
         "What each unit came to by a moment."
         until = self.last if until is None else until
         found = sums_by_unit(self.after, self.exposures, self.last, until, self.plan.window)
-        use = self.said is not None and self.balance["sound"]
-        return with_said(found, self.said) if use else found
+        if self.said is None or not self.balance["sound"]:
+            return found
+        return with_said(found, self.said)
 
 # %% ../../nbs/experiments/09_read.ipynb #1e1d5ced
 def plan_of_arm(
@@ -257,9 +258,15 @@ def _sound(of: Experiment) -> dict:
             f"the experiment's log has the arms {came}; the plan has {meant}. Give the plan of this one"
         )
     ratio = sample_ratio(of.exposures.counts, shares) if of.stated else NOT_STATED
-    counts, unknown = of.exposures.counts, unknown_units(of.events, of.exposures)
-    found = dict(counts=counts, ratio=ratio, unknown=unknown, balance=of.balance)
-    return found | dict(absence=absence_differs(counts, unknown, of.exposures.control))
+    counts = of.exposures.counts
+    unknown = unknown_units(of.events, of.exposures)
+    return dict(
+        counts=counts,
+        ratio=ratio,
+        unknown=unknown,
+        balance=of.balance,
+        absence=absence_differs(counts, unknown, of.exposures.control),
+    )
 
 
 def _days_alone(exposed: pl.Series, zone: str) -> bool:
@@ -276,7 +283,9 @@ def experiment_figures(
     "An experiment, read."
     units, control = of.units(), of.exposures.control
     if len(units) == 0:
-        ago = f"{of.plan.window:g} days before" if of.plan.window else "before"
+        ago = "before"
+        if of.plan.window:
+            ago = f"{of.plan.window:g} days before"
         raise ValueError(f"no {of.plan.by} was exposed {ago} the end of the log; wait")
     if of.plan.stopping == PLANNED and not of.plan.units:
         raise ValueError(
