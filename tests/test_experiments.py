@@ -797,7 +797,7 @@ def compared(control, treatment) -> dict:
     rows = dict(_arm=["control"] * len(control) + ["treatment"] * len(treatment))
     rows |= dict(_revenue=[*control, *treatment], _conversion=1)
     return arms_compared(
-        arm_sample(EXPERIMENT_METRICS["revenue"], pl.DataFrame(rows)), "control", "treatment"
+        arm_sample(EXPERIMENT_METRICS["revenue"], pl.from_dict(rows)), "control", "treatment"
     )
 
 
