@@ -1,7 +1,10 @@
 """Experiments: arms, exposures, units, differences, intervals that hold at every look, plans, reading."""
 
 import json
+import re
 from dataclasses import replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -15,20 +18,27 @@ from clickstream_conv.demo.treatment import no_effect, simulate_experiment, Trea
 from clickstream_conv.experiments import whom
 from clickstream_conv.experiments.anytime import anytime_factor, spending_bounds
 from clickstream_conv.experiments.arms import arm_of, sample_ratio, typed_shares
+from clickstream_conv.experiments.balance import SEEN
 from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
 from clickstream_conv.experiments.covariates import said_before, seen_before
 from clickstream_conv.experiments.exposures import read_exposures
 from clickstream_conv.experiments.kept import read_experiment
 from clickstream_conv.experiments.looks import (
     look_moments,
-    planned_bounds,
     slices_differ,
     USUAL_UNITS,
     with_anytime,
 )
+from clickstream_conv.experiments.pictures import (
+    looks_table,
+    metrics_of_arms,
+    metrics_words,
+    plot_looks,
+    plot_metrics,
+)
 from clickstream_conv.experiments.plan import load_plan, Plan, plan_of_arm, save_plan
 from clickstream_conv.experiments.planned import plan_experiment, plan_figures, units_planned
-from clickstream_conv.experiments.read import decided, Experiment, experiment_figures, guarded, OPEN
+from clickstream_conv.experiments.read import Experiment, experiment_figures
 from clickstream_conv.experiments.sizes import (
     as_if_exposed,
     days_for,
@@ -39,6 +49,15 @@ from clickstream_conv.experiments.sizes import (
     units_after,
     units_begun,
     units_for,
+)
+from clickstream_conv.experiments.stopping import (
+    BROKEN,
+    decided,
+    guarded,
+    is_sure,
+    OPEN,
+    planned_looks,
+    ruled,
 )
 from clickstream_conv.experiments.told import experiment_sentences
 from clickstream_conv.experiments.units import DAY, unit_outcomes, within_log
@@ -135,7 +154,7 @@ def test_only_what_comes_after_the_first_exposure_counts():
     units = unit_outcomes(events, arms).sort("_unit")
     assert units["_revenue"].to_list() == [8.0, 0.0, 0.0]
     assert units["_orders"].to_list() == [2, 0, 0]
-    assert units["_sessions"].to_list() == [2, 0, 0]
+    assert units["_sessions"].to_list() == [2, 1, 0]
     early = unit_outcomes(events, arms, until=20).sort("_unit")
     assert early["_revenue"].to_list() == [7.0, 0.0]
 
@@ -282,16 +301,25 @@ def test_looks_that_cannot_be(looks):
         spending_bounds(looks)
 
 
-def test_bounds_stand_at_the_first_evenings_that_were_planned():
-    rows = [dict(units=n, units_control=n) for n in (5, 12, 30, 49, 52)]
-    bounds = planned_bounds(rows, Plan("x", stopping="planned", units=100, looks=2))
-    assert [bound is not None for bound in bounds] == [False, False, True, False, True]
-    assert bounds[2] == pytest.approx(spending_bounds([0.6, 1.0])[0])
+def test_planned_looks_stand_where_so_many_had_had_their_days():
+    "To the very unit, of all arms together: what comes later moves no look that was taken."
+    ready = pl.Series([10 * n for n in range(1, 101)])
+    plan = Plan("x", stopping="planned", units=100, looks=4)
+    early, late = planned_looks(ready, plan, 555), planned_looks(ready, plan, 2_000)
+    assert list(early) == [250, 500] and list(late) == [250, 500, 750, 1_000]
+    assert early == {t: late[t] for t in early}
+    assert list(late.values()) == pytest.approx(spending_bounds([0.25, 0.5, 0.75, 1.0]))
+    assert planned_looks(ready, plan, 240) == {}
+    assert planned_looks(ready, Plan("x", units=100), 2_000) == {}
 
 
-def test_looks_end_with_the_log():
-    assert look_moments(0, 200 * DAY, most=10)[-1] == 200 * DAY
-    assert len(look_moments(0, 200 * DAY, most=10)) == 10
+def test_looks_end_with_the_log_and_stay_where_they_were():
+    assert look_moments(0, 200 * DAY)[-1] == 200 * DAY
+    days = [59, 60, 66, 67, 90, 200, 400]
+    for short, long in zip(days, days[1:]):
+        one, other = (look_moments(0, day * DAY + 5) for day in (short, long))
+        assert set(one[:-1]) < set(other)
+    assert len(look_moments(0, 400 * DAY)) < 120
 
 
 def test_slices_without_a_standard_error_say_nothing():
@@ -364,9 +392,8 @@ def test_sizes_are_those_of_the_formula_and_of_tea_tasting():
 def test_several_arms_are_planned_as_each_is_read(stopping):
     "Each comparison has its part of the error; the experiment is as long as the arm that takes longest."
     plan = Plan("x", shares=dict(control=0.5, a=0.3, b=0.2), stopping=stopping, units=10_000)
-    who = {f"v{n}": (n, "cab"[n % 3].replace("c", "control")) for n in range(9)}
-    read = Experiment(bought(("v0", "s", 0, "view", None)), read_exposures(exposed(**who)), plan)
-    assert [read.each(arm) for arm in "ab"] == [plan_of_arm(plan, arm) for arm in "ab"]
+    each = [plan_of_arm(plan, arm) for arm in "ab"]
+    assert [(one.alpha, one.units) for one in each] == [(0.025, 8_000), (0.025, 7_000)]
     alpha, looks = 0.05 / 2, np.arange(1, 6) / 5
     bound = {
         "once": stats.norm.isf(alpha / 2),
@@ -470,7 +497,9 @@ def test_a_guardrail_needs_to_be_shown():
         row = dict(
             metric="revenue", relative=(low + high) / 2, relative_low=low, relative_high=high
         )
-        return guarded([row], Plan("x", stopping="once"))[0]["what"]
+        row |= dict(units=9, units_control=9, effect=0.0, effect_low=-1.0, effect_high=1.0)
+        once = Plan("x", stopping="once")
+        return guarded([row | ruled(row, once)], once)[0]["what"]
 
     assert of(-0.02, 0.10) == "kept"
     assert of(-0.20, 0.10) == "not known yet"
@@ -480,11 +509,13 @@ def test_a_guardrail_needs_to_be_shown():
 def test_a_guardrail_follows_the_rule_of_the_plan():
     "An interval that is twice as wide at every look together takes the relative one along."
     row = dict(metric="revenue", relative=0.1, relative_low=-0.02, relative_high=0.3)
-    row |= dict(effect_low=-1.0, effect_high=3.0, anytime_low=-3.0, anytime_high=5.0)
-    found = guarded([row], Plan("x"))[0]
+    row |= dict(effect=1.0, effect_low=-1.0, effect_high=3.0, anytime_low=-3.0, anytime_high=5.0)
+    row |= dict(units=9, units_control=9)
+    found = guarded([row | ruled(row, Plan("x"))], Plan("x"))[0]
     assert (found["relative_low"], found["relative_high"]) == pytest.approx((-0.14, 0.5))
     assert found["what"] == "not known yet"
-    assert guarded([row | dict(anytime_low=None)], Plan("x"))[0]["relative_low"] is None
+    early = row | dict(anytime_low=None, anytime_high=None)
+    assert guarded([early | ruled(early, Plan("x"))], Plan("x"))[0]["relative_low"] is None
 
 
 def test_a_plan_does_not_depend_on_the_name_of_its_experiment():
@@ -570,10 +601,12 @@ def test_of_three_arms_each_is_planned_with_its_share_and_error():
     buys = [(name, name, 5_000, "purchase", 1.0) for name in list(who)[:9]]
     events = bought(*buys, ("v0", "w", 0, "view", None))
     of = Experiment(events, read_exposures(exposed(**who)), plan)
-    each = of.each("a")
+    each = plan_of_arm(plan, "a")
     assert (each.units, each.alpha) == (750, 0.025)
-    bounds = [look["bound"] for look in experiment_figures(of)["arms"][0]["looks"]]
-    assert bounds[-1] is not None
+    for arm in experiment_figures(of)["arms"]:
+        looks = [(look["t"], look["bound"]) for look in arm["looks"] if look["bound"] is not None]
+        assert [t for t, _ in looks] == [499, 999]
+        assert [bound for _, bound in looks] == pytest.approx(spending_bounds([0.5, 1.0], 0.025))
 
 
 def test_planned_looks_need_a_number_of_units():
@@ -586,8 +619,360 @@ def test_planned_looks_need_a_number_of_units():
 def test_one_look_before_the_planned_end_decides_nothing():
     plan = Plan("x", stopping="once", units=1_000)
     row = dict(t=5, units=100, units_control=100, effect=1.0, effect_low=0.5, effect_high=1.5)
-    assert decided([row], plan, 0.001)["what"] == OPEN
-    assert decided([row | dict(units=500, units_control=500)], plan, 0.001)["what"] == "better"
+    assert decided([row], plan, 0.001, ended=False)["what"] == OPEN
+    assert decided([row], plan, 0.001, ended=True)["what"] == "better"
+
+
+def dealt(arm, converts, exposed_at=None, by="session", price=10.0, **columns) -> tuple:
+    "Events and exposures of sessions that saw a page, were exposed an hour later and perhaps bought after a minute."
+    n = len(arm)
+    exposed_at = np.arange(n) * 600_000_000 if exposed_at is None else np.asarray(exposed_at)
+    names = [f"s{number:05}" for number in range(n)]
+    about = dict(session_id=names, visitor=[f"v{name}" for name in names], **columns)
+    before = pl.DataFrame(about | dict(t=exposed_at - 3_600_000_000, step=1, event="view"))
+    after = pl.DataFrame(about | dict(t=exposed_at + 60_000_000, step=2, event="purchase"))
+    after = after.filter(pl.Series(np.asarray(converts, bool)))
+    last = before.tail(1).with_columns(  # of somebody else, so that the log goes on to the end
+        t=pl.col("t") + 7_200_000_000, session_id=pl.lit("z"), visitor=pl.lit("vz")
+    )
+    events = pl.concat([before, after, last]).with_columns(
+        price=pl.when(pl.col("event") == "purchase").then(pl.lit(price, pl.Float64)),
+        quantity=pl.lit(1, pl.Int64),
+        step=pl.col("step").cast(pl.Int64),
+    )
+    who = "session_id" if by == "session" else "visitor_id"
+    ids = about["session_id" if by == "session" else "visitor"]
+    log = pl.DataFrame({who: ids, "timestamp": exposed_at, "arm": list(arm)})
+    return events.sort("t"), read_exposures(log, by=by)
+
+
+ENDS = re.compile(r" to [+-]")  # of an interval
+
+
+def halves(n: int) -> np.ndarray:
+    "Arms in turn."
+    return np.where(np.arange(n) % 2 == 0, "control", "treatment")
+
+
+def worded(of: Experiment) -> list:
+    "An experiment in words."
+    return [sentence.text for sentence in experiment_sentences(experiment_figures(of))]
+
+
+def drawn_figures(of: Experiment) -> dict:
+    "Figures that pictures are drawn of."
+    figures = experiment_figures(of)
+    return figures | dict(headline=[one.text for one in experiment_sentences(figures)])
+
+
+def test_before_enough_have_converted_nothing_is_known_anywhere():
+    arm = halves(200)
+    events, arms = dealt(arm, np.arange(200) % 5 == 0)
+    figures = drawn_figures(Experiment(events, arms, Plan("x", by="session", units=1_000)))
+    guard = next(text for text in figures["headline"] if "guardrail" in text)
+    assert "not known yet" in guard and not ENDS.search(guard)
+    table = metrics_of_arms(figures)
+    assert table[["relative_low", "relative_high"]].isna().all(axis=None)
+    assert not table["sure"].any()
+    assert not ENDS.search(plot_metrics(figures).alt)
+    assert plot_looks(figures).alt.startswith("Treatment is not shown")
+    words = metrics_words(figures).loc["conversion", "the difference, at every look"]
+    assert not ENDS.search(words)
+
+
+def test_what_comes_at_the_very_moment_is_an_outcome_and_nothing_that_was_known():
+    events = bought(
+        ("a", "s1", 5, "view", None),
+        ("a", "s1", 10, "purchase", 7.0),
+        ("b", "s2", 5, "view", None),
+        ("b", "s2", 12, "view", None),
+    )
+    arms = read_exposures(exposed(a=(10, "control"), b=(10, "treatment")))
+    assert unit_outcomes(events, arms).sort("_unit")["_revenue"].to_list() == [7.0, 0.0]
+    assert seen_before(events, arms)["event"].to_list() == ["view", "view"]
+
+
+def said_of(arms, values) -> pl.DataFrame:
+    "What a model might have said of each unit."
+    units = arms.rows["_unit"]
+    return pl.DataFrame(
+        dict(_unit=units, probability=values, revenue=None, _learned=False),
+        schema_overrides=dict(revenue=pl.Float64),
+    )
+
+
+def test_what_was_known_before_is_not_used_where_it_knows_the_arm():
+    rng = np.random.default_rng(1)
+    arm, known = halves(1_000), rng.random(1_000)
+    events, arms = dealt(arm, rng.random(1_000) < known / 2)
+    plan = Plan("x", by="session", units=1_000)
+    sound = Experiment(events, arms, plan, said=said_of(arms, known))
+    figures = experiment_figures(sound)
+    assert figures["balance"]["sound"]
+    assert figures["arms"][0]["metrics"][0]["narrower"] > 0.05
+    told = np.where(arm == "treatment", known * 1.3, known)
+    figures = experiment_figures(Experiment(events, arms, plan, said=said_of(arms, told)))
+    row = figures["arms"][0]["metrics"][0]
+    plain = stats.ttest_ind(known[arm == "treatment"] * 1.3, known[arm != "treatment"]).pvalue
+    assert figures["balance"]["p"] == pytest.approx(2 * plain, rel=0.01)
+    assert row["covariate"] == "" and row["effect"] == row["plain_effect"]
+    said = next(one for one in experiment_sentences(figures) if one.code == "experiment.balance")
+    assert "the probability that the model says" in said.text and "not used" in said.text
+
+
+def test_events_of_one_arm_alone_before_the_exposure_are_seen():
+    arm = halves(400)
+    events, arms = dealt(arm, np.arange(400) % 4 == 0)
+    banner = events.filter(pl.col("event") == "view", pl.col("session_id").str.contains("[13579]$"))
+    more = pl.concat([events, banner.with_columns(t=pl.col("t") + 5, step=pl.lit(1, pl.Int64))])
+    plan = Plan("x", by="session", units=400)
+    assert experiment_figures(Experiment(events, arms, plan))["balance"]["sound"]
+    balance = experiment_figures(Experiment(more, arms, plan))["balance"]
+    assert balance == dict(sound=False, p=0.0, what=SEEN, arm="treatment")
+
+
+def test_the_end_is_judged_by_all_units_that_had_their_days():
+    arm, t = halves(1_000), np.arange(1_000) * DAY // 50  # twenty days
+    events, arms = dealt(arm, np.arange(1_000) % 10 < 2, t)
+    plan = Plan("x", by="session", units=1_000, window=7.0, stopping="once")
+    early = worded(Experiment(events, arms, plan, end=20 * DAY))
+    assert early[-1].startswith("wait for the window: 1,000 of 1,000 sessions")
+    assert "651 have had their 7 days" in early[-1]
+    assert "read once, at its end" in early[0]
+    late = Experiment(events, arms, plan, end=int(t.max()) + 7 * DAY)
+    assert worded(late)[-1].startswith("stop: 1,000 of 1,000")
+    more = Experiment(events, arms, Plan("x", by="session", units=1_200, window=7.0))
+    assert worded(more)[-1].startswith("go on: 1,000 of 1,200")
+
+
+def test_no_arm_ends_before_the_others():
+    arm = np.array(["control"] * 480 + ["a"] * 280 + ["b"] * 140)
+    events, arms = dealt(arm, (arm == "a") | (np.arange(900) % 9 == 0))
+    plan = Plan("x", by="session", shares=dict(control=0.5, a=0.25, b=0.25), stopping="once")
+    for units, what in ((1_000, OPEN), (900, "better")):
+        of = Experiment(events, arms, replace(plan, units=units), stated=False)
+        assert experiment_figures(of)["arms"][0]["decision"]["what"] == what
+
+
+def test_a_few_wrong_times_do_not_make_a_log_longer(shop):
+    scorer, events, arms, _ = shop
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    one = own.filter(pl.col("session_id") == own["session_id"][0])
+    stray = one.with_columns(
+        t=pl.col("t") + 700 * DAY, session_id=pl.lit("stray"), visitor=pl.lit("stray")
+    )
+    plan = Plan("x", by="session", window=7.0, units=3_000)
+    whole = pl.concat([own, stray])
+    found, wanted = (read_experiment(scorer, log, arms, plan) for log in (whole, own))
+    assert found["last"] == wanted["last"] == own["t"].max()
+    assert found["units"] == wanted["units"] < len(arms)
+    traffic = shop_traffic(whole, plan).by_day
+    assert len(traffic) == len(shop_traffic(own, plan).by_day) < 30
+
+
+def test_small_arms_are_as_large_as_they_were_meant_to_be():
+    "By dividing at random, beside the exact probability of as many or more, and of none."
+    shares = dict(control=0.98, treatment=0.02)
+    exact = stats.binom.sf(7, 200, 0.02) + stats.binom.cdf(0, 200, 0.02)
+    assert sample_ratio(dict(control=192, treatment=8), shares)["p"] == pytest.approx(
+        exact, abs=0.005
+    )
+    assert not sample_ratio(dict(control=185, treatment=15), shares)["sound"]
+    assert sample_ratio(dict(control=9, treatment=0), EVEN)["p"] is None
+    assert not sample_ratio(dict(control=0, treatment=12), EVEN | {})["sound"]
+
+
+def test_too_few_to_tell_is_said():
+    events, arms = dealt(halves(6), [1, 0, 0, 1, 0, 0])
+    said = worded(Experiment(events, arms, Plan("x", by="session")))
+    assert any("too few came to tell" in text for text in said)
+
+
+def test_units_in_no_row_are_compared_between_the_arms():
+    arm = halves(1_000)
+    events, arms = dealt(arm, np.arange(1_000) % 7 == 0)
+    lost = [f"s{number:05}" for number in range(1, 1_000, 8)]
+    few = events.filter(~pl.col("session_id").is_in(lost))
+    of = Experiment(few, arms, Plan("x", by="session"))
+    found = experiment_figures(of)["absence"]
+    exact = stats.fisher_exact([[0, 500], [125, 375]])[1]
+    assert found == dict(sound=False, p=pytest.approx(exact), arm="treatment")
+    assert any("0 of control and 125 of treatment" in text for text in worded(of))
+    assert experiment_figures(Experiment(events, arms, of.plan))["absence"]["sound"]
+
+
+def test_nothing_wears_off_where_the_first_had_longer_to_buy():
+    rng = np.random.default_rng(0)
+    arm, t = halves(2_000), np.arange(2_000) * DAY // 100
+    for by, window, told in (
+        ("visitor", None, False),
+        ("visitor", 1.0, True),
+        ("session", None, True),
+    ):
+        events, arms = dealt(arm, rng.random(2_000) < 0.2, t, by)
+        of = Experiment(events, arms, Plan("x", by=by, window=window, units=2_000))
+        by_day = experiment_figures(of)["arms"][0]["by_day"]
+        assert (by_day["p"] is not None) == told and bool(by_day["days"]) == told
+
+
+@pytest.mark.parametrize("slope, word", [(-1, "wears off"), (1, "grows")])
+def test_which_way_an_effect_goes(slope, word):
+    rng, n = np.random.default_rng(0), 6_000
+    arm, t = halves(n), np.arange(n) * DAY // 600  # ten days
+    share = np.arange(n) / n
+    lift = 0.5 * (share if slope > 0 else 1 - share)
+    events, arms = dealt(arm, rng.random(n) < 0.1 + lift * (arm == "treatment"), t)
+    of = Experiment(events, arms, Plan("x", by="session", units=n))
+    assert np.sign(experiment_figures(of)["arms"][0]["by_day"]["slope"]) == slope
+    assert sum(f"its effect {word} with the day" in text for text in worded(of)) == 1
+
+
+@pytest.mark.parametrize("stopping", ["planned", "once"])
+def test_before_a_plan_allows_it_nothing_is_sure(stopping):
+    "However large a difference is: pictures, tables and guardrails wait as the decision does."
+    arm = halves(400)
+    events, arms = dealt(arm, (arm == "control") | (np.arange(400) % 8 == 1))
+    plan = Plan("x", by="session", stopping=stopping, units=2_000, looks=4)
+    figures = drawn_figures(Experiment(events, arms, plan))
+    own = figures["arms"][0]
+    assert own["decision"]["what"] == OPEN
+    assert [one["what"] for one in own["guardrails"]] == ["not known yet"]
+    assert not any(is_sure(row, figures["plan"]) for row in own["metrics"])
+    assert plot_metrics(figures).alt.startswith("Nothing is shown to have changed")
+    assert not ENDS.search(figures["headline"][0])
+    assert plot_looks(figures).alt
+    assert looks_table(figures)["ruled_low"].isna().all()
+    done = experiment_figures(Experiment(events, arms, replace(plan, units=400)))
+    assert done["arms"][0]["decision"]["what"] == "worse"
+    assert done["arms"][0]["guardrails"][0]["what"] == BROKEN
+    row = done["arms"][0]["metrics"][0]
+    assert is_sure(row, done["plan"])
+    there = looks_table(done).dropna(subset="ruled_low")
+    assert np.isclose(there["ruled_low"], row["ruled_effect_low"]).any()
+
+
+def test_a_planned_decision_is_of_its_look_and_stays():
+    "What comes after the look turns the difference around, and is no part of it."
+    arm = halves(1_000)
+    first = np.arange(1_000) < 500
+    rare = np.arange(1_000) % 20 < 2
+    t = np.arange(1_000) * 120_000_000
+    events, arms = dealt(arm, rare | (first == (arm == "treatment")), t)
+    plan = Plan("x", by="session", stopping="planned", units=1_000, looks=2)
+    for end in map(int, (t[499], t[700], t[999] + DAY)):
+        of = Experiment(events.filter(pl.col("t") <= end), arms, plan, end=end)
+        figures = drawn_figures(of)
+        own = figures["arms"][0]
+        look = next(row for row in own["looks"] if row["bound"] is not None)
+        assert own["decision"]["what"] == "better"
+        assert own["decision"]["at"] == own["metrics"][0]["ruled_at"] == look["t"]
+        row = own["metrics"][0]
+        assert row["ruled_effect"] == look["effect"]
+        half = spending_bounds([0.5, 1.0])[0] * look["se"]
+        assert row["ruled_effect_high"] - row["ruled_effect"] == pytest.approx(half)
+        table = looks_table(figures)
+        there = table.dropna(subset="ruled_low")
+        assert there["ruled_low"].iloc[0] == pytest.approx(look["effect"] - half)
+
+
+def test_days_alone_are_those_of_the_logs_zone():
+    midnight = int(datetime(2026, 6, 1, tzinfo=ZoneInfo("Europe/Berlin")).timestamp() * 1e6)
+    arm, day = halves(60), np.arange(60) // 12 * DAY
+    plan = Plan("x", by="session")
+    for offset, zone, alone in (
+        (midnight, "Europe/Berlin", True),
+        (midnight, "UTC", False),
+        (midnight + 7_200_000_000, "UTC", True),
+        (midnight + 7_200_000_000, "Europe/Berlin", False),
+        (midnight + 1, "Europe/Berlin", False),
+    ):
+        events, arms = dealt(arm, np.arange(60) % 3 == 0, day + offset)
+        of = Experiment(events, arms, plan, zone=zone)
+        assert experiment_figures(of)["days_alone"] == alone
+        assert any("days alone" in text for text in worded(of)) == alone
+
+
+def test_amounts_that_nobody_knows_are_the_reason_that_is_given():
+    arm = np.array(["control", "a", "b"] * 200)
+    shares = dict.fromkeys(["control", "a", "b"], 1 / 3)
+    events, arms = dealt(arm, np.arange(600) % 5 == 0)
+    number = pl.col("session_id").str.slice(1).cast(pl.Int64, strict=False)
+    unknown = (number % 3).is_in([0, 2])
+    part = events.with_columns(price=pl.when(~unknown).then("price"))
+    plan = Plan("x", by="session", shares=shares, metric="revenue", guardrails={"revenue": 0.1})
+    said = worded(Experiment(part, arms, plan))
+    assert (
+        said[0] == "a: revenue cannot be compared: the amounts of too many who bought are not known"
+    )
+    guard = next(text for text in said if "is lost cannot be told" in text)
+    assert "amounts of too many" in guard
+    counts = [text for text in said if "nobody knows what they paid" in text]
+    assert "of 40 who bought, in it and in control" in counts[0]
+    assert "of 80 who bought, in it and in control" in counts[1]
+    nobody = np.zeros(600, bool)
+    events, arms = dealt(arm, nobody)
+    of = Experiment(events, arms, plan, end=DAY)
+    assert "too few sessions have a value" in worded(of)[0]
+
+
+def compared(control, treatment) -> dict:
+    "Revenue of two arms."
+    rows = dict(_arm=["control"] * len(control) + ["treatment"] * len(treatment))
+    rows |= dict(_revenue=[*control, *treatment], _conversion=1, _orders=1)
+    return arms_compared(
+        arm_sample(EXPERIMENT_METRICS["revenue"], pl.from_dict(rows)), "control", "treatment"
+    )
+
+
+def test_more_of_a_loss_is_a_loss():
+    "Relative to how much the control's value is, whichever its sign."
+    rng, once = np.random.default_rng(0), Plan("x", stopping="once")
+    for control, treatment, relative, what in (
+        (10.0, 8.0, -0.2, BROKEN),
+        (-10.0, -12.0, -0.2, BROKEN),
+        (-10.0, -8.0, 0.2, "kept"),
+        (10.0, -2.0, -1.2, BROKEN),
+        (-10.0, 2.0, 1.2, "not known yet"),
+    ):
+        noise = rng.normal(0, 1, 400)
+        row = compared(control + noise, treatment + rng.permutation(noise))
+        assert row["relative"] == pytest.approx(relative, abs=0.02)
+        one_sign = control * treatment > 0
+        assert (row["relative_low"] is not None) == one_sign
+        if one_sign:
+            assert row["relative_low"] < row["relative"] < row["relative_high"]
+        found = guarded([row | ruled(row, once)], once)[0]
+        assert found["what"] == what
+
+
+def test_p_of_several_figures_are_adjusted_where_they_are_read():
+    arm = halves(2_000)
+    rng = np.random.default_rng(4)
+    events, arms = dealt(arm, rng.random(2_000) < np.where(arm == "control", 0.1, 0.13))
+    plan = Plan("x", by="session", stopping="once", units=2_000, guardrails={})
+    plan = replace(plan, others=["orders", "revenue"])
+    figures = experiment_figures(Experiment(events, arms, plan))
+    deciding, *others = figures["arms"][0]["metrics"]
+    assert deciding["adjusted"] == deciding["p"] < 0.05
+    p = [row["p"] for row in others]
+    assert min(p) * 2 == pytest.approx(min(row["adjusted"] for row in others))
+    assert 0.05 / 2 < min(p) < 0.05
+    sure = [is_sure(row, figures["plan"]) for row in (deciding, *others)]
+    assert sure == [True, False, False]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_slices_that_differ_are_told(moved):
+    n, rng = 4_000, np.random.default_rng(2)
+    arm, device = halves(n), np.where(np.arange(n) % 4 < 2, "mobile", "desktop")
+    lift = 0.2 * (arm == "treatment") * ((device == "mobile") if moved else 0.5)
+    events, arms = dealt(arm, rng.random(n) < 0.2 + lift, device=device)
+    of = Experiment(events, arms, Plan("x", by="session", units=n), context=("device",))
+    found = experiment_figures(of)["arms"][0]["slices"][0]
+    effects = {row["slice"]: row["effect"] for row in found["rows"]}
+    assert (effects["mobile"] - effects["desktop"] > 0.1) == moved
+    assert (found["p"] < 0.001) == moved
+    assert any("slices of device seem to differ" in text for text in worded(of)) == moved
 
 
 @pytest.fixture(scope="module")

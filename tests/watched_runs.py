@@ -10,13 +10,14 @@ import json
 import tempfile
 from pathlib import Path
 
+from watched_weeks import FOLLOWED, one_week, share
+
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.changes import simulate_change
 from clickstream_conv.monitoring.periods import watch_reference
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.sources.prepare import prepare
-from watched_weeks import FOLLOWED, one_week, share
 
 FIRST, DAYS = "2026-01-05", 119
 

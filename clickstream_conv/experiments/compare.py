@@ -198,4 +198,16 @@ def _ends(found) -> dict:
     ends |= dict(
         relative_low=found.rel_effect_size_ci_lower, relative_high=found.rel_effect_size_ci_upper
     )
-    return {name: float(value) if np.isfinite(value) else None for name, value in ends.items()}
+    known = {name: float(value) if np.isfinite(value) else None for name, value in ends.items()}
+    return known | _relative(found, known)
+
+
+def _relative(found, known: dict) -> dict:
+    "A change relative to how much the control's value is; without ends where the two values are not of one sign."
+    names = ("relative", "relative_low", "relative_high")
+    relative, low, high = (known[name] for name in names)
+    if found.control < 0:
+        relative, low, high = (None if one is None else -one for one in (relative, high, low))
+    if found.control * found.treatment <= 0:
+        low = high = None
+    return dict(zip(names, (relative, low, high)))

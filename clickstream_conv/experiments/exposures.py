@@ -37,8 +37,12 @@ class Exposures:
     @property
     def arms(self) -> list:
         "Names of the arms, the control first."
-        others = sorted(set(self.rows["_arm"]) - {self.control})
-        return [self.control, *others]
+        return [self.control, *self.others]
+
+    @property
+    def others(self) -> list:
+        "The arms beside the control."
+        return sorted(set(self.rows["_arm"]) - {self.control})
 
     @property
     def counts(self) -> dict:

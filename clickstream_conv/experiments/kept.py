@@ -20,7 +20,7 @@ from .plan import load_plan, Plan
 from .read import Experiment, experiment_figures
 from .told import experiment_sentences
 from .units import within_log
-from ..monitoring.observed import read_news
+from ..monitoring.observed import end_of_log, read_news
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/experiments/09c_kept.ipynb #a4241238
@@ -65,13 +65,12 @@ def read_experiment(
     control = control or (stated.control if stated else CONTROL)
     planned = tuple(stated.shares) if stated else ()
     arms = read_exposures(exposures, by, control, scorer.card.time_zone, planned)
-    known = _events_of(scorer, events)
-    arms = within_log(known, arms)
+    known, end = _events_of(scorer, events)
+    arms = within_log(known, arms, end)
     said = said_before(scorer, known, arms) if covariate else None
     context = tuple(name for name in scorer.card.session_context if name in known.columns)
-    of = Experiment(
-        known, arms, stated or unplanned(arms), scorer.outcome, said, context, stated is not None
-    )
+    about = dict(stated=stated is not None, end=end, zone=scorer.card.time_zone)
+    of = Experiment(known, arms, stated or unplanned(arms), scorer.outcome, said, context, **about)
     figures = experiment_figures(of) | dict(log=scorer.card.title, planned=stated is not None)
     sentences = experiment_sentences(figures)
     figures |= as_kept(sentences)
@@ -80,11 +79,12 @@ def read_experiment(
     return figures
 
 
-def _events_of(scorer: Scorer, events) -> pl.DataFrame:
-    "Canonical events with visitor."
+def _events_of(scorer: Scorer, events) -> tuple:
+    "Canonical events with visitor, and the last moment of their log, without stray times."
     if isinstance(events, pl.DataFrame):
-        return events
-    return read_news(scorer, str(events), ALL_EVENTS).events
+        return events, end_of_log(events, scorer.card.time_zone)
+    news = read_news(scorer, str(events), ALL_EVENTS)
+    return news.events, news.end
 
 # %% ../../nbs/experiments/09c_kept.ipynb #e0fd0e9b
 def _refuse_contradiction(plan: Plan | None, by: str, control: str) -> None:

@@ -21,6 +21,7 @@ from .covariates import ANSWERS, said_before
 from .exposures import Exposures, VISITOR
 from .plan import ANYTIME, Plan, plan_of_arm, PLANNED
 from .units import DAY, unit_outcomes
+from ..monitoring.observed import end_of_log
 from ..scoring.scorer import Scorer
 from ..sources.source import Outcome
 
@@ -72,7 +73,9 @@ def shop_traffic(
     shown_after: int = 1,  # Events of a session after which the change would be shown
     scorer: Scorer | None = None,  # Of a run; None: no covariate
 ) -> Traffic:
-    "The traffic of a log, as an experiment would meet it."
+    "The traffic of a log, as an experiment would meet it; a few sessions of far other times are none of it."
+    end = end_of_log(events, scorer.card.time_zone if scorer else "UTC")
+    events = events.filter(pl.col("t") <= end)
     exposures = as_if_exposed(events, plan, shown_after)
     units = unit_outcomes(
         events, exposures, scorer.outcome if scorer else Outcome(), window=plan.window

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['GAP_MINUTES', 'STRAY_DAYS', 'STRAY_SESSIONS', 'BESIDE', 'MOST_EVENTS', 'Observed', 'arrivals_of', 'bulk_of', 'by_day',
-           'with_visitor', 'answered_rows', 'observed', 'Known', 'refuse_unwatchable', 'known_of', 'read_news']
+           'with_visitor', 'answered_rows', 'observed', 'Known', 'refuse_unwatchable', 'known_of', 'read_news',
+           'end_of_log']
 
 # %% ../../nbs/monitoring/03_observed.ipynb #23f05ffe
 from collections import Counter
@@ -305,3 +306,12 @@ def read_news(
     events, arrivals = pl.concat(found.events, how="diagonal"), _together(found.arrivals)
     end = _end_of_bulk(events, arrivals, found.end, scorer.card.time_zone)
     return observed(scorer, pl.concat(found.rows), events, end, arrivals=arrivals, **about)
+
+
+def end_of_log(
+    events: pl.DataFrame,  # Canonical events with visitor
+    zone: str = "UTC",  # Of the log's clock
+) -> int:  # The last moment, without a few sessions whose time lies far from all others
+    "When a log that was read already ends."
+    arrivals = arrivals_of(_spans(events, zone), zone)
+    return _end_of_bulk(events, arrivals, events["t"].max(), zone)
