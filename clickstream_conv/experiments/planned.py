@@ -17,6 +17,7 @@ from ..base.findings import AS_COUNTED, as_kept, chosen_value, Figure, Sentence
 from ..base.runs import Run, write_json
 from ..base.texts import count_in_words
 from .compare import experiment_metric
+from .marks import log_mark
 from .plan import Plan, STOPPING
 from clickstream_conv.experiments.sizes import (
     days_for,
@@ -170,7 +171,8 @@ def plan_experiment(
     units = plan.units or units_planned(traffic, figures)
     if out:
         write_json(Run(out), "metrics/plan.json", figures)
-    return replace(plan, units=units), figures
+    mark = log_mark(scorer.card, scorer.contract)
+    return replace(plan, units=units, log=mark), figures
 
 
 def sizes_words(
