@@ -22,6 +22,14 @@ from ..scoring.scorer import Scorer
 from .contradictions import score_rows
 from .paths import percents_apart
 from .sessions import Past, past_of
+from clickstream_conv.whatif.whom_found import (
+    moved_by_tenth,
+    moved_in_words,
+    read_whom,
+    set_aside_in_words,
+    whom_policies,
+    why_no_whom,
+)
 from clickstream_conv.whatif.widgets import (
     answers_html,
     control,
@@ -33,14 +41,6 @@ from clickstream_conv.whatif.widgets import (
     table_html,
     text_area,
     threshold_dial,
-)
-from clickstream_conv.whatif.whom_found import (
-    moved_by_tenth,
-    moved_in_words,
-    read_whom,
-    set_aside_in_words,
-    whom_policies,
-    why_no_whom,
 )
 
 # %% ../../nbs/whatif/09_audience.ipynb #e0285779

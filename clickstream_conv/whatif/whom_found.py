@@ -52,7 +52,7 @@ _WHOM = ("metrics/whom.json", "whom.parquet")
 
 def read_whom(
     folder: str | Path,  # That experiment whom wrote
-    scorer: Scorer,  # Of the run that it is shown with
+    run: Run | Scorer,  # That it is shown with
 ) -> WhomFound:
     "What an experiment found, or a refusal where it was another run's."
     place = Run(Path(folder).expanduser())
@@ -62,13 +62,13 @@ def read_whom(
             " experiment whom --out has written"
         )
     of, own = figures["learned"]["run"], ""
-    if scorer.folder:
-        own = fingerprint(Run(scorer.folder), "models/manifest.json")["sha256"][:12]
+    if run.folder:
+        own = fingerprint(Run(run.folder), "models/manifest.json")["sha256"][:12]
     if of.partition("@")[2] != own:
         raise ValueError(
             f"{folder} was learned with the run {of or 'that was not kept'}, and this is"
-            f" {Path(scorer.folder or '').name}@{own}. Learn it with this one: clickstream-conv"
-            f" experiment whom --run {scorer.folder}"
+            f" {Path(run.folder or '').name}@{own}. Learn it with this one: clickstream-conv"
+            f" experiment whom --run {run.folder}"
         )
     return WhomFound(figures, parquet_table(place / _WHOM[1]).to_pandas())
 
@@ -82,7 +82,7 @@ def whom_policies(
             "treated": row["policy"],
             "share of sessions": f"{row['treated']:.0%}",
             "gain a session over nobody": f"{row['gain']:+,.3f}",
-            "95% interval": f"{row['gain_low']:+,.3f} to {row['gain_high']:+,.3f}",
+            "interval (95% for all together)": f"{row['gain_low']:+,.3f} to {row['gain_high']:+,.3f}",
             "followed": "yes" if row["policy"] == found.figures["advice"] else "",
         }
         for row in found.figures["policies"]
