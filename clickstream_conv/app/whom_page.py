@@ -52,7 +52,7 @@ def plot_moved(
     ).update_xaxes(tickvals=moved["tenth"], ticktext=names)
     return Chart(figure, f"{moved_in_words(moved)}.", height=300)
 
-
+# %% ../../nbs/app/09a_whom_page.ipynb #61e67431
 COLUMNS_SHOWN = {  # column of the table: its title on the page
     "session_id": "session",
     "visitor": "visitor",

@@ -240,7 +240,7 @@ def read_effects(
         )
     return VisitEffects(kept, about)
 
-
+# %% ../../nbs/experiments/15_served.ipynb #fdb89423
 def refuse_other_experiment(
     plan: Plan,  # Of the experiment
     about: dict,  # As whom_to_treat has it

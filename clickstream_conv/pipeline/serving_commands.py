@@ -133,8 +133,20 @@ def _serve(address: str, named: dict, numbers: dict, pages: tuple) -> None:
     settings = Settings(**named, **numbers, origins=pages)
     start_service(settings, address=address, makes=_maker_of(settings), **where)
 
+
+_SERVE_HELP = """Answer over HTTP: visits that go on, event by event, and whole logs.
+
+\b
+Examples:
+  clickstream-conv serve --run runs/demo --demo
+  clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0
+  clickstream-conv serve --run runs/demo --issuer https://login.example/shop --audience service
+  clickstream-conv serve --run runs/demo --workers 4 --visits redis://127.0.0.1:6379/0
+  clickstream-conv serve --run runs/demo --plan experiment/plan.json --whom whom
+"""
+
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #a7c22884
-@app.command()
+@app.command(help=_SERVE_HELP)
 def serve(
     run: Annotated[str, Text("--run", "Folder of a finished run, or a link to one.")] = "runs/demo",
     port: Annotated[int, _number("port", "Port of the service.")] = 8000,
@@ -163,16 +175,7 @@ def serve(
     most_body: Annotated[int, _number("most-body", "Bytes of events in a request.")] = 1_000_000,
     most_batch: Annotated[int, _number("most-batch", "Bytes of a log to score.")] = 200_000_000,
 ) -> None:
-    """Answer over HTTP: visits that go on, event by event, and whole logs.
-
-    \b
-    Examples:
-      clickstream-conv serve --run runs/demo --demo
-      clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0
-      clickstream-conv serve --run runs/demo --issuer https://login.example/shop --audience service
-      clickstream-conv serve --run runs/demo --workers 4 --visits redis://127.0.0.1:6379/0
-      clickstream-conv serve --run runs/demo --plan experiment/plan.json --whom whom
-    """
+    "Answer over HTTP: visits that go on, event by event, and whole logs."
     numbers = dict(port=port, workers=workers, late=late, minutes=minutes, token_rate=token_rate)
     numbers |= dict(taking_part=taking_part)
     sizes = dict(most_visits=most_visits, most_body=most_body, most_batch=most_batch)

@@ -73,6 +73,9 @@ def read_whom(
     return WhomFound(figures, parquet_table(place / _WHOM[1]).to_pandas())
 
 # %% ../../nbs/whatif/08a_whom_found.ipynb #a67eba22
+_NOBODY = "nobody"  # the advice where nothing is shown to be earned
+
+
 def whom_policies(
     found: WhomFound,  # As made by read_whom
 ) -> pd.DataFrame:  # Words: a row a policy
@@ -87,7 +90,9 @@ def whom_policies(
         }
         for row in found.figures["policies"]
     ]
-    return pd.DataFrame(rows).set_index("treated")
+    nobody = dict.fromkeys(rows[0], "") | {"treated": _NOBODY, "share of sessions": "0%"}
+    nobody["followed"] = "yes" if found.figures["advice"] == _NOBODY else ""
+    return pd.DataFrame([*rows, nobody]).set_index("treated")
 
 
 TENTHS = 10  # groups of sessions, by their probability
