@@ -21,7 +21,7 @@ from clickstream_conv.app.login_page import (
     show_login,
     show_way_out,
 )
-from .logins import LOGIN, WHOM_WORD
+from .logins import LOGIN, WHOM, WHOM_WORD
 from .page_parts import CSS, escaped, page_overview
 from ..base.runs import Run
 from ..base.texts import whole_sentence
@@ -154,7 +154,7 @@ def show_pages(
     import streamlit as st
 
     login = login or ("" if folder else login_told(sys.argv[1:]))
-    st.session_state["whom"] = whom or ("" if folder else whom_told(sys.argv[1:]))
+    st.session_state[WHOM] = whom or ("" if folder else whom_told(sys.argv[1:]))
     folder = folder or sys.argv[-1]
     if login and not came_in(login):
         return

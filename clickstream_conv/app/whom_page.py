@@ -70,13 +70,13 @@ def sessions_shown(
     order = found.table.sort_values(
         ["treated", "profit_effect", "session_id"], ascending=[False, False, True]
     )
-    order = order.assign(
-        probability=[f"{one:.1%}" for one in order["probability"]],
-        conversion_effect=[f"{100 * one:+.1f}" for one in order["conversion_effect"]],
-        profit_effect=[f"{one:+,.3f}" for one in order["profit_effect"]],
-        treated=["yes" if one else "no" for one in order["treated"]],
-    )
-    return order.rename(columns=COLUMNS_SHOWN)[[*COLUMNS_SHOWN.values()]]
+    words = {
+        "probability": [f"{one:.1%}" for one in order["probability"]],
+        "conversion_effect": [f"{100 * one:+.1f}" for one in order["conversion_effect"]],
+        "profit_effect": [f"{one:+,.3f}" for one in order["profit_effect"]],
+        "treated": ["yes" if one else "no" for one in order["treated"]],
+    }
+    return order.assign(**words).rename(columns=COLUMNS_SHOWN)[[*COLUMNS_SHOWN.values()]]
 
 # %% ../../nbs/app/09a_whom_page.ipynb #4a4b9f5f
 def _tiles(found: WhomFound) -> dict:

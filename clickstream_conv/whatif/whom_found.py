@@ -90,8 +90,9 @@ def whom_policies(
         }
         for row in found.figures["policies"]
     ]
+    followed = "yes" if found.figures["advice"] == _NOBODY else ""
     nobody = dict.fromkeys(rows[0], "") | {"treated": _NOBODY, "share of sessions": "0%"}
-    nobody["followed"] = "yes" if found.figures["advice"] == _NOBODY else ""
+    nobody |= {"followed": followed}
     return pd.DataFrame([*rows, nobody]).set_index("treated")
 
 
@@ -104,14 +105,14 @@ def moved_by_tenth(
     "What the treatment changes, by how likely a purchase is without it."
     table = found.table.sort_values(["probability", "session_id"], ignore_index=True)
     tenth = np.arange(len(table)) * TENTHS // max(len(table), 1) + 1
-    grouped = table.assign(tenth=tenth).groupby("tenth")
-    return grouped.agg(
-        sessions=("session_id", "size"),
-        probability=("probability", "mean"),
-        effect=("conversion_effect", "mean"),
-        profit=("profit_effect", "mean"),
-        treated=("treated", "mean"),
-    ).reset_index()
+    of_each = {
+        "sessions": ("session_id", "size"),
+        "probability": ("probability", "mean"),
+        "effect": ("conversion_effect", "mean"),
+        "profit": ("profit_effect", "mean"),
+        "treated": ("treated", "mean"),
+    }
+    return table.groupby(pd.Series(tenth, name="tenth")).agg(**of_each).reset_index()
 
 # %% ../../nbs/whatif/08a_whom_found.ipynb #32da1c05
 def moved_in_words(
