@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from .limits import WHOM, WHOM_WORD
 from clickstream_conv.app.login_page import (
     is_let_in,
     lock_uploads,
@@ -21,7 +22,7 @@ from clickstream_conv.app.login_page import (
     show_login,
     show_way_out,
 )
-from .logins import LOGIN, WHOM, WHOM_WORD
+from .logins import LOGIN
 from .page_parts import CSS, escaped, page_overview
 from ..base.runs import Run
 from ..base.texts import whole_sentence

@@ -19,8 +19,8 @@ import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
 
-from .limits import MOST_MB
-from .logins import is_oidc, LOGIN, refuse_logins, WHOM_WORD
+from .limits import MOST_MB, WHOM_WORD
+from .logins import is_oidc, LOGIN, refuse_logins
 from ..base.extras import install_command, refuse_without
 from ..base.pictures import COLOURS
 from ..base.runs import brief_folder, Run

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 import plotly.graph_objects as go
 
-from .logins import WHOM
+from .limits import WHOM
 from clickstream_conv.app.page_parts import (
     escaped,
     money_in_words,
