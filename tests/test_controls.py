@@ -20,7 +20,7 @@ ASKED = {
     counterfactuals: ["ways_over"],
     sliders: ["nudge"],
 }
-NO_ANSWER = {"Events", "File"}  # which event is edited, and where a scenario is kept
+NO_ANSWER = {"Chosen by", "Events", "File"}  # how, which event is edited, where a scenario is kept
 QUIET = settings(
     max_examples=6,
     deadline=None,

@@ -187,6 +187,7 @@ def still_known(
 
 # %% ../../nbs/app/10d_logins.ipynb #4cbd6ecb
 LOGIN = "--login="  # in front of the file, for the script that Streamlit runs
+
 _TABLE = "clickstream-conv"  # of the file, beside auth
 _ASKED = ("client_id", "client_secret", "server_metadata_url")  # of a provider
 _COOKIE = 32  # letters that a secret of cookies has at least

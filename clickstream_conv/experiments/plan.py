@@ -8,6 +8,7 @@ __all__ = ['ANYTIME', 'PLANNED', 'ONCE', 'STOPPING', 'LARGEST_EFFECT', 'Plan', '
 # %% ../../nbs/experiments/06_plan.ipynb #cfe1344c
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import date
 from pathlib import Path
 
 from ..base.runs import atomic_write
@@ -52,11 +53,15 @@ class Plan:
     ramp: list = field(
         default_factory=lambda: [1.0]
     )  # Share of all units that takes part, step by step
+    begins: str = ""  # First day, such as 2026-06-01, in the log's zone; empty: not said
+    ends: str = ""  # Last day; empty: not said
+    log: str = ""  # Which log it was made for, as log_mark says it; empty: not said
 
     def __post_init__(self):
         "Refuse what cannot be meant."
         _refuse_words(self)
         _refuse_numbers(self)
+        _refuse_days(self)
 
 # %% ../../nbs/experiments/06_plan.ipynb #48bf449e
 def _refuse_words(plan: Plan) -> None:
@@ -75,6 +80,20 @@ def _refuse_words(plan: Plan) -> None:
         raise ValueError(
             f"the control {plan.control!r} has no share (there are: {', '.join(plan.shares)})"
         )
+
+
+def _refuse_days(plan: Plan) -> None:
+    "Days have to be days, in their order."
+    for name in ("begins", "ends"):
+        said = getattr(plan, name)
+        try:
+            sound = not said or date.fromisoformat(said).isoformat() == said
+        except ValueError:
+            sound = False
+        if not sound:
+            raise ValueError(f"{name} is {said!r}; it must be a day such as 2026-06-01")
+    if plan.begins and plan.ends and plan.ends < plan.begins:
+        raise ValueError(f"the experiment ends on {plan.ends}, before it begins on {plan.begins}")
 
 # %% ../../nbs/experiments/06_plan.ipynb #288db637
 LARGEST_EFFECT = 10  # relative: eleven times as much; more is a number of per cent, or a slip

@@ -22,6 +22,7 @@ from .compare import experiment_metric
 from .covariates import every_event
 from .exposures import VISITOR
 from .kept import ALL_EVENTS
+from .marks import log_mark
 from .plan import ANYTIME, Plan, save_plan, STOPPING
 from clickstream_conv.experiments.sizes import (
     days_for,
@@ -223,7 +224,8 @@ def plan_experiment(
         known = every_event(Run(scorer.folder))
     traffic = shop_traffic(known, plan, shown_after, scorer)
     figures = plan_figures(traffic, plan) | dict(shown_after=shown_after)
-    stated = replace(plan, units=plan.units or units_planned(traffic, figures))
+    units = plan.units or units_planned(traffic, figures)
+    stated = replace(plan, units=units, log=log_mark(scorer.card, scorer.contract))
     if out:
         keep_plan(stated, figures, out)
     return stated, figures

@@ -7,7 +7,7 @@ __all__ = ['ANOTHER_ARM', 'TIMESTAMP', 'BY_EFFECT', 'BY_PROBABILITY', 'CONVERSIO
            'shown_at', 'Judged', 'judged_policies', 'whom_table', 'whom_to_treat']
 
 # %% ../../nbs/experiments/14_whom.ipynb #90fda1de
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 
@@ -31,6 +31,8 @@ from .effect_rows import effect_rows, EffectRows, profit, with_amounts
 from .effects import CONSTANT, mean_and_error
 from .exposures import ARM, Exposures, read_exposures
 from .kept import ALL_EVENTS
+from .kept_effects import keep_effects, why_unkept
+from .marks import log_mark
 from clickstream_conv.experiments.policies import (
     arm_scores,
     compared_policies,
@@ -44,6 +46,7 @@ from .profit_effects import ProfitLearner
 from .units import within_log
 from ..monitoring.observed import read_news
 from ..scoring.scorer import Scorer
+from ..serving.runs import run_name
 
 # %% ../../nbs/experiments/14_whom.ipynb #86464347
 @dataclass(frozen=True)
@@ -298,8 +301,11 @@ def whom_to_treat(
     about |= dict(
         advice=advice.policy, policies=worth.reset_index(names="policy").to_dict("records")
     )
-    figures = about | as_kept(said)
+    learned = _learned(scorer, arms, judged, count, advice.policy)
+    figures = about | dict(learned=learned) | as_kept(said)
     if out:
+        if not learned["unkept"]:
+            keep_effects(Run(out), rows.encoder, judged.learner, learned)
         write_json(Run(out), "metrics/whom.json", figures)
         write_table(Run(out), "whom.parquet", pl.from_pandas(whom_table(judged, advice.policy)))
     return figures
@@ -309,4 +315,21 @@ def _as_learned(events: pl.DataFrame) -> pl.DataFrame:
     "Events as effects are learned from: who somebody is stands in visitor_id."
     return events.with_columns(
         pl.col("session_id").cast(pl.String), visitor_id=pl.col("visitor").cast(pl.String)
+    )
+
+
+def _learned(scorer: Scorer, arms: Exposures, judged: Judged, landmark: int, advice: str) -> dict:
+    "What must be known by whoever asks for effects later: of which run, where, and who is treated."
+    chosen = judged.policies[BY_PROBABILITY]
+    return dict(
+        run=run_name(scorer.folder) if scorer.folder else "",
+        log=log_mark(scorer.card, scorer.contract),
+        landmark=landmark,
+        by=arms.by,
+        control=arms.control,
+        arm=arms.arms[1],
+        advice=advice,
+        least=float(judged.chance[chosen].min()) if chosen.any() else None,
+        price=asdict(judged.price),
+        unkept=why_unkept(judged.learner),
     )

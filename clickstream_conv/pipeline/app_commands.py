@@ -45,6 +45,14 @@ _AppOpen = Annotated[
     bool,
     typer.Option("--open-to-all", help="Show the run to whoever reaches the address."),
 ]
+_AppWhom = Annotated[
+    str,
+    Text(
+        "--whom",
+        "What experiment whom has learned, for the page of whom to contact. [default: no experiment]",
+        "FOLDER",
+    ),
+]
 
 # %% ../../nbs/pipeline/10b_app_commands.ipynb #138ee02c
 @app.command("app")
@@ -55,6 +63,7 @@ def open_app(
     login: _AppLogin = "",
     open_to_all: _AppOpen = False,
     verify: _AppVerify = "",
+    whom: _AppWhom = "",
     browser: _AppBrowser = True,
 ) -> None:
     """Ask a run in the browser: what it found, predictions for a log, one session in detail, and what if.
@@ -63,6 +72,7 @@ def open_app(
     Examples:
       clickstream-conv app --run runs/demo
       clickstream-conv app --run runs/demo --port 8600 --no-browser
+      clickstream-conv app --run runs/demo --whom whom
       clickstream-conv app --run runs/demo --address 0.0.0.0 --login logins.json
     """
     from clickstream_conv.app.serve import start_app
@@ -72,7 +82,7 @@ def open_app(
     refuse_out_of_range("port", port)
     for line in verify_run(Run(run), verify) if verify else []:
         typer.echo(line)
-    start_app(run, port, address, browser, login, open_to_all)
+    start_app(run, port, address, browser, login, open_to_all, whom)
 
 # %% ../../nbs/pipeline/10b_app_commands.ipynb #4f48951f
 logins_app = typer.Typer(

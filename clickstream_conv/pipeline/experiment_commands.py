@@ -90,6 +90,10 @@ _PlanControl = Annotated[
     str, Text("--control", "The arm to compare with. [default: control]", "NAME")
 ]
 _PlanEvents = Annotated[str, Text("--events", "A newer log of the shop. [default: the run's own]")]
+_PlanBegins = Annotated[
+    str, Text("--begins", "First day, such as 2026-06-01. [default: not said]", "DAY")
+]
+_PlanEnds = Annotated[str, Text("--ends", "Last day. [default: not said]", "DAY")]
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #425fe344
 @experiment_app.command("plan")
@@ -107,6 +111,8 @@ def plan_command(
     cut: _PlanCut = None,
     shares: _PlanShares = "",
     control: _PlanControl = "control",
+    begins: _PlanBegins = "",
+    ends: _PlanEnds = "",
     events: _PlanEvents = "",
 ) -> None:
     """Say what an experiment of this shop could see and how long it takes, and keep the plan.
@@ -123,7 +129,7 @@ def plan_command(
 
     stated = dict(by=by, metric=metric, effect=effect, stopping=stopping, control=control)
     stated |= dict(shares=typed_shares(shares)) if shares else {}
-    stated |= dict(power=power, window=window, cut=cut)
+    stated |= dict(power=power, window=window, cut=cut, begins=begins, ends=ends)
     place = Path(out).expanduser().absolute()
     refuse_run_folder(place.parent, "experiment")
     plan, figures = plan_experiment(run, Plan(name, **stated), shown_after, events, place)

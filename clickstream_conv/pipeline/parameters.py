@@ -219,6 +219,7 @@ RANGES |= {  # of a service
     "most_batch": OptionRange(1_000, 10**12, "200000000"),
     "rate": OptionRange(0.001, 10**6, "50"),
     "token_rate": OptionRange(0, 10**6, "50"),
+    "taking_part": OptionRange(0, 1, "0.25"),
     "days": OptionRange(0.001, 100_000, "90"),
 }
 

@@ -10,13 +10,16 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TYPE_CHECKING
 
 import typer
 
 from .notebooks import say
 from .parameters import refuse_out_of_range
 from .run_command import app, Text
+
+if TYPE_CHECKING:
+    from clickstream_conv.serving.service import Settings
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #6e43f6c3
 _Visits = Annotated[
@@ -85,8 +88,30 @@ _Minutes = Annotated[
     float,
     _number("minutes", "Minutes for which a visit is kept; 0: longer than the log's silence."),
 ]
+_ServePlan = Annotated[
+    str, Text("--plan", "Tell the arm of each visit by this plan. [default: none]", "FILE")
+]
+_ServeWhom = Annotated[
+    str, Text("--whom", "Tell effects that experiment whom has learned. [default: none]", "FOLDER")
+]
+_TakingPart = Annotated[
+    float,
+    _number("taking-part", "Share of all that takes part by now; 0: as the plan says."),
+]
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #645b8d8e
+def _maker_of(settings: "Settings") -> str:
+    "What makes the application: one that tells of an experiment, where there is a plan."
+    from clickstream_conv.serving.start import APP
+
+    if not settings.plan:
+        return APP
+    from clickstream_conv.experiments.served import served_experiment
+
+    served_experiment(settings)  # what does not belong together is refused before anything starts
+    return "clickstream_conv.experiments.served:app_with_experiment"
+
+
 def _serve(address: str, named: dict, numbers: dict, pages: tuple) -> None:
     "Start a service by what was typed."
     from clickstream_conv.base.extras import refuse_without
@@ -105,10 +130,23 @@ def _serve(address: str, named: dict, numbers: dict, pages: tuple) -> None:
             )
         named = named | dict(visits=told)
     where = {name: numbers.pop(name) for name in ("port", "workers")}
-    start_service(Settings(**named, **numbers, origins=pages), address=address, **where)
+    settings = Settings(**named, **numbers, origins=pages)
+    start_service(settings, address=address, makes=_maker_of(settings), **where)
+
+
+_SERVE_HELP = """Answer over HTTP: visits that go on, event by event, and whole logs.
+
+\b
+Examples:
+  clickstream-conv serve --run runs/demo --demo
+  clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0
+  clickstream-conv serve --run runs/demo --issuer https://login.example/shop --audience service
+  clickstream-conv serve --run runs/demo --workers 4 --visits redis://127.0.0.1:6379/0
+  clickstream-conv serve --run runs/demo --plan experiment/plan.json --whom whom
+"""
 
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #a7c22884
-@app.command()
+@app.command(help=_SERVE_HELP)
 def serve(
     run: Annotated[str, Text("--run", "Folder of a finished run, or a link to one.")] = "runs/demo",
     port: Annotated[int, _number("port", "Port of the service.")] = 8000,
@@ -127,6 +165,9 @@ def serve(
     shadow: _Shadow = "",
     shadow_log: _ShadowLog = "",
     watch: _WatchFolder = "",
+    plan: _ServePlan = "",
+    whom: _ServeWhom = "",
+    taking_part: _TakingPart = 0,
     origins: _Origins = "",
     late: Annotated[float, _number("late", "Seconds by which an event may be late.")] = 300,
     minutes: _Minutes = 0,
@@ -134,19 +175,14 @@ def serve(
     most_body: Annotated[int, _number("most-body", "Bytes of events in a request.")] = 1_000_000,
     most_batch: Annotated[int, _number("most-batch", "Bytes of a log to score.")] = 200_000_000,
 ) -> None:
-    """Answer over HTTP: visits that go on, event by event, and whole logs.
-
-    \b
-    Examples:
-      clickstream-conv serve --run runs/demo --demo
-      clickstream-conv serve --run runs/demo --keys keys.json --address 0.0.0.0
-      clickstream-conv serve --run runs/demo --issuer https://login.example/shop --audience service
-      clickstream-conv serve --run runs/demo --workers 4 --visits redis://127.0.0.1:6379/0
-    """
+    "Answer over HTTP: visits that go on, event by event, and whole logs."
     numbers = dict(port=port, workers=workers, late=late, minutes=minutes, token_rate=token_rate)
+    numbers |= dict(taking_part=taking_part)
     sizes = dict(most_visits=most_visits, most_body=most_body, most_batch=most_batch)
     named = dict(run=run, runs=runs, visits=visits, keys=keys, verify=verify, audit=audit)
-    named |= dict(demo=demo, shadow=shadow, shadow_log=shadow_log, watch=watch)
+    named |= dict(
+        demo=demo, shadow=shadow, shadow_log=shadow_log, watch=watch, plan=plan, whom=whom
+    )
     named |= dict(issuer=issuer, audience=audience, scopes_claim=scopes_claim)
     _serve(address, named, numbers | sizes, tuple(filter(None, origins.split(","))))
 

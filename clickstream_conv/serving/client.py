@@ -44,6 +44,7 @@ class VisitAnswer(TypedDict, total=False):
     run: str  # Who was asked
     why: dict  # Where reasons are asked for
     change: dict  # Where it is asked what would change the answer
+    experiment: dict  # Where the service has a plan: name, by, arm, effect, treat, and why not
 
 
 class Refused(Exception):

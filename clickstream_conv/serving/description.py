@@ -19,6 +19,7 @@ from ..log.values import EVENTS, MINUTE
 from ..scoring.quick import probe_visit
 from ..scoring.scorer import Scorer
 from .batch import FORMS
+from .experiment import TOLD_OF_EXPERIMENT
 from .requests import LONGEST_ID, PARAMETERS
 from .service import Service, Settings
 from .tokens import Issuer
@@ -160,6 +161,13 @@ def described_parameters(
     return found
 
 # %% ../../nbs/serving/07b_description.ipynb #fdb70107
+def _experiment_schema() -> dict:
+    "What an answer says of an experiment, as OpenAPI has it."
+    said = {name: dict(description=what) for name, what in TOLD_OF_EXPERIMENT.items()}
+    what = "the experiment of --plan: the arm of the visit, and what the treatment would change"
+    return dict(type="object", properties=said, description=what)
+
+
 def described_whole(
     app: FastAPI,  # With all its routes
     example: dict,  # An event that can be answered
@@ -177,6 +185,8 @@ def described_whole(
         post = told["paths"]["/v1/visits/{visit_id}/events"]["post"]
         content = post["requestBody"]["content"]["application/json"]
         said = {name: dict(description=what) for name, what in ANSWER.items()}
+        if settings.plan:
+            said |= dict(experiment=_experiment_schema())
         answer = {"schema": dict(type="object", properties=said)}
         post["responses"]["200"] |= {"content": {"application/json": answer}}
         single, several = content["schema"]["oneOf"]
@@ -199,6 +209,7 @@ def about_run(
     return dict(
         run=name,
         shadow=service.shadow.name if service.shadow else None,
+        experiment=service.experiment.described() if service.experiment else None,
         log=scorer.card.title,
         outcome=scorer.outcome.says,
         fit_for_use=scorer.fit_for_use,

@@ -16,6 +16,7 @@ from ..scoring.landmarks import SCORED
 from ..scoring.scorer import Scorer
 from .beside import asked_beside, read_event
 from .counts import Counts
+from .experiment import VisitExperiment
 from .file import InFile
 from .memory import InMemory, KEPT_MINUTES, MOST_VISITS
 from .problems import OF_AN_EVENT, Problem
@@ -43,6 +44,9 @@ class Settings:
     shadow: str = ""  # Folder's name of a run that is asked too, and heard by nobody; empty: none
     shadow_log: str = ""  # Path of the file to which both answers are added
     watch: str = ""  # Folder of a watch, whose figures stand beside what is counted; empty: none
+    plan: str = ""  # Path of the plan of an experiment, whose arms are told; empty: none
+    whom: str = ""  # Folder of what was learned of its effects; empty: none are told
+    taking_part: float = 0.0  # Share of all that takes part by now; 0: as the plan's only step says
     late: float = LATE  # Seconds by which an event may be late
     minutes: float = (
         0.0  # For which a visit is kept after its last event; 0: longer than its silence
@@ -97,8 +101,9 @@ class Service:
     def __init__(
         self,
         settings: Settings,  # What it was told
+        experiment: VisitExperiment | None = None,  # Who tells of an experiment beside each answer
     ):
-        self.settings, self.counts = settings, Counts()
+        self.settings, self.counts, self.experiment = settings, Counts(), experiment
         self.runs = Runs(settings.run, settings.runs, settings.verify)
         self.visits = place_of(settings, self.runs)
         self._locks = [Lock() for _ in range(LOCKS)]
@@ -120,6 +125,8 @@ def _challenger(self: Service) -> Shadow | None:
 @patch(as_prop=True)
 def answers_at_once(self: Service) -> bool:
     "Whether an event is answered in less time than it takes to hand it to a thread."
+    if self.experiment is not None and self.experiment.takes_time:
+        return False
     return isinstance(self.visits, InMemory) and self.runs.quick.get(self.runs.current, False)
 
 
@@ -256,6 +263,14 @@ def _told(self: Service, event_id: str | None, found: tuple, beside: dict) -> di
     told = dict(event_id=event_id, opened=opened, repeated=known, run=visit.model)
     return answer | told | beside
 
+
+@patch
+def _of_experiment(self: Service, visit: Visit, answer: dict) -> dict:
+    "What is told of an experiment, where there is one; the visit is held meanwhile."
+    if self.experiment is None:
+        return {}
+    return dict(experiment=self.experiment.of_visit(visit, answer))
+
 # %% ../../nbs/serving/06_service.ipynb #8356cd76
 @patch
 def add(
@@ -272,6 +287,7 @@ def add(
         found = self._added(visit_id, event, event_id, own, False)
         asked = found[1]["status"] in SCORED and (reasons or change)
         beside = asked_beside(found[0], reasons, change) if asked else {}
+        beside |= self._of_experiment(found[0], found[1])
     return self._told(event_id, found, beside)
 
 
@@ -288,9 +304,10 @@ def add_at_once(
     try:
         event, event_id = _told_apart(event)
         found = self._added(visit_id, event, event_id, False, True)
+        beside = self._of_experiment(found[0], found[1]) if found else {}
     finally:
         lock.release()
-    return None if found is None else self._told(event_id, found, {})
+    return None if found is None else self._told(event_id, found, beside)
 
 # %% ../../nbs/serving/06_service.ipynb #58f6d114
 @patch
@@ -340,6 +357,8 @@ def visit(
         answer = add_lines(again, found.lines.lines)
         if answer and answer["status"] in SCORED:
             answer |= asked_beside(found, reasons, change)
+        if answer:
+            answer |= self._of_experiment(found, answer)
     return dict(visit=visit_id, run=found.model, events=len(found), answer=answer)
 
 

@@ -72,7 +72,7 @@ _UNKEPT = _Unkept()
 class Visit:
     "One visit, and what is known of its events."
 
-    __slots__ = ("ids", "last", "lines", "live", "model", "silence", "token", "touched")
+    __slots__ = ("ids", "last", "lines", "live", "model", "notes", "silence", "token", "touched")
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class Visit:
         self.live = Live(scorer, visit_id, self.lines, _UNKEPT)
         self.model, self.token, self.touched = model, token, 0.0
         self.ids, self.last, self.silence = set(), None, silence_of(scorer)
+        self.notes = None  # of whoever tells more of it
 
     def __len__(self):
         return len(self.lines)
