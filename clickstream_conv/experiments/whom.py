@@ -304,10 +304,7 @@ def whom_to_treat(
     learned = _learned(scorer, arms, judged, count, advice.policy)
     figures = about | dict(learned=learned) | as_kept(said)
     if out:
-        if not learned["unkept"]:
-            keep_effects(Run(out), rows.encoder, judged.learner, learned)
-        write_json(Run(out), "metrics/whom.json", figures)
-        write_table(Run(out), "whom.parquet", pl.from_pandas(whom_table(judged, advice.policy)))
+        _keep_whom(Run(out), figures, rows, judged)
     return figures
 
 # %% ../../nbs/experiments/14_whom.ipynb #9c4fb44e
@@ -333,3 +330,11 @@ def _learned(scorer: Scorer, arms: Exposures, judged: Judged, landmark: int, adv
         price=asdict(judged.price),
         unkept=why_unkept(judged.learner),
     )
+
+
+def _keep_whom(folder: Run, figures: dict, rows: EffectRows, judged: Judged) -> None:
+    "Figures, a row a session, and the learner where it can be kept as data."
+    if not figures["learned"]["unkept"]:
+        keep_effects(folder, rows.encoder, judged.learner, figures["learned"])
+    write_json(folder, "metrics/whom.json", figures)
+    write_table(folder, "whom.parquet", pl.from_pandas(whom_table(judged, figures["advice"])))
