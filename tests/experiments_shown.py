@@ -219,7 +219,8 @@ def narrower(scorer: Scorer, sessions: int, seed: int) -> None:
         shown = known.filter(pl.col("step") == landmark).join(
             exact.select("session_id"), on="session_id", how="semi"
         )
-        arms = shown.select("session_id", timestamp="t", arm=pl.lit("control"))
+        just_after = pl.col("t") + 1  # what comes at the moment of an exposure comes after it
+        arms = shown.select("session_id", timestamp=just_after, arm=pl.lit("control"))
         arms = arms.with_columns(
             arm=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("treatment")).otherwise("arm")
         )
