@@ -76,7 +76,9 @@ def _by_rule(looks: list, figures: dict) -> list:
             if half is not None:
                 ends = dict(ruled_low=look["effect"] - half, ruled_high=look["effect"] + half)
         if rule == ONCE:
-            of = "effect" if figures["ended"] and place == len(looks) - 1 else "no"
+            of = (
+                "effect" if figures["ended"] and look["begun"] and place == len(looks) - 1 else "no"
+            )
             ends = dict(ruled_low=look.get(f"{of}_low"), ruled_high=look.get(f"{of}_high"))
         found.append(look | ends)
     return found
@@ -90,7 +92,7 @@ def looks_table(
 ):  # A row a look: moment, effect, its ends once, at any time and by the plan's rule, units
     "The deciding metric look by look."
     looks = _by_rule(_arm_of(figures, arm)["looks"], figures)
-    rows = pd.DataFrame(looks).drop(columns="t")
+    rows = pd.DataFrame(looks).drop(columns=["t", "begun"])
     unsure = [name for name in rows if name not in ("units", "units_control")]
     rows = rows.astype(dict.fromkeys(unsure, float))
     rows.insert(0, "moment", [_moment(one["t"]) for one in looks])
