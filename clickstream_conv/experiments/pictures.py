@@ -40,11 +40,12 @@ INTERVALS = {  # what the intervals of a plan are, in words
 
 LOOKS = {  # what is seen of them, in words
     ANYTIME: "The narrow interval is right for somebody who looks once. The wide one holds at every look together,"
-    " however often one looks: where it leaves 0, one may stop. It begins once enough of each arm have converted.",
+    " however often one looks: where it leaves 0, one may stop. It begins once enough conversions are"
+    " expected of each arm.",
     PLANNED: "An interval stands at each planned look that has come, by its bound: where one leaves 0, one may stop."
     " Between them nothing is concluded.",
-    ONCE: "An interval stands at the end, once all that were planned have come and had their days. Before that"
-    " nothing is concluded.",
+    ONCE: "An interval stands at the end, once all that were planned, or those of the last day, have had their days."
+    " Before that nothing is concluded.",
 }
 
 
