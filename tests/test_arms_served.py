@@ -171,6 +171,27 @@ def test_the_share_that_takes_part_is_the_plans(shop):
     assert found[None] == "this session takes no part: 0.2 of all do by now"
 
 
+def test_the_command_puts_everybody_into_the_arm_that_is_served(shop, tmp_path, capsys):
+    from clickstream_conv.pipeline.experiment_commands import arm_command
+
+    place, log, _ = shop
+    shares = dict(control=0.5, a=0.3, b=0.2)
+    three = Plan("three", by="session", shares=shares, ramp=[0.6])
+    plan = str(save_plan(three, tmp_path / "three.json"))
+    service = told_by(place, plan=plan, whom="")
+    event = events_of(log, log["session_id"][0], service)[0]
+    served = []
+    for n in range(40):
+        told = service.add(f"v{n}", event)["experiment"]["arm"]
+        arm_command(f"v{n}", plan=plan, taking_part=0.0)
+        assert capsys.readouterr().out.strip() == (told or "takes no part")
+        served.append(told)
+    assert {*served} == {None, *shares}
+    steps = str(save_plan(replace(three, ramp=[0.1, 0.6]), tmp_path / "steps.json"))
+    with pytest.raises(ValueError, match="Say where it is by now: --taking-part SHARE"):
+        arm_command("v1", plan=steps, taking_part=0.0)
+
+
 def test_outside_of_its_days_there_is_no_arm(shop):
     place, log, _ = shop
     plan = Plan("coupon", by="session", begins="2026-06-03", ends="2026-06-04")

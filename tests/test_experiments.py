@@ -29,6 +29,7 @@ from clickstream_conv.experiments.looks import (
     USUAL_UNITS,
     with_anytime,
 )
+from clickstream_conv.experiments.marks import log_mark
 from clickstream_conv.experiments.pictures import (
     looks_table,
     metrics_of_arms,
@@ -60,7 +61,7 @@ from clickstream_conv.experiments.stopping import (
     ruled,
 )
 from clickstream_conv.experiments.told import experiment_sentences
-from clickstream_conv.experiments.units import DAY, unit_outcomes, within_log
+from clickstream_conv.experiments.units import DAY, unit_outcomes, within_days, within_log
 from clickstream_conv.experiments.whom import (
     judged_policies,
     one_treatment,
@@ -416,7 +417,7 @@ def test_a_units_window_takes_its_days():
 
 
 def test_a_plan_with_a_window_counts_who_has_had_it():
-    events = simulate(3_000, seed=0, days=56).with_columns(visitor=pl.col("visitor_id"))
+    events = simulate(6_000, seed=0, days=56).with_columns(visitor=pl.col("visitor_id"))
     plan = Plan("x", effect=0.5, window=10, stopping="once")
     traffic = shop_traffic(events, plan)
     found = plan_figures(traffic, plan)
@@ -442,7 +443,12 @@ def test_an_interval_at_any_time_needs_fifty_that_convert():
     traffic = Traffic(pl.DataFrame(dict(_conversion=[0] * 9 + [1])), np.full(28, 100))
     shares = dict(control=0.8, treatment=0.2)
     assert units_begun(traffic, Plan("x", shares=shares)) == pytest.approx(50 / 0.1 / 0.2)
-    assert units_begun(traffic, Plan("x", shares=shares, stopping="once")) == pytest.approx(10)
+    once = Plan("x", shares=shares, stopping="once")
+    assert units_begun(traffic, once) == pytest.approx(20 / 0.1 / 0.2)
+    assert units_begun(traffic, replace(once, metric="revenue")) == pytest.approx(50 / 0.1 / 0.2)
+    nobody = Traffic(pl.DataFrame(dict(_conversion=[0] * 9)), np.full(28, 100))
+    with pytest.raises(ValueError, match="nothing is concluded before 20 are expected to"):
+        units_begun(nobody, once)
 
 
 def test_an_effect_that_a_few_show_or_that_nobody_does_has_a_number():
@@ -598,8 +604,8 @@ def test_of_three_arms_each_is_planned_with_its_share_and_error():
     shares = dict(control=0.5, a=0.25, b=0.25)
     plan = Plan("x", shares=shares, stopping="planned", units=1_000, looks=2)
     who = {f"v{n}": (n, "control" if n % 2 else "ab"[n // 2 % 2]) for n in range(1_000)}
-    buys = [(name, name, 5_000, "purchase", 1.0) for name in list(who)[:9]]
-    events = bought(*buys, ("v0", "w", 0, "view", None))
+    buys = [(name, name, n, "purchase", 1.0) for n, name in enumerate(list(who)[:400])]
+    events = bought(*buys, ("v0", "w", 5_000, "view", None))
     of = Experiment(events, read_exposures(exposed(**who)), plan)
     each = plan_of_arm(plan, "a")
     assert (each.units, each.alpha) == (750, 0.025)
@@ -851,6 +857,35 @@ def test_before_a_plan_allows_it_nothing_is_sure(stopping):
     assert np.isclose(there["ruled_low"], row["ruled_effect_low"]).any()
 
 
+@pytest.mark.parametrize("stopping", ["planned", "once"])
+def test_a_tiny_arm_in_which_nobody_converts_is_not_worse(stopping):
+    "Of ten units, at 5 per cent, none converts in 60 of 100 experiments of nothing; its variance is then 0."
+    arm = np.array(["control"] * 1_000 + ["treatment"] * 10)
+    shares = dict(control=0.99, treatment=0.01)
+    plan = Plan("x", by="session", shares=shares, stopping=stopping, units=1_000, looks=2)
+    events, arms = dealt(arm, (np.arange(1_010) % 20 == 0) & (arm == "control"))
+    of = Experiment(events, arms, plan)
+    figures = drawn_figures(of)
+    own = figures["arms"][0]
+    assert own["metrics"][0]["p"] < 1e-9
+    assert own["decision"]["what"] == OPEN
+    assert [one["what"] for one in own["guardrails"]] == ["not known yet"]
+    assert not metrics_of_arms(figures)["sure"].any()
+    assert looks_table(figures)["ruled_low"].isna().all()
+    assert "before 20 conversions are expected of each arm nothing is concluded" in worded(of)[0]
+
+
+@pytest.mark.parametrize("stopping", ["planned", "once", "anytime"])
+def test_an_arm_that_loses_all_its_conversions_is_worse(stopping):
+    "Nobody in it converts, however long one waits for some who do."
+    arm = halves(1_200)
+    events, arms = dealt(arm, (np.arange(1_200) % 12 < 3) & (arm == "control"))
+    plan = Plan("x", by="session", stopping=stopping, units=1_200, looks=2)
+    own = experiment_figures(Experiment(events, arms, plan))["arms"][0]
+    assert own["decision"]["what"] == "worse"
+    assert [one["what"] for one in own["guardrails"]] == [BROKEN]
+
+
 def test_a_planned_decision_is_of_its_look_and_stays():
     "What comes after the look turns the difference around, and is no part of it."
     arm = halves(1_000)
@@ -1100,6 +1135,68 @@ def test_a_plan_is_not_said_otherwise_later(shop):
     with pytest.raises(ValueError, match="the plan has control, other"):
         plan = Plan("x", by="session", shares=dict(control=0.5, other=0.5))
         read_experiment(scorer, own, arms, plan)
+
+
+def test_the_plan_of_another_shop_does_not_read(shop):
+    scorer, events, arms, _ = shop
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    plan = Plan("x", by="session", log="shoes@1")
+    with pytest.raises(
+        ValueError, match="was made for the log shoes@1, and the run run reads demo@"
+    ):
+        read_experiment(scorer, own, arms, plan, covariate=False)
+    mark = log_mark(scorer.card, scorer.contract)
+    assert read_experiment(scorer, own, arms, replace(plan, log=mark), covariate=False)["units"]
+
+
+def test_exposures_of_other_days_than_the_plans_do_not_count(shop):
+    "All of the last day does; days are of the log's zone, and a unit that was exposed too early stays out."
+    scorer, events, arms, _ = shop
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    plan = Plan("x", by="session", begins="2026-06-08", ends="2026-06-14", units=100_000)
+    found = read_experiment(scorer, own, arms, plan, covariate=False)
+    day = pl.from_epoch("timestamp", "us").dt.date().cast(pl.String)
+    counts = [
+        arms.filter(some).height
+        for some in (day.is_between(pl.lit(plan.begins), pl.lit(plan.ends)), day < plan.begins)
+    ]
+    assert [
+        found["units"],
+        found["left_out"]["exposed before the plan's first day, 2026-06-08"],
+    ] == counts
+    after = "exposed after the plan's last day, 2026-06-14"
+    assert found["left_out"][after] == len(arms) - sum(counts) > 0
+    said = [sentence.text for sentence in experiment_sentences(found)]
+    assert any(text.endswith(after) for text in said)
+    assert said[-1].startswith("stop: the plan's last day, 2026-06-14, is past")
+    again = (
+        arms.filter(day < plan.begins).head(1).with_columns(timestamp=arms["timestamp"].median())
+    )
+    twice = pl.concat([arms, again.cast(arms.schema)])
+    assert read_experiment(scorer, own, twice, plan, covariate=False)["counts"] == found["counts"]
+    with pytest.raises(ValueError, match="Give the plan of this experiment"):
+        read_experiment(scorer, own, arms, replace(plan, begins="2026-07-01", ends=""))
+
+
+def test_days_of_a_plan_are_those_of_the_logs_zone():
+    zone = ZoneInfo("America/New_York")
+    moments = [datetime(2026, 11, 1, hour, 30, tzinfo=zone) for hour in (0, 23)]
+    t = [int(moment.timestamp() * 1e6) for moment in moments]
+    arms = read_exposures(exposed(a=(t[0], "control"), b=(t[1], "x")))
+    inside = within_days(arms, "2026-11-01", "2026-11-01", "America/New_York")
+    assert inside.counts == dict(control=1, x=1) and not inside.left_out
+    with pytest.raises(ValueError, match="of the control, or none beside it"):
+        within_days(arms, "2026-11-01", "2026-11-01")
+
+
+def test_what_is_read_once_ends_with_the_last_day_of_its_plan():
+    arm = halves(1_000)
+    t = np.arange(1_000) * DAY // 100  # ten days
+    events, arms = dealt(arm, (arm == "treatment") | (np.arange(1_000) % 4 == 0), t)
+    plan = Plan("x", by="session", stopping="once", window=2.0, ends="1970-01-10")
+    for end, what in ((11 * DAY - 1, OPEN), (11 * DAY, "better")):
+        found = experiment_figures(Experiment(events, arms, plan, end=end))
+        assert found["arms"][0]["decision"]["what"] == what
 
 
 def test_arms_that_are_not_sound_decide_nothing(shop):

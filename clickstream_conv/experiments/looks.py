@@ -23,7 +23,7 @@ NO_END = dict(anytime_low=None, anytime_high=None)
 
 def with_anytime(
     row: dict,  # As made by arms_compared
-    converted: int,  # Of the arm that has fewer
+    converted: float,  # Expected of the smaller arm, as made by fewest_converted
     plan: Plan,  # What was stated
 ) -> dict:  # With anytime_low and anytime_high; None before enough have converted
     "A difference with the interval that holds at every look together."
@@ -38,9 +38,11 @@ def with_anytime(
 def fewest_converted(
     units: pl.DataFrame,  # As made by unit_outcomes
     arms: tuple,  # Control and another
-) -> int:  # Units that converted, of the arm that has fewer
-    "How much a look rests on."
-    return min(int(units.filter(pl.col("_arm") == arm)["_conversion"].sum()) for arm in arms)
+) -> float:  # Conversions that are to be expected of the smaller arm, at the rate of both
+    "How much a look rests on; an arm that loses all its conversions rests on as much as the other."
+    own = units.filter(pl.col("_arm").is_in(arms))
+    smaller = min((own["_arm"] == arm).sum() for arm in arms)
+    return float(smaller * own["_conversion"].mean()) if smaller else 0.0
 
 # %% ../../nbs/experiments/08_looks.ipynb #f4113f47
 WEEK = 7  # days

@@ -40,11 +40,12 @@ INTERVALS = {  # what the intervals of a plan are, in words
 
 LOOKS = {  # what is seen of them, in words
     ANYTIME: "The narrow interval is right for somebody who looks once. The wide one holds at every look together,"
-    " however often one looks: where it leaves 0, one may stop. It begins once enough of each arm have converted.",
+    " however often one looks: where it leaves 0, one may stop. It begins once enough conversions are"
+    " expected of each arm.",
     PLANNED: "An interval stands at each planned look that has come, by its bound: where one leaves 0, one may stop."
     " Between them nothing is concluded.",
-    ONCE: "An interval stands at the end, once all that were planned have come and had their days. Before that"
-    " nothing is concluded.",
+    ONCE: "An interval stands at the end, once all that were planned, or those of the last day, have had their days."
+    " Before that nothing is concluded.",
 }
 
 
@@ -76,7 +77,9 @@ def _by_rule(looks: list, figures: dict) -> list:
             if half is not None:
                 ends = dict(ruled_low=look["effect"] - half, ruled_high=look["effect"] + half)
         if rule == ONCE:
-            of = "effect" if figures["ended"] and place == len(looks) - 1 else "no"
+            of = (
+                "effect" if figures["ended"] and look["begun"] and place == len(looks) - 1 else "no"
+            )
             ends = dict(ruled_low=look.get(f"{of}_low"), ruled_high=look.get(f"{of}_high"))
         found.append(look | ends)
     return found
@@ -90,7 +93,7 @@ def looks_table(
 ):  # A row a look: moment, effect, its ends once, at any time and by the plan's rule, units
     "The deciding metric look by look."
     looks = _by_rule(_arm_of(figures, arm)["looks"], figures)
-    rows = pd.DataFrame(looks).drop(columns="t")
+    rows = pd.DataFrame(looks).drop(columns=["t", "begun"])
     unsure = [name for name in rows if name not in ("units", "units_control")]
     rows = rows.astype(dict.fromkeys(unsure, float))
     rows.insert(0, "moment", [_moment(one["t"]) for one in looks])

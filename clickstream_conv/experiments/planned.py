@@ -17,13 +17,12 @@ from ..base.extras import refuse_without
 from ..base.findings import AS_COUNTED, as_kept, chosen_value, Figure, Sentence
 from ..base.runs import Run, write_json
 from ..base.texts import count_in_words
-from .anytime import FEWEST_CONVERTED
 from .compare import experiment_metric
 from .covariates import every_event
 from .exposures import VISITOR
 from .kept import ALL_EVENTS
 from .marks import log_mark
-from .plan import ANYTIME, Plan, save_plan, STOPPING
+from .plan import ANYTIME, least_converted, Plan, save_plan, STOPPING
 from clickstream_conv.experiments.sizes import (
     days_for,
     shop_traffic,
@@ -76,8 +75,9 @@ def experiment_sizes(
 ):  # metric, value, spread, narrower, rests_on, weeks, and what the effect of the plan takes
     "What an experiment could see of a metric."
     found = unit_spread(traffic, plan, metric)
-    seen = dict(weeks=_seen_after(traffic, plan, found))
-    return dict(metric=metric) | found | seen | _wanted(traffic, plan, found)
+    each = replace(plan, metric=metric)
+    seen = dict(weeks=_seen_after(traffic, each, found))
+    return dict(metric=metric) | found | seen | _wanted(traffic, each, found)
 
 # %% ../../nbs/experiments/09d_planned.ipynb #fc6ea012
 MENTIONED = 0.01  # share of the variance that a model takes, from which on it is told
@@ -124,11 +124,12 @@ def _window(plan: Plan) -> str:
     return f"their {plan.window:g} {'day' if plan.window == 1 else 'days'}"
 
 
-def _too_few(plan: Plan) -> str:
+def _too_few(plan: Plan, metric: str) -> str:
     "Why nothing is told yet."
+    least = least_converted(plan.stopping, metric)
     if plan.stopping != ANYTIME:
-        return "too few count by then"
-    return f"an interval that holds at any time begins with {FEWEST_CONVERTED} of each arm that convert"
+        return f"nothing is concluded before {least} conversions are expected of each arm"
+    return f"an interval that holds at any time begins with {least} that are expected to convert of each arm"
 
 # %% ../../nbs/experiments/09d_planned.ipynb #a73c938a
 def _come(row: dict, plan: Plan) -> str:
@@ -148,7 +149,7 @@ def _in_weeks(found: dict, plan: Plan) -> Sentence:
         next(one for one in found["weeks"] if one["weeks"] == 4),
     )
     if row["with_model"] is None:
-        text = f"{_come(row, plan)} no change of {metric.title} is seen, however large: {_too_few(plan)}"
+        text = f"{_come(row, plan)} no change of {metric.title} is seen, however large: {_too_few(plan, metric.name)}"
         return Sentence("plan.weeks", text, (), "caution", why=AS_COUNTED)
     text = (
         f"{_come(row, plan)} a change of {metric.title} is seen if it is {row['with_model']:.1%}"

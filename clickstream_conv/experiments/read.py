@@ -7,7 +7,9 @@ __all__ = ['MOST_VALUES', 'FEWEST_IN_SLICE', 'NOT_STATED', 'Experiment', 'experi
 
 # %% ../../nbs/experiments/09_read.ipynb #a7078e18
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import cached_property
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -31,7 +33,7 @@ from clickstream_conv.experiments.looks import (
     slices_differ,
     with_anytime,
 )
-from .plan import Plan, plan_of_arm, PLANNED
+from .plan import least_converted, Plan, plan_of_arm, PLANNED
 from .sizes import with_said
 from .stopping import decided, guarded, planned_looks, ruled
 from .units import DAY, events_after, sums_by_unit, unknown_units
@@ -93,10 +95,24 @@ def _ready(of: Experiment) -> pl.Series:
     return of.exposures.rows["_exposed"] + int(days * DAY)
 
 
+def _last_day_had(of: Experiment) -> bool:
+    "Whether units of the plan's last day have had their days."
+    if not of.plan.ends:
+        return False
+    days = of.plan.window or 0
+    exposed = of.last - int(days * DAY)
+    day = datetime.fromtimestamp(exposed / 1e6, ZoneInfo(of.zone)).date()
+    return day.isoformat() >= of.plan.ends
+
+
 def _ended(of: Experiment) -> bool:
-    "Whether all units that were planned, of all arms together, have come and had their days."
+    "Whether all planned units, of all arms together, or those of the plan's last day, have had their days."
+    if _last_day_had(of):
+        return True
+    if not of.plan.units:
+        return not of.plan.ends
     had = int((_ready(of) <= of.last).sum())
-    return had >= (of.plan.units or 0)
+    return had >= of.plan.units
 
 # %% ../../nbs/experiments/09_read.ipynb #6f6061ce
 def _metrics_read(of: Experiment) -> list:
@@ -105,14 +121,23 @@ def _metrics_read(of: Experiment) -> list:
     return list(dict.fromkeys([plan.metric, *plan.others, *plan.guardrails]))
 
 
+def _stands(of: Experiment, units: pl.DataFrame, sample: Sample, arm: str) -> dict:
+    "A metric of an arm by some moment, whether enough has come by then, and its interval at any time."
+    control, plan = of.exposures.control, of.plan
+    row = arms_compared(sample, control, arm, 1 - plan.alpha)
+    converted = fewest_converted(units, (control, arm))
+    least = least_converted(plan.stopping, sample.metric.name)
+    row |= dict(begun=converted >= least)
+    return with_anytime(row, converted, plan_of_arm(plan, arm))
+
+
 def _rows(of: Experiment, units: pl.DataFrame, arm: str) -> list:
     "Each metric of an arm beside the control, with and without what was known before."
     rows, control = [], of.exposures.control
     for name in _metrics_read(of):
         sample = arm_sample(experiment_metric(name), units, of.plan.cut)
-        row = arms_compared(sample, control, arm, 1 - of.plan.alpha)
+        row = _stands(of, units, sample, arm)
         plain = arms_compared(sample, control, arm, 1 - of.plan.alpha, covariate=False)
-        row = with_anytime(row, fewest_converted(units, (control, arm)), plan_of_arm(of.plan, arm))
         ends = ("effect", "effect_low", "effect_high", "p")
         beside = {f"plain_{end}": plain[end] for end in ends}
         rows.append(row | beside | _not_known(sample, units, (control, arm)))
@@ -135,46 +160,52 @@ def _adjusted(rows: list, deciding: str) -> list:
     return [row | dict(adjusted=adjusted[place]) for place, row in enumerate(rows)]
 
 # %% ../../nbs/experiments/09_read.ipynb #b51ea8d4
+_OF_A_LOOK = (
+    "begun",
+    "units",
+    "units_control",
+    "effect",
+    "effect_low",
+    "effect_high",
+    "anytime_low",
+    "anytime_high",
+    "se",
+)
+
+
 def _looks(of: Experiment, arm: str) -> list:
-    "The deciding metric as it stood on each evening."
-    rows, control = [], of.exposures.control
+    "The deciding metric as it stood on each evening; a look at which too few had come has no bound."
+    rows = []
     first = of.exposures.rows["_exposed"].min()
     alone = replace(of.plan, alpha=plan_of_arm(of.plan, arm).alpha)
     planned = planned_looks(_ready(of), alone, of.last)
     for moment in sorted({*look_moments(first, of.last), *planned}):
         units = of.units(moment)
         sample = arm_sample(experiment_metric(of.plan.metric), units, of.plan.cut)
-        row = arms_compared(sample, control, arm, 1 - of.plan.alpha)
-        row = with_anytime(row, fewest_converted(units, (control, arm)), plan_of_arm(of.plan, arm))
-        kept = (
-            "units",
-            "units_control",
-            "effect",
-            "effect_low",
-            "effect_high",
-            "anytime_low",
-            "anytime_high",
-            "se",
-        )
-        about = dict(t=moment, bound=planned.get(moment))
-        rows.append(about | {name: row[name] for name in kept})
+        row = _stands(of, units, sample, arm)
+        bound = planned.get(moment) if row["begun"] else None
+        about = dict(t=moment, bound=bound)
+        rows.append(about | {name: row[name] for name in _OF_A_LOOK})
     return rows
 
-
+# %% ../../nbs/experiments/09_read.ipynb #f5477228
 def _ruled_rows(of: Experiment, rows: list, arm: str, looks: list, decision: dict) -> list:
     "Metrics of an arm with the interval by the plan's rule: of the planned look that decided, or the last one."
     if of.plan.stopping != PLANNED:
-        about = dict(at=of.last, ended=_ended(of))
-        return [row | ruled(row, of.plan, **about) for row in rows]
+        ended = _ended(of)
+        return [row | ruled(row, of.plan, at=of.last, ended=ended and row["begun"]) for row in rows]
     there = [look for look in looks if look["bound"] is not None]
     if not there:
         return [row | ruled(row, of.plan) for row in rows]
     taken = [look for look in there if look["t"] == decision["at"]]
     one = taken[0] if taken else there[-1]
-    about = dict(at=one["t"], bound=one["bound"])
+    then, last = _rows(of, of.units(one["t"]), arm), there[-1]
+    now = then if one is last else _rows(of, of.units(last["t"]), arm)
     found = []
-    for row, then in zip(rows, _rows(of, of.units(one["t"]), arm)):
-        found.append(row | ruled(then, of.plan, **about))
+    for row, early, late in zip(rows, then, now):  # what had not begun by then is of the last look
+        look, own = (one, early) if early["begun"] else (last, late)
+        bound = look["bound"] if own["begun"] else None
+        found.append(row | ruled(own, of.plan, at=look["t"], bound=bound))
     return found
 
 # %% ../../nbs/experiments/09_read.ipynb #d589bccd
@@ -213,7 +244,7 @@ def _of_arm(of: Experiment, units: pl.DataFrame, arm: str, rows: list) -> dict:
     sample = arm_sample(experiment_metric(of.plan.metric), units, of.plan.cut)
     known = units.filter(pl.col(sample.metric.total).is_not_null())
     looks = _looks(of, arm)
-    decision = decided(looks, of.plan, deciding["adjusted"], _ended(of))
+    decision = decided(looks, of.plan, deciding["adjusted"], _ended(of) and deciding["begun"])
     own = _ruled_rows(of, own, arm, looks, decision)
     slices = []
     if of.balance["sound"]:

@@ -22,7 +22,7 @@ from ..base.runs import read_json, Run
 from .arms import arm_of
 from .exposures import VISITOR
 from .kept_effects import KeptEffects, load_effects, rows_to_ask
-from .marks import log_mark
+from .marks import refuse_plan_of_another
 from .plan import load_plan, Plan
 from .policies import EVERYONE
 from .whom import BY_EFFECT, BY_PROBABILITY
@@ -282,12 +282,8 @@ def served_experiment(
         return None
     folder = Path(settings.run).expanduser().resolve()
     card, contract, _ = sound_parts(Run(folder))
-    plan, mark = load_plan(settings.plan), log_mark(card, contract)
-    if plan.log and plan.log != mark:
-        raise ValueError(
-            f"the plan {plan.name!r} was made for the log {plan.log}, and the run {folder.name} reads"
-            f" {mark}. Give the plan of this shop"
-        )
+    plan = load_plan(settings.plan)
+    refuse_plan_of_another(plan, card, contract, folder.name)
     arms = VisitArms(plan, share_taking_part(plan, settings.taking_part), card.time_zone)
     if not settings.whom:
         return ServedExperiment(arms)

@@ -14,12 +14,12 @@ import polars as pl
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from .anytime import anytime_factor, FEWEST_CONVERTED, spending_bounds
+from .anytime import anytime_factor, spending_bounds
 from .arms import arm_of
 from .compare import arm_sample, experiment_metric, FEWEST_UNITS, Sample
 from .covariates import ANSWERS, said_before
 from .exposures import Exposures, VISITOR
-from .plan import ANYTIME, Plan, plan_of_arm, PLANNED
+from .plan import ANYTIME, least_converted, Plan, plan_of_arm, PLANNED
 from .units import DAY, unit_outcomes
 from ..monitoring.observed import end_of_log
 from ..scoring.scorer import Scorer
@@ -214,16 +214,14 @@ def units_begun(
     plan: Plan,  # What is planned
 ) -> float:  # Of all arms
     "From how many units on a difference is told at all."
-    least = float(FEWEST_UNITS)
-    if plan.stopping == ANYTIME:
-        converted = traffic.units["_conversion"].mean()
-        if not converted:
-            raise ValueError(
-                f"no {plan.by} of the log converts, and an interval at any time begins with {FEWEST_CONVERTED} in"
-                " each arm. Plan one that is read once"
-            )
-        least = FEWEST_CONVERTED / converted
-    return least / min(plan.shares.values())
+    converted = traffic.units["_conversion"].mean()
+    least = least_converted(plan.stopping, plan.metric)
+    if not converted:
+        raise ValueError(
+            f"no {plan.by} of the log converts, and nothing is concluded before {least} are expected to in each arm."
+            " Give a log with conversions"
+        )
+    return max(least / converted, FEWEST_UNITS) / min(plan.shares.values())
 
 
 def units_for(

@@ -18,13 +18,12 @@ from clickstream_conv.base.findings import (
     Sentence,
 )
 from ..base.texts import count_in_words
-from .anytime import FEWEST_CONVERTED
 from clickstream_conv.experiments.compare import (
     difference_words,
     experiment_metric,
     ExperimentMetric,
 )
-from .plan import ANYTIME, PLANNED, STOPPING
+from .plan import ANYTIME, least_converted, PLANNED, STOPPING
 from .stopping import BETTER, BROKEN, KEPT, OPEN
 
 # %% ../../nbs/experiments/09a_told.ipynb #d5247cef
@@ -47,10 +46,11 @@ def _where(figures: dict, arm: str) -> str:
 def _arms_are_sound(figures: dict) -> Sentence:
     "Whether as many came as were meant to."
     counts, ratio = figures["counts"], figures["ratio"]
+    who = f"{figures['by']}s"
     came = ", ".join(f"{arm} {count:,}" for arm, count in counts.items())
     own, names = [], tuple(counts)
     for arm, count in counts.items():
-        counted = exact_count(count, f"{figures['by']}s of {arm}", "the experiment's log")
+        counted = exact_count(count, f"{who} of {arm}", "the experiment's log")
         own.append(counted)
     if ratio["expected"] is None:
         text = f"nothing was stated beforehand, so whether as many came as were meant to is not known: {came}"
@@ -66,7 +66,7 @@ def _arms_are_sound(figures: dict) -> Sentence:
     )
     text = (
         f"the arms are not as large as they were meant to be ({came}; p {p.value:.1g}): something removes"
-        f" {figures['by']}s from one of them, and every difference may come from that. Find it before anything is read"
+        f" {who} from one of them, and every difference may come from that. Find it before anything is read"
     )
     return Sentence("experiment.arms", text, (*own, p), "caution", names)
 
@@ -99,13 +99,16 @@ def _difference(figure: Figure, metric: ExperimentMetric) -> str:
     return difference_words(metric, figure.value, *ends)
 
 
-def _why_not_yet(plan: dict) -> str:
+def _why_not_yet(plan: dict, begun: bool) -> str:
     "Why a figure has no interval by the rule of the plan."
-    if plan["stopping"] == ANYTIME:
-        return (
-            f"before {FEWEST_CONVERTED} of each arm have converted no interval holds at every look"
-        )
-    if plan["stopping"] == PLANNED:
+    rule = plan["stopping"]
+    least = least_converted(rule, plan["metric"])
+    early = f"before {least} conversions are expected of each arm"
+    if rule == ANYTIME:
+        return f"{early} no interval holds at every look"
+    if not begun:
+        return f"{early} nothing is concluded"
+    if rule == PLANNED:
         return "before the first planned look nothing is concluded"
     return "it is read once, at its end"
 
@@ -127,7 +130,7 @@ def _still_open(arm: dict, said: str, found: Figure, plan: dict, names: tuple) -
     "Nothing is shown, or nothing may be concluded yet."
     text = f"{arm['arm']} is not shown to be better or worse: {said}"
     if not found.known:
-        text += f"; {_why_not_yet(plan)}"
+        text += f"; {_why_not_yet(plan, arm['metrics'][0]['begun'])}"
     return Sentence("experiment.decision", text, (found,), names=names)
 
 # %% ../../nbs/experiments/09a_told.ipynb #b2e600b1
@@ -316,49 +319,58 @@ MUCH = 0.01  # share of units, above which it is told that they are in no row of
 def _left_out(figures: dict) -> list:
     "Who does not count, and who is in no row of the log."
     said = []
+    who = f"{figures['by']}s"
     for why, count in figures["left_out"].items():
         counted = exact_count(count, why, "the experiment's log")
-        text = f"{count:,} rows or {figures['by']}s of the experiment's log do not count: {why}"
+        text = f"{count:,} rows or {who} of the experiment's log do not count: {why}"
         said.append(Sentence("experiment.left_out", text, (counted,)))
     whole, absent = sum(figures["counts"].values()), sum(figures["unknown"].values())
     if absent > MUCH * whole:
-        counted = exact_count(absent, f"{figures['by']}s", "exposed, in no row of the events")
+        counted = exact_count(absent, who, "exposed, in no row of the events")
         of = f"{count_in_words(absent, figures['by'])} of {whole:,}"
         text = f"in no row of the events, and counted as if nothing came of it: {of}"
-        all_of = exact_count(whole, f"{figures['by']}s", "the experiment's log")
+        all_of = exact_count(whole, who, "the experiment's log")
         said.append(Sentence("experiment.unknown", text, (counted, all_of), "caution"))
     if figures["learned"]:
-        counted = exact_count(
-            figures["learned"], f"{figures['by']}s", "whose visit the model has learned from"
-        )
+        counted = exact_count(figures["learned"], who, "whose visit the model has learned from")
         own = count_in_words(figures["learned"], figures["by"])
         text = f"the model has learned from the visits of {own}: what it says of them is not used"
         said.append(Sentence("experiment.learned", text, (counted,)))
     return said
 
 # %% ../../nbs/experiments/09a_told.ipynb #b7899485
+def _last_day_past(figures: dict, of: str, shown: tuple) -> Sentence:
+    "The plan's last day came before all units did."
+    day = figures["plan"]["ends"]
+    text = f"stop: the plan's last day, {day}, is past, and nothing is shown; {of}"
+    return Sentence("experiment.next", text, shown, "caution", (day,))
+
+
 def _what_next(figures: dict) -> list:
     "Whether to go on, where that follows from the plan."
-    planned, came = figures["plan"]["units"], sum(figures["counts"].values())
+    planned = figures["plan"]["units"]
     had = figures["units"]
-    if not figures["ratio"]["sound"] or any(
-        arm["decision"]["what"] != OPEN for arm in figures["arms"]
-    ):
+    who = f"{figures['by']}s"
+    came = sum(figures["counts"].values())
+    shown = any(arm["decision"]["what"] != OPEN for arm in figures["arms"])
+    if shown or not planned or not figures["ratio"]["sound"]:
         return []
-    if not planned:
-        return []
-    own = exact_count(came, f"{figures['by']}s", "the experiment's log")
-    meant = chosen_value(planned, f"{figures['by']}s that were planned", f"{figures['by']}s")
-    of = f"{came:,} of {planned:,} {figures['by']}s that were planned have come"
+    own = exact_count(came, who, "the experiment's log")
+    meant = chosen_value(planned, f"{who} that were planned", who)
+    of = f"{came:,} of {planned:,} {who} that were planned have come"
+    if figures["ended"] and had < planned:
+        return [_last_day_past(figures, of, (own, meant))]
     if came < planned:
         return [Sentence("experiment.next", f"go on: {of}", (own, meant))]
     if had < planned:
-        window = chosen_value(figures["plan"]["window"], "days after the exposure", "days")
-        whole = exact_count(had, f"{figures['by']}s", "that have had all their days")
-        text = f"wait for the window: {of}, and {had:,} have had their {window.value:g} days"
+        days = figures["plan"]["window"]
+        window = chosen_value(days, "days after the exposure", "days")
+        whole = exact_count(had, who, "that have had all their days")
+        text = f"wait for the window: {of}, and {had:,} have had their {days:g} days"
         return [Sentence("experiment.next", text, (own, meant, whole, window), "caution")]
     text = f"stop: {of}, and nothing is shown"
-    return [Sentence("experiment.next", text, (own, meant))]
+    said = Sentence("experiment.next", text, (own, meant))
+    return [said]
 
 # %% ../../nbs/experiments/09a_told.ipynb #c022577c
 def experiment_sentences(

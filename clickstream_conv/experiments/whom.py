@@ -30,7 +30,7 @@ from .covariates import seen_before
 from .effect_rows import effect_rows, EffectRows, profit, with_amounts
 from .effects import CONSTANT, mean_and_error
 from .exposures import ARM, Exposures, read_exposures
-from .kept import ALL_EVENTS
+from .kept import events_and_end
 from .kept_effects import keep_effects, why_unkept
 from .marks import log_mark
 from clickstream_conv.experiments.policies import (
@@ -44,7 +44,6 @@ from clickstream_conv.experiments.policies import (
 )
 from .profit_effects import ProfitLearner
 from .units import within_log
-from ..monitoring.observed import read_news
 from ..scoring.scorer import Scorer
 from ..serving.runs import run_name
 
@@ -281,11 +280,9 @@ def whom_to_treat(
 ) -> dict:  # policies, shown_after, others, units, looked_at, left_out, advice, findings, headline
     "Whom it pays to treat, as an experiment shows it."
     scorer = run if isinstance(run, Scorer) else Scorer.load(run)
-    known = events
-    if not isinstance(events, pl.DataFrame):
-        known = read_news(scorer, str(events), ALL_EVENTS).events
+    known, end = events_and_end(scorer, events)
     arms = one_treatment(read_exposures(exposures, by, control, scorer.card.time_zone), arm)
-    arms = within_log(known, arms)
+    arms = within_log(known, arms, end)
     shown, count, others = shown_at(known, arms)
     share = arms.counts[arms.arms[1]] / len(arms.rows)
     rows = effect_rows(_as_learned(known), shown, scorer.card, count, share, kinds=kinds)

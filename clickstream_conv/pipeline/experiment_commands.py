@@ -267,12 +267,18 @@ def arm_command(
     ] = "experiment/plan.json",
     taking_part: Annotated[
         float,
-        typer.Option("--taking-part", help="Share of all that takes part by now.", metavar="SHARE"),
-    ] = 1.0,
+        typer.Option(
+            "--taking-part",
+            help="Share of all that takes part by now; 0: as the plan says.",
+            metavar="SHARE",
+        ),
+    ] = 0.0,
 ) -> None:
     "The arm of a visitor or session, by the plan's hash."
     from clickstream_conv.experiments.arms import arm_of
     from clickstream_conv.experiments.plan import load_plan
+    from clickstream_conv.experiments.served import share_taking_part
 
     stated = load_plan(plan)
-    say(arm_of(unit, stated.name, stated.shares, taking_part) or "takes no part")
+    share = share_taking_part(stated, taking_part)
+    say(arm_of(unit, stated.name, stated.shares, share) or "takes no part")
