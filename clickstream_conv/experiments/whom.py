@@ -266,6 +266,13 @@ def _said(judged: Judged, worth: pd.DataFrame, about: dict, advice: Recommendati
     said += [_policy(worth, name, where) for name in worth.index]
     return said + _not_looked_at(about)
 
+# %% ../../nbs/experiments/14_whom.ipynb #839c8a81
+def _as_read(scorer: Scorer, events) -> pl.DataFrame:
+    "Canonical events, as they are or read by the contract of the run."
+    if isinstance(events, pl.DataFrame):
+        return events
+    return read_news(scorer, str(events), ALL_EVENTS).events
+
 # %% ../../nbs/experiments/14_whom.ipynb #8dd2f1d6
 def whom_to_treat(
     run: str | Path | Scorer,  # Folder of a finished run, whose contract reads the events
@@ -281,9 +288,7 @@ def whom_to_treat(
 ) -> dict:  # policies, shown_after, others, units, looked_at, left_out, advice, findings, headline
     "Whom it pays to treat, as an experiment shows it."
     scorer = run if isinstance(run, Scorer) else Scorer.load(run)
-    known = events
-    if not isinstance(events, pl.DataFrame):
-        known = read_news(scorer, str(events), ALL_EVENTS).events
+    known = _as_read(scorer, events)
     arms = one_treatment(read_exposures(exposures, by, control, scorer.card.time_zone), arm)
     arms = within_log(known, arms)
     shown, count, others = shown_at(known, arms)
