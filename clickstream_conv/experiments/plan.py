@@ -163,7 +163,7 @@ def load_plan(
         kept = json.loads(text, object_pairs_hook=_each_once)
     except FileNotFoundError:
         raise ValueError(
-            f"{path}: there is no such plan. Make one: clickstream-conv experiment plan"
+            f"{path}: there is no such plan. Make one: clickstream-conv experiment plan --run RUN --name NAME"
         ) from None
     except ValueError as error:
         raise ValueError(f"{path} is no plan: {error}") from None

@@ -142,15 +142,31 @@ def _come(row: dict, plan: Plan) -> str:
     )
 
 
+def _fourth(found: dict) -> dict:
+    "What can be seen after four weeks."
+    return next(one for one in found["weeks"] if one["weeks"] == 4)
+
+
+def _nothing_yet(sizes: list, plan: Plan) -> list:
+    "Metrics of which nothing is seen in four weeks, a sentence for each reason."
+    unseen = [found for found in sizes if _fourth(found)["with_model"] is None]
+    if not unseen:
+        return []
+    come, because = _come(_fourth(unseen[0]), plan), {}
+    for found in unseen:
+        why = _too_few(plan, found["metric"])
+        because.setdefault(why, []).append(experiment_metric(found["metric"]).title)
+    said = []
+    for why, titles in because.items():
+        named = " or ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))
+        text = f"{come} no change of {named} is seen, however large: {why}"
+        said.append(Sentence("plan.weeks", text, (), "caution", why=AS_COUNTED))
+    return said
+
+
 def _in_weeks(found: dict, plan: Plan) -> Sentence:
     "What can be seen in four weeks."
-    metric, row = (
-        experiment_metric(found["metric"]),
-        next(one for one in found["weeks"] if one["weeks"] == 4),
-    )
-    if row["with_model"] is None:
-        text = f"{_come(row, plan)} no change of {metric.title} is seen, however large: {_too_few(plan, metric.name)}"
-        return Sentence("plan.weeks", text, (), "caution", why=AS_COUNTED)
+    metric, row = experiment_metric(found["metric"]), _fourth(found)
     text = (
         f"{_come(row, plan)} a change of {metric.title} is seen if it is {row['with_model']:.1%}"
         " or more"
@@ -192,7 +208,9 @@ def plan_figures(
     untold = {name: reason for name, reason in why.items() if reason}
     sizes = [experiment_sizes(traffic, plan, name) for name in names if name not in untold]
     _refuse_beyond_all(sizes[0], plan)
-    said = [_duration(sizes[0], plan), *(_in_weeks(found, plan) for found in sizes)]
+    seen = [found for found in sizes if _fourth(found)["with_model"] is not None]
+    said = [_duration(sizes[0], plan), *(_in_weeks(found, plan) for found in seen)]
+    said += _nothing_yet(sizes, plan)
     said += [_untold(name, reason, plan) for name, reason in untold.items()]
     found = dict(plan=asdict(plan), by_day=traffic.by_day.tolist(), sizes=sizes, untold=untold)
     found |= dict(asked=traffic.asked, stopping=STOPPING[plan.stopping])
@@ -243,9 +261,22 @@ def keep_plan(
     return path
 
 
+def _cut_short(plan: Plan, figures: dict | None) -> str:
+    "That a plan ends before its effect could be seen, in words."
+    if figures is None or figures["plan"]["units"]:
+        return ""
+    takes = figures["sizes"][0]["units_with_model"]
+    return (
+        f" (all that come in {PATIENCE} days; its effect takes {takes:,.0f})"
+        if takes > plan.units
+        else ""
+    )
+
+
 def whose_plan(
     plan: Plan,  # With its number of units
     shown_after: int = 1,  # Events of a session after which the change is shown
+    figures: dict | None = None,  # As made by plan_figures, to say where its effect takes more
 ) -> (
     str
 ):  # Such as 9,000 visitors, each from its first visit of 3 events or more, in all arms together
@@ -253,7 +284,7 @@ def whose_plan(
     far = f" of {shown_after} events or more" if shown_after > 1 else ""
     first = ", each from its first visit" if plan.by == VISITOR else ""
     had = f", that have had {_window(plan)}" if plan.window else ""
-    return f"{plan.units:,} {plan.by}s{first}{far}{had}, in all arms together"
+    return f"{plan.units:,} {plan.by}s{first}{far}{had}, in all arms together{_cut_short(plan, figures)}"
 
 # %% ../../nbs/experiments/09d_planned.ipynb #17d17d38
 def _seen(effect: float | None) -> str:

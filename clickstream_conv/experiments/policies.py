@@ -163,6 +163,6 @@ def recommend(
         return Recommendation(best, f"treat {best}: over nobody it gains {gain}")
     return Recommendation(
         NOBODY,
-        f"treat nobody: none of {len(asked)} policies is shown to earn more; the nearest to it is {best}, with a"
-        f" difference of {gain}",
+        f"treat nobody: none of {len(asked)} policies is shown to earn more; the best of them,"
+        f" treating {best}, gains {gain} over nobody",
     )

@@ -185,7 +185,7 @@ def _guarded(figures: dict, arm: dict, one: dict) -> Sentence:
     margin = chosen_value(one["margin"], f"loss of {title} that is borne", "share")
     level = "finding" if one["what"] == KEPT else "caution"
     verdict = "is lost" if lost else f"guardrail {one['what']}"
-    text = f"{arm['arm']}: {title} {verdict}: {_written(found, '.1%')}, a loss of {margin.value:.1%} is borne"
+    text = f"{arm['arm']}: {title} {verdict}: {_written(found, '.1%')}, a loss of up to {margin.value:.1%} is accepted"
     return Sentence("experiment.guardrail", text, (found, margin), level, (arm["arm"],))
 
 # %% ../../nbs/experiments/09a_told.ipynb #7ce18843

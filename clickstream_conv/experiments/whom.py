@@ -295,9 +295,8 @@ def whom_to_treat(
     asked = judged.policies, _scores(judged), judged.rows
     worth, advice = compared_policies(*asked), recommend(*asked)
     said = _said(judged, worth, about, advice)
-    about |= dict(
-        advice=advice.policy, policies=worth.reset_index(names="policy").to_dict("records")
-    )
+    policies = worth.reset_index(names="policy").to_dict("records")
+    about |= dict(advice=advice.policy, policies=policies)
     learned = _learned(scorer, arms, judged, count, advice.policy)
     figures = about | dict(learned=learned) | as_kept(said)
     if out:

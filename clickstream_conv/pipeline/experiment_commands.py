@@ -135,8 +135,9 @@ def plan_command(
     plan, figures = plan_experiment(run, Plan(name, **stated), shown_after, events, place)
     for line in figures["headline"]:
         say(line)
+    say(f"the smallest relative change that is seen, after so many weeks with so many {plan.by}s:")
     say(sizes_words(figures).to_string())
-    say(f"the plan, of {whose_plan(plan, shown_after)}: {place}")
+    say(f"the plan, of {whose_plan(plan, shown_after, figures)}: {place}")
 
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #1f176581
 _Exposures = Annotated[
@@ -232,7 +233,7 @@ def whom_command(
     discount: _WhomDiscount = 0.0,
     cost: _WhomCost = 0.0,
     by: Annotated[str, Text("--by", "visitor or session. [default: as the columns say]")] = "",
-    control: Annotated[str, Text("--control", "The arm to compare with.", "NAME")] = "control",
+    control: _PlanControl = "control",
     arm: _WhomArm = "",
     out: _WhomOut = "whom",
     seed: Annotated[int, typer.Option("--seed", help="Of all models.", metavar="NUMBER")] = 0,
@@ -263,7 +264,8 @@ def arm_command(
         str, typer.Argument(metavar="ID", help="Id of a visitor or session.", show_default=False)
     ],
     plan: Annotated[
-        str, Text("--plan", "What was stated beforehand.", "FILE")
+        str,
+        Text("--plan", "What was stated beforehand. [default: experiment/plan.json]", "FILE"),
     ] = "experiment/plan.json",
     taking_part: Annotated[
         float,
@@ -274,7 +276,12 @@ def arm_command(
         ),
     ] = 0.0,
 ) -> None:
-    "The arm of a visitor or session, by the plan's hash."
+    """The arm of a visitor or session, by the plan's hash.
+
+    \b
+    Examples:
+      clickstream-conv experiment arm v553bf509c9569e --plan experiment/plan.json
+    """
     from clickstream_conv.experiments.arms import arm_of
     from clickstream_conv.experiments.plan import load_plan
     from clickstream_conv.experiments.served import share_taking_part

@@ -364,8 +364,12 @@ def list_models(registry: _Registry = "models") -> None:
     from clickstream_conv.monitoring.model_registry import current_version, history_of, versions_of
 
     place = Path(registry).expanduser()
-    now = current_version(place)
-    for version in versions_of(place):
+    now, versions = current_version(place), versions_of(place)
+    if not versions:
+        say(
+            f"no version in {place} yet. Put one in: clickstream-conv models add --run RUN --registry {registry}"
+        )
+    for version in versions:
         say(f"{version}{' in use' if version == now else ''}")
     for line in history_of(place):
         why = f": {line['why']}" if line["why"] else ""

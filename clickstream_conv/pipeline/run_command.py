@@ -22,7 +22,7 @@ HELP_GROUPS = {  # what stands above the commands in the list of them
     "Start": ("run", "app", "report", "score"),
     "Serve": ("serve", "keys", "logins", "mcp"),
     "Data": ("sources", "fetch", "map"),
-    "Watch": ("watch", "retrain", "models", "schedule"),
+    "Watch": ("watch", "retrain", "models", "schedule", "experiment"),
     "Trust": ("audit", "verify", "diff", "dvc", "coverage", "bench"),
     "Project": ("docs", "readme"),
 }

@@ -12,6 +12,7 @@ __all__ = ['PARTS_OF_DIFFERENCE', 'TOLERANCE', 'ABSENT', 'MOST_NAMED', 'SENTENCE
 from collections import Counter
 from pathlib import Path
 
+from ..base.texts import count_in_words
 from .lineage import lineage_of
 
 # %% ../../nbs/pipeline/07a_run_diff.ipynb #5916a9ae
@@ -126,7 +127,7 @@ def in_short(
     value,  # A figure, a version, a hash
 ) -> str:
     "A value in a sentence; a hash by its beginning."
-    text = f"{value:.6g}" if type(value) is float else str(value)
+    text = f"{value:.6g}" if type(value) is float else str(value) or "empty"
     is_hash = len(text) == 64 and not set(text) - set("0123456789abcdef")
     return f"{text[:12]}..." if is_hash else text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -167,6 +168,13 @@ def data_sentences(
     return [f"the same, {count} file{'s' if count > 1 else ''} by sha256"]
 
 
+def _stages_apart(notebooks: dict) -> dict:
+    "Notebooks that differ, and those of stages that one of the runs did not run."
+    alone = [name for name, pair in notebooks.items() if ABSENT in pair]
+    both = [name for name in notebooks if name not in alone]
+    return {"notebooks of stages that differ": both, "stages that only one of them has run": alone}
+
+
 def code_sentences(
     found: dict,  # Of run_difference
     lineage: dict,  # Of one of the runs
@@ -177,10 +185,9 @@ def code_sentences(
         said.append(f"files of the package that differ ({len(modules)}): {names_in_short(modules)}")
     if "package" in found:
         said.append("the package differs; which file, an earlier release did not write down")
-    if notebooks := [*found.get("notebooks", {})]:
-        said.append(
-            f"notebooks of stages that differ ({len(notebooks)}): {names_in_short(notebooks)}"
-        )
+    for words, notebooks in _stages_apart(found.get("notebooks", {})).items():
+        if notebooks:
+            said.append(f"{words} ({len(notebooks)}): {names_in_short(notebooks)}")
     return said or [f"the same, clickstream-conv {lineage['code']['version']}"]
 
 # %% ../../nbs/pipeline/07a_run_diff.ipynb #5508fbef
@@ -225,6 +232,12 @@ def figure_sentences(
     said = []
     for file, differs in found.items():
         total = len({*lineage["figures"].get(file, {}), *differs})
+        ends = [all(pair[end] == ABSENT for pair in differs.values()) for end in (0, 1)]
+        if total == len(differs) and any(ends):
+            said.append(
+                f"{file} is {'new' if ends[0] else 'gone'}, with its {count_in_words(total, 'figure')}"
+            )
+            continue
         first = sorted(differs, key=lambda name: _order_of(name, differs[name]))[:most]
         such = "; ".join(was_is(name, differs[name]) for name in first)
         more = f"; and {len(differs) - len(first):,} more" if len(differs) > len(first) else ""

@@ -17,9 +17,11 @@ TOLD_OF_EXPERIMENT = {  # what an answer says of an experiment
     "arm": "in which the plan's own hash puts the visitor or the session; null where it puts it in none",
     "no_arm": "why it is in no arm; null where it is in one",
     "effect": "by how much the treatment, beside the control, moves the probability to convert, estimated"
-    " from what was known at the landmark that effects were learned at; null where that cannot be said",
-    "profit_effect": "by how much it moves what is earned, at the prices that were given",
-    "treat": "whether the visit would be treated by the advice of the experiment",
+    " from what was known at the landmark that effects were learned at; null where that cannot be said. It has"
+    " no interval of its own: experiment whom tells that of the average",
+    "profit_effect": "by how much it moves what is earned, at the prices that were given; an estimate as well",
+    "treat": "whether the visit would be treated by the advice of the experiment, which treats nobody unless"
+    " something is shown to be earned",
     "no_effect": "why no effect is said; null where one is",
 }
 
