@@ -163,7 +163,7 @@ def _nothing_yet(sizes: list, plan: Plan) -> list:
         said.append(Sentence("plan.weeks", text, (), "caution", why=AS_COUNTED))
     return said
 
-
+# %% ../../nbs/experiments/09d_planned.ipynb #ea3c4f50
 def _in_weeks(found: dict, plan: Plan) -> Sentence:
     "What can be seen in four weeks."
     metric, row = experiment_metric(found["metric"]), _fourth(found)
