@@ -445,7 +445,10 @@ def test_an_interval_at_any_time_needs_fifty_that_convert():
     assert units_begun(traffic, Plan("x", shares=shares)) == pytest.approx(50 / 0.1 / 0.2)
     once = Plan("x", shares=shares, stopping="once")
     assert units_begun(traffic, once) == pytest.approx(20 / 0.1 / 0.2)
-    assert units_begun(traffic, replace(once, metric="revenue")) == pytest.approx(50 / 0.1 / 0.2)
+    even = replace(once, metric="revenue", shares=dict(control=0.6, treatment=0.4))
+    assert units_begun(traffic, even) == pytest.approx(50 / 0.1 / 0.4)
+    uneven = replace(even, shares=shares)
+    assert units_begun(traffic, uneven) == pytest.approx(100 / 0.1 / 0.2)
     nobody = Traffic(pl.DataFrame(dict(_conversion=[0] * 9)), np.full(28, 100))
     with pytest.raises(ValueError, match="nothing is concluded before 20 are expected to"):
         units_begun(nobody, once)

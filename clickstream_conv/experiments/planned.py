@@ -126,7 +126,7 @@ def _window(plan: Plan) -> str:
 
 def _too_few(plan: Plan, metric: str) -> str:
     "Why nothing is told yet."
-    least = least_converted(plan.stopping, metric)
+    least = least_converted(plan.stopping, metric, plan.shares)
     if plan.stopping != ANYTIME:
         return f"nothing is concluded before {least} conversions are expected of each arm"
     return f"an interval that holds at any time begins with {least} that are expected to convert of each arm"

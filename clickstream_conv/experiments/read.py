@@ -126,7 +126,7 @@ def _stands(of: Experiment, units: pl.DataFrame, sample: Sample, arm: str) -> di
     control, plan = of.exposures.control, of.plan
     row = arms_compared(sample, control, arm, 1 - plan.alpha)
     converted = fewest_converted(units, (control, arm))
-    least = least_converted(plan.stopping, sample.metric.name)
+    least = least_converted(plan.stopping, sample.metric.name, plan.shares)
     row |= dict(begun=converted >= least)
     return with_anytime(row, converted, plan_of_arm(plan, arm))
 

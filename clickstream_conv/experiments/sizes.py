@@ -215,7 +215,7 @@ def units_begun(
 ) -> float:  # Of all arms
     "From how many units on a difference is told at all."
     converted = traffic.units["_conversion"].mean()
-    least = least_converted(plan.stopping, plan.metric)
+    least = least_converted(plan.stopping, plan.metric, plan.shares)
     if not converted:
         raise ValueError(
             f"no {plan.by} of the log converts, and nothing is concluded before {least} are expected to in each arm."

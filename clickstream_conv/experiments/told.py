@@ -102,7 +102,7 @@ def _difference(figure: Figure, metric: ExperimentMetric) -> str:
 def _why_not_yet(plan: dict, begun: bool) -> str:
     "Why a figure has no interval by the rule of the plan."
     rule = plan["stopping"]
-    least = least_converted(rule, plan["metric"])
+    least = least_converted(rule, plan["metric"], plan["shares"])
     early = f"before {least} conversions are expected of each arm"
     if rule == ANYTIME:
         return f"{early} no interval holds at every look"

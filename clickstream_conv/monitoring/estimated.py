@@ -133,7 +133,9 @@ def estimated_figures(
 def as_decisions(
     rows: pl.DataFrame,  # session_id, visitor, landmark, probability, converted
     by_session: bool = True,  # Whether a session is decided once; of a question about the next event each row is
-) -> pl.DataFrame:  # Likewise; of sessions that are decided once the highest probability, the last one and its landmark
+) -> (
+    pl.DataFrame
+):  # Likewise; of sessions that are decided once the highest probability, the last and its landmark
     "What is decided at a threshold."
     if not by_session:
         return rows
