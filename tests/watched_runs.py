@@ -10,6 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from watched_weeks import FOLLOWED, one_week, share
 
 from clickstream_conv.base.runs import Run
@@ -61,8 +62,14 @@ def main():
         apart = [abs(one["estimated"] - one[of]) <= 0.01 for one in found if one.get(of)]
         print(f"estimated ROC-AUC within 0.01 of the {of} one:", share(apart))
     for name in FOLLOWED:
-        held = [one[f"{name} held"] for one in found if f"{name} held" in one]
-        print(f"interval of {name} holds what came:", share(held))
+        told = [one for one in found if f"{name} held" in one]
+        off = np.array([one[f"{name} off"] for one in told])
+        reach = 1.96 * off.std(ddof=1) / len(off) ** 0.5
+        held = share(one[f"{name} held"] for one in told)
+        print(
+            f"{name}: its interval holds what came in {held};"
+            f" it is off by {off.mean():+.4f} ({off.mean() - reach:+.4f} to {off.mean() + reach:+.4f}) on average"
+        )
     print("concept shift at 0.05:", share(one["concept"] <= 0.05 for one in found))
 
 

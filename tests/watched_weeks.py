@@ -57,6 +57,7 @@ def one_week(scorer, reference, change, sessions, seed, place):
         found["exact"] = exact_auc(scorer, news, events, change)
     for name in FOLLOWED:
         if real.get(name) is not None:
+            found[f"{name} off"] = estimate[name] - real[name]
             found[f"{name} held"] = bool(
                 estimate[f"{name}_low"] <= real[name] <= estimate[f"{name}_high"]
             )
