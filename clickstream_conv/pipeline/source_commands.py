@@ -7,6 +7,7 @@ __all__ = ['sources_table', 'source_in_full', 'mapping_to_copy', 'sources', 'fet
 
 # %% ../../nbs/pipeline/09_source_commands.ipynb #f7edb92d
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -130,7 +131,7 @@ _FetchSessions = Annotated[
 _FetchSeed = Annotated[
     int | None,
     typer.Option(
-        help="demo: the same seed gives the same log. [default: 0]",
+        help="demo: the same seed gives the same log. [default: 0, with --treatment 1]",
         show_default=False,
         metavar="NUMBER",
         min=0,
@@ -140,12 +141,16 @@ _FetchSeed = Annotated[
 # %% ../../nbs/pipeline/09_source_commands.ipynb #df36c30d
 _FetchStart = Annotated[
     str | None,
-    Text("--start", "demo: first day. [default: 2026-01-05, with --drift 2026-05-05]", "DAY"),
+    Text(
+        "--start",
+        "demo: first day. [default: 2026-01-05, with --drift 2026-05-05, with --treatment 2026-06-01]",
+        "DAY",
+    ),
 ]
 _FetchDays = Annotated[
     int | None,
     typer.Option(
-        help="demo: length of the log. [default: 120, with --drift 60]",
+        help="demo: length of the log. [default: 120, with --drift 60, with --treatment 42]",
         show_default=False,
         metavar="NUMBER",
         min=1,
@@ -176,11 +181,42 @@ _FetchSlow = Annotated[
     typer.Option("--slow", help="With --drift: a little more each day, from that day to the end."),
 ]
 
+# %% ../../nbs/pipeline/09_source_commands.ipynb #e7b1c5f6
+_FetchTreatment = Annotated[
+    str,
+    Text(
+        "--treatment",
+        "demo: an experiment, in which some are shown this: coupon, reassurance or nothing. The"
+        " arms are written beside the log.",
+        "NAME",
+    ),
+]
+_FetchBy = Annotated[
+    str | None,
+    Text("--by", "With --treatment: who is put in an arm, visitor or session. [default: visitor]"),
+]
+
+
+def _refuse_both(drift: str, treatment: str, given: dict) -> None:
+    "A log has a change or an experiment; who is drawn is said of an experiment."
+    if drift and treatment:
+        raise ValueError(
+            "a log of the demo shop has a change or an experiment, not both: leave out --drift or"
+            " --treatment"
+        )
+    if "by" in given and not treatment:
+        raise ValueError(
+            "--by says who is put in an arm of an experiment; add one, such as --treatment coupon"
+        )
+    if treatment and (misplaced := {"at", "strength", "slow"} & set(given)):
+        raise ValueError(f"--{min(misplaced)} is said of a change, and an experiment has none")
+
 # %% ../../nbs/pipeline/09_source_commands.ipynb #1fb92f5f
-def _refuse_misplaced(name: str, path: str, drift: str, given: dict) -> None:
+def _refuse_misplaced(name: str, path: str, drift: str, treatment: str, given: dict) -> None:
     "A public log is as it is; the demo shop is not downloaded; what does not change has no day of change."
-    if name != "demo" and (given or drift):
-        first = min([*given, *(["drift"] if drift else [])])
+    what = {"drift": drift, "treatment": treatment}
+    if name != "demo" and (given or any(what.values())):
+        first = min([*given, *(option for option in what if what[option])])
         raise ValueError(
             f"--{first} is for the demo shop, and {name} is downloaded as it is. Leave it out, or"
             " say: clickstream-conv fetch demo --out shop.parquet"
@@ -189,6 +225,7 @@ def _refuse_misplaced(name: str, path: str, drift: str, given: dict) -> None:
         raise ValueError(
             "the demo shop is simulated, not downloaded: say --out shop.parquet in place of --path"
         )
+    _refuse_both(drift, treatment, given)
     if misplaced := {"at", "strength", "slow"} & set(given) if not drift else set():
         raise ValueError(
             f"--{min(misplaced)} says how the demo shop changes; add what changes, such as --drift"
@@ -209,11 +246,14 @@ def fetch_source(
     at: _FetchAt = None,
     strength: _FetchStrength = None,
     slow: _FetchSlow = False,
+    treatment: _FetchTreatment = "",
+    by: _FetchBy = None,
 ) -> None:
     """Download a public log, check it, and say where it is; or write a log of the demo shop.
 
     The log of the demo shop is the one that a run simulates; with --drift it is a later one, in
-    which the shop changes on a day, to try on it whatever watches a model.
+    which the shop changes on a day, to try on it whatever watches a model. With --treatment it is
+    an experiment of later weeks, and who was in which arm is written beside it.
 
     \b
     Examples:
@@ -221,15 +261,17 @@ def fetch_source(
       clickstream-conv fetch uci-eshop --path downloads
       clickstream-conv fetch demo --out shop.parquet --sessions 5000
       clickstream-conv fetch demo --out later.parquet --drift checkout --slow
+      clickstream-conv fetch demo --out new.parquet --treatment coupon
     """
     log = dict(out=out or None, sessions=sessions, seed=seed, start=start, days=days)
-    log |= dict(at=at, strength=strength, slow=slow or None)
+    log |= dict(at=at, strength=strength, slow=slow or None, by=by)
     given = {option: value for option, value in log.items() if value is not None}
-    _refuse_misplaced(name, path, drift, given)
+    _refuse_misplaced(name, path, drift, treatment, given)
     if name == "demo":
-        from clickstream_conv.sources.demo_log import write_demo_log
+        from clickstream_conv.sources.demo_log import write_demo_experiment, write_demo_log
 
-        for line in write_demo_log(given.pop("out", ""), drift, **given):
+        write = partial(write_demo_experiment, treatment=treatment) if treatment else write_demo_log
+        for line in write(given.pop("out", ""), **given, **({"drift": drift} if drift else {})):
             say(line)
     else:
         from clickstream_conv.sources.reading import fetch
