@@ -156,6 +156,8 @@ _FetchDays = Annotated[
         min=1,
     ),
 ]
+
+# %% ../../nbs/pipeline/09_source_commands.ipynb #29bcc854
 _FetchDrift = Annotated[
     str,
     Text(
