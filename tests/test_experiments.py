@@ -1373,3 +1373,17 @@ def test_a_runs_own_folder_is_not_written_into(shop, command):
     }
     with pytest.raises(ValueError, match="holds a run"):
         asked[command]()
+
+
+def test_a_control_near_nought_has_a_difference_and_nothing_relative():
+    "Refunds may bring the net amount of an arm to nought; a change relative to it would be beyond any number."
+    half = 500
+    control = np.tile([1.0, -1.0], half) + 1e-9
+    rows = dict(_arm=np.repeat(["control", "treatment"], 2 * half), _orders=1)
+    rows |= dict(_revenue=np.append(control, control + 0.5))
+    units = pl.DataFrame(rows)
+    found = arms_compared(arm_sample(EXPERIMENT_METRICS["revenue"], units), "control", "treatment")
+    welch = stats.ttest_ind(control + 0.5, control, equal_var=False)
+    assert found["effect"] == pytest.approx(0.5)
+    assert found["se"] == pytest.approx(0.5 / welch.statistic)
+    assert [found[name] for name in ("relative", "relative_low", "relative_high")] == [None] * 3

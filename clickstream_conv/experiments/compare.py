@@ -130,6 +130,18 @@ def _stands(sample: Sample, arm: str) -> tuple:
     return len(own), float(own["_total"].sum() / over) if over else None
 
 
+def _far_from_0(units: pl.DataFrame) -> pl.DataFrame:
+    "Units with one amount more for each; a difference and its error stay what they are."
+    more = 10 * (units["_total"].std() or 1.0) / units["_over"].mean()
+    return units.with_columns(_total=pl.col("_total") + more * pl.col("_over"))
+
+
+def _not_relative(found):
+    "What is found, where the control's value is so near 0 that nothing can be told relative to it."
+    names = [name for name in found._fields if name.startswith("rel_effect_size")]
+    return found._replace(**dict.fromkeys(names, np.nan))
+
+
 def _tested(sample: Sample, control: str, arm: str, confidence: float, covariate: bool):
     "What tea-tasting says of two arms."
     import tea_tasting as tt
@@ -137,9 +149,12 @@ def _tested(sample: Sample, control: str, arm: str, confidence: float, covariate
     names = ("_total", "_over" if sample.metric.over else None, "_before" if covariate else None)
     metric = tt.RatioOfMeans(*names, use_t=False, equal_var=False, confidence_level=confidence)
     both = sample.units.filter(pl.col("_arm").is_in([control, arm]))
+    asked = tt.Experiment(dict(value=metric), variant="_arm")
     with np.errstate(all="ignore"):
-        found = tt.Experiment(dict(value=metric), variant="_arm").analyze(both, control=control)
-    return found["value"]
+        try:
+            return asked.analyze(both, control=control)["value"]
+        except OverflowError:
+            return _not_relative(asked.analyze(_far_from_0(both), control=control)["value"])
 
 
 FEWEST_UNITS = 2  # of an arm, of which a variance is known
