@@ -1379,9 +1379,9 @@ def test_a_control_near_nought_has_a_difference_and_nothing_relative():
     "Refunds may bring the net amount of an arm to nought; a change relative to it would be beyond any number."
     half = 500
     control = np.tile([1.0, -1.0], half) + 1e-9
-    rows = dict(_arm=np.repeat(["control", "treatment"], 2 * half), _orders=1)
+    rows = dict(_arm=np.repeat(["control", "treatment"], 2 * half))
     rows |= dict(_revenue=np.append(control, control + 0.5))
-    units = pl.DataFrame(rows)
+    units = pl.from_dict(rows).with_columns(_orders=1)
     found = arms_compared(arm_sample(EXPERIMENT_METRICS["revenue"], units), "control", "treatment")
     welch = stats.ttest_ind(control + 0.5, control, equal_var=False)
     assert found["effect"] == pytest.approx(0.5)
