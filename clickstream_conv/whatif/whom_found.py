@@ -23,11 +23,10 @@ def why_no_whom(
     give: str = "clickstream-conv app --whom whom",  # What tells a page of the folder
 ) -> str:  # Sentences
     "Why it cannot be said who would not have bought without a contact, and what would say it."
-    if not scorer.card.kind.has_events:
-        return (
-            "Who would not have bought without a contact cannot be said: this run is of finished"
-            " sessions, and what a contact changes is learned from events"
-        )
+    try:
+        scorer.card.needs_events("What a contact changes is learned from events")
+    except ValueError as error:
+        return f"Who would not have bought without a contact cannot be said: {error}"
     return (
         "Who would not have bought without a contact cannot be said: this log does not hold it, since"
         " nobody is seen both with and without one. It takes a randomised log, in which a coin decided"
