@@ -337,6 +337,7 @@ def test_every_option_of_the_command_reaches_the_service(monkeypatch, tmp_path):
     monkeypatch.setattr(
         starting, "start_service", lambda settings, **more: told.update(vars(settings), **more)
     )
+    monkeypatch.setattr("clickstream_conv.experiments.served.served_experiment", vars)
     monkeypatch.setenv("PLACE_OF_VISITS", "redis://:secret@127.0.0.1:6379/0")
     options = dict(
         run="other",
@@ -356,6 +357,9 @@ def test_every_option_of_the_command_reaches_the_service(monkeypatch, tmp_path):
         shadow="challenger",
         shadow_log="s.jsonl",
         watch="watched",
+        plan="plan.json",
+        whom="learned",
+        taking_part=0.25,
         origins="https://a.example,https://b.example",
         late=7.0,
         minutes=9.0,
