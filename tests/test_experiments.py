@@ -37,7 +37,13 @@ from clickstream_conv.experiments.pictures import (
     plot_looks,
     plot_metrics,
 )
-from clickstream_conv.experiments.plan import load_plan, Plan, plan_of_arm, save_plan
+from clickstream_conv.experiments.plan import (
+    least_converted,
+    load_plan,
+    Plan,
+    plan_of_arm,
+    save_plan,
+)
 from clickstream_conv.experiments.planned import plan_experiment, plan_figures, units_planned
 from clickstream_conv.experiments.read import Experiment, experiment_figures
 from clickstream_conv.experiments.sizes import (
@@ -507,6 +513,7 @@ def test_a_guardrail_needs_to_be_shown():
             metric="revenue", relative=(low + high) / 2, relative_low=low, relative_high=high
         )
         row |= dict(units=9, units_control=9, effect=0.0, effect_low=-1.0, effect_high=1.0)
+        row |= dict(se=1 / stats.norm.isf(0.025))
         once = Plan("x", stopping="once")
         return guarded([row | ruled(row, once)], once)[0]["what"]
 
@@ -628,8 +635,10 @@ def test_planned_looks_need_a_number_of_units():
 def test_one_look_before_the_planned_end_decides_nothing():
     plan = Plan("x", stopping="once", units=1_000)
     row = dict(t=5, units=100, units_control=100, effect=1.0, effect_low=0.5, effect_high=1.5)
-    assert decided([row], plan, 0.001, ended=False)["what"] == OPEN
-    assert decided([row], plan, 0.001, ended=True)["what"] == "better"
+    row |= dict(se=0.5 / 1.96)
+    assert decided([row], plan, ended=False)["what"] == OPEN
+    assert decided([row], plan, ended=True)["what"] == "better"
+    assert decided([row], replace(plan, alpha=1e-5), ended=True)["what"] == OPEN
 
 
 def dealt(arm, converts, exposed_at=None, by="session", price=10.0, **columns) -> tuple:
@@ -846,7 +855,7 @@ def test_before_a_plan_allows_it_nothing_is_sure(stopping):
     own = figures["arms"][0]
     assert own["decision"]["what"] == OPEN
     assert [one["what"] for one in own["guardrails"]] == ["not known yet"]
-    assert not any(is_sure(row, figures["plan"]) for row in own["metrics"])
+    assert not any(is_sure(row) for row in own["metrics"])
     assert plot_metrics(figures).alt.startswith("Nothing is shown to have changed")
     assert not ENDS.search(figures["headline"][0])
     assert plot_looks(figures).alt
@@ -855,7 +864,7 @@ def test_before_a_plan_allows_it_nothing_is_sure(stopping):
     assert done["arms"][0]["decision"]["what"] == "worse"
     assert done["arms"][0]["guardrails"][0]["what"] == BROKEN
     row = done["arms"][0]["metrics"][0]
-    assert is_sure(row, done["plan"])
+    assert is_sure(row)
     there = looks_table(done).dropna(subset="ruled_low")
     assert np.isclose(there["ruled_low"], row["ruled_effect_low"]).any()
 
@@ -993,9 +1002,11 @@ def test_p_of_several_figures_are_adjusted_where_they_are_read():
     deciding, *others = figures["arms"][0]["metrics"]
     assert deciding["adjusted"] == deciding["p"] < 0.05
     p = [row["p"] for row in others]
-    assert min(p) * 2 == pytest.approx(min(row["adjusted"] for row in others))
+    assert [row["adjusted"] for row in others] == pytest.approx([min(2 * one, 1.0) for one in p])
     assert 0.05 / 2 < min(p) < 0.05
-    sure = [is_sure(row, figures["plan"]) for row in (deciding, *others)]
+    low, high = min((row["ruled_effect_low"], row["ruled_effect_high"]) for row in others)
+    assert low < 0 < high
+    sure = [is_sure(row) for row in (deciding, *others)]
     assert sure == [True, False, False]
 
 
@@ -1192,12 +1203,56 @@ def test_days_of_a_plan_are_those_of_the_logs_zone():
         within_days(arms, "2026-11-01", "2026-11-01")
 
 
+def test_amounts_of_a_small_arm_wait_for_more_conversions_at_any_time():
+    "With nine times as many in the other arm, 50 buyers are too few for an interval of revenue."
+    shares = dict(control=0.9, treatment=0.1)
+    least = least_converted("anytime", "revenue", shares)
+    arm = np.where(np.arange(20_000) % 10 == 0, "treatment", "control")
+    plan = Plan("x", by="session", shares=shares, metric="revenue")
+    for converted in (least - 1, least + 1):
+        buys = np.zeros(len(arm), bool)
+        for name in shares:
+            buys[np.flatnonzero(arm == name)[: converted * (9 if name == "control" else 1)]] = True
+        events, arms = dealt(arm, buys, np.arange(len(arm)) * 60_000_000)
+        row = experiment_figures(Experiment(events, arms, plan))["arms"][0]["metrics"][0]
+        assert (row["anytime_low"] is None) == (converted < least)
+        assert (row["ruled_effect_low"] is None) == (converted < least)
+
+
+def test_of_two_arms_the_interval_says_what_the_decision_says():
+    "An arm of p 0.03 is not shown where two are compared, whatever the other has."
+    arm = np.array(["control", "banner", "coupon"])[np.arange(3_000) % 3]
+    buys = np.zeros(3_000, bool)
+    for name, converted in (("control", 100), ("banner", 132), ("coupon", 160)):
+        buys[np.flatnonzero(arm == name)[:converted]] = True
+    shares = dict(control=1 / 3, banner=1 / 3, coupon=1 / 3)
+    events, arms = dealt(arm, buys)
+    plan = Plan("x", by="session", stopping="once", shares=shares)
+    found = {one["arm"]: one for one in experiment_figures(Experiment(events, arms, plan))["arms"]}
+    banner, coupon = (found[name]["metrics"][0] for name in ("banner", "coupon"))
+    assert 0.025 < banner["p"] < 0.05 and coupon["p"] < 0.001
+    assert banner["adjusted"] == pytest.approx(2 * banner["p"])
+    assert banner["ruled_effect_low"] < 0 < banner["ruled_effect_high"]
+    assert found["banner"]["decision"]["what"] == OPEN
+    width = 2 * stats.norm.isf(0.05 / 4) * banner["se"]
+    assert banner["ruled_effect_high"] - banner["ruled_effect_low"] == pytest.approx(width)
+    assert coupon["ruled_effect_low"] > 0
+    assert found["coupon"]["decision"]["what"] == "better"
+
+
+def test_of_a_ramp_only_those_are_planned_with_who_take_part():
+    events = simulate(2_000, seed=0, days=28).with_columns(visitor=pl.col("visitor_id"))
+    every = shop_traffic(events, Plan("x"))
+    half = shop_traffic(events, Plan("x", ramp=[0.1, 0.5]))
+    assert half.by_day == pytest.approx(every.by_day / 2)
+
+
 def test_what_is_read_once_ends_with_the_last_day_of_its_plan():
     arm = halves(1_000)
     t = np.arange(1_000) * DAY // 100  # ten days
     events, arms = dealt(arm, (arm == "treatment") | (np.arange(1_000) % 4 == 0), t)
     plan = Plan("x", by="session", stopping="once", window=2.0, ends="1970-01-10")
-    for end, what in ((11 * DAY - 1, OPEN), (11 * DAY, "better")):
+    for end, what in ((12 * DAY - DAY // 2, OPEN), (12 * DAY - DAY // 100, "better")):
         found = experiment_figures(Experiment(events, arms, plan, end=end))
         assert found["arms"][0]["decision"]["what"] == what
 

@@ -25,9 +25,10 @@ def with_anytime(
     row: dict,  # As made by arms_compared
     converted: float,  # Expected of the smaller arm, as made by fewest_converted
     plan: Plan,  # What was stated
+    least: int = FEWEST_CONVERTED,  # From how many on it is told, as made by least_converted
 ) -> dict:  # With anytime_low and anytime_high; None before enough have converted
     "A difference with the interval that holds at every look together."
-    if row["se"] is None or converted < FEWEST_CONVERTED:
+    if row["se"] is None or converted < max(least, FEWEST_CONVERTED):
         return row | NO_END
     units = row["units"] + row["units_control"]
     planned = plan.units or USUAL_UNITS

@@ -113,7 +113,7 @@ def metrics_of_arms(
             found |= {
                 name: row[f"ruled_{name}"] for name in ("relative", "relative_low", "relative_high")
             }
-            rows.append(found | dict(sure=is_sure(row, figures["plan"])))
+            rows.append(found | dict(sure=is_sure(row)))
     table = pd.DataFrame(rows).dropna(subset="relative").reset_index(drop=True)
     relative = ["relative", "relative_low", "relative_high"]
     return table.astype(dict.fromkeys(relative, float))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ANYTIME', 'PLANNED', 'ONCE', 'STOPPING', 'LARGEST_EFFECT', 'FEWEST_AT_ONCE', 'AS_EVEN', 'Plan', 'save_plan',
-           'load_plan', 'plan_of_arm', 'least_converted']
+           'load_plan', 'comparisons', 'plan_of_arm', 'least_converted']
 
 # %% ../../nbs/experiments/06_plan.ipynb #cfe1344c
 import json
@@ -186,15 +186,28 @@ def load_plan(
         raise ValueError(f"{path}: {error}") from None
 
 # %% ../../nbs/experiments/06_plan.ipynb #d38acf42
+def comparisons(
+    plan: Plan,  # What was stated
+    metric: str = "",  # What is compared; empty: the deciding one
+) -> int:  # With which the error is shared
+    "How many differences share an error: those of all arms; of what decides nothing, those of all such metrics."
+    arms = len(plan.shares) - 1
+    alone = {plan.metric, *plan.guardrails}
+    if not metric or metric in alone:
+        return arms
+    return arms * len(set(plan.others) - alone)
+
+
 def plan_of_arm(
     plan: Plan,  # What was stated
     arm: str,  # An arm beside the control
+    metric: str = "",  # What is compared; empty: the deciding one
 ) -> Plan:  # Of the control and this arm alone: its share of the error, its units
-    "The plan of one arm: the error is divided among the arms, the units are those of its two."
+    "The plan of one comparison: the error is divided among all, the units are those of its two arms."
     units = plan.units
     if units:
         units = max(round(units * (plan.shares[plan.control] + plan.shares[arm])), 1)
-    return replace(plan, alpha=plan.alpha / (len(plan.shares) - 1), units=units)
+    return replace(plan, alpha=plan.alpha / comparisons(plan, metric), units=units)
 
 # %% ../../nbs/experiments/06_plan.ipynb #1c152e57
 FEWEST_AT_ONCE = 20  # conversions that are to be expected of each arm where looks are counted

@@ -53,7 +53,7 @@ class Traffic:
     units: (
         pl.DataFrame
     )  # As made by unit_outcomes, with _known_probability and the like where there is a model
-    by_day: np.ndarray  # New units of each day from the first, whole days
+    by_day: np.ndarray  # New units that take part on each whole day from the first
     asked: bool = False  # Whether a model was asked
 
 
@@ -87,7 +87,7 @@ def shop_traffic(
         )
     day = (exposures.rows["_exposed"] - exposures.rows["_exposed"].min()) // DAY
     last = (events["t"].max() - exposures.rows["_exposed"].min()) // DAY
-    by_day = np.bincount(day, minlength=last + 1)[: max(last, 1)]
+    by_day = plan.ramp[-1] * np.bincount(day, minlength=last + 1)[: max(last, 1)]
     if scorer is None:
         return Traffic(units, by_day)
     said = said_before(scorer, events, exposures)

@@ -9,6 +9,7 @@ __all__ = ['BETTER', 'WORSE', 'OPEN', 'RULED', 'KEPT', 'BROKEN', 'UNKNOWN_YET', 
 # %% ../../nbs/experiments/08b_stopping.ipynb #7576a4e1
 import numpy as np
 import polars as pl
+from scipy.stats import norm
 
 from .anytime import spending_bounds
 from .plan import ANYTIME, Plan, PLANNED
@@ -50,8 +51,7 @@ def planned_looks(
 # %% ../../nbs/experiments/08b_stopping.ipynb #e20d2a7e
 def decided(
     rows: list,  # Looks of an arm, in order
-    plan: Plan,  # What was stated
-    adjusted: float | None = None,  # p of the whole experiment, adjusted for the number of arms
+    plan: Plan,  # Of the arm, as made by plan_of_arm
     ended: bool = True,  # Whether all planned units, of all arms together, have had their days
 ) -> dict:  # what: better, worse or open; at: the moment it was so first, or None
     "What may be concluded, as the plan says when."
@@ -67,10 +67,9 @@ def decided(
         return dict(what=OPEN, at=None)
     if not ended:
         return dict(what=OPEN, at=None)
-    last, sure = rows[-1], adjusted is not None and adjusted < plan.alpha
-    return dict(
-        what=side_of(last["effect_low"], last["effect_high"]) if sure else OPEN, at=last["t"]
-    )
+    last = rows[-1]
+    ends = _widened(last, "effect", _times_wider(last, plan, None, ended))
+    return dict(what=side_of(*ends), at=last["t"])
 
 
 def _beyond(row: dict) -> bool:
@@ -91,12 +90,20 @@ def _times_wider(row: dict, plan: Plan, bound: float | None, ended: bool) -> flo
         return None if low is None or high is None else (high - low) / once
     if plan.stopping == PLANNED:
         return None if bound is None else 2 * bound * row["se"] / once
-    return 1.0 if ended else None
+    return 2 * norm.isf(plan.alpha / 2) * row["se"] / once if ended else None
+
+
+def _widened(row: dict, name: str, wider: float | None) -> tuple:
+    "Ends of an interval that is so much wider; None where there is none."
+    low, middle, high = row[f"{name}_low"], row[name], row[f"{name}_high"]
+    if wider is None or low is None or high is None:
+        return None, None
+    return middle - wider * (middle - low), middle + wider * (high - middle)
 
 
 def ruled(
     row: dict,  # A metric of an arm, as it stood when the rule speaks of it
-    plan: Plan,  # What was stated
+    plan: Plan,  # Of the arm and the metric, as made by plan_of_arm
     at: int | None = None,  # That moment; None: the end of the log
     bound: float | None = None,  # Of the planned look; None: none has come
     ended: bool = True,  # Whether all planned units have had their days
@@ -105,25 +112,16 @@ def ruled(
     wider = _times_wider(row, plan, bound, ended)
     found = dict(ruled_at=at, ruled_units=row["units"] + row["units_control"])
     for name in RULED:
-        low, middle, high = row[f"{name}_low"], row[name], row[f"{name}_high"]
-        if wider is None or low is None or high is None:
-            low = high = None
-        else:
-            low, high = middle - wider * (middle - low), middle + wider * (high - middle)
-        found |= {f"ruled_{name}": middle, f"ruled_{name}_low": low, f"ruled_{name}_high": high}
+        low, high = _widened(row, name, wider)
+        found |= {f"ruled_{name}": row[name], f"ruled_{name}_low": low, f"ruled_{name}_high": high}
     return found
 
 # %% ../../nbs/experiments/08b_stopping.ipynb #6e5bd83f
 def is_sure(
     row: dict,  # A metric of an arm, as read
-    plan: dict,  # What was stated, as data
-) -> bool:  # By the rule of the plan; where it is read once, by the p that is adjusted, at its end
+) -> bool:  # By the interval of the plan's rule, which holds for all comparisons together
     "Whether a metric changed by more than chance brings."
-    side = side_of(row["ruled_effect_low"], row["ruled_effect_high"])
-    if plan["stopping"] in (ANYTIME, PLANNED):
-        return side != OPEN
-    known = row["ruled_effect_low"] is not None
-    return known and row["adjusted"] is not None and row["adjusted"] < plan["alpha"]
+    return side_of(row["ruled_effect_low"], row["ruled_effect_high"]) != OPEN
 
 # %% ../../nbs/experiments/08b_stopping.ipynb #17f76fdb
 KEPT, BROKEN, UNKNOWN_YET = "kept", "broken", "not known yet"
