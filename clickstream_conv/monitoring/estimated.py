@@ -48,6 +48,9 @@ class Recalibration:
     "What a probability means, as rows show it that the model did not learn from."
 
     coefficients: np.ndarray  # (1 + draws, 4) of all rows, then of each draw of visitors
+    tested: (
+        pl.DataFrame
+    )  # session_id, visitor, converted and what was said, of the rows it is learned from
 
     def chances(
         self,
@@ -78,7 +81,7 @@ def recalibration_of(
     X, y = _design(_telling(rows), rows["landmark"].to_numpy()), rows["converted"].to_numpy()
     weights = draws_of_visitors(rows["visitor"].to_numpy(), draws, seed)
     found = [_fitted(X, y, np.ones(len(y))), *(_fitted(X, y, weight) for weight in weights)]
-    return Recalibration(np.array(found))
+    return Recalibration(np.array(found), rows)
 
 # %% ../../nbs/monitoring/06_estimated.ipynb #9db96782
 @dataclass(frozen=True)
@@ -92,9 +95,14 @@ class TwiceRanked:
         self,
         yes: np.ndarray,  # (rows) weight as converted; the rest of 1 as not
         threshold: float | None = None,  # Flagged from here on
-    ) -> dict:  # As weighted_figures has it
-        "Every registered figure, for outcomes that are weights."
-        return weighted_figures(self.ranked, np.append(yes, 1 - yes), threshold)
+        weight: np.ndarray | None = None,  # (rows) how often each row counts; None: once
+    ) -> dict:  # As weighted_figures has it, and prevalence
+        "Every registered figure, and the share that converts, for outcomes that are weights."
+        weight = np.ones(self.rows) if weight is None else weight
+        counted = weighted_figures(
+            self.ranked, np.append(weight * yes, weight * (1 - yes)), threshold
+        )
+        return counted | dict(prevalence=float((weight * yes).sum() / weight.sum()))
 
 
 def rank_twice(
@@ -106,26 +114,55 @@ def rank_twice(
     return TwiceRanked(rank_rows(outcome, np.append(p, p)), len(p))
 
 # %% ../../nbs/monitoring/06_estimated.ipynb #4dff5bc8
+def _by_chance(chances: np.ndarray, twice: TwiceRanked, threshold: float | None, rng) -> list:
+    "Figures of rows whose outcomes are drawn, each for itself, by each draw of what probabilities mean."
+    drawn = (rng.random(twice.rows) < chance for chance in chances)
+    return [twice.figures(happened.astype(float), threshold) for happened in drawn]
+
+
+def _by_tested(
+    chances: np.ndarray,
+    twice: TwiceRanked,
+    threshold: float | None,
+    sessions: int,
+    meaning: Recalibration,
+    rng,
+) -> list:
+    "Figures as expected by each draw, each moved by what as many sessions of the test part missed."
+    rows = meaning.tested
+    of, yes = rank_twice(rows["probability"].to_numpy()), rows["converted"].to_numpy().astype(float)
+    expected = meaning.chances(_telling(rows), rows["landmark"].to_numpy())[0]
+    who = rows["visitor"].rank("dense").to_numpy() - 1
+    visitors = who.max() + 1
+    size = max(round(visitors * sessions / rows["session_id"].n_unique()), 1)
+    found = []
+    for chance in chances:
+        weight = np.bincount(rng.integers(0, visitors, size), minlength=visitors)[who]
+        came, meant = (of.figures(one, threshold, weight) for one in (yes, expected))
+        here = twice.figures(chance, threshold)
+        found.append({name: here[name] + came[name] - meant[name] for name in here})
+    return found
+
+
 def estimated_figures(
     rows: pl.DataFrame,  # session_id, landmark, probability; whose outcome nobody knows
     meaning: Recalibration,  # Of probabilities
     threshold: float | None = None,  # Flagged from here on
-    seed: int = 0,  # Of the outcomes that are drawn
-) -> (
-    dict
-):  # For each figure: itself, name_low and name_high, the middle 95% of what labels may show
+    seed: int = 0,  # Of the draws
+) -> dict:  # Each figure, name_low and name_high, the middle 95% of what labels may show
     "What the model's figures on new rows will be."
-    p = rows["probability"].to_numpy()
     chances = meaning.chances(_telling(rows), rows["landmark"].to_numpy())
-    session = rows["session_id"].rank("dense").to_numpy() - 1
-    twice, rng, drawn = rank_twice(p), np.random.default_rng(seed), []
-    expected = twice.figures(chances[0], threshold) | dict(prevalence=float(chances[0].mean()))
-    for chance in chances[1:]:
-        happened = (rng.random(session.max() + 1)[session] < chance).astype(float)
-        drawn.append(twice.figures(happened, threshold) | dict(prevalence=float(happened.mean())))
+    twice, rng = rank_twice(rows["probability"].to_numpy()), np.random.default_rng(seed)
+    sessions = rows["session_id"].n_unique()
+    if sessions == len(rows):
+        drawn = _by_chance(chances[1:], twice, threshold, rng)
+    else:
+        drawn = _by_tested(chances[1:], twice, threshold, sessions, meaning, rng)
     found = {}
-    for name, value in expected.items():
+    for name, value in twice.figures(chances[0], threshold).items():
         low, high = np.nanquantile([one[name] for one in drawn], (0.025, 0.975))
+        most = np.inf if name == "log_loss" else 1.0
+        low, high = np.clip((low, high), 0.0, most)
         found |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
     return found
 
