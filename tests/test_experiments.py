@@ -1247,6 +1247,45 @@ def test_of_a_ramp_only_those_are_planned_with_who_take_part():
     assert half.by_day == pytest.approx(every.by_day / 2)
 
 
+def test_arms_are_held_against_those_that_the_plan_draws():
+    names = [f"s{number:05}" for number in range(2_000)]
+    own = np.array([arm_of(name, "banner") for name in names])
+    other = np.array([arm_of(name, "coupon") for name in names])
+    mixed = np.where(np.arange(2_000) < 100, other, own)
+    plan = Plan("banner", by="session")
+    said = {}
+    for title, arm in (("own", own), ("mixed", mixed), ("other", other)):
+        events, arms = dealt(arm, np.arange(2_000) % 5 == 0)
+        said[title] = " ".join(worded(Experiment(events, arms, plan)))
+    apart = int((mixed != own).sum())
+    assert "draws" not in said["own"]
+    assert (
+        f"{apart} of 2,000 sessions are in another arm than the plan banner draws" in said["mixed"]
+    )
+    assert "not drawn by the plan banner" in said["other"]
+
+
+def test_more_than_were_planned_is_said_so():
+    arm = halves(1_000)
+    events, arms = dealt(arm, np.arange(1_000) % 4 < 2)
+    plan = Plan("x", by="session", stopping="once", units=400)
+    said = worded(Experiment(events, arms, plan))
+    assert any(
+        "1,000 sessions have come, more than the 400 that were planned" in one for one in said
+    )
+
+
+def test_a_reading_does_not_take_the_place_of_another_experiments(shop, tmp_path):
+    scorer, events, arms, _ = shop
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    for _ in range(2):  # the same again, of a newer day
+        read_experiment(scorer, own, arms, by="session", out=tmp_path)
+    before = (tmp_path / "metrics/experiment.json").read_bytes()
+    with pytest.raises(ValueError, match="holds the reading of another experiment.*--out"):
+        read_experiment(scorer, own, arms, Plan("banner", by="session"), out=tmp_path)
+    assert (tmp_path / "metrics/experiment.json").read_bytes() == before
+
+
 def test_what_is_read_once_ends_with_the_last_day_of_its_plan():
     arm = halves(1_000)
     t = np.arange(1_000) * DAY // 100  # ten days

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import polars as pl
 
-from .arms import sample_ratio
+from .arms import drawn_otherwise, sample_ratio
 from .balance import absence_differs, balance_before, known_by_unit
 from clickstream_conv.experiments.compare import (
     arm_sample,
@@ -285,6 +285,15 @@ def _of_arm(of: Experiment, units: pl.DataFrame, arm: str, rows: list) -> dict:
 NOT_STATED = dict(p=None, sound=True, expected=None)  # how large arms were meant to be is not known
 
 
+def _draw(of: Experiment) -> dict | None:
+    "Whether arms are those that the plan draws; None where nothing was stated."
+    if not of.stated:
+        return None
+    rows = of.exposures.rows
+    units, arms = rows["_unit"].cast(pl.String).to_list(), rows["_arm"].to_list()
+    return drawn_otherwise(units, arms, of.plan.name, of.plan.shares)
+
+
 def _sound(of: Experiment) -> dict:
     "Whether arms are as large as they were meant to be, and who is not in the log."
     shares = of.plan.shares
@@ -300,6 +309,7 @@ def _sound(of: Experiment) -> dict:
     return dict(
         counts=counts,
         ratio=ratio,
+        draw=_draw(of),
         unknown=unknown,
         balance=of.balance,
         absence=absence_differs(counts, unknown, of.exposures.control),

@@ -312,6 +312,28 @@ def _alike(figures: dict) -> list:
         said.append(Sentence("experiment.absence", text, (p, *of), "caution", arms))
     return said
 
+# %% ../../nbs/experiments/09a_told.ipynb #1457e9a1
+def _drawn(figures: dict) -> list:
+    "Whether arms are those that the plan draws."
+    draw = figures["draw"]
+    if draw is None or not draw["otherwise"]:
+        return []
+    whole, who = sum(figures["counts"].values()), f"{figures['by']}s"
+    counted = exact_count(draw["otherwise"], f"{who} in another arm", "the experiment's log")
+    all_of = exact_count(whole, who, "the experiment's log")
+    name = figures["plan"]["name"]
+    if not draw["by_plan"]:
+        text = (
+            f"the arms were not drawn by the plan {name}: {counted.value:,} of {whole:,} {who} are in another one than"
+            " it draws, as chance has it. What serves the plan shows others than these"
+        )
+        return [Sentence("experiment.draw", text, (counted, all_of), names=(name,))]
+    text = (
+        f"{counted.value:,} of {whole:,} {who} are in another arm than the plan {name} draws them in: what showed the"
+        " arms and the plan disagree. Find out which of both wrote it down"
+    )
+    return [Sentence("experiment.draw", text, (counted, all_of), "caution", (name,))]
+
 # %% ../../nbs/experiments/09a_told.ipynb #283f1a66
 MUCH = 0.01  # share of units, above which it is told that they are in no row of the log
 
@@ -358,6 +380,8 @@ def _what_next(figures: dict) -> list:
     own = exact_count(came, who, "the experiment's log")
     meant = chosen_value(planned, f"{who} that were planned", who)
     of = f"{came:,} of {planned:,} {who} that were planned have come"
+    if came > planned:
+        of = f"{came:,} {who} have come, more than the {planned:,} that were planned"
     if figures["ended"] and had < planned:
         return [_last_day_past(figures, of, (own, meant))]
     if came < planned:
@@ -384,7 +408,7 @@ def experiment_sentences(
     if figures["ratio"]["sound"]:
         for arm in arms:
             said += _guard(figures, arm)
-    said += [*_alike(figures), *_unpriced(figures)]
+    said += [*_drawn(figures), *_alike(figures), *_unpriced(figures)]
     said += [*_narrower(figures, arms[0]), *_days_alone(figures)]
     for arm in arms:
         said += _hints(figures, arm)

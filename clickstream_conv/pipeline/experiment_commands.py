@@ -188,7 +188,7 @@ def _read(folder: Path, given: dict, report: bool) -> None:
     "Read an experiment with or without a page, and say what was found."
     from clickstream_conv.base.findings import sentences_of
     from clickstream_conv.base.runs import read_json, refuse_run_folder, Run
-    from clickstream_conv.experiments.kept import read_experiment
+    from clickstream_conv.experiments.kept import KEPT, read_experiment
 
     refuse_run_folder(folder, "experiment")
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +197,7 @@ def _read(folder: Path, given: dict, report: bool) -> None:
             opened_notebook(EXPERIMENT, folder, given | dict(out=str(folder)))
         else:
             read_experiment(out=folder, **given)
-        figures = read_json(Run(folder), "metrics/experiment.json")
+        figures = read_json(Run(folder), KEPT)
         for sentence in sentences_of(figures, "experiment"):
             say(sentence.text)
         if report:
