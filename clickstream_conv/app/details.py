@@ -171,8 +171,8 @@ def plot_followed(
 # %% ../../nbs/app/04_details.ipynb #f2385a06
 def segments_of(
     run: Run,  # The run
-    # segment, sessions, share, conversion, conversion_low, conversion_high, and revenue where it
-    # is known; in the order that the training part gave them
+    # segment, sessions, share, conversion, conversion_low, conversion_high, and revenue with
+    # its ends where it is known; in the order that the training part gave them
 ) -> pd.DataFrame:
     "The run's segments and what became of them on the test part, as the report has them."
     of = read_json(run, "metrics/clustering.json")
@@ -194,7 +194,7 @@ def segments_answer(
 def worth_table(
     table: pd.DataFrame,  # As made by segments_of
 ) -> pd.DataFrame:  # For people
-    "Segments with their conversion and its interval in words."
+    "Segments with their conversion and revenue, and their intervals, in words."
     shown = pd.DataFrame(
         {
             "segment": table["segment"],
@@ -206,11 +206,13 @@ def worth_table(
             ],
         }
     )
-    return (
-        shown.assign(**{"revenue a session": table["revenue"]})
-        if "revenue" in table and table["revenue"].notna().any()
-        else shown
-    )
+    if "revenue" not in table or not table["revenue"].notna().any():
+        return shown
+    money = [
+        f"{r.revenue:,.2f} ({r.revenue_low:,.2f} to {r.revenue_high:,.2f})"
+        for r in table.itertuples()
+    ]
+    return shown.assign(**{"revenue a session": money})
 
 # %% ../../nbs/app/04_details.ipynb #dc431cf5
 def profile_of(

@@ -48,7 +48,6 @@ AMOUNTS_SHOWN = (
     "a single session, from",
     "to",
     "price",
-    "revenue a session",
 )  # columns of money
 CENT, TENTH = 0.01, 0.001  # steps of money and of shares: as many decimals in each row of a column
 
