@@ -77,7 +77,8 @@ def app(browser, run):
         page.goto(f"http://127.0.0.1:{port}")
         page.get_by_text("What if", exact=False).first.wait_for(timeout=120_000)
         page.get_by_role("link", name="What if").click()
-        page.wait_for_timeout(12_000)
+        page.locator(".js-plotly-plot").first.wait_for(timeout=180_000)
+        page.wait_for_timeout(3_000)
         keep(page, "app")
         page.close()
 
