@@ -37,6 +37,7 @@ from .plan import least_converted, Plan, plan_of_arm, PLANNED
 from .sizes import with_said
 from .stopping import decided, guarded, planned_looks, ruled
 from .units import DAY, events_after, sums_by_unit, unknown_units
+from ..monitoring.bulk import ends_of_moments
 from ..sources.source import Outcome
 
 # %% ../../nbs/experiments/09_read.ipynb #249101fa
@@ -60,6 +61,11 @@ class Experiment:
         "The last moment that the log knows."
         found = self.events["t"].to_numpy().max() if self.end is None else self.end
         return int(found)
+
+    @cached_property
+    def first(self) -> int:
+        "When exposures begin, without stray times."
+        return ends_of_moments(self.exposures.rows["_exposed"])[0]
 
     @cached_property
     def seen(self) -> pl.DataFrame:
@@ -176,10 +182,9 @@ _OF_A_LOOK = (
 def _looks(of: Experiment, arm: str) -> list:
     "The deciding metric as it stood on each evening; a look at which too few had come has no bound."
     rows = []
-    first = of.exposures.rows["_exposed"].min()
     alone = replace(of.plan, alpha=plan_of_arm(of.plan, arm).alpha)
     planned = planned_looks(_ready(of), alone, of.last)
-    for moment in sorted({*look_moments(first, of.last), *planned}):
+    for moment in sorted({*look_moments(of.first, of.last), *planned}):
         units = of.units(moment)
         sample = arm_sample(experiment_metric(of.plan.metric), units, of.plan.cut)
         row = _stands(of, units, sample, arm)
@@ -319,7 +324,7 @@ def experiment_figures(
         control=control,
         read=of.exposures.read,
         left_out=of.exposures.left_out,
-        first=exposed.min(),
+        first=of.first,
         last=of.last,
         zone=of.zone,
         ended=_ended(of),
