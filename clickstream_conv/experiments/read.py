@@ -63,11 +63,6 @@ class Experiment:
         return int(found)
 
     @cached_property
-    def first(self) -> int:
-        "When exposures begin, without stray times."
-        return ends_of_moments(self.exposures.rows["_exposed"])[0]
-
-    @cached_property
     def seen(self) -> pl.DataFrame:
         "What was seen of each unit before its exposure."
         return seen_before(self.events, self.exposures)
@@ -95,6 +90,12 @@ class Experiment:
         return with_said(found, self.said)
 
 # %% ../../nbs/experiments/09_read.ipynb #1e1d5ced
+def _first(of: Experiment) -> int:
+    "When exposures begin, without stray times."
+    first, _ = ends_of_moments(of.exposures.rows["_exposed"])
+    return first
+
+
 def _ready(of: Experiment) -> pl.Series:
     "When each unit had had all the days that count, microseconds."
     days = of.plan.window or 0
@@ -184,7 +185,7 @@ def _looks(of: Experiment, arm: str) -> list:
     rows = []
     alone = replace(of.plan, alpha=plan_of_arm(of.plan, arm).alpha)
     planned = planned_looks(_ready(of), alone, of.last)
-    for moment in sorted({*look_moments(of.first, of.last), *planned}):
+    for moment in sorted({*look_moments(_first(of), of.last), *planned}):
         units = of.units(moment)
         sample = arm_sample(experiment_metric(of.plan.metric), units, of.plan.cut)
         row = _stands(of, units, sample, arm)
@@ -324,7 +325,7 @@ def experiment_figures(
         control=control,
         read=of.exposures.read,
         left_out=of.exposures.left_out,
-        first=of.first,
+        first=_first(of),
         last=of.last,
         zone=of.zone,
         ended=_ended(of),

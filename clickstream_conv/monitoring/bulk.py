@@ -25,27 +25,40 @@ SILENT_DAYS = (
 def _beyond(counts: np.ndarray) -> np.ndarray:
     "How many sessions lie on the smaller side of each gap."
     before = counts.cumsum()[:-1]
-    return np.minimum(before, counts.sum() - before)
+    after = counts.sum() - before
+    return np.minimum(before, after)
+
+
+def _usual_silence(empty: np.ndarray) -> int:
+    "The longest silence but one."
+    known = np.append(empty, [0, 0])
+    known.sort()
+    return known[-2]
 
 
 def _at_an_edge(empty: np.ndarray, counts: np.ndarray, a_day: int) -> np.ndarray:
     "Which gaps have hardly anybody beyond them, and are longer than those that the log has otherwise."
-    beyond, whole = _beyond(counts), counts.sum()
-    few = max(min(STRAY_SESSIONS - 1, whole // 20), EDGE * whole)
-    inside = np.sort(np.append(empty[beyond > few], [0, 0]))
-    return (beyond <= few) & (empty >= SILENT_DAYS * a_day) & (empty > 2 * inside[-2])
+    sessions = counts.sum()
+    few = min(STRAY_SESSIONS - 1, sessions // 20)
+    few = max(few, EDGE * sessions)
+    outside = _beyond(counts) <= few
+    usual = _usual_silence(empty[~outside])
+    return outside & (empty >= SILENT_DAYS * a_day) & (empty > 2 * usual)
 
-
+# %% ../../nbs/monitoring/02a_bulk.ipynb #9f441a03
 def _parts_of(bins: np.ndarray, counts: np.ndarray, a_day: int) -> list:
     "Runs of days or hours without a gap that is too long for chance: pairs of the first and last place."
     empty = np.diff(bins) - 1
     far = empty >= STRAY_DAYS * a_day
-    seen = len(np.unique(bins // a_day)) * a_day
-    spanned = bins[-1] - bins[0] + 1 - empty[far].sum() - np.where(far, 0, empty)
-    rate = counts.sum() / np.maximum(spanned, seen)
+    near = np.where(far, 0, empty)
+    spanned = bins[-1] - bins[0] + 1 - empty[far].sum() - near
+    days = np.unique(bins // a_day)
+    rate = counts.sum() / np.maximum(spanned, len(days) * a_day)
     long = far | _at_an_edge(empty, counts, a_day)
     ends = np.flatnonzero(long & (np.exp(-rate * empty) < BY_CHANCE))
-    return list(zip([0, *(ends + 1)], [*ends, len(bins) - 1]))
+    firsts = [0, *(ends + 1)]
+    lasts = [*ends, len(bins) - 1]
+    return list(zip(firsts, lasts))
 
 
 def _bulk(bins: np.ndarray, counts: np.ndarray, a_day: int) -> tuple:
@@ -53,11 +66,15 @@ def _bulk(bins: np.ndarray, counts: np.ndarray, a_day: int) -> tuple:
     parts = _parts_of(bins, counts, a_day)
     brought = [counts[a : b + 1].sum() for a, b in parts]
     length = [max(bins[b] - bins[a] + 1, a_day) for a, b in parts]
-    usual = max(brought) / length[int(np.argmax(brought))]
-    many = [n >= max(STRAY_SESSIONS, usual * d / 4) for n, d in zip(brought, length)]
-    many[int(np.argmax(brought))] = True
-    kept = [part for part, enough in zip(parts, many) if enough]
-    return int(kept[0][0]), int(kept[-1][1])
+    largest = int(np.argmax(brought))
+    usual = brought[largest] / length[largest]
+    kept = []
+    for place, part in enumerate(parts):
+        least = max(STRAY_SESSIONS, usual * length[place] / 4)
+        if place == largest or brought[place] >= least:
+            kept.append(part)
+    first, last = kept[0][0], kept[-1][1]
+    return int(first), int(last)
 
 # %% ../../nbs/monitoring/02a_bulk.ipynb #e9c3bd13
 def bulk_of(
@@ -78,12 +95,15 @@ def hours_of(
 ) -> pl.DataFrame:  # _hour since 1970, first and last (moment in it), sessions that came; in order
     "The hours in which anything was seen."
     timed = events.filter(pl.col("t").is_not_null())
-    own = timed.group_by("session_id", _hour=pl.col("t") // HOUR).agg(
-        first=pl.col("t").min(), last=pl.col("t").max()
+    hour = pl.col("t") // HOUR
+    own = timed.group_by("session_id", hour.alias("_hour")).agg(
+        first=pl.col("t").min(),
+        last=pl.col("t").max(),
     )
+    own = own.sort("session_id", "_hour")
     since = pl.col("_hour").diff().over("session_id")
-    came = (since.is_null() | (since > 1)).cast(pl.Int64)
-    return hours_together(own.sort("session_id", "_hour").with_columns(sessions=came))
+    came = since.is_null() | (since > 1)
+    return hours_together(own.with_columns(sessions=came.cast(pl.Int64)))
 
 
 def hours_together(
@@ -91,11 +111,13 @@ def hours_together(
 ) -> pl.DataFrame:  # As made by hours_of, of all of it
     "Hours of all parts of a log."
     own = hours.group_by("_hour").agg(
-        pl.col("first").min(), pl.col("last").max(), pl.col("sessions").sum()
+        pl.col("first").min(),
+        pl.col("last").max(),
+        pl.col("sessions").sum(),
     )
     return own.sort("_hour")
 
-
+# %% ../../nbs/monitoring/02a_bulk.ipynb #8470afca
 def ends_of_hours(
     hours: pl.DataFrame,  # As made by hours_of
 ) -> tuple:  # First and last moment of the bulk, microseconds since 1970
@@ -104,7 +126,8 @@ def ends_of_hours(
         raise ValueError(
             "no event of the log has a time, so that nobody knows when it begins and ends; give events with t"
         )
-    bins, counts = hours["_hour"].to_numpy(), hours["sessions"].to_numpy()
+    bins = hours["_hour"].to_numpy()
+    counts = hours["sessions"].to_numpy()
     first, last = _bulk(bins, counts, 24)
     return hours["first"][first], hours["last"][last]
 
@@ -120,4 +143,5 @@ def ends_of_moments(
     t: pl.Series,  # Microseconds since 1970, each of somebody else
 ) -> tuple:  # First and last moment of their bulk
     "When most of some moments begin and end."
-    return ends_of_log(pl.DataFrame(dict(session_id=range(len(t)), t=t)))
+    each = pl.DataFrame(dict(session_id=range(len(t)), t=t))
+    return ends_of_log(each)
