@@ -15,6 +15,7 @@ import textwrap
 from base64 import b64encode
 from statistics import NormalDist
 from typing import Any, TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -253,13 +254,15 @@ def write_heading(
 
 def mark_days(
     ax: "plt.Axes",  # With days along it
+    zone: str = "UTC",  # Whose midnights are marked; of days without a time UTC
 ) -> None:
     "Days below a panel, as many as can be read."
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator(maxticks=8)
+    clock = ZoneInfo(zone)
+    locator = AutoDateLocator(tz=clock, maxticks=8)
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=clock))
 
 # %% ../../nbs/base/01_pictures.ipynb #b0ce9390
 def outlined(

@@ -21,7 +21,8 @@ from .plan import load_plan, Plan
 from .read import Experiment, experiment_figures
 from .told import experiment_sentences
 from .units import within_days, within_log
-from ..monitoring.observed import end_of_log, read_news
+from ..monitoring.bulk import ends_of_log
+from ..monitoring.observed import read_news
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/experiments/09c_kept.ipynb #a4241238
@@ -54,7 +55,7 @@ def events_and_end(
 ) -> tuple:  # Events, the last moment
     "Canonical events with visitor, and the last moment of their log, without stray times."
     if isinstance(events, pl.DataFrame):
-        return events, end_of_log(events, scorer.card.time_zone)
+        return events, ends_of_log(events)[1]
     news = read_news(scorer, str(events), ALL_EVENTS)
     return news.events, news.end
 
@@ -79,7 +80,7 @@ def read_experiment(
     planned = tuple(stated.shares) if stated else ()
     arms = read_exposures(exposures, by, control, scorer.card.time_zone, planned)
     known, end = events_and_end(scorer, events)
-    arms = within_log(known, arms, end)
+    arms = within_log(known, arms, end, scorer.card.time_zone)
     if stated:
         arms = within_days(arms, stated.begins, stated.ends, scorer.card.time_zone)
     said = said_before(scorer, known, arms) if covariate else None

@@ -15,6 +15,7 @@ from .anytime import anytime_interval, FEWEST_CONVERTED
 from .compare import arms_compared, Sample
 from .plan import Plan
 from .units import DAY
+from ..monitoring.bulk import ends_of_moments
 
 # %% ../../nbs/experiments/08_looks.ipynb #825375a9
 USUAL_UNITS = 10_000  # at which an interval is narrowest where nothing was planned: it may not follow what came
@@ -104,7 +105,7 @@ def effect_by_day(
     whole = arms_compared(sample, control, arm)
     if whole["se"] is None:
         return NO_DRIFT
-    day = (exposed - exposed.min()) // DAY
+    day = (exposed - ends_of_moments(exposed)[0]) // DAY
     spread = whole["se"] / _per_half(whole)
     found = _effects_by_day(sample, day, (control, arm), spread)
     about = NO_DRIFT | dict(days=found.to_dicts())

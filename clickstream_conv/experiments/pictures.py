@@ -7,7 +7,8 @@ __all__ = ['INTERVALS', 'LOOKS', 'looks_in_words', 'looks_table', 'metrics_of_ar
            'metrics_words', 'slices_words']
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #1245fbeb
-from datetime import datetime, UTC
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -61,9 +62,9 @@ def _arm_of(figures: dict, arm: str) -> dict:
     return next(one for one in figures["arms"] if arm in ("", one["arm"]))
 
 
-def _moment(t: int) -> datetime:
-    "A moment for an axis."
-    return datetime.fromtimestamp(t / 1e6, UTC)
+def _moment(t: int, zone: str) -> datetime:
+    "A moment for an axis, by the clock of the log."
+    return datetime.fromtimestamp(t / 1e6, ZoneInfo(zone))
 
 
 def _by_rule(looks: list, figures: dict) -> list:
@@ -96,7 +97,7 @@ def looks_table(
     rows = pd.DataFrame(looks).drop(columns=["t", "begun"])
     unsure = [name for name in rows if name not in ("units", "units_control")]
     rows = rows.astype(dict.fromkeys(unsure, float))
-    rows.insert(0, "moment", [_moment(one["t"]) for one in looks])
+    rows.insert(0, "moment", [_moment(one["t"], figures["zone"]) for one in looks])
     return rows
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #28902ab2
@@ -143,7 +144,7 @@ def _draw_whiskers(ax: plt.Axes, table: pd.DataFrame, label: str) -> None:
         ax.scatter(there["moment"], there["effect"], color=KINDS[0], s=26, zorder=3)
 
 
-def _draw_looks(ax: plt.Axes, table: pd.DataFrame, rule: str) -> None:
+def _draw_looks(ax: plt.Axes, table: pd.DataFrame, rule: str, zone: str) -> None:
     "The line of an effect in the intervals of its rule."
     if rule == ANYTIME:
         _draw_band(ax, table, "anytime", KINDS[4], "at every look")
@@ -157,7 +158,7 @@ def _draw_looks(ax: plt.Axes, table: pd.DataFrame, rule: str) -> None:
     largest = values.abs().max().max()
     if np.isfinite(largest) and largest > 0:
         ax.set_ylim(-1.6 * largest, 1.6 * largest)
-    mark_days(ax)
+    mark_days(ax, zone)
 
 # %% ../../nbs/experiments/09b_pictures.ipynb #f6c6b71e
 def _shown_looks(figures: dict, arm: str) -> pd.DataFrame:
@@ -187,11 +188,11 @@ def plot_looks(
     title = title or told[:1].upper() + told[1:]
     with plt.rc_context(LOOK):
         drawn, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
-        _draw_looks(ax, table, figures["plan"]["stopping"])
+        _draw_looks(ax, table, figures["plan"]["stopping"], figures["zone"])
         about = f"{metric.title}, {name} less {figures['control']} ({unit})"
         write_heading(ax, about)
         if own["decision"]["what"] != OPEN:
-            moment = _moment(own["decision"]["at"])
+            moment = _moment(own["decision"]["at"], figures["zone"])
             ax.axvline(moment, color=COLOURS["bad"], lw=1.2, label="decided")
         below = dict(loc="outside lower left", ncols=3, frameon=False)
         if ax.get_legend_handles_labels()[0]:

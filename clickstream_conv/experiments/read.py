@@ -46,6 +46,7 @@ from clickstream_conv.experiments.units import (
     sums_by_unit,
     unknown_units,
 )
+from ..monitoring.bulk import ends_of_moments
 from ..monitoring.observed import GAP_MINUTES
 from ..sources.source import Outcome
 
@@ -102,6 +103,12 @@ class Experiment:
 SILENCE = (
     GAP_MINUTES * 60_000_000
 )  # microseconds; a log whose last event is as near to midnight has the day
+
+
+def _first(of: Experiment) -> int:
+    "When exposures begin, without stray times."
+    first, _ = ends_of_moments(of.exposures.rows["_exposed"])
+    return first
 
 
 def _ready(of: Experiment) -> pl.Series:
@@ -189,10 +196,9 @@ _OF_A_LOOK = (
 def _looks(of: Experiment, arm: str) -> list:
     "The deciding metric as it stood on each evening; a look at which too few had come has no bound."
     rows = []
-    first = of.exposures.rows["_exposed"].min()
     alone = replace(of.plan, alpha=plan_of_arm(of.plan, arm).alpha)
     planned = planned_looks(_ready(of), alone, of.last)
-    for moment in sorted({*look_moments(first, of.last), *planned}):
+    for moment in sorted({*look_moments(_first(of), of.last), *planned}):
         units = of.units(moment)
         sample = arm_sample(experiment_metric(of.plan.metric), units, of.plan.cut)
         row = _stands(of, units, sample, arm)
@@ -348,7 +354,7 @@ def experiment_figures(
         control=control,
         read=of.exposures.read,
         left_out=of.exposures.left_out,
-        first=exposed.min(),
+        first=_first(of),
         last=of.last,
         zone=of.zone,
         ended=_ended(of),

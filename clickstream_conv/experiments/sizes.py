@@ -21,7 +21,7 @@ from .covariates import ANSWERS, said_before
 from .exposures import Exposures, VISITOR
 from .plan import ANYTIME, least_converted, Plan, plan_of_arm, PLANNED
 from .units import DAY, unit_outcomes
-from ..monitoring.observed import end_of_log
+from ..monitoring.bulk import ends_of_log
 from ..scoring.scorer import Scorer
 from ..sources.source import Outcome
 
@@ -74,8 +74,9 @@ def shop_traffic(
     scorer: Scorer | None = None,  # Of a run; None: no covariate
 ) -> Traffic:
     "The traffic of a log, as an experiment would meet it; a few sessions of far other times are none of it."
-    end = end_of_log(events, scorer.card.time_zone if scorer else "UTC")
-    events = events.filter(pl.col("t") <= end)
+    first, end = ends_of_log(events)
+    begins = pl.col("t").min().over("session_id")
+    events = events.filter((begins >= first) & (pl.col("t") <= end))
     exposures = as_if_exposed(events, plan, shown_after)
     units = unit_outcomes(
         events, exposures, scorer.outcome if scorer else Outcome(), window=plan.window

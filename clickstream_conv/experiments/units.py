@@ -16,6 +16,7 @@ import polars as pl
 
 from .exposures import Exposures, VISITOR
 from ..features.outcomes import marked_events, with_length
+from ..monitoring.bulk import ends_of_log
 from ..sources.source import Outcome
 
 # %% ../../nbs/experiments/02_units.ipynb #a6d6625a
@@ -110,27 +111,35 @@ def unit_outcomes(
     return sums_by_unit(after, exposures, events["t"].max(), until, window)
 
 # %% ../../nbs/experiments/02_units.ipynb #c8d5d31c
-def _span(t: pl.Series) -> str:
+def _span(first: int, last: int, zone: str) -> str:
     "From which day to which, in words."
-    days = [pl.from_epoch(pl.Series([one]), "us").dt.date()[0] for one in (t.min(), t.max())]
+    moments = pl.from_epoch(pl.Series([first, last]), "us").dt.replace_time_zone("UTC")
+    days = moments.dt.convert_time_zone(zone).dt.date()
     return f"{days[0]} to {days[1]}"
+
+
+def _exposed_span(exposures: Exposures, zone: str) -> str:
+    "From which day to which units were exposed, in words."
+    exposed = exposures.rows["_exposed"]
+    return _span(exposed.min(), exposed.max(), zone)
 
 
 def within_log(
     events: pl.DataFrame,  # Canonical events
     exposures: Exposures,  # Who was put in which arm, and when
-    end: int | None = None,  # The last moment of the log, without stray times; None: of all events
-) -> Exposures:  # Those that lie in the log; the others are left out and counted
-    "Exposures of which the log knows what came after."
-    rows, first = exposures.rows, events["t"].min()
-    last = events["t"].max() if end is None else end
+    end: int | None = None,  # The last moment of the log, where it is known; None: of its bulk
+    zone: str = "UTC",  # Whose days are said
+) -> Exposures:  # Those that lie in the log's bulk; the others are left out and counted
+    "Exposures of which the log knows what came after; a stray time makes no log longer, on either side."
+    rows, (first, last) = exposures.rows, ends_of_log(events)
+    last = last if end is None else end
     early = (rows["_exposed"] < first).sum()
     late = (rows["_exposed"] > last).sum()
     if early + late == len(rows):
         raise ValueError(
-            f"every {exposures.by} was exposed outside of the log: the exposures are of {_span(rows['_exposed'])}, the"
-            f" events of {_span(events['t'])}. Whole numbers are read as microseconds since 1970; give the events of"
-            " the time of the experiment"
+            f"every {exposures.by} was exposed outside of the log: the exposures are of"
+            f" {_exposed_span(exposures, zone)}, the events of {_span(first, last, zone)}. Whole numbers are read as"
+            " microseconds since 1970; give the events of the time of the experiment"
         )
     left_out = dict(exposures.left_out)
     for why, count in (
@@ -201,6 +210,6 @@ def within_days(
         days = " to ".join(day for day in (begins, ends) if day)
         raise ValueError(
             f"on the days of the plan ({days}) no {exposures.by} of the control, or none beside it, was exposed: the"
-            f" exposures are of {_span(rows['_exposed'])}. Give the plan of this experiment"
+            f" exposures are of {_exposed_span(exposures, zone)}. Give the plan of this experiment"
         )
     return replace(exposures, rows=inside, left_out=left_out)

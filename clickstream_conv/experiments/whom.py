@@ -282,7 +282,7 @@ def whom_to_treat(
     scorer = run if isinstance(run, Scorer) else Scorer.load(run)
     known, end = events_and_end(scorer, events)
     arms = one_treatment(read_exposures(exposures, by, control, scorer.card.time_zone), arm)
-    arms = within_log(known, arms, end)
+    arms = within_log(known, arms, end, scorer.card.time_zone)
     shown, count, others = shown_at(known, arms)
     share = arms.counts[arms.arms[1]] / len(arms.rows)
     rows = effect_rows(_as_learned(known), shown, scorer.card, count, share, kinds=kinds)

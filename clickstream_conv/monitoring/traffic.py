@@ -15,7 +15,8 @@ import polars as pl
 
 from ..log.bots import programs_among
 from ..log.checking import FINE
-from .observed import bulk_of, by_day, Observed
+from .bulk import bulk_of
+from .observed import by_day, Observed
 
 # %% ../../nbs/monitoring/08_traffic.ipynb #355ec39a
 NEXT_TO_NOTHING = 0.005  # share of a day's sessions that may be missing in any case
@@ -134,8 +135,8 @@ def whole_days(
     "The days of a log from end to end, or those that are named."
     counted, end = by_day(seen.arrivals), _local(seen.end, zone)
     begin, last = bulk_of(counted)
-    stray, opened = _stray(counted, begin, last), _opened(seen.arrivals, begin)
     day, minute = end.date(), end.hour * 60 + end.minute
+    stray, opened = _stray(counted, begin, min(last, day)), _opened(seen.arrivals, begin)
     free = (first is None, until is None)
     missing = _whole_ends((begin, day), opened, minute, usual, free)
     came, at = dict(counted.iter_rows()), f"{minute // 60:02}:{minute % 60:02}"
