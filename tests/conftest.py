@@ -222,7 +222,7 @@ def rees46(tmp_path_factory, real_log):
 
 @pytest.fixture(scope="session")
 def eshop(tmp_path_factory, real_log):
-    "A finished run of a log without purchases, whose outcome is a proxy."
+    "A finished run of a log without purchases, whose outcome is a proxy; at the landmarks of its case study."
     return made_once(
         tmp_path_factory,
         "eshop-run",
@@ -230,6 +230,8 @@ def eshop(tmp_path_factory, real_log):
         "uci-eshop",
         "--path",
         str(real_log("uci-eshop-clothing-2008.csv")),
+        "--landmarks",
+        "1,3,8",
         "-p",
         "kinds=auto",
     )

@@ -20,12 +20,18 @@ LOGS = {
     "online_shoppers": "uci-online-shoppers.csv",
     "rees46": "rees46-2019-10-sample.csv",
 }  # case study: the log it tells of
-FINISHED = {"demo_limit": "demo", "eshop": "eshop", "rees46": "rees46"}  # case: the run it may read
+FINISHED = {
+    "demo_limit": "demo",
+    "eshop": "eshop",
+    "online_shoppers": "shoppers",
+    "rees46": "rees46",
+}  # case: the run that it reads
 FEWER = {  # guide or case: of how many sessions it is executed here
     "add_a_metric": 2_000,
     "leakage": 4_000,
     "retrain": 2_500,
     "went_live": 4_000,
+    "own_log": 2_000,
     "did_it_help": 3_000,
     "demo_limit": 2_000,  # of the second shop: the first is a run that other tests read too
 }
@@ -83,7 +89,7 @@ def execute(page, folder, kernel, monkeypatch, **parameters):
 def test_there_are_guides_and_cases():
     assert {path.stem for path in GUIDES} >= {"own_log", "leakage", "how_fast", "how_it_fits"} and {
         path.stem for path in CASES
-    } == {*LOGS, *FINISHED}
+    } == {*FINISHED}
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=name_of)
@@ -103,12 +109,9 @@ def test_a_guide_runs(path, tmp_path, monkeypatch, kernel, request):
 
 @pytest.mark.parametrize("path", CASES, ids=name_of)
 def test_a_case_runs_on_its_log(path, tmp_path, monkeypatch, kernel, real_log, request):
-    "On a run that other tests read too, where there is one; else the case makes its own."
-    if path.stem in FINISHED:
-        folder, _ = request.getfixturevalue(FINISHED[path.stem])
-        parameters = dict(finished=str(folder / "run"), resamples=20)
-    else:
-        parameters = dict(resamples=20)
+    "On a run that other tests read too."
+    folder, _ = request.getfixturevalue(FINISHED[path.stem])
+    parameters = dict(finished=str(folder / "run"), resamples=20)
     if path.stem in FEWER:
         parameters["sessions"] = FEWER[path.stem]
     if path.stem in LOGS:
