@@ -39,6 +39,10 @@ EARLY = (
     "05_classification",
     "--no-report",
 )  # for what is decided before the later stages
+FEW_PICTURES = (
+    "-p",
+    "least=100000",
+)  # no group is shown, for what another stage than 03_eda decides
 MAPPING = """\
 columns: {session_id: sid, visitor_id: who, t: when, event: what, item_id: sku, category: kind, price: price}
 events: {view: [look], cart: [add], purchase: [buy]}
@@ -48,18 +52,29 @@ HEADER = "sid,who,when,what,sku,kind,price"
 LONGEST = (
     "test_run",
     "test_guides",
-    "test_bad_input",
-    "test_odd_inputs",
-    "test_texts",
-    "test_lowest",
-    "test_databases",
-    "test_split",
-    "test_audit",
-    "test_wheel",
     "test_site",
     "test_app",
-    "test_whatif",
+    "test_wheel",
+    "test_bad_input",
     "test_scale",
+    "test_lowest",
+    "test_watch",
+    "test_texts",
+    "test_odd_inputs",
+    "test_batches",
+    "test_whatif",
+    "test_databases",
+    "test_reading",
+    "test_serving",
+    "test_engines",
+    "test_live",
+    "test_fairness",
+    "test_retrain",
+    "test_habits",
+    "test_files",
+    "test_lineage",
+    "test_split",
+    "test_audit",
 )  # files of tests
 
 
@@ -152,6 +167,7 @@ def write_log(folder, lines, header=HEADER, name="log.csv"):
         "--landmarks",
         "1,2",
         *EARLY,
+        *FEW_PICTURES,
         *QUICK,
     )
 
@@ -222,7 +238,7 @@ def rees46(tmp_path_factory, real_log):
 
 @pytest.fixture(scope="session")
 def eshop(tmp_path_factory, real_log):
-    "A finished run of a log without purchases, whose outcome is a proxy."
+    "A finished run of a log without purchases, whose outcome is a proxy; at the landmarks of its case study."
     return made_once(
         tmp_path_factory,
         "eshop-run",
@@ -230,6 +246,8 @@ def eshop(tmp_path_factory, real_log):
         "uci-eshop",
         "--path",
         str(real_log("uci-eshop-clothing-2008.csv")),
+        "--landmarks",
+        "1,3,8",
         "-p",
         "kinds=auto",
     )

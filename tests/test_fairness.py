@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import command, EARLY, QUICK
+from conftest import command, EARLY, FEW_PICTURES, QUICK
 
 from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.demo.changes import simulate_change
@@ -204,7 +204,7 @@ def declared(tmp_path_factory):
     "A run that declared a column, up to its classification."
     place = tmp_path_factory.mktemp("declared")
     words = ("--sessions", 5000, "-p", "fair_by=['device']")
-    done = command("run", *QUICK, *words, *EARLY, "--out", "run", cwd=place)
+    done = command("run", *QUICK, *FEW_PICTURES, *words, *EARLY, "--out", "run", cwd=place)
     assert done.returncode == 0, done.said
     return place / "run"
 
@@ -237,6 +237,7 @@ def test_an_unknown_column_is_refused_before_anything_is_fitted(declared):
     done = command(
         "run",
         *QUICK,
+        *FEW_PICTURES,
         "--sessions",
         5000,
         "-p",

@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from clickstream_conv.pipeline.notebooks import own_kernel
+from clickstream_conv.pipeline.notebooks import Kernel
 from clickstream_conv.report.docs import is_kept
 from clickstream_conv.report.site_pages import COLLECTIONS
 
@@ -20,12 +20,18 @@ LOGS = {
     "online_shoppers": "uci-online-shoppers.csv",
     "rees46": "rees46-2019-10-sample.csv",
 }  # case study: the log it tells of
-FINISHED = {"demo_limit": "demo", "eshop": "eshop", "rees46": "rees46"}  # case: the run it may read
+FINISHED = {
+    "demo_limit": "demo",
+    "eshop": "eshop",
+    "online_shoppers": "shoppers",
+    "rees46": "rees46",
+}  # case: the run that it reads
 FEWER = {  # guide or case: of how many sessions it is executed here
     "add_a_metric": 2_000,
     "leakage": 4_000,
     "retrain": 2_500,
     "went_live": 4_000,
+    "own_log": 2_000,
     "did_it_help": 3_000,
     "demo_limit": 2_000,  # of the second shop: the first is a run that other tests read too
 }
@@ -48,28 +54,46 @@ def tags(cell):
     return cell["metadata"].get("tags", [])
 
 
-def execute(page, folder, monkeypatch, **parameters):
+@pytest.fixture(scope="module")
+def shared_kernel():
+    "A process that forgets one notebook before it executes the next, as the stages of a run have it."
+    with Kernel() as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def kernel(request, path):
+    "That process; one of its own for a guide that adds to the package, which nothing takes back."
+    if not path.stem.startswith("add_"):
+        yield request.getfixturevalue("shared_kernel")
+        return
+    with Kernel() as own:
+        yield own
+
+
+def execute(page, folder, kernel, monkeypatch, **parameters):
     "Execute a notebook in a folder of its own, so that what it writes does not touch the project."
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with own_kernel():
-        papermill.execute_notebook(
-            str(page),
-            str(folder / page.name),
-            parameters=parameters,
-            cwd=str(folder),
-            kernel_name="python3",
-            progress_bar=False,
-        )
+    papermill.execute_notebook(
+        str(page),
+        str(folder / page.name),
+        parameters=parameters,
+        cwd=str(folder),
+        kernel_name="python3",
+        language="python",
+        progress_bar=False,
+        km=kernel.ready(folder, {"OMP_NUM_THREADS": "1"}),
+    )
 
 
 def test_there_are_guides_and_cases():
     assert {path.stem for path in GUIDES} >= {"own_log", "leakage", "how_fast", "how_it_fits"} and {
         path.stem for path in CASES
-    } == {*LOGS, *FINISHED}
+    } == {*FINISHED}
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=name_of)
-def test_a_guide_runs(path, tmp_path, monkeypatch):
+def test_a_guide_runs(path, tmp_path, monkeypatch, kernel, request):
     elsewhere = {
         "how_it_fits": dict(images=str(tmp_path / "images")),
         "how_fast": {
@@ -77,23 +101,22 @@ def test_a_guide_runs(path, tmp_path, monkeypatch):
             for name, file in (("figures", "benchmark"), ("runs", "large_run"))
         },
     }
+    if path.stem == "try_what_if":
+        elsewhere[path.stem] = dict(demo=str(request.getfixturevalue("run")))
     fewer = {"sessions": FEWER[path.stem]} if path.stem in FEWER else {}
-    execute(path, tmp_path, monkeypatch, **elsewhere.get(path.stem, {}), **fewer)
+    execute(path, tmp_path, kernel, monkeypatch, **elsewhere.get(path.stem, {}), **fewer)
 
 
 @pytest.mark.parametrize("path", CASES, ids=name_of)
-def test_a_case_runs_on_its_log(path, tmp_path, monkeypatch, real_log, request):
-    "On a run that other tests read too, where there is one; else the case makes its own."
-    if path.stem in FINISHED:
-        folder, _ = request.getfixturevalue(FINISHED[path.stem])
-        parameters = dict(finished=str(folder / "run"))
-    else:
-        parameters = dict(resamples=20)
+def test_a_case_runs_on_its_log(path, tmp_path, monkeypatch, kernel, real_log, request):
+    "On a run that other tests read too."
+    folder, _ = request.getfixturevalue(FINISHED[path.stem])
+    parameters = dict(finished=str(folder / "run"), resamples=20)
     if path.stem in FEWER:
         parameters["sessions"] = FEWER[path.stem]
     if path.stem in LOGS:
         parameters["path"] = str(real_log(LOGS[path.stem]))
-    execute(path, tmp_path, monkeypatch, **parameters)
+    execute(path, tmp_path, kernel, monkeypatch, **parameters)
 
 
 @pytest.mark.parametrize("path", CASES, ids=name_of)

@@ -69,14 +69,21 @@ def two_stages(folder, record, stages, jobs, progress, needs=None):
 
 def once():
     "The command line with the two stages in this process; what never changes between inputs is worked out once."
+    import typer.main
+
+    from clickstream_conv.base import models_kept
     from clickstream_conv.features import sessions
-    from clickstream_conv.pipeline import again, run, stages
+    from clickstream_conv.pipeline import again, lineage, run, stages
 
     if stages.run_side_by_side is two_stages:
         return
     stages.run_side_by_side = two_stages
     run.read_notebook = functools.cache(run.read_notebook)
     again.package_digest = functools.cache(again.package_digest)
+    lineage.environment_record = functools.cache(lineage.environment_record)
+    stages.code_record = functools.cache(stages.code_record)
+    models_kept.package_version = functools.cache(models_kept.package_version)
+    typer.main.get_command = functools.cache(typer.main.get_command)
     # in two folds, where a run has five: what is counted of an input is the same
     sessions.visitor_folds = functools.partial(sessions.visitor_folds, folds=2)
 

@@ -11,6 +11,9 @@ import pytest
 from conftest import command, EARLY, here, metrics, QUICK, record, start
 
 from clickstream_conv.base.pictures import BASELINE
+from clickstream_conv.base.runs import Run
+from clickstream_conv.features.sessions import build_sessions
+from clickstream_conv.sources.prepare import prepare
 
 STAGES = [
     "02_sources",
@@ -131,44 +134,51 @@ def test_only_what_follows_a_change_runs_again(demo, tmp_path):
 
 def test_a_stage_whose_file_is_gone_runs_again(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
-    (tmp_path / "run" / "sessions.parquet").unlink()
-    again = command(*DEMO, *EARLY, cwd=tmp_path)
+    gone = tmp_path / "run" / "sessions.parquet"
+    gone.unlink()
+    again = command(*DEMO, "--until", "04", "--no-report", cwd=tmp_path)
     assert again.stderr.splitlines()[0] == "04_features: sessions.parquet is gone"
-    assert same_results(tmp_path / "run", demo[0] / "run")
+    assert pl.read_parquet(gone).equals(pl.read_parquet(demo[0] / "run" / "sessions.parquet"))
 
 
 def test_a_killed_run_continues_and_equals_an_uninterrupted_one(demo, tmp_path):
-    process = start(*DEMO, cwd=tmp_path)
+    """It starts over, where only what is ours is removed; killed, it goes on where it was, ends early,
+    and goes on; stages one after the other find what they find side by side.
+    """
+    shutil.copytree(demo[0] / "run", tmp_path / "run")
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    process = start(*DEMO, "--fresh", cwd=tmp_path)
     wait_until(lambda: status(tmp_path / "run", "04_features") == "running", process)
     process.kill()
     process.communicate()
     assert status(tmp_path / "run", "02_sources") == "done"
-    again = command(*DEMO, *EARLY, cwd=tmp_path)
+    early = command(*DEMO, "--until", "04", "--jobs", 1, cwd=tmp_path)
     assert (
-        again.returncode == 0
-        and "04_features: was interrupted" in again.stderr.splitlines()
-        and "02_sources: done" not in again.stderr
+        early.returncode == 0
+        and "04_features: was interrupted" in early.stderr.splitlines()
+        and "02_sources: done" not in early.stderr
+        and "ROC-AUC" not in early.stdout
+    ), early.said
+    assert (
+        list(record(tmp_path / "run")["stages"]) == STAGES[:3]
+        and (tmp_path / "run" / "thesis.txt").read_text() == "mine"
     )
-    assert same_results(tmp_path / "run", demo[0] / "run")
+    assert (
+        not (tmp_path / "run" / "models" / "conversion.skops").exists()
+        and (tmp_path / "run" / "site" / "index.html").is_file()
+    )
+    again = command(*DEMO, *EARLY, "--jobs", 1, cwd=tmp_path)
+    assert again.stderr.splitlines()[0] == "05_classification: not run yet" and same_results(
+        tmp_path / "run", demo[0] / "run"
+    )
 
 
 def test_a_run_in_partitions_reads_and_computes_the_same(demo, tmp_path):
-    bounded = command(
-        "run",
-        "--sessions",
-        3000,
-        "--memory",
-        1,
-        "--out",
-        "run",
-        "--until",
-        "04",
-        "--no-report",
-        *QUICK,
-        cwd=tmp_path,
-    )
-    assert bounded.returncode == 0, bounded.said
-    run, whole = tmp_path / "run", demo[0] / "run"
+    "By the functions of its two stages; the next test runs the stages."
+    run, whole = Run(tmp_path / "run"), demo[0] / "run"
+    prepare(run, sessions=3000, memory=1)
+    build_sessions(run, kinds=0)
+    run = tmp_path / "run"
     assert pl.read_parquet(run / "events.parquet").equals(pl.read_parquet(whole / "events.parquet"))
     keys = ("part", "session_id", "landmark")
     assert (
@@ -179,26 +189,10 @@ def test_a_run_in_partitions_reads_and_computes_the_same(demo, tmp_path):
     assert len(pl.read_parquet(run / "sessions" / "*.parquet")) == len(
         pl.read_parquet(whole / "sessions.parquet")
     )
-    again = command(
-        "run",
-        "--sessions",
-        3000,
-        "--out",
-        "run",
-        "--until",
-        "02",
-        "--no-report",
-        *QUICK,
-        cwd=tmp_path,
-    )
-    assert (
-        again.stderr.splitlines()[0] == "02_sources: parameters changed (memory)"
-        and not list(run.glob("events/*"))
-        and not list(run.glob("sessions/*"))
-    )
 
 
 def test_a_tight_bound_learns_from_some_and_keeps_all(tmp_path):
+    "And without the bound the log is read anew, as a whole; what was kept in partitions goes."
     done = command(
         "run",
         "--sessions",
@@ -227,6 +221,13 @@ def test_a_tight_bound_learns_from_some_and_keeps_all(tmp_path):
         and "models see" in done.stdout
     )
     assert not (run / ".spill").exists()
+    whole = ("run", "--sessions", 3000, "--out", "run", "--until", "02", "--no-report", *QUICK)
+    again = command(*whole, cwd=tmp_path)
+    assert (
+        again.stderr.splitlines()[0] == "02_sources: parameters changed (memory)"
+        and not list(run.glob("events/*"))
+        and not list(run.glob("sessions/*"))
+    )
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -248,30 +249,6 @@ def test_two_runs_in_one_folder_are_kept_apart(tmp_path):
     process.communicate()
     assert second.returncode == 1 and second.said.startswith(
         "clickstream-conv: another run is under way in "
-    )
-
-
-def test_fresh_starts_over_ends_early_goes_on_and_one_stage_at_a_time_is_the_same(demo, tmp_path):
-    "Only what is ours is removed; a run that ended early goes on; stages one after the other find what they find side by side."
-    shutil.copytree(demo[0] / "run", tmp_path / "run")
-    (tmp_path / "run" / "thesis.txt").write_text("mine")
-    early = command(*DEMO, "--fresh", "--until", "04", "--jobs", 1, cwd=tmp_path)
-    assert (
-        early.returncode == 0
-        and "02_sources: done" in early.stderr
-        and "ROC-AUC" not in early.stdout
-    ), early.said
-    assert (
-        list(record(tmp_path / "run")["stages"]) == STAGES[:3]
-        and (tmp_path / "run" / "thesis.txt").read_text() == "mine"
-    )
-    assert (
-        not (tmp_path / "run" / "models" / "conversion.skops").exists()
-        and (tmp_path / "run" / "site" / "index.html").is_file()
-    )
-    again = command(*DEMO, *EARLY, "--jobs", 1, cwd=tmp_path)
-    assert again.stderr.splitlines()[0] == "05_classification: not run yet" and same_results(
-        tmp_path / "run", demo[0] / "run"
     )
 
 

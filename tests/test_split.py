@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from conftest import command, made_once, metrics, QUICK
+from conftest import command, FEW_PICTURES, made_once, metrics, QUICK
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from clickstream_conv.base.runs import Run
@@ -115,6 +115,7 @@ WORDS = (
     "1,2,3",
     "--until",
     "05_classification",
+    *FEW_PICTURES,
 )
 
 

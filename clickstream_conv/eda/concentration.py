@@ -20,19 +20,20 @@ from .facts import in_order, wrapped
 from .shares import capital
 
 # %% ../../nbs/eda/10_concentration.ipynb #61d6c25f
+def _lorenz(values: np.ndarray, points: int = 101) -> tuple[np.ndarray, np.ndarray]:
+    "The Lorenz curve: shares of the holders, and of the total."
+    grown = np.concatenate([[0.0], np.cumsum(np.sort(np.asarray(values, float)))])
+    at = np.linspace(0, 1, points)
+    return at, np.interp(at * (len(grown) - 1), np.arange(len(grown)), grown / grown[-1])
+
+
 def lorenz(
     values: np.ndarray,  # Amounts, not negative
     points: int = 101,  # Of the curve
 ) -> pd.DataFrame:  # holders (share, from the smallest), total (share that they bring)
     "The Lorenz curve."
-    grown = np.concatenate([[0.0], np.cumsum(np.sort(np.asarray(values, float)))])
-    at = np.linspace(0, 1, points)
-    return pd.DataFrame(
-        dict(
-            holders=at,
-            total=np.interp(at * (len(grown) - 1), np.arange(len(grown)), grown / grown[-1]),
-        )
-    )
+    holders, total = _lorenz(values, points)
+    return pd.DataFrame(dict(holders=holders, total=total))
 
 
 def top_share(
@@ -40,8 +41,7 @@ def top_share(
     top: float = 0.1,  # Share of the holders
 ) -> float:  # Share of the total
     "What the largest bring."
-    curve = lorenz(values)
-    return float(1 - np.interp(1 - top, curve["holders"], curve["total"]))
+    return float(1 - np.interp(1 - top, *_lorenz(values)))
 
 # %% ../../nbs/eda/10_concentration.ipynb #2bbab916
 def who_brings(

@@ -9,7 +9,7 @@ import zipfile
 
 import polars as pl
 import pytest
-from conftest import command, HEADER, log_lines, MAPPING, QUICK, ROOT
+from conftest import command, FEW_PICTURES, HEADER, log_lines, MAPPING, QUICK, ROOT
 from everywhere import set_everywhere
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
@@ -769,6 +769,7 @@ def test_a_run_learns_and_scores_by_the_same_way_of_reading(tmp_path):
         "--until",
         "05_classification",
         "--no-report",
+        *FEW_PICTURES,
         *QUICK,
     )
     done = command(*words, cwd=tmp_path)
