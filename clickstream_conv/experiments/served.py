@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from ..base.runs import read_json, Run
+from ..base.trust import run_mark, run_name
 from .arms import arm_of
 from .exposures import VISITOR
 from .kept_effects import KeptEffects, load_effects, rows_to_ask
@@ -30,7 +31,6 @@ from ..scoring.events import validate_events
 from ..scoring.loading import sound_parts
 from ..serving.beside import events_of
 from ..serving.experiment import noted_visit, VisitNotes
-from ..serving.runs import run_name
 from ..serving.service import Service, Settings
 from ..serving.visits import Visit
 
@@ -122,7 +122,7 @@ class VisitEffects:
         run, model = self.about["run"], visit.model
         if self.kept is None:
             return self.about["unkept"]
-        if model.partition("@")[2] != run.partition("@")[2]:
+        if run_mark(model) != run_mark(run):
             return f"effects were learned with the run {run}, and this visit is asked of {model}"
         if answer["events"] < self.kept.landmark:
             return f"effects were learned after {self.kept.landmark} events, and this is said after {answer['events']}"
@@ -257,7 +257,7 @@ def refuse_other_experiment(
     run: str,  # The run that answers, as run_name gives it
 ) -> None:
     "Refuse effects of another run, unit or arm."
-    if about["run"].partition("@")[2] != run.partition("@")[2]:
+    if run_mark(about["run"]) != run_mark(run):
         raise ValueError(
             f"effects were learned with the run {about['run'] or 'that was not kept'}, and {run} answers. Learn them"
             " with this one: clickstream-conv experiment whom --run FOLDER"

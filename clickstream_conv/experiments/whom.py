@@ -24,6 +24,7 @@ from clickstream_conv.base.findings import (
 )
 from ..base.runs import Run, write_json, write_table
 from ..base.texts import count_in_words
+from ..base.trust import run_name
 from .arms import CONTROL, TREATMENT
 from .compare import difference_words, experiment_metric
 from .covariates import seen_before
@@ -35,7 +36,6 @@ from .kept_effects import keep_effects, why_unkept
 from .marks import log_mark
 from clickstream_conv.experiments.policies import (
     arm_scores,
-    compared_policies,
     EVERYONE,
     recommend,
     Recommendation,
@@ -45,7 +45,6 @@ from clickstream_conv.experiments.policies import (
 from .profit_effects import ProfitLearner
 from .units import within_log
 from ..scoring.scorer import Scorer
-from ..serving.runs import run_name
 
 # %% ../../nbs/experiments/14_whom.ipynb #86464347
 @dataclass(frozen=True)
@@ -256,9 +255,9 @@ def _not_looked_at(about: dict) -> list:
     return [Sentence("whom.left_out", text, (*counted, place), "caution")]
 
 # %% ../../nbs/experiments/14_whom.ipynb #929c9f6f
-def _said(judged: Judged, worth: pd.DataFrame, about: dict, advice: Recommendation) -> list:
+def _said(judged: Judged, about: dict, advice: Recommendation) -> list:
     "All of it in words, the advice first."
-    where = f"{len(judged.rows):,} sessions of visitors that were set aside"
+    where, worth = f"{len(judged.rows):,} sessions of visitors that were set aside", advice.worth
     figures = tuple(_policy(worth, name, where).figures[0] for name in worth.index)
     said = [Sentence("whom.advice", advice.says, figures, names=tuple(worth.index))]
     said += [_differences(judged, about["shown_after"])]
@@ -292,10 +291,9 @@ def whom_to_treat(
     absent = len(arms.rows) - seen_before(known, arms)["_unit"].n_unique()
     left_out = _left_out(arms, absent, others, len(shown) - len(rows), unpriced)
     about |= dict(units=len(arms.rows), looked_at=len(priced), left_out=left_out)
-    asked = judged.policies, _scores(judged), judged.rows
-    worth, advice = compared_policies(*asked), recommend(*asked)
-    said = _said(judged, worth, about, advice)
-    policies = worth.reset_index(names="policy").to_dict("records")
+    advice = recommend(judged.policies, _scores(judged), judged.rows)
+    said = _said(judged, about, advice)
+    policies = advice.worth.reset_index(names="policy").to_dict("records")
     about |= dict(advice=advice.policy, policies=policies)
     learned = _learned(scorer, arms, judged, count, advice.policy)
     figures = about | dict(learned=learned) | as_kept(said)
