@@ -69,6 +69,7 @@ from clickstream_conv.experiments.whom import (
     shown_at,
     whom_to_treat,
 )
+from clickstream_conv.monitoring.observed import session_gap
 from clickstream_conv.scoring.scorer import Scorer
 
 EVEN = {"control": 0.5, "treatment": 0.5}
@@ -1241,9 +1242,25 @@ def test_one_arm_is_looked_at():
 def test_it_is_asked_where_most_were_shown_it():
     rows = [(who, f"s{who}", t, "view", None) for who in "abc" for t in (1, 2, 3)]
     arms = read_exposures(exposed(a=(3, "control"), b=(3, "x"), c=(4, "x")))
-    shown, count, others = shown_at(bought(*rows), arms)
-    assert (count, others) == (2, 1)
-    assert shown["session_id"].to_list() == ["sa", "sb"]
+    shown = shown_at(seen_before(bought(*rows), arms), arms, 30 * 60_000_000)
+    assert (shown.after, sum(shown.left_out.values())) == (2, 1)
+    assert shown.rows["session_id"].to_list() == ["sa", "sb"]
+
+
+def test_visits_that_were_over_teach_nothing(shop):
+    "Who comes back is exposed in the new visit; the old one, over for days, is not what was going on."
+    rows = []
+    for n in range(10):
+        rows += [(f"v{n}", f"old{n}", k * 60_000_000, "view", None) for k in (1, 2, 3)]
+        rows += [(f"v{n}", f"new{n}", 5 * DAY + n, "view", None)]
+    own = {f"v{n}": (5 * DAY + n, "x" if n % 2 else "control") for n in range(10)}
+    arms = read_exposures(exposed(**own))
+    with pytest.raises(
+        ValueError, match="all 10 visits that are known were over when it was shown"
+    ):
+        shown_at(seen_before(bought(*rows), arms), arms, session_gap(shop[0]))
+    longer = shown_at(seen_before(bought(*rows), arms), arms, 6 * DAY)
+    assert len(longer.rows) == 10 and longer.rows["session_id"][0] == "old0"
 
 
 def test_nobody_is_treated_where_nothing_is_moved(shop, tmp_path):
@@ -1333,7 +1350,7 @@ def test_who_is_not_looked_at_is_told(shop):
     asked = dict(by="session", arm="treatment", kinds=0)
     found = whom_to_treat(shop[0], own, shown, Price(0.4), **asked)
     why = found["left_out"]
-    assert 0 < why["shown it after another number of events"] <= len(late)
+    assert why["whose visit was over when it was shown"] == len(late)
     assert why["in another arm"] == why["without an event before it was shown"] == 1
     assert why["converted before it was shown"] == 4
     assert why["bought for an amount that nobody knows"] == 2
