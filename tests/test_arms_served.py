@@ -40,8 +40,8 @@ def shop(tmp_path_factory):
     log, arms = simulate_experiment(16_000, 2, coupon, by="session", start="2026-06-01", days=42)
     known, price = log.with_columns(visitor=pl.col("visitor_id")), Price(MARGIN, coupon.discount)
     whom = place / "whom"
-    found = whom_to_treat(place / "demo", known, arms, price, "session", out=whom, kinds=0)
-    save_plan(Plan("coupon", by="session"), place / "plan.json")
+    plan = save_plan(Plan("coupon", by="session"), place / "plan.json")
+    found = whom_to_treat(place / "demo", known, arms, price, out=whom, kinds=0, plan=plan)
     return place, log, found
 
 
@@ -235,6 +235,11 @@ def test_what_cannot_be_kept_is_said(shop, tmp_path):
     "what, says",
     [
         (dict(run="demo@0"), "effects were learned with the run demo@0, and demo@"),
+        (dict(experiment="banner"), "of the experiment 'banner', and the plan is of 'coupon'"),
+        (
+            dict(experiment=""),
+            "learned without a plan, so that nobody knows whether they are of 'c",
+        ),
         (
             dict(by="visitor"),
             "learned of an experiment by visitor, and the plan 'coupon' is by session",

@@ -30,6 +30,7 @@ from clickstream_conv.experiments.looks import (
     with_anytime,
 )
 from clickstream_conv.experiments.marks import log_mark
+from clickstream_conv.experiments.pairs import one_treatment
 from clickstream_conv.experiments.pictures import (
     looks_table,
     metrics_of_arms,
@@ -64,7 +65,6 @@ from clickstream_conv.experiments.told import experiment_sentences
 from clickstream_conv.experiments.units import DAY, unit_outcomes, within_days, within_log
 from clickstream_conv.experiments.whom import (
     judged_policies,
-    one_treatment,
     Price,
     shown_at,
     whom_to_treat,
@@ -1315,6 +1315,34 @@ def test_those_who_are_moved_are_treated(shop, tmp_path, monkeypatch):
     one, other = (earned.filter(arm=arm)["_paid"] * 0.4 for arm in ("treatment", "control"))
     everyone = worth.row(by_predicate=pl.col("policy") == "everyone", named=True)
     assert everyone["gain_low"] < one.mean() - other.mean() < everyone["gain_high"]
+
+
+def test_nothing_is_learned_from_an_experiment_that_is_not_sound(shop):
+    "Arms of another size than planned, and moments that know the arm: refused as experiment read says it."
+    events, arms = moved_experiment()
+    plan = Plan("free", by="session", shares=dict(control=0.7, treatment=0.3))
+    asked = dict(plan=plan, kinds=0)
+    found = whom_to_treat(shop[0], events, arms, Price(0.4), **asked)
+    assert found["share"] == 0.3 and found["learned"]["experiment"] == "free"
+    assert any(one.startswith("as many came as were meant to") for one in found["headline"])
+    even = asked | dict(plan=replace(plan, shares=EVEN))
+    with pytest.raises(ValueError, match="not sound: the arms are not as large as they were meant"):
+        whom_to_treat(shop[0], events, arms, Price(0.4), **even)
+    after = events.filter(pl.col("step") == found["shown_after"] + 1)
+    late = arms.join(after.select("session_id", _next="t"), on="session_id", how="left")
+    of = (pl.col("arm") == "treatment") & pl.col("_next").is_not_null()
+    moment = pl.when(of).then(pl.col("_next") + 1).otherwise("timestamp")
+    late = late.with_columns(timestamp=moment).drop("_next")
+    told = read_experiment(shop[0], events, late, plan)
+    with pytest.raises(
+        ValueError, match="what was known before differs between treatment and"
+    ) as no:
+        whom_to_treat(shop[0], events, late, Price(0.4), **asked)
+    assert [one for one in told["headline"] if one in str(no.value)]
+    with pytest.raises(
+        ValueError, match="the plan 'free' says by='session', and now it is 'visitor'"
+    ):
+        whom_to_treat(shop[0], events, arms, Price(0.4), by="visitor", **asked)
 
 
 def test_nobody_is_treated_where_it_costs_more_than_it_brings(shop):

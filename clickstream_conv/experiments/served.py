@@ -256,11 +256,21 @@ def refuse_other_experiment(
     about: dict,  # As whom_to_treat has it
     run: str,  # The run that answers, as run_name gives it
 ) -> None:
-    "Refuse effects of another run, unit or arm."
+    "Refuse effects of another run, experiment, unit or arm."
     if run_mark(about["run"]) != run_mark(run):
         raise ValueError(
             f"effects were learned with the run {about['run'] or 'that was not kept'}, and {run} answers. Learn them"
             " with this one: clickstream-conv experiment whom --run FOLDER"
+        )
+    if not about.get("experiment"):
+        raise ValueError(
+            f"effects were learned without a plan, so that nobody knows whether they are of {plan.name!r}. Learn them"
+            " with it: clickstream-conv experiment whom --plan FILE"
+        )
+    if about["experiment"] != plan.name:
+        raise ValueError(
+            f"effects were learned of the experiment {about['experiment']!r}, and the plan is of {plan.name!r}. Give"
+            " the plan and the effects of the same"
         )
     if about["by"] != plan.by:
         raise ValueError(

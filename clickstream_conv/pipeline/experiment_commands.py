@@ -147,6 +147,17 @@ _Exposures = Annotated[
     ),
 ]
 
+_StatedPlan = Annotated[
+    str, Text("--plan", "What was stated beforehand. [default: nothing]", "FILE")
+]
+_StatedBy = Annotated[
+    str, Text("--by", "visitor or session. [default: as the plan says, or the columns]")
+]
+_StatedControl = Annotated[
+    str,
+    Text("--control", "The arm to compare with. [default: as the plan says, or control]", "NAME"),
+]
+
 
 @experiment_app.command("read")
 def read_command(
@@ -155,15 +166,9 @@ def read_command(
     ],
     events: Annotated[str, Text("--events", "The log of the shop during the experiment.")],
     exposures: _Exposures,
-    plan: Annotated[
-        str, Text("--plan", "What was stated beforehand. [default: nothing]", "FILE")
-    ] = "",
-    by: Annotated[
-        str, Text("--by", "visitor or session. [default: as the plan says, or the columns]")
-    ] = "",
-    control: Annotated[
-        str, Text("--control", "The arm to compare with. [default: control]", "NAME")
-    ] = "",
+    plan: _StatedPlan = "",
+    by: _StatedBy = "",
+    control: _StatedControl = "",
     out: Annotated[
         str, Text("--out", "Folder of figures and page. [default: experiment]", "FOLDER")
     ] = "experiment",
@@ -232,8 +237,9 @@ def whom_command(
     margin: _WhomMargin,
     discount: _WhomDiscount = 0.0,
     cost: _WhomCost = 0.0,
-    by: Annotated[str, Text("--by", "visitor or session. [default: as the columns say]")] = "",
-    control: _PlanControl = "control",
+    plan: _StatedPlan = "",
+    by: _StatedBy = "",
+    control: _StatedControl = "",
     arm: _WhomArm = "",
     out: _WhomOut = "whom",
     seed: Annotated[int, typer.Option("--seed", help="Of all models.", metavar="NUMBER")] = 0,
@@ -243,6 +249,7 @@ def whom_command(
     \b
     Examples:
       clickstream-conv experiment whom --run runs/demo --events new/ --exposures arms.csv --margin 0.3 --discount 0.1
+      clickstream-conv experiment whom --run runs/demo --events new/ --exposures arms.csv --margin 0.3 --plan plan.json
     """
     from clickstream_conv.base.runs import refuse_run_folder
     from clickstream_conv.experiments.whom import Price, whom_to_treat
@@ -250,9 +257,8 @@ def whom_command(
     folder = Path(out).expanduser().absolute()
     refuse_run_folder(folder, "whom")
     price = Price(margin, discount, cost)
-    found = whom_to_treat(
-        run, located(events), exposures, price, by, control, arm, folder, seed=seed
-    )
+    asked = run, located(events), exposures, price, by, control, arm, folder
+    found = whom_to_treat(*asked, seed=seed, plan=plan)
     for line in found["headline"]:
         say(line)
     say(f"a row a session, treated as advised: {folder / 'whom.parquet'}")
