@@ -3,7 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
-from datetime import datetime, UTC
+from datetime import date, datetime, timedelta, UTC
 
 import polars as pl
 import pytest
@@ -17,10 +17,12 @@ from clickstream_conv.experiments.marks import log_mark
 from clickstream_conv.experiments.plan import load_plan, Plan, save_plan
 from clickstream_conv.experiments.profit_effects import ProfitLearner
 from clickstream_conv.experiments.served import (
+    days_of_run,
     served_experiment,
     ServedExperiment,
     VisitArms,
     VisitEffects,
+    why_not_running_anywhere,
 )
 from clickstream_conv.experiments.whom import Price, whom_to_treat
 from clickstream_conv.scoring.scorer import Scorer
@@ -182,14 +184,49 @@ def test_the_command_puts_everybody_into_the_arm_that_is_served(shop, tmp_path, 
     event = events_of(log, log["session_id"][0], service)[0]
     served = []
     for n in range(40):
-        told = service.add(f"v{n}", event)["experiment"]["arm"]
+        told = service.add(f"v{n}", event)["experiment"]
         arm_command(f"v{n}", plan=plan, taking_part=0.0)
-        assert capsys.readouterr().out.strip() == (told or "takes no part")
-        served.append(told)
+        assert capsys.readouterr().out.strip() == (told["arm"] or told["no_arm"])
+        served.append(told["arm"])
     assert {*served} == {None, *shares}
     steps = str(save_plan(replace(three, ramp=[0.1, 0.6]), tmp_path / "steps.json"))
     with pytest.raises(ValueError, match="Say where it is by now: --taking-part SHARE"):
         arm_command("v1", plan=steps, taking_part=0.0)
+
+
+@pytest.mark.parametrize("days", [dict(ends=-3), dict(begins=3), dict(begins=-3, ends=3)])
+def test_the_command_knows_the_days_as_the_service_does(shop, tmp_path, capsys, days):
+    from clickstream_conv.pipeline.experiment_commands import arm_command
+
+    place, log, _ = shop
+    given = {name: str(date.today() + timedelta(far)) for name, far in days.items()}
+    plan = save_plan(Plan("coupon", by="session", **given), tmp_path / "plan.json")
+    service = told_by(place, plan=str(plan), whom="")
+    event = events_of(log, log["session_id"][0], service)[0]
+    now = int(datetime.now(UTC).timestamp() * 1e6)
+    told = service.add("v1", event | dict(t=now))["experiment"]
+    for run in ("", str(place / "demo")):
+        arm_command("v1", plan=str(plan), taking_part=0.0, run=run)
+        assert capsys.readouterr().out.strip() == (told["arm"] or told["no_arm"])
+    assert bool(told["arm"]) == (len(days) == 2)
+
+
+def test_a_day_that_hangs_on_the_zone_is_not_guessed(shop, tmp_path):
+    plan = Plan("coupon", by="session", begins="2026-06-01")
+    evening = int(datetime(2026, 5, 31, 20, tzinfo=UTC).timestamp() * 1e6)  # June in Tokyo
+    with pytest.raises(ValueError, match="hangs on the zone of its log. Give its run"):
+        why_not_running_anywhere(plan, evening)
+    other = save_plan(replace(plan, log="shoes@1"), tmp_path / "plan.json")
+    with pytest.raises(ValueError, match="was made for the log shoes@1"):
+        days_of_run(load_plan(other), shop[0] / "demo")
+
+
+def test_a_path_may_begin_at_home(shop, tmp_path, monkeypatch):
+    place, _, _ = shop
+    monkeypatch.setenv("HOME", str(place))
+    assert load_plan("~/plan.json") == load_plan(place / "plan.json")
+    settings = Settings("~/demo", plan="~/plan.json", whom="~/whom")
+    assert served_experiment(settings).effects.kept is not None
 
 
 def test_outside_of_its_days_there_is_no_arm(shop):

@@ -257,8 +257,15 @@ def whom_command(
     folder = Path(out).expanduser().absolute()
     refuse_run_folder(folder, "whom")
     price = Price(margin, discount, cost)
-    asked = run, located(events), exposures, price, by, control, arm, folder
-    found = whom_to_treat(*asked, seed=seed, plan=plan)
+    asked = (
+        Path(run).expanduser(),
+        located(events),
+        Path(exposures).expanduser(),
+        price,
+        by,
+        control,
+    )
+    found = whom_to_treat(*asked, arm, folder, seed=seed, plan=plan)
     for line in found["headline"]:
         say(line)
     say(f"a row a session, treated as advised: {folder / 'whom.parquet'}")
@@ -281,17 +288,31 @@ def arm_command(
             metavar="SHARE",
         ),
     ] = 0.0,
+    run: Annotated[
+        str,
+        Text(
+            "--run",
+            "Folder of a run of the plan's log, whose zone says which day it is. [default: none]",
+            "FOLDER",
+        ),
+    ] = "",
 ) -> None:
-    """The arm of a visitor or session, by the plan's hash.
+    """The arm of a visitor or session, by the plan's hash; outside of the plan's days there is none.
 
     \b
     Examples:
       clickstream-conv experiment arm v553bf509c9569e --plan experiment/plan.json
     """
-    from clickstream_conv.experiments.arms import arm_of
     from clickstream_conv.experiments.plan import load_plan
-    from clickstream_conv.experiments.served import share_taking_part
+    from clickstream_conv.experiments.served import (
+        days_of_run,
+        share_taking_part,
+        told_arm,
+        why_not_running_anywhere,
+    )
 
     stated = load_plan(plan)
     share = share_taking_part(stated, taking_part)
-    say(arm_of(unit, stated.name, stated.shares, share) or "takes no part")
+    why = days_of_run(stated, run) if run else why_not_running_anywhere(stated)
+    told = told_arm(unit, stated, share, why)
+    say(told["arm"] or told["no_arm"])
