@@ -23,6 +23,7 @@ from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPE
 from clickstream_conv.experiments.covariates import said_before, seen_before
 from clickstream_conv.experiments.exposures import read_exposures
 from clickstream_conv.experiments.kept import read_experiment
+from clickstream_conv.experiments.kept_effects import load_effects, rows_to_ask
 from clickstream_conv.experiments.looks import (
     look_moments,
     slices_differ,
@@ -1276,7 +1277,17 @@ def test_nobody_is_treated_where_nothing_is_moved(shop, tmp_path):
     table = pl.read_parquet(tmp_path / "whom.parquet")
     test = set(table["visitor"])
     assert 0.3 < len(test) / arms["visitor_id"].n_unique() < 0.5
-    assert table["probability"].is_between(0, 1).all()
+    assert table["probability"].is_between(0, 1, closed="none").all()
+    assert table["probability"].n_unique() > 0.5 * len(table)
+    treated = table["probability"] + table["conversion_effect"]
+    assert treated.is_between(0, 1, closed="none").all()
+    kept = load_effects(Run(tmp_path))
+    whose = events.filter(pl.col("session_id").is_in(table["session_id"].implode()))
+    asked = rows_to_ask(kept, scorer.card, whose)
+    without, _ = kept.learner.chances(asked)
+    own = dict(zip(table["session_id"], table["probability"]))
+    told = dict(zip(asked.table["session_id"], without))
+    assert max(abs(told[name] - own[name]) for name in own) < 1e-9
 
 
 def moved_experiment(by_how_much: float = 1.5, sessions: int = 6_000) -> tuple:

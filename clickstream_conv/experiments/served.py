@@ -214,9 +214,9 @@ def effect_of_events(
     if not len(rows):
         return _no_effect(f"the visit had converted by its event number {kept.landmark}")
     learner, about = kept.learner, effects.about
-    profit_effect, chance = learner.predict(rows), learner.conversion_.expected(rows)[0]
+    profit_effect, (chance, treated) = learner.predict(rows), learner.chances(rows)
     treat = treated_by(about["advice"], chance, profit_effect, about["least"])
-    told = dict(effect=float(learner.conversion_.predict(rows)[0]))
+    told = dict(effect=float((treated - chance)[0]))
     told |= dict(profit_effect=float(profit_effect[0]), treat=bool(treat[0]), no_effect=None)
     return told
 

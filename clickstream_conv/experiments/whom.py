@@ -152,7 +152,7 @@ def judged_policies(
     learner.fit(train)
     test = rows.of_part("test")
     effect = learner.predict(test)
-    chance = learner.conversion_.expected(test)[0]
+    chance = learner.chances(test)[0]
     by_effect = treat_positive(effect)
     policies = {BY_EFFECT: by_effect, BY_PROBABILITY: treat_top(chance, float(by_effect.mean()))}
     return Judged(test, learner, price, chance, effect, policies, train.visitors)
@@ -181,9 +181,10 @@ def whom_table(
     "Each session that was set aside: what it would do anyway, and what the treatment changes."
     learner, rows = judged.learner, judged.rows
     found = rows.table[["session_id", "visitor"]].copy()
-    found["probability"] = np.clip(judged.chance, 0.0, 1.0)
+    without, treated = learner.chances(rows)
+    found["probability"] = without
     told = {
-        "conversion_effect": learner.conversion_.predict(rows),
+        "conversion_effect": treated - without,
         "profit_effect": judged.effect,
         "treated": _treated(judged, advice),
     }
