@@ -27,6 +27,7 @@ from clickstream_conv.experiments.served import (
 from clickstream_conv.experiments.whom import Price, whom_to_treat
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.whatif.audience import Audience, BY_EFFECT_FOUND
+from clickstream_conv.whatif.whom_found import moved_by_tenth, read_whom
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
@@ -80,6 +81,29 @@ def test_effects_are_those_of_experiment_whom(shop):
             assert [*told] == [*TOLD_OF_EXPERIMENT]
 
 
+def test_differences_are_said_with_what_came_of_them(shop):
+    "By how much left-out visitors differ where 10 points were told: with an interval, not a share that is kept."
+    found = shop[2]
+    one = next(one for one in found["findings"] if one["code"] == "whom.differences")
+    came = next(f for f in one["figures"] if f["name"] == "difference of visitors left out")
+    assert 0 < came["low"] < came["value"] < came["high"] and came["low"] < 10 < came["high"]
+    words = f"it came to {came['value']:.1f} ({came['low']:.1f} to {came['high']:.1f}) points"
+    assert words in one["text"] and "borne out" not in one["text"]
+
+
+def test_tenths_have_the_effect_that_came(shop):
+    "What was learned lies in the intervals of most tenths, each of which hangs on what came of its own sessions."
+    place, _, _ = shop
+    found = read_whom(place / "whom", Scorer.load(place / "demo"))
+    moved = moved_by_tenth(found)
+    assert moved["sessions"].sum() == len(found.table)
+    whole = (moved["came"] * moved["sessions"]).sum() / moved["sessions"].sum()
+    assert whole == pytest.approx(found.table["conversion_score"].mean())
+    assert (moved["came_low"] < moved["came"]).all() and (moved["came"] < moved["came_high"]).all()
+    inside = moved["effect"].between(moved["came_low"], moved["came_high"])
+    assert inside.sum() >= 7
+
+
 def test_a_late_event_moves_the_effect_to_what_it_is_with_it(shop):
     place, log, _ = shop
     service = told_by(place, late=10**9)
@@ -119,7 +143,7 @@ def test_advice_is_followed(shop):
         "everyone": lambda row: True,
         "nobody": lambda row: False,
     }
-    some = table.filter(pl.col("probability") > 0).sample(12, seed=1).to_dicts()
+    some = table.sample(12, seed=1).to_dicts()
     for advice, treats in wanted.items():
         about = own.about | dict(advice=advice, least=least)
         service.experiment.effects = VisitEffects(own.kept, about)
@@ -128,6 +152,14 @@ def test_advice_is_followed(shop):
             events = events_of(log, row["session_id"], service)[:4]
             said = [service.add(visit, one) for one in events][-1]["experiment"]
             assert said["treat"] == treats(row), (advice, row)
+            assert (said["no_treat"] is None) == said["treat"]
+        if advice == "by effect":
+            reasons = f"treating it is estimated to bring {said['profit_effect']:+.3f}"
+        elif advice == "by probability":
+            reasons = f"is below {least:.3f}, from which the advice treats"
+        else:
+            reasons = "the advice is to treat nobody"
+        assert said["treat"] or reasons in said["no_treat"]
 
 
 def test_a_visit_that_converted_before_has_no_effect(shop):

@@ -34,6 +34,7 @@ from clickstream_conv.experiments.effects import effect_scores, EffectLearner, f
 from clickstream_conv.experiments.policies import (
     arm_scores,
     compared_policies,
+    gain_in_words,
     NOBODY,
     policy_values,
     recommend,
@@ -309,8 +310,8 @@ def test_the_best_of_those_that_are_shown_to_earn_is_followed(effects, policy):
     best = worth.drop("none")["gain"].idxmax() if policy == NOBODY else policy
     assert best in said.says and ("none of 4 policies" in said.says) == (policy == NOBODY)
     row = worth.loc[best]
-    interval = f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
-    assert interval in said.says
+    assert gain_in_words(*row[["gain", "gain_low", "gain_high"]]) in said.says
+    assert ("loses" in said.says) == (round(row["gain"], 3) < 0)
 
 
 def test_amounts_that_nobody_knows_are_left_out_or_refused():

@@ -1315,9 +1315,9 @@ def test_those_who_are_moved_are_treated(shop, tmp_path, monkeypatch):
     assert row["gain"] > row["gain_low"] > 0
     interval = f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
     assert interval in found["headline"][0]
-    inside = f"gains {row['gain']:.3f} ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
     assert any(
-        f"treating {found['advice']} (" in text and inside in text for text in found["headline"]
+        f"treating {found['advice']} (" in text and f"gains {interval}" in text
+        for text in found["headline"]
     )
     test = own[1].filter(pl.col("session_id").is_in(table["session_id"].implode()))
     paid = own[0].filter(event="purchase").group_by("session_id")
@@ -1362,6 +1362,11 @@ def test_nobody_is_treated_where_it_costs_more_than_it_brings(shop):
     assert found["advice"] == "nobody" and "treat nobody" in found["headline"][0]
     everyone = next(row for row in found["policies"] if row["policy"] == "everyone")
     assert everyone["gain"] < everyone["gain_high"] < 0
+    loss = f"loses {-everyone['gain']:.3f} a session (as a gain: {everyone['gain_low']:.3f} to"
+    whole = " ".join(found["headline"])
+    assert loss in whole and "loses" in found["headline"][0] and "gains -" not in whole
+    told = next(one for one in found["headline"] if one.startswith("by the learned effects"))
+    assert "treating everyone loses 2" in told and "the interval of what was earned holds" in told
 
 
 def test_who_is_not_looked_at_is_told(shop):

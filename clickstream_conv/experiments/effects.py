@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FOLDS_OF_EFFECTS', 'NEVER', 'FINALS', 'LEARNERS', 'CONSTANT', 'TWO_MODELS', 'SURELY', 'outcome_model', 'chance_model',
-           'fit_arms', 'cross_fit', 'effect_scores', 'finals_of', 'fit_learner', 'mean_and_error', 'left_out',
+           'fit_arms', 'cross_fit', 'effect_scores', 'finals_of', 'fit_learner', 'left_out', 'slope_and_error',
            'borne_out', 'compared_effects', 'chosen_effect', 'EffectLearner']
 
 # %% ../../nbs/experiments/11_effects.ipynb #858d7b4d
@@ -17,6 +17,7 @@ import pandas as pd
 import polars as pl
 from fastcore.basics import patch
 
+from ..base.statistics import mean_and_error
 from .effect_rows import EffectRows
 from ..features.columns import preprocess
 from ..features.encoder import visitor_folds
@@ -168,16 +169,6 @@ def fit_learner(
     return _fit_effect(make, X, effect_scores(y, treated, share, *expected), np.ones(len(y)), seed)
 
 # %% ../../nbs/experiments/11_effects.ipynb #c6361a4a
-def mean_and_error(
-    values: np.ndarray,  # (n,)
-    visitors: np.ndarray,  # (n,) who each row belongs to
-) -> tuple[float, float]:
-    "A mean over rows and its standard error, rows of one visitor hanging together."
-    codes, _ = pd.factorize(visitors)
-    mean = float(values.mean())
-    return mean, float(np.sqrt((np.bincount(codes, values - mean) ** 2).sum()) / len(values))
-
-
 def left_out(
     fit: Callable,  # From rows, a boolean each, to what a model of them says of (rows, columns)
     X: np.ndarray,  # (n, columns)
@@ -195,15 +186,28 @@ def _mean_of(scores: np.ndarray) -> Callable:
     return lambda some: lambda X: np.full(len(X), scores[some].mean())
 
 
+def slope_and_error(
+    scores: np.ndarray,  # (n,) DR scores
+    said: np.ndarray,  # (n,) predictions of left-out rows
+    visitors: np.ndarray,  # (n,) who each row belongs to
+) -> tuple[float, float]:  # 0 and 0 where all are told the same
+    "By how much scores rise with predictions, and its standard error: 1 where predictions are right."
+    spread = said - said.mean()
+    if not spread.any():
+        return 0.0, 0.0
+    parts = spread / (spread**2).mean()
+    slope = float((parts * scores).mean())
+    rest = parts * (scores - scores.mean() - slope * spread)
+    return slope, mean_and_error(rest, visitors)[1]
+
+
 def borne_out(
     scores: np.ndarray,  # (n,) DR scores
     said: np.ndarray,  # (n,) predictions of left-out rows
 ) -> float:  # From 0 to 1
     "How much of the spread of predictions the scores bear out."
-    spread = said - said.mean()
-    if not spread.any():
-        return 0.0
-    return float(np.clip((spread * scores).sum() / (spread**2).sum(), 0.0, 1.0))
+    slope, _ = slope_and_error(scores, said, np.arange(len(scores)))
+    return min(max(slope, 0.0), 1.0)
 
 # %% ../../nbs/experiments/11_effects.ipynb #7038f7c2
 SURELY = 2.0  # standard errors by which a model must beat the constant
@@ -325,6 +329,7 @@ def _learn(self: EffectLearner, given: _Given, folds: np.ndarray, visitors: np.n
     self.mean_, self.kept_ = float(self.scores_.mean()), 0.0
     if self.chosen_ != CONSTANT:
         self.kept_ = borne_out(self.scores_, said[self.chosen_])
+        self.slope_ = slope_and_error(self.scores_, said[self.chosen_], visitors)
         self.effect_ = given.fitted(self.learner, self.chosen_, self.seed)
         self.middle_ = float(self.effect_(given.X).mean())
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVERYONE', 'treat_positive', 'treat_top', 'treat_within', 'treat_by_value_per_cost', 'arm_scores', 'policy_values',
-           'Recommendation', 'fewest_buyers', 'compared_policies', 'recommend']
+           'Recommendation', 'fewest_buyers', 'gain_in_words', 'compared_policies', 'recommend']
 
 # %% ../../nbs/experiments/13_policies.ipynb #0f2a404c
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from ..base.statistics import mean_and_error
 from .effect_rows import EffectRows, FEWEST_BUYERS
-from .effects import mean_and_error
 from ..whatif.whom_found import NOBODY
 
 # %% ../../nbs/experiments/13_policies.ipynb #e1dddfed
@@ -133,9 +133,16 @@ def _shown(worth: pd.DataFrame, buyers: dict) -> list:
     return targeted or [EVERYONE]
 
 # %% ../../nbs/experiments/13_policies.ipynb #d6087f2a
-def _gain_in_words(row: pd.Series) -> str:
-    "A gain with its interval."
-    return f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
+def gain_in_words(
+    gain: float,  # A session
+    low: float | None = None,  # Low end of its interval; None: it is none of what was measured
+    high: float | None = None,  # High end
+) -> str:  # Such as: loses 1.437 a session (as a gain: -3.500 to 0.626)
+    "What is gained or lost a session, with the interval of the gain."
+    ends = "" if low is None else f"{low:,.3f} to {high:,.3f}"
+    if round(gain, 3) < 0:
+        return f"loses {-gain:,.3f} a session" + (f" (as a gain: {ends})" if ends else "")
+    return f"gains {abs(gain):,.3f} a session" + (f" ({ends})" if ends else "")
 
 
 def compared_policies(
@@ -161,12 +168,12 @@ def recommend(
     worth = every.loc[[*asked]]
     good = _shown(worth, {name: fewest_buyers(treat, rows) for name, treat in asked.items()})
     best = str(worth.loc[good or [*asked], "gain"].idxmax())
-    gain = _gain_in_words(worth.loc[best])
+    gain = gain_in_words(*worth.loc[best, ["gain", "gain_low", "gain_high"]])
     if good:
-        return Recommendation(best, f"treat {best}: over nobody it gains {gain}", every)
-    return Recommendation(
-        NOBODY,
-        f"treat nobody: none of {len(asked)} policies is shown to earn more; the best of them,"
-        f" treating {best}, gains {gain} over nobody",
-        every,
+        return Recommendation(best, f"treat {best}: over nobody it {gain}", every)
+    none = (
+        f"none of {len(asked)} policies is shown to earn more; the best of them, treating {best},"
     )
+    if len(asked) == 1:
+        none = f"treating {best} is not shown to earn more; it"
+    return Recommendation(NOBODY, f"treat nobody: {none} {gain} over nobody", every)

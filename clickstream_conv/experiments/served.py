@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNTOLD', 'share_taking_part', 'why_not_running', 'why_not_running_anywhere', 'told_arm', 'VisitArms', 'VisitEffects',
-           'treated_by', 'landmark_events', 'effect_of_events', 'ServedExperiment', 'days_of_run', 'read_effects',
-           'refuse_other_experiment', 'served_experiment', 'app_with_experiment']
+           'treated_by', 'why_untreated', 'landmark_events', 'effect_of_events', 'ServedExperiment', 'days_of_run',
+           'read_effects', 'refuse_other_experiment', 'served_experiment', 'app_with_experiment']
 
 # %% ../../nbs/experiments/15_served.ipynb #364d3d5c
 import time
@@ -162,7 +162,7 @@ class VisitEffects:
         visit: Visit,  # With its events
         answer: dict,  # After one of them
         notes: VisitNotes,  # Of the visit
-    ) -> dict:  # effect, profit_effect, treat, no_effect
+    ) -> dict:  # effect, profit_effect, treat, no_treat, no_effect
         "What the treatment would change, or why that is not said."
         if why := self._refused(visit, answer):
             return _no_effect(why)
@@ -176,7 +176,7 @@ class VisitEffects:
 
 def _no_effect(why: str) -> dict:
     "Nothing is said, and why."
-    return dict(effect=None, profit_effect=None, treat=None, no_effect=why)
+    return dict(effect=None, profit_effect=None, treat=None, no_treat=None, no_effect=why)
 
 # %% ../../nbs/experiments/15_served.ipynb #2cf56370
 def treated_by(
@@ -191,6 +191,23 @@ def treated_by(
     if advice == BY_PROBABILITY:
         return chance >= (np.inf if least is None else least)
     return np.full(len(chance), advice == EVERYONE)
+
+
+def why_untreated(
+    about: dict,  # As whom_to_treat has it: advice, least
+    chance: float,  # Of a purchase without the treatment
+    profit_effect: float,  # As it was learned
+) -> str:  # Empty: the advice treats it
+    "Why a visit is not treated where the advice is followed."
+    advice, least = about["advice"], about["least"]
+    if treated_by(advice, np.array([chance]), np.array([profit_effect]), least)[0]:
+        return ""
+    if advice == BY_EFFECT:
+        return f"treating it is estimated to bring {profit_effect:+.3f}, and who brings nothing is left alone"
+    if advice == BY_PROBABILITY and least is not None:
+        own = f"its probability without the treatment, {chance:.3f}"
+        return f"{own}, is below {least:.3f}, from which the advice treats"
+    return "the advice is to treat nobody: no policy was shown to earn more than that"
 
 # %% ../../nbs/experiments/15_served.ipynb #dd79d9e1
 def landmark_events(
@@ -207,7 +224,7 @@ def effect_of_events(
     effects: VisitEffects,  # Who is asked
     visit: Visit,  # That they are of
     first: pl.DataFrame,  # As made by landmark_events
-) -> dict:  # effect, profit_effect, treat, no_effect
+) -> dict:  # effect, profit_effect, treat, no_treat, no_effect
     "What the treatment would change for a visit as it stood at the landmark."
     kept = effects.kept
     rows = rows_to_ask(kept, visit.live.scorer.card, first)
@@ -217,8 +234,9 @@ def effect_of_events(
     profit_effect, (chance, treated) = learner.predict(rows), learner.chances(rows)
     treat = treated_by(about["advice"], chance, profit_effect, about["least"])
     told = dict(effect=float((treated - chance)[0]))
-    told |= dict(profit_effect=float(profit_effect[0]), treat=bool(treat[0]), no_effect=None)
-    return told
+    told |= dict(profit_effect=float(profit_effect[0]), treat=bool(treat[0]))
+    why = "" if treat[0] else why_untreated(about, float(chance[0]), float(profit_effect[0]))
+    return told | dict(no_treat=why or None, no_effect=None)
 
 # %% ../../nbs/experiments/15_served.ipynb #108d07cb
 UNTOLD = (  # why no effect is said where nothing was learned

@@ -9,11 +9,13 @@ __all__ = ['NOBODY', 'TENTHS', 'why_no_whom', 'WhomFound', 'read_whom', 'whom_po
 # %% ../../nbs/whatif/08a_whom_found.ipynb #958fc64b
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
 from ..base.runs import parquet_table, read_json, Run
+from ..base.statistics import mean_and_error
 from ..base.trust import run_mark, run_name
 from ..scoring.scorer import Scorer
 
@@ -42,7 +44,7 @@ class WhomFound:
 
     figures: dict  # As experiment whom keeps them: headline, policies, advice, shown_after, learned
     # A row a session of visitors that were set aside: session_id, visitor, probability,
-    # conversion_effect, profit_effect, treated
+    # conversion_effect, profit_effect, treated, conversion_score (what came, as an effect: noisy)
     table: pd.DataFrame
 
 
@@ -68,7 +70,13 @@ def read_whom(
             f" {own or 'one that was not kept'}. Learn it with this one: clickstream-conv"
             f" experiment whom --run {run.folder or 'FOLDER'}"
         )
-    return WhomFound(figures, parquet_table(place / _WHOM[1]).to_pandas())
+    table = parquet_table(place / _WHOM[1]).to_pandas()
+    if "conversion_score" not in table:
+        raise ValueError(
+            f"{folder} was written by an earlier version: it does not hold what came of each session. Make it again:"
+            " clickstream-conv experiment whom --out FOLDER"
+        )
+    return WhomFound(figures, table)
 
 # %% ../../nbs/whatif/08a_whom_found.ipynb #a67eba22
 NOBODY = "nobody"  # the advice where nothing is shown to be earned
@@ -97,9 +105,19 @@ def whom_policies(
 TENTHS = 10  # groups of sessions, by their probability
 
 
+def _as_it_came(rows: pd.DataFrame) -> dict:
+    "The effect on some sessions as it came in the two arms, with its interval."
+    scores, visitors = rows["conversion_score"].to_numpy(), rows["visitor"].to_numpy()
+    mean, error = mean_and_error(scores, visitors)
+    half = NormalDist().inv_cdf(0.975) * error
+    return dict(came=mean, came_low=mean - half, came_high=mean + half)
+
+
 def moved_by_tenth(
     found: WhomFound,  # As made by read_whom
-) -> pd.DataFrame:  # tenth, sessions, probability, effect, profit, treated; the least likely first
+    # tenth, sessions, probability, effect, profit, treated, came (the effect as it came in the two
+    # arms, with came_low and came_high); the least likely first
+) -> pd.DataFrame:
     "What the treatment changes, by how likely a purchase is without it."
     table = found.table.sort_values(["probability", "session_id"], ignore_index=True)
     tenth = np.arange(len(table)) * TENTHS // max(len(table), 1) + 1
@@ -110,7 +128,9 @@ def moved_by_tenth(
         "profit": ("profit_effect", "mean"),
         "treated": ("treated", "mean"),
     }
-    return table.groupby(pd.Series(tenth, name="tenth")).agg(**of_each).reset_index()
+    groups = table.groupby(pd.Series(tenth, name="tenth"))
+    came = [_as_it_came(group) for _, group in groups]
+    return groups.agg(**of_each).reset_index().join(pd.DataFrame(came))
 
 # %% ../../nbs/whatif/08a_whom_found.ipynb #32da1c05
 def moved_in_words(
@@ -125,7 +145,8 @@ def moved_in_words(
         )
     told = (
         f"The tenth likeliest to buy anyway ({top['probability']:.1%}) is estimated to be moved by"
-        f" {100 * top['effect']:+.1f} percentage points"
+        f" {100 * top['effect']:+.1f} percentage points (as it came in the two arms: {100 * top['came']:+.1f},"
+        f" from {100 * top['came_low']:+.1f} to {100 * top['came_high']:+.1f})"
     )
     if most["tenth"] == top["tenth"]:
         return f"{told}, more than any other tenth"
