@@ -16,7 +16,14 @@ from ..base.findings import as_kept
 from ..base.runs import Run, write_json
 from .arms import CONTROL
 from .covariates import said_before
-from .exposures import Exposures, read_exposures
+from .drawn import drawn_arms
+from clickstream_conv.experiments.exposures import (
+    Exposures,
+    ID_OF,
+    MOST_CROSSED,
+    read_exposures,
+    VISITOR,
+)
 from .marks import refuse_plan_of_another
 from .plan import load_plan, Plan
 from .read import Experiment, experiment_figures
@@ -76,6 +83,7 @@ def given_experiment(
     arms = read_exposures(exposures, by, control, scorer.card.time_zone, planned)
     known, end = events_and_end(scorer, events)
     arms = within_log(known, arms, end)
+    _refuse_drawn_by_visitor(known, arms)
     if stated:
         arms = within_days(arms, stated.begins, stated.ends, scorer.card.time_zone)
     about = dict(stated=stated is not None, end=end, zone=scorer.card.time_zone)
@@ -120,3 +128,25 @@ def _refuse_contradiction(scorer: Scorer, plan: Plan | None, by: str, control: s
             raise ValueError(
                 f"the plan {plan.name!r} says {name}={own!r}, and now it is {said!r}. Leave it out"
             )
+
+
+def _refuse_drawn_by_visitor(events: pl.DataFrame, exposures: Exposures) -> None:
+    "Refuse arms of sessions whose visitors were drawn."
+    if exposures.by == VISITOR:
+        return
+    names = [
+        pl.col("session_id").cast(pl.String).alias("_unit"),
+        pl.col("visitor").alias("_visitor"),
+    ]
+    whose = events.select(names).unique("_unit", keep="first", maintain_order=True).drop_nulls()
+    drawn = drawn_arms(exposures.rows.join(whose, on="_unit", how="inner"))
+    if not drawn.by_visitor:
+        return
+    way = f"Give {ID_OF[VISITOR]} in the experiment's log, and say --by {VISITOR} or give a plan of that kind"
+    if drawn.crossed > MOST_CROSSED * drawn.visitors:
+        way = "As many are too many for visitors who were drawn: it can be read as neither. Draw by one of the two"
+    raise ValueError(
+        f"of {drawn.visitors:,} visitors with several sessions in the experiment {drawn.crossed:,} are in several"
+        f" arms, and {drawn.expected:,.0f} would be had each session been drawn, so that arms hang on the visitor."
+        f" {way}"
+    )
