@@ -24,8 +24,8 @@ import psutil
 from served import free_port
 
 from clickstream_conv.base.runs import Run
+from clickstream_conv.base.trust import run_name
 from clickstream_conv.scoring.scorer import Scorer
-from clickstream_conv.serving.runs import run_name
 from clickstream_conv.sources.card import load_events
 
 START = "from clickstream_conv.pipeline.command_line import main; main()"

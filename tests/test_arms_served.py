@@ -3,7 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
-from datetime import datetime, UTC
+from datetime import date, datetime, timedelta, UTC
 
 import polars as pl
 import pytest
@@ -17,14 +17,17 @@ from clickstream_conv.experiments.marks import log_mark
 from clickstream_conv.experiments.plan import load_plan, Plan, save_plan
 from clickstream_conv.experiments.profit_effects import ProfitLearner
 from clickstream_conv.experiments.served import (
+    days_of_run,
     served_experiment,
     ServedExperiment,
     VisitArms,
     VisitEffects,
+    why_not_running_anywhere,
 )
 from clickstream_conv.experiments.whom import Price, whom_to_treat
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.whatif.audience import Audience, BY_EFFECT_FOUND
+from clickstream_conv.whatif.whom_found import moved_by_tenth, read_whom
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
@@ -40,8 +43,8 @@ def shop(tmp_path_factory):
     log, arms = simulate_experiment(16_000, 2, coupon, by="session", start="2026-06-01", days=42)
     known, price = log.with_columns(visitor=pl.col("visitor_id")), Price(MARGIN, coupon.discount)
     whom = place / "whom"
-    found = whom_to_treat(place / "demo", known, arms, price, "session", out=whom, kinds=0)
-    save_plan(Plan("coupon", by="session"), place / "plan.json")
+    plan = save_plan(Plan("coupon", by="session"), place / "plan.json")
+    found = whom_to_treat(place / "demo", known, arms, price, out=whom, kinds=0, plan=plan)
     return place, log, found
 
 
@@ -76,6 +79,29 @@ def test_effects_are_those_of_experiment_whom(shop):
             assert (told["treat"], told["no_effect"]) == (row["treated"], None)
             assert (told["arm"], told["no_arm"]) == (arm_of(name, "coupon"), None)
             assert [*told] == [*TOLD_OF_EXPERIMENT]
+
+
+def test_differences_are_said_with_what_came_of_them(shop):
+    "By how much left-out visitors differ where 10 points were told: with an interval, not a share that is kept."
+    found = shop[2]
+    one = next(one for one in found["findings"] if one["code"] == "whom.differences")
+    came = next(f for f in one["figures"] if f["name"] == "difference of visitors left out")
+    assert 0 < came["low"] < came["value"] < came["high"] and came["low"] < 10 < came["high"]
+    words = f"it came to {came['value']:.1f} ({came['low']:.1f} to {came['high']:.1f}) points"
+    assert words in one["text"] and "borne out" not in one["text"]
+
+
+def test_tenths_have_the_effect_that_came(shop):
+    "What was learned lies in the intervals of most tenths, each of which hangs on what came of its own sessions."
+    place, _, _ = shop
+    found = read_whom(place / "whom", Scorer.load(place / "demo"))
+    moved = moved_by_tenth(found)
+    assert moved["sessions"].sum() == len(found.table)
+    whole = (moved["came"] * moved["sessions"]).sum() / moved["sessions"].sum()
+    assert whole == pytest.approx(found.table["conversion_score"].mean())
+    assert (moved["came_low"] < moved["came"]).all() and (moved["came"] < moved["came_high"]).all()
+    inside = moved["effect"].between(moved["came_low"], moved["came_high"])
+    assert inside.sum() >= 7
 
 
 def test_a_late_event_moves_the_effect_to_what_it_is_with_it(shop):
@@ -117,7 +143,7 @@ def test_advice_is_followed(shop):
         "everyone": lambda row: True,
         "nobody": lambda row: False,
     }
-    some = table.filter(pl.col("probability") > 0).sample(12, seed=1).to_dicts()
+    some = table.sample(12, seed=1).to_dicts()
     for advice, treats in wanted.items():
         about = own.about | dict(advice=advice, least=least)
         service.experiment.effects = VisitEffects(own.kept, about)
@@ -126,6 +152,14 @@ def test_advice_is_followed(shop):
             events = events_of(log, row["session_id"], service)[:4]
             said = [service.add(visit, one) for one in events][-1]["experiment"]
             assert said["treat"] == treats(row), (advice, row)
+            assert (said["no_treat"] is None) == said["treat"]
+        if advice == "by effect":
+            reasons = f"treating it is estimated to bring {said['profit_effect']:+.3f}"
+        elif advice == "by probability":
+            reasons = f"is below {least:.3f}, from which the advice treats"
+        else:
+            reasons = "the advice is to treat nobody"
+        assert said["treat"] or reasons in said["no_treat"]
 
 
 def test_a_visit_that_converted_before_has_no_effect(shop):
@@ -182,14 +216,49 @@ def test_the_command_puts_everybody_into_the_arm_that_is_served(shop, tmp_path, 
     event = events_of(log, log["session_id"][0], service)[0]
     served = []
     for n in range(40):
-        told = service.add(f"v{n}", event)["experiment"]["arm"]
+        told = service.add(f"v{n}", event)["experiment"]
         arm_command(f"v{n}", plan=plan, taking_part=0.0)
-        assert capsys.readouterr().out.strip() == (told or "takes no part")
-        served.append(told)
+        assert capsys.readouterr().out.strip() == (told["arm"] or told["no_arm"])
+        served.append(told["arm"])
     assert {*served} == {None, *shares}
     steps = str(save_plan(replace(three, ramp=[0.1, 0.6]), tmp_path / "steps.json"))
     with pytest.raises(ValueError, match="Say where it is by now: --taking-part SHARE"):
         arm_command("v1", plan=steps, taking_part=0.0)
+
+
+@pytest.mark.parametrize("days", [dict(ends=-3), dict(begins=3), dict(begins=-3, ends=3)])
+def test_the_command_knows_the_days_as_the_service_does(shop, tmp_path, capsys, days):
+    from clickstream_conv.pipeline.experiment_commands import arm_command
+
+    place, log, _ = shop
+    given = {name: str(date.today() + timedelta(far)) for name, far in days.items()}
+    plan = save_plan(Plan("coupon", by="session", **given), tmp_path / "plan.json")
+    service = told_by(place, plan=str(plan), whom="")
+    event = events_of(log, log["session_id"][0], service)[0]
+    now = int(datetime.now(UTC).timestamp() * 1e6)
+    told = service.add("v1", event | dict(t=now))["experiment"]
+    for run in ("", str(place / "demo")):
+        arm_command("v1", plan=str(plan), taking_part=0.0, run=run)
+        assert capsys.readouterr().out.strip() == (told["arm"] or told["no_arm"])
+    assert bool(told["arm"]) == (len(days) == 2)
+
+
+def test_a_day_that_hangs_on_the_zone_is_not_guessed(shop, tmp_path):
+    plan = Plan("coupon", by="session", begins="2026-06-01")
+    evening = int(datetime(2026, 5, 31, 20, tzinfo=UTC).timestamp() * 1e6)  # June in Tokyo
+    with pytest.raises(ValueError, match="hangs on the zone of its log. Give its run"):
+        why_not_running_anywhere(plan, evening)
+    other = save_plan(replace(plan, log="shoes@1"), tmp_path / "plan.json")
+    with pytest.raises(ValueError, match="was made for the log shoes@1"):
+        days_of_run(load_plan(other), shop[0] / "demo")
+
+
+def test_a_path_may_begin_at_home(shop, tmp_path, monkeypatch):
+    place, _, _ = shop
+    monkeypatch.setenv("HOME", str(place))
+    assert load_plan("~/plan.json") == load_plan(place / "plan.json")
+    settings = Settings("~/demo", plan="~/plan.json", whom="~/whom")
+    assert served_experiment(settings).effects.kept is not None
 
 
 def test_outside_of_its_days_there_is_no_arm(shop):
@@ -235,6 +304,11 @@ def test_what_cannot_be_kept_is_said(shop, tmp_path):
     "what, says",
     [
         (dict(run="demo@0"), "effects were learned with the run demo@0, and demo@"),
+        (dict(experiment="banner"), "of the experiment 'banner', and the plan is of 'coupon'"),
+        (
+            dict(experiment=""),
+            "learned without a plan, so that nobody knows whether they are of 'c",
+        ),
         (
             dict(by="visitor"),
             "learned of an experiment by visitor, and the plan 'coupon' is by session",

@@ -30,10 +30,11 @@ from clickstream_conv.experiments.effect_rows import (
     profit,
     with_amounts,
 )
-from clickstream_conv.experiments.effects import effect_scores, EffectLearner, LEARNERS
+from clickstream_conv.experiments.effects import effect_scores, EffectLearner, fit_arms, LEARNERS
 from clickstream_conv.experiments.policies import (
     arm_scores,
     compared_policies,
+    gain_in_words,
     NOBODY,
     policy_values,
     recommend,
@@ -173,6 +174,23 @@ def test_an_effect_that_is_there_is_found():
         assert np.corrcoef(found.predict(test), effect(test))[0, 1] > 0.8
 
 
+def test_what_is_told_of_an_arm_is_a_probability():
+    "Never 0 nor 1, where nobody buys either; and as many buy in each third as are told to."
+    rng = np.random.default_rng(4)
+    X, treated = rng.normal(size=(12_000, 3)), rng.random(12_000) < 0.5
+    true = 1 / (1 + np.exp(4 - 1.5 * X[:, 0] - 0.5 * treated))
+    y = (rng.random(12_000) < true).astype(int)
+    train = np.arange(12_000) < 6_000
+    for arm, model in zip((~treated, treated), fit_arms(X[train], y[train], treated[train])):
+        told, came = model.predict(X[~train & arm]), y[~train & arm]
+        assert 0 < told.min() < 0.02 and told.max() < 1
+        for third in np.array_split(np.argsort(told), 3):
+            chance = (told[third] * (1 - told[third])).sum() ** 0.5
+            assert abs(came[third].sum() - told[third].sum()) < 4 * chance
+    none = fit_arms(X, np.zeros(12_000), treated)[0].predict(X[:5])
+    assert (none > 0).all() and none.max() < 1e-4
+
+
 def test_ties_are_averaged():
     "A constant score is worth exactly nothing more than random order, however the rows lie."
     rng = np.random.default_rng(1)
@@ -292,8 +310,8 @@ def test_the_best_of_those_that_are_shown_to_earn_is_followed(effects, policy):
     best = worth.drop("none")["gain"].idxmax() if policy == NOBODY else policy
     assert best in said.says and ("none of 4 policies" in said.says) == (policy == NOBODY)
     row = worth.loc[best]
-    interval = f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
-    assert interval in said.says
+    assert gain_in_words(*row[["gain", "gain_low", "gain_high"]]) in said.says
+    assert ("loses" in said.says) == (round(row["gain"], 3) < 0)
 
 
 def test_amounts_that_nobody_knows_are_left_out_or_refused():

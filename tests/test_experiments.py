@@ -21,8 +21,10 @@ from clickstream_conv.experiments.arms import arm_of, sample_ratio, typed_shares
 from clickstream_conv.experiments.balance import SEEN
 from clickstream_conv.experiments.compare import arm_sample, arms_compared, EXPERIMENT_METRICS
 from clickstream_conv.experiments.covariates import said_before, seen_before
+from clickstream_conv.experiments.drawn import drawn_arms
 from clickstream_conv.experiments.exposures import read_exposures
 from clickstream_conv.experiments.kept import read_experiment
+from clickstream_conv.experiments.kept_effects import load_effects, rows_to_ask
 from clickstream_conv.experiments.looks import (
     look_moments,
     slices_differ,
@@ -30,6 +32,7 @@ from clickstream_conv.experiments.looks import (
     with_anytime,
 )
 from clickstream_conv.experiments.marks import log_mark
+from clickstream_conv.experiments.pairs import one_treatment
 from clickstream_conv.experiments.pictures import (
     looks_table,
     metrics_of_arms,
@@ -70,11 +73,11 @@ from clickstream_conv.experiments.told import experiment_sentences
 from clickstream_conv.experiments.units import DAY, unit_outcomes, within_days, within_log
 from clickstream_conv.experiments.whom import (
     judged_policies,
-    one_treatment,
     Price,
     shown_at,
     whom_to_treat,
 )
+from clickstream_conv.monitoring.observed import session_gap
 from clickstream_conv.scoring.scorer import Scorer
 
 EVEN = {"control": 0.5, "treatment": 0.5}
@@ -1335,9 +1338,25 @@ def test_one_arm_is_looked_at():
 def test_it_is_asked_where_most_were_shown_it():
     rows = [(who, f"s{who}", t, "view", None) for who in "abc" for t in (1, 2, 3)]
     arms = read_exposures(exposed(a=(3, "control"), b=(3, "x"), c=(4, "x")))
-    shown, count, others = shown_at(bought(*rows), arms)
-    assert (count, others) == (2, 1)
-    assert shown["session_id"].to_list() == ["sa", "sb"]
+    shown = shown_at(seen_before(bought(*rows), arms), arms, 30 * 60_000_000)
+    assert (shown.after, sum(shown.left_out.values())) == (2, 1)
+    assert shown.rows["session_id"].to_list() == ["sa", "sb"]
+
+
+def test_visits_that_were_over_teach_nothing(shop):
+    "Who comes back is exposed in the new visit; the old one, over for days, is not what was going on."
+    rows = []
+    for n in range(10):
+        rows += [(f"v{n}", f"old{n}", k * 60_000_000, "view", None) for k in (1, 2, 3)]
+        rows += [(f"v{n}", f"new{n}", 5 * DAY + n, "view", None)]
+    own = {f"v{n}": (5 * DAY + n, "x" if n % 2 else "control") for n in range(10)}
+    arms = read_exposures(exposed(**own))
+    with pytest.raises(
+        ValueError, match="all 10 visits that are known were over when it was shown"
+    ):
+        shown_at(seen_before(bought(*rows), arms), arms, session_gap(shop[0]))
+    longer = shown_at(seen_before(bought(*rows), arms), arms, 6 * DAY)
+    assert len(longer.rows) == 10 and longer.rows["session_id"][0] == "old0"
 
 
 def test_nobody_is_treated_where_nothing_is_moved(shop, tmp_path):
@@ -1353,7 +1372,17 @@ def test_nobody_is_treated_where_nothing_is_moved(shop, tmp_path):
     table = pl.read_parquet(tmp_path / "whom.parquet")
     test = set(table["visitor"])
     assert 0.3 < len(test) / arms["visitor_id"].n_unique() < 0.5
-    assert table["probability"].is_between(0, 1).all()
+    assert table["probability"].is_between(0, 1, closed="none").all()
+    assert table["probability"].n_unique() > 0.5 * len(table)
+    treated = table["probability"] + table["conversion_effect"]
+    assert treated.is_between(0, 1, closed="none").all()
+    kept = load_effects(Run(tmp_path))
+    whose = events.filter(pl.col("session_id").is_in(table["session_id"].implode()))
+    asked = rows_to_ask(kept, scorer.card, whose)
+    without, _ = kept.learner.chances(asked)
+    own = dict(zip(table["session_id"], table["probability"]))
+    told = dict(zip(asked.table["session_id"], without))
+    assert max(abs(told[name] - own[name]) for name in own) < 1e-9
 
 
 def moved_experiment(by_how_much: float = 1.5, sessions: int = 6_000) -> tuple:
@@ -1381,9 +1410,9 @@ def test_those_who_are_moved_are_treated(shop, tmp_path, monkeypatch):
     assert row["gain"] > row["gain_low"] > 0
     interval = f"{row['gain']:.3f} a session ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
     assert interval in found["headline"][0]
-    inside = f"gains {row['gain']:.3f} ({row['gain_low']:.3f} to {row['gain_high']:.3f})"
     assert any(
-        f"treating {found['advice']} (" in text and inside in text for text in found["headline"]
+        f"treating {found['advice']} (" in text and f"gains {interval}" in text
+        for text in found["headline"]
     )
     test = own[1].filter(pl.col("session_id").is_in(table["session_id"].implode()))
     paid = own[0].filter(event="purchase").group_by("session_id")
@@ -1394,12 +1423,45 @@ def test_those_who_are_moved_are_treated(shop, tmp_path, monkeypatch):
     assert everyone["gain_low"] < one.mean() - other.mean() < everyone["gain_high"]
 
 
+def test_nothing_is_learned_from_an_experiment_that_is_not_sound(shop):
+    "Arms of another size than planned, and moments that know the arm: refused as experiment read says it."
+    events, arms = moved_experiment()
+    plan = Plan("free", by="session", shares=dict(control=0.7, treatment=0.3))
+    asked = dict(plan=plan, kinds=0)
+    found = whom_to_treat(shop[0], events, arms, Price(0.4), **asked)
+    assert found["share"] == 0.3 and found["learned"]["experiment"] == "free"
+    assert any(one.startswith("as many came as were meant to") for one in found["headline"])
+    even = asked | dict(plan=replace(plan, shares=EVEN))
+    with pytest.raises(ValueError, match="not sound: the arms are not as large as they were meant"):
+        whom_to_treat(shop[0], events, arms, Price(0.4), **even)
+    after = events.filter(pl.col("step") == found["shown_after"] + 1)
+    late = arms.join(after.select("session_id", _next="t"), on="session_id", how="left")
+    of = (pl.col("arm") == "treatment") & pl.col("_next").is_not_null()
+    moment = pl.when(of).then(pl.col("_next") + 1).otherwise("timestamp")
+    late = late.with_columns(timestamp=moment).drop("_next")
+    told = read_experiment(shop[0], events, late, plan)
+    with pytest.raises(
+        ValueError, match="what was known before differs between treatment and"
+    ) as no:
+        whom_to_treat(shop[0], events, late, Price(0.4), **asked)
+    assert [one for one in told["headline"] if one in str(no.value)]
+    with pytest.raises(
+        ValueError, match="the plan 'free' says by='session', and now it is 'visitor'"
+    ):
+        whom_to_treat(shop[0], events, arms, Price(0.4), by="visitor", **asked)
+
+
 def test_nobody_is_treated_where_it_costs_more_than_it_brings(shop):
     price = Price(0.4, cost=30.0)
     found = whom_to_treat(shop[0], *moved_experiment(), price, by="session", kinds=0)
     assert found["advice"] == "nobody" and "treat nobody" in found["headline"][0]
     everyone = next(row for row in found["policies"] if row["policy"] == "everyone")
     assert everyone["gain"] < everyone["gain_high"] < 0
+    loss = f"loses {-everyone['gain']:.3f} a session (as a gain: {everyone['gain_low']:.3f} to"
+    whole = " ".join(found["headline"])
+    assert loss in whole and "loses" in found["headline"][0] and "gains -" not in whole
+    told = next(one for one in found["headline"] if one.startswith("by the learned effects"))
+    assert "treating everyone loses 2" in told and "the interval of what was earned holds" in told
 
 
 def test_who_is_not_looked_at_is_told(shop):
@@ -1427,7 +1489,7 @@ def test_who_is_not_looked_at_is_told(shop):
     asked = dict(by="session", arm="treatment", kinds=0)
     found = whom_to_treat(shop[0], own, shown, Price(0.4), **asked)
     why = found["left_out"]
-    assert 0 < why["shown it after another number of events"] <= len(late)
+    assert why["whose visit was over when it was shown"] == len(late)
     assert why["in another arm"] == why["without an event before it was shown"] == 1
     assert why["converted before it was shown"] == 4
     assert why["bought for an amount that nobody knows"] == 2
@@ -1481,3 +1543,32 @@ def test_a_control_near_nought_has_a_difference_and_nothing_relative():
     assert found["effect"] == pytest.approx(0.5)
     assert found["se"] == pytest.approx(0.5 / welch.statistic)
     assert [found[name] for name in ("relative", "relative_low", "relative_high")] == [None] * 3
+
+
+@pytest.mark.parametrize("drawn, read", [("visitor", "session"), ("session", "visitor")])
+def test_arms_are_read_as_they_were_drawn(shop, drawn, read):
+    "Arms of visitors are not read by session, nor those of sessions by visitor; each is read as what it is."
+    events, arms = simulate_experiment(
+        6_000, seed=6, treatment="nothing", by=drawn, start="2026-06-01"
+    )
+    own = events.with_columns(visitor=pl.col("visitor_id"))
+    for asked in (dict(by=read), dict(plan=Plan("x", by=read))):
+        with pytest.raises(ValueError, match=f"--by {drawn}"):
+            read_experiment(shop[0], own, arms, covariate=False, **asked)
+        with pytest.raises(ValueError, match=f"--by {drawn}"):
+            whom_to_treat(shop[0], own, arms, Price(0.4), kinds=0, **asked)
+    found = read_experiment(shop[0], own, arms, by=drawn, covariate=False)
+    assert found["by"] == drawn and found["units"] > 1_000
+
+
+def test_what_was_drawn_is_seldom_mistaken():
+    "Where it was the session, reading by session is refused in none of 300 draws; some mistaken visitors are borne."
+    rng, who = np.random.default_rng(7), np.repeat(np.arange(200), 2)
+    for share in (0.5, 0.2, 0.05):
+        for _ in range(100):
+            arm = rng.random(400) < share
+            assert not drawn_arms(pl.DataFrame(dict(_visitor=who, _arm=arm))).by_visitor
+    sticky = (np.arange(200) % 2).repeat(2)
+    mistaken = np.where(np.arange(400) < 8, np.arange(400) % 2, sticky)
+    found = drawn_arms(pl.DataFrame(dict(_visitor=who, _arm=mistaken)))
+    assert (found.crossed, found.by_visitor, found.by_visit) == (4, True, False)

@@ -12,6 +12,7 @@ import pytest
 from conftest import here
 
 from clickstream_conv.base.runs import Run
+from clickstream_conv.base.trust import run_name
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.changes import simulate_change
 from clickstream_conv.demo.simulate import simulate
@@ -25,7 +26,6 @@ from clickstream_conv.pipeline.retrain_commands import (
 )
 from clickstream_conv.scoring.scorer import Scorer
 from clickstream_conv.serving.counts import Counts
-from clickstream_conv.serving.runs import run_name
 from clickstream_conv.serving.shadow import Shadow
 from clickstream_conv.serving.visits import add_event, Visit
 from clickstream_conv.sources.prepare import prepare

@@ -45,10 +45,20 @@ def plot_moved(
         hovertemplate=shown,
         marker_color=COLOURS["model"],
     )
+    came = 100 * moved["came"]
+    ends = dict(array=100 * moved["came_high"] - came, arrayminus=came - 100 * moved["came_low"])
+    figure.add_scatter(
+        x=moved["tenth"],
+        y=came,
+        mode="markers",
+        marker_color=COLOURS["text"],
+        error_y=dict(type="data", symmetric=False, thickness=1.2, **ends),
+        hovertemplate="as it came in the two arms: %{y:+.1f} percentage points<extra></extra>",
+    )
     figure.update_layout(
         showlegend=False,
         xaxis=dict(title="probability to buy without it, mean of each tenth of the sessions"),
-        yaxis=dict(title="estimated effect, percentage points", rangemode="tozero"),
+        yaxis=dict(title="effect, points (bar: learned; dot: as it came, 95%)", rangemode="tozero"),
     ).update_xaxes(tickvals=moved["tenth"], ticktext=names)
     return Chart(figure, f"{moved_in_words(moved)}.", height=300)
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECORD', 'STAGE', 'RESTART', 'NOBODY', 'MOST_EVENTS', 'CARD', 'OUTCOME', 'CLOCKS', 'SHARED', 'fingerprint', 'is_text',
-           'changed_since', 'manifest_changed', 'refuse_other_shape', 'read_record', 'write_record', 'is_names',
-           'is_landmarks', 'is_threshold', 'refuse_unsound_card', 'refuse_unsound_manifest', 'refuse_missing_columns']
+           'changed_since', 'run_name', 'run_mark', 'manifest_changed', 'refuse_other_shape', 'read_record',
+           'write_record', 'is_names', 'is_landmarks', 'is_threshold', 'refuse_unsound_card', 'refuse_unsound_manifest',
+           'refuse_missing_columns']
 
 # %% ../../nbs/base/05_trust.ipynb #09285551
 import json
@@ -69,6 +70,21 @@ def changed_since(
         if sha256_of(path) == then.get("sha256")
         else f"{name} is not what the stage left (its sha256 differs)"
     )
+
+# %% ../../nbs/base/05_trust.ipynb #7f2709b1
+def run_name(
+    folder: Path,  # Of a finished run
+) -> str:  # Such as demo@1f0c2ab43d5e
+    "A run's folder and what its models are."
+    mark = sha256_of(folder / "models" / "manifest.json")[:12]
+    return f"{folder.name}@{mark}"
+
+
+def run_mark(
+    name: str,  # As run_name gives it; empty: of a run that was not kept
+) -> str:  # Such as 1f0c2ab43d5e
+    "What the models of a run are, whatever its folder is called."
+    return name.partition("@")[2]
 
 # %% ../../nbs/base/05_trust.ipynb #90dc64b6
 def manifest_changed(

@@ -160,7 +160,7 @@ def load_plan(
 ) -> Plan:
     "Read a plan."
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).expanduser().read_text(encoding="utf-8")
         kept = json.loads(text, object_pairs_hook=_each_once)
     except FileNotFoundError:
         raise ValueError(

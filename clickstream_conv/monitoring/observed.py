@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GAP_MINUTES', 'BESIDE', 'MOST_EVENTS', 'Observed', 'arrivals_of', 'by_day', 'with_visitor', 'answered_rows',
-           'observed', 'Known', 'refuse_unwatchable', 'known_of', 'read_news']
+           'session_gap', 'observed', 'Known', 'refuse_unwatchable', 'known_of', 'read_news']
 
 # %% ../../nbs/monitoring/03_observed.ipynb #23f05ffe
 from collections import Counter
@@ -134,6 +134,13 @@ def answered_rows(
     )
 
 
+def session_gap(
+    scorer: Scorer,  # Of the run
+) -> int:  # Microseconds
+    "The silence after which a session is over."
+    return int((getattr(scorer.rules, "gap_minutes", None) or GAP_MINUTES) * 60_000_000)
+
+
 def observed(
     scorer: Scorer,  # Of the run
     rows: pl.DataFrame,  # Session rows with probability, of any of the sessions
@@ -143,12 +150,10 @@ def observed(
 ) -> Observed:
     "Sessions with their rows and events."
     spans = _spans(events, scorer.card.time_zone)
-    gap = getattr(scorer.rules, "gap_minutes", None) or GAP_MINUTES
+    gap = session_gap(scorer)
     answers = _answers_by_session(rows)
     sessions = spans.join(answers, on="session_id", how="left", maintain_order="left")
-    sessions = sessions.with_columns(_finished=pl.col("last") + gap * 60_000_000 <= end).drop(
-        "last"
-    )
+    sessions = sessions.with_columns(_finished=pl.col("last") + gap <= end).drop("last")
     return Observed(sessions, rows, events, end=end, **about)
 
 # %% ../../nbs/monitoring/03_observed.ipynb #522e43a8

@@ -147,6 +147,17 @@ _Exposures = Annotated[
     ),
 ]
 
+_StatedPlan = Annotated[
+    str, Text("--plan", "What was stated beforehand. [default: nothing]", "FILE")
+]
+_StatedBy = Annotated[
+    str, Text("--by", "visitor or session. [default: as the plan says, or the columns]")
+]
+_StatedControl = Annotated[
+    str,
+    Text("--control", "The arm to compare with. [default: as the plan says, or control]", "NAME"),
+]
+
 
 @experiment_app.command("read")
 def read_command(
@@ -155,15 +166,9 @@ def read_command(
     ],
     events: Annotated[str, Text("--events", "The log of the shop during the experiment.")],
     exposures: _Exposures,
-    plan: Annotated[
-        str, Text("--plan", "What was stated beforehand. [default: nothing]", "FILE")
-    ] = "",
-    by: Annotated[
-        str, Text("--by", "visitor or session. [default: as the plan says, or the columns]")
-    ] = "",
-    control: Annotated[
-        str, Text("--control", "The arm to compare with. [default: control]", "NAME")
-    ] = "",
+    plan: _StatedPlan = "",
+    by: _StatedBy = "",
+    control: _StatedControl = "",
     out: Annotated[
         str, Text("--out", "Folder of figures and page. [default: experiment]", "FOLDER")
     ] = "experiment",
@@ -232,8 +237,9 @@ def whom_command(
     margin: _WhomMargin,
     discount: _WhomDiscount = 0.0,
     cost: _WhomCost = 0.0,
-    by: Annotated[str, Text("--by", "visitor or session. [default: as the columns say]")] = "",
-    control: _PlanControl = "control",
+    plan: _StatedPlan = "",
+    by: _StatedBy = "",
+    control: _StatedControl = "",
     arm: _WhomArm = "",
     out: _WhomOut = "whom",
     seed: Annotated[int, typer.Option("--seed", help="Of all models.", metavar="NUMBER")] = 0,
@@ -243,6 +249,7 @@ def whom_command(
     \b
     Examples:
       clickstream-conv experiment whom --run runs/demo --events new/ --exposures arms.csv --margin 0.3 --discount 0.1
+      clickstream-conv experiment whom --run runs/demo --events new/ --exposures arms.csv --margin 0.3 --plan plan.json
     """
     from clickstream_conv.base.runs import refuse_run_folder
     from clickstream_conv.experiments.whom import Price, whom_to_treat
@@ -250,9 +257,15 @@ def whom_command(
     folder = Path(out).expanduser().absolute()
     refuse_run_folder(folder, "whom")
     price = Price(margin, discount, cost)
-    found = whom_to_treat(
-        run, located(events), exposures, price, by, control, arm, folder, seed=seed
+    asked = (
+        Path(run).expanduser(),
+        located(events),
+        Path(exposures).expanduser(),
+        price,
+        by,
+        control,
     )
+    found = whom_to_treat(*asked, arm, folder, seed=seed, plan=plan)
     for line in found["headline"]:
         say(line)
     say(f"a row a session, treated as advised: {folder / 'whom.parquet'}")
@@ -275,17 +288,31 @@ def arm_command(
             metavar="SHARE",
         ),
     ] = 0.0,
+    run: Annotated[
+        str,
+        Text(
+            "--run",
+            "Folder of a run of the plan's log, whose zone says which day it is. [default: none]",
+            "FOLDER",
+        ),
+    ] = "",
 ) -> None:
-    """The arm of a visitor or session, by the plan's hash.
+    """The arm of a visitor or session, by the plan's hash; outside of the plan's days there is none.
 
     \b
     Examples:
       clickstream-conv experiment arm v553bf509c9569e --plan experiment/plan.json
     """
-    from clickstream_conv.experiments.arms import arm_of
     from clickstream_conv.experiments.plan import load_plan
-    from clickstream_conv.experiments.served import share_taking_part
+    from clickstream_conv.experiments.served import (
+        days_of_run,
+        share_taking_part,
+        told_arm,
+        why_not_running_anywhere,
+    )
 
     stated = load_plan(plan)
     share = share_taking_part(stated, taking_part)
-    say(arm_of(unit, stated.name, stated.shares, share) or "takes no part")
+    why = days_of_run(stated, run) if run else why_not_running_anywhere(stated)
+    told = told_arm(unit, stated, share, why)
+    say(told["arm"] or told["no_arm"])

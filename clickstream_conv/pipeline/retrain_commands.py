@@ -112,12 +112,12 @@ def judge_run(
 ):  # GateResult
     "Judge a run beside the version in use; what was found is kept beside it."
     from clickstream_conv.base.runs import Run, write_json
+    from clickstream_conv.base.trust import run_name
     from clickstream_conv.monitoring.gate import gate_sentences, judge_challenger, with_shadow
     from clickstream_conv.monitoring.model_registry import current_version, version_folder
     from clickstream_conv.monitoring.shadow_agreement import shadow_agreement
     from clickstream_conv.monitoring.wider_gaps import gate_columns
     from clickstream_conv.scoring.scorer import Scorer
-    from clickstream_conv.serving.runs import run_name
     from clickstream_conv.serving.shadow import read_shadow
 
     both = read_shadow(shadow) if shadow else None

@@ -102,13 +102,15 @@ _TakingPart = Annotated[
 # %% ../../nbs/pipeline/10a_serving_commands.ipynb #645b8d8e
 def _maker_of(settings: "Settings") -> str:
     "What makes the application: one that tells of an experiment, where there is a plan."
-    from clickstream_conv.serving.start import APP
+    from clickstream_conv.serving.start import APP, settled
 
     if not settings.plan:
         return APP
     from clickstream_conv.experiments.served import served_experiment
 
-    served_experiment(settings)  # what does not belong together is refused before anything starts
+    served_experiment(
+        settled(settings)
+    )  # what does not belong together is refused before anything starts
     return "clickstream_conv.experiments.served:app_with_experiment"
 
 

@@ -17,7 +17,7 @@ from clickstream_conv.base.findings import (
     Sentence,
     UNKNOWN,
 )
-from ..base.texts import whole_sentence
+from ..base.texts import NOT_AN_EFFECT, whole_sentence
 from ..judging.figures import AT_THRESHOLD
 from ..judging.flags import flags_in_words
 from ..judging.moments import after_in_words
@@ -350,7 +350,7 @@ def about_contacting(
     "Whether the model is also better than counting events for choosing whom to contact."
     said = said_by(figures, "classification")
     found = [one for one in said if one.code == "classification.contacting"]
-    return [replace(one, text=whole_sentence(one.text)) for one in found]
+    return [replace(one, text=f"{whole_sentence(one.text)} {NOT_AN_EFFECT}") for one in found]
 
 
 OF_SPLIT = ("source.split", "source.left_out", "source.visitors")  # sentences on what the split did

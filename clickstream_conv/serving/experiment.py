@@ -22,6 +22,7 @@ TOLD_OF_EXPERIMENT = {  # what an answer says of an experiment
     "profit_effect": "by how much it moves what is earned, at the prices that were given; an estimate as well",
     "treat": "whether the visit would be treated by the advice of the experiment, which treats nobody unless"
     " something is shown to be earned",
+    "no_treat": "why it would not be treated; null where it would be, or where no effect is said",
     "no_effect": "why no effect is said; null where one is",
 }
 

@@ -33,6 +33,11 @@ def _refuse_lonely(settings: Settings, address: str) -> None:
             "effects are told beside the arm of a plan: give the plan of their experiment as well,"
             " --plan experiment/plan.json --whom whom"
         )
+    if settings.taking_part and not settings.plan:
+        raise ValueError(
+            f"a share of {settings.taking_part:g} takes part in what? Give the plan of the experiment as well:"
+            " --plan experiment/plan.json --taking-part SHARE"
+        )
     if bool(settings.shadow) != bool(settings.shadow_log):
         raise ValueError(
             "a challenger in the shadow needs a file for both answers, and such a file a challenger:"

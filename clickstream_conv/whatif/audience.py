@@ -17,7 +17,7 @@ from fastcore.basics import patch
 
 from ..base.pictures import COLOURS
 from ..base.runs import read_run_table
-from ..base.texts import percent, whole_sentence
+from ..base.texts import NOT_AN_EFFECT, percent, whole_sentence
 from ..scoring.scorer import Scorer
 from .contradictions import score_rows
 from .paths import percents_apart
@@ -146,8 +146,8 @@ def audience(
 
 # %% ../../nbs/whatif/09_audience.ipynb #ed8be396
 NO_EFFECT = (  # what an audience does not say
-    "Who converts here may do so without any contact: what a contact changes is in no log without an experiment. With"
-    " one, clickstream-conv experiment whom says who would not have bought without it."
+    f"{NOT_AN_EFFECT} What a contact changes is in no log without an experiment. With one, clickstream-conv experiment"
+    " whom says who would not have bought without it."
 )
 
 
