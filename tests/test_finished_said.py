@@ -4,7 +4,7 @@ import random
 
 import polars as pl
 import pytest
-from conftest import command, EARLY, QUICK
+from conftest import command, EARLY, QUICK, warm
 
 from clickstream_conv.audit.audit import audit, differing_lines
 from clickstream_conv.base.findings import sampled_as
@@ -48,7 +48,7 @@ def finished(tmp_path_factory):
         "\n".join(["looks,read_for,device,paid,bought", *finished_lines()]) + "\n"
     )
     (folder / "visits.yaml").write_text(MAPPING)
-    done = command(
+    done = warm(
         "run",
         "--source",
         "visits.yaml",
