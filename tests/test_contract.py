@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import command, warm
+from conftest import warm
 from everywhere import set_everywhere
 
 from clickstream_conv.app.mapping_form import read_upload
@@ -63,7 +63,7 @@ def test_a_mapping_that_is_edited_or_gone_changes_no_answer(case_14, tmp_path):
     before = scores_of(run, folder / "log.csv", tmp_path / "a.parquet")
     assert mapping_note(run.folder) == ""
     (folder / "m.yaml").write_text((folder / "m_after.yaml").read_text())
-    done = command(
+    done = warm(
         "score",
         "--run",
         run.folder,
