@@ -5,7 +5,7 @@ import shutil
 
 import polars as pl
 import pytest
-from conftest import command, ROOT
+from conftest import ROOT, warm
 from test_split import shop  # noqa: F401
 
 from clickstream_conv.audit.audit import audit, differing_lines
@@ -31,7 +31,7 @@ def copied(demo, tmp_path):
 
 def test_all_figures_of_a_demo_run_are_equal_or_explained(demo):
     folder, _ = demo
-    done = command("audit", "run", cwd=folder)
+    done = warm("audit", "run", cwd=folder)
     assert done.returncode == 0, done.said
     assert ", 0 DIFFERENT" in done.said
     for item in (
@@ -61,7 +61,7 @@ def test_a_figure_that_was_changed_is_named(copied):
     row = [one for one in found["by_landmark"] if one["model"] == found["model"]][-1]
     row["roc_auc"] += 0.001
     path.write_text(json.dumps(found))
-    done = command("audit", "run", cwd=copied.parent)
+    done = warm("audit", "run", cwd=copied.parent)
     assert done.returncode == 1
     *wrong, summary = [line for line in done.stdout.splitlines() if line.endswith("DIFFERENT")]
     assert summary.endswith(", 1 DIFFERENT")
@@ -113,7 +113,7 @@ def test_a_log_with_returning_visitors(shop):
 def test_a_run_in_partitions_is_refused(copied):
     (copied / "events").mkdir()
     shutil.copy(copied / "events.parquet", copied / "events" / "part-0.parquet")
-    done = command("audit", "run", cwd=copied.parent)
+    done = warm("audit", "run", cwd=copied.parent)
     assert done.returncode == 1
     assert "read in partitions" in done.said
 

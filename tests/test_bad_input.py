@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import command, EARLY, HEADER, here, log_lines, metrics, QUICK, write_log
+from conftest import command, EARLY, HEADER, here, log_lines, metrics, QUICK, warm, write_log
 from everywhere import set_everywhere
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
@@ -77,7 +77,7 @@ BAD_LOGS = {
 def test_a_log_that_cannot_be_read(name, tmp_path):
     header, lines, words = BAD_LOGS[name]
     stage_failed(
-        command(*write_log(tmp_path, lines, header), cwd=tmp_path), tmp_path, "02_sources", *words
+        warm(*write_log(tmp_path, lines, header), cwd=tmp_path), tmp_path, "02_sources", *words
     )
 
 
@@ -89,12 +89,12 @@ def test_each_message_is_its_own(tmp_path):
 def test_binary_junk(tmp_path):
     words = write_log(tmp_path, [])
     (tmp_path / "log.csv").write_bytes(PNG)
-    stage_failed(command(*words, cwd=tmp_path), tmp_path, "02_sources", "log.csv is a PNG picture")
+    stage_failed(warm(*words, cwd=tmp_path), tmp_path, "02_sources", "log.csv is a PNG picture")
 
 
 def test_one_class_only(tmp_path):
     stage_failed(
-        command(*write_log(tmp_path, log_lines(buying=0)), cwd=tmp_path),
+        warm(*write_log(tmp_path, log_lines(buying=0)), cwd=tmp_path),
         tmp_path,
         "05_classification",
         "one class",
@@ -102,7 +102,7 @@ def test_one_class_only(tmp_path):
 
 
 def test_fewer_buyers_than_folds(tmp_path):
-    done = command(*write_log(tmp_path, log_lines(buying=4)), "-p", "folds=5", cwd=tmp_path)
+    done = warm(*write_log(tmp_path, log_lines(buying=4)), "-p", "folds=5", cwd=tmp_path)
     stage_failed(done, tmp_path, "05_classification", "at least", "converted")
 
 
@@ -110,7 +110,7 @@ def test_a_last_line_cut_short_is_rejected_and_counted(tmp_path):
     words = write_log(tmp_path, log_lines())
     whole = (tmp_path / "log.csv").read_text()
     (tmp_path / "log.csv").write_text(whole[:-12])
-    done = command(*words, "--until", "02", cwd=tmp_path)
+    done = warm(*words, "--until", "02", cwd=tmp_path)
     assert done.returncode == 0 and "1 rejected (line broken: 1)" in done.stdout, done.said
 
 
@@ -119,7 +119,7 @@ def test_ids_as_floats_are_read_with_a_note(tmp_path):
         ",".join([f"{sid[1:]}.0", *rest])
         for sid, *rest in (line.split(",") for line in log_lines())
     ]
-    done = command(*write_log(tmp_path, lines), "--until", "02", cwd=tmp_path)
+    done = warm(*write_log(tmp_path, lines), "--until", "02", cwd=tmp_path)
     assert done.returncode == 0, done.said
     assert "note: column 'session_id' held ids as floats" in done.stdout
     assert metrics(tmp_path / "out")["source.json"]["sessions"] == 240

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import command
+from conftest import warm
 from everywhere import set_everywhere
 
 from clickstream_conv.app.mapping_form import read_upload
@@ -63,7 +63,7 @@ def test_a_mapping_that_is_edited_or_gone_changes_no_answer(case_14, tmp_path):
     before = scores_of(run, folder / "log.csv", tmp_path / "a.parquet")
     assert mapping_note(run.folder) == ""
     (folder / "m.yaml").write_text((folder / "m_after.yaml").read_text())
-    done = command(
+    done = warm(
         "score",
         "--run",
         run.folder,
@@ -223,11 +223,11 @@ def test_an_edited_mapping_runs_the_stages_again(tmp_path):
         "02_sources",
         "--no-report",
     )
-    command(*words, cwd=tmp_path)
+    warm(*words, cwd=tmp_path)
     first = load_contract(Run(str(tmp_path / "RUN")))
-    assert "nothing to do" in command(*words, cwd=tmp_path).said
+    assert "nothing to do" in warm(*words, cwd=tmp_path).said
     (tmp_path / "m.yaml").write_text((tmp_path / "m_after.yaml").read_text())
-    assert "02_sources: the log changed" in command(*words, cwd=tmp_path).said
+    assert "02_sources: the log changed" in warm(*words, cwd=tmp_path).said
     second = load_contract(Run(str(tmp_path / "RUN")))
     assert (first.mapping.columns["price"], second.mapping.columns["price"]) == (
         "price",

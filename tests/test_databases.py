@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from conftest import command, start
+from conftest import command, start, warm
 
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
@@ -603,15 +603,15 @@ def test_a_database_in_a_file_has_a_fingerprint(files, tmp_path):
         "02_sources",
         "--no-report",
     )
-    assert command(*words, cwd=tmp_path).returncode == 0
+    assert warm(*words, cwd=tmp_path).returncode == 0
     assert json.loads((tmp_path / "out/run.json").read_text())["parameters"][
         "path"
     ] == absolute_address(f"sqlite:///{tmp_path}/shop.sqlite")
-    assert "nothing to do" in command(*words, cwd=tmp_path).stderr
+    assert "nothing to do" in warm(*words, cwd=tmp_path).stderr
     with sqlite3.connect(tmp_path / "shop.sqlite") as change:
         change.execute("DELETE FROM events WHERE number = 3")
     change.close()
-    assert "02_sources: the log changed" in command(*words, cwd=tmp_path).stderr
+    assert "02_sources: the log changed" in warm(*words, cwd=tmp_path).stderr
 
 
 # ---- a connection that is cut

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from conftest import command, EARLY, FEW_PICTURES, QUICK
+from conftest import EARLY, FEW_PICTURES, QUICK, warm
 
 from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.demo.changes import simulate_change
@@ -204,7 +204,7 @@ def declared(tmp_path_factory):
     "A run that declared a column, up to its classification."
     place = tmp_path_factory.mktemp("declared")
     words = ("--sessions", 5000, "-p", "fair_by=['device']")
-    done = command("run", *QUICK, *FEW_PICTURES, *words, *EARLY, "--out", "run", cwd=place)
+    done = warm("run", *QUICK, *FEW_PICTURES, *words, *EARLY, "--out", "run", cwd=place)
     assert done.returncode == 0, done.said
     return place / "run"
 
@@ -234,7 +234,7 @@ def test_the_groups_of_a_run_are_those_of_its_decisions(declared):
 
 
 def test_an_unknown_column_is_refused_before_anything_is_fitted(declared):
-    done = command(
+    done = warm(
         "run",
         *QUICK,
         *FEW_PICTURES,

@@ -4,7 +4,7 @@ import random
 
 import polars as pl
 import pytest
-from conftest import command, EARLY, QUICK
+from conftest import EARLY, QUICK, warm
 
 from clickstream_conv.audit.audit import audit, differing_lines
 from clickstream_conv.base.findings import sampled_as
@@ -48,7 +48,7 @@ def finished(tmp_path_factory):
         "\n".join(["looks,read_for,device,paid,bought", *finished_lines()]) + "\n"
     )
     (folder / "visits.yaml").write_text(MAPPING)
-    done = command(
+    done = warm(
         "run",
         "--source",
         "visits.yaml",
@@ -181,7 +181,7 @@ def test_the_audit_holds_the_base_rate(finished):
 def test_scores_of_finished_sessions_say_what_their_ids_are(finished):
     "The line of the file, in the terminal and in the notes; sessions without ids are recognised by what they say."
     folder, _ = finished
-    done = command(
+    done = warm(
         "score", "--run", "out", "--events", "visits.csv", "--out", "scores.csv", cwd=folder
     )
     assert done.returncode == 0, done.said

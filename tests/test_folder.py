@@ -8,7 +8,7 @@ import zipfile
 
 import polars as pl
 import pytest
-from conftest import command, QUICK, record, ROOT
+from conftest import command, QUICK, record, ROOT, warm
 from hypothesis import assume, given, HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -474,7 +474,7 @@ def test_a_table_cut_short_is_made_again(demo, tmp_path):
         ValueError, match="events.parquet is damaged and cannot be read .* Repeat the command"
     ):
         read_run_table(Run(tmp_path / "run"), "events.parquet")
-    again = command(*DEMO, "--until", "02", "--no-report", cwd=tmp_path)
+    again = warm(*DEMO, "--until", "02", "--no-report", cwd=tmp_path)
     assert (
         again.stderr.splitlines()[0]
         == f"02_sources: events.parquet is not what the stage left (1,000 bytes instead of {len(whole):,})"
@@ -555,7 +555,7 @@ def test_a_record_cannot_reach_outside(demo, tmp_path, name, fresh):
     kept = record(run.folder)
     kept["stages"]["02_sources"]["files"][name.replace("/absolute", str(tmp_path))] = {}
     write_record(run, kept)
-    done = command(
+    done = warm(
         *DEMO, "--until", "02", "--no-report", *(["--fresh"] if fresh else []), cwd=tmp_path
     )
     assert (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import here, log_lines, record, SCRIPT, write_log
+from conftest import here, log_lines, record, SCRIPT, warm, write_log
 
 from clickstream_conv.base.runs import read_json, Run, sha256_of
 from clickstream_conv.base.trust import write_record
@@ -26,7 +26,7 @@ SOURCE = "metrics/source.json"
 def made(folder, lines, *more):
     "A short run of a small log of one's own."
     words = write_log(folder, lines)
-    done = here(*words[: words.index("--landmarks")], *FIRST, *more, cwd=folder)
+    done = warm(*words[: words.index("--landmarks")], *FIRST, *more, cwd=folder)
     assert done.returncode == 0, done.said
     return folder / "out"
 
@@ -103,7 +103,7 @@ def test_of_a_database_query_and_rows_are_kept(tmp_path):
 
 
 def test_a_received_run_gives_its_figures_again(kept, run_of_log, tmp_path):
-    done = here("verify", "received", cwd=tmp_path)
+    done = warm("verify", "received", cwd=tmp_path)
     assert done.returncode == 0, done.said
     assert "log.csv, mine.yaml: the same by sha256" in done.stdout
     assert "the same, clickstream-conv" in done.stdout and "packages" in done.stdout
@@ -113,7 +113,7 @@ def test_a_received_run_gives_its_figures_again(kept, run_of_log, tmp_path):
 def test_a_figure_that_was_edited_is_named(run_of_log, tmp_path):
     figures = run_of_log / SOURCE
     figures.write_text(figures.read_text().replace('"sessions": 240', '"sessions": 250', 1))
-    done = here("verify", "received", "--json", cwd=tmp_path)
+    done = warm("verify", "received", "--json", cwd=tmp_path)
     found = json.loads(done.stdout)
     assert done.returncode == 1 and not found["equal"]
     assert found["figures"] == {SOURCE: {"sessions": [250, 240]}}
@@ -127,7 +127,7 @@ def test_another_log_is_refused_by_its_hash(kept, tmp_path):
     moved = tmp_path / "all" / "log.csv"
     wanted = sha256_of(moved)
     moved.write_text(moved.read_text() + "s999,v9,2024-03-05 10:00:00,look,p1,k1,5.50\n")
-    done = here("verify", kept, "--path", moved, cwd=tmp_path)
+    done = warm("verify", kept, "--path", moved, cwd=tmp_path)
     assert done.returncode == 1
     assert all(word in done.stderr for word in ("log.csv", wanted, sha256_of(moved)))
     assert done.stdout == ""  # nothing was computed
@@ -144,13 +144,13 @@ def test_a_log_that_is_gone_is_asked_for_by_its_hash(kept, run_of_log, tmp_path)
         )
 
     rewrite(run_of_log, moved)
-    done = here("verify", "received", cwd=tmp_path)
+    done = warm("verify", "received", cwd=tmp_path)
     assert done.returncode == 1 and wanted[0] in done.stderr and "--path" in done.stderr
     at = ("--path", kept.parent / "log.csv")
-    done = here("verify", "received", *at, cwd=tmp_path)
+    done = warm("verify", "received", *at, cwd=tmp_path)
     assert done.returncode == 1 and wanted[1] in done.stderr and "--source" in done.stderr
     at += ("--source", shutil.copy(kept.parent / "mine.yaml", tmp_path / "theirs.yaml"))
-    done = here("verify", "received", *at, cwd=tmp_path)
+    done = warm("verify", "received", *at, cwd=tmp_path)
     assert done.returncode == 0, done.said  # what the file is called is no figure
 
 

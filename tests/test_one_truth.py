@@ -7,7 +7,7 @@ import re
 import numpy as np
 import polars as pl
 import pytest
-from conftest import command
+from conftest import warm
 
 from clickstream_conv.app.overview import overview_of
 from clickstream_conv.app.predictions import flagged_sentence, own_events, read_kept
@@ -55,7 +55,7 @@ def surfaces(demo, run, scorer, events, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scored")
     events.write_parquet(folder / "log.parquet")
     words = ("--run", str(run.folder), "--events", str(folder / "log.parquet"))
-    done = command("score", *words, "--out", str(folder / "scored.csv"), cwd=folder)
+    done = warm("score", *words, "--out", str(folder / "scored.csv"), cwd=folder)
     assert not done.returncode, done.said
     scores = scorer.score(events).scores
     numbers = overview_of(run).numbers

@@ -8,7 +8,7 @@ import time
 
 import polars as pl
 import pytest
-from conftest import command, EARLY, here, metrics, QUICK, record, start
+from conftest import command, EARLY, here, metrics, QUICK, record, start, warm
 
 from clickstream_conv.base.pictures import BASELINE
 from clickstream_conv.base.runs import Run
@@ -117,7 +117,7 @@ def test_only_what_follows_a_change_runs_again(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     before = record(tmp_path / "run")["stages"]
     two = ("-p", "families=logistic regression,random forest", "-p", "every_combination=true")
-    again = command(*DEMO, *EARLY, *two, cwd=tmp_path)
+    again = warm(*DEMO, *EARLY, *two, cwd=tmp_path)
     after = record(tmp_path / "run")["stages"]
     said = again.stderr.splitlines()[0]
     assert said == "05_classification: parameters changed (families, every_combination)"
@@ -136,7 +136,7 @@ def test_a_stage_whose_file_is_gone_runs_again(demo, tmp_path):
     shutil.copytree(demo[0] / "run", tmp_path / "run")
     gone = tmp_path / "run" / "sessions.parquet"
     gone.unlink()
-    again = command(*DEMO, "--until", "04", "--no-report", cwd=tmp_path)
+    again = warm(*DEMO, "--until", "04", "--no-report", cwd=tmp_path)
     assert again.stderr.splitlines()[0] == "04_features: sessions.parquet is gone"
     assert pl.read_parquet(gone).equals(pl.read_parquet(demo[0] / "run" / "sessions.parquet"))
 
@@ -152,7 +152,7 @@ def test_a_killed_run_continues_and_equals_an_uninterrupted_one(demo, tmp_path):
     process.kill()
     process.communicate()
     assert status(tmp_path / "run", "02_sources") == "done"
-    early = command(*DEMO, "--until", "04", "--jobs", 1, cwd=tmp_path)
+    early = warm(*DEMO, "--until", "04", "--jobs", 1, cwd=tmp_path)
     assert (
         early.returncode == 0
         and "04_features: was interrupted" in early.stderr.splitlines()
@@ -167,7 +167,7 @@ def test_a_killed_run_continues_and_equals_an_uninterrupted_one(demo, tmp_path):
         not (tmp_path / "run" / "models" / "conversion.skops").exists()
         and (tmp_path / "run" / "site" / "index.html").is_file()
     )
-    again = command(*DEMO, *EARLY, "--jobs", 1, cwd=tmp_path)
+    again = warm(*DEMO, *EARLY, "--jobs", 1, cwd=tmp_path)
     assert again.stderr.splitlines()[0] == "05_classification: not run yet" and same_results(
         tmp_path / "run", demo[0] / "run"
     )
@@ -222,7 +222,7 @@ def test_a_tight_bound_learns_from_some_and_keeps_all(tmp_path):
     )
     assert not (run / ".spill").exists()
     whole = ("run", "--sessions", 3000, "--out", "run", "--until", "02", "--no-report", *QUICK)
-    again = command(*whole, cwd=tmp_path)
+    again = warm(*whole, cwd=tmp_path)
     assert (
         again.stderr.splitlines()[0] == "02_sources: parameters changed (memory)"
         and not list(run.glob("events/*"))
@@ -290,7 +290,7 @@ def test_a_proposed_mapping_reads_rees46(rees46, real_log, tmp_path):
     path = real_log("rees46-2019-10-sample.csv")
     proposed = command("map", path, cwd=tmp_path)
     (tmp_path / "mine.yaml").write_text(proposed.stdout)
-    done = command(
+    done = warm(
         "run", "--source", "mine.yaml", "--path", path, "--until", "02", "--no-report", cwd=tmp_path
     )
     assert done.returncode == 0, done.said

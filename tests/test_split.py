@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from conftest import command, FEW_PICTURES, made_once, metrics, QUICK
+from conftest import FEW_PICTURES, made_once, metrics, QUICK, warm
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from clickstream_conv.base.runs import Run
@@ -178,7 +178,7 @@ def test_a_leak_makes_a_model_unfit_until_it_is_accepted(shop, tmp_path):
         in (folder / "run" / "site" / "index.html").read_text()
     )
     shutil.copytree(folder / "run", tmp_path / "run")
-    again = command(
+    again = warm(
         "run",
         *WORDS,
         *QUICK,

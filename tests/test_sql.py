@@ -10,7 +10,7 @@ import time
 import duckdb
 import polars as pl
 import pytest
-from conftest import command
+from conftest import warm
 from everywhere import set_everywhere
 
 from clickstream_conv.base.runs import BRIEF, Run
@@ -462,7 +462,7 @@ def test_a_query_that_was_slipped_into_a_contract_is_refused(logs, tmp_path):
 
 def test_the_command_reads_by_a_query(logs, tmp_path):
     mapping_file(tmp_path, "sql: SELECT * FROM log\n", "mine.yaml")
-    done = command(
+    done = warm(
         "run",
         "--source",
         "mine.yaml",
@@ -477,7 +477,7 @@ def test_the_command_reads_by_a_query(logs, tmp_path):
     )
     assert done.returncode == 0 and "400 sessions" in done.said, done.said
     mapping_file(tmp_path, "sql: SELECT seite FROM log\n", "mine.yaml")
-    done = command(
+    done = warm(
         "run",
         "--source",
         "mine.yaml",

@@ -7,7 +7,7 @@ import shutil
 
 import polars as pl
 import pytest
-from conftest import command, QUICK
+from conftest import QUICK, warm
 
 from clickstream_conv.report.build import run_report
 
@@ -98,7 +98,7 @@ def run(tmp_path_factory):
         )
     name = f"Mname {EVIL.replace('/', '_')} \x1b[2J.yaml"
     (folder / name).write_text(mapping())
-    done = command(
+    done = warm(
         "run",
         "--source",
         name,
@@ -290,7 +290,7 @@ def test_tables_of_a_report_hold_no_formula(report):
 def test_a_scored_file_holds_no_formula_and_says_so(run, tmp_path):
     said = {}
     for ending in ("csv", "parquet"):
-        done = command(
+        done = warm(
             "score",
             "--run",
             run[0],

@@ -14,7 +14,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from conftest import log_lines, QUICK, ROOT, write_log
+from conftest import FEW_PICTURES, log_lines, QUICK, ROOT, write_log
 from packaging.requirements import Requirement
 
 STAGES = (
@@ -150,7 +150,7 @@ def test_the_wheel_carries_the_notebooks(wheel):
 def made(installed, tmp_path_factory):
     "The folder in which the wheel has made a run, and how that went."
     place = tmp_path_factory.mktemp("made")
-    words = ("run", "--sessions", 1000, *QUICK)
+    words = ("run", "--sessions", 1000, *FEW_PICTURES, *QUICK)
     return place, run(installed / "bin" / "clickstream-conv", *words, cwd=place, env=alone(place))
 
 

@@ -9,7 +9,7 @@ import zipfile
 
 import polars as pl
 import pytest
-from conftest import command, FEW_PICTURES, HEADER, log_lines, MAPPING, QUICK, ROOT
+from conftest import FEW_PICTURES, HEADER, log_lines, MAPPING, QUICK, ROOT, warm
 from everywhere import set_everywhere
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
@@ -772,7 +772,7 @@ def test_a_run_learns_and_scores_by_the_same_way_of_reading(tmp_path):
         *FEW_PICTURES,
         *QUICK,
     )
-    done = command(*words, cwd=tmp_path)
+    done = warm(*words, cwd=tmp_path)
     assert done.returncode == 0, done.said
     card = json.loads((tmp_path / "out" / "metrics" / "source.json").read_text())
     assert (
@@ -785,7 +785,7 @@ def test_a_run_learns_and_scores_by_the_same_way_of_reading(tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "log.tsv").write_text(text)
     (tmp_path / "m.yaml").unlink()
-    done = command(
+    done = warm(
         "score",
         "--run",
         "out",
