@@ -27,7 +27,7 @@ def chance_at_most(
     far = count * math.log(count / mean) if count else 0.0
     return math.exp(min(count - mean - far, 0.0))
 
-
+# %% ../../nbs/experiments/00a_drawn.ipynb #0f40e5f1
 @dataclass(frozen=True)
 class Drawn:
     "How the arms of those lie who came several times."

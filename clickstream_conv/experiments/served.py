@@ -72,7 +72,7 @@ def why_not_running(
         return f"on {day} the experiment is over: its last day was {plan.ends}"
     return ""
 
-
+# %% ../../nbs/experiments/15_served.ipynb #e6da7e9e
 _FARTHEST = ("Etc/GMT+12", "UTC", "Etc/GMT-14")  # zones where a day begins last, and first
 
 

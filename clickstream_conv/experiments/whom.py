@@ -36,8 +36,10 @@ from .exposures import ARM, Exposures
 from .kept import given_experiment
 from .kept_effects import keep_effects, why_unkept
 from .marks import log_mark
-from .pairs import pair_of, refuse_unsound, share_treated
+from .pairs import pair_of, refuse_unsound_arms, share_treated
 from .plan import Plan
+
+# %% ../../nbs/experiments/14_whom.ipynb #02c541bf
 from clickstream_conv.experiments.policies import (
     arm_scores,
     EVERYONE,
@@ -103,7 +105,7 @@ def _refuse_unseen(stand: pl.DataFrame, going: pl.DataFrame) -> None:
             " which it was. Write down the moment at which it was shown, inside of the visit"
         )
 
-
+# %% ../../nbs/experiments/14_whom.ipynb #833198d2
 def shown_at(
     seen: pl.DataFrame,  # As made by seen_before
     exposures: Exposures,  # Of two arms
@@ -248,8 +250,8 @@ def _policy(worth: pd.DataFrame, name: str, where: str) -> Sentence:
     row = worth.loc[name].to_dict()
     gain = figure_of(row, "gain", f"gain of treating {name} over nobody", "amount a session", where)
     share = exact_count(round(100 * row["treated"]), "per cent treated", where)
-    worth = gain_in_words(gain.value, gain.low, gain.high)
-    text = f"treating {name} ({row['treated']:.0%} of sessions) {worth} over treating nobody"
+    words = gain_in_words(gain.value, gain.low, gain.high)
+    text = f"treating {name} ({row['treated']:.0%} of sessions) {words} over treating nobody"
     return Sentence("whom.policy", text, (gain, share))
 
 
@@ -324,7 +326,7 @@ def whom_to_treat(
     "Whom it pays to treat, as an experiment shows it."
     scorer = run if isinstance(run, Scorer) else Scorer.load(run)
     of = pair_of(given_experiment(scorer, events, exposures, plan, by, control), arm)
-    sound, arms, share = refuse_unsound(of, scorer), of.exposures, share_treated(of)
+    sound, arms, share = refuse_unsound_arms(of, scorer), of.exposures, share_treated(of)
     shown = shown_at(of.seen, arms, session_gap(scorer))
     place = shown.rows, scorer.card, shown.after, share
     rows = effect_rows(_as_learned(of.events), *place, kinds=kinds)

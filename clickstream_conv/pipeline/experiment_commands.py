@@ -158,7 +158,7 @@ _StatedControl = Annotated[
     Text("--control", "The arm to compare with. [default: as the plan says, or control]", "NAME"),
 ]
 
-
+# %% ../../nbs/pipeline/10e_experiment_commands.ipynb #6dcaa851
 @experiment_app.command("read")
 def read_command(
     run: Annotated[
@@ -270,6 +270,24 @@ def whom_command(
         say(line)
     say(f"a row a session, treated as advised: {folder / 'whom.parquet'}")
 
+# %% ../../nbs/pipeline/10e_experiment_commands.ipynb #56b1f96f
+_ArmShare = Annotated[
+    float,
+    typer.Option(
+        "--taking-part",
+        help="Share of all that takes part by now; 0: as the plan says.",
+        metavar="SHARE",
+    ),
+]
+_ArmRun = Annotated[
+    str,
+    Text(
+        "--run",
+        "Folder of a run of the plan's log, whose zone says which day it is. [default: none]",
+        "FOLDER",
+    ),
+]
+
 # %% ../../nbs/pipeline/10e_experiment_commands.ipynb #a4c80fd4
 @experiment_app.command("arm")
 def arm_command(
@@ -280,22 +298,8 @@ def arm_command(
         str,
         Text("--plan", "What was stated beforehand. [default: experiment/plan.json]", "FILE"),
     ] = "experiment/plan.json",
-    taking_part: Annotated[
-        float,
-        typer.Option(
-            "--taking-part",
-            help="Share of all that takes part by now; 0: as the plan says.",
-            metavar="SHARE",
-        ),
-    ] = 0.0,
-    run: Annotated[
-        str,
-        Text(
-            "--run",
-            "Folder of a run of the plan's log, whose zone says which day it is. [default: none]",
-            "FOLDER",
-        ),
-    ] = "",
+    taking_part: _ArmShare = 0.0,
+    run: _ArmRun = "",
 ) -> None:
     """The arm of a visitor or session, by the plan's hash; outside of the plan's days there is none.
 

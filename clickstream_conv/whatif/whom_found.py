@@ -101,7 +101,7 @@ def whom_policies(
     nobody |= {"followed": followed}
     return pd.DataFrame([*rows, nobody]).set_index("treated")
 
-
+# %% ../../nbs/whatif/08a_whom_found.ipynb #b46c6c16
 TENTHS = 10  # groups of sessions, by their probability
 
 
