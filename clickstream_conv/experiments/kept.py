@@ -152,7 +152,7 @@ def _refuse_contradiction(scorer: Scorer, plan: Plan | None, by: str, control: s
                 f"the plan {plan.name!r} says {name}={own!r}, and now it is {said!r}. Leave it out"
             )
 
-
+# %% ../../nbs/experiments/09c_kept.ipynb #31b47b4d
 def _refuse_drawn_by_visitor(events: pl.DataFrame, exposures: Exposures) -> None:
     "Refuse arms of sessions whose visitors were drawn."
     if exposures.by == VISITOR:

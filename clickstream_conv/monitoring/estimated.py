@@ -147,7 +147,7 @@ def _by_tested(
 
 NEED_OUTCOMES = ("ece",)  # how far probabilities are off cannot be told from themselves
 
-
+# %% ../../nbs/monitoring/06_estimated.ipynb #e19ca95c
 def estimated_figures(
     rows: pl.DataFrame,  # session_id, landmark, probability; whose outcome nobody knows
     meaning: Recalibration,  # Of probabilities
