@@ -7,20 +7,12 @@ __all__ = ['SILENCE', 'MOST_VALUES', 'FEWEST_IN_SLICE', 'NOT_STATED', 'Experimen
 
 # %% ../../nbs/experiments/09_read.ipynb #a7078e18
 from dataclasses import asdict, dataclass, replace
-
-
 from functools import cached_property
-
 
 import polars as pl
 
-
 from .arms import drawn_otherwise, sample_ratio
-
-
 from .balance import absence_differs, balance_before, known_by_unit
-
-
 from clickstream_conv.experiments.compare import (
     arm_sample,
     arms_compared,
@@ -28,14 +20,8 @@ from clickstream_conv.experiments.compare import (
     EXPERIMENT_METRICS,
     Sample,
 )
-
-
 from .covariates import seen_before
-
-
 from .exposures import Exposures, SESSION
-
-
 from clickstream_conv.experiments.looks import (
     effect_by_day,
     fewest_converted,
@@ -44,8 +30,6 @@ from clickstream_conv.experiments.looks import (
     slices_differ,
     with_anytime,
 )
-
-
 from clickstream_conv.experiments.plan import (
     comparisons,
     least_converted,
@@ -53,14 +37,8 @@ from clickstream_conv.experiments.plan import (
     plan_of_arm,
     PLANNED,
 )
-
-
 from .sizes import with_said
-
-
 from .stopping import decided, guarded, planned_looks, ruled
-
-
 from clickstream_conv.experiments.units import (
     DAY,
     events_after,
@@ -68,11 +46,7 @@ from clickstream_conv.experiments.units import (
     sums_by_unit,
     unknown_units,
 )
-
-
 from ..monitoring.bulk import ends_of_moments
-
-
 from ..monitoring.observed import GAP_MINUTES
 
 # %% ../../nbs/experiments/09_read.ipynb #da49e7bb
