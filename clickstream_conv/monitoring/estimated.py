@@ -115,9 +115,12 @@ def rank_twice(
     return TwiceRanked(rank_rows(outcome, np.append(p, p)), len(p))
 
 # %% ../../nbs/monitoring/06_estimated.ipynb #4dff5bc8
-def _by_chance(chances: np.ndarray, twice: TwiceRanked, threshold: float | None, rng) -> list:
-    "Figures of rows whose outcomes are drawn, each for itself, by each draw of what probabilities mean."
-    drawn = (rng.random(twice.rows) < chance for chance in chances)
+def _by_chance(
+    chances: np.ndarray, twice: TwiceRanked, threshold: float | None, session: np.ndarray, rng
+) -> list:
+    "Figures of rows whose outcomes are drawn by each draw of what probabilities mean."
+    numbers = (rng.random(session.max() + 1)[session] for _ in chances)
+    drawn = (number < chance for number, chance in zip(numbers, chances))
     return [twice.figures(happened.astype(float), threshold) for happened in drawn]
 
 
@@ -157,17 +160,16 @@ def estimated_figures(
     "What the model's figures on new rows will be."
     chances = meaning.chances(_telling(rows), rows["landmark"].to_numpy())
     twice, rng = rank_twice(rows["probability"].to_numpy()), np.random.default_rng(seed)
-    sessions = rows["session_id"].n_unique()
-    if sessions == len(rows):
-        drawn = _by_chance(chances[1:], twice, threshold, rng)
-    else:
-        drawn = _by_tested(chances[1:], twice, threshold, sessions, meaning, rng)
+    session = rows["session_id"].rank("dense").to_numpy() - 1
+    ways = [_by_chance(chances[1:], twice, threshold, session, rng)]
+    if (sessions := session.max() + 1) < len(rows):
+        ways.append(_by_tested(chances[1:], twice, threshold, sessions, meaning, rng))
     found = {}
     expected = twice.figures(chances[0], threshold)
     for name in [name for name in expected if name not in NEED_OUTCOMES]:
-        low, high = np.nanquantile([one[name] for one in drawn], (0.025, 0.975))
+        each = [np.nanquantile([one[name] for one in way], (0.025, 0.975)) for way in ways]
         most = np.inf if name == "log_loss" else 1.0
-        low, high = np.clip((low, high), 0.0, most)
+        low, high = np.clip((np.min(each), np.max(each)), 0.0, most)
         found |= {name: expected[name], f"{name}_low": float(low), f"{name}_high": float(high)}
     return found
 
