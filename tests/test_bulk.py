@@ -255,6 +255,26 @@ def test_a_watch_looks_at_no_days_of_one_wrong_time():
     assert found.stray["sessions"] == 1
 
 
+@pytest.mark.parametrize("hours", [-3, -18])
+def test_one_wrong_time_makes_no_whole_day_of_the_first(hours):
+    "A log that begins at eight in the evening, and one session before: its first day is not whole."
+    log = simulate(6_000, seed=3, start="2026-03-02", days=28)
+    begins = log["t"].min() // DAY * DAY + DAY + 20 * HOUR
+    late = log.filter(pl.col("t").min().over("session_id") >= begins)
+    spans = late.group_by("session_id").agg(start=pl.col("t").min())
+    early = pl.DataFrame(dict(session_id=["far"], start=[begins + hours * HOUR]))
+    usual, days = None, []
+    for parts in ([spans], [spans, early]):
+        own = pl.concat(parts).with_columns(_day=pl.from_epoch("start", "us").dt.date())
+        arrivals = arrivals_of(own, "UTC")
+        usual = usual or usual_day(arrivals)
+        events = pl.concat([late.select("session_id", "t"), own.select("session_id", t="start")])
+        begin, end = ends_of_log(events)
+        seen = Observed(*[pl.DataFrame()] * 3, begin=begin, end=end, arrivals=arrivals)
+        days.append(whole_days(seen, "UTC", usual).days)
+    assert days[0] == days[1]
+
+
 def test_days_of_exposures_are_said_in_the_logs_zone():
     zone = ZoneInfo("America/New_York")
     t = [int(datetime(2026, 6, day, 22, tzinfo=zone).timestamp() * 1e6) for day in (1, 3)]

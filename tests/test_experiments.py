@@ -32,7 +32,7 @@ from clickstream_conv.experiments.looks import (
     with_anytime,
 )
 from clickstream_conv.experiments.marks import log_mark
-from clickstream_conv.experiments.pairs import one_treatment
+from clickstream_conv.experiments.pairs import one_treatment, pair_of
 from clickstream_conv.experiments.pictures import (
     looks_table,
     metrics_of_arms,
@@ -41,6 +41,7 @@ from clickstream_conv.experiments.pictures import (
     plot_metrics,
 )
 from clickstream_conv.experiments.plan import (
+    comparisons,
     least_converted,
     load_plan,
     Plan,
@@ -1268,6 +1269,60 @@ def test_arms_are_held_against_those_that_the_plan_draws():
     assert "not drawn by the plan banner" in said["other"]
 
 
+def test_arms_whose_names_are_exchanged_are_said_so_and_not_learned_from():
+    names = [f"s{number:05}" for number in range(2_000)]
+    own = np.array([arm_of(name, "banner") for name in names])
+    exchanged = np.where(own == "control", "treatment", "control")
+    events, arms = dealt(exchanged, np.arange(2_000) % 5 == 0)
+    of = Experiment(events, arms, Plan("banner", by="session"))
+    said = [one for one in experiment_sentences(experiment_figures(of)) if "exchanged" in one.text]
+    assert len(said) == 1 and said[0].level == "caution"
+    with pytest.raises(ValueError, match="2,000 of 2,000 sessions .* may be exchanged"):
+        pair_of(of, "")
+
+
+def test_metrics_that_share_an_error_are_planned_as_they_are_read():
+    plan = Plan("x", stopping="once", units=20_000)
+    alone, shared = (smallest_effect(plan, 1.0, 20_000, name) for name in ("", "orders"))
+    count = comparisons(plan, "orders")
+    by_hand = stats.norm.isf(0.05 / 2 / count) + stats.norm.ppf(0.8)
+    assert count > 1
+    assert shared / alone == pytest.approx(
+        by_hand / (stats.norm.isf(0.05 / 2) + stats.norm.ppf(0.8))
+    )
+    fewer, more = (units_for(plan, 1.0, 0.05, name) for name in ("", "orders"))
+    assert more / fewer == pytest.approx((shared / alone) ** 2, rel=1e-3)
+
+
+def test_visitors_who_are_all_in_both_arms_are_left_out_and_not_taken_for_visits():
+    "A log that names each visitor once an arm: who is in both cannot tell what was drawn."
+    n, both = 4_000, 67
+    names = [f"v{number}" for number in range(n)]
+    rows = pl.from_dict(
+        dict(
+            visitor_id=[*names, *names[:both]],
+            timestamp=[*(number * 60_000_000 for number in range(n)), *([n * 60_000_000] * both)],
+            arm=[*("control" if number % 2 else "treatment" for number in range(n))]
+            + ["treatment" if number % 2 else "control" for number in range(both)],
+        )
+    )
+    found = read_exposures(rows, "visitor")
+    assert len(found.rows) == n - both
+    assert found.left_out["visitor in several arms"] == both
+
+
+def test_a_shop_that_is_quiet_at_night_has_its_last_day():
+    "Of 200 sessions a day, from eight to ten in the evening, the last day is over when its evening is."
+    hours = np.tile(np.linspace(8, 21.9, 200), 14) * 3_600_000_000
+    t = (np.repeat(np.arange(14), 200) * DAY + hours).astype(np.int64)
+    arm = halves(len(t))
+    events, arms = dealt(arm, (arm == "treatment") | (np.arange(len(t)) % 4 == 0), t)
+    plan = Plan("x", by="session", stopping="once", units=5_000, ends="1970-01-14")
+    for end, what in ((t[-1], "better"), (13 * DAY + 12 * 3_600_000_000, OPEN)):
+        found = experiment_figures(Experiment(events, arms, plan, end=int(end)))
+        assert found["arms"][0]["decision"]["what"] == what
+
+
 def test_more_than_were_planned_is_said_so():
     arm = halves(1_000)
     events, arms = dealt(arm, np.arange(1_000) % 4 < 2)
@@ -1284,6 +1339,10 @@ def test_a_reading_does_not_take_the_place_of_another_experiments(shop, tmp_path
     for _ in range(2):  # the same again, of a newer day
         read_experiment(scorer, own, arms, by="session", out=tmp_path)
     before = (tmp_path / "metrics/experiment.json").read_bytes()
+    later = arms.with_columns(pl.col("timestamp") + 40 * DAY)
+    later_events = own.with_columns(pl.col("t") + 40 * DAY)
+    with pytest.raises(ValueError, match="without a plan, since .*--out"):
+        read_experiment(scorer, later_events, later, by="session", out=tmp_path)
     with pytest.raises(ValueError, match="holds the reading of another experiment.*--out"):
         read_experiment(scorer, own, arms, Plan("banner", by="session"), out=tmp_path)
     assert (tmp_path / "metrics/experiment.json").read_bytes() == before

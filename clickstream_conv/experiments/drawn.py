@@ -47,6 +47,8 @@ class Drawn:
         "Whether it is not to be believed that visitors were drawn."
         mistaken = MISTAKEN * self.visitors
         many = self.crossed >= ENOUGH * self.expected and self.crossed > mistaken
+        if self.crossed > self.expected and chance_at_most(self.crossed, self.expected) < UNLIKELY:
+            return False  # more than visits that were drawn would have brought
         return many and chance_at_most(self.crossed, mistaken) < UNLIKELY
 
 

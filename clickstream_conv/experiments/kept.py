@@ -27,7 +27,7 @@ from clickstream_conv.experiments.exposures import (
 from .marks import refuse_plan_of_another
 from .plan import load_plan, Plan
 from .read import Experiment, experiment_figures
-from .told import experiment_sentences
+from .told import day_of, experiment_sentences
 from .units import within_days, within_log
 from ..monitoring.bulk import ends_of_log
 from ..monitoring.observed import read_news
@@ -121,20 +121,21 @@ def read_experiment(
 # %% ../../nbs/experiments/09c_kept.ipynb #e0fd0e9b
 def _told_apart(figures: dict) -> tuple:
     "What a later reading of the same experiment has in common with an earlier one."
-    plan = figures["plan"]
-    return plan["name"], figures["by"], tuple(sorted(figures["counts"])), figures["planned"]
+    plan, by = figures["plan"], figures["by"]
+    if figures["planned"]:
+        return plan["name"], by, figures["control"], sorted(plan["shares"])
+    return "", by, figures["control"], day_of(figures["first"], figures["zone"])
 
 
 def _refuse_another(folder: Path, figures: dict) -> None:
     "A reading of one experiment does not take the place of another's."
     if not (folder / KEPT).exists():
         return
-    there, now = (_told_apart(one) for one in (read_json(Run(folder), KEPT), figures))
-    if there != now:
-        name, by, arms, planned = there
-        how = f"the plan {name!r}" if planned else "no plan"
+    name, by, *there = _told_apart(read_json(Run(folder), KEPT))
+    if (name, by, *there) != _told_apart(figures):
+        how = f"that of the plan {name!r}" if name else f"without a plan, since {there[-1]}"
         raise ValueError(
-            f"{folder} holds the reading of another experiment: {how}, by {by}, arms {', '.join(arms)}."
+            f"{folder} holds the reading of another experiment: {how}, by {by}."
             " Give another folder: --out FOLDER"
         )
 

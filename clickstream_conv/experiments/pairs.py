@@ -11,10 +11,11 @@ from dataclasses import replace
 import polars as pl
 
 from ..base.findings import Sentence
+from .arms import EXCHANGED
 from .covariates import said_before
 from .exposures import Exposures
 from .plan import Plan
-from .read import Experiment, soundness
+from .read import draw_of, Experiment, soundness
 from .told import arms_are_alike, arms_are_sound
 from ..scoring.scorer import Scorer
 
@@ -58,7 +59,14 @@ def pair_of(
     of: Experiment,  # Of two arms or more
     arm: str = "",  # The arm that is looked at; empty: the only one beside the control
 ) -> Experiment:  # Of two arms
-    "An experiment of the control and one other arm."
+    "An experiment of the control and one other arm; refused where the names of arms may be exchanged."
+    draw = draw_of(of)
+    if draw and draw["drawn"] == EXCHANGED:
+        raise ValueError(
+            f"{draw['otherwise']:,} of {len(of.exposures.rows):,} {of.exposures.by}s are in another arm than the plan"
+            f" {of.plan.name} draws them in, more than chance has it: the names of the arms may be exchanged, and with"
+            " them the sign of every effect. Find that out first"
+        )
     arms = one_treatment(of.exposures, arm)
     return replace(of, exposures=arms, plan=_plan_of_pair(of.plan, arms.arms))
 

@@ -41,27 +41,28 @@ from ..scoring.scorer import Scorer
 WEEKS = (1, 2, 4, 8)  # after which it is said what could be seen
 
 
-def _seen_after(traffic: Traffic, plan: Plan, found: dict) -> list:
+def _seen_after(traffic: Traffic, plan: Plan, metric: str, found: dict) -> list:
     "The smallest effect after some weeks, relative, without and with what a model knew; None: none is told yet."
-    rows, begun = [], units_begun(traffic, plan)
+    rows, begun = [], units_begun(traffic, plan, metric)
     for weeks in WEEKS:
         come, units = (float(units_after(traffic, 7 * weeks, of)) for of in (None, plan.window))
         row = dict(weeks=weeks, come=int(come), units=int(units), alone=None, with_model=None)
         if units >= begun:
             each = replace(plan, units=int(units))
-            alone = smallest_effect(each, found["spread"], units) / found["value"]
+            alone = smallest_effect(each, found["spread"], units, metric) / found["value"]
             row |= dict(alone=alone, with_model=alone * (1 - found["narrower"]) ** 0.5)
         rows.append(row)
     return rows
 
 
-def _wanted(traffic: Traffic, plan: Plan, found: dict) -> dict:
+def _wanted(traffic: Traffic, plan: Plan, metric: str, found: dict) -> dict:
     "How many units, and days, the effect of the plan takes."
     effect, said = plan.effect * found["value"], {}
-    begun = units_begun(traffic, plan)
+    begun = units_begun(traffic, plan, metric)
     for name, share in (("alone", 0.0), ("with_model", found["narrower"])):
         spread = found["spread"] * (1 - share) ** 0.5
-        units = max(units_for(replace(plan, units=None), spread, effect), float(np.ceil(begun)))
+        needed = units_for(replace(plan, units=None), spread, effect, metric)
+        units = max(needed, float(np.ceil(begun)))
         said |= {f"units_{name}": units, f"days_{name}": days_for(traffic, units, plan.window)}
     return said
 
@@ -75,9 +76,8 @@ def experiment_sizes(
 ):  # metric, value, spread, narrower, rests_on, weeks, and what the effect of the plan takes
     "What an experiment could see of a metric."
     found = unit_spread(traffic, plan, metric)
-    each = replace(plan, metric=metric)
-    seen = dict(weeks=_seen_after(traffic, each, found))
-    return dict(metric=metric) | found | seen | _wanted(traffic, each, found)
+    seen = dict(weeks=_seen_after(traffic, plan, metric, found))
+    return dict(metric=metric) | found | seen | _wanted(traffic, plan, metric, found)
 
 # %% ../../nbs/experiments/09d_planned.ipynb #fc6ea012
 MENTIONED = 0.01  # share of the variance that a model takes, from which on it is told

@@ -199,13 +199,14 @@ def smallest_effect(
     plan: Plan,  # What is planned
     spread: float,  # Standard deviation of a unit
     units: float,  # Of all arms at the end
+    metric: str = "",  # What is compared; empty: the deciding one
 ) -> float:  # Absolute; found with the plan's power by then
     "The smallest effect that so many units show, of whichever arm."
     control, found = plan.shares[plan.control], []
     for arm in set(plan.shares) - {plan.control}:
         share = plan.shares[arm]
         se = spread * np.sqrt((1 / control + 1 / share) / units)
-        bound = bound_at(plan_of_arm(plan, arm), units * (control + share))
+        bound = bound_at(plan_of_arm(plan, arm, metric), units * (control + share))
         found.append((bound + norm.ppf(plan.power)) * se)
     return float(max(found))
 
@@ -213,10 +214,11 @@ def smallest_effect(
 def units_begun(
     traffic: Traffic,  # Of a log
     plan: Plan,  # What is planned
+    metric: str = "",  # What is compared; empty: the deciding one
 ) -> float:  # Of all arms
     "From how many units on a difference is told at all."
     converted = traffic.units["_conversion"].mean()
-    least = least_converted(plan.stopping, plan.metric, plan.shares)
+    least = least_converted(plan.stopping, metric or plan.metric, plan.shares)
     if not converted:
         raise ValueError(
             f"no {plan.by} of the log converts, and nothing is concluded before {least} are expected to in each arm."
@@ -229,13 +231,14 @@ def units_for(
     plan: Plan,  # What is planned
     spread: float,  # Standard deviation of a unit
     effect: float,  # Absolute, that is to be found
+    metric: str = "",  # What is compared; empty: the deciding one
 ) -> float:  # Units of all arms
     "How many units show an effect in every arm."
     if not effect > 0:
         raise ValueError(f"the effect that is to be found is {effect:g}; it must be above 0")
 
     def too_large(logarithm: float) -> float:
-        return smallest_effect(plan, spread, np.exp(logarithm)) - effect
+        return smallest_effect(plan, spread, np.exp(logarithm), metric) - effect
 
     few = many = np.log(FEWEST_UNITS / min(plan.shares.values()))
     while too_large(many) > 0:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['A_TEST', 'NOT_YET', 'UNTOLD', 'MENTIONED', 'SURE', 'MUCH', 'day_of', 'arms_are_sound', 'arms_are_alike',
-           'experiment_sentences', 'stopping_in_words']
+           'arms_as_drawn', 'experiment_sentences', 'stopping_in_words']
 
 # %% ../../nbs/experiments/09a_told.ipynb #6c2f8b9e
 from datetime import datetime
@@ -19,6 +19,7 @@ from clickstream_conv.base.findings import (
     Sentence,
 )
 from ..base.texts import count_in_words
+from .arms import ELSEWHERE, EXCHANGED
 from clickstream_conv.experiments.compare import (
     difference_words,
     experiment_metric,
@@ -318,7 +319,9 @@ def arms_are_alike(
     return said
 
 # %% ../../nbs/experiments/09a_told.ipynb #1457e9a1
-def _drawn(figures: dict) -> list:
+def arms_as_drawn(
+    figures: dict,  # As made by soundness, with by, control and plan
+) -> list:  # Of Sentence; empty where they are those of the plan
     "Whether arms are those that the plan draws."
     draw = figures["draw"]
     if draw is None or not draw["otherwise"]:
@@ -327,7 +330,14 @@ def _drawn(figures: dict) -> list:
     counted = exact_count(draw["otherwise"], f"{who} in another arm", "the experiment's log")
     all_of = exact_count(whole, who, "the experiment's log")
     name = figures["plan"]["name"]
-    if not draw["by_plan"]:
+    if draw["drawn"] == EXCHANGED:
+        text = (
+            f"{counted.value:,} of {whole:,} {who} are in another arm than the plan {name} draws them in, more than"
+            " chance has it: the names of the arms may be exchanged, and with them the sign of every difference. Find"
+            " that out before anything is read"
+        )
+        return [Sentence("experiment.draw", text, (counted, all_of), "caution", (name,))]
+    if draw["drawn"] == ELSEWHERE:
         text = (
             f"the arms were not drawn by the plan {name}: {counted.value:,} of {whole:,} {who} are in another one than"
             " it draws, as chance has it. What serves the plan shows others than these"
@@ -413,7 +423,7 @@ def experiment_sentences(
     if figures["ratio"]["sound"]:
         for arm in arms:
             said += _guard(figures, arm)
-    said += [*_drawn(figures), *arms_are_alike(figures), *_unpriced(figures)]
+    said += [*arms_as_drawn(figures), *arms_are_alike(figures), *_unpriced(figures)]
     said += [*_narrower(figures, arms[0]), *_days_alone(figures)]
     for arm in arms:
         said += _hints(figures, arm)

@@ -41,6 +41,7 @@ class Observed:
     programs: int = 0  # Sessions that behave as no person does, and were left out
     share: float = 1.0  # Of the sessions that are looked at; less where a log is large
     end: int = 0  # The last moment of the log's bulk, microseconds since the epoch
+    begin: int | None = None  # Its first; None: that of the day on which its sessions begin
     arrivals: pl.DataFrame | None = (
         None  # As made by arrivals_of, of all sessions, looked at or not
     )
@@ -274,5 +275,6 @@ def read_news(
         )
     about = dict(read=log.rows, rejected=dict(found.reasons), programs=found.programs, share=share)
     events, arrivals = pl.concat(found.events, how="diagonal"), _together(found.arrivals)
-    _, end = ends_of_hours(hours_together(pl.concat(found.hours)))
-    return observed(scorer, pl.concat(found.rows), events, end, arrivals=arrivals, **about)
+    begin, end = ends_of_hours(hours_together(pl.concat(found.hours)))
+    about |= dict(begin=begin, arrivals=arrivals)
+    return observed(scorer, pl.concat(found.rows), events, end, **about)

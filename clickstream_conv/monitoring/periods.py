@@ -162,7 +162,9 @@ def _of_days(news: Observed, days: list) -> Observed:
         table.filter(pl.col("session_id").is_in(own)) for table in (news.rows, news.events)
     )
     came = news.arrivals.filter(pl.col("_day").is_in(days))
-    return Observed(sessions, rows, events, share=news.share, end=news.end, arrivals=came)
+    return Observed(
+        sessions, rows, events, share=news.share, end=news.end, begin=news.begin, arrivals=came
+    )
 
 
 def periods_of(

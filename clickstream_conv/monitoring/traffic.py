@@ -136,7 +136,11 @@ def whole_days(
     counted, end = by_day(seen.arrivals), _local(seen.end, zone)
     begin, last = bulk_of(counted)
     day, minute = end.date(), end.hour * 60 + end.minute
-    stray, opened = _stray(counted, begin, min(last, day)), _opened(seen.arrivals, begin)
+    opened = _opened(seen.arrivals, begin)
+    if seen.begin is not None:
+        own = _local(seen.begin, zone)
+        begin, opened = own.date(), own.hour * 60 + own.minute
+    stray = _stray(counted, begin, min(last, day))
     free = (first is None, until is None)
     missing = _whole_ends((begin, day), opened, minute, usual, free)
     came, at = dict(counted.iter_rows()), f"{minute // 60:02}:{minute % 60:02}"
