@@ -51,8 +51,6 @@ from ..monitoring.bulk import ends_of_moments
 
 # %% ../../nbs/experiments/09_read.ipynb #82487fef
 from ..monitoring.observed import GAP_MINUTES
-
-# %% ../../nbs/experiments/09_read.ipynb #da49e7bb
 from ..sources.source import Outcome
 
 # %% ../../nbs/experiments/09_read.ipynb #249101fa
