@@ -4,13 +4,16 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import date, datetime, timedelta, UTC
+from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.keeping import quick_conversion
 from clickstream_conv.demo.treatment import known_treatment, MARGIN, simulate_experiment
+from clickstream_conv.experiments import whom
 from clickstream_conv.experiments.arms import arm_of
 from clickstream_conv.experiments.kept_effects import keep_effects, load_effects, rows_to_ask
 from clickstream_conv.experiments.marks import log_mark
@@ -89,6 +92,35 @@ def test_differences_are_said_with_what_came_of_them(shop):
     assert 0 < came["low"] < came["value"] < came["high"] and came["low"] < 10 < came["high"]
     words = f"it came to {came['value']:.1f} ({came['low']:.1f} to {came['high']:.1f}) points"
     assert words in one["text"] and "borne out" not in one["text"]
+
+
+def test_the_effect_on_visitors_left_out_stands_beside_the_learned_one(shop):
+    "As it came to in whom.parquet; where both are further apart than chance brings, a caution says so."
+    place, _, found = shop
+    one = next(one for one in found["findings"] if one["code"] == "whom.left_out_effect")
+    told, came = one["figures"]
+    table = pl.read_parquet(place / "whom" / "whom.parquet")
+    assert came["value"] == pytest.approx(table["conversion_score"].mean())
+    assert came["low"] < came["value"] < came["high"] and told["value"] != came["value"]
+    reach = ((told["high"] - told["low"]) ** 2 + (came["high"] - came["low"]) ** 2) ** 0.5 / 2
+    apart = abs(told["value"] - came["value"]) > reach
+    assert (one["level"] == "caution") == apart == ("rely on neither" in one["text"])
+
+
+def test_an_effect_that_left_out_visitors_contradict_is_a_caution(monkeypatch):
+    scores = {"learned": np.tile([0.0, 0.2], 500), "left out": np.tile([-0.2, 0.0], 500)}
+    visitors = np.arange(1_000)
+    monkeypatch.setattr(whom, "_conversion_scores", lambda judged: judged.scores)
+    learner = SimpleNamespace(conversion_=SimpleNamespace(scores_=scores["learned"]))
+    for name, caution in (("left out", True), ("learned", False)):
+        judged = SimpleNamespace(
+            learner=learner,
+            learned_from=visitors,
+            scores=scores[name],
+            rows=SimpleNamespace(visitors=visitors),
+        )
+        said = whom._left_out_effect(judged, 4)
+        assert (said.level == "caution") == caution == ("rely on neither" in said.text)
 
 
 def test_tenths_have_the_effect_that_came(shop):

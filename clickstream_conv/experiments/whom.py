@@ -219,7 +219,30 @@ def _mean_effect(judged: Judged, where: str) -> Figure:
     title, unit = "mean effect on conversion", "probability"
     return Figure(title, mean, unit, where, len(judged.learned_from), mean - half, mean + half)
 
+# %% ../../nbs/experiments/14_whom.ipynb #60358525
+def _left_out_effect(judged: Judged, count: int) -> Sentence:
+    "By how much conversion moved of those from whom nothing was learned, beside what was learned."
+    where = f"sessions that were shown it after {count} events"
+    told = _mean_effect(judged, where)
+    scores, visitors = _conversion_scores(judged), judged.rows.visitors
+    mean, error = mean_and_error(scores, visitors)
+    half = NormalDist().inv_cdf(0.975) * error
+    title = "mean effect on conversion, visitors left out"
+    came = Figure(
+        title, mean, "probability", where, len(visitors), low=mean - half, high=mean + half
+    )
+    points = difference_words(CONVERSION, came.value, came.low, came.high)
+    text = (
+        f"that is of the {told.count:,} sessions learned from; in {came.count:,} sessions of visitors left out it came"
+        f" to {points}"
+    )
+    apart = abs(told.value - came.value)
+    if apart <= ((told.high - told.low) ** 2 + (came.high - came.low) ** 2) ** 0.5 / 2:
+        return Sentence("whom.left_out_effect", text, (told, came))
+    text += ", further apart than chance brings: rely on neither alone"
+    return Sentence("whom.left_out_effect", text, (told, came), "caution")
 
+# %% ../../nbs/experiments/14_whom.ipynb #7f17b34b
 def _differences(judged: Judged, count: int) -> Sentence:
     "Whether visitors are moved differently at all."
     of = judged.learner.conversion_
@@ -304,7 +327,8 @@ def _said(judged: Judged, about: dict, advice: Recommendation, sound: Sentence) 
     where, worth = f"{len(judged.rows):,} sessions of visitors that were set aside", advice.worth
     figures = tuple(_policy(worth, name, where).figures[0] for name in worth.index)
     said = [Sentence("whom.advice", advice.says, figures, names=tuple(worth.index))]
-    said += [_differences(judged, about["shown_after"])]
+    count = about["shown_after"]
+    said += [_differences(judged, count), _left_out_effect(judged, count)]
     said += [_policy(worth, name, where) for name in worth.index]
     said += [_as_learned_and_as_earned(judged, worth, where)]
     return [*said, sound, *_not_looked_at(about)]
