@@ -44,14 +44,15 @@ def _folds_with_others(folds: pl.Series) -> list:
 
 # %% ../../nbs/features/10_encoder.ipynb #47d3d94d
 def _by_fold(encoder, events: pl.DataFrame) -> list:
-    "Each fold of visitors, with what was learned from the other folds."
+    "Each fold of visitors, with what was learned from the other folds; the encoder is fitted on all."
     who = "visitor" if "visitor" in events.columns else "session_id"
     folds = visitor_folds(events[who])
-    whole = clone(encoder).fit(events) if encoder.kinds else None
-    return [
-        encoder.fit(events.filter(folds != f), like=whole).transform(events.filter(folds == f))
-        for f in _folds_with_others(folds)
-    ]
+
+    def of_others(fold):
+        others = clone(encoder).fit(events.filter(folds != fold), like=encoder)
+        return others.transform(events.filter(folds == fold))
+
+    return [of_others(fold) for fold in _folds_with_others(folds)]
 
 
 def _kinds_of(encoder) -> VisitorKinds:
@@ -128,8 +129,7 @@ def fit_transform(
     y=None,
 ) -> pl.DataFrame:
     "Fit on all of them, but give each fold of visitors what was learned from the other folds."
-    others = _by_fold(self, events)
-    self.fit(events)
+    others = _by_fold(self.fit(events), events)
     return pl.concat(others) if others else self.transform(events)
 
 # %% ../../nbs/features/10_encoder.ipynb #b297e2da

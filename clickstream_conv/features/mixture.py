@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['SMOOTHING', 'RIDGE', 'WEIGHT_STEPS', 'LEAST_GAIN', 'MOST_STEPS', 'STARTS', 'STARTING_STEPS', 'STARTING_GAIN',
-           'MOST_STARTING', 'SET_ASIDE', 'MOST_TRIED', 'SURE_OF_MORE', 'Counted', 'Mixture', 'shares_of_all', 'improve',
-           'random_mixture', 'learn_mixture', 'gain_of', 'number_of_kinds']
+           'MOST_STARTING', 'SET_ASIDE', 'MOST_TRIED', 'SURE_OF_MORE', 'Counted', 'whole_and_shares', 'Mixture',
+           'shares_of_all', 'improve', 'random_mixture', 'learn_mixture', 'gain_of', 'number_of_kinds']
 
 # %% ../../nbs/features/09b_mixture.ipynb #40ab4fa9
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import log_softmax
 
 # %% ../../nbs/features/09b_mixture.ipynb #555ca229
 @dataclass(frozen=True, eq=False)
@@ -46,6 +45,17 @@ class Counted:
         )
 
 # %% ../../nbs/features/09b_mixture.ipynb #63c21054
+def whole_and_shares(
+    log: np.ndarray,  # (rows, kinds) logs of what each kind comes to
+) -> tuple:  # (rows,) log of their sum; (rows, kinds) the share of each in it
+    "What all kinds come to together, and what part of it each is."
+    by_kind = np.ascontiguousarray(log.T)  # numbers lie kind by kind, since kinds are few
+    most = by_kind.max(axis=0)
+    parts = np.exp(by_kind - most)
+    whole = parts.sum(axis=0)
+    return most + np.log(whole), (parts / whole).T
+
+
 @dataclass(eq=False)
 class Mixture:
     "Kinds of visits."
@@ -59,17 +69,16 @@ class Mixture:
         counted: Counted,  # Visits
     ) -> np.ndarray:  # (visits, kinds) log of kind and visit together, against all visits
         "How likely each visit is of each kind."
-        return (
-            counted.counts @ self.ratio
-            + log_softmax(counted.ways @ self.prior, axis=1)[counted.way]
-        )
+        odds = counted.ways @ self.prior
+        prior = odds - whole_and_shares(odds)[0][:, None]
+        return counted.counts @ self.ratio + prior[counted.way]
 
     def likelihood(
         self,
         counted: Counted,  # Visits
     ) -> np.ndarray:  # (visits,) log, against a log of one kind
         "How likely each visit is."
-        return np.logaddexp.reduce(self.joint(counted), axis=1)
+        return whole_and_shares(self.joint(counted))[0]
 
 # %% ../../nbs/features/09b_mixture.ipynb #e2464987
 SMOOTHING = 10.0  # words of all visits that are mixed into each kind
@@ -104,7 +113,7 @@ def _weights(counted: Counted, belongs: np.ndarray, prior: np.ndarray) -> np.nda
     wanted = np.column_stack([np.bincount(counted.way, b, len(ways)) for b in belongs.T])
     bound = 0.5 * ways.T @ (ways * visits[:, None]) + RIDGE * np.eye(ways.shape[1])
     for _ in range(WEIGHT_STEPS):
-        expected = visits[:, None] * np.exp(log_softmax(ways @ prior, axis=1))
+        expected = visits[:, None] * whole_and_shares(ways @ prior)[1]
         prior = prior + np.linalg.solve(bound, ways.T @ (wanted - expected) - RIDGE * prior)
     return prior
 
@@ -128,12 +137,10 @@ def improve(
     "Expectation maximisation from a start."
     shares, events, trace = shares_of_all(counted), int(counted.events.sum()), []
     for _ in range(steps + 1):
-        joint = mixture.joint(counted)
-        likelihood = np.logaddexp.reduce(joint, axis=1)
+        likelihood, belongs = whole_and_shares(mixture.joint(counted))
         trace.append(_maximised(likelihood, mixture, shares, events))
         if len(trace) > steps or len(trace) > 1 and trace[-1] - trace[-2] < least:
             break
-        belongs = np.exp(joint - likelihood[:, None])
         mixture = Mixture(
             _ratios(counted, belongs, shares), _weights(counted, belongs, mixture.prior)
         )
@@ -173,7 +180,8 @@ def learn_mixture(
         for _ in range(starts)
     ]
     best = max(tried, key=lambda one: one.trace[-1])
-    order = np.argsort(-np.exp(log_softmax(best.joint(some), axis=1)).sum(axis=0), kind="stable")
+    of_each = whole_and_shares(best.joint(some))[1].sum(axis=0)
+    order = np.argsort(-of_each, kind="stable")
     return improve(Mixture(best.ratio[:, order], best.prior[:, order]), counted)
 
 # %% ../../nbs/features/09b_mixture.ipynb #718ebd29

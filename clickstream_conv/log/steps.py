@@ -22,11 +22,16 @@ def sessionise(
         if "_row" in events.columns
         else events.sort("visitor_id", "t")
     )
-    silence = pl.col("t").diff().over("visitor_id")
-    visit = (
-        (silence > gap_minutes * MINUTE).fill_null(True).cast(pl.Int64).cum_sum().over("visitor_id")
-    )
-    return events.with_columns(session_id=pl.format("{}:{}", "visitor_id", visit))
+    another = pl.col("visitor_id").ne_missing(pl.col("visitor_id").shift())
+    another = another | (pl.int_range(pl.len()) == 0)
+    silent = (pl.col("t").diff() > gap_minutes * MINUTE).fill_null(True)
+    begun = events.select("visitor_id", _another=another, _begins=another | silent)
+    number = pl.col("_begins").cum_sum().cast(pl.Int64)
+    before = pl.when("_another").then(number - 1).forward_fill()
+    begun = begun.with_columns(_number=number, _visit=number - before)
+    firsts = begun.filter("_begins")
+    names = firsts.select(session_id=pl.format("{}:{}", "visitor_id", "_visit")).to_series()
+    return events.with_columns(names.gather(begun["_number"] - 1))
 
 # %% ../../nbs/log/39_steps.ipynb #49e07248
 def add_steps(

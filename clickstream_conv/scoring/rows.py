@@ -36,36 +36,17 @@ def _of_one(wanted: pl.DataFrame) -> bool:
 
 
 def _up_to_asked(events: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
-    "Events up to the last one that is asked about."
-    step, landmark = pl.col("step"), pl.col("landmark")
-    if _of_one(wanted):
-        own = pl.col("session_id") == wanted["session_id"][0]
-        return events.filter(own, step <= wanted["landmark"].max())
-    last = wanted.group_by("session_id").agg(_last=landmark.max())
-    cut = events.join(
-        last,
-        on="session_id",
-        how="inner",
-        maintain_order="left",
-    )
-    return cut.filter(step <= pl.col("_last")).drop("_last")
-
-
-def _marked(events: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
-    "Events, with true in ASKED after which something is asked."
-    asked = pl.col("landmark").cast(events.schema["step"])
-    if _of_one(wanted):
-        marks = wanted.select(asked).to_series()
-        return events.with_columns(pl.col("step").is_in(marks.implode()).alias(ASKED))
-    marks = wanted.select("session_id", step=asked).unique()
-    marks = marks.with_columns(pl.lit(True).alias(ASKED))
-    marked = events.join(
-        marks,
-        on=["session_id", "step"],
-        how="left",
-        maintain_order="left",
-    )
-    return marked.with_columns(pl.col(ASKED).fill_null(False))
+    "Events up to the last one of each session that is asked about, with true in ASKED after which it is."
+    marks, own = np.zeros(len(events), bool), np.arange(len(events))
+    if not len(events):
+        return events.with_columns(pl.Series(ASKED, marks))
+    first = np.flatnonzero(events["step"] == 1)
+    sessions = events.select("session_id")[first].with_columns(_first=pl.Series(first))
+    asked = wanted.join(sessions, on="session_id")
+    marks[(asked["_first"] + asked["landmark"] - 1).to_numpy()] = True
+    last = np.maximum.reduceat(np.where(marks, own, -1), first)
+    wanted_yet = own <= np.repeat(last, np.diff(first, append=len(events)))
+    return events.with_columns(pl.Series(ASKED, marks)).filter(pl.Series(wanted_yet))
 
 # %% ../../nbs/scoring/05_rows.ipynb #e9f03db2
 def _in_order(rows: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
@@ -104,8 +85,7 @@ def _in_pieces(
 @patch
 def _rows_at(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
     "Features of wanted sessions and landmarks, each event read once."
-    encoded = self._encoded(_up_to_asked(events, wanted))
-    return self._features(_marked(encoded, wanted))
+    return self._features(self._encoded(_up_to_asked(events, wanted)))
 
 
 @patch
