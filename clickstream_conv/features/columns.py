@@ -117,17 +117,17 @@ def _on_normal(x: np.ndarray, quantiles: np.ndarray, shares: np.ndarray) -> np.n
 MOST_WHOLE = 4_096  # different whole numbers of a column that are worked out once each
 
 
-def _each_once(x: np.ndarray, function: Callable) -> np.ndarray:
+def _each_once(function: Callable, x: np.ndarray, *given) -> np.ndarray:
     "What a function of each number says; of many whole numbers each different one is asked once."
     if len(x) < MOST_WHOLE:
-        return function(x)
+        return function(x, *given)
     least, largest = x.min(), x.max()
     if not 0 <= largest - least < MOST_WHOLE or least != np.rint(least):
-        return function(x)
+        return function(x, *given)
     place = (x - least).astype(np.int64)
     if not np.array_equal(place + least, x):
-        return function(x)
-    return function(np.arange(place.max() + 1) + least)[place]
+        return function(x, *given)
+    return function(np.arange(place.max() + 1) + least, *given)[place]
 
 
 @patch
@@ -136,7 +136,7 @@ def _normal(self: RankNormal, X: np.ndarray) -> np.ndarray:
     X = np.where(np.isnan(X), self.medians_, X)
     found = np.empty_like(X, order="F")
     for j, quantiles in enumerate(self.quantiles_.T):
-        found[:, j] = _each_once(X[:, j], lambda x: _on_normal(x, quantiles, self.shares_))
+        found[:, j] = _each_once(_on_normal, X[:, j], quantiles, self.shares_)
     return found
 
 
