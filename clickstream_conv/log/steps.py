@@ -12,26 +12,35 @@ from .rules import is_numbering
 from .values import MINUTE
 
 # %% ../../nbs/log/39_steps.ipynb #819c2410
+def _begins(column: str) -> pl.Expr:
+    "Whether a row's value is another than that of the row before."
+    value = pl.col(column)
+    first = pl.int_range(pl.len()) == 0
+    return first | value.ne_missing(value.shift())
+
+
 def sessionise(
     events: pl.DataFrame,  # Events with visitor_id and t
     gap_minutes: float = 30,  # Silence that ends a session, in minutes
 ) -> pl.DataFrame:  # The same with session_id, "<visitor>:<n>", n from 1
     "Cut each visitor's events into sessions at long silences."
-    events = (
-        events.sort("visitor_id", "t", "_row")
-        if "_row" in events.columns
-        else events.sort("visitor_id", "t")
+    order = [c for c in ("visitor_id", "t", "_row") if c in events.columns]
+    events = events.sort(order)
+    silence = pl.col("t").diff() > gap_minutes * MINUTE
+    visits = events.select(
+        "visitor_id",
+        _other=_begins("visitor_id"),
+        _silent=silence.fill_null(True),
     )
-    another = pl.col("visitor_id").ne_missing(pl.col("visitor_id").shift())
-    another = another | (pl.int_range(pl.len()) == 0)
-    silent = (pl.col("t").diff() > gap_minutes * MINUTE).fill_null(True)
-    begun = events.select("visitor_id", _another=another, _begins=another | silent)
-    number = pl.col("_begins").cum_sum().cast(pl.Int64)
-    before = pl.when("_another").then(number - 1).forward_fill()
-    begun = begun.with_columns(_number=number, _visit=number - before)
-    firsts = begun.filter("_begins")
-    names = firsts.select(session_id=pl.format("{}:{}", "visitor_id", "_visit")).to_series()
-    return events.with_columns(names.gather(begun["_number"] - 1))
+    begun = pl.col("_other") | pl.col("_silent")
+    visits = visits.with_columns(_number=begun.cum_sum().cast(pl.Int64))
+    earlier = pl.when("_other").then(pl.col("_number") - 1)
+    visit = pl.col("_number") - earlier.forward_fill()
+    named = pl.format("{}:{}", "visitor_id", visit)
+    names = visits.with_columns(session_id=named)
+    names = names.filter(begun)
+    own = visits["_number"] - 1
+    return events.with_columns(names["session_id"].gather(own))
 
 # %% ../../nbs/log/39_steps.ipynb #49e07248
 def add_steps(
@@ -44,5 +53,5 @@ def add_steps(
     order = [name for name in ("t", *numbering, "_file", "_row") if name in events.columns]
     events = events.sort("session_id", *order, nulls_last=True, maintain_order=True)
     place = pl.int_range(pl.len(), dtype=pl.Int64)
-    new = pl.col("session_id").ne_missing(pl.col("session_id").shift()) | (place == 0)
-    return events.with_columns(step=place - pl.when(new).then(place).forward_fill() + 1)
+    first = pl.when(_begins("session_id")).then(place)
+    return events.with_columns(step=place - first.forward_fill() + 1)

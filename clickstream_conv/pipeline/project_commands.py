@@ -182,7 +182,8 @@ _BenchRepeats = Annotated[
     ),
 ]
 _BenchOnly = Annotated[
-    str, Text("--only", "Some of: features, live, service, training. [default: all]", "NAMES")
+    str,
+    Text("--only", "Some of: features, sessions, live, service, training. [default: all]", "NAMES"),
 ]
 
 # %% ../../nbs/pipeline/10_project_commands.ipynb #8dc26d99

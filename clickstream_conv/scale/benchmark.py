@@ -26,9 +26,10 @@ from clickstream_conv.scale.measures import (
     measure_live,
 )
 from .service_load import measure_service
+from .visits_cut import measure_cuts
 
 # %% ../../nbs/scale/04_benchmark.ipynb #526d0f4d
-PARTS = ("features", "live", "service", "training")  # of the benchmark
+PARTS = ("features", "sessions", "live", "service", "training")  # of the benchmark
 CONNECTIONS = (1, 8, 64)  # at a time, of a service under load
 SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)  # events
 
@@ -83,6 +84,11 @@ def _plan(sizes: tuple, repeats: int, only: tuple, compared: int) -> list:  # (k
         for way in WAYS
         if way == OURS or n <= compared
     ]
+    largest = max((n for n in sizes if n <= compared), default=0)
+    plan += [
+        (f"sessions/{largest}/{r}", "sessions", dict(events=largest))
+        for r in range(repeats if largest else 0)
+    ]
     plan += [(f"live/{r}", "live", {}) for r in range(repeats)]
     plan += [
         (f"service/{n}/{r}", "service", dict(connections=n))
@@ -101,12 +107,12 @@ def _measured(
     part: str, arguments: dict, folder: Path, limit: float, pythons: tuple, sessions: int
 ) -> dict:
     "Make what a measurement needs, and take it."
-    if part == "features":
-        return in_a_process(
-            measure_features,
-            folder=str(make_log(folder / f"log-{arguments['events']}", arguments["events"])),
-            **arguments,
-        )
+    if part in ("features", "sessions"):
+        events = arguments["events"]
+        log = str(make_log(folder / f"log-{events}", events))
+        if part == "sessions":
+            return in_a_process(measure_cuts, folder=log)
+        return in_a_process(measure_features, folder=log, **arguments)
     run = str(benchmark_run(folder / "run", sessions).folder)
     if part == "live":
         return in_a_process(measure_live, folder=run)

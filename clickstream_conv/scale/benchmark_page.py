@@ -18,6 +18,7 @@ from ..base.pictures import KINDS, LOOK, Picture
 from ..base.runs import atomic_write, Run
 from .by_hand import OURS, WAYS
 from .service_load import service_sentences
+from .visits_cut import cut_sentences
 
 # %% ../../nbs/scale/03_benchmark_page.ipynb #4eb73ef9
 def feature_figures(
@@ -137,6 +138,7 @@ def benchmark_sentences(
             f" memory, Python {here['python']}."
         ),
         *_said_of_features(feature_figures(kept)),
+        *cut_sentences([v for k, v in results.items() if k.startswith("sessions/")]),
     ]
     live = [
         found for key, found in results.items() if key.startswith("live/") and "after_10" in found
