@@ -102,7 +102,7 @@ def _plan(sizes: tuple, repeats: int, only: tuple, compared: int) -> list:  # (k
     ]
     return [step for step in plan if step[1] in only]
 
-
+# %% ../../nbs/scale/04_benchmark.ipynb #bd5dbeb8
 def _measured(
     part: str, arguments: dict, folder: Path, limit: float, pythons: tuple, sessions: int
 ) -> dict:
