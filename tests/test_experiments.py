@@ -1518,7 +1518,13 @@ def test_nobody_is_treated_where_it_costs_more_than_it_brings(shop):
     assert everyone["gain"] < everyone["gain_high"] < 0
     loss = f"loses {-everyone['gain']:.3f} a session (as a gain: {everyone['gain_low']:.3f} to"
     whole = " ".join(found["headline"])
-    assert loss in whole and "loses" in found["headline"][0] and "gains -" not in whole
+    assert loss in whole and "gains -" not in whole
+    assert "a discount of 0% on a treated one, and 30 for showing it once" in whole
+    best = max(found["policies"], key=lambda row: row["gain"])
+    assert best["gain_low"] < 0 < best["gain_high"]
+    assert found["headline"][0].startswith("treat nobody for now: none of 3 policies is shown")
+    assert f"may gain or lose, {best['gain']:+.3f} a session" in found["headline"][0]
+    assert f"counts all {found['units']:,} that took part" in whole
     told = next(one for one in found["headline"] if one.startswith("by the learned effects"))
     assert "treating everyone loses 2" in told and "the interval of what was earned holds" in told
 

@@ -137,8 +137,10 @@ def gain_in_words(
     gain: float,  # A session
     low: float | None = None,  # Low end of its interval; None: it is none of what was measured
     high: float | None = None,  # High end
-) -> str:  # Such as: loses 1.437 a session (as a gain: -3.500 to 0.626)
-    "What is gained or lost a session, with the interval of the gain."
+) -> str:  # Such as: may gain or lose, -1.437 a session (-3.500 to +0.626)
+    "What is gained or lost a session, with the interval of the gain; no word says more than that does."
+    if low is not None and low < 0 < high:
+        return f"may gain or lose, {gain:+,.3f} a session ({low:+,.3f} to {high:+,.3f})"
     ends = "" if low is None else f"{low:,.3f} to {high:,.3f}"
     if round(gain, 3) < 0:
         return f"loses {-gain:,.3f} a session" + (f" (as a gain: {ends})" if ends else "")
@@ -168,12 +170,14 @@ def recommend(
     worth = every.loc[[*asked]]
     good = _shown(worth, {name: fewest_buyers(treat, rows) for name, treat in asked.items()})
     best = str(worth.loc[good or [*asked], "gain"].idxmax())
-    gain = gain_in_words(*worth.loc[best, ["gain", "gain_low", "gain_high"]])
+    told = worth.loc[best, ["gain", "gain_low", "gain_high"]]
+    gain = gain_in_words(*told)
     if good:
         return Recommendation(best, f"treat {best}: over nobody it {gain}", every)
+    yet = " for now" if told["gain_high"] > 0 else ""
     none = (
         f"none of {len(asked)} policies is shown to earn more; the best of them, treating {best},"
     )
     if len(asked) == 1:
         none = f"treating {best} is not shown to earn more; it"
-    return Recommendation(NOBODY, f"treat nobody: {none} {gain} over nobody", every)
+    return Recommendation(NOBODY, f"treat nobody{yet}: {none} {gain} over nobody", every)

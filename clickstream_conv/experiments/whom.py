@@ -322,6 +322,33 @@ def _not_looked_at(about: dict) -> list:
     return [Sentence("whom.left_out", text, (*counted, place), "caution")]
 
 # %% ../../nbs/experiments/14_whom.ipynb #929c9f6f
+def _at_what_price(price: Price) -> Sentence:
+    "What was assumed of money."
+    share = "share of an order"
+    told = (
+        chosen_value(price.margin, "margin", share),
+        chosen_value(price.discount, "discount", share),
+        chosen_value(price.cost, "cost of showing it once", "amount"),
+    )
+    text = (
+        f"gains are counted at a margin of {price.margin:.0%} of an order, a discount of"
+        f" {price.discount:.0%} on a treated one, and {price.cost:g} for showing it once"
+    )
+    return Sentence("whom.price", text, told)
+
+
+def _beside_the_reading(about: dict) -> Sentence:
+    "Why the reading of the same experiment may head elsewhere."
+    of = "the experiment"
+    units = exact_count(about["units"], "in the experiment", of)
+    rest = exact_count(about["sessions"], "sessions of visitors left out", of)
+    text = (
+        f"`experiment read` counts all {about['units']:,} that took part, the gains here"
+        f" {about['sessions']:,} sessions of visitors left out: by chance the two may head different ways"
+    )
+    return Sentence("whom.reading", text, (units, rest))
+
+
 def _said(judged: Judged, about: dict, advice: Recommendation, sound: Sentence) -> list:
     "All of it in words, the advice first."
     where, worth = f"{len(judged.rows):,} sessions of visitors that were set aside", advice.worth
@@ -330,7 +357,8 @@ def _said(judged: Judged, about: dict, advice: Recommendation, sound: Sentence) 
     count = about["shown_after"]
     said += [_differences(judged, count), _left_out_effect(judged, count)]
     said += [_policy(worth, name, where) for name in worth.index]
-    said += [_as_learned_and_as_earned(judged, worth, where)]
+    said += [_at_what_price(judged.price)]
+    said += [_as_learned_and_as_earned(judged, worth, where), _beside_the_reading(about)]
     return [*said, sound, *_not_looked_at(about)]
 
 # %% ../../nbs/experiments/14_whom.ipynb #8dd2f1d6

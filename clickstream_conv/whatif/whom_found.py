@@ -140,8 +140,9 @@ def moved_in_words(
     top, most = moved.iloc[-1], moved.loc[moved["effect"].idxmax()]
     if moved["effect"].max() - moved["effect"].min() < 1e-9:
         return (
-            f"All are estimated to be moved alike, by {100 * top['effect']:+.1f} percentage points: no"
-            " differences between visitors were borne out"
+            f"All are told to be moved alike, by {100 * top['effect']:+.1f} percentage points, the mean of"
+            " the sessions learned from: visitors left out bore out no differences. What came of these may be"
+            " another mean"
         )
     told = (
         f"The tenth likeliest to buy anyway ({top['probability']:.1%}) is estimated to be moved by"
