@@ -54,7 +54,8 @@ def choose_view(
     )
     when = _when(wanted)
     why = f"segments need {enough} sessions, and there are {sizes.get(wanted, 0):,} {when}"
-    if wanted in alike or alike and not below:
+    told_apart = [k for k, n in sizes.items() if n >= enough]
+    if told_apart and (wanted in alike or alike and not below):
         why = (
             "segments need two measures of behaviour that differ between sessions, and"
             f" {_when(max(alike))} there are fewer: a log with categories, prices or more kinds of"
