@@ -33,7 +33,7 @@ from ..sources.reading import with_names
 from ..sources.source import Source
 
 # %% ../../nbs/scoring/09_sorted_log.ipynb #b1d55218
-MEMORY = 1.0  # gigabytes that checking and scoring a part of a log may take, about
+MEMORY = 0.5  # gigabytes that checking and scoring a part of a log may take, about
 
 
 def _pieces_of(source: Source, log: str, canonical: bool, place: Path) -> tuple:
