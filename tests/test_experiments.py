@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
+from conftest import here
 from scipy import stats
 
 from clickstream_conv.base.runs import Run
@@ -1637,3 +1638,34 @@ def test_what_was_drawn_is_seldom_mistaken():
     mistaken = np.where(np.arange(400) < 8, np.arange(400) % 2, sticky)
     found = drawn_arms(pl.DataFrame(dict(_visitor=who, _arm=mistaken)))
     assert (found.crossed, found.by_visitor, found.by_visit) == (4, True, False)
+
+
+def test_a_written_experiment_is_drawn_by_its_plan(tmp_path):
+    "The demo shop puts everybody in the arm that the plan's hash says, so that its reading says nothing of others."
+    plan = Plan(name="free", by="session", shares={"control": 0.5, "banner": 0.5})
+    save_plan(plan, tmp_path / "plan.json")
+    words = ("fetch", "demo", "--out", "new.parquet", "--sessions", "300", "--treatment", "coupon")
+    assert here(*words, "--plan", "plan.json", cwd=tmp_path).returncode == 0
+    arms = pl.read_csv(tmp_path / "new-arms.csv")
+    expected = [arm_of(one, "free", plan.shares) for one in arms["session_id"]]
+    assert arms["arm"].to_list() == expected and {*expected} == {"control", "banner"}
+    later = pl.read_parquet(tmp_path / "new.parquet").filter(pl.col("step") > 4)
+    assert later.join(arms, on="session_id")["arm"].n_unique() == 2
+
+
+@pytest.mark.parametrize(
+    "shares, ramp, words, said",
+    [
+        ({"control": 0.5, "banner": 0.5}, [1.0], ("--by", "session"), "leave out --by"),
+        ({"control": 0.5, "banner": 0.5}, [1.0], (), "add one, such as --treatment"),
+        ({"control": 0.4, "a": 0.3, "b": 0.3}, [1.0], ("--treatment", "coupon"), "has 3 arms"),
+        ({"control": 0.5, "a": 0.5}, [0.1, 1.0], ("--treatment", "coupon"), "or a ramp"),
+    ],
+)
+def test_a_plan_that_the_demo_shop_cannot_follow_is_refused(shares, ramp, words, said, tmp_path):
+    save_plan(Plan(name="free", shares=shares, ramp=ramp), tmp_path / "plan.json")
+    treatment = ("--treatment", "coupon") if "--by" in words else ()
+    asked = ("fetch", "demo", "--out", "new.parquet", *words, *treatment, "--plan", "plan.json")
+    done = here(*asked, cwd=tmp_path)
+    assert done.returncode == 1 and said in done.stderr
+    assert not (tmp_path / "new.parquet").exists()

@@ -7,6 +7,7 @@ __all__ = ['MARGIN', 'TREATMENTS', 'CONTROL', 'TREATED', 'DRAWN_BY', 'Treatment'
            'draw_arms', 'simulate_experiment', 'best_effect', 'exact_policy']
 
 # %% ../../nbs/demo/10_treatment.ipynb #184d6368
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -168,9 +169,9 @@ def _in_log_order(events: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     return events.join(order, on="session_id").sort("_session", "step").drop("_session")
 
 
-def _exposures(rows: pl.DataFrame, treated: np.ndarray) -> pl.DataFrame:
+def _exposures(rows: pl.DataFrame, treated: np.ndarray, names: tuple) -> pl.DataFrame:
     "Who was drawn into which arm, and when."
-    arms = pl.Series([CONTROL, TREATED]).gather(treated.astype(int))
+    arms = pl.Series(names).gather(treated.astype(int))
     return pl.DataFrame(
         {
             "session_id": rows["session_id"],
@@ -191,6 +192,8 @@ def simulate_experiment(
     start: str = "2026-01-05",  # First day
     days: int = 120,  # Length of the log
     shop: Shop | None = None,  # The demo shop if not given
+    drawn: Callable | None = None,  # From an id to whether it is treated; None: by a coin
+    arms: tuple = (CONTROL, TREATED),  # What they are called
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     # Events as `simulate` gives them; of the sessions at risk at the landmark `session_id`,
     # `visitor_id`, `timestamp` just after the landmark's event (microseconds UTC, as `t`) and `arm`
@@ -203,7 +206,8 @@ def simulate_experiment(
     events = log_of(context["t"], frame, first, later, shop)
     rows, where, event, standing = _at_landmark(events, landmark, shop)
     draws = [np.random.default_rng(one) for one in np.random.SeedSequence(seed).spawn(2)]
-    treated = draw_arms(rows[f"{by}_id"], share, draws[0])
+    who = rows[f"{by}_id"]
+    treated = np.array([*map(drawn, who)]) if drawn else draw_arms(who, share, draws[0])
     chosen = where[treated]
     onward = walk(standing.take(treated), kind[chosen], treated_shop(known, shop), draws[1])
     there = tuple(part[treated] for part in event)
@@ -211,7 +215,7 @@ def simulate_experiment(
     names = frame["session_id"].gather(chosen)
     kept = ~pl.col("session_id").is_in(names.implode()) | (pl.col("step") <= landmark)
     whole = _in_log_order(pl.concat([events.filter(kept), new]), frame)
-    return whole, _exposures(rows, treated)
+    return whole, _exposures(rows, treated, arms)
 
 # %% ../../nbs/demo/10_treatment.ipynb #9f357d56
 def best_effect(

@@ -199,6 +199,17 @@ _FetchBy = Annotated[
 ]
 
 
+_FetchPlan = Annotated[
+    str,
+    Text(
+        "--plan",
+        "With --treatment: what experiment plan has kept; its hash says who is in which arm."
+        " [default: a coin]",
+        "FILE",
+    ),
+]
+
+
 def _refuse_both(drift: str, treatment: str, given: dict) -> None:
     "A log has a change or an experiment; who is drawn is said of an experiment."
     if drift and treatment:
@@ -210,8 +221,32 @@ def _refuse_both(drift: str, treatment: str, given: dict) -> None:
         raise ValueError(
             "--by says who is put in an arm of an experiment; add one, such as --treatment coupon"
         )
+    if "plan" in given and (not treatment or "by" in given):
+        raise ValueError(
+            "--plan says who is put in which arm of an experiment: add one, such as --treatment"
+            " coupon, and leave out --by"
+        )
     if treatment and (misplaced := {"at", "strength", "slow"} & set(given)):
         raise ValueError(f"--{min(misplaced)} is said of a change, and an experiment has none")
+
+
+def _by_plan(file: str) -> dict:
+    "Who is drawn, by what, and what the arms are called, as a plan says it."
+    from clickstream_conv.experiments.arms import arm_of
+    from clickstream_conv.experiments.plan import load_plan
+
+    plan = load_plan(file)
+    others = [arm for arm in plan.shares if arm != plan.control]
+    if len(others) > 1 or plan.ramp != [1.0]:
+        raise ValueError(
+            f"{file} has {len(plan.shares)} arms or a ramp, and the demo shop shows one treatment to"
+            " all from the first day: plan two arms without a ramp"
+        )
+
+    def drawn(unit):
+        return arm_of(unit, plan.name, plan.shares) != plan.control
+
+    return dict(by=plan.by, drawn=drawn, arms=(plan.control, *others))
 
 # %% ../../nbs/pipeline/09_source_commands.ipynb #1fb92f5f
 def _refuse_misplaced(name: str, path: str, drift: str, treatment: str, given: dict) -> None:
@@ -250,6 +285,7 @@ def fetch_source(
     slow: _FetchSlow = False,
     treatment: _FetchTreatment = "",
     by: _FetchBy = None,
+    plan: _FetchPlan = "",
 ) -> None:
     """Download a public log, check it, and say where it is; or write a log of the demo shop.
 
@@ -263,12 +299,13 @@ def fetch_source(
       clickstream-conv fetch uci-eshop --path downloads
       clickstream-conv fetch demo --out shop.parquet --sessions 5000
       clickstream-conv fetch demo --out later.parquet --drift checkout --slow
-      clickstream-conv fetch demo --out new.parquet --treatment coupon
+      clickstream-conv fetch demo --out new.parquet --treatment coupon --plan experiment/plan.json
     """
     log = dict(out=out or None, sessions=sessions, seed=seed, start=start, days=days)
-    log |= dict(at=at, strength=strength, slow=slow or None, by=by)
+    log |= dict(at=at, strength=strength, slow=slow or None, by=by, plan=plan or None)
     given = {option: value for option, value in log.items() if value is not None}
     _refuse_misplaced(name, path, drift, treatment, given)
+    given |= _by_plan(given.pop("plan")) if plan else {}
     if name == "demo":
         from clickstream_conv.sources.demo_log import write_demo_experiment, write_demo_log
 
