@@ -6,7 +6,7 @@
 __all__ = ['KINDS_OF_METRICS', 'SHOWN_ON', 'METRICS', 'FIGURES', 'AT_THRESHOLD', 'BINS', 'Metric', 'register_metrics',
            'metric_of', 'title_of_metric', 'metrics_on', 'checked', 'Ranked', 'rank_rows', 'roc_auc',
            'average_precision', 'RankedWithin', 'rank_within', 'roc_auc_within', 'bin_of', 'expected_calibration_error',
-           'WeightedRows', 'Decided', 'share_of', 'weighted_rows', 'weighted_figures', 'figures', 'cost_by']
+           'WeightedRows', 'Decided', 'share_of', 'weighted_figures', 'figures', 'cost_by']
 
 # %% ../../nbs/judging/00_figures.ipynb #41f83aa0
 from collections.abc import Callable
@@ -447,29 +447,22 @@ register_metrics(
 )
 
 # %% ../../nbs/judging/00_figures.ipynb #3d18550f
-def weighted_rows(
-    ranked: Ranked,  # Rows in order
-    weight: np.ndarray,  # Weight of each row, in the rows' own order
-) -> WeightedRows:  # What a metric of probabilities is worked out from
-    "Sorted rows under one weighting."
-    w = weight[ranked.order]
-    converted = w * ranked.y
-    yes = np.add.reduceat(converted, ranked.first)
-    return WeightedRows(ranked, w, yes, np.add.reduceat(w - converted, ranked.first))
-
-
 def weighted_figures(
     ranked: Ranked,  # Rows in order
     weight: np.ndarray,  # Weight of each row, in the rows' own order
     threshold: float | None = None,  # Flagged from here on; None: no figures that need it
+    only: str = "",  # The one of FIGURES that is asked for; empty: all of them
 ) -> dict:  # The figures of FIGURES, and of AT_THRESHOLD with a threshold
     "The figures of sorted rows under one weighting."
-    rows = weighted_rows(ranked, weight)
-    found = {name: metric.of(rows) for name, metric in FIGURES.items()}
+    w = weight[ranked.order]
+    converted = w * ranked.y
+    yes = np.add.reduceat(converted, ranked.first)
+    no = np.add.reduceat(w - converted, ranked.first)
+    rows, asked = WeightedRows(ranked, w, yes, no), {only: FIGURES[only]} if only else FIGURES
+    found = {name: metric.of(rows) for name, metric in asked.items()}
     if threshold is None:
         return found
-    yes, both = rows.yes, rows.yes + rows.no
-    first = np.searchsorted(ranked.distinct, threshold)
+    first, both = np.searchsorted(ranked.distinct, threshold), yes + no
     done = Decided(yes[first:].sum(), both[first:].sum(), yes.sum(), both.sum())
     return found | {name: one.of(done) for name, one in AT_THRESHOLD.items() if one.of}
 

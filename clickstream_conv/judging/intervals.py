@@ -23,7 +23,6 @@ from clickstream_conv.judging.figures import (
     rank_rows,
     Ranked,
     weighted_figures,
-    weighted_rows,
 )
 
 # %% ../../nbs/judging/01_intervals.ipynb #0f4bc9f9
@@ -201,10 +200,10 @@ def paired_difference(
 ) -> dict:  # difference (first minus second), difference_low, difference_high
     "By how much two models differ, with a 95% interval from draws shared by both."
     first, second, ones = rank_rows(y, p), rank_rows(y, other), np.ones(len(y))
-    worth = FIGURES[figure].of  # the others are not worked out
 
     def apart(w):
-        return worth(weighted_rows(first, w)) - worth(weighted_rows(second, w))
+        one, two = (weighted_figures(rows, w, only=figure) for rows in (first, second))
+        return one[figure] - two[figure]
 
     drawn = np.array([apart(w) for w in draws_of_visitors(visitors, resamples, seed)])
     reach = NormalDist().inv_cdf(1 - 0.025 / comparisons) * (

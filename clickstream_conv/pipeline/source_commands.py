@@ -7,7 +7,6 @@ __all__ = ['sources_table', 'source_in_full', 'mapping_to_copy', 'sources', 'fet
 
 # %% ../../nbs/pipeline/09_source_commands.ipynb #f7edb92d
 import sys
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -209,7 +208,7 @@ _FetchPlan = Annotated[
     ),
 ]
 
-
+# %% ../../nbs/pipeline/09_source_commands.ipynb #569dce7d
 def _refuse_both(drift: str, treatment: str, given: dict) -> None:
     "A log has a change or an experiment; who is drawn is said of an experiment."
     if drift and treatment:
@@ -229,7 +228,7 @@ def _refuse_both(drift: str, treatment: str, given: dict) -> None:
     if treatment and (misplaced := {"at", "strength", "slow"} & set(given)):
         raise ValueError(f"--{min(misplaced)} is said of a change, and an experiment has none")
 
-
+# %% ../../nbs/pipeline/09_source_commands.ipynb #e07f6661
 def _by_plan(file: str) -> dict:
     "Who is drawn, by what, and what the arms are called, as a plan says it."
     from clickstream_conv.experiments.arms import arm_of
@@ -247,6 +246,17 @@ def _by_plan(file: str) -> dict:
         return arm_of(unit, plan.name, plan.shares) != plan.control
 
     return dict(by=plan.by, drawn=drawn, arms=(plan.control, *others))
+
+
+def _demo_written(drift: str, treatment: str, given: dict) -> list:
+    "Write a log of the demo shop, and say where it is."
+    from clickstream_conv.sources.demo_log import write_demo_experiment, write_demo_log
+
+    out, plan = (given.pop(name, "") for name in ("out", "plan"))
+    given |= _by_plan(plan) if plan else {}
+    if treatment:
+        return write_demo_experiment(out, treatment, **given)
+    return write_demo_log(out, drift, **given)
 
 # %% ../../nbs/pipeline/09_source_commands.ipynb #1fb92f5f
 def _refuse_misplaced(name: str, path: str, drift: str, treatment: str, given: dict) -> None:
@@ -305,12 +315,8 @@ def fetch_source(
     log |= dict(at=at, strength=strength, slow=slow or None, by=by, plan=plan or None)
     given = {option: value for option, value in log.items() if value is not None}
     _refuse_misplaced(name, path, drift, treatment, given)
-    given |= _by_plan(given.pop("plan")) if plan else {}
     if name == "demo":
-        from clickstream_conv.sources.demo_log import write_demo_experiment, write_demo_log
-
-        write = partial(write_demo_experiment, treatment=treatment) if treatment else write_demo_log
-        for line in write(given.pop("out", ""), **given, **({"drift": drift} if drift else {})):
+        for line in _demo_written(drift, treatment, given):
             say(line)
     else:
         from clickstream_conv.sources.reading import fetch
