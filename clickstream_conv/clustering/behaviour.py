@@ -54,8 +54,8 @@ def choose_view(
     )
     when = _when(wanted)
     why = f"segments need {enough} sessions, and there are {sizes.get(wanted, 0):,} {when}"
-    told_apart = [k for k, n in sizes.items() if n >= enough]
-    if told_apart and (wanted in alike or alike and not below):
+    some_are_enough = max(sizes.values(), default=0) >= enough
+    if some_are_enough and (wanted in alike or alike and not below):
         why = (
             "segments need two measures of behaviour that differ between sessions, and"
             f" {_when(max(alike))} there are fewer: a log with categories, prices or more kinds of"

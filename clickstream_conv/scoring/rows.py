@@ -41,11 +41,13 @@ def _up_to_asked(events: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
     if not len(events):
         return events.with_columns(pl.Series(ASKED, marks))
     first = np.flatnonzero(events["step"] == 1)
-    sessions = events.select("session_id")[first].with_columns(_first=pl.Series(first))
-    asked = wanted.join(sessions, on="session_id")
+    lengths = np.diff(first, append=len(events))
+    sessions = events.select("session_id")[first]
+    sessions = sessions.with_columns(_first=pl.Series(first), _length=pl.Series(lengths))
+    asked = wanted.join(sessions, on="session_id").filter(pl.col("landmark") <= pl.col("_length"))
     marks[(asked["_first"] + asked["landmark"] - 1).to_numpy()] = True
     last = np.maximum.reduceat(np.where(marks, own, -1), first)
-    wanted_yet = own <= np.repeat(last, np.diff(first, append=len(events)))
+    wanted_yet = own <= np.repeat(last, lengths)
     return events.with_columns(pl.Series(ASKED, marks)).filter(pl.Series(wanted_yet))
 
 # %% ../../nbs/scoring/05_rows.ipynb #e9f03db2

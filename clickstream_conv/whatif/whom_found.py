@@ -161,10 +161,8 @@ def set_aside_in_words(
     found: WhomFound,  # As made by read_whom
 ) -> str:  # Sentences
     "What the figures are about."
-    figures, price = found.figures, found.figures["learned"]["price"]
     return (
         f"Counted are {len(found.table):,} sessions of visitors from whom nothing was learned, as they"
-        f" stood after {figures['shown_after']} events. Profit is at a margin of {price['margin']:.0%},"
-        f" a discount of {price['discount']:.0%} and {price['cost']:g} for showing it once. Effects of"
-        " single sessions are estimates; what the experiment shows is the gain with its interval."
+        f" stood after {found.figures['shown_after']} events. Effects of single sessions are estimates;"
+        " what the experiment shows is the gain with its interval."
     )
