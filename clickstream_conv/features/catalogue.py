@@ -6,7 +6,7 @@
 __all__ = ['TAKEN_ALONG', 'all_parts', 'column_names', 'add_feature', 'features_made', 'periods', 'following_columns']
 
 # %% ../../nbs/features/05_catalogue.ipynb #99d85bec
-from .feature import ALONG, Feature, HOW
+from .feature import ALONG, Feature, HOW, WORKED_OUT
 from .look_back import LOOKED_BACK
 from .registry import FEATURES
 from ..log.mapping import is_reserved
@@ -38,8 +38,11 @@ def _faults(feature: Feature) -> list:
         if column not in FEATURES:
             faults.append(f"{name}: it follows from {column!r}, which is no feature")
     for part in feature.made.parts:
-        if part.made.how not in ALONG:
-            faults.append(f"{name}: {part.name} is {part.made.how}; it must run along the session")
+        if part.made.how not in (*ALONG, WORKED_OUT):
+            faults.append(
+                f"{name}: {part.name} is {part.made.how}; it must run along the session, or be"
+                " worked out"
+            )
         new = part.name.startswith("_") and part.name not in (*known, *TAKEN_ALONG)
         if not new and known.get(part.name) is not part:
             faults.append(f"{name}: {part.name} is taken; begin the name with _, and change it")

@@ -42,10 +42,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Running:
-    "What runs along a session so that features can be worked out of it, and stands in no table."
+    "What features are worked out of, and stands in no table: it runs along a session, or is worked out itself."
 
     name: str  # Of the column, unlike that of any feature
-    made: Made  # How is one of ALONG
+    made: Made  # How is one of ALONG, or WORKED_OUT
 
 # %% ../../nbs/features/02_feature.ipynb #e39688a7
 @dataclass(frozen=True)

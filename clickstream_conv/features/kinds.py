@@ -277,7 +277,7 @@ class VisitorKinds(EventTransformer):
         "Events as the steps take them."
         return with_texts(events)
 
-    def steps(self) -> list:  # To two columns a kind; none where all visits are of one kind
+    def steps(self) -> list:  # To seven columns a kind; none where all visits are of one kind
         "What it puts beside events."
         return [*word_steps(self.words_), self._columns()] if self.kinds_ > 1 else []
 
@@ -355,23 +355,40 @@ def _keep(self: VisitorKinds, told: pl.DataFrame, visits: Counted, mixture: Mixt
 
 # %% ../../nbs/features/09c_kinds.ipynb #0683d714
 @patch
-def _added_by(self: VisitorKinds, kind: int) -> nw.Expr:
-    "What an event adds to the log of how likely the visit is for a kind."
-    first = nw.lit(self.first_[kind])
+def _arrival(self: VisitorKinds, kind: int) -> nw.Expr:
+    "The log of how likely a kind is by a session's own words."
+    found = nw.lit(self.first_[kind])
     for column, tables in self.prior_.items():
-        first = first + look_up(nw.col(column), tables[kind], 0.0)
-    added = nw.when(nw.col("step") == 1).then(first).otherwise(0.0)
-    for word in WORDS:
-        added = added + look_up(nw.col(word), self.ratios_[word][kind], 0.0)
-    return added
+        found = found + look_up(nw.col(column), tables[kind], 0.0)
+    return found
+
+
+@patch
+def _said(self: VisitorKinds, word: str, kind: int) -> nw.Expr:
+    "What a word of an event adds to the log of how likely the visit is for a kind."
+    return look_up(nw.col(word), self.ratios_[word][kind], 0.0)
+
+
+@patch
+def _of_kind(self: VisitorKinds, kind: int) -> dict:
+    "The columns of a kind."
+    move, what, dear, pause = (self._said(word, kind) for word in WORDS)
+    return dict(
+        _moves=move,
+        _goods=what + dear,
+        _pauses=pause,
+        _arrival=self._arrival(kind),
+        _base=nw.lit(float(np.log(self.shares_[kind]))),
+        _future=look_up(nw.col("_place"), self.futures_[kind], self.future_[kind]),
+        _usual=nw.lit(self.future_[kind]),
+    )
 
 
 @patch
 def _columns(self: VisitorKinds) -> dict:
-    "Two columns a kind."
-    found = {}
-    for kind in range(self.kinds_):
-        future = look_up(nw.col("_place"), self.futures_[kind], self.future_[kind])
-        found[f"_kind_{kind + 1}"] = self._added_by(kind)
-        found[f"_future_{kind + 1}"] = future
-    return found
+    "The columns of all kinds."
+    return {
+        f"{name}_{kind + 1}": value
+        for kind in range(self.kinds_)
+        for name, value in self._of_kind(kind).items()
+    }

@@ -40,7 +40,8 @@ def along_of(
         if one.made.how in ALONG:
             values[one.made.how][one.name] = one.made.value
         for part in one.made.parts:
-            values[part.made.how][part.name] = part.made.value
+            if part.made.how in ALONG:
+                values[part.made.how][part.name] = part.made.value
     return Along(sums=values[ADDED], lows=values[LOWEST], highs=values[HIGHEST])
 
 # %% ../../nbs/features/06_running.ipynb #49be561e

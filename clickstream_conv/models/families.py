@@ -31,7 +31,7 @@ from xgboost import XGBClassifier
 
 from ..base.entries import refuse_taken
 from ..features.columns import preprocess
-from ..features.of_kinds import KIND_COLUMNS
+from ..features.of_kinds import KIND_PARTS
 from .network import Network
 from clickstream_conv.models.one_row import (
     of_binned,
@@ -168,17 +168,17 @@ register_families(
 )
 
 # %% ../../nbs/models/01_families.ipynb #a5b4719e
-KINDS_ALONE = "kinds of visitors"  # the family that sees nothing else
+KINDS_ALONE = "mixture of kinds"  # the family that sees no more than what follows from them
 
 
 register_families(
     Family(
         KINDS_ALONE,
-        "the odds that follow from the kinds of visitors, put right by a line",
+        "the odds that follow from the kinds of visitors, each of their parts with a weight",
         logistic_regression,
         dict(C=1.0),
         complexity=2,
-        only=KIND_COLUMNS[:1],  # the odds
+        only=KIND_PARTS,
         explained={LogisticRegression: LINEAR},
         one_row={LogisticRegression: of_logistic},
         color="#44AA99",
