@@ -11,7 +11,7 @@ from clickstream_conv.base.models_kept import is_trusted
 from clickstream_conv.base.runs import Run
 from clickstream_conv.classification.comparing import fold_tables
 from clickstream_conv.demo.simulate import simulate
-from clickstream_conv.explain.contributions import Explainer
+from clickstream_conv.explain.contributions import check_adds_up, Explainer
 from clickstream_conv.explain.encoding import BASE, made_up
 from clickstream_conv.features.columns import feature_columns
 from clickstream_conv.features.encoder import AUTO, EventEncoder, visitor_folds
@@ -26,7 +26,13 @@ from clickstream_conv.features.mixture import (
     number_of_kinds,
     random_mixture,
 )
-from clickstream_conv.features.of_kinds import KIND_COLUMNS, kinds_in, MOST_KINDS
+from clickstream_conv.features.of_kinds import (
+    KIND_COLUMNS,
+    KIND_PARTS,
+    KIND_SHARES,
+    kinds_in,
+    MOST_KINDS,
+)
 from clickstream_conv.features.sessions import (
     build_sessions,
     judged_kinds,
@@ -43,6 +49,8 @@ from clickstream_conv.sources.prepare import prepare
 
 STATE, CONTEXT = ("event", "page"), ("channel", "device", "returning")
 LANDMARKS = (1, 2, 3, 5)
+LEARNED = ("_moves", "_goods", "_pauses", "_arrival", "_base", "_future", "_usual")
+OF_THREE = [c for c in KIND_COLUMNS if c not in KIND_SHARES[3:]]  # columns where kinds are three
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +127,7 @@ def test_engines_agree(events, kinds):
         .otherwise("channel"),
     )
     expected = session_features(kinds.transform(few), LANDMARKS).select(
-        "session_id", "landmark", *KIND_COLUMNS[:4]
+        "session_id", "landmark", *OF_THREE
     )
     assert expected["kinds_log_odds"].is_finite().all()
     pandas = session_features(kinds.transform(few.to_pandas()), LANDMARKS)
@@ -132,7 +140,7 @@ def test_engines_agree(events, kinds):
         assert found.select("session_id", "landmark").equals(
             expected.select("session_id", "landmark")
         )
-        columns = KIND_COLUMNS[:4]
+        columns = OF_THREE
         np.testing.assert_allclose(
             found.select(columns).to_numpy(), expected.select(columns).to_numpy(), atol=1e-9
         )
@@ -149,7 +157,7 @@ def test_shares_add_up_and_do_not_look_ahead(events, kinds):
     np.testing.assert_allclose(shares_of(rows).to_numpy().sum(axis=1), 1.0, atol=1e-12)
     early = session_features(kinds.transform(events.filter(pl.col("step") <= 3)), (1, 2, 3))
     late = rows.filter(pl.col("landmark") <= 3)
-    assert early.select(KIND_COLUMNS[:4]).equals(late.select(KIND_COLUMNS[:4]))
+    assert early.select(OF_THREE).equals(late.select(OF_THREE))
 
 
 def test_every_entry_of_the_catalogue_is_made_where_there_are_as_many_kinds(events):
@@ -190,7 +198,7 @@ def test_no_visitor_helps_to_make_the_columns_of_his_own_rows(events, card):
     assert len(gone) < len(events)
     made = [learn_by_fold(log, card, 2) for log in (events, gone)]
     assert all(others[0].kinds_.kinds_ == 2 for _, others in made)
-    columns = ["_kind_1", "_kind_2", "_future_1", "_future_2"]
+    columns = [f"{name}_{k}" for name in LEARNED for k in (1, 2)]
     first, second = (others[0].transform(events.filter(fold)).select(columns) for _, others in made)
     assert first.equals(second)
     whole = [encoder.transform(events.filter(fold)).select(columns) for encoder, _ in made]
@@ -245,10 +253,10 @@ def test_one_kind_is_found_where_there_is_one():
     assert number_of_kinds(visits, 4)[0] == 1
 
 
-def test_models_see_the_odds_and_not_the_shares(events, kinds):
+def test_models_see_the_odds_and_their_parts_and_not_the_shares(events, kinds):
     rows = session_features(kinds.transform(events), LANDMARKS).to_pandas()
     numbers, _ = feature_columns(rows)
-    assert [c for c in KIND_COLUMNS if c in numbers] == ["kinds_log_odds"]
+    assert [c for c in KIND_COLUMNS if c in numbers] == ["kinds_log_odds", *KIND_PARTS]
 
 
 def test_the_gain_is_paired_by_visitor():
@@ -302,8 +310,55 @@ def test_an_encoder_of_an_earlier_run_still_answers(events):
     assert kinds_in(old.transform(events).columns) == 0
 
 
+def plain_odds(belongs, futures):
+    "The log-odds of futures, weighed by how likely their kinds are."
+    future = (softmax(belongs, axis=1) * futures).sum(axis=1)
+    return np.log(future) - np.log(1 - future)
+
+
+def test_the_parts_are_what_the_odds_gain_when_each_becomes_known(events, kinds):
+    "Worked out once more from the columns of events, session by session, without the catalogue."
+    made = kinds.transform(events).sort("session_id", "step")
+    rows = session_features(made, (5,)).sort("session_id")
+    shown = made.filter(pl.col("session_id").is_in(rows["session_id"].implode()))
+    ended = shown.filter(pl.col("step") == 5).sort("session_id")
+
+    def of(name, frame=ended):
+        return frame.select(f"{name}_{k}" for k in (1, 2, 3)).to_numpy()
+
+    summed = shown.filter(pl.col("step") <= 5).group_by("session_id", maintain_order=True)
+    summed = summed.agg(pl.col("^_(moves|goods|pauses)_.$").sum()).sort("session_id")
+    gains = [
+        of("_arrival") - of("_base"),
+        *(of(n, summed) for n in ("_moves", "_goods", "_pauses")),
+    ]
+    orders, expected = [range(5), range(4, -1, -1)], np.zeros((len(rows), 5))
+    for order in orders:
+        belongs, futures = of("_base"), of("_usual")
+        before = nothing = plain_odds(belongs, futures)
+        for part in order:
+            if part == 4:
+                futures = of("_future")
+            else:
+                belongs = belongs + gains[part]
+            after = plain_odds(belongs, futures)
+            expected[:, part] += (after - before) / 2
+            before = after
+    found = rows.select(KIND_PARTS).to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    whole = rows["kinds_log_odds"].to_numpy()
+    np.testing.assert_allclose(found.sum(axis=1) + nothing, whole, atol=1e-9)
+    assert (np.abs(found).max(axis=0) > 0.05).all()
+
+
+def test_of_one_event_its_pause_says_nothing(events, kinds):
+    rows = session_features(kinds.transform(events), (1,))
+    assert rows["kinds_by_pauses"].abs().max() < 1e-12
+    assert rows["kinds_by_arrival"].abs().max() > 0.01
+
+
 def test_a_model_of_kinds_alone_sees_nothing_else(tmp_path):
-    "It takes the rows as they are, and its one reason is the kinds."
+    "It takes the rows as they are, and its reasons are the parts of the odds."
     run = Run(str(tmp_path / "run"))
     prepare(run, sessions=700)
     build_sessions(run, kinds=2)
@@ -311,14 +366,19 @@ def test_a_model_of_kinds_alone_sees_nothing_else(tmp_path):
     model = fit(make_model(KINDS_ALONE, rows), rows)
     mixed = rows.assign(**{c: rows[c].to_numpy()[::-1] for c in ("n_cart", "channel", "hour")})
     assert (probability(model, rows) == probability(model, mixed)).all()
-    lower = rows.assign(kinds_log_odds=rows["kinds_log_odds"] - 1)
-    assert (probability(model, lower) < probability(model, rows)).all()
+    weights = dict(zip(KIND_PARTS, model.steps[-1][1].coef_[0]))
     explainer = Explainer(model, made_up(rows)).prepare()
-    found = explainer.contributions(rows.head(3)).drop(columns=[BASE, "kinds_log_odds"])
-    assert {"n_cart", "channel"} < {*found} and (found == 0).all(axis=None)
-    assert KINDS_ALONE not in families_for(rows.drop(columns="kinds_log_odds"))
-    with pytest.raises(ValueError, match="sees nothing but kinds_log_odds"):
-        make_model(KINDS_ALONE, rows.drop(columns="kinds_log_odds"))
+    found = explainer.contributions(rows.head(3))
+    others = found.drop(columns=[BASE, *KIND_PARTS])
+    assert {"n_cart", "channel", "kinds_log_odds"} < {*others} and (others == 0).all(axis=None)
+    more = explainer.contributions(rows.head(3).assign(kinds_by_moves=rows["kinds_by_moves"] + 1))
+    gained = (more - found)["kinds_by_moves"].to_numpy()
+    np.testing.assert_allclose(gained, weights["kinds_by_moves"], atol=1e-9)
+    check_adds_up(explainer, rows.head(50))
+    without = rows.drop(columns="kinds_by_moves")
+    assert KINDS_ALONE not in families_for(without)
+    with pytest.raises(ValueError, match="sees nothing but kinds_by_arrival, kinds_by_moves"):
+        make_model(KINDS_ALONE, without)
 
 
 def test_models_are_compared_on_rows_with_the_kinds_of_the_run(tmp_path):

@@ -19,6 +19,7 @@ from clickstream_conv.base.statistics import ties_in_order
 from clickstream_conv.classification.comparing import comparison
 from clickstream_conv.classification.headlines import conversion_headlines
 from clickstream_conv.explain.contributions import check_adds_up, Explainer, way_of
+from clickstream_conv.features.of_kinds import KIND_PARTS
 from clickstream_conv.judging.card_text import figure_lines
 from clickstream_conv.judging.figures import (
     AT_THRESHOLD,
@@ -78,6 +79,7 @@ def rows():
             mean_price=np.where(rng.random(300) < 0.1, np.nan, rng.lognormal(3, 1, 300)),
             device=rng.choice(["mobile", "desktop"], 300),
             kinds_log_odds=0.5 * views - 3 + 0.3 * rng.standard_normal(300),
+            **{part: rng.standard_normal(300) for part in KIND_PARTS},
         )
     )
 

@@ -7,7 +7,7 @@ __all__ = ['MOST_KINDS', 'ADDING', 'SUMS', 'PARTS', 'OF_KINDS', 'KIND_COLUMNS', 
            'share_of_kind', 'odds_by_kinds', 'parts_of_odds']
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #83b5c667
-from functools import partial
+from functools import cache, partial
 
 import narwhals.stable.v2 as nw
 
@@ -98,17 +98,18 @@ def _in_reverse(kinds: int) -> list:
     return [odds_by_kinds(kinds, ("_base",), "_usual"), *odds, odds_by_kinds(kinds)]
 
 
-def _on_the_way(name: str, odds: list, kinds: int) -> tuple:
+def _on_the_way(name: str, odds: list) -> tuple:
     "Odds as columns that stand in no table."
     return tuple(Running(f"_{name}_{place}", made) for place, made in enumerate(odds))
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #ecc4e132
+@cache
 def parts_of_odds(
     kinds: int,  # How many there are
 ) -> dict:  # Part: what it adds to the logarithm of the odds
     "What the odds come from."
-    there = _on_the_way("odds_there", _in_order(kinds), kinds)
-    back = _on_the_way("odds_back", _in_reverse(kinds), kinds)
+    there = _on_the_way("odds_there", _in_order(kinds))
+    back = _on_the_way("odds_back", _in_reverse(kinds))
     on_the_way = (*_along(kinds), *there, *back)
     found, last = {}, len(PARTS)
     for place, part in enumerate(PARTS):
@@ -160,7 +161,7 @@ def _odds_entry(columns: list | None = None) -> Feature:
         fitted=_odds_entry,
     )
 
-
+# %% ../../nbs/features/03a_of_kinds.ipynb #908ebb12
 def _part_entry(part: str, columns: list | None = None) -> Feature:
     "The entry of a part of the odds, for a log with these columns; None: for one with all kinds."
     kinds = _kinds_of(columns)
