@@ -12,9 +12,6 @@ import numpy as np
 import polars as pl
 from fastcore.basics import patch
 from narwhals.typing import IntoFrameT
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import csr_array
-from scipy.special import softmax
 
 from clickstream_conv.features.event_words import (
     EventWords,
@@ -80,6 +77,8 @@ def _long(told: pl.DataFrame) -> pl.DataFrame:
 # %% ../../nbs/features/09d_kinds.ipynb #2cef4523
 def _word_counts(told: pl.DataFrame, visits: int) -> tuple:
     "Counts of words by session, the number of what each is given, and the words."
+    from scipy.sparse import csr_array
+
     rows = _long(told)
     words = rows.select("_of", "_text", "_given").unique().sort("_of", "_text")
     words = words.with_row_index("_word")
@@ -247,6 +246,9 @@ def _from_kept(visits: Counted, ratios: dict, prior: dict, first: list) -> Mixtu
 
 def _numbered_like(found: Mixture, known: Mixture, visits: Counted) -> Mixture:
     "Kinds in the order of those known ones that the same visits belong to."
+    from scipy.optimize import linear_sum_assignment
+    from scipy.special import softmax
+
     belongs, known_to = (softmax(one.joint(visits), axis=1) for one in (found, known))
     _, order = linear_sum_assignment(known_to.T @ belongs, maximize=True)
     return Mixture(found.ratio[:, order], found.prior[:, order], found.trace)
@@ -343,6 +345,8 @@ def _learn(self: VisitorKinds, visits: Counted, like: VisitorKinds | None) -> Mi
 @patch
 def _keep(self: VisitorKinds, told: pl.DataFrame, visits: Counted, mixture: Mixture) -> None:
     "Keep what was learned, as tables."
+    from scipy.special import softmax
+
     kind, column, equals = self.outcome
     outcome = Outcome(kind=kind, column=column, equals=equals)
     belongs = softmax(mixture.joint(visits), axis=1)

@@ -9,16 +9,19 @@ __all__ = ['SMOOTHING', 'RIDGE', 'WEIGHT_STEPS', 'LEAST_GAIN', 'MOST_STEPS', 'ST
 
 # %% ../../nbs/features/09c_mixture.ipynb #40ab4fa9
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 # %% ../../nbs/features/09c_mixture.ipynb #555ca229
 @dataclass(frozen=True, eq=False)
 class Counted:
     "Visits as counts of words."
 
-    counts: csr_array  # (visits, words)
+    counts: "csr_array"  # (visits, words)
     given: np.ndarray  # (words,) number of what each word is given
     texts: list  # Words, each behind what it is given
     ways: np.ndarray  # (ways, columns) of 0 and 1: different sets of a session's own words; first 1
