@@ -5,6 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 import skops.io
+from polars.testing import assert_frame_equal
 from scipy.special import softmax
 
 from clickstream_conv.base.models_kept import is_trusted
@@ -18,6 +19,7 @@ from clickstream_conv.features.encoder import AUTO, EventEncoder, visitor_folds
 from clickstream_conv.features.event_words import EventWords
 from clickstream_conv.features.kinds import counted_visits, told_events, VisitorKinds
 from clickstream_conv.features.kinds_worth import Gain, gain_of_kinds, kinds_sentence, paired_gain
+from clickstream_conv.features.learned import EventTransformer
 from clickstream_conv.features.mixture import (
     Counted,
     gain_of,
@@ -114,6 +116,57 @@ def test_shares_are_those_of_the_mixture(events, kinds, visits):
     no_end = np.array(["(end)" not in text for _, text in ended.texts])
     joint = mixture.joint(ended) - (ended.counts[:, ~no_end] @ mixture.ratio[~no_end])
     np.testing.assert_allclose(shares_of(whole).to_numpy(), softmax(joint, axis=1), atol=1e-9)
+
+
+ODD = dict(
+    as_it_is={},
+    with_gaps=dict(
+        price=pl.when(pl.col("step") % 3 > 0).then("price"),
+        category=pl.when(pl.col("step") % 4 > 0).then("category"),
+        item_id=pl.when(pl.col("step") % 5 > 0).then("item_id"),
+        channel=pl.when(pl.col("step") > 1).then("channel"),
+        page=pl.when(pl.col("step") % 7 > 0).then("page"),
+    ),
+    of_another_shop=dict(
+        page=pl.col("page") + "/new", channel=pl.lit("new"), category=pl.lit("new")
+    ),
+    in_parts_of_pieces=dict(quantity=pl.col("quantity") * 0.3),
+    without_numbers=dict(
+        price=pl.when(pl.col("step") % 2 > 0).then("price").otherwise(float("nan")),
+        quantity=pl.lit(None, pl.Int64),
+        t=pl.lit(None, pl.Int64),
+    ),
+    of_words_by_number=dict(
+        category=pl.col("category").cast(pl.Categorical),
+        device=pl.col("device").cast(pl.Categorical),
+    ),
+)
+
+
+@pytest.mark.parametrize("change", ODD)
+@pytest.mark.parametrize("shuffled", (False, True))
+def test_words_by_number_are_those_of_texts(events, kinds, change, shuffled):
+    changed = events.with_columns(**ODD[change])
+    if shuffled:
+        changed = changed.sample(fraction=0.5, shuffle=True, seed=1)
+    by_number, by_text = kinds.transform(changed), EventTransformer.transform(kinds, changed)
+    assert by_number.schema == by_text.schema
+    assert_frame_equal(by_number, by_text, check_exact=True)
+    told = by_number.select("^_(arrival|moves|goods|pauses)_1$")
+    assert told.sum_horizontal().n_unique() > 4
+
+
+@pytest.mark.parametrize("timed", (False, True))
+@pytest.mark.parametrize("priced", (False, True))
+@pytest.mark.parametrize("context", ((), CONTEXT))
+def test_words_by_number_of_a_log_that_says_less(events, timed, priced, context):
+    some = events if priced else events.with_columns(price=pl.lit(None, pl.Float64))
+    few = VisitorKinds(("event",), context, timed=timed, number=2).fit(some)
+    assert_frame_equal(few.transform(some), EventTransformer.transform(few, some), check_exact=True)
+    assert few.transform(some.clear()).schema == few.transform(some).schema
+    lazy = few.transform(some.lazy())
+    assert isinstance(lazy, pl.LazyFrame)
+    assert_frame_equal(lazy.collect(), few.transform(some))
 
 
 def test_engines_agree(events, kinds):

@@ -16,6 +16,7 @@ from datetime import datetime, UTC
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .learner import Learner
 from clickstream_conv.base.runs import (
     AGAIN,
     atomic_write,
@@ -36,8 +37,6 @@ def is_trusted(
     name: str,  # Full name of a type found in a model file
 ) -> bool:  # Whether it may be built
     "Whether a type is one of the known ones, or an estimator of this package."
-    from sklearn.base import BaseEstimator
-
     if name in TRUSTED:
         return True
     module, _, kind = name.rpartition(".")
@@ -47,7 +46,11 @@ def is_trusted(
         found = getattr(importlib.import_module(module), kind, None)
     except ImportError:
         return False
-    return isinstance(found, type) and issubclass(found, BaseEstimator)
+    if not isinstance(found, type) or issubclass(found, Learner):
+        return isinstance(found, type)
+    from sklearn.base import BaseEstimator
+
+    return issubclass(found, BaseEstimator)
 
 
 OTHER_NAMES = {"xgboost": ("xgboost-cpu",)}  # package: the same code, built without a GPU

@@ -10,8 +10,6 @@ import narwhals.stable.v2 as nw
 import polars as pl
 from fastcore.basics import patch
 from narwhals.typing import IntoFrameT
-from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 
 from .kinds import VisitorKinds
 from .learned import EventTransformer, PageRates, PriceLevels
@@ -49,7 +47,9 @@ def _by_fold(encoder, events: pl.DataFrame) -> list:
     folds = visitor_folds(events[who])
 
     def of_others(fold):
-        others = clone(encoder).fit(events.filter(folds != fold), like=encoder)
+        others = type(encoder)(**encoder.get_params()).fit(
+            events.filter(folds != fold), like=encoder
+        )
         return others.transform(events.filter(folds == fold))
 
     return [of_others(fold) for fold in _folds_with_others(folds)]
@@ -105,7 +105,7 @@ def parts(
     self: EventEncoder,
 ) -> list:  # Each an EventTransformer
     "What it has learned, in the order in which events are given it."
-    check_is_fitted(self)
+    self.refuse_unfitted()
     learned = [self.prices_, self.rates_, self.path_]
     learned += [self.dwell_] if self.timed else []
     return [*learned, *([self.kinds_] if self.kinds_ else [])]

@@ -11,7 +11,6 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import polars as pl
 from narwhals.typing import IntoFrameT
-from sklearn.utils.validation import check_is_fitted
 
 from .expressions import is_known, PIECES
 from .feature import Earlier, LastKnown, LOOK_BACK, Total
@@ -118,7 +117,7 @@ class EventWords(EventTransformer):
         events: IntoFrameT,  # Canonical events in any frame
     ) -> IntoFrameT:
         "The events with their words; sessions that do not lie together are put in order."
-        check_is_fitted(self)
+        self.refuse_unfitted()
         return as_native(worded(nw.from_native(events).lazy(), self), events)  # ty: ignore[no-matching-overload]
 
 # %% ../../nbs/features/09a_event_words.ipynb #e8fe686e

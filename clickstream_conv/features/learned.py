@@ -10,9 +10,8 @@ __all__ = ['ALONG_VISITS', 'SHRINK', 'lookup_table', 'look_up', 'with_earlier', 
 import narwhals.stable.v2 as nw
 import polars as pl
 from narwhals.typing import IntoFrameT
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
+from ..base.learner import Learner
 from .feature import Earlier, LastKnown, LOOK_BACK, Total
 from .look_back import known_price, lie_together, look_back, SAME
 from .outcomes import as_native, in_session, run_in_polars
@@ -109,7 +108,7 @@ def with_steps(
 ALONG_VISITS = (Earlier, Total, LastKnown)  # what is no expression of one event
 
 # %% ../../nbs/features/08_learned.ipynb #01d5c770
-class EventTransformer(TransformerMixin, BaseEstimator):
+class EventTransformer(Learner):
     "Something that learns from training events and puts columns beside events of any engine."
 
     aside = ()  # columns of its steps that are of no use later
@@ -130,7 +129,7 @@ class EventTransformer(TransformerMixin, BaseEstimator):
         events: IntoFrameT,  # Canonical events in any frame
     ) -> IntoFrameT:
         "The events with the learned columns beside them."
-        check_is_fitted(self)
+        self.refuse_unfitted()
         frame = self.given(nw.from_native(events).lazy())  # ty: ignore[no-matching-overload]
         made = with_steps(frame, self.steps())
         return as_native(made.drop(*self.aside, strict=False), events)

@@ -25,7 +25,7 @@ def kinds_in(
     return sum(f"{prefix}{k}" in columns for k in range(1, MOST_KINDS + 1))
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #fe121e27
-ADDING = ("_moves", "_goods", "_pauses")  # what events add to how likely a kind is
+ADDING = ("_arrival", "_moves", "_goods", "_pauses")  # what events add to how likely a kind is
 SUMS = {
     f"{of}_{k}": Running(f"{of}_{k}", added(nw.col(f"{of}_{k}")))
     for of in ADDING
@@ -56,13 +56,13 @@ def share_of_kind(
     kinds: int,  # How many there are
 ) -> Made:  # From 0 to 1; all kinds together 1
     "How likely it is that the visitor is of a kind, by all that was seen of the visit."
-    weights = _weights(("_arrival", *ADDING), kinds)
+    weights = _weights(ADDING, kinds)
     return worked_out(weights[number - 1] / nw.sum_horizontal(*weights), _along(kinds))
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #e0c4d64f
 def odds_by_kinds(
     kinds: int,  # How many there are
-    known: tuple = ("_arrival", *ADDING),  # What is known of the visit
+    known: tuple = ADDING,  # What is known of the visit
     future: str = "_future",  # Where it stands; _usual: nothing is known of that
 ) -> Made:  # Logarithm of the odds
     "The odds of the outcome, each kind's future weighed by how likely the kind is."
@@ -75,25 +75,24 @@ def odds_by_kinds(
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #59b66bd1
 PARTS = {
-    "arrival": ("an arrival that multiplies", "how the visit came"),
-    "moves": ("moves that multiply", "moves from page to page"),
-    "goods": ("products and prices that multiply", "products and prices"),
-    "pauses": ("pauses that multiply", "pauses between events"),
-    "place": ("a place that multiplies", "place in the shop, with the cart"),
-}  # Part of the odds: how its value is said, and its title
+    "arrival": ("how the visit came", "an arrival of visitors with {} times the odds"),
+    "moves": ("moves from page to page", "moves of visitors with {} times the odds"),
+    "goods": ("products and prices", "products and prices of visitors with {} times the odds"),
+    "pauses": ("pauses between events", "pauses of visitors with {} times the odds"),
+    "place": ("place in the shop, with the cart", "a place with {} times the usual odds"),
+}  # Part of the odds: its title, and how its value is said
 
 
 def _in_order(kinds: int) -> list:
     "On the way: the odds with more and more known, from the arrival to the place."
-    found, known = [("_base",)], ["_arrival", *ADDING]
-    found += [tuple(known[:number]) for number in range(1, len(known) + 1)]
+    found = [("_base",), *(ADDING[:number] for number in range(1, len(ADDING) + 1))]
     odds = [odds_by_kinds(kinds, one, "_usual") for one in found]
     return [*odds, odds_by_kinds(kinds)]
 
 
 def _in_reverse(kinds: int) -> list:
     "On the way: the same from the place to the arrival."
-    found = [("_base", *ADDING[len(ADDING) - number :]) for number in range(len(ADDING) + 1)]
+    found = [("_base", *ADDING[number:]) for number in range(len(ADDING), 0, -1)]
     odds = [odds_by_kinds(kinds, one) for one in found]
     return [odds_by_kinds(kinds, ("_base",), "_usual"), *odds, odds_by_kinds(kinds)]
 
@@ -121,8 +120,7 @@ def parts_of_odds(
 # %% ../../nbs/features/03a_of_kinds.ipynb #e3ae16c3
 def _names(kinds: int, more: tuple = ()) -> tuple:
     "Columns of events that all kinds need."
-    names = ("_arrival", *ADDING, *more)
-    return tuple(one for name in names for one in _numbered(name, kinds))
+    return tuple(one for name in (*ADDING, *more) for one in _numbered(name, kinds))
 
 
 def _kinds_of(columns: list | None, least: int = 1) -> int:
@@ -165,10 +163,10 @@ def _odds_entry(columns: list | None = None) -> Feature:
 def _part_entry(part: str, columns: list | None = None) -> Feature:
     "The entry of a part of the odds, for a log with these columns; None: for one with all kinds."
     kinds = _kinds_of(columns)
-    says, title = PARTS[part]
+    title, says = PARTS[part]
     return Feature(
         f"kinds_by_{part}",
-        Words(f"{title} (log-odds)", f"{says} the odds by {{}}", "exp"),
+        Words(f"{title} (log-odds)", says, "exp"),
         parts_of_odds(kinds)[part],
         needs=_names(kinds, ("_base", "_future", "_usual")),
         fitted=partial(_part_entry, part),
