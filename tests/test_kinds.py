@@ -380,11 +380,9 @@ def test_the_parts_are_what_the_odds_gain_when_each_becomes_known(events, kinds)
         return frame.select(f"{name}_{k}" for k in (1, 2, 3)).to_numpy()
 
     summed = shown.filter(pl.col("step") <= 5).group_by("session_id", maintain_order=True)
-    summed = summed.agg(pl.col("^_(moves|goods|pauses)_.$").sum()).sort("session_id")
-    gains = [
-        of("_arrival") - of("_base"),
-        *(of(n, summed) for n in ("_moves", "_goods", "_pauses")),
-    ]
+    summed = summed.agg(pl.col("^_(arrival|moves|goods|pauses)_.$").sum()).sort("session_id")
+    gains = [of(name, summed) for name in ("_arrival", "_moves", "_goods", "_pauses")]
+    gains[0] = gains[0] - of("_base")
     orders, expected = [range(5), range(4, -1, -1)], np.zeros((len(rows), 5))
     for order in orders:
         belongs, futures = of("_base"), of("_usual")
