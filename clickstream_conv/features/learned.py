@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .feature import Earlier, LastKnown, LOOK_BACK, Total
-from .look_back import known_price, lie_together, look_back, SAME
+from .look_back import known_price, look_back
+from .order import lie_together, SAME
 from .outcomes import as_native, in_session, run_in_polars
 from ..sources.source import state_of
 
