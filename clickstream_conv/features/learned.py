@@ -13,7 +13,8 @@ from narwhals.typing import IntoFrameT
 
 from ..base.learner import Learner
 from .feature import Earlier, LastKnown, LOOK_BACK, Total
-from .look_back import known_price, lie_together, look_back, SAME
+from .look_back import known_price, look_back
+from .order import lie_together, SAME
 from .outcomes import as_native, in_session, run_in_polars
 from ..sources.source import state_of
 
