@@ -237,13 +237,15 @@ def marked(
     "The columns of words, without any check."
     found = np.zeros((len(X), sum(self.widths()) + 1), order="F")  # the last: without a column
     rows = np.arange(len(X))
-    for words, places, other in zip(X.T, self.places_, self._others()):
+    for words, places, other in zip(X.T, self.places_, self.others()):
         found[rows, _looked_up(words, places, other)] = 1.0
     return found[:, :-1]
 
 
 @patch
-def _others(self: WordColumns) -> list:
+def others(
+    self: WordColumns,
+) -> list:  # One a column of words; -1 where there is none
     "For each column of words the place of those without a column of their own."
     widths = self.widths()
     ends = np.cumsum(widths, dtype=int).tolist()
@@ -256,7 +258,7 @@ def marked_one(
     self: WordColumns,
 ) -> Callable:  # From a word for each column of words to a list of 0 and 1, one a column
     "The same for one row at a time."
-    width, looked_up = sum(self.widths()), list(zip(self.places_, self._others()))
+    width, looked_up = sum(self.widths()), list(zip(self.places_, self.others()))
 
     def marked(words: list) -> list:
         found = [0.0] * (width + 1)
