@@ -42,7 +42,7 @@ from .predictions import own_events, own_scores
 from .upload_form import events_table, shown_table
 from ..base.runs import read_run_table, Run
 from ..base.texts import count_in_words
-from ..regression.intervals import CONFIDENCE
+from ..regression.row_worth import CONFIDENCE
 from ..scoring.scorer import Scorer
 
 # %% ../../nbs/app/08_session_page.ipynb #3392fc57

@@ -8,6 +8,7 @@ __all__ = ['KINDS', 'MARKS', 'as_json', 'from_json']
 # %% ../../nbs/base/03b_as_json.ipynb #5f2f82cc
 import base64
 import math
+from dataclasses import is_dataclass
 
 import numpy as np
 
@@ -15,15 +16,15 @@ from .learner import Learner
 
 # %% ../../nbs/base/03b_as_json.ipynb #6d2a2a1e
 KINDS = ("|b1", "<i4", "<i8", "<f4", "<f8")  # of arrays
-MARKS = ("array", "tuple", "dict", "float", "learner")  # what an object with one name is
+MARKS = ("array", "tuple", "dict", "float", "object")  # what an object with one name is
 
 
 def as_json(
-    value,  # Numbers, text, arrays, lists, tuples and dicts of them, and learners
+    value,  # Numbers, text, arrays, lists, tuples and dicts of them, learners and dataclasses
 ):  # Of what JSON knows
     "A fitted value as JSON."
-    if isinstance(value, Learner):
-        return {"learner": [type(value).__name__, as_json(vars(value))]}
+    if isinstance(value, Learner) or is_dataclass(value):
+        return {"object": [type(value).__name__, as_json(vars(value))]}
     if isinstance(value, np.ndarray):
         return {"array": _array_as_json(value)}
     if isinstance(value, np.generic):
@@ -52,9 +53,9 @@ def _array_as_json(value: np.ndarray) -> list:
 # %% ../../nbs/base/03b_as_json.ipynb #72d280ef
 def from_json(
     value,  # As made by as_json
-    known: dict | None = None,  # Name: type of each learner that may be built
+    known: dict | None = None,  # Name: type of each object that may be built
 ):  # The value
-    "The same value again; nothing but data is built, and learners that are known."
+    "The same value again; nothing but data is built, and objects of types that are known."
     if isinstance(value, list):
         return [from_json(one, known) for one in value]
     if not isinstance(value, dict):
@@ -73,8 +74,8 @@ def _array_of(inner: list, known: dict) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text, validate=True), kind).reshape(shape)
 
 
-def _learner_of(inner: list, known: dict) -> Learner:
-    "A learner as it was, if it may be built."
+def _object_of(inner: list, known: dict) -> object:
+    "A learner or a dataclass as it was, if it may be built."
     name, values = inner
     if name not in known:
         raise ValueError(f"a {name!r}")
@@ -98,4 +99,4 @@ def _float_of(inner: str, known: dict) -> float:
     return float(inner)
 
 
-_OF_MARK = dict(zip(MARKS, (_array_of, _tuple_of, _dict_of, _float_of, _learner_of)))
+_OF_MARK = dict(zip(MARKS, (_array_of, _tuple_of, _dict_of, _float_of, _object_of)))

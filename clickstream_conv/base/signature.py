@@ -14,7 +14,7 @@ import os
 import stat
 from pathlib import Path
 
-from .models_kept import ROLES
+from .models_kept import NUMBERS, ROLES
 from .runs import read_json, Run, write_json
 from .trust import fingerprint
 
@@ -30,6 +30,7 @@ SCORING_READS = (
     "metrics/source.json",
     "sessions.parquet",
     "models/manifest.json",
+    NUMBERS,
     *(f"models/{name}.skops" for name in ROLES),
 )  # what an answer depends on
 

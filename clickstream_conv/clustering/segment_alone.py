@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .segmenter import assign, Segmenter
+from .row_segments import assign
+from .segmenter import Segmenter
 
 # %% ../../nbs/clustering/03a_segment_alone.ipynb #cfdc15e1
 def segment_alone(

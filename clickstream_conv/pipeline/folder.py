@@ -25,6 +25,7 @@ RUN_FILES = (
     "models/*.skops",
     "models/manifest.json",
     "models/manifest.lock",
+    "models/numbers.json",
     "signature.json",
     "model_card.json",
     "model_card.md",

@@ -30,15 +30,13 @@ from clickstream_conv.regression.figures import (
     revenue_figures,
 )
 from clickstream_conv.regression.intervals import (
-    CONFIDENCE,
     conform,
     fit_quantiles,
-    LEVELS,
     log_quantiles,
     mixture_level,
-    mixture_upper,
 )
 from .models import fit_revenue, HURDLE, make_regressor
+from .row_worth import CONFIDENCE, LEVELS, mixture_upper
 from .targets import Target
 from ..sources.log_card import LogCard
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ..models.alone import alone
-from .intervals import ConstantQuantiles, mixture_upper
+from .intervals import ConstantQuantiles
+from .row_worth import mixture_upper
 from .worth import Worth
 
 # %% ../../nbs/regression/06a_worth_alone.ipynb #656c0a88

@@ -78,10 +78,13 @@ def chance(
     table: "pd.DataFrame",  # Session rows, as made by rows
 ) -> np.ndarray:  # Probability of the outcome, one a row
     "What the conversion model says of session rows: the same as the model itself, sooner."
-    from clickstream_conv.models.fitting import probability
-
     if not len(table):
         return np.zeros(0)
+    if self.in_numbers:
+        rows = table if isinstance(table, pl.DataFrame) else pl.from_pandas(table)
+        return self.conversion.says(rows)
+    from clickstream_conv.models.fitting import probability
+
     with self._threads.limit(limits=1):
         return probability(self.conversion, table)
 
@@ -110,17 +113,30 @@ def _answers(self: Scorer, table: "pd.DataFrame") -> pl.DataFrame:
     return pl.DataFrame(dict(said))
 
 # %% ../../nbs/scoring/06_answers.ipynb #0d28e1d0
+def _codes_of(column: "pl.Series | pd.Series") -> tuple:
+    "A number for each word of a column, -1 where there is none; and the words."
+    if not isinstance(column, pl.Series):
+        import pandas as pd
+
+        codes, different = pd.factorize(column)
+        return codes, different.tolist()
+    different = column.drop_nulls().unique()
+    numbers = pl.int_range(len(different), dtype=pl.Int64, eager=True)
+    found = pl.DataFrame([different.alias("_word"), numbers.alias("_code")])
+    rows = column.alias("_word").to_frame()
+    codes = rows.join(found, on="_word", how="left", maintain_order="left")["_code"]
+    return codes.fill_null(-1).to_numpy(), different.to_list()
+
+
 @patch
 def _new_words(self: Scorer, table: "pd.DataFrame") -> pl.Series:
     "For each row the words that the training part never showed, as text; empty where all are known."
-    import pandas as pd
-
     notes = [""] * len(table)
     for name, known in self.words.items():
         if name not in table:
             continue
-        codes, different = pd.factorize(table[name])
-        new = {code: word for code, word in enumerate(different.tolist()) if str(word) not in known}
+        codes, different = _codes_of(table[name])
+        new = {code: word for code, word in enumerate(different) if str(word) not in known}
         for place in np.flatnonzero(np.isin(codes, list(new))) if new else ():
             said = f"{name} {new[codes[place]]!r}{NEW}"
             notes[place] += f"; {said}" if notes[place] else said
@@ -155,12 +171,11 @@ def _with_view(self: Scorer, wanted: pl.DataFrame) -> pl.DataFrame:
 def _with_segments(self: Scorer, found: pl.DataFrame, table: "pd.DataFrame") -> pl.DataFrame:
     "Answers with the name of each session's segment, from its landmark on."
     view = getattr(self.segments, "view", 0)
-    given = table[table["landmark"] == view]
+    there = table["landmark"] == view
+    given = table.filter(there) if isinstance(table, pl.DataFrame) else table[there]
     if not view or not len(given):
         return found
-    named = pl.DataFrame(
-        {"session_id": given["session_id"].tolist(), "_segment": self._segments(given)}
-    )
+    named = pl.DataFrame({"session_id": [*given["session_id"]], "_segment": self._segments(given)})
     return (
         found.join(named, on="session_id", how="left", maintain_order="left")
         .with_columns(segment=pl.when(pl.col("landmark") >= view).then("_segment"))
@@ -225,7 +240,7 @@ def _decided(
     found = self._asked(wanted, table)
     chances = [known, found.select(NOTHING_DECIDED.columns)]
     if len(open_yet):
-        own = table.iloc[len(wanted) : len(wanted) + len(open_yet)]
+        own = table[len(wanted) : len(wanted) + len(open_yet)]
         chances.append(open_yet.with_columns(probability=pl.Series(self.chance(own))))
     decided = pl.concat(chances).unique(KEYS, keep="first").join(deciding, on=KEYS, how="semi")
     scores = (

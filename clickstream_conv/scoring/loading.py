@@ -60,6 +60,8 @@ class Scorer:
         folder: Path | None = None,  # The run's folder
         # How the run's log is read; None: as its source is, and kinds as given
         contract: (Contract | None) = None,
+        words: dict
+        | None = None,  # Column of session rows: words that the model has seen; None: it says
     ):
         self.card = card
         self.encoder = encoder
@@ -76,7 +78,10 @@ class Scorer:
         self.contract, self.rules = contract, contract.rules if contract else None
         kinds = contract.context_kinds if contract else kinds or {}
         self.kinds = {name: kinds.get(name, pl.String) for name in self.context}
-        self.words = known_words(conversion)
+        self.words = known_words(conversion) if words is None else words
+        self.in_numbers = hasattr(
+            conversion, "says"
+        )  # whether models are arrays, for Polars frames
         self._set_up()
 
 # %% ../../nbs/scoring/04_loading.ipynb #ea74ab38

@@ -91,13 +91,21 @@ def _rows_at(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> pl.Dat
 
 
 @patch
-def _table(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> "pd.DataFrame":
+def _for_models(self: Scorer, rows: pl.DataFrame) -> "pl.DataFrame | pd.DataFrame":
+    "Session rows in the kind of frame that the models take."
+    return rows if self.in_numbers else rows.to_pandas()
+
+
+@patch
+def _table(
+    self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame
+) -> "pl.DataFrame | pd.DataFrame":
     "Features of each wanted session and landmark, in the order of wanted."
     if wanted.is_empty():
-        return self._rows_at(events.clear(), wanted).to_pandas()
+        return self._for_models(self._rows_at(events.clear(), wanted))
     pieces = [self._rows_at(events, piece) for piece in _in_pieces(wanted)]
     rows = pl.concat(pieces)
-    return _in_order(rows, wanted).to_pandas()
+    return self._for_models(_in_order(rows, wanted))
 
 # %% ../../nbs/scoring/05_rows.ipynb #ff2e22bd
 @patch
@@ -127,7 +135,8 @@ def rows(
 ) -> "pd.DataFrame":
     "Session rows as the models see them."
     sound, (_, plan) = self._asked_about(events, landmarks)
-    return self._table(sound.events, plan.filter(pl.col("status").is_in(SCORED)))
+    table = self._table(sound.events, plan.filter(pl.col("status").is_in(SCORED)))
+    return table.to_pandas() if isinstance(table, pl.DataFrame) else table
 
 # %% ../../nbs/scoring/05_rows.ipynb #23aa8555
 FOREIGN = 20  # events from which on a log without one known state is taken to be another shop's

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from fastcore.basics import patch
 
+import clickstream_conv.scoring.kept_numbers  # noqa: F401  (methods of Scorer)
 import clickstream_conv.scoring.live  # noqa: F401  (methods of Scorer)
 import clickstream_conv.scoring.raw  # noqa: F401  (methods of Scorer)
 from ..base.runs import atomic_write, brief_folder, naming_damage, Run
@@ -178,7 +179,7 @@ def score_file(
     """Score a file of any size, session by session in no order of the log; an earlier result stays
     until the new one is whole.
     """
-    scorer = run if isinstance(run, Scorer) else Scorer.load(run, key)
+    scorer = run if isinstance(run, Scorer) else Scorer.for_batches(run, key)
     path, out = score_targets(events_path, out_path)
     source, quiet = scorer.source(), None if progress else True
     log = str(events_path if is_address(path) else path)
@@ -306,11 +307,10 @@ def _finished_answers(self: Scorer, sessions: pl.DataFrame) -> pl.DataFrame:
     rows = complete_ready_made(sessions).with_columns(landmark=pl.lit(0, pl.Int64))
     scores = rows.select(
         "session_id", "landmark", events=pl.lit(None, pl.Int64), status=pl.lit("scored")
-    ).hstack(self._answers(rows.to_pandas()))
-    scores = self._with_flags(scores)
-    return (
-        scores if self.segments is None else scores.with_columns(self._segments(rows.to_pandas()))
     )
+    table = self._for_models(rows)
+    scores = self._with_flags(scores.hstack(self._answers(table)))
+    return scores if self.segments is None else scores.with_columns(self._segments(table))
 
 # %% ../../nbs/scoring/11_scorer.ipynb #8c729b42
 @patch

@@ -18,7 +18,7 @@ import polars as pl
 from ..base.narrow import spread_out
 from ..base.pictures import COLOURS, KINDS, LOOK, Picture
 from ..base.texts import count_in_words, percent
-from ..regression.intervals import CONFIDENCE
+from ..regression.row_worth import CONFIDENCE
 from ..scoring.landmarks import SCORED
 from ..scoring.scorer import Scorer
 from .scenario import refuse_other, Scenario, STEP
