@@ -36,7 +36,7 @@ def steps_of(
     "From the base to the score, step by step."
     names = strongest(found, top)
     rest = found.drop([BASE, *names])
-    steps = [(f"{len(rest)} other columns together", rest.sum())] if len(rest) else []
+    steps = [(f"{len(rest)} other columns together", rest.sum())] if rest.any() else []
     steps += [(feature_in_words(c, row[c]), found[c]) for c in names[::-1]]
     ends = found[BASE] + np.cumsum([step for _, step in steps])
     return pd.DataFrame(

@@ -75,11 +75,11 @@ def odds_by_kinds(
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #59b66bd1
 PARTS = {
-    "arrival": ("how the visit came", "an arrival of visitors with {} times the odds"),
-    "moves": ("moves from page to page", "moves of visitors with {} times the odds"),
-    "goods": ("products and prices", "products and prices of visitors with {} times the odds"),
-    "pauses": ("pauses between events", "pauses of visitors with {} times the odds"),
-    "place": ("place in the shop, with the cart", "a place with {} times the usual odds"),
+    "arrival": ("how the visit came", "an arrival with {} times the odds"),
+    "moves": ("moves from page to page", "moves with {} times the odds"),
+    "goods": ("products and prices", "products and prices with {} times the odds"),
+    "pauses": ("pauses between events", "pauses with {} times the odds"),
+    "place": ("place in the shop, with the cart", "a place with {} times the odds"),
 }  # Part of the odds: its title, and how its value is said
 
 

@@ -232,10 +232,9 @@ def answer_explain(
     rows = "training part, a sample of rows, a row a session and landmark"
     bars, shares, together, longest = _leans_on(of, rows)
     title = contributing_units(of)[0]["title"]
-    says = (
-        f"is what the model leans on most, with {in_percent(shares[0])} of all contributions; the"
-        f" first {len(bars)} have {in_percent(together)}."
-    )
+    others = len(contributing_units(of)) - len(bars)
+    then = f"the first {len(bars)} have {in_percent(together)}" if others else "these are all"
+    says = f"is what the model leans on most, with {in_percent(shares[0])} of all contributions; {then}."
     sure = "Contributions describe the model, not causes."
     counts = [exact_count(len(bars), "columns or groups of columns", rows)]
     if isinstance(of.get("rows"), int):
