@@ -34,7 +34,7 @@ def lie_together(
     )
 
 # %% ../../nbs/features/00a_order.ipynb #480dc6c2
-ROUNDS = 8  # of looking up; a round leaves about one session in eight
+ROUNDS = 8  # of looking up; a round leaves about one session in sixteen
 SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: no two hashes become one
 
 
@@ -42,14 +42,14 @@ def _numbers(hashes: np.ndarray, of_ids: np.ndarray, rounds: int = ROUNDS) -> np
     "For each hash the number of an id that has it; None if one is not found."
     if not (rounds and len(of_ids)):
         return None
-    bits = len(of_ids).bit_length() + 2
+    bits = len(of_ids).bit_length() + 3
     shift, known = np.uint64(64 - bits), np.arange(len(of_ids), dtype=np.int32)
     table = np.zeros(1 << bits, np.int32)
     table[of_ids >> shift] = known
-    numbers = table.take(hashes >> shift)
-    missed = np.flatnonzero(of_ids.take(numbers) != hashes)
+    numbers = table[hashes >> shift].astype(np.int64)
+    missed = np.flatnonzero(of_ids[numbers] != hashes)
     if len(missed):
-        left = np.flatnonzero(table.take(of_ids >> shift) != known)
+        left = np.flatnonzero(table[of_ids >> shift] != known)
         found = _numbers(hashes[missed] * SPREAD, of_ids[left] * SPREAD, rounds - 1)
         if found is None:
             return None
@@ -99,7 +99,15 @@ def _can_be_placed(events: pl.DataFrame) -> bool:
     "Whether steps are whole numbers and ids are such that equal ones have equal hashes, none of them unknown."
     ids, steps = events["session_id"], events["step"]
     kinds = (ids.dtype == pl.String or ids.dtype.is_integer()) and steps.dtype.is_integer()
-    return kinds and not (ids.null_count() or steps.null_count()) and len(ids) <= MOST_ROWS_ORDERED
+    return (
+        kinds and not (ids.null_count() or steps.null_count()) and 0 < len(ids) <= MOST_ROWS_ORDERED
+    )
+
+
+def _sorted_ids(ids: pl.Series) -> pl.Series:
+    "Ids in order; texts are written one after the other first, as those of a log may lie far apart in memory."
+    side_by_side = ids + "" if ids.dtype == pl.String else ids
+    return side_by_side.sort(multithreaded=False)
 
 
 def session_order(
@@ -111,13 +119,13 @@ def session_order(
         return None
     ids, steps = events["session_id"], events["step"]
     rows = (steps <= (steps.max() if furthest is None else furthest)).arg_true().to_numpy()
-    firsts = ids.filter(steps == 1).sort()
+    firsts = _sorted_ids(ids.filter(steps == 1))
     numbers = _numbers(ids.hash().to_numpy()[rows], firsts.hash().to_numpy())
     if numbers is None:
         return None
     lengths = np.bincount(numbers, minlength=len(firsts))
     starts = np.cumsum(lengths) - lengths
-    places = starts.take(numbers) + (steps.cast(pl.Int64).to_numpy()[rows] - 1)
+    places = starts[numbers] + (steps.cast(pl.Int64).to_numpy()[rows] - 1)
     ordered = _rows_at_places(places, rows, starts, ids) if len(rows) else None
     return None if ordered is None else SessionOrder(firsts, starts, ordered)
 
