@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.features import order as ordering
 from clickstream_conv.features import table
-from clickstream_conv.features.order import in_order, lie_together, session_order
+from clickstream_conv.features.order import lie_together, session_order, sorted_events
 from clickstream_conv.features.table import session_features
 
 CONTEXT = dict(session_context=("device", "channel"), event_context=("page",))
@@ -50,7 +50,7 @@ def test_places_are_those_of_a_sort(lengths, furthest, seed):
     numbers, steps = order.numbers(0, len(wanted))
     assert order.ids.gather(numbers).equals(wanted["session_id"])
     assert steps.tolist() == wanted["step"].to_list()
-    assert in_order(events).equals(events.sort("session_id", "step"))
+    assert sorted_events(events).equals(events.sort("session_id", "step"))
 
 
 @settings(max_examples=200, deadline=None)
@@ -75,7 +75,7 @@ def test_there_is_an_order_where_steps_count_the_events_alone(rows, furthest):
     assert (order is not None) == bool(kept and counted and known)
     if order is not None:
         assert events[order.rows].rows() == sorted(kept)
-    assert in_order(events).equals(events.sort("session_id", "step"))
+    assert sorted_events(events).equals(events.sort("session_id", "step"))
 
 
 @pytest.mark.parametrize("kind", (pl.Int64, pl.UInt8, pl.Int16), ids=str)
@@ -90,7 +90,7 @@ def test_ids_of_other_kinds_are_sorted(kind):
     ids = pl.Series(["2", "1", "2"]).cast(kind)
     events = pl.DataFrame(dict(session_id=ids, step=[2, 1, 1]))
     assert session_order(events) is None
-    assert in_order(events)["step"].to_list() == [1, 1, 2]
+    assert sorted_events(events)["step"].to_list() == [1, 1, 2]
 
 
 @pytest.mark.parametrize("bits", (0, 1, 3, 64))
@@ -110,7 +110,7 @@ def test_ids_of_equal_hashes_are_told_apart(bits, monkeypatch):
         ):
             for seed in range(5):
                 mixed = shuffled(events, seed)
-                assert in_order(mixed).equals(mixed.sort("session_id", "step"))
+                assert sorted_events(mixed).equals(mixed.sort("session_id", "step"))
 
 
 @pytest.mark.parametrize("marks", MARKS)
@@ -163,6 +163,14 @@ def test_a_column_that_is_missing_is_named_however_rows_lie(log, small_pieces):
     for column in ("session_id", "step", "price", "page"):
         with pytest.raises(ValueError, match=f"no column '{column}'"):
             session_features(shuffled(log).drop(column), **CONTEXT)
+
+
+@pytest.mark.parametrize("step", (2**63, 2**64 - 1))
+def test_steps_beyond_counting(step):
+    steps = pl.Series([step, 1, 1], dtype=pl.UInt64)
+    events = pl.DataFrame(dict(session_id=[*"aab"], step=steps))
+    assert session_order(events) is None
+    assert session_order(events, 5).rows.tolist() == [1, 2]
 
 
 def test_steps_that_are_no_whole_numbers_are_sorted(log):

@@ -249,7 +249,7 @@ def session_features(
     features = features_made(checked(events).collect_schema().names(), clock_of(resolution))
     columns = [*_needed_columns(features, *context), *marks]
     named = "session_id" in context[1]
-    return _of_large_frame(  # ty: ignore[invalid-return-type]
+    return _of_large_frame(  # ty: ignore[invalid-explicit-return]
         events, lambda lazy: plan(lazy).to_native(), columns, _furthest(landmarks), named
     )
 

@@ -25,12 +25,12 @@ def measure_orders(
     log = pl.read_parquet(sorted(Path(folder).glob("*.parquet")), glob=False)
     shuffled = log.sample(fraction=1.0, shuffle=True, seed=seed)
     ours = with_session_features(log)
-    found = dict(events=len(log))
+    found: dict = dict(events=len(log))
     for name, frame in zip(ORDERS, (log, shuffled)):
-        rows, *took = timed(with_session_features, frame)
+        rows, seconds, processor = timed(with_session_features, frame)
         if not rows.equals(ours):
             raise ValueError(f"the features of {folder} depend on the order of its rows ({name})")
-        found[name] = dict(zip(("seconds", "processor"), took))
+        found[name] = dict(seconds=seconds, processor=processor)
     return found
 
 
@@ -41,13 +41,13 @@ def order_sentences(
     kept = [one for one in found if "failed" not in one]
     if not kept:
         return []
-    first, other = ORDERS
-    processor = {name: pl.Series([one[name]["processor"] for one in kept]) for name in ORDERS}
-    waits = pl.Series([one[other]["seconds"] / one[first]["seconds"] for one in kept])
-    ratios = processor[other] / processor[first]
+    ordered, shuffled = (pl.DataFrame([one[name] for one in kept], orient="row") for name in ORDERS)
+    used, ordered_used = shuffled["processor"], ordered["processor"]
+    ratios = used / ordered_used
+    waits = shuffled["seconds"] / ordered["seconds"]
     return [
         f"With its rows shuffled, a log of {kept[0]['events']:,} events takes {ratios.median():.2f}"
         f" times the processor time of the same log in order ({ratios.min():.2f} to"
-        f" {ratios.max():.2f} in {len(kept)} repetitions; {processor[other].median():.3g} s and"
-        f" {processor[first].median():.3g} s) and {waits.median():.2f} times its time."
+        f" {ratios.max():.2f} in {len(kept)} repetitions; {used.median():.3g} s and"
+        f" {ordered_used.median():.3g} s) and {waits.median():.2f} times its time."
     ]
