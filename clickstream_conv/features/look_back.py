@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import polars as pl
 
-from .order import in_order, lie_together, SAME
+from .order import lie_together, SAME, sorted_events
 from .outcomes import in_session, run_in_polars
 
 # %% ../../nbs/features/01_look_back.ipynb #a8e93a62
@@ -48,7 +48,7 @@ def looked_back_with_windows(
 def _together(events: pl.DataFrame) -> pl.DataFrame:
     "Sessions one after the other, each row with the number of the row on which its session begins."
     if not lie_together(events):
-        events = in_order(events)
+        events = sorted_events(events)
     events = events.with_columns(
         _row=pl.int_range(pl.len(), dtype=pl.Int64), _same=SAME.fill_null(False)
     )

@@ -182,9 +182,9 @@ ROWS_AT_ONCE = 2**16  # session rows that are given to a model
 WORKERS = min(4, os.cpu_count() or 1)  # pieces at the same time
 
 
-def _in_pieces(starts: np.ndarray, events: int, piece, plan) -> pl.DataFrame:
+def _in_pieces(starts: np.ndarray, events: int, size: int, piece, plan) -> pl.DataFrame:
     "A plan run on some whole sessions at a time; the rows do not depend on how many."
-    cuts = [int(cut) for cut in whole_session_starts(starts, events, EVENTS_AT_ONCE)]
+    cuts = [int(cut) for cut in whole_session_starts(starts, events, size)]
     plans = [Planned(plan) for _ in range(WORKERS)]
 
     def rows(number):
@@ -197,7 +197,7 @@ def _in_pieces(starts: np.ndarray, events: int, piece, plan) -> pl.DataFrame:
 def _pieces_of_sorted(events: pl.DataFrame, plan) -> pl.DataFrame:
     "A plan run on the pieces of a log whose sessions lie together."
     starts = events.select((~SAME).fill_null(True).arg_true()).to_series().to_numpy()
-    rows = _in_pieces(starts, len(events), lambda a, b: events[a:b], plan)
+    rows = _in_pieces(starts, len(events), EVENTS_AT_ONCE, lambda a, b: events[a:b], plan)
     return rows if rows["session_id"].is_sorted() else rows.sort("session_id", maintain_order=True)
 
 
@@ -211,7 +211,10 @@ def _pieces_in_order(events: pl.DataFrame, order: SessionOrder, plan) -> pl.Data
             session_id=pl.Series(numbers), step=pl.Series(steps, dtype=events.schema["step"])
         )
 
-    rows = _in_pieces(order.starts, len(order.rows), piece, plan)
+    size = max(
+        1, EVENTS_AT_ONCE * len(order.rows) // len(events)
+    )  # of a piece, late events left out
+    rows = _in_pieces(order.starts, len(order.rows), size, piece, plan)
     return rows.with_columns(session_id=order.ids.gather(rows["session_id"]))
 
 # %% ../../nbs/features/07_table.ipynb #3be7271c
@@ -255,7 +258,7 @@ def session_features(
     features = features_made(checked(events).collect_schema().names(), clock_of(resolution))
     columns = [*_needed_columns(features, *context), *marks]
     named = "session_id" in context[1]
-    return _of_large_frame(  # ty: ignore[invalid-return-type]
+    return _of_large_frame(  # ty: ignore[invalid-explicit-return]
         events, lambda lazy: plan(lazy).to_native(), columns, _furthest(landmarks), named
     )
 

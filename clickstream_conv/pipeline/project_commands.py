@@ -183,7 +183,11 @@ _BenchRepeats = Annotated[
 ]
 _BenchOnly = Annotated[
     str,
-    Text("--only", "Some of: features, sessions, live, service, training. [default: all]", "NAMES"),
+    Text(
+        "--only",
+        "Some of: features, orders, sessions, live, service, training. [default: all]",
+        "NAMES",
+    ),
 ]
 
 # %% ../../nbs/pipeline/10_project_commands.ipynb #8dc26d99

@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..base.runs import read_json, Run, write_json
+from .any_order import measure_orders
 from .automl import AUTOML, measure_training, our_models
 from .benchmark_page import write_page
 from .by_hand import OURS, WAYS
@@ -29,7 +30,7 @@ from .service_load import measure_service
 from .visits_cut import measure_cuts
 
 # %% ../../nbs/scale/04_benchmark.ipynb #526d0f4d
-PARTS = ("features", "sessions", "live", "service", "training")  # of the benchmark
+PARTS = ("features", "orders", "sessions", "live", "service", "training")  # of the benchmark
 CONNECTIONS = (1, 8, 64)  # at a time, of a service under load
 SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)  # events
 
@@ -75,6 +76,9 @@ def machine() -> dict:  # processor, cores, memory in GB, system, versions
     )
 
 # %% ../../nbs/scale/04_benchmark.ipynb #e013b733
+_OF_LARGEST = dict(orders=measure_orders, sessions=measure_cuts)  # measured on one size alone
+
+
 def _plan(sizes: tuple, repeats: int, only: tuple, compared: int) -> list:  # (key, part, arguments)
     "What is to be measured, in order."
     plan = [
@@ -86,8 +90,9 @@ def _plan(sizes: tuple, repeats: int, only: tuple, compared: int) -> list:  # (k
     ]
     largest = max((n for n in sizes if n <= compared), default=0)
     plan += [
-        (f"sessions/{largest}/{r}", "sessions", dict(events=largest))
+        (f"{part}/{largest}/{r}", part, dict(events=largest))
         for r in range(repeats if largest else 0)
+        for part in _OF_LARGEST
     ]
     plan += [(f"live/{r}", "live", {}) for r in range(repeats)]
     plan += [
@@ -107,11 +112,11 @@ def _measured(
     part: str, arguments: dict, folder: Path, limit: float, pythons: tuple, sessions: int
 ) -> dict:
     "Make what a measurement needs, and take it."
-    if part in ("features", "sessions"):
+    if part == "features" or part in _OF_LARGEST:
         events = arguments["events"]
         log = str(make_log(folder / f"log-{events}", events))
-        if part == "sessions":
-            return in_a_process(measure_cuts, folder=log)
+        if part in _OF_LARGEST:
+            return in_a_process(_OF_LARGEST[part], folder=log)
         return in_a_process(measure_features, folder=log, **arguments)
     run = str(benchmark_run(folder / "run", sessions).folder)
     if part == "live":

@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from ..base.pictures import KINDS, LOOK, Picture
 from ..base.runs import atomic_write, Run
+from .any_order import order_sentences
 from .by_hand import OURS, WAYS
 from .service_load import service_sentences
 from .visits_cut import cut_sentences
@@ -138,6 +139,7 @@ def benchmark_sentences(
             f" memory, Python {here['python']}."
         ),
         *_said_of_features(feature_figures(kept)),
+        *order_sentences([v for k, v in results.items() if k.startswith("orders/")]),
         *cut_sentences([v for k, v in results.items() if k.startswith("sessions/")]),
     ]
     live = [
