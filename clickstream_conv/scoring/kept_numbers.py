@@ -182,8 +182,9 @@ def sound_numbers(
     made_of = _made_of(run)
     if kept.get("of") != made_of:
         other = [name for name in made_of if kept["of"].get(name) != made_of[name]]
+        name = other[0] if other else "that was removed"
         raise ValueError(
-            f"{where} is not of the model {(other or ['that was removed'])[0]!r} of this run. It was not used. {WITHOUT}"
+            f"{where} is not of the model {name!r} of this run. It was not used. {WITHOUT}"
         )
     return kept
 
