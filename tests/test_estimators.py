@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
 from test_layers import MODULES, name_of
 
+from clickstream_conv.base.learner import Learner
 from clickstream_conv.features.columns import RankNormal
 from clickstream_conv.models.families import BinnedClassifier, BinnedRegressor, Forest
 from clickstream_conv.models.fitting import Weighted
@@ -64,6 +65,7 @@ OF_EVENTS = {  # these take events
     "PathOdds",
     "PriceLevels",
     "VisitorKinds",
+    "Learner",  # what these derive from
 }
 OF_PROBABILITIES = {"CalibrationMap"}  # takes one column of probabilities
 
@@ -74,7 +76,7 @@ def estimators():
     for path in MODULES:
         module = importlib.import_module(f"clickstream_conv.{name_of(path)}")
         for name, thing in vars(module).items():
-            if inspect.isclass(thing) and issubclass(thing, BaseEstimator):
+            if inspect.isclass(thing) and issubclass(thing, (BaseEstimator, Learner)):
                 if thing.__module__ == module.__name__ and not name.startswith("_"):
                     found[name] = thing
     return found

@@ -18,9 +18,11 @@ NORMAL = ndtri([EDGE - np.spacing(1), 1 - (EDGE - np.spacing(1))])  # the same o
 
 def _ranks(x: np.ndarray, quantiles: np.ndarray, shares: np.ndarray) -> np.ndarray:
     "Between which quantiles numbers lie, in [0, 1]; of many equal ones the middle."
-    up = np.interp(x, quantiles, shares)
-    down = np.interp(-x, -quantiles[::-1], -shares[::-1])
-    return 0.5 * (up - down)
+    found = np.interp(x, quantiles, shares)
+    for tied in np.unique(quantiles[1:][np.diff(quantiles) == 0]):
+        low, high = np.searchsorted(quantiles, tied), np.searchsorted(quantiles, tied, "right")
+        found[x == tied] = 0.5 * (shares[low] + shares[high - 1])
+    return found
 
 
 def _on_normal(x: np.ndarray, quantiles: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -52,12 +54,13 @@ def on_normal_scale(
     medians: np.ndarray,  # (columns,) what gaps take
     quantiles: np.ndarray,  # (shares, columns)
     shares: np.ndarray,  # (shares,) how many numbers lie below each quantile
+    out: np.ndarray | None = None,  # What is filled in; None: an array of its own
 ) -> np.ndarray:  # (rows, columns)
     "Each number by its rank, on the normal scale."
-    X = np.where(np.isnan(X), medians, X)
-    found = np.empty_like(X, order="F")
+    found = np.empty(X.shape, order="F") if out is None else out
     for j, of_column in enumerate(quantiles.T):
-        found[:, j] = _each_once(_on_normal, X[:, j], of_column, shares)
+        x = np.where(np.isnan(X[:, j]), medians[j], X[:, j])
+        found[:, j] = _each_once(_on_normal, x, of_column, shares)
     return found
 
 

@@ -24,26 +24,13 @@ def flags_so_far(
 ):  # asked, in its order, with flagged, flagged_at and highest; null where nothing is decided yet
     "Whether each session is flagged by then, at which landmark it was, and how high it got."
     reached = pl.when(pl.col("probability") >= threshold).then("landmark")
-    once = dict(order_by="landmark")
-    so_far = decided.select(
-        "session_id",
-        "landmark",
-        flagged_at=reached.cum_min().forward_fill().over("session_id", **once),
-        highest=pl.col("probability").cum_max().over("session_id", **once),
-    )
+    before = decided.select("session_id", "probability", _at="landmark", _reached=reached)
     found = asked.with_row_index("_place")
-    there = found.join(so_far, on=["session_id", "landmark"])
-    elsewhere = found.join(there, on="_place", how="anti")
-    if len(elsewhere):
-        before = elsewhere.sort("landmark").join_asof(
-            so_far.sort("landmark"),
-            on="landmark",
-            by="session_id",
-            strategy="backward",
-            check_sortedness=False,
-        )
-        there = pl.concat([there, before])
-    found = there.sort("_place")
+    pairs = found.join(before, on="session_id").filter(pl.col("_at") <= pl.col("landmark"))
+    so_far = pairs.group_by("_place").agg(
+        flagged_at=pl.col("_reached").min(), highest=pl.col("probability").max()
+    )
+    found = found.join(so_far, on="_place", how="left", maintain_order="left")
     flagged = pl.when(pl.col("highest").is_not_null()).then(pl.col("flagged_at").is_not_null())
     return found.select(*asked.columns, "flagged_at", "highest", flagged=flagged)
 

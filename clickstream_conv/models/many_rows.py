@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from fastcore.basics import patch
 from scipy.special import expit
 
 from ..features.plain import NotPlain
@@ -41,12 +42,15 @@ class RowColumns:
         names = [*self.numbers, *self.cycles]
         values = rows.select(pl.col(names).cast(pl.Float64)).to_numpy()
         middle = len(self.numbers)
-        parts = [self._scaled(values[:, :middle])]
+        first = middle + sum(2 * waves for _, waves in self.waves)  # column of words
+        made = np.zeros((len(rows), first + self.width + 1), order="F")
+        self._scale(values[:, :middle], made)
+        at = middle
         for j, (period, waves) in enumerate(self.waves):
-            parts.append(as_waves(values[:, [middle + j]], period, waves))
-        parts.append(self._marked(rows))
-        width = sum(part.shape[1] for part in parts)
-        return np.concatenate(parts, axis=1, out=np.empty((len(rows), width), order="F"))
+            made[:, at : at + 2 * waves] = as_waves(values[:, [middle + j]], period, waves)
+            at += 2 * waves
+        self._mark(rows, made[:, first:])
+        return made[:, :-1]
 
     def _refuse_missing(self, rows: pl.DataFrame) -> None:
         "Refuse rows without a column that the model learned from."
@@ -57,13 +61,16 @@ class RowColumns:
                     f" have: {', '.join(rows.columns)}"
                 )
 
-    def _scaled(self, values: np.ndarray) -> np.ndarray:
-        "Numbers on one scale, where they are."
-        if self.scale is None:
-            return values
+    def _scale(self, values: np.ndarray, made: np.ndarray) -> None:
+        "Fill in numbers, on one scale where they are."
         of = self.scale
-        ranked = on_normal_scale(values, of["medians"], of["quantiles"], of["shares"])
-        return (ranked - of["mean"]) / of["spread"]
+        if of is None:
+            made[:, : values.shape[1]] = values
+            return
+        on_normal_scale(values, of["medians"], of["quantiles"], of["shares"], out=made)
+        for j, (mean, spread) in enumerate(zip(of["mean"], of["spread"])):
+            made[:, j] -= mean
+            made[:, j] /= spread
 
 # %% ../../nbs/models/08_many_rows.ipynb #9b82e2ff
 def word_places(
@@ -86,17 +93,12 @@ def word_places(
     return joined["_place"].to_numpy()
 
 # %% ../../nbs/models/08_many_rows.ipynb #01cb4fbb
-from fastcore.basics import patch
-
-
 @patch
-def _marked(self: RowColumns, rows: pl.DataFrame) -> np.ndarray:
-    "A column of 0 and 1 for each word."
-    found = np.zeros((len(rows), self.width + 1), order="F")  # the last: without a column
+def _mark(self: RowColumns, rows: pl.DataFrame, found: np.ndarray) -> None:
+    "Fill in a column of 0 and 1 for each word; the last one is for words without a column."
     own = np.arange(len(rows))
     for name, places, other in zip(self.words, self.places, self.others):
         found[own, word_places(rows[name], places, other, self.none)] = 1.0
-    return found[:, :-1]
 
 # %% ../../nbs/models/08_many_rows.ipynb #888c3447
 ROWS_OF_TREES = (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .again import files_of, named_files
 from clickstream_conv.pipeline.ending import (
+    keep_for_batches,
     keep_sentences,
     keep_summary,
     located_source,
@@ -104,6 +105,7 @@ def run_pipeline(
     record = run_stages(folder, source.name, stages, parameters, files, fresh, jobs, database=asked)
     if note := database_note(log):
         say(f"clickstream-conv: {note}", err=True)
+    keep_for_batches(folder)
     keep_sentences(folder)
     if report:
         make_report(folder)

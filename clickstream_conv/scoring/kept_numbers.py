@@ -38,10 +38,11 @@ def _types() -> dict:
 
 
 def _made_of(run: Run) -> dict:
-    "The models that scoring reads, each with the sha256 of its file."
+    "The models that scoring reads, each with the sha256 of its file and its type."
     names = ["conversion", *(name for name, file in LOADED.items() if run.has(file))]
     names += ["features"] if run.has("models/features.skops") else []
-    return {name: entry_of(run, name)["sha256"] for name in sorted(names)}
+    entries = {name: entry_of(run, name) for name in sorted(names)}
+    return {name: [entry["sha256"], entry.get("type")] for name, entry in entries.items()}
 
 
 def numbers_of(
@@ -181,9 +182,11 @@ def sound_numbers(
         )
     made_of = _made_of(run)
     if kept.get("of") != made_of:
-        other = [name for name in made_of if kept["of"].get(name) != made_of[name]]
+        said = kept["of"] if isinstance(kept.get("of"), dict) else {}
+        other = [name for name in made_of if said.get(name) != made_of[name]]
+        name = other[0] if other else "that was removed"
         raise ValueError(
-            f"{where} is not of the model {(other or ['that was removed'])[0]!r} of this run. It was not used. {WITHOUT}"
+            f"{where} is not of the model {name!r} of this run. It was not used. {WITHOUT}"
         )
     return kept
 
