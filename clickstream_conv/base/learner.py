@@ -8,6 +8,8 @@ __all__ = ['Learner']
 # %% ../../nbs/base/03a_learner.ipynb #85ac76d5
 import inspect
 
+from fastcore.basics import patch
+
 # %% ../../nbs/base/03a_learner.ipynb #8cdb24ec
 class Learner:
     "Keeps its parameters as given, and what it learned under names that end in _."
@@ -26,7 +28,10 @@ class Learner:
         "The parameters as they were given."
         return {name: getattr(self, name) for name in self._names()}
 
-    def set_params(self, **params):
+    def set_params(
+        self,
+        **params,  # Name: value
+    ):
         "Other parameters."
         for name, value in params.items():
             if name not in self._names():
@@ -43,13 +48,17 @@ class Learner:
         changed = {n: v for n, v in self.get_params().items() if v != usual[n].default}
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in changed.items())})"
 
-    def refuse_unfitted(self) -> None:
-        "Refuse to answer before anything was learned."
-        if any(name.endswith("_") and not name.startswith("__") for name in vars(self)):
-            return
-        from sklearn.exceptions import NotFittedError
+# %% ../../nbs/base/03a_learner.ipynb #87f23cae
+@patch
+def refuse_unfitted(
+    self: Learner,
+) -> None:
+    "Refuse to answer before anything was learned."
+    if any(name.endswith("_") and not name.startswith("__") for name in vars(self)):
+        return
+    from sklearn.exceptions import NotFittedError
 
-        raise NotFittedError(
-            f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate"
-            " arguments before using this estimator."
-        )
+    raise NotFittedError(
+        f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate"
+        " arguments before using this estimator."
+    )

@@ -95,7 +95,7 @@ def refuse_other_versions(
                 f" clickstream-conv run --fresh, or install {package}=={then}"
             )
 
-
+# %% ../../nbs/base/04_models_kept.ipynb #9cb213a9
 def seal_of(
     content: dict,  # What a JSON file or a part of it says
 ) -> str:  # 64 hexadecimal digits

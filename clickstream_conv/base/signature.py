@@ -41,7 +41,7 @@ def files_read(
     "The files that scoring reads."
     return [name for name in sorted(SCORING_READS) if run.has(name)]
 
-
+# %% ../../nbs/base/06_signature.ipynb #e4b6e88d
 def read_key(
     file: str,  # Path of a key
     run: Run,  # The run that it is for

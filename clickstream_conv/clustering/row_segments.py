@@ -80,7 +80,7 @@ class RowSegments:
         ]
         return np.concatenate(pieces) if pieces else np.zeros(0, int)
 
-
+# %% ../../nbs/clustering/00a_row_segments.ipynb #0eda6bb9
 def row_segments_of(
     segments,  # segmenter.Segmenter, fitted
 ) -> RowSegments:

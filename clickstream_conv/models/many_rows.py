@@ -16,7 +16,14 @@ from scipy.special import expit
 
 from ..features.plain import NotPlain
 from ..features.scales import as_waves, on_normal_scale
-from .one_row import Sum, Trees
+from clickstream_conv.models.one_row import (
+    Sum,
+    sum_of_binned,
+    sum_of_exact,
+    sum_of_forest,
+    sum_of_xgboost,
+    Trees,
+)
 
 # %% ../../nbs/models/08_many_rows.ipynb #1a66a938
 @dataclass(frozen=True)
@@ -52,25 +59,29 @@ class RowColumns:
         self._mark(rows, made[:, first:])
         return made[:, :-1]
 
-    def _refuse_missing(self, rows: pl.DataFrame) -> None:
-        "Refuse rows without a column that the model learned from."
-        for name in (*self.numbers, *self.cycles, *self.words):
-            if name not in rows.columns:
-                raise ValueError(
-                    f"the session rows have no column {name!r}, which the model learned from; they"
-                    f" have: {', '.join(rows.columns)}"
-                )
+# %% ../../nbs/models/08_many_rows.ipynb #c97416d6
+@patch
+def _refuse_missing(self: RowColumns, rows: pl.DataFrame) -> None:
+    "Refuse rows without a column that the model learned from."
+    for name in (*self.numbers, *self.cycles, *self.words):
+        if name not in rows.columns:
+            raise ValueError(
+                f"the session rows have no column {name!r}, which the model learned from; they"
+                f" have: {', '.join(rows.columns)}"
+            )
 
-    def _scale(self, values: np.ndarray, made: np.ndarray) -> None:
-        "Fill in numbers, on one scale where they are."
-        of = self.scale
-        if of is None:
-            made[:, : values.shape[1]] = values
-            return
-        on_normal_scale(values, of["medians"], of["quantiles"], of["shares"], out=made)
-        for j, (mean, spread) in enumerate(zip(of["mean"], of["spread"])):
-            made[:, j] -= mean
-            made[:, j] /= spread
+
+@patch
+def _scale(self: RowColumns, values: np.ndarray, made: np.ndarray) -> None:
+    "Fill in numbers, on one scale where they are."
+    of = self.scale
+    if of is None:
+        made[:, : values.shape[1]] = values
+        return
+    on_normal_scale(values, of["medians"], of["quantiles"], of["shares"], out=made)
+    for j, (mean, spread) in enumerate(zip(of["mean"], of["spread"])):
+        made[:, j] -= mean
+        made[:, j] /= spread
 
 # %% ../../nbs/models/08_many_rows.ipynb #9b82e2ff
 def word_places(
@@ -356,8 +367,6 @@ def last_of(
     model,  # The last step of a fitted pipeline
 ) -> tuple:  # A name of LAST, and its arrays
     "What the last step does, by the name of its type: its library is not loaded for that."
-    from clickstream_conv.models import one_row
-
     made = {
         "LogisticRegression": lambda: ("logistic", _line_of(model)),
         "Ridge": lambda: ("line", _line_of(model)),
@@ -365,13 +374,13 @@ def last_of(
         "Network": lambda: _net_of(model.network_),
         "DummyRegressor": lambda: ("constant", dict(values=np.ravel(model.constant_)[:1])),
         "ConstantQuantiles": lambda: ("constant", dict(values=np.asarray(model.quantiles_))),
-        "XGBClassifier": lambda: _sum_of(one_row.sum_of_xgboost(model)),
-        "XGBRegressor": lambda: _sum_of(one_row.sum_of_xgboost(model)),
-        "BinnedClassifier": lambda: _sum_of(one_row.sum_of_binned(model)),
-        "BinnedRegressor": lambda: _sum_of(one_row.sum_of_binned(model)),
-        "GradientBoostingClassifier": lambda: _sum_of(one_row.sum_of_exact(model)),
-        "Forest": lambda: _sum_of(one_row.sum_of_forest(model)),
-        "RandomForestRegressor": lambda: _sum_of(one_row.sum_of_forest(model)),
+        "XGBClassifier": lambda: _sum_of(sum_of_xgboost(model)),
+        "XGBRegressor": lambda: _sum_of(sum_of_xgboost(model)),
+        "BinnedClassifier": lambda: _sum_of(sum_of_binned(model)),
+        "BinnedRegressor": lambda: _sum_of(sum_of_binned(model)),
+        "GradientBoostingClassifier": lambda: _sum_of(sum_of_exact(model)),
+        "Forest": lambda: _sum_of(sum_of_forest(model)),
+        "RandomForestRegressor": lambda: _sum_of(sum_of_forest(model)),
     }.get(type(model).__name__)
     if made is None:
         raise NotPlain(f"{type(model).__name__} has no plain form")
@@ -414,7 +423,7 @@ def _of_pipeline(model) -> RowModel:
         last=last_of(last),
     )
 
-
+# %% ../../nbs/models/08_many_rows.ipynb #d96314a3
 def row_model_of(
     model,  # A fitted model that takes session rows
 ) -> RowModel:

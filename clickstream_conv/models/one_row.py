@@ -267,7 +267,7 @@ def of_exact(
     "Gradient boosting over exact splits."
     return sum_of_exact(model).of_one_row()
 
-
+# %% ../../nbs/models/00a_one_row.ipynb #a2fb15ad
 def sum_of_forest(
     model,  # A random forest of scikit-learn, fitted: two classes, or an amount
 ) -> Sum:

@@ -61,6 +61,7 @@ def _told(folder: Path, record: dict, sign: str, brief: bool) -> list:
 
     lines = summary(folder, record)
     keep_summary(folder, lines)
+    keep_for_batches(folder)
     signed = sign_run(Run(folder), sign) if sign else []
     if not brief:
         return [*lines, *signed]
@@ -105,7 +106,6 @@ def run_pipeline(
     record = run_stages(folder, source.name, stages, parameters, files, fresh, jobs, database=asked)
     if note := database_note(log):
         say(f"clickstream-conv: {note}", err=True)
-    keep_for_batches(folder)
     keep_sentences(folder)
     if report:
         make_report(folder)

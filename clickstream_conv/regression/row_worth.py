@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from fastcore.basics import patch
 from scipy.special import ndtri
 
 from ..models.many_rows import row_model_of, RowModel
@@ -67,32 +68,38 @@ class RowWorth:
         amount = np.maximum(self.mean.says(rows), 0.0) * self.level
         return self._chance(rows, probability) * amount if self.hurdle else amount
 
-    def interval(
-        self,
-        rows: pl.DataFrame,  # Session rows
-        probability: np.ndarray,  # That each converts
-    ) -> np.ndarray:  # (rows, 2)
-        "90% interval of the revenue."
-        if self.proxy:
-            said, (below, above) = self._rising(rows), self.correction
-            ends = np.column_stack([said[:, 0] - below, said[:, -1] + above])
-            return np.exp(np.sort(ends, axis=1))
-        upper = mixture_upper(
-            self._chance(rows, probability),
-            lambda needed: self._rising(rows.filter(needed)),
-            self.mixture,
-        )
-        return np.column_stack([np.zeros(len(rows)), upper])
+# %% ../../nbs/regression/03a_row_worth.ipynb #87d3e2ea
+@patch
+def interval(
+    self: RowWorth,
+    rows: pl.DataFrame,  # Session rows
+    probability: np.ndarray,  # That each converts
+) -> np.ndarray:  # (rows, 2)
+    "90% interval of the revenue."
+    if self.proxy:
+        said, (below, above) = self._rising(rows), self.correction
+        ends = np.column_stack([said[:, 0] - below, said[:, -1] + above])
+        return np.exp(np.sort(ends, axis=1))
+    upper = mixture_upper(
+        self._chance(rows, probability),
+        lambda needed: self._rising(rows.filter(needed)),
+        self.mixture,
+    )
+    return np.column_stack([np.zeros(len(rows)), upper])
 
-    def _rising(self, rows: pl.DataFrame) -> np.ndarray:
-        "Quantiles of the logarithm of the amount, never falling."
-        return np.sort(np.asarray(self.quantiles.says(rows), float), axis=1)
 
-    def _chance(self, rows: pl.DataFrame, probability: np.ndarray) -> np.ndarray:
-        "How likely a session is to take the hurdle."
-        if self.proxy:
-            return np.ones(len(rows))
-        return probability if self.own is None else self.own.says(rows)
+@patch
+def _rising(self: RowWorth, rows: pl.DataFrame) -> np.ndarray:
+    "Quantiles of the logarithm of the amount, never falling."
+    return np.sort(np.asarray(self.quantiles.says(rows), float), axis=1)
+
+
+@patch
+def _chance(self: RowWorth, rows: pl.DataFrame, probability: np.ndarray) -> np.ndarray:
+    "How likely a session is to take the hurdle."
+    if self.proxy:
+        return np.ones(len(rows))
+    return probability if self.own is None else self.own.says(rows)
 
 # %% ../../nbs/regression/03a_row_worth.ipynb #4e2e9f6f
 def row_worth_of(

@@ -122,7 +122,7 @@ def _codes_of(column: "pl.Series | pd.Series") -> tuple:
         return codes, different.tolist()
     different = column.drop_nulls().unique()
     numbers = pl.int_range(len(different), dtype=pl.Int64, eager=True)
-    found = pl.DataFrame([different.alias("_word"), numbers.alias("_code")])
+    found = pl.DataFrame(dict(_word=different, _code=numbers))
     rows = column.alias("_word").to_frame()
     codes = rows.join(found, on="_word", how="left", maintain_order="left")["_code"]
     return codes.fill_null(-1).to_numpy(), different.to_list()

@@ -83,7 +83,9 @@ def scorer_from(
         if type(made[name]).__name__ != kind and (name not in LOADED or made[name] is not None):
             raise ValueError(f"a {type(made[name]).__name__} for {name}")
     words = {name: set(known_ones) for name, known_ones in numbers["words"].items()}
-    return Scorer(encoder=encoder_from_json(numbers["encoder"]), words=words, **made, **like)
+    scorer = Scorer(encoder=encoder_from_json(numbers["encoder"]), **made, **like)
+    scorer.words = words
+    return scorer
 
 # %% ../../nbs/scoring/06c_kept_numbers.ipynb #3777d0ef
 ROWS_COMPARED = 2_000  # rows of the run's own table

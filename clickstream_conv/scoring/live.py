@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from fastcore.basics import patch
 
+import clickstream_conv.scoring.kept_numbers  # noqa: F401  (methods of Scorer)
 from ..base.texts import count_in_words
 from ..features.plain import NotPlain
 from ..features.table import REQUIRED

@@ -60,8 +60,6 @@ class Scorer:
         folder: Path | None = None,  # The run's folder
         # How the run's log is read; None: as its source is, and kinds as given
         contract: (Contract | None) = None,
-        words: dict
-        | None = None,  # Column of session rows: words that the model has seen; None: it says
     ):
         self.card = card
         self.encoder = encoder
@@ -78,10 +76,7 @@ class Scorer:
         self.contract, self.rules = contract, contract.rules if contract else None
         kinds = contract.context_kinds if contract else kinds or {}
         self.kinds = {name: kinds.get(name, pl.String) for name in self.context}
-        self.words = known_words(conversion) if words is None else words
-        self.in_numbers = hasattr(
-            conversion, "says"
-        )  # whether models are arrays, for Polars frames
+        self.words = known_words(conversion)
         self._set_up()
 
 # %% ../../nbs/scoring/04_loading.ipynb #ea74ab38
@@ -104,6 +99,9 @@ def _set_up(self: Scorer) -> None:
     )
     self._encoded = Planned(lambda frame: self.encoder.transform(frame))
     self._features = Planned(lambda frame: session_features(frame, ASKED, *named))
+    self.in_numbers = hasattr(
+        self.conversion, "says"
+    )  # whether models are arrays, for Polars frames
     self._threads = ThreadpoolController()
     self._lock, self._quick, self._of_visits = Lock(), None, None
     self.judged = self.about["conversion"]  # what the run says of the model's figures and fitness

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 from fastcore.basics import patch
 
-import clickstream_conv.scoring.kept_numbers  # noqa: F401  (methods of Scorer)
 import clickstream_conv.scoring.live  # noqa: F401  (methods of Scorer)
 import clickstream_conv.scoring.raw  # noqa: F401  (methods of Scorer)
 from ..base.runs import atomic_write, brief_folder, naming_damage, Run
