@@ -118,7 +118,7 @@ def _wanted_rows(steps: pl.Series, furthest: int | None) -> pl.Series:
         return pl.int_range(len(steps), eager=True)
     return (steps <= furthest).arg_true()
 
-
+# %% ../../nbs/features/00a_order.ipynb #0b55dfbd
 def session_order(
     events: pl.DataFrame,  # Canonical events, with session_id and step
     furthest: int | None = None,  # The last step that is of use; None: all are
