@@ -118,7 +118,7 @@ def _wanted_rows(steps: pl.Series, furthest: int | None) -> pl.Series:
         return pl.int_range(len(steps), eager=True)
     return (steps <= furthest).arg_true()
 
-# %% ../../nbs/features/00a_order.ipynb #a83c9c9a
+# %% ../../nbs/features/00a_order.ipynb #0b55dfbd
 def session_order(
     events: pl.DataFrame,  # Canonical events, with session_id and step
     furthest: int | None = None,  # The last step that is of use; None: all are
@@ -142,7 +142,7 @@ def session_order(
     ordered = _rows_at_places(places, rows.to_numpy(), starts, ids)
     return None if ordered is None else SessionOrder(firsts, starts, ordered)
 
-# %% ../../nbs/features/00a_order.ipynb #3f24b755
+
 def sorted_events(
     events: pl.DataFrame,  # Canonical events, with session_id and step
 ) -> pl.DataFrame:  # By session and step
