@@ -210,13 +210,17 @@ def test_a_run_without_numbers_is_loaded_as_before(demo, events, tmp_path):
     assert keep_numbers(run.folder) == "" and Scorer.for_batches(run).in_numbers
 
 
-def test_another_model_takes_the_numbers_away(demo, tmp_path):
+def test_numbers_of_an_earlier_model_are_refused(demo, tmp_path):
     run = copied(demo, tmp_path)
     about = read_json(run, "models/manifest.json")["segments"]
     about = {n: v for n, v in about.items() if n not in ("sha256", "type", "beside", "versions")}
-    save_model(run, "segments", load_model(run, "segments"), about)
-    assert not run.has(NUMBERS)
-    assert keep_numbers(run.folder) == "" and run.has(NUMBERS)
+    other = load_model(run, "segments")
+    other.names_ = [f"{name}, more" for name in other.names_]
+    save_model(run, "segments", other, about)
+    with pytest.raises(ValueError, match="is not of the model 'segments' of this run"):
+        Scorer.for_batches(run)
+    assert keep_numbers(run.folder) == ""
+    assert Scorer.for_batches(run).segments.names_ == other.names_
 
 
 def sealed(change):

@@ -43,6 +43,17 @@ def sessionise(
     return events.with_columns(names["session_id"].gather(own))
 
 # %% ../../nbs/log/39_steps.ipynb #49e07248
+def _are_sorted(events: pl.DataFrame, order: list) -> bool:
+    "Whether rows lie in order already; those with something unknown are looked at by sorting them."
+    if any(events[name].null_count() for name in order):
+        return False
+    rises = pl.lit(True)
+    for name in reversed(order):
+        value, before = pl.col(name), pl.col(name).shift()
+        rises = (value > before) | ((value == before) & rises)
+    return bool(events.select(rises.slice(1).all()).item())
+
+
 def add_steps(
     events: pl.DataFrame,  # Events with session_id, and what orders them: t, _order, _file, _row, as far as present
 ) -> pl.DataFrame:  # The same, sorted by session and step, with step from 1
@@ -51,7 +62,8 @@ def add_steps(
     """
     numbering = sorted(name for name in events.columns if is_numbering(name))
     order = [name for name in ("t", *numbering, "_file", "_row") if name in events.columns]
-    events = events.sort("session_id", *order, nulls_last=True, maintain_order=True)
+    if not _are_sorted(events, ["session_id", *order]):
+        events = events.sort("session_id", *order, nulls_last=True, maintain_order=True)
     place = pl.int_range(pl.len(), dtype=pl.Int64)
     first = pl.when(_begins("session_id")).then(place)
     return events.with_columns(step=place - first.forward_fill() + 1)

@@ -91,6 +91,10 @@ def word_places(
     none: str,  # The word of what is missing
 ) -> np.ndarray:  # (rows,)
     "The place of each word."
+    if isinstance(words.dtype, pl.Enum):
+        codes = words.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+        known = [*words.dtype.categories, none]  # the last is that of code -1
+        return np.array([places.get(word, other) for word in known])[codes]
     different = words.unique()
     named = [none if word is None or word != word else str(word) for word in different.to_list()]
     found = pl.DataFrame(

@@ -120,6 +120,9 @@ def _codes_of(column: "pl.Series | pd.Series") -> tuple:
 
         codes, different = pd.factorize(column)
         return codes, different.tolist()
+    if isinstance(column.dtype, pl.Enum):
+        codes = column.to_physical().cast(pl.Int64).fill_null(-1)
+        return codes.to_numpy(), column.dtype.categories.to_list()
     different = column.drop_nulls().unique()
     numbers = pl.int_range(len(different), dtype=pl.Int64, eager=True)
     found = pl.DataFrame(dict(_word=different, _code=numbers))

@@ -37,11 +37,12 @@ def _types() -> dict:
     return {one.__name__: one for one in known}
 
 
-def _made_of(run: Run) -> dict:
+def _made_of(run: Run, about: dict | None = None) -> dict:
     "The models that scoring reads, each with the sha256 of its file and its type."
     names = ["conversion", *(name for name, file in LOADED.items() if run.has(file))]
     names += ["features"] if run.has("models/features.skops") else []
-    entries = {name: entry_of(run, name) for name in sorted(names)}
+    known = about or {name: entry_of(run, name) for name in names}
+    entries = {name: known[name] for name in sorted(names)}
     return {name: [entry["sha256"], entry.get("type")] for name, entry in entries.items()}
 
 
@@ -175,6 +176,8 @@ def _kept(run: Run) -> dict:
 # %% ../../nbs/scoring/06c_kept_numbers.ipynb #f1b0b7fa
 def sound_numbers(
     run: Run,  # A run that keeps numbers
+    about: dict
+    | None = None,  # What its manifest says of its models, where that is known to be sound
 ) -> dict:  # As made by numbers_of
     "The numbers of a run's models, once they are known to be what the run wrote of these models."
     kept, where = read_json(run, NUMBERS, WITHOUT), run / NUMBERS
@@ -182,7 +185,7 @@ def sound_numbers(
         raise ValueError(
             f"{where} was changed after the run wrote it: its seal does not fit. It was not used. {WITHOUT}"
         )
-    made_of = _made_of(run)
+    made_of = _made_of(run, about)
     if kept.get("of") != made_of:
         said = kept["of"] if isinstance(kept.get("of"), dict) else {}
         other = [name for name in made_of if said.get(name) != made_of[name]]
@@ -207,7 +210,7 @@ def for_batches(
     for name in ("features", *LOADED, "conversion"):
         if run.has(f"models/{name}.skops") and (name != "features" or card.kind.has_events):
             sound_content(run, name)
-    numbers = sound_numbers(run)
+    numbers = sound_numbers(run, about)
     like = dict(card=card, about=about, folder=run.folder, contract=contract)
     try:
         return scorer_from(numbers, like)

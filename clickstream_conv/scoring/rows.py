@@ -92,8 +92,11 @@ def _rows_at(self: Scorer, events: pl.DataFrame, wanted: pl.DataFrame) -> pl.Dat
 
 @patch
 def _for_models(self: Scorer, rows: pl.DataFrame) -> "pl.DataFrame | pd.DataFrame":
-    "Session rows in the kind of frame that the models take."
-    return rows if self.in_numbers else rows.to_pandas()
+    "Session rows in the kind of frame that the models take; for arrays, different words are found once."
+    if not self.in_numbers:
+        return rows.to_pandas()
+    words = [rows[name] for name in self.words if rows.schema.get(name) == pl.String]
+    return rows.with_columns(one.cast(pl.Enum(one.drop_nulls().unique())) for one in words)
 
 
 @patch
