@@ -11,7 +11,15 @@ from functools import cache, partial
 
 import narwhals.stable.v2 as nw
 
-from .feature import added, Feature, Made, Running, Words, worked_out
+from clickstream_conv.features.feature import (
+    added,
+    Feature,
+    follows,
+    Made,
+    Running,
+    Words,
+    worked_out,
+)
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #db929548
 MOST_KINDS = 8  # of visitors
@@ -38,40 +46,72 @@ def _numbered(name: str, kinds: int) -> list:
     return [f"{name}_{k}" for k in range(1, kinds + 1)]
 
 
-def _weights(known: tuple, kinds: int) -> list:
-    "For each kind how likely the visit is by what is known of it, against the likeliest."
+def _known_as(what: str, known: tuple) -> str:
+    "The name of a column that is worked out of what is known."
+    return f"_{what}{''.join(known)}"
+
+
+@cache
+def _logs(known: tuple, kinds: int) -> tuple:
+    "On the way: the log of how likely the visit is for each kind, by what is known of it."
+    found = []
     by_kind = zip(*(_numbered(name, kinds) for name in known))
-    logs = [sum((nw.col(name) for name in rest), nw.col(first)) for first, *rest in by_kind]
-    top = nw.max_horizontal(*logs)
-    return [(one - top).exp() for one in logs]
+    for k, (first, *rest) in enumerate(by_kind, start=1):
+        log = sum((nw.col(name) for name in rest), nw.col(first))
+        found.append(Running(f"{_known_as('log', known)}_{k}", worked_out(log)))
+    return tuple(found)
+
+
+@cache
+def _weights(known: tuple, kinds: int) -> tuple:
+    "On the way: for each kind how likely the visit is, against the likeliest."
+    logs = _logs(known, kinds)
+    names = [one.name for one in logs]
+    top = _known_as("top", known)
+    highest = Running(top, follows(nw.max_horizontal(*(nw.col(c) for c in names)), tuple(names)))
+    found = [*logs, highest]
+    for k, name in enumerate(names, start=1):
+        weight = (nw.col(name) - nw.col(top)).exp()
+        found.append(Running(f"{_known_as('weight', known)}_{k}", follows(weight, (name, top))))
+    return tuple(found)
 
 
 def _along(kinds: int) -> tuple:
     "What must run along the visit."
     return tuple(SUMS[name] for of in ADDING for name in _numbered(of, kinds))
 
-
+# %% ../../nbs/features/03a_of_kinds.ipynb #e8073f75
 def share_of_kind(
     number: int,  # Of the kind, from 1
     kinds: int,  # How many there are
 ) -> Made:  # From 0 to 1; all kinds together 1
     "How likely it is that the visitor is of a kind, by all that was seen of the visit."
-    weights = _weights(ADDING, kinds)
-    return worked_out(weights[number - 1] / nw.sum_horizontal(*weights), _along(kinds))
+    weights = [nw.col(name) for name in _numbered(_known_as("weight", ADDING), kinds)]
+    share = weights[number - 1] / nw.sum_horizontal(*weights)
+    return worked_out(share, (*_along(kinds), *_weights(ADDING, kinds)))
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #e0c4d64f
+@cache
+def _odds(known: tuple, future: str, kinds: int) -> tuple:
+    "On the way: the log-odds by what is known of the visit and by where it stands, the last of several."
+    weights = _weights(known, kinds)
+    names = _numbered(_known_as("weight", known), kinds)
+    yes, no = [], []
+    for weight, place in zip(names, _numbered(future, kinds)):
+        yes.append(nw.col(weight) * nw.col(place))
+        no.append(nw.col(weight) * (1 - nw.col(place)))
+    odds = nw.sum_horizontal(*yes).log() - nw.sum_horizontal(*no).log()
+    return *weights, Running(_known_as("odds", (*known, future)), follows(odds, tuple(names)))
+
+
 def odds_by_kinds(
     kinds: int,  # How many there are
     known: tuple = ADDING,  # What is known of the visit
     future: str = "_future",  # Where it stands; _usual: nothing is known of that
 ) -> Made:  # Logarithm of the odds
     "The odds of the outcome, each kind's future weighed by how likely the kind is."
-    yes, no = [], []
-    for weight, name in zip(_weights(known, kinds), _numbered(future, kinds)):
-        yes.append(weight * nw.col(name))
-        no.append(weight * (1 - nw.col(name)))
-    odds = nw.sum_horizontal(*yes).log() - nw.sum_horizontal(*no).log()
-    return worked_out(odds, _along(kinds))
+    on_the_way = _odds(known, future, kinds)
+    return worked_out(nw.col(on_the_way[-1].name), (*_along(kinds), *on_the_way))
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #59b66bd1
 PARTS = {
@@ -84,22 +124,17 @@ PARTS = {
 
 
 def _in_order(kinds: int) -> list:
-    "On the way: the odds with more and more known, from the arrival to the place."
+    "The odds with more and more known, from the arrival to the place."
     found = [("_base",), *(ADDING[:number] for number in range(1, len(ADDING) + 1))]
-    odds = [odds_by_kinds(kinds, one, "_usual") for one in found]
-    return [*odds, odds_by_kinds(kinds)]
+    odds = [_odds(one, "_usual", kinds) for one in found]
+    return [*odds, _odds(ADDING, "_future", kinds)]
 
 
 def _in_reverse(kinds: int) -> list:
-    "On the way: the same from the place to the arrival."
+    "The same from the place to the arrival."
     found = [("_base", *ADDING[number:]) for number in range(len(ADDING), 0, -1)]
-    odds = [odds_by_kinds(kinds, one) for one in found]
-    return [odds_by_kinds(kinds, ("_base",), "_usual"), *odds, odds_by_kinds(kinds)]
-
-
-def _on_the_way(name: str, odds: list) -> tuple:
-    "Odds as columns that stand in no table."
-    return tuple(Running(f"_{name}_{place}", made) for place, made in enumerate(odds))
+    odds = [_odds(one, "_future", kinds) for one in found]
+    return [_odds(("_base",), "_usual", kinds), *odds, _odds(ADDING, "_future", kinds)]
 
 # %% ../../nbs/features/03a_of_kinds.ipynb #ecc4e132
 @cache
@@ -107,13 +142,14 @@ def parts_of_odds(
     kinds: int,  # How many there are
 ) -> dict:  # Part: what it adds to the logarithm of the odds
     "What the odds come from."
-    there = _on_the_way("odds_there", _in_order(kinds))
-    back = _on_the_way("odds_back", _in_reverse(kinds))
-    on_the_way = (*_along(kinds), *there, *back)
-    found, last = {}, len(PARTS)
+    there, back = _in_order(kinds), _in_reverse(kinds)
+    needed = {part.name: part for one in (*there, *back) for part in one}
+    on_the_way = (*_along(kinds), *needed.values())
+    up, down = ([nw.col(one[-1].name) for one in odds] for odds in (there, back[::-1]))
+    found = {}
     for place, part in enumerate(PARTS):
-        gained = nw.col(there[place + 1].name) - nw.col(there[place].name)
-        again = nw.col(back[last - place].name) - nw.col(back[last - place - 1].name)
+        gained = up[place + 1] - up[place]
+        again = down[place] - down[place + 1]
         found[part] = worked_out(0.5 * (gained + again), on_the_way)
     return found
 
