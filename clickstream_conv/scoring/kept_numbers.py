@@ -130,7 +130,7 @@ def first_difference(
     if table.is_file():
         rows = pl.scan_parquet(table, glob=False).head(ROWS_COMPARED).collect()
         pairs += _answers_compared(scorer, other, rows)
-    if scorer.card.kind.has_events:
+    if scorer.encoder is not None:
         pairs += _probe_compared(scorer, other)
     return next((name for name, *both in pairs if _differ(*both)), "")
 
@@ -208,7 +208,7 @@ def for_batches(
         return cls.load(run, key)
     card, contract, about = sound_parts(run, key)
     for name in ("features", *LOADED, "conversion"):
-        if run.has(f"models/{name}.skops") and (name != "features" or card.kind.has_events):
+        if run.has(f"models/{name}.skops"):
             sound_content(run, name)
     numbers = sound_numbers(run, about)
     like = dict(card=card, about=about, folder=run.folder, contract=contract)
