@@ -49,9 +49,11 @@ def _are_sorted(events: pl.DataFrame, order: list) -> bool:
         return False
     rises = pl.lit(True)
     for name in reversed(order):
-        value, before = pl.col(name), pl.col(name).shift()
-        rises = (value > before) | ((value == before) & rises)
-    return bool(events.select(rises.slice(1).all()).item())
+        before = pl.col(name).shift()
+        equal = pl.col(name) == before
+        rises = (pl.col(name) > before) | (equal & rises)
+    ordered = events.select(rises.slice(1).all())
+    return bool(ordered.item())
 
 
 def add_steps(

@@ -186,10 +186,10 @@ def contributing_units(
     kept: dict,  # Figures of the stage
 ) -> list:  # Each with column, title, share, share_low, share_high, says; the strongest first
     "What the model leans on: columns that say nearly the same as one; of an old run each column."
-    together = kept.get("together")
+    together, units = kept.get("together"), kept.get("importance", [])
     if isinstance(together, list) and together and together[0].get("share_low") is not None:
-        return together
-    return kept.get("importance", [])
+        units = together
+    return [one for one in units if one.get("importance") != 0] or units
 
 # %% ../../nbs/report/09_answers.ipynb #f034d807
 def _leans_on(of: dict, rows: str) -> tuple:

@@ -176,8 +176,7 @@ def _kept(run: Run) -> dict:
 # %% ../../nbs/scoring/06c_kept_numbers.ipynb #f1b0b7fa
 def sound_numbers(
     run: Run,  # A run that keeps numbers
-    about: dict
-    | None = None,  # What its manifest says of its models, where that is known to be sound
+    about: dict | None = None,  # Its manifest, where that is known to be sound
 ) -> dict:  # As made by numbers_of
     "The numbers of a run's models, once they are known to be what the run wrote of these models."
     kept, where = read_json(run, NUMBERS, WITHOUT), run / NUMBERS
@@ -195,7 +194,7 @@ def sound_numbers(
         )
     return kept
 
-
+# %% ../../nbs/scoring/06c_kept_numbers.ipynb #7ee195b8
 @patch(cls_method=True)
 def for_batches(
     cls: Scorer,
