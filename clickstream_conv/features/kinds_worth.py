@@ -17,7 +17,7 @@ from ..base.findings import chosen_value, Figure, LEARNED, NO_FIGURE, Sentence
 from ..base.statistics import row_losses
 from .columns import preprocess
 from .encoder import visitor_folds
-from .of_kinds import KIND_COLUMNS
+from .of_kinds import KIND_COLUMNS, KIND_PARTS
 from ..log.draws import hash_share
 
 # %% ../../nbs/features/11a_kinds_worth.ipynb #cf06d52e
@@ -88,7 +88,7 @@ def gain_of_kinds(
 ) -> Gain | None:  # None: in some fold all or none convert, so nobody can tell
     "By how much the columns of kinds lower the log-loss of visitors set aside."
     folds = visitor_folds(rows["visitor"], ASKED_FOLDS).to_numpy()
-    table = rows.to_pandas()
+    table = rows.to_pandas().drop(columns=[*KIND_PARTS], errors="ignore")  # of the odds, told apart
     hits = table["converted"].groupby(folds).mean()
     if len(hits) < ASKED_FOLDS or hits.min() <= 0 or hits.max() >= 1:
         return None
