@@ -78,7 +78,8 @@ def as_waves(
     "Sine and cosine of each wave; 0 where the number is missing."
     rows, columns = X.shape
     turns = np.arange(1, waves + 1)
-    angle = 2 * np.pi * X[:, :, None] * turns / period
+    angle = 2 * np.pi * X[:, :, None]
+    angle = angle * turns / period
     both = [np.sin(angle), np.cos(angle)]
     turned = np.concatenate(both, axis=2)
     known = np.nan_to_num(turned)
