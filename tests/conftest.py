@@ -196,7 +196,7 @@ def write_log(folder, lines, header=HEADER, name="log.csv"):
     )
 
 
-def made_once(factory, name, *words, before=lambda folder: None):
+def made_once(factory, name, *words, before=lambda folder: None, after=lambda run: None):
     "A run that all processes of pytest-xdist share, and how it went: the first that asks makes it, the others wait."
     place = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -207,6 +207,8 @@ def made_once(factory, name, *words, before=lambda folder: None):
             folder.mkdir(exist_ok=True)
             before(folder)
             done = command("run", *QUICK, *words, "--out", "run", cwd=folder)
+            if done.returncode == 0:
+                after(folder / "run")
             told.write_text(
                 json.dumps(
                     dict(
@@ -224,8 +226,12 @@ def made_once(factory, name, *words, before=lambda folder: None):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    "A finished run of the demo shop that no test changes: its folder's parent, and how it went."
-    return made_once(tmp_path_factory, "demo-run", "--sessions", 3000)
+    """A finished run of the demo shop that no test changes, with the numbers that a larger one keeps:
+    its folder's parent, and how it went.
+    """
+    from clickstream_conv.scoring.kept_numbers import keep_numbers
+
+    return made_once(tmp_path_factory, "demo-run", "--sessions", 3000, after=keep_numbers)
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,14 @@ from clickstream_conv.base.models_kept import NUMBERS, save_model, seal_of
 from clickstream_conv.base.runs import read_json, Run
 from clickstream_conv.demo.simulate import simulate
 from clickstream_conv.features.encoder import EventEncoder
+from clickstream_conv.features.of_kinds import KIND_PARTS
 from clickstream_conv.features.outcomes import outcomes
 from clickstream_conv.features.plain import NotPlain
 from clickstream_conv.features.table import session_features
 from clickstream_conv.models import many_rows
 from clickstream_conv.models.calibration import calibrate, Calibrated
 from clickstream_conv.models.families import FAMILIES
-from clickstream_conv.models.fitting import families_for, fit, IMBALANCE, make_model, probability
+from clickstream_conv.models.fitting import fit, IMBALANCE, make_model, probability
 from clickstream_conv.models.kept import load_model
 from clickstream_conv.models.many_rows import row_model_of
 from clickstream_conv.pipeline.ending import keep_for_batches
@@ -50,6 +51,7 @@ def table():
     return made.with_columns(
         visitor="session_id",
         known=known,
+        **{part: number * (place + 3) % 11 / 5.0 - 1 for place, part in enumerate(KIND_PARTS)},
         converted=pl.max_horizontal("converted", (number % 7 == 0).cast(pl.Int64)),
         revenue=pl.when(number % 5 == 0).then(20.0 + number % 11).otherwise("revenue"),
     )
@@ -80,8 +82,6 @@ def assert_same(model, table, others):
 @pytest.mark.parametrize("family", FAMILIES["conversion"])
 def test_every_family_says_the_same_by_its_numbers(table, others, family, monkeypatch):
     monkeypatch.setattr(many_rows, "MOST_QUESTIONS", 10**9)
-    if family not in families_for(table.to_pandas()):
-        pytest.skip("needs columns that this table does not have")
     rows = table.to_pandas()
     assert_same(fit(make_model(family, rows, **SMALL.get(family, {})), rows), table, others)
 
@@ -159,8 +159,17 @@ def events(run):
     return load_events(Run(run), "test").head(4_000)
 
 
-def test_a_finished_run_keeps_numbers_and_answers_the_same(run, events):
-    assert (run / NUMBERS).is_file() and keep_for_batches(run) == ""
+def test_the_run_of_a_small_log_keeps_none(demo, tmp_path, monkeypatch):
+    run = copied(demo, tmp_path)
+    (run / NUMBERS).unlink()
+    assert keep_for_batches(run.folder) == "the log has fewer than 10,000 sessions"
+    assert not run.has(NUMBERS)
+    monkeypatch.setattr("clickstream_conv.pipeline.ending.LEAST_IN_NUMBERS", 3_000)
+    assert keep_for_batches(run.folder) == "" and run.has(NUMBERS)
+
+
+def test_a_run_with_numbers_answers_the_same(run, events):
+    assert (run / NUMBERS).is_file() and keep_numbers(run) == ""
     light, full = Scorer.for_batches(run), Scorer.load(run)
     assert light.in_numbers and not full.in_numbers
     strange = events.with_columns(
